@@ -1,0 +1,1 @@
+"""TFX components, one folder a node: adapters over pure functions."""

@@ -1,0 +1,1 @@
+"""What several nodes share: progress, code fingerprints, TFRecord shards."""

@@ -1,0 +1,1 @@
+"""Names that everything shares: features, views, density classes, acquisition systems."""

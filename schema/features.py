@@ -1,0 +1,54 @@
+"""Feature names, views and density classes: the data contract between nodes, server and client."""
+
+from __future__ import annotations
+
+from typing import Final
+
+# BI-RADS 5th edition density classes, in this order everywhere (index = network output).
+DENSITY_CLASSES: Final = ("A", "B", "C", "D")
+DENSITY_MEANINGS: Final = {
+    "A": "almost entirely fatty",
+    "B": "scattered fibroglandular density",
+    "C": "heterogeneously dense",
+    "D": "extremely dense",
+}
+
+# The four standard screening projections: projection and laterality.
+VIEWS: Final = ("CC_R", "CC_L", "MLO_R", "MLO_L")
+
+# Written by DicomExampleGen, one tf.Example an image.
+IMAGE: Final = "image/encoded"  # bytes, PNG (16 bit after ingest, 8 bit after preprocessing)
+IMAGE_HEIGHT: Final = "image/height"  # int64, pixels
+IMAGE_WIDTH: Final = "image/width"  # int64, pixels
+PIXEL_SPACING_MM: Final = "image/pixel_spacing_mm"  # float, of the encoded image; 0 = unknown
+VIEW: Final = "view"
+LATERALITY: Final = "laterality"  # R or L
+EXAM_ID: Final = "exam_id"  # keyed hash
+PATIENT_ID: Final = "patient_id"  # keyed hash
+DENSITY: Final = "density"  # A, B, C, D
+ACQUISITION_SYSTEM: Final = "acquisition_system"
+MANUFACTURER: Final = "manufacturer"
+MODEL_NAME: Final = "model_name"
+SOFTWARE_VERSION: Final = "software_version"
+PATIENT_AGE: Final = "patient_age"  # int64, years; -1 = unknown
+ACQUISITION_YEAR: Final = "acquisition_year"  # int64; -1 = unknown
+
+# Added by MammogramPreprocessor.
+PECTORAL_STATUS: Final = "pectoral/status"
+PECTORAL_AREA_FRACTION: Final = "pectoral/area_fraction"  # float, of breast and muscle, 0..1
+BREAST_AREA_FRACTION: Final = "breast/area_fraction"  # float, of the image, 0..1
+
+PECTORAL_STATUSES: Final = ("removed", "absent", "manual", "failed", "not_applicable")
+
+UNKNOWN: Final = "unknown"
+UNKNOWN_INT: Final = -1
+
+
+def laterality_of(view: str) -> str:
+    """Returns the side of a view: ``R`` or ``L``."""
+    return view.rsplit("_", 1)[1]
+
+
+def is_mlo(view: str) -> bool:
+    """Tells whether a view is mediolateral oblique, where the pectoral muscle shows."""
+    return view.startswith("MLO")

@@ -1,0 +1,1 @@
+"""Serving: signatures of the exported model, client, local server."""
