@@ -1,0 +1,78 @@
+"""TFRecord shards and files that are written whole or not at all.
+
+A node that turns images into images works shard by shard: one input shard gives one output shard, so memory holds one
+image a worker however large the archive, and a rerun gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import tensorflow as tf
+
+
+def split_folder(uri: str, split: str) -> str:
+    """Returns the folder of a split in an Examples artifact, as TFX lays it out."""
+    return os.path.join(uri, f"Split-{split}")
+
+
+def shard_name(index: int, count: int) -> str:
+    """Returns the file name of shard ``index`` of ``count``."""
+    return f"views-{index:05d}-of-{count:05d}.gz"
+
+
+def shards_of(folder: str) -> list[str]:
+    """Lists the TFRecord shards in a split folder, sorted."""
+    return sorted(tf.io.gfile.glob(os.path.join(folder, "*.gz")))
+
+
+def read_shard(path: str) -> Iterator[bytes]:
+    """Yields the serialized records of a gzip TFRecord file."""
+    for record in tf.data.TFRecordDataset(path, compression_type="GZIP"):
+        yield record.numpy()
+
+
+def write_shard(path: str, records: Iterable[bytes]) -> int:
+    """Writes a gzip TFRecord file under a temporary name and renames it when it is whole.
+
+    Args:
+        path: File to write; its folder is made.
+        records: Serialized records. When there is none, no file is written.
+
+    Returns:
+        Number of records written.
+    """
+    tf.io.gfile.makedirs(os.path.dirname(path))
+    # TFX reads every file of a split folder, so the unfinished one waits in the parent.
+    temporary = os.path.join(os.path.dirname(os.path.dirname(path)), f".{uuid.uuid4().hex}.partial")
+    count = 0
+    options = tf.io.TFRecordOptions(compression_type="GZIP", compression_level=1)  # PNG hardly shrinks further
+    try:
+        with tf.io.TFRecordWriter(temporary, options) as writer:
+            for record in records:
+                writer.write(record)
+                count += 1
+        if count:
+            tf.io.gfile.rename(temporary, path, overwrite=True)
+    finally:
+        if tf.io.gfile.exists(temporary):
+            tf.io.gfile.remove(temporary)
+    return count
+
+
+def write_bytes(path: str | Path, data: bytes) -> None:
+    """Writes a file under a temporary name beside it and renames it when it is whole; its folder is made."""
+    path = os.fspath(path)
+    tf.io.gfile.makedirs(os.path.dirname(path))
+    temporary = f"{path}.{uuid.uuid4().hex}.partial"
+    with tf.io.gfile.GFile(temporary, "wb") as file:
+        file.write(data)
+    tf.io.gfile.rename(temporary, path, overwrite=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Writes a UTF-8 text file whole or not at all."""
+    write_bytes(path, text.encode())

@@ -1,0 +1,55 @@
+"""TFX interface of the DicomExampleGen node."""
+
+from __future__ import annotations
+
+from tfx import types
+from tfx.dsl.components.base import base_beam_component, executor_spec
+from tfx.types import component_spec, standard_artifacts
+
+from components.common.artifacts import IngestReport
+from components.common.fingerprint import code_fingerprint
+from components.dicom_example_gen import executor
+from components.dicom_example_gen.config import IngestConfig
+from components.dicom_example_gen.manifest import Source
+from components.dicom_example_gen.source_json import source_to_json
+
+
+class DicomExampleGenSpec(component_spec.ComponentSpec):
+    """Inputs, outputs and parameters of DicomExampleGen."""
+
+    PARAMETERS = {
+        "source": component_spec.ExecutionParameter(type=str),
+        "fingerprint": component_spec.ExecutionParameter(type=str),
+        "config": component_spec.ExecutionParameter(type=str),
+        "code": component_spec.ExecutionParameter(type=str),
+    }
+    INPUTS = {}
+    OUTPUTS = {
+        "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
+        "ingest_report": component_spec.ChannelParameter(type=IngestReport),
+    }
+
+
+class DicomExampleGen(base_beam_component.BaseBeamComponent):
+    """Turns an archive of mammograms into tf.Examples, one a view."""
+
+    SPEC_CLASS = DicomExampleGenSpec
+    EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(executor.Executor)
+
+    def __init__(self, source: Source, fingerprint: str, config: IngestConfig):
+        """Makes the node.
+
+        Args:
+            source: Archive.
+            fingerprint: ``archive_fingerprint`` of the source; a change of the archive makes the node run again.
+            config: How it is read and split.
+        """
+        spec = DicomExampleGenSpec(
+            source=source_to_json(source),
+            fingerprint=fingerprint,
+            config=config.model_dump_json(),
+            code=code_fingerprint("components.dicom_example_gen.executor"),
+            examples=types.Channel(type=standard_artifacts.Examples),
+            ingest_report=types.Channel(type=IngestReport),
+        )
+        super().__init__(spec=spec)

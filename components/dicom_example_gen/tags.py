@@ -1,0 +1,78 @@
+"""Access to DICOM elements that never raises, whatever bytes a hostile or broken file holds."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from pydicom.datadict import dictionary_description, tag_for_keyword
+from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
+
+
+def tag_name(keyword: str) -> str:
+    """Names an element as DICOM does: ``Modality (0008,0060)``."""
+    tag = tag_for_keyword(keyword)
+    if tag is None:
+        raise KeyError(f"no DICOM keyword. Received: keyword={keyword!r}")
+    return f"{dictionary_description(tag)} ({tag >> 16:04X},{tag & 0xFFFF:04X})"
+
+
+def values(dataset: Dataset, keyword: str) -> tuple[Any, ...]:
+    """Returns an element's values; empty if it is absent, empty or cannot be converted."""
+    try:
+        value = dataset.get(keyword)
+        if value is None:
+            return ()
+        # MultiValue converts lazily: iterating here keeps the conversion inside the guard.
+        return tuple(value) if isinstance(value, MultiValue) else (value,)
+    except Exception:
+        # pydicom converts on access, and junk raises whatever its converters happen to raise.
+        return ()
+
+
+def text(dataset: Dataset, keyword: str) -> str:
+    """Returns an element as stripped text, several values joined by a backslash; empty if there is none."""
+    try:
+        return "\\".join(str(v) for v in values(dataset, keyword)).strip(" \0\t\r\n")
+    except Exception:
+        return ""
+
+
+def code(dataset: Dataset, keyword: str) -> str:
+    """Returns a code string in upper case."""
+    return text(dataset, keyword).upper()
+
+
+def numbers(dataset: Dataset, keyword: str) -> tuple[float, ...]:
+    """Returns an element's finite numeric values; empty if any value is not one."""
+    result = []
+    for value in values(dataset, keyword):
+        try:
+            number = float(value)
+        except (TypeError, ValueError, OverflowError):
+            return ()
+        if not math.isfinite(number):
+            return ()
+        result.append(number)
+    return tuple(result)
+
+
+def number(dataset: Dataset, keyword: str) -> float | None:
+    """Returns an element's first finite number, or None."""
+    found = numbers(dataset, keyword)
+    return found[0] if found else None
+
+
+def integer(dataset: Dataset, keyword: str) -> int | None:
+    """Returns an element's first value if it is a whole number, or None."""
+    found = number(dataset, keyword)
+    return int(found) if found is not None and found == int(found) else None
+
+
+def items(dataset: Dataset, keyword: str) -> tuple[Dataset, ...]:
+    """Returns the items of a sequence; empty if it is absent or no sequence."""
+    try:
+        return tuple(item for item in (dataset.get(keyword) or ()) if isinstance(item, Dataset))
+    except Exception:
+        return ()

@@ -1,0 +1,1 @@
+"""The ExamEnsemble node: four view networks become one exam model."""

@@ -1,0 +1,47 @@
+"""TFX interface of the ExamEnsemble node."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tfx import types
+from tfx.dsl.components.base import base_component, executor_spec
+from tfx.types import component_spec, standard_artifacts
+
+from components.common.fingerprint import code_fingerprint
+from components.exam_ensemble import executor
+from components.transform.config import ImageConfig
+from schema.features import VIEWS
+
+
+class ExamEnsembleSpec(component_spec.ComponentSpec):
+    """Inputs, outputs and parameters of ExamEnsemble."""
+
+    PARAMETERS = {
+        "image": component_spec.ExecutionParameter(type=str),
+        "code": component_spec.ExecutionParameter(type=str),
+    }
+    INPUTS = {view: component_spec.ChannelParameter(type=standard_artifacts.Model) for view in VIEWS}
+    OUTPUTS = {"model": component_spec.ChannelParameter(type=standard_artifacts.Model)}
+
+
+class ExamEnsemble(base_component.BaseComponent):
+    """Makes one exam model, with every serving signature, of four view networks."""
+
+    SPEC_CLASS = ExamEnsembleSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
+
+    def __init__(self, networks: Mapping[str, types.BaseChannel], image: ImageConfig):
+        """Makes the node.
+
+        Args:
+            networks: Trainer's model of each view.
+            image: Input of the networks.
+        """
+        spec = ExamEnsembleSpec(
+            **networks,
+            image=image.model_dump_json(),
+            code=code_fingerprint("components.exam_ensemble.executor"),
+            model=types.Channel(type=standard_artifacts.Model),
+        )
+        super().__init__(spec=spec)

@@ -1,0 +1,1 @@
+"""The ExampleValidator node: TFDV against the curated schema; anomalies stop the run."""

@@ -1,0 +1,79 @@
+"""Starts the probe in a fresh process and judges its outcome."""
+
+from __future__ import annotations
+
+import base64
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, Final
+
+import tensorflow as tf
+
+from components.grad_cam_explainer.explain import View
+from components.infra_check import probe
+from schema import features as f
+
+_TIME_OUT_S: Final = 600
+
+
+def build_requests(views: list[View]) -> dict[str, dict[str, list[str]]]:
+    """Builds one request a signature from real preprocessed views.
+
+    Args:
+        views: At least one view.
+
+    Returns:
+        Inputs by signature, every value base64.
+    """
+
+    def encoded(values: list[bytes]) -> list[str]:
+        return [base64.b64encode(value).decode() for value in values]
+
+    def example(view: View) -> bytes:
+        values = {f.IMAGE: view.image, f.VIEW: view.view.encode()}
+        features = {
+            name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value])) for name, value in values.items()
+        }
+        return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+
+    images = encoded([view.image for view in views])
+    names = encoded([view.view.encode() for view in views])
+    return {
+        "serving_default": {"examples": encoded([example(view) for view in views])},
+        "predict_view": {"image_bytes": images, "view": names},
+        "predict_exam": {
+            "image_bytes": images,
+            "view": names,
+            "exam_id": encoded([view.exam_id.encode() for view in views]),
+        },
+        "gradcam": {"image_bytes": images, "view": names, "target_class": encoded([b""] * len(views))},
+    }
+
+
+def check_model(model_dir: str, views: list[View]) -> dict[str, Any]:
+    """Checks that a SavedModel serves, in a fresh interpreter with TensorFlow alone.
+
+    Args:
+        model_dir: SavedModel.
+        views: Views to ask it about.
+
+    Returns:
+        ``passed``, and ``checks`` with name, passed, seconds and detail of each.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        request, result = Path(folder, "requests.json"), Path(folder, "result.json")
+        request.write_text(json.dumps(build_requests(views)), encoding="utf-8")
+        command = [sys.executable, "-I", str(probe.__file__), model_dir, str(request), str(result)]
+        try:
+            process = subprocess.run(command, capture_output=True, text=True, timeout=_TIME_OUT_S, check=False)
+            failure = process.stderr.strip().splitlines()[-1:] if process.returncode else []
+        except subprocess.TimeoutExpired:
+            failure = [f"no answer within {_TIME_OUT_S} s"]
+        checks = json.loads(result.read_text(encoding="utf-8")) if result.is_file() else []
+    if failure or not checks:
+        detail = " ".join(failure)[:300]
+        checks.append({"name": "the probe process ends well", "passed": False, "seconds": 0.0, "detail": detail})
+    return {"passed": all(check["passed"] for check in checks), "checks": checks}

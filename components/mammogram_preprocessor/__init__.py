@@ -1,0 +1,1 @@
+"""Node that turns an ingested view into the network's picture: breast cropped, pectoral muscle replaced."""

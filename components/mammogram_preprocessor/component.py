@@ -1,0 +1,49 @@
+"""TFX interface of the MammogramPreprocessor node."""
+
+from __future__ import annotations
+
+from tfx import types
+from tfx.dsl.components.base import base_beam_component, executor_spec
+from tfx.types import component_spec, standard_artifacts
+
+from components.common.artifacts import QualityReport
+from components.common.fingerprint import code_fingerprint
+from components.mammogram_preprocessor import executor
+from components.mammogram_preprocessor.config import PreprocessConfig
+
+
+class MammogramPreprocessorSpec(component_spec.ComponentSpec):
+    """Inputs, outputs and parameters of MammogramPreprocessor."""
+
+    PARAMETERS = {
+        "config": component_spec.ExecutionParameter(type=str),
+        "code": component_spec.ExecutionParameter(type=str),
+    }
+    INPUTS = {"examples": component_spec.ChannelParameter(type=standard_artifacts.Examples)}
+    OUTPUTS = {
+        "preprocessed_examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
+        "quality_report": component_spec.ChannelParameter(type=QualityReport),
+    }
+
+
+class MammogramPreprocessor(base_beam_component.BaseBeamComponent):
+    """Segments the pectoral muscle away and normalises geometry and grey scale."""
+
+    SPEC_CLASS = MammogramPreprocessorSpec
+    EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(executor.Executor)
+
+    def __init__(self, examples: types.BaseChannel, config: PreprocessConfig):
+        """Makes the node.
+
+        Args:
+            examples: Ingested examples.
+            config: Method and output geometry.
+        """
+        spec = MammogramPreprocessorSpec(
+            examples=examples,
+            config=config.model_dump_json(),
+            code=code_fingerprint("components.mammogram_preprocessor.executor"),
+            preprocessed_examples=types.Channel(type=standard_artifacts.Examples),
+            quality_report=types.Channel(type=QualityReport),
+        )
+        super().__init__(spec=spec)

@@ -1,0 +1,1 @@
+"""ReportGenerator: one self-contained offline HTML page about a run."""

@@ -1,0 +1,81 @@
+"""TFX interface of the ReportGenerator node."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tfx import types
+from tfx.dsl.components.base import base_component, executor_spec
+from tfx.types import component_spec, standard_artifacts
+
+from components.common.artifacts import Explanations, IngestReport, QualityReport, Report
+from components.common.fingerprint import code_fingerprint
+from components.report_generator import executor
+from schema.features import VIEWS
+
+
+class ReportGeneratorSpec(component_spec.ComponentSpec):
+    """Inputs, outputs and parameters of ReportGenerator."""
+
+    PARAMETERS = {
+        "name": component_spec.ExecutionParameter(type=str),
+        "configuration": component_spec.ExecutionParameter(type=str),
+        "code": component_spec.ExecutionParameter(type=str),
+    }
+    INPUTS = {
+        "ingest_report": component_spec.ChannelParameter(type=IngestReport),
+        "quality_report": component_spec.ChannelParameter(type=QualityReport),
+        "evaluation": component_spec.ChannelParameter(type=standard_artifacts.ModelEvaluation),
+        "explanations": component_spec.ChannelParameter(type=Explanations),
+        "infra_blessing": component_spec.ChannelParameter(type=standard_artifacts.InfraBlessing),
+        "pushed_model": component_spec.ChannelParameter(type=standard_artifacts.PushedModel),
+        **{view: component_spec.ChannelParameter(type=standard_artifacts.Model) for view in VIEWS},
+    }
+    OUTPUTS = {"report": component_spec.ChannelParameter(type=Report)}
+
+
+class ReportGenerator(base_component.BaseComponent):
+    """Shows a run on one HTML page that opens offline."""
+
+    SPEC_CLASS = ReportGeneratorSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
+
+    def __init__(
+        self,
+        ingest_report: types.BaseChannel,
+        quality_report: types.BaseChannel,
+        networks: Mapping[str, types.BaseChannel],
+        evaluation: types.BaseChannel,
+        explanations: types.BaseChannel,
+        infra_blessing: types.BaseChannel,
+        pushed_model: types.BaseChannel,
+        name: str,
+        configuration: str,
+    ):
+        """Makes the node.
+
+        Args:
+            ingest_report: Of DicomExampleGen.
+            quality_report: Of MammogramPreprocessor.
+            networks: Trainer's model of each view, which holds its history.
+            evaluation: Of the Evaluator.
+            explanations: Of GradCamExplainer.
+            infra_blessing: Of InfraCheck.
+            pushed_model: Of the Pusher.
+            name: Name of the run.
+            configuration: Configuration as YAML, without paths.
+        """
+        spec = ReportGeneratorSpec(
+            ingest_report=ingest_report,
+            quality_report=quality_report,
+            evaluation=evaluation,
+            explanations=explanations,
+            infra_blessing=infra_blessing,
+            pushed_model=pushed_model,
+            **networks,
+            name=name,
+            configuration=configuration,
+            code=code_fingerprint("components.report_generator.executor"),
+            report=types.Channel(type=Report),
+        )
+        super().__init__(spec=spec)

@@ -1,0 +1,60 @@
+"""TFX executor of ReportGenerator: finds the other nodes' files and writes the page."""
+
+from __future__ import annotations
+
+import datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Final
+
+from tfx import types
+from tfx.dsl.components.base import base_executor
+from tfx.types import artifact_utils
+from tfx.utils import path_utils
+
+from components.common.progress import advance, expect
+from components.report_generator.report import PushInfo, ReportInputs, RunInfo, build_report, write_report
+from schema.features import VIEWS
+
+REPORT_FILE: Final = "report.html"
+_PACKAGES: Final = ("tfx", "tensorflow", "keras", "apache-beam", "tensorflow-model-analysis", "pydicom", "numpy")
+
+
+def _folder(input_dict: dict[str, list[types.Artifact]], key: str) -> Path:
+    return Path(artifact_utils.get_single_uri(input_dict[key]))
+
+
+def _push_info(pushed: types.Artifact) -> PushInfo:
+    version = pushed.get_string_custom_property("pushed_version")
+    return PushInfo(pushed=pushed.get_int_custom_property("pushed") == 1, version=version or None)
+
+
+class Executor(base_executor.BaseExecutor):
+    """Writes the report of a run."""
+
+    def Do(  # noqa: N802
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Writes ``report`` with ``report.html``."""
+        expect(1, "pages")
+        inputs = ReportInputs(
+            ingest=_folder(input_dict, "ingest_report"),
+            quality=_folder(input_dict, "quality_report"),
+            training={view: Path(path_utils.serving_model_path(str(_folder(input_dict, view)))) for view in VIEWS},
+            evaluation=_folder(input_dict, "evaluation"),
+            explanations=_folder(input_dict, "explanations"),
+            infra=_folder(input_dict, "infra_blessing"),
+            push=_push_info(artifact_utils.get_single_instance(input_dict["pushed_model"])),
+            run=RunInfo(
+                name=exec_properties["name"],
+                generated=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+                configuration=exec_properties["configuration"],
+                packages={name: metadata.version(name) for name in _PACKAGES},
+            ),
+        )
+        page = build_report(inputs)
+        write_report(page, Path(artifact_utils.get_single_uri(output_dict["report"])) / REPORT_FILE)
+        advance()

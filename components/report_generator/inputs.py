@@ -1,0 +1,62 @@
+"""What a report is made from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """The run that is reported.
+
+    Attributes:
+        name: Pipeline or run name.
+        generated: Date of the report, ISO 8601. The caller gives it, so that equal inputs make equal pages.
+        configuration: Effective configuration, YAML text.
+        packages: Versions of the packages that matter, by name.
+    """
+
+    name: str
+    generated: str
+    configuration: str = ""
+    packages: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PushInfo:
+    """What the Pusher did.
+
+    Attributes:
+        pushed: Whether the model is in the serving directory.
+        version: Its version there.
+    """
+
+    pushed: bool
+    version: str | None = None
+
+
+@dataclass(frozen=True)
+class ReportInputs:
+    """Artifact folders of the other nodes; the section of an absent one says what is missing.
+
+    Attributes:
+        ingest: Holds ``summary.json`` of DicomExampleGen.
+        quality: Holds ``summary.json``, ``views.jsonl`` and ``overlays/`` of MammogramPreprocessor.
+        training: Folder with ``history.json``, by view.
+        evaluation: Holds ``exam_metrics.json``.
+        explanations: Holds ``summary.json``, ``explanations.jsonl`` and ``overlays/`` of GradCamExplainer.
+        infra: Holds ``infra.json``.
+        push: What was pushed.
+        run: Name, date, configuration and package versions.
+    """
+
+    ingest: Path | None = None
+    quality: Path | None = None
+    training: Mapping[str, Path] = field(default_factory=dict)
+    evaluation: Path | None = None
+    explanations: Path | None = None
+    infra: Path | None = None
+    push: PushInfo | None = None
+    run: RunInfo | None = None

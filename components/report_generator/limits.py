@@ -1,0 +1,30 @@
+"""How many pictures the page holds, and how large."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class PictureLimits:
+    """Caps that keep the page small enough to send by mail.
+
+    At the defaults a page holds at most 72 pictures of some 25 KiB.
+
+    Attributes:
+        max_side: Longest side of a picture, pixels.
+        quality: JPEG quality, 1 to 100.
+        doubtful: Most doubtful segmentations.
+        typical: Typical segmentations of each acquisition system.
+        systems: Acquisition systems with typical segmentations.
+        wrong: Wrongly graded views in the explanation gallery.
+        astray: Views with the least heat inside the breast.
+    """
+
+    max_side: int = 460
+    quality: int = 82
+    doubtful: int = 8
+    typical: int = 4
+    systems: int = 6
+    wrong: int = 4
+    astray: int = 4

@@ -1,0 +1,88 @@
+"""Builds the report: artifact folders in, one self-contained HTML page out."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from components.report_generator.inputs import PushInfo, ReportInputs, RunInfo
+from components.report_generator.limits import PictureLimits
+from components.report_generator.loading import ReportInputError, load_artifacts
+from components.report_generator.sections.configuration import configuration_section
+from components.report_generator.sections.data import data_section
+from components.report_generator.sections.evaluation import evaluation_section
+from components.report_generator.sections.explanation import explanation_section
+from components.report_generator.sections.segmentation import segmentation_section
+from components.report_generator.sections.serving import serving_section
+from components.report_generator.sections.training import training_section
+from components.report_generator.verdict import verdict
+
+__all__ = [
+    "PictureLimits",
+    "PushInfo",
+    "ReportInputError",
+    "ReportInputs",
+    "RunInfo",
+    "build_report",
+    "write_report",
+]
+
+
+def build_report(inputs: ReportInputs, limits: PictureLimits | None = None) -> str:
+    """Builds the page.
+
+    Equal inputs give equal bytes. The page loads nothing: style and pictures are inlined, there is no
+    script, and a content security policy forbids requests.
+
+    Args:
+        inputs: Artifact folders of the other nodes; absent ones are named as missing on the page.
+        limits: Number and size of pictures.
+
+    Returns:
+        HTML text, to be written as UTF-8.
+
+    Raises:
+        ReportInputError: A given folder lacks a file or a file lacks a key; the message names both.
+    """
+    limits = limits or PictureLimits()
+    artifacts = load_artifacts(inputs)
+    sections = (
+        data_section(artifacts.ingest),
+        segmentation_section(artifacts.quality, limits),
+        training_section(artifacts.training),
+        evaluation_section(artifacts.evaluation, artifacts.training),
+        explanation_section(artifacts.explanations, limits),
+        serving_section(artifacts.infra, inputs.push),
+        configuration_section(inputs.run),
+    )
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    template = environment.get_template("report.html.j2")
+    return template.render(run=inputs.run, verdict=verdict(artifacts, inputs.push), sections=sections)
+
+
+def write_report(html: str, path: Path) -> None:
+    """Writes the page so that a reader sees the old one or the new one, never half of it.
+
+    Args:
+        html: The page.
+        path: Where to; missing folders are made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace", newline="\n") as file:
+            file.write(html)
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(name)
+        raise

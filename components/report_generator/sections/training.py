@@ -1,0 +1,60 @@
+"""Section "Training": one network a view, its curves and its best epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from components.report_generator.artifacts import History
+from components.report_generator.charts import training_chart
+from components.report_generator.page import Block, Cell, Charts, Section, Table, missing
+from components.report_generator.text import number, value_text, view_name
+from schema.features import VIEWS
+
+
+def in_view_order(training: Mapping[str, History]) -> list[History]:
+    """Returns the histories in the order of the views, unknown ones last."""
+    names = [v for v in VIEWS if v in training] + sorted(set(training) - set(VIEWS))
+    return [training[name] for name in names]
+
+
+def _table(histories: list[History]) -> Table:
+    rows = []
+    for history in histories:
+        best = history.best
+        rows.append(
+            (
+                Cell(view_name(history.view)),
+                Cell(f"{history.images.get('train', 0):,}"),
+                Cell(f"{history.images.get('eval', 0):,}"),
+                Cell(f"{history.parameters:,}"),
+                Cell(f"{history.convolutions}"),
+                Cell(f"{best.epoch} of {len(history.epochs)}"),
+                Cell(value_text("accuracy", best.val_accuracy)),
+                Cell(number(best.val_loss, 3)),
+            )
+        )
+    return Table(
+        "Networks, and their figures on the eval split at the best epoch",
+        (
+            "View",
+            "Train images",
+            "Eval images",
+            "Parameters",
+            "Convolutions",
+            "Best epoch",
+            "Eval accuracy",
+            "Eval loss",
+        ),
+        tuple(rows),
+        "The eval split chose the epoch, so its figures are optimistic: judge by the test split below.",
+    )
+
+
+def training_section(training: Mapping[str, History]) -> Section:
+    """Shows the training of each view network; views without a history are named."""
+    absent = [v for v in VIEWS if v not in training]
+    blocks: list[Block] = [missing("training history", f"Trainer.{view}") for view in absent]
+    if training:
+        histories = in_view_order(training)
+        blocks += [_table(histories), Charts(tuple(training_chart(h) for h in histories))]
+    return Section("training", "Training", tuple(blocks))

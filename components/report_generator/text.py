@@ -1,0 +1,101 @@
+"""Numbers, metric names and small-sample remarks as text."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Final
+
+from components.report_generator.artifacts import Metric
+from components.report_generator.page import Cell
+from schema.features import DENSITY_CLASSES
+
+# Below this many exams (or views) an interval is too wide to judge a slice by.
+SMALL_N: Final = 20
+SMALL_N_REMARK: Final = f"n < {SMALL_N}: too few to judge"
+NOTHING: Final = "–"
+_PER_CENT: Final = "\u00a0%"  # the number and its unit stay on one line
+
+_LABELS: Final = {
+    "accuracy": "Accuracy, four classes",
+    "recall": "Recall",
+    "macro_recall": "Recall, mean of classes",
+    "macro_precision": "Precision, mean of classes",
+    "quadratic_kappa": "Quadratic weighted kappa",
+    "linear_kappa": "Linear weighted kappa",
+    "dense_accuracy": "Accuracy, dense (C–D) or not",
+    "dense_auc": "AUC, dense (C–D) or not",
+    "macro_auc": "AUC, mean of classes",
+    "energy_in_breast": "Share of heat inside the breast",
+}
+_PERCENT: Final = re.compile(r"accuracy|recall|precision|^top_?\d|energy")
+
+
+def metric_label(name: str) -> str:
+    """Returns the name of a metric in words."""
+    match = re.fullmatch(r"(recall|precision)_([A-D])", name)
+    if match:
+        return f"{match.group(1).capitalize()} of class {match.group(2)}"
+    return _LABELS.get(name, name.replace("_", " "))
+
+
+def is_percent(name: str) -> bool:
+    """Tells whether a metric is a share, shown in per cent."""
+    return bool(_PERCENT.search(name))
+
+
+def view_name(view: str) -> str:
+    """Returns ``CC_R`` as ``CC R``, kept on one line."""
+    return view.replace("_", "\u00a0")
+
+
+def value_text(name: str, value: float | None) -> str:
+    """Formats a metric: ``86.2 %`` (no-break space) or ``0.853``; ``undefined`` where there is no value."""
+    if value is None or not math.isfinite(value):
+        return "undefined"
+    return f"{100 * value:.1f}{_PER_CENT}" if is_percent(name) else f"{value:.3f}"
+
+
+def interval_text(name: str, metric: Metric) -> str:
+    """Formats a 95 % interval in the unit of the metric; empty for an undefined metric."""
+    if metric.value is None:
+        return ""
+    if metric.ci95 is None:
+        return "no interval"
+    low, high = metric.ci95
+    return f"{100 * low:.1f} to {100 * high:.1f}{_PER_CENT}" if is_percent(name) else f"{low:.3f} to {high:.3f}"
+
+
+def metric_cell(name: str, metric: Metric | None) -> Cell:
+    """A cell with value and 95 % interval; few samples are muted."""
+    if metric is None:
+        return Cell(NOTHING, tone="muted")
+    return Cell(value_text(name, metric.value), interval_text(name, metric), "muted" if metric.n < SMALL_N else "")
+
+
+def n_cell(n: int) -> Cell:
+    """A cell with a sample size, which says so when it is small."""
+    return Cell(f"{n:,}", SMALL_N_REMARK, "warn") if n < SMALL_N else Cell(f"{n:,}")
+
+
+def share(part: int, whole: int) -> str:
+    """Formats ``part`` of ``whole`` in per cent."""
+    return f"{100 * part / whole:.0f}{_PER_CENT}" if whole else NOTHING
+
+
+def number(value: float | None, digits: int = 0) -> str:
+    """Formats a number that may be unknown."""
+    return NOTHING if value is None or not math.isfinite(value) else f"{value:,.{digits}f}"
+
+
+def passed_cell(passed: bool) -> Cell:
+    """A cell that says passed or failed, with a sign beside the colour."""
+    return Cell("✓ passed", tone="pass") if passed else Cell("✗ failed", tone="fail")
+
+
+def class_order(density: str) -> tuple[int, str]:
+    """Sort key: A to D, then whatever else by name."""
+    return (
+        DENSITY_CLASSES.index(density) if density in DENSITY_CLASSES else len(DENSITY_CLASSES),
+        density,
+    )

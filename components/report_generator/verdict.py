@@ -1,0 +1,107 @@
+"""The head of the page: what a reader must know in ten seconds."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from components.report_generator.artifacts import Evaluation, Explanations, Infra, IngestSummary
+from components.report_generator.inputs import PushInfo
+from components.report_generator.loading import Artifacts
+from components.report_generator.page import Cell, Tile, Tone, Verdict
+from components.report_generator.text import (
+    SMALL_N,
+    SMALL_N_REMARK,
+    interval_text,
+    metric_label,
+    value_text,
+)
+
+_HEADLINE: Final = ("accuracy", "quadratic_kappa", "macro_recall", "dense_accuracy")
+
+
+def _state(name: str, passed: bool | None, detail: str = "") -> Cell:
+    if passed is None:
+        return Cell(f"{name}: not given", detail, "muted")
+    return Cell(f"{'✓' if passed else '✗'} {name}", detail, "pass" if passed else "fail")
+
+
+def _tiles(evaluation: Evaluation | None) -> tuple[Tile, ...]:
+    overall = evaluation.overall if evaluation else None
+    if overall is None:
+        return ()
+    tiles = []
+    for name in _HEADLINE:
+        metric = overall.metrics.get(name)
+        if metric is None:
+            continue
+        defined = metric.value is not None
+        interval = interval_text(name, metric)
+        shown = f"95\u00a0% interval {interval}" if defined and metric.ci95 else interval
+        warning = SMALL_N_REMARK if metric.n < SMALL_N else ""
+        count = f"n = {metric.n:,} exams"
+        tiles.append(Tile(metric_label(name), value_text(name, metric.value), shown, count, warning))
+    return tuple(tiles)
+
+
+def _word(artifacts: Artifacts, push: PushInfo | None) -> tuple[str, str, Tone]:
+    evaluation, explanations, infra = artifacts.evaluation, artifacts.explanations, artifacts.infra
+    if evaluation is None:
+        return "NOT EVALUATED", "There is no evaluation, so nothing can be said of this model.", "warn"
+    if push is None:
+        fate = "Whether it was pushed is not known."
+    else:
+        fate = f"Pushed as version {push.version or 'unknown'}." if push.pushed else "Not pushed."
+    if not evaluation.blessed:
+        failed = [f"{g.name} ({g.slice or 'all'})" for g in evaluation.gates if not g.passed]
+        why = f"Gates failed: {', '.join(failed)}." if failed else "A condition for the blessing failed."
+        return "REFUSED", f"{why} {fate}", "fail"
+    later = (("explanation", explanations), ("serving checks", infra))
+    failed = [name for name, found in later if found and not _passed(found)]
+    if failed:
+        return "BLESSED", f"The evaluation's gates passed, but failed: {', '.join(failed)}. {fate}", "warn"
+    return "BLESSED", f"All gates passed. {fate}", "warn" if push and not push.pushed else "pass"
+
+
+def _passed(found: Explanations | Infra) -> bool:
+    return found.summary.passed if isinstance(found, Explanations) else found.passed
+
+
+def _subject(ingest: IngestSummary | None) -> str:
+    if ingest is None:
+        return ""
+    parts = [f"{sum(ingest.exams.values()):,} exams of {len(ingest.systems)} acquisition systems"]
+    if "train" in ingest.splits:
+        parts.append(f"trained on {ingest.splits['train'].exams:,}")
+    if "test" in ingest.splits:
+        parts.append(f"judged on {ingest.splits['test'].exams:,} held-out exams")
+    return ", ".join(parts) + "."
+
+
+def verdict(artifacts: Artifacts, push: PushInfo | None) -> Verdict:
+    """Sums the run up.
+
+    Args:
+        artifacts: What the nodes wrote.
+        push: What the Pusher did.
+    """
+    evaluation, explanations, infra = artifacts.evaluation, artifacts.explanations, artifacts.infra
+    word, sentence, tone = _word(artifacts, push)
+    passed = sum(g.passed for g in evaluation.gates) if evaluation else 0
+    gates = f"{passed} of {len(evaluation.gates)} passed" if evaluation else ""
+    checks = f"{sum(c.passed for c in infra.checks)} of {len(infra.checks)} passed" if infra else ""
+    heat = explanations.summary.energy_in_breast if explanations else None
+    states = (
+        _state("Gates", evaluation.blessed if evaluation else None, gates),
+        _state(
+            "Explanation",
+            explanations.summary.passed if explanations else None,
+            f"{value_text('energy_in_breast', heat.mean)} of the heat in the breast" if heat else "",
+        ),
+        _state("Serving checks", infra.passed if infra else None, checks),
+        _state(
+            "Pushed",
+            push.pushed if push else None,
+            f"version {push.version}" if push and push.version else "",
+        ),
+    )
+    return Verdict(word, sentence, tone, _subject(artifacts.ingest), states, _tiles(evaluation))

@@ -1,0 +1,1 @@
+"""The Trainer node: one 41-layer ResNet a projection."""

@@ -1,0 +1,1 @@
+"""The Transform node: decoding and normalisation of images, labels, vocabularies, numeric features."""

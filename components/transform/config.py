@@ -1,0 +1,24 @@
+"""What an image looks like when the network sees it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class ImageConfig(BaseModel):
+    """Shape and normalisation of the network's input.
+
+    Attributes:
+        size: Height and width, pixels.
+        channels: 1 or 3 (the grey image three times; "ResNet2" of the thesis).
+        normalisation: ``norm_1`` subtracts each image's mean and divides by its standard deviation; ``norm_2``
+            multiplies by 1/255. Both are compared on the slides.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    size: int = Field(450, ge=32, le=2048)
+    channels: Literal[1, 3] = 1
+    normalisation: Literal["norm_1", "norm_2"] = "norm_2"

@@ -1,0 +1,217 @@
+"""The typed configuration of a run: frozen models, read from YAML, with overrides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from components.dicom_example_gen.config import IngestConfig
+from components.evaluator.config import EvaluatorConfig
+from components.grad_cam_explainer.config import ExplainerConfig
+from components.mammogram_preprocessor.config import PreprocessConfig
+from components.trainer.config import TrainConfig
+
+CONFIG_FOLDER: Final = Path(__file__).parent / "configs"
+
+
+class ConfigError(ValueError):
+    """A configuration cannot be used; the message names the key, what is allowed and what was received."""
+
+
+class PipelineConfig(BaseModel):
+    """Everything that decides a run's results, and no paths.
+
+    Attributes:
+        name: Name of the pipeline in ML Metadata, and of the served model.
+        ingest: DicomExampleGen.
+        preprocess: MammogramPreprocessor.
+        trainer: The four Trainers.
+        evaluator: Evaluator.
+        explainer: GradCamExplainer.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field("breast_density", pattern=r"^[a-z][a-z0-9_]{0,62}$")
+    ingest: IngestConfig = IngestConfig()
+    preprocess: PreprocessConfig = PreprocessConfig()
+    trainer: TrainConfig = TrainConfig()
+    evaluator: EvaluatorConfig = EvaluatorConfig()
+    explainer: ExplainerConfig = ExplainerConfig()
+
+    @model_validator(mode="after")
+    def _one_image_size(self) -> PipelineConfig:
+        if self.preprocess.output_size != self.trainer.image.size:
+            raise ValueError(
+                "preprocess.output_size and trainer.image.size must be equal, so that the network sees what was"
+                f" preprocessed. Received: {self.preprocess.output_size} and {self.trainer.image.size}"
+            )
+        return self
+
+
+class DataConfig(BaseModel):
+    """Where the archive is: a folder with labels, or a manifest. Relative paths are relative to the working folder.
+
+    Attributes:
+        folder: Folder of DICOM files, searched with its subfolders.
+        labels: CSV with columns exam_id, density and optionally patient_id, age, split, acquisition_system.
+        manifest: CSV with columns exam_id, view, file, density and optionally patient_id, split, acquisition_system,
+            age; its files are DICOM, PNG or JPEG.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    folder: Path | None = None
+    labels: Path | None = None
+    manifest: Path | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> DataConfig:
+        if (self.manifest is None) == (self.folder is None) or (self.folder is None) != (self.labels is None):
+            raise ValueError(
+                "give either data.folder and data.labels, or data.manifest."
+                f" Received: folder={self.folder}, labels={self.labels}, manifest={self.manifest}"
+            )
+        return self
+
+
+class RunnerConfig(BaseModel):
+    """How the local runner works.
+
+    Attributes:
+        workers: Threads of Beam's DirectRunner; 0 means one a core.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    workers: int = Field(0, ge=0, le=256)
+
+
+class PhantomDataConfig(BaseModel):
+    """Phantom exams that the demo makes for itself.
+
+    Attributes:
+        exams: Number of exams.
+        seed: Seed of the generator.
+        distribution: Class distribution: AOUP, BIRADS or uniform.
+        reduction: Factor by which the systems' matrices are reduced.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    exams: int = Field(200, ge=8)
+    seed: int = 7
+    distribution: str = Field("uniform", pattern="^(AOUP|BIRADS|uniform)$")
+    reduction: int = Field(6, ge=1, le=16)
+
+
+class RunConfig(BaseModel):
+    """A YAML file of ``pipeline/configs``: the pipeline, its data and its places.
+
+    Attributes:
+        pipeline: What decides the results.
+        data: The archive; the command line may name it instead.
+        output: Folder for everything the run writes.
+        runner: The local runner.
+        phantoms: Phantom exams of the demo.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    pipeline: PipelineConfig = PipelineConfig()
+    data: DataConfig | None = None
+    output: Path = Path("runs/breast_density")
+    runner: RunnerConfig = RunnerConfig()
+    phantoms: PhantomDataConfig | None = None
+
+
+def _allowed_keys(model: type[BaseModel], location: Sequence[Any]) -> str:
+    """Lists the keys that are allowed beside an unknown one."""
+    current: Any = model
+    for part in location[:-1]:
+        annotation = current.model_fields[part].annotation
+        options = getattr(annotation, "__args__", (annotation,))
+        current = next(option for option in options if isinstance(option, type) and issubclass(option, BaseModel))
+    return ", ".join(current.model_fields)
+
+
+def _explain(error: ValidationError, origin: str) -> ConfigError:
+    lines = []
+    for item in error.errors():
+        key = ".".join(str(part) for part in item["loc"]) or "configuration"
+        if item["type"] == "extra_forbidden":
+            lines.append(f"{key}: unknown key; allowed: {_allowed_keys(RunConfig, item['loc'])}")
+        else:
+            received = "" if isinstance(item["input"], dict) else f" Received: {item['input']!r}"
+            lines.append(f"{key}: {item['msg'].removeprefix('Value error, ')}.{received}".replace("..", "."))
+    return ConfigError(f"{origin}: " + "; ".join(lines))
+
+
+def _override(values: dict[str, Any], assignment: str) -> None:
+    key, equals, text = assignment.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"An override is KEY=VALUE, such as pipeline.trainer.epochs=3. Received: {assignment!r}")
+    *parents, last = key.strip().split(".")
+    node = values
+    for parent in parents:
+        child = node.setdefault(parent, {})
+        if child is None:
+            child = node[parent] = {}
+        if not isinstance(child, dict):
+            raise ConfigError(f"{key}: {parent} is a value and has no keys inside.")
+        node = child
+    node[last] = yaml.safe_load(text)
+
+
+def find_config(name: str) -> Path:
+    """Finds a configuration by path, or by the name of one that comes with the package.
+
+    Raises:
+        ConfigError: There is none; the message lists those that come with the package.
+    """
+    given, packaged = Path(name), CONFIG_FOLDER / f"{name}.yaml"
+    if given.is_file():
+        return given
+    if packaged.is_file():
+        return packaged
+    known = ", ".join(sorted(path.stem for path in CONFIG_FOLDER.glob("*.yaml")))
+    raise ConfigError(f"There is no configuration {name}: give a YAML file, or one of {known}.")
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """Reads and validates a configuration.
+
+    Args:
+        path: YAML file.
+        overrides: ``KEY=VALUE`` with dotted keys and YAML values, such as ``pipeline.trainer.epochs=3``.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        ConfigError: The file is no YAML mapping, or a key is unknown or its value not allowed.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if not isinstance(values, Mapping):
+            raise ConfigError(f"{path}: a configuration is a YAML mapping. Received: {type(values).__name__}")
+        values = dict(values)
+        for assignment in overrides:
+            _override(values, assignment)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: this is no YAML: {error}".replace("\n", " ")) from error
+    except OSError as error:
+        raise ConfigError(f"{path}: it cannot be read: {error.strerror}.") from error
+    try:
+        return RunConfig.model_validate(values)
+    except ValidationError as error:
+        raise _explain(error, str(path)) from error
+
+
+def to_yaml(config: PipelineConfig) -> str:
+    """Writes the pipeline's configuration as YAML; it has no paths."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)

@@ -1,0 +1,171 @@
+"""Runs the pipeline on this machine: TFX's launcher node by node, Beam's DirectRunner inside."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from ml_metadata.proto import metadata_store_pb2
+from tfx.dsl.compiler import compiler, constants
+from tfx.orchestration import metadata
+from tfx.orchestration import pipeline as tfx_pipeline
+from tfx.orchestration.local import runner_utils
+from tfx.orchestration.portable import launcher, runtime_parameter_utils
+from tfx.proto.orchestration import pipeline_pb2
+
+from components.common.progress import PROGRESS_FILE_VARIABLE
+from components.dicom_example_gen.manifest import FolderSource, ManifestSource, Source, archive_fingerprint
+from pipeline.config import DataConfig, RunConfig
+from pipeline.pipeline import Archive, Places, create_pipeline
+
+SCHEMA_FILE = Path(__file__).resolve().parents[1] / "schema" / "schema.pbtxt"
+
+
+@dataclass(frozen=True)
+class NodeResult:
+    """What became of a node.
+
+    Attributes:
+        node: Node id.
+        cached: TFX took the outputs of an earlier execution.
+        seconds: Time taken.
+        outputs: URI of each output artifact, by output name.
+    """
+
+    node: str
+    cached: bool
+    seconds: float
+    outputs: dict[str, str]
+
+
+class NodeError(RuntimeError):
+    """A node failed; its cause is the original error."""
+
+    def __init__(self, node: str, cause: Exception):
+        message = str(cause).strip().splitlines()
+        super().__init__(f"Node {node} failed: {message[0] if message else type(cause).__name__}")
+        self.node = node
+
+
+class RunObserver(Protocol):
+    """Shows a run's progress."""
+
+    def start(self, node: str, number: int, count: int, progress_file: Path) -> None:
+        """A node begins; its items are in ``progress_file``."""
+
+    def finish(self, result: NodeResult) -> None:
+        """A node ended well."""
+
+
+def source_of(data: DataConfig) -> Source:
+    """Makes the source that the configuration names, with absolute paths."""
+    if data.manifest is not None:
+        return ManifestSource(data.manifest.resolve())
+    assert data.folder is not None
+    assert data.labels is not None
+    return FolderSource(data.folder.resolve(), data.labels.resolve())
+
+
+def places_in(output: Path, name: str) -> Places:
+    """Lays out a run's folder: ``artifacts/``, ``serving/NAME/``."""
+    output = output.resolve()
+    return Places(str(output / "artifacts"), str(output / "serving" / name), str(SCHEMA_FILE))
+
+
+def metadata_config(output: Path) -> metadata_store_pb2.ConnectionConfig:
+    """Gives the ML Metadata store of a run's folder: ``metadata.sqlite``."""
+    output.mkdir(parents=True, exist_ok=True)
+    return metadata.sqlite_metadata_connection_config(str(output.resolve() / "metadata.sqlite"))
+
+
+def build(config: RunConfig) -> tfx_pipeline.Pipeline:
+    """Builds the pipeline of a configuration for this machine.
+
+    Raises:
+        ValueError: The configuration names no data.
+    """
+    if config.data is None:
+        raise ValueError("The configuration names no archive: give data.folder and data.labels, or data.manifest.")
+    source = source_of(config.data)
+    workers = config.runner.workers or os.cpu_count() or 1
+    return create_pipeline(
+        config.pipeline,
+        Archive(source, archive_fingerprint(source)),
+        places_in(config.output, config.pipeline.name),
+        ["--direct_running_mode=multi_threading", f"--direct_num_workers={workers}"],
+        metadata_config(config.output),
+    )
+
+
+@contextmanager
+def _progress_file(path: Path) -> Iterator[Path]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    before = os.environ.get(PROGRESS_FILE_VARIABLE)
+    os.environ[PROGRESS_FILE_VARIABLE] = str(path)
+    try:
+        yield path
+    finally:
+        if before is None:
+            os.environ.pop(PROGRESS_FILE_VARIABLE)
+        else:
+            os.environ[PROGRESS_FILE_VARIABLE] = before
+        path.unlink(missing_ok=True)
+
+
+def _was_cached(connection: metadata_store_pb2.ConnectionConfig, execution_id: int) -> bool:
+    with metadata.Metadata(connection) as store:
+        [execution] = store.store.get_executions_by_id([execution_id])
+    return execution.last_known_state == metadata_store_pb2.Execution.CACHED
+
+
+def run(pipeline: tfx_pipeline.Pipeline, scratch: Path, observer: RunObserver) -> list[NodeResult]:
+    """Runs a pipeline as TFX's LocalDagRunner does, and tells of each node.
+
+    Args:
+        pipeline: Pipeline with a metadata connection.
+        scratch: Folder for the progress file.
+        observer: Is told when a node begins and ends.
+
+    Returns:
+        The nodes' results, in the order in which they ran.
+
+    Raises:
+        NodeError: A node failed. What ran before is kept, and the next run resumes there.
+    """
+    ir: pipeline_pb2.Pipeline = compiler.Compiler().compile(pipeline)
+    run_id = datetime.datetime.now().isoformat()
+    runtime_parameter_utils.substitute_runtime_parameter(ir, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: run_id})
+    deployment = runner_utils.extract_local_deployment_config(ir)
+    choice = deployment.metadata_connection_config
+    connection = getattr(choice, choice.WhichOneof("connection_config"))
+    results = []
+    for number, node in enumerate(ir.nodes, start=1):
+        spec = node.pipeline_node
+        name = spec.node_info.id
+        started = time.monotonic()
+        with _progress_file(scratch / "progress.tsv") as progress:
+            observer.start(name, number, len(ir.nodes), progress)
+            try:
+                info = launcher.Launcher(
+                    pipeline_node=spec,
+                    mlmd_connection=metadata.Metadata(connection),
+                    pipeline_info=ir.pipeline_info,
+                    pipeline_runtime_spec=ir.runtime_spec,
+                    executor_spec=runner_utils.extract_executor_spec(deployment, name),
+                    custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, name),
+                ).launch()
+            except Exception as error:
+                raise NodeError(name, error) from error
+            outputs = {key: artifacts[0].uri for key, artifacts in (info.output_dict or {}).items() if artifacts}
+            cached = _was_cached(connection, info.execution_id)
+            result = NodeResult(name, cached, time.monotonic() - started, outputs)
+            observer.finish(result)
+        results.append(result)
+    return results

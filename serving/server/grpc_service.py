@@ -1,0 +1,210 @@
+"""TensorFlow Serving's gRPC services over the served model.
+
+What differs from TensorFlow Serving: messages are limited to 64 MiB; ``MultiInference`` is UNIMPLEMENTED;
+``HandleReloadConfigRequest`` changes the version policy of the served model alone; there are no labels.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, Final
+
+import grpc
+from google.protobuf import any_pb2
+from tensorflow_serving.apis import (
+    classification_pb2,
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    model_management_pb2,
+    model_pb2,
+    model_service_pb2_grpc,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+    regression_pb2,
+)
+from tensorflow_serving.config import model_server_config_pb2
+
+from serving.server.errors import StatusError, invalid_argument, not_found, unimplemented
+from serving.server.manager import ModelManager
+from serving.server.model import DEFAULT_SIGNATURE, LoadedModel
+from serving.server.tensors import to_array, to_proto
+
+_log = logging.getLogger(__name__)
+
+SIGNATURE_DEF_FIELD: Final = "signature_def"
+
+
+def _answered(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Turns errors of a service method into gRPC statuses; nothing of the request is logged."""
+
+    @wraps(method)
+    def answer(self: Any, request: Any, context: grpc.ServicerContext) -> Any:
+        try:
+            return method(self, request, context)
+        except StatusError as error:
+            context.abort(error.code, error.message)
+        except Exception as error:
+            _log.error("%s failed: %s", method.__name__, type(error).__name__)
+            context.abort(grpc.StatusCode.INTERNAL, "Internal error of the server")
+
+    return answer
+
+
+def _served(manager: ModelManager, request: Any) -> LoadedModel:
+    if not request.HasField("model_spec"):
+        raise invalid_argument("Missing ModelSpec")
+    spec = request.model_spec
+    version = spec.version.value if spec.HasField("version") else None
+    return manager.model(spec.name, version, spec.version_label)
+
+
+def _fill_spec(spec: model_pb2.ModelSpec, manager: ModelManager, model: LoadedModel) -> None:
+    spec.name = manager.name
+    spec.version.value = model.version
+
+
+def model_metadata(manager: ModelManager, model: LoadedModel) -> get_model_metadata_pb2.GetModelMetadataResponse:
+    """Makes the answer of ``GetModelMetadata``: all signatures, as Any of SignatureDefMap."""
+    response = get_model_metadata_pb2.GetModelMetadataResponse()
+    _fill_spec(response.model_spec, manager, model)
+    signatures = get_model_metadata_pb2.SignatureDefMap()
+    for name, signature in model.signature_defs.items():
+        signatures.signature_def[name].CopyFrom(signature)
+    packed = any_pb2.Any()
+    packed.Pack(signatures)
+    response.metadata[SIGNATURE_DEF_FIELD].CopyFrom(packed)
+    return response
+
+
+def refuse_other_method(model: LoadedModel, signature_name: str, kind: str, method: str) -> None:
+    """Refuses ``Classify`` and ``Regress`` as TensorFlow Serving does for predict signatures.
+
+    Args:
+        model: The served model.
+        signature_name: Signature asked for; empty is the default one.
+        kind: ``classification`` or ``regression``.
+        method: ``classify`` or ``regress``.
+
+    Raises:
+        StatusError: INVALID_ARGUMENT, always.
+    """
+    name = signature_name or DEFAULT_SIGNATURE
+    signature = model.signature(name)
+    if signature is None:
+        raise invalid_argument(f"No signature was found with the name: {name}")
+    raise invalid_argument(
+        f"Expected {kind} signature method_name to be tensorflow/serving/{method}. Was: {signature.method_name}"
+    )
+
+
+class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
+    """``tensorflow.serving.PredictionService``."""
+
+    def __init__(self, manager: ModelManager) -> None:
+        self._manager = manager
+
+    @_answered
+    def Predict(  # noqa: N802 (name of the service definition)
+        self, request: predict_pb2.PredictRequest, context: grpc.ServicerContext
+    ) -> predict_pb2.PredictResponse:
+        """Runs one signature."""
+        model = _served(self._manager, request)
+        signature = request.model_spec.signature_name
+        inputs = {name: to_array(name, proto) for name, proto in request.inputs.items()}
+        outputs = model.predict(signature, inputs, list(request.output_filter))
+        response = predict_pb2.PredictResponse()
+        _fill_spec(response.model_spec, self._manager, model)
+        response.model_spec.signature_name = signature or DEFAULT_SIGNATURE
+        for name, array in outputs.items():
+            response.outputs[name].CopyFrom(to_proto(array))
+        return response
+
+    @_answered
+    def GetModelMetadata(  # noqa: N802
+        self, request: get_model_metadata_pb2.GetModelMetadataRequest, context: grpc.ServicerContext
+    ) -> get_model_metadata_pb2.GetModelMetadataResponse:
+        """Tells the signatures."""
+        if not request.HasField("model_spec"):
+            raise invalid_argument("Missing ModelSpec")
+        if not request.metadata_field:
+            raise invalid_argument("GetModelMetadataRequest must specify at least one metadata_field")
+        for field in request.metadata_field:
+            if field != SIGNATURE_DEF_FIELD:
+                raise invalid_argument(f"Metadata field {field} is not supported")
+        return model_metadata(self._manager, _served(self._manager, request))
+
+    @_answered
+    def Classify(  # noqa: N802
+        self, request: classification_pb2.ClassificationRequest, context: grpc.ServicerContext
+    ) -> None:
+        """Refuses: the model has predict signatures alone."""
+        model = _served(self._manager, request)
+        refuse_other_method(model, request.model_spec.signature_name, "classification", "classify")
+
+    @_answered
+    def Regress(  # noqa: N802
+        self, request: regression_pb2.RegressionRequest, context: grpc.ServicerContext
+    ) -> None:
+        """Refuses: the model has predict signatures alone."""
+        model = _served(self._manager, request)
+        refuse_other_method(model, request.model_spec.signature_name, "regression", "regress")
+
+
+class ModelService(model_service_pb2_grpc.ModelServiceServicer):
+    """``tensorflow.serving.ModelService``."""
+
+    def __init__(self, manager: ModelManager) -> None:
+        self._manager = manager
+
+    @_answered
+    def GetModelStatus(  # noqa: N802
+        self, request: get_model_status_pb2.GetModelStatusRequest, context: grpc.ServicerContext
+    ) -> get_model_status_pb2.GetModelStatusResponse:
+        """Tells the state of the versions."""
+        if not request.HasField("model_spec"):
+            raise invalid_argument("Missing ModelSpec")
+        spec = request.model_spec
+        version = spec.version.value if spec.HasField("version") else None
+        response = get_model_status_pb2.GetModelStatusResponse()
+        for status in self._manager.status(spec.name, version):
+            entry = response.model_version_status.add(version=status.version)
+            entry.state = get_model_status_pb2.ModelVersionStatus.State.Value(status.state)
+            entry.status.error_code = status.code.value[0]
+            entry.status.error_message = status.message
+        return response
+
+    @_answered
+    def HandleReloadConfigRequest(  # noqa: N802
+        self, request: model_management_pb2.ReloadConfigRequest, context: grpc.ServicerContext
+    ) -> model_management_pb2.ReloadConfigResponse:
+        """Changes the version policy: ``latest`` (one) or ``specific`` (one version)."""
+        if request.config.WhichOneof("config") != "model_config_list":
+            raise invalid_argument(
+                "ServerModelConfig type not supported by HandleReloadConfigRequest."
+                " Only ModelConfigList is currently supported"
+            )
+        self._manager.pin(_asked_version(self._manager, list(request.config.model_config_list.config)))
+        return model_management_pb2.ReloadConfigResponse()
+
+
+def _asked_version(manager: ModelManager, configs: list[model_server_config_pb2.ModelConfig]) -> int | None:
+    """Reads the one policy this server can follow: the version to pin, or ``None`` for the newest."""
+    if len(configs) != 1:
+        raise unimplemented(f"This server serves exactly one model; the request lists {len(configs)}.")
+    config = configs[0]
+    if config.name != manager.name:
+        raise not_found(f"This server serves no model named {config.name}.")
+    # Following another path would let every client read any folder of the host.
+    if config.base_path.rstrip("/") not in (str(manager.model_dir), str(manager.model_dir.resolve())):
+        raise unimplemented("This server does not change base_path: restart it on the other folder.")
+    if config.version_labels:
+        raise unimplemented("This server has no version labels.")
+    policy = config.model_version_policy
+    choice = policy.WhichOneof("policy_choice")
+    if choice in (None, "latest") and policy.latest.num_versions <= 1:
+        return None
+    if choice == "specific" and len(policy.specific.versions) == 1:
+        return policy.specific.versions[0]
+    raise unimplemented("This server serves one version: policy must be latest (1) or specific (one version).")

@@ -1,0 +1,152 @@
+"""One loaded version of the model: its signatures, checked and called."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import grpc
+import numpy as np
+import tensorflow as tf
+from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
+
+from serving.server.errors import ModelLoadError, StatusError, invalid_argument
+from serving.server.tensors import to_array
+from serving.server.versions import SAVED_MODEL_FILE
+
+DEFAULT_SIGNATURE: Final = "serving_default"
+_SERVE_TAG: Final = "serve"
+_GRPC_CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
+# What eager execution adds around the kernel's own message, which is what TensorFlow Serving gives.
+_EAGER_NOISE: Final = re.compile(r"\{\{function_node [^}]*\}\}\s*|\s*\[Op:[^\]]*\](?: name:.*)?$", re.S)
+# Kernels that parse quote what they got, such as a whole tf.Example with its identifiers.
+_QUOTED_VALUE: Final = re.compile(r"(, value: ).*", re.S)
+_STACK: Final = re.compile(r"^.*<stack traces unavailable>\n", re.S)
+
+
+def _signature_defs(folder: Path) -> dict[str, meta_graph_pb2.SignatureDef]:
+    saved = saved_model_pb2.SavedModel.FromString((folder / SAVED_MODEL_FILE).read_bytes())
+    for graph in saved.meta_graphs:
+        if _SERVE_TAG in graph.meta_info_def.tags:
+            return dict(graph.signature_def)
+    raise ValueError(f"no graph tagged {_SERVE_TAG!r}")
+
+
+def _kernel_message(error: tf.errors.OpError) -> str:
+    return _QUOTED_VALUE.sub(r"\1...", _EAGER_NOISE.sub("", _STACK.sub("", error.message))).strip()
+
+
+def _type_name(dtype: tf.DType) -> str:
+    return {tf.float32: "float", tf.float64: "double"}.get(dtype, dtype.name)  # C++ names, as in kernels' texts
+
+
+def _names(names: Sequence[str] | set[str]) -> str:
+    return "{" + ",".join(sorted(names)) + "}"
+
+
+class LoadedModel:
+    """A SavedModel in memory. `predict` may be called from many threads at once.
+
+    Attributes:
+        version: Version number.
+        signature_defs: Signatures as the SavedModel declares them, by name.
+    """
+
+    def __init__(self, folder: Path, version: int) -> None:
+        """Loads a SavedModel.
+
+        Args:
+            folder: Folder with ``saved_model.pb``.
+            version: Number it is served under.
+
+        Raises:
+            ModelLoadError: TensorFlow cannot load it.
+        """
+        self.version = version
+        try:
+            self.signature_defs = _signature_defs(folder)
+            # Held as a whole: signatures alone do not keep the variables alive.
+            self._model: Any = tf.saved_model.load(str(folder), tags=[_SERVE_TAG])
+        except Exception as error:  # TensorFlow raises many types here, none of them documented
+            raise ModelLoadError(f"{type(error).__name__}: {error}") from error
+
+    def signature(self, name: str) -> meta_graph_pb2.SignatureDef | None:
+        """Returns a signature's declaration, ``None`` where there is no such signature."""
+        return self.signature_defs.get(name) if name in self._model.signatures else None
+
+    def predict(
+        self, signature_name: str, inputs: Mapping[str, np.ndarray], output_filter: Sequence[str] = ()
+    ) -> dict[str, np.ndarray]:
+        """Calls a signature.
+
+        Args:
+            signature_name: Signature; empty is `DEFAULT_SIGNATURE`.
+            inputs: Array by input name, in the signature's types and shapes; strings are object arrays of
+                bytes.
+            output_filter: Outputs wanted; empty is all.
+
+        Returns:
+            Array by output name.
+
+        Raises:
+            StatusError: FAILED_PRECONDITION for an unknown signature, INVALID_ARGUMENT for wrong names, types
+                or shapes and for what the graph's assertions refuse, otherwise the kernel's own code.
+        """
+        name = signature_name or DEFAULT_SIGNATURE
+        signature = self.signature(name)
+        if signature is None:
+            raise StatusError(grpc.StatusCode.FAILED_PRECONDITION, f'Serving signature key "{name}" not found.')
+        feeds = _checked_inputs(signature, inputs)
+        wanted = _checked_outputs(signature, output_filter)
+        try:
+            outputs = self._model.signatures[name](**feeds)
+        except tf.errors.OpError as error:
+            code = _GRPC_CODES.get(error.error_code, grpc.StatusCode.INTERNAL)
+            raise StatusError(code, _kernel_message(error)) from None
+        return {alias: np.asarray(outputs[alias].numpy()) for alias in wanted}
+
+
+def _checked_inputs(signature: meta_graph_pb2.SignatureDef, inputs: Mapping[str, np.ndarray]) -> dict[str, tf.Tensor]:
+    sent, required = set(inputs), set(signature.inputs)
+    missing = required - sent
+    if len(sent) > len(required) or missing - set(signature.defaults) or sent - required:
+        raise invalid_argument(
+            f"input size does not match signature: {len(sent)}!={len(required)} "
+            f"len({_names(sent)}) != len({_names(required)}). "
+            f"Sent extra: {_names(sent - required)}. Missing but required: {_names(missing)}."
+        )
+    feeds = {}
+    for position, alias in enumerate(sorted(required)):
+        info = signature.inputs[alias]
+        array = inputs[alias] if alias in inputs else to_array(alias, signature.defaults[alias])
+        expected, provided = tf.as_dtype(info.dtype), tf.as_dtype(array.dtype)
+        if provided != expected:
+            raise invalid_argument(
+                f"Expects arg[{position}] to be {_type_name(expected)} but {_type_name(provided)} is provided"
+            )
+        shape = tf.TensorShape(info.tensor_shape)
+        if not shape.is_compatible_with(array.shape):
+            raise invalid_argument(
+                f"Input {alias} must have shape {_shape(shape.as_list())} but has shape {_shape(array.shape)}"
+            )
+        feeds[alias] = tf.constant(array, dtype=expected)
+    return feeds
+
+
+def _shape(sizes: Sequence[int | None]) -> str:
+    return "[" + ",".join("?" if size is None else str(size) for size in sizes) + "]"
+
+
+def _checked_outputs(signature: meta_graph_pb2.SignatureDef, output_filter: Sequence[str]) -> list[str]:
+    available = set(signature.outputs)
+    for position, alias in enumerate(output_filter):
+        if alias not in available:
+            raise invalid_argument(
+                f"output tensor alias not found in signature: {alias} "
+                f"Outputs expected to be in the set {_names(available)}."
+            )
+        if alias in output_filter[:position]:
+            raise invalid_argument(f"duplicate output tensor alias: {alias}")
+    return list(output_filter) or sorted(available)

@@ -1,0 +1,212 @@
+"""Whatever a file holds, reading it gives a view or an IngestError, and planning counts it."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any, Final
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from pydicom import dcmread
+from pydicom.datadict import tag_for_keyword
+from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, JPEGLSLossless, RLELossless
+
+from components.dicom_example_gen.config import IngestConfig
+from components.dicom_example_gen.manifest import FolderSource, find_candidates
+from components.dicom_example_gen.planning import inspect, plan, settle
+from components.dicom_example_gen.reading import LoadedView, load_view
+from components.dicom_example_gen.rejections import IngestError, RejectionReason
+from components.dicom_example_gen.report import summary
+from schema.features import VIEWS
+
+from .conftest import mammogram
+
+QUICK: Final = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+LIMIT: Final = 1_000_000
+
+
+def encoded(syntax: str) -> bytes:
+    dataset = mammogram(np.random.default_rng(3).integers(0, 4096, (64, 64), dtype=np.uint16))
+    if syntax != ExplicitVRLittleEndian:
+        dataset.compress(syntax, generate_instance_uid=False)
+    buffer = io.BytesIO()
+    dataset.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+SOUND: Final = {
+    "native": encoded(ExplicitVRLittleEndian),
+    "rle": encoded(RLELossless),
+    "jpeg-ls": encoded(JPEGLSLossless),
+    "jpeg 2000": encoded(JPEG2000Lossless),
+    "png": cv2.imencode(".png", np.arange(4096, dtype=np.uint16).reshape(64, 64))[1].tobytes(),
+    "jpeg": cv2.imencode(".jpg", np.arange(4096).reshape(64, 64).astype(np.uint8))[1].tobytes(),
+}
+
+
+def load_or_reject(path: Path, data: bytes, view: str | None = "CC_R") -> LoadedView | RejectionReason:
+    path.write_bytes(data)
+    try:
+        return load_view(path, view, 1024, max_pixels=LIMIT)
+    except IngestError as error:
+        rejection = error.rejection()
+    assert rejection.file == str(path)
+    return rejection.reason
+
+
+@QUICK
+@given(st.binary(max_size=600))
+@example(b"\0" * 128 + b"DICM")
+@example(b"\xff\xd8\xff")
+@example(b"\x89PNG\r\n\x1a\n")
+def test_random_bytes(tmp_path: Path, data: bytes) -> None:
+    assert isinstance(load_or_reject(tmp_path / "x", data), RejectionReason)
+    assert isinstance(load_or_reject(tmp_path / "x", b"\0" * 128 + b"DICM" + data), RejectionReason)
+
+
+@QUICK
+@given(st.sampled_from(sorted(SOUND)), st.floats(0, 0.95))
+def test_cut_files(tmp_path: Path, kind: str, share: float) -> None:
+    data = SOUND[kind]
+    result = load_or_reject(tmp_path / "x", data[: int(share * len(data))])
+    assert isinstance(result, RejectionReason)
+
+
+@settings(parent=QUICK, max_examples=400)
+@given(
+    st.sampled_from(sorted(SOUND)),
+    st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=8),
+    st.booleans(),
+)
+def test_bytes_changed_anywhere(tmp_path: Path, kind: str, changes: list[tuple[float, int]], in_header: bool) -> None:
+    data = bytearray(SOUND[kind])
+    end = min(len(data), 1300) if in_header else len(data)
+    for position, value in changes:
+        data[int(position * end)] = value
+    result = load_or_reject(tmp_path / "x", bytes(data), None)
+    if isinstance(result, LoadedView):
+        assert result.header.view in VIEWS
+        assert result.pixels.dtype == np.uint16
+        assert max(result.pixels.shape) <= 1024
+
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # pydicom warns of every odd value
+
+KEYWORDS: Final = (
+    "Rows",
+    "Columns",
+    "BitsAllocated",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+    "SamplesPerPixel",
+    "NumberOfFrames",
+    "WindowCenter",
+    "WindowWidth",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "PixelPaddingValue",
+    "PatientAge",
+    "PatientBirthDate",
+    "StudyDate",
+    "ViewPosition",
+    "ImageLaterality",
+    "ImagerPixelSpacing",
+    "Modality",
+    "SOPClassUID",
+    "PhotometricInterpretation",
+    "SoftwareVersions",
+    "PatientID",
+    "StudyInstanceUID",
+    "PresentationIntentType",
+    "VOILUTFunction",
+    "AcquisitionTime",
+)
+
+
+def with_all_tags() -> bytes:
+    numbers = dict.fromkeys(("WindowCenter", "WindowWidth", "RescaleSlope", "RescaleIntercept", "NumberOfFrames"), "1")
+    dataset = mammogram(**numbers, VOILUTFunction="LINEAR")
+    dataset.add_new("PixelPaddingValue", "US", 0)
+    buffer = io.BytesIO()
+    dataset.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+ALL_TAGS: Final = with_all_tags()
+_READ: Final = dcmread(io.BytesIO(ALL_TAGS))
+PLACES: Final = {k: (_READ.get_item(k).value_tell, _READ.get_item(k).length) for k in KEYWORDS}
+
+
+@QUICK
+@given(
+    st.dictionaries(
+        st.sampled_from(KEYWORDS),
+        st.one_of(
+            st.binary(max_size=20),
+            st.sampled_from([b"", b"NaN", b"inf", b"-1", b"0", b"1e308", b"\\", b"1\\2", b"\xff\xff", b"\0\0"]),
+        ),
+        min_size=1,
+        max_size=5,
+    )
+)
+def test_junk_in_any_tag(tmp_path: Path, junk: dict[str, bytes]) -> None:
+    data = ALL_TAGS
+    for keyword in sorted(junk, key=tag_for_keyword, reverse=True):  # from the end, so that positions stay right
+        start, length = PLACES[keyword]
+        value = junk[keyword] + b" " * (len(junk[keyword]) % 2)
+        data = data[: start - 2] + len(value).to_bytes(2, "little") + value + data[start + length :]
+    result = load_or_reject(tmp_path / "x", data, None)
+    if isinstance(result, LoadedView):
+        assert result.header.view in VIEWS
+        assert -1 <= result.header.patient_age <= 120
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {"RescaleSlope": "1E300", "RescaleIntercept": "1E300"},
+        {"WindowCenter": "1E308", "WindowWidth": "1E308"},
+        {"WindowCenter": "0", "WindowWidth": "1E-300", "VOILUTFunction": "SIGMOID"},
+    ],
+)
+def test_absurd_grey_scales(make_dicom: Any, tags: dict[str, str]) -> None:
+    path = make_dicom(**tags)
+    assert isinstance(load_or_reject(path, path.read_bytes()), LoadedView | RejectionReason)
+
+
+def test_the_folder_of_the_issue(make_dicom: Any, tmp_path: Path) -> None:
+    """One sound exam, and each of the faults that an archive is known to hold: all counted, all typed."""
+    rng = np.random.default_rng(1)
+    for view in VIEWS:
+        projection, side = view.split("_")
+        pixels = rng.integers(0, 4096, (64, 48), dtype=np.uint16)
+        make_dicom(f"{view}.dcm", pixels, ViewPosition=projection, ImageLaterality=side)
+    whole = (tmp_path / "CC_R.dcm").read_bytes()
+    (tmp_path / "truncated.dcm").write_bytes(whole[:-1000])
+    (tmp_path / "text.dcm").write_text("this is no image")
+    (tmp_path / "twice.dcm").write_bytes(whole)
+    make_dicom("ct.dcm", Modality="CT", SOPClassUID="1.2.840.10008.5.1.4.1.1.2")
+    make_dicom("without_pixels.dcm", PixelData=None)
+    make_dicom("which_view.dcm", ViewPosition=None)
+    labels = tmp_path / "labels.csv"
+    labels.write_text("exam_id,density\n1.2.3.4,B\n")
+
+    candidates = find_candidates(FolderSource(tmp_path, labels))
+    outcomes = [inspect(c, candidates.root, LIMIT) for c in candidates.found]
+    result = settle(plan(outcomes, candidates.labels, IngestConfig(), b"key"), [])
+    assert {r.file: r.reason.value for r in result.rejected} == {
+        "ct.dcm": "not_mammography",
+        "text.dcm": "not_dicom",
+        "truncated.dcm": "truncated",
+        "twice.dcm": "duplicate",
+        "which_view.dcm": "unknown_view",
+        "without_pixels.dcm": "no_pixel_data",
+    }
+    assert {v.view for v in result.accepted} == set(VIEWS)
+    figures = summary(result, candidates.ignored)
+    assert figures["found"] == len(candidates.found) == 10 == figures["accepted"] + figures["rejected"]

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from components.dicom_example_gen.config import IngestConfig
+from components.dicom_example_gen.labels import Label
+from components.dicom_example_gen.manifest import FolderSource, find_candidates
+from components.dicom_example_gen.planning import inspect, plan
+from components.dicom_example_gen.reading import DEFAULT_MAX_PIXELS, load_view
+from components.dicom_example_gen.records import decode_png, encode_png, to_example
+from schema import features
+
+CONTRACT = {
+    features.IMAGE,
+    features.IMAGE_HEIGHT,
+    features.IMAGE_WIDTH,
+    features.PIXEL_SPACING_MM,
+    features.VIEW,
+    features.LATERALITY,
+    features.EXAM_ID,
+    features.PATIENT_ID,
+    features.DENSITY,
+    features.ACQUISITION_SYSTEM,
+    features.MANUFACTURER,
+    features.MODEL_NAME,
+    features.SOFTWARE_VERSION,
+    features.PATIENT_AGE,
+    features.ACQUISITION_YEAR,
+}
+
+
+def test_example_holds_the_contract_and_no_identity(make_dicom: Any) -> None:
+    path: Path = make_dicom("E1/a.dcm")
+    labels = path.parents[1] / "labels.csv"
+    labels.write_text("exam_id,density\nACC7,3\n")
+    candidates = find_candidates(FolderSource(path.parents[1], labels))
+    assert candidates.labels == {"ACC7": Label("ACC7", "C")}
+    outcomes = [inspect(c, candidates.root, DEFAULT_MAX_PIXELS) for c in candidates.found]
+    (view,) = plan(outcomes, candidates.labels, IngestConfig(), b"key").accepted
+    loaded = load_view(candidates.root / view.file, view.view, 32)
+    example = to_example(view, loaded)
+
+    feature = example.features.feature
+    assert set(feature) == CONTRACT
+    pixels = decode_png(feature[features.IMAGE].bytes_list.value[0])
+    np.testing.assert_array_equal(pixels, loaded.pixels)
+    assert pixels.dtype == np.uint16
+    assert pixels.shape == (32, 24)
+    assert feature[features.IMAGE_HEIGHT].int64_list.value[0] == 32
+    assert np.isclose(feature[features.PIXEL_SPACING_MM].float_list.value[0], 0.2)
+    assert feature[features.DENSITY].bytes_list.value[0] == b"C"
+    assert feature[features.PATIENT_AGE].int64_list.value[0] == 58
+    assert feature[features.ACQUISITION_SYSTEM].bytes_list.value[0] == b"GE Senograph DS ADS 53.40"
+
+    data = example.SerializeToString(deterministic=True)
+    assert data == to_example(view, loaded).SerializeToString(deterministic=True)
+    header = outcomes[0].header
+    assert header is not None
+    for secret in ("Rossi", "PAT-4711", "1.2.3.4", "ACC7", "19601231", header.sop_uid, "a.dcm"):
+        assert secret.encode() not in data
+
+
+def test_png_is_lossless_and_deterministic() -> None:
+    image = np.random.default_rng(0).integers(0, 65536, (50, 31), dtype=np.uint16)
+    assert encode_png(image) == encode_png(image.copy())
+    np.testing.assert_array_equal(decode_png(encode_png(image)), image)

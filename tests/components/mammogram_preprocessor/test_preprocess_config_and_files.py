@@ -1,0 +1,91 @@
+"""Configuration, PNG coding, overlays and the files of the command ``preprocess``."""
+
+from __future__ import annotations
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from components.mammogram_preprocessor.config import PreprocessConfig
+from components.mammogram_preprocessor.files import preprocess_pixels_to_files
+from components.mammogram_preprocessor.overlay import decode_png, encode_png, overlay_png
+from components.mammogram_preprocessor.preprocess import preprocess_view
+from components.mammogram_preprocessor.result import ImageDecodeError
+
+
+@pytest.mark.parametrize(
+    ("values", "key"),
+    [({"method": "best"}, "method"), ({"output_size": 16}, "output_size"), ({"size": 256}, "size")],
+)
+def test_config_names_the_wrong_key(values, key):
+    with pytest.raises(ValidationError, match=key):
+        PreprocessConfig(**values)
+
+
+def test_config_is_frozen():
+    with pytest.raises(ValidationError):
+        PreprocessConfig().output_size = 512
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_png_round_trip(dtype):
+    image = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, (31, 47)).astype(dtype)
+    data = encode_png(image)
+    assert data == encode_png(image.copy())
+    back = decode_png(data)
+    assert back.dtype == dtype
+    np.testing.assert_array_equal(back, image)
+
+
+@pytest.mark.parametrize("data", [b"", b"no picture", b"\x89PNG\r\n\x1a\n" + b"\0" * 50])
+def test_garbage_is_a_typed_error(data):
+    with pytest.raises(ImageDecodeError, match=f"{len(data)} bytes"):
+        decode_png(data)
+
+
+def test_float_pictures_are_refused():
+    with pytest.raises(ValueError, match="shape"):
+        encode_png(np.zeros((4, 4, 7), np.float64))
+
+
+def test_overlay_is_a_small_colour_picture(make_view):
+    pixels = make_view(1024, 700).pixels
+    result = preprocess_view(pixels, "MLO_L", PreprocessConfig())
+    picture = cv2.imdecode(np.frombuffer(overlay_png(pixels, result), np.uint8), cv2.IMREAD_UNCHANGED)
+    assert picture.shape == (512, 350, 3)
+    muscle = cv2.resize(result.pectoral_mask.astype(np.uint8), (350, 512), interpolation=cv2.INTER_AREA) > 0
+    red_over_green = picture[..., 2].astype(int) - picture[..., 1]
+    assert red_over_green[muscle].mean() > 20
+    assert abs(red_over_green[256:, 100:200].mean()) < 1
+
+
+def test_files_hold_picture_mask_and_figures(make_view, dice, tmp_path):
+    truth = make_view()
+    pixels = np.ascontiguousarray(truth.pixels[:, ::-1])  # chest wall at the right of a left view: flipped export
+    out = tmp_path / "new" / "folder"
+    config = PreprocessConfig(output_size=128)
+    result = preprocess_pixels_to_files(pixels, "MLO_L", config, out, "case_1")
+    assert sorted(p.name for p in out.iterdir()) == ["case_1.json", "case_1.pectoral.png", "case_1.png"]
+
+    np.testing.assert_array_equal(decode_png((out / "case_1.png").read_bytes()), result.image)
+    mask = decode_png((out / "case_1.pectoral.png").read_bytes())
+    assert mask.shape == pixels.shape
+    assert mask.dtype == np.uint8
+    assert set(np.unique(mask)) == {0, 255}
+    assert dice(mask == 255, truth.muscle[:, ::-1]) > 0.93
+
+    document = json.loads((out / "case_1.json").read_text())
+    assert document["status"] == "removed"
+    assert document["view"] == "MLO_L"
+    assert document["method"] == "auto"
+    assert document["figures"]["flipped"] is True
+    assert document["pectoral_area_fraction"] == pytest.approx((mask == 255).sum() / result.breast_mask.sum())
+    assert 0 <= document["doubt"] <= 1
+    assert len(document["figures"]["edge_points"]) > 2
+
+    first = (out / "case_1.json").read_bytes()
+    preprocess_pixels_to_files(pixels, "MLO_L", config, out, "case_1")
+    assert (out / "case_1.json").read_bytes() == first

@@ -1,0 +1,274 @@
+"""Writes small but complete artifact folders of every node, in the formats that the nodes agreed on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from components.report_generator.report import PushInfo, ReportInputs, RunInfo
+from schema.features import DENSITY_CLASSES, VIEWS
+
+HOSTILE = "<script>alert('x')</script> & \"Co\" $\\frac{"
+SYSTEMS = ("GE Senograph DS ADS 53.40", "Hologic Selenia Dimensions", "IMS Giotto Image SDL", HOSTILE)
+SECRET_FILE = "ROSSI_MARIA_1950.dcm"
+MATRIX = [[10, 2, 0, 0], [3, 30, 4, 0], [0, 5, 33, 2], [0, 0, 3, 8]]
+
+
+def _write_json(path: Path, content: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
+def _write_lines(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(r) + "\n" for r in records), encoding="utf-8")
+
+
+def write_overlay(path: Path, seed: int, size: int = 480) -> None:
+    """Writes a breast-like half ellipse with a coloured blot as PNG, larger than the report shows it."""
+    generator = np.random.default_rng(seed)
+    pixels = np.zeros((size, size, 3), np.uint8)
+    centre = (0, size // 2)
+    cv2.ellipse(pixels, centre, (int(size * 0.6), int(size * 0.42)), 0, -90, 90, (120, 120, 120), -1)
+    noise = generator.integers(0, 40, (*pixels.shape[:2], 1), dtype=np.uint8)
+    pixels = np.where(pixels > 0, pixels + noise, 0).astype(np.uint8)
+    spot = (int(generator.integers(size // 6, size // 3)), size // 2)
+    cv2.circle(pixels, spot, size // 8, (40, 60, 230), -1)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), pixels)
+
+
+def write_ingest(folder: Path) -> Path:
+    summary = {
+        "found": 407,
+        "accepted": 400,
+        "rejected": 7,
+        "by_reason": {"truncated": 3, "not_dicom": 2, "unknown_view": 1, "duplicate": 1},
+        "ignored": {".csv": 1, ".txt": 2},
+        "exams": {"A": 12, "B": 37, "C": 40, "D": 11},
+        "splits": {
+            "train": {"exams": 60, "views": 240, "patients": 58},
+            "eval": {"exams": 20, "views": 80, "patients": 19},
+            "test": {"exams": 20, "views": 80, "patients": 20},
+        },
+        "systems": {name: {"exams": n, "views": 4 * n} for name, n in zip(SYSTEMS, (60, 22, 13, 5), strict=True)},
+        "ages": {
+            c: {"mean": mean, "sd": sd, "median": median}
+            for c, mean, sd, median in (
+                ("A", 67, 11, 68),
+                ("B", 63, 11, 62),
+                ("C", 58, 9, 56),
+                ("D", 53, 6, 52),
+            )
+        },
+    }
+    _write_json(folder / "summary.json", summary)
+    _write_lines(folder / "files.jsonl", [{"file": SECRET_FILE, "reason": "truncated"}])
+    return folder
+
+
+def write_quality(folder: Path) -> Path:
+    records = []
+    for index in range(24):
+        view = VIEWS[index % 4]
+        mlo = view.startswith("MLO")
+        overlay = f"overlays/{index:03d}.png"
+        write_overlay(folder / overlay, index)
+        records.append(
+            {
+                "exam_id": f"{index // 4:064x}",
+                "view": view,
+                "acquisition_system": SYSTEMS[index // 4 % 4],
+                "density": DENSITY_CLASSES[index // 4 % 4],
+                "status": ("failed" if index == 3 else "removed") if mlo else "not_applicable",
+                "pectoral_area_fraction": 0.11 if mlo else 0.0,
+                "breast_area_fraction": 0.4,
+                "doubt": 0.93 if index == 3 else 0.02 * index if mlo else 0.0,
+                "overlay": overlay if index != 23 else None,
+            }
+        )
+    counts = {"removed": 11, "failed": 1, "not_applicable": 12}
+    by_system = {name: {"removed": 3, "not_applicable": 3} for name in SYSTEMS}
+    _write_json(folder / "summary.json", {"views": 24, "by_status": counts, "by_system": by_system})
+    _write_lines(folder / "views.jsonl", records)
+    return folder
+
+
+def write_history(folder: Path, view: str) -> Path:
+    epochs = [
+        {
+            "epoch": e,
+            "loss": 1.4 * 0.8**e,
+            "accuracy": 1 - 0.7 * 0.85**e,
+            "val_loss": 0.5 + 0.02 * (e - 7) ** 2,
+            "val_accuracy": 0.875 - 0.01 * abs(e - 7),
+            "learning_rate": 0.001,
+        }
+        for e in range(1, 13)
+    ]
+    history = {
+        "view": view,
+        "best_epoch": 7,
+        "parameters": 123456,
+        "convolutions": 41,
+        "images": {"train": 60, "eval": 20},
+        "epochs": epochs,
+    }
+    _write_json(folder / "history.json", history)
+    return folder
+
+
+def metric(value: float | None, n: int, half: float = 0.06) -> dict[str, Any]:
+    interval = None if value is None else [max(0.0, value - half), min(1.0, value + half)]
+    return {"value": value, "ci95": interval, "n": n}
+
+
+def slice_metrics(chosen: Mapping[str, str], matrix: Sequence[Sequence[int]]) -> dict[str, Any]:
+    """Figures of a slice that follow from its confusion matrix; kappa is set by hand."""
+    counts = np.array(matrix)
+    n = int(counts.sum())
+    half = 1 / np.sqrt(n)
+    metrics = {
+        "accuracy": metric(float(np.trace(counts) / n), n, half),
+        "macro_recall": metric(0.8125, n, half),
+        "macro_precision": metric(0.7875, n, half),
+        "quadratic_kappa": metric(None if "density" in chosen else 0.853, n, half),
+        "dense_accuracy": metric(0.91, n, half),
+    }
+    for index, density in enumerate(DENSITY_CLASSES):
+        total, guessed = int(counts[index].sum()), int(counts[:, index].sum())
+        hit = int(counts[index, index])
+        metrics[f"recall_{density}"] = metric(hit / total if total else None, n, 0.1)
+        metrics[f"precision_{density}"] = metric(hit / guessed if guessed else None, n, 0.1)
+    return {"slice": dict(chosen), "n": n, "confusion_matrix": counts.tolist(), "metrics": metrics}
+
+
+def evaluation_content(blessed: bool = True) -> dict[str, Any]:
+    part = (np.array(MATRIX) // 2).tolist()
+    small = [[1, 0, 0, 0], [0, 2, 1, 0], [0, 0, 3, 0], [0, 0, 0, 0]]
+    one_class = [[[n if r == i else 0 for n in row] for r, row in enumerate(MATRIX)] for i in range(4)]
+    return {
+        "exam": [
+            slice_metrics({}, MATRIX),
+            slice_metrics({"acquisition_system": SYSTEMS[0]}, part),
+            slice_metrics({"acquisition_system": SYSTEMS[3]}, small),
+            *(slice_metrics({"density": c}, m) for c, m in zip(DENSITY_CLASSES, one_class, strict=True)),
+        ],
+        "view": [
+            slice_metrics({}, MATRIX),
+            *(slice_metrics({"view": v}, MATRIX) for v in VIEWS),
+            slice_metrics({"acquisition_system": SYSTEMS[0]}, part),
+        ],
+        "gates": [
+            {"name": "exam kappa", "slice": "all", "threshold": ">= 0.600", "value": 0.853, "passed": True},
+            {"name": "recall D", "slice": "all", "threshold": ">= 0.500", "value": 0.727, "passed": blessed},
+        ],
+        "blessed": blessed,
+        "baseline": {"version": "1700000000"},
+    }
+
+
+def write_evaluation(folder: Path, blessed: bool = True) -> Path:
+    _write_json(folder / "exam_metrics.json", evaluation_content(blessed))
+    return folder
+
+
+def write_explanations(folder: Path) -> Path:
+    records = []
+    for index in range(32):
+        density = DENSITY_CLASSES[index % 4]
+        view = VIEWS[index // 4 % 4]
+        if (density, view) == ("D", "CC_L"):
+            continue
+        predicted = "B" if index == 0 else density
+        overlay = f"overlays/{index:03d}.png"
+        write_overlay(folder / overlay, 100 + index)
+        chosen = DENSITY_CLASSES.index(predicted)
+        records.append(
+            {
+                "exam_id": f"{index:064x}",
+                "view": view,
+                "density": density,
+                "predicted": predicted,
+                "probabilities": [0.85 if c == chosen else 0.05 for c in range(4)],
+                "energy_in_breast": 0.7 + 0.005 * index,
+                "overlay": overlay,
+            }
+        )
+    summary = {
+        "views": len(records),
+        "energy_in_breast": {"mean": 0.84, "ci95": [0.8, 0.88], "n": len(records)},
+        "by_class": {c: {"mean": 0.83, "ci95": [0.75, 0.9], "n": 8} for c in DENSITY_CLASSES},
+        "passed": True,
+    }
+    _write_json(folder / "summary.json", summary)
+    _write_lines(folder / "explanations.jsonl", records)
+    return folder
+
+
+def write_infra(folder: Path) -> Path:
+    checks = [
+        {"name": "load in a fresh process", "passed": True, "seconds": 8.21, "detail": "4 signatures"},
+        {"name": "predict_exam answers", "passed": True, "seconds": 1.5, "detail": "probabilities sum to 1"},
+    ]
+    _write_json(folder / "infra.json", {"passed": True, "checks": checks})
+    return folder
+
+
+def write_inputs(root: Path) -> ReportInputs:
+    """Writes every artifact under ``root``."""
+    return ReportInputs(
+        ingest=write_ingest(root / "ingest"),
+        quality=write_quality(root / "quality"),
+        training={v: write_history(root / f"train-{v}", v) for v in VIEWS},
+        evaluation=write_evaluation(root / "evaluation"),
+        explanations=write_explanations(root / "explanations"),
+        infra=write_infra(root / "infra"),
+        push=PushInfo(True, "1712345678"),
+        run=RunInfo("phantom demo", "2024-04-05", "training:\n  width: 8\n  note: <b>\n", {"tfx": "1.16.0"}),
+    )
+
+
+@pytest.fixture(scope="session")
+def full_inputs(tmp_path_factory: pytest.TempPathFactory) -> ReportInputs:
+    return write_inputs(tmp_path_factory.mktemp("report"))
+
+
+@pytest.fixture
+def write_evaluation_file(tmp_path: Path) -> Callable[[Mapping[str, Any]], Path]:
+    """Writes an ``exam_metrics.json`` of any content and returns its folder."""
+
+    def write(content: Mapping[str, Any]) -> Path:
+        _write_json(tmp_path / "evaluation" / "exam_metrics.json", content)
+        return tmp_path / "evaluation"
+
+    return write
+
+
+@pytest.fixture
+def evaluation_example() -> Callable[..., dict[str, Any]]:
+    """Makes the content of an ``exam_metrics.json`` of the whole split alone, which tests may change."""
+
+    def make(blessed: bool = True) -> dict[str, Any]:
+        content = evaluation_content(blessed)
+        return {**content, "exam": content["exam"][:1], "view": []}
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def hostile_system() -> str:
+    """The acquisition system of the examples that tries to be markup and math."""
+    return HOSTILE
+
+
+@pytest.fixture(scope="session")
+def secret_file() -> str:
+    """A file name that only ``files.jsonl`` holds."""
+    return SECRET_FILE

@@ -1,0 +1,345 @@
+"""The page as a browser sees it: parsed with html.parser, never searched as a string where markup matters."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from components.report_generator.report import (
+    PictureLimits,
+    PushInfo,
+    ReportInputError,
+    ReportInputs,
+    build_report,
+    write_report,
+)
+from components.report_generator.summary import summary_picture
+
+SECTIONS = ("data", "segmentation", "training", "evaluation", "explanation", "serving", "configuration")
+VOID = {"meta", "link", "img", "br"}
+
+
+class Page(HTMLParser):
+    """Elements, text by section, and whether tags nest properly."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text: dict[str, str] = {"head": ""}
+        self.style = ""
+        self._section = "head"
+        self._open: list[str] = []
+        self.feed(html)
+        self.close()
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        attributes = dict(attrs)
+        self.elements.append((tag, attributes))
+        if tag not in VOID:
+            self._open.append(tag)
+        if tag == "section":
+            self._section = attributes["id"] or ""
+            self.text[self._section] = ""
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self._open and self._open[-1] == "style":
+            self.style += data
+        else:
+            self.text[self._section] += data.replace("\xa0", " ")
+
+    def images(self) -> list[dict[str, str | None]]:
+        return [attributes for tag, attributes in self.elements if tag == "img"]
+
+    def alternatives(self) -> str:
+        return "\n".join((image["alt"] or "").replace("\xa0", " ") for image in self.images())
+
+
+@pytest.fixture(scope="module")
+def html(full_inputs: ReportInputs) -> str:
+    return build_report(full_inputs)
+
+
+@pytest.fixture(scope="module")
+def page(html: str) -> Page:
+    return Page(html)
+
+
+def test_page_asks_nobody_for_anything(page: Page) -> None:
+    for tag, attributes in page.elements:
+        assert tag not in {"script", "iframe", "object", "embed", "base", "form"}
+        for name, value in attributes.items():
+            assert not name.startswith("on")
+            if name in {"src", "href", "srcset", "action", "poster", "data"}:
+                assert (value or "").startswith(("data:", "#")), (tag, name, (value or "")[:80])
+            assert name != "style"
+    assert "url(" not in page.style
+    assert "@import" not in page.style
+    policies = [a["content"] for t, a in page.elements if t == "meta" and "http-equiv" in a]
+    assert policies == ["default-src 'none'; img-src data:; style-src 'unsafe-inline'"]
+
+
+def test_inlined_pictures_hold_no_outside_reference(page: Page) -> None:
+    for image in page.images():
+        header, _, content = (image["src"] or "").partition(",")
+        assert header in {"data:image/svg+xml;base64", "data:image/jpeg;base64"}
+        if "svg" in header:
+            svg = base64.b64decode(content).decode()
+            assert not re.search(r"(?:href|src)=\"(?!#|data:)|<script|url\((?!#)", svg)
+
+
+def test_every_section_is_there_and_reachable(page: Page) -> None:
+    ids = [a["id"] for t, a in page.elements if t == "section"]
+    links = [a["href"] for t, a in page.elements if t == "a"]
+    assert tuple(ids) == SECTIONS
+    assert [f"#{name}" for name in SECTIONS] == links[1:]
+    assert links[0] == "#main"
+
+
+def test_head_says_verdict_figures_and_what_the_software_is_not(page: Page) -> None:
+    head = page.text["head"]
+    assert "BLESSED" in head
+    assert "All gates passed. Pushed as version 1712345678." in head
+    assert "Research software. Not a medical device." in head
+    assert "phantom demo, 2024-04-05" in head
+    for shown in (
+        "81.0 %",
+        "95 % interval 71.0 to 91.0 %",
+        "n = 100 exams",
+        "0.853",
+        "0.753 to 0.953",
+        "81.2 %",
+    ):
+        assert shown in head
+    assert "too few" not in head
+
+
+def test_data_section_shows_the_counts_of_the_summary(page: Page) -> None:
+    text = page.text["data"]
+    assert "✓ 407 files found = 400 accepted + 7 rejected." in text
+    assert re.search(r"N\. of exams\s+12\s+37\s+40\s+11\s+100", text)
+    assert re.search(r"Average age\s+67\s+63\s+58\s+53", text)
+    assert re.search(r"Standard deviation\s+11\s+11\s+9\s+6", text)
+    assert re.search(r"Median age\s+68\s+62\s+56\s+52", text)
+    assert re.search(r"test\s+20\s+20\s+80", text)
+    assert re.search(r"GE Senograph DS ADS 53\.40\s+60\s+60 %\s+240", text)
+    assert re.search(r"truncated\s+3\s+not_dicom\s+2\s+duplicate\s+1\s+unknown_view\s+1", text)
+    assert re.search(r"\.txt\s+2\s+\.csv\s+1", text)
+
+
+def test_sections_show_the_figures_of_their_nodes(page: Page) -> None:
+    assert re.search(r"All\s+11\s*46 %\s+1\s*4 %\s+12\s*50 %\s+24", page.text["segmentation"])
+    assert re.search(r"MLO L\s+60\s+20\s+123,456\s+41\s+7 of 12\s+87\.5 %\s+0\.500", page.text["training"])
+    assert re.search(r"recall D\s+all\s+>= 0\.500\s+0\.727\s+✓ passed", page.text["evaluation"])
+    assert "Compared with the blessed version 1700000000." in page.text["evaluation"]
+    assert re.search(r"All views\s+30\s+84\.0 %\s*80\.0 to 88\.0 %", page.text["explanation"])
+    assert re.search(r"load in a fresh process\s+✓ passed\s+8\.2\s+4 signatures", page.text["serving"])
+    assert "width: 8\n  note: <b>" in page.text["configuration"]
+    assert re.search(r"tfx\s+1\.16\.0", page.text["configuration"])
+
+
+def test_recall_of_a_class_rests_on_the_exams_of_that_class(page: Page) -> None:
+    # 100 exams in all, but 12 of class A and 11 of class D.
+    text = page.text["evaluation"]
+    assert re.search(r"A\s*almost entirely fatty\s+12\s*n < 20: too few to judge\s+83\.3 %", text)
+    assert re.search(r"B\s*scattered fibroglandular density\s+37\s+81\.1 %", text)
+    assert "Class A: 83.3 % (73.3 to 93.3 %), n = 12;" in page.alternatives()
+
+
+def test_small_slice_says_so(page: Page, hostile_system: str) -> None:
+    text = re.sub(r"\s+", " ", page.text["evaluation"])
+    assert f"{hostile_system}acquisition system 7n < 20: too few to judge 85.7 %" in text
+
+
+def test_small_test_split_is_flagged_in_the_head(
+    evaluation_example: Callable[..., dict[str, Any]], write_evaluation_file: Callable[..., Path]
+) -> None:
+    content = evaluation_example()
+    for metric in content["exam"][0]["metrics"].values():
+        metric["n"] = 12
+    head = Page(build_report(ReportInputs(evaluation=write_evaluation_file(content)))).text["head"]
+    assert head.count("n < 20: too few to judge") == 4
+
+
+def test_every_picture_has_an_alternative_text(page: Page) -> None:
+    assert all((image["alt"] or "").strip() for image in page.images())
+    alternatives = page.alternatives()
+    assert "Right: 10 of 12 in class A, 30 of 37 in class B, 33 of 40 in class C, 8 of 11 in class D." in (alternatives)
+    assert "Confusion matrix, Single views of the test split, n = 100." in alternatives
+    assert "Best epoch 7: eval loss 0.500, eval accuracy 87.5 %." in alternatives
+
+
+def test_hostile_strings_stay_text(page: Page, html: str, hostile_system: str) -> None:
+    assert "<script" not in html
+    for section in ("data", "segmentation", "evaluation"):
+        assert hostile_system in page.text[section]
+
+
+def test_file_names_of_ingest_never_show(html: str, secret_file: str) -> None:
+    assert secret_file not in html
+    assert secret_file.split("_")[0] not in html
+
+
+def test_missing_cell_of_the_gallery_and_wrong_grades_are_shown(page: Page) -> None:
+    text = page.text["explanation"]
+    assert "CC L: none in the test split" in text
+    assert "✗ CC R: graded B (85 %), label A" in text
+    assert "Wrongly graded" in text
+
+
+def test_page_is_small_and_pictures_are_capped(html: str, page: Page) -> None:
+    assert len(html.encode()) < 8_000_000
+    jpegs = [i["src"] or "" for i in page.images() if "jpeg" in (i["src"] or "")[:30]]
+    limits = PictureLimits()
+    most = limits.doubtful + limits.typical * limits.systems + 16 + limits.wrong + limits.astray
+    assert 20 < len(jpegs) <= most
+    for uri in jpegs:
+        pixels = cv2.imdecode(np.frombuffer(base64.b64decode(uri.split(",")[1]), np.uint8), cv2.IMREAD_COLOR)
+        assert max(pixels.shape) == limits.max_side
+
+
+def test_equal_inputs_give_equal_bytes_in_another_process(full_inputs: ReportInputs) -> None:
+    inputs = dataclasses.replace(full_inputs, training={}, evaluation=None)
+    script = (
+        "import sys\n"
+        "from pathlib import PosixPath\n"
+        "from components.report_generator.report import *\n"
+        f"page = build_report({inputs!r})\n"
+        "sys.stdout.buffer.write(page.encode())\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        check=True,
+        env={"PYTHONHASHSEED": "7", "PYTHONPATH": ":".join(filter(None, sys.path)), "TZ": "Asia/Tokyo"},
+    )
+    assert run.stdout == build_report(inputs).encode()
+
+
+def test_page_without_any_input_names_what_is_missing() -> None:
+    page = Page(build_report(ReportInputs()))
+    assert "NOT EVALUATED" in page.text["head"]
+    for section in SECTIONS:
+        assert "Missing: no" in page.text[section], section
+    assert page.text["training"].count("Missing: no training history") == 4
+    assert page.images() == []
+
+
+@pytest.mark.parametrize("name", ["ingest", "quality", "explanations", "infra", "push", "run"])
+def test_page_with_one_input_only(full_inputs: ReportInputs, name: str) -> None:
+    only = ReportInputs(**{name: getattr(full_inputs, name)})
+    text = Page(build_report(only)).text
+    assert sum("Missing: no" in text[section] for section in SECTIONS) in {6, 7}
+
+
+def test_refusal_names_the_failed_gate(
+    evaluation_example: Callable[..., dict[str, Any]], write_evaluation_file: Callable[..., Path]
+) -> None:
+    folder = write_evaluation_file(evaluation_example(blessed=False))
+    page = Page(build_report(ReportInputs(evaluation=folder, push=PushInfo(False))))
+    assert "REFUSED" in page.text["head"]
+    assert "Gates failed: recall D (all). Not pushed." in page.text["head"]
+    assert "✗ Gates" in page.text["head"]
+    assert "✗ failed" in page.text["evaluation"]
+
+
+def test_blessed_model_that_fails_later_is_no_plain_success(
+    full_inputs: ReportInputs,
+    tmp_path: Path,
+    evaluation_example: Callable[..., dict[str, Any]],
+    write_evaluation_file: Callable[..., Path],
+) -> None:
+    assert full_inputs.infra is not None
+    text = (full_inputs.infra / "infra.json").read_text().replace("true", "false")
+    (tmp_path / "infra.json").write_text(text)
+    folder = write_evaluation_file(evaluation_example())
+    page = Page(build_report(ReportInputs(evaluation=folder, infra=tmp_path, push=PushInfo(False))))
+    assert "The evaluation's gates passed, but failed: serving checks. Not pushed." in page.text["head"]
+    assert ("div", {"class": "verdict warn"}) in page.elements
+    assert page.text["serving"].count("✗ failed") == 2
+
+
+def test_evaluation_without_the_whole_split_says_so(
+    evaluation_example: Callable[..., dict[str, Any]], write_evaluation_file: Callable[..., Path]
+) -> None:
+    folder = write_evaluation_file({**evaluation_example(), "exam": []})
+    page = Page(build_report(ReportInputs(evaluation=folder)))
+    assert "no exam-level figures of the whole split" in page.text["evaluation"]
+    assert "No exam-level figures." in page.text["head"]
+
+
+def test_undefined_figures_are_called_undefined(
+    evaluation_example: Callable[..., dict[str, Any]], write_evaluation_file: Callable[..., Path]
+) -> None:
+    content = evaluation_example()
+    overall = content["exam"][0]["metrics"]
+    overall["quadratic_kappa"] = {"value": None, "ci95": None, "n": 100}
+    overall["accuracy"] = {"value": 0.5, "ci95": None, "n": 100}
+    overall["macro_recall"] = {"value": float("nan"), "ci95": [float("nan"), 1.0], "n": 100}
+    folder = write_evaluation_file(content)
+    page = Page(build_report(ReportInputs(evaluation=folder)))
+    head = re.sub(r"\s+", " ", page.text["head"])
+    assert "kappaundefinedn = 100 exams" in head
+    assert "50.0 %no intervaln = 100 exams" in head
+    assert "nan" not in (head + page.text["evaluation"]).lower()
+
+
+def test_counts_that_do_not_add_up_are_pointed_at(full_inputs: ReportInputs, tmp_path: Path) -> None:
+    assert full_inputs.ingest is not None
+    text = (full_inputs.ingest / "summary.json").read_text().replace('"rejected": 7', '"rejected": 6')
+    (tmp_path / "summary.json").write_text(text)
+    page = Page(build_report(ReportInputs(ingest=tmp_path)))
+    assert "✗ The count does not add up" in page.text["data"]
+
+
+def test_overlay_that_is_gone_leaves_a_place_without_a_picture(full_inputs: ReportInputs, tmp_path: Path) -> None:
+    assert full_inputs.explanations is not None
+    for name in ("summary.json", "explanations.jsonl"):
+        (tmp_path / name).write_bytes((full_inputs.explanations / name).read_bytes())
+    page = Page(build_report(ReportInputs(explanations=tmp_path)))
+    assert page.images() == []
+    assert page.text["explanation"].count("No picture") >= 16
+
+
+def test_folder_without_its_file_is_an_error_that_names_it(full_inputs: ReportInputs, tmp_path: Path) -> None:
+    with pytest.raises(ReportInputError, match=r"exam_metrics\.json cannot be read"):
+        build_report(dataclasses.replace(full_inputs, evaluation=tmp_path))
+
+
+def test_write_report_replaces_whole_files_only(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "report.html"
+    write_report("old", path)
+    write_report("page \ud800 é", path)
+    assert path.read_bytes() == "page ? é".encode()
+    assert path.stat().st_mode & 0o777 == 0o644
+    with pytest.raises(TypeError):
+        write_report(None, path)  # type: ignore[arg-type]
+    assert [p.name for p in path.parent.iterdir()] == ["report.html"]
+    assert path.read_bytes() == "page ? é".encode()
+
+
+def test_summary_picture_is_a_png_with_the_heat_maps(full_inputs: ReportInputs) -> None:
+    content = summary_picture(full_inputs)
+    pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    assert pixels.shape == (924, 1320, 3)
+    lower = pixels[pixels.shape[0] * 6 // 10 :].astype(int)
+    red = (lower[..., 2] > 200) & (lower[..., 0] < 80) & (lower[..., 1] < 90)
+    assert red.sum() > 4 * 400  # the blot of the four example overlays
+
+
+def test_summary_picture_without_inputs_is_blank_but_valid() -> None:
+    assert summary_picture(ReportInputs()).startswith(b"\x89PNG")

@@ -1,0 +1,142 @@
+"""A tiny SavedModel with the serving contract's signatures, and a real server over it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import tensorflow as tf
+
+CLASSES = ("A", "B", "C", "D")
+VIEWS = ("CC_R", "CC_L", "MLO_R", "MLO_L")
+
+
+def png(grey: int, size: int = 16) -> bytes:
+    ok, encoded = cv2.imencode(".png", np.full((size, size), grey, np.uint8))
+    assert ok
+    return encoded.tobytes()
+
+
+class MeanGreyModel(tf.Module):
+    """Probabilities from the mean grey: softmax of -(4 * grey / 255 - 0.5 - class + bias)^2."""
+
+    def __init__(self, bias: float) -> None:
+        super().__init__()
+        self.bias = tf.Variable(bias, dtype=tf.float32)
+
+    def _probabilities(self, image_bytes: tf.Tensor) -> tf.Tensor:
+        grey = tf.map_fn(
+            lambda png_bytes: tf.reduce_mean(tf.cast(tf.io.decode_png(png_bytes, channels=1), tf.float32)),
+            image_bytes,
+            fn_output_signature=tf.float32,
+        )
+        place = 4.0 * grey[:, None] / 255.0 - 0.5 + self.bias
+        return tf.nn.softmax(-tf.square(place - tf.range(4.0)))
+
+    def _answer(self, probabilities: tf.Tensor) -> dict[str, tf.Tensor]:
+        density = tf.gather(tf.constant(CLASSES), tf.argmax(probabilities, axis=-1))
+        return {"probabilities": probabilities, "density": density}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
+    def serving_default(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
+        features = tf.io.parse_example(examples, {"image/encoded": tf.io.FixedLenFeature([], tf.string)})
+        return self._answer(self._probabilities(features["image/encoded"]))
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None], tf.string, name="image_bytes"),
+            tf.TensorSpec([None], tf.string, name="view"),
+        ]
+    )
+    def predict_view(self, image_bytes: tf.Tensor, view: tf.Tensor) -> dict[str, tf.Tensor]:
+        known = tf.reduce_any(view[:, None] == tf.constant(VIEWS)[None, :], axis=1)
+        with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(known), ["unknown view"])]):
+            return self._answer(self._probabilities(image_bytes))
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None], tf.string, name="image_bytes"),
+            tf.TensorSpec([None], tf.string, name="view"),
+            tf.TensorSpec([None], tf.string, name="exam_id"),
+        ]
+    )
+    def predict_exam(
+        self, image_bytes: tf.Tensor, view: tf.Tensor, exam_id: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        by_view = self.predict_view(image_bytes, view)["probabilities"]
+        exams, index = tf.unique(exam_id)
+        count = tf.size(exams)
+        right = tf.cast(tf.strings.regex_full_match(view, ".*_R"), tf.float32)
+
+        def mean(weights: tf.Tensor) -> tf.Tensor:
+            total = tf.math.unsorted_segment_sum(by_view * weights[:, None], index, count)
+            return tf.math.divide_no_nan(total, tf.math.unsorted_segment_sum(weights, index, count)[:, None])
+
+        exam = mean(tf.ones_like(right))
+        return {
+            "exam_id": exams,
+            **self._answer(exam),
+            "right_probabilities": mean(right),
+            "left_probabilities": mean(1.0 - right),
+            "view_count": tf.math.unsorted_segment_sum(tf.ones_like(index), index, count),
+        }
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None], tf.string, name="image_bytes"),
+            tf.TensorSpec([None], tf.string, name="view"),
+            tf.TensorSpec([None], tf.string, name="target_class"),
+        ]
+    )
+    def gradcam(
+        self, image_bytes: tf.Tensor, view: tf.Tensor, target_class: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        answer = self.predict_view(image_bytes, view)
+        chosen = tf.where(target_class == "", answer["density"], target_class)
+        index = tf.argmax(tf.cast(chosen[:, None] == tf.constant(CLASSES), tf.int32), axis=-1)
+        level = tf.cast(index, tf.float32)[:, None, None] / 4.0
+        heatmap = level + tf.zeros([tf.shape(level)[0], 8, 8])
+        return {**answer, "heatmap": heatmap, "overlay_png": image_bytes}
+
+
+def save_stand_in(folder: Path, bias: float) -> None:
+    module = MeanGreyModel(bias)
+    signatures = {
+        name: getattr(module, name) for name in ("serving_default", "predict_view", "predict_exam", "gradcam")
+    }
+    tf.saved_model.save(module, str(folder), signatures=signatures)
+
+
+@pytest.fixture(scope="session")
+def saved_models(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+    """Two stand-in SavedModels that answer differently, by bias."""
+    folders = {bias: tmp_path_factory.mktemp("stand_in") / str(bias) for bias in (0, 1)}
+    for bias, folder in folders.items():
+        save_stand_in(folder, float(bias))
+    return folders
+
+
+@pytest.fixture
+def push(saved_models: dict[int, Path], tmp_path: Path) -> Callable[[int, int], Path]:
+    """Copies a stand-in into a model folder as a version, as the Pusher does; returns the model folder."""
+
+    def _push(version: int, bias: int) -> Path:
+        shutil.copytree(saved_models[bias], tmp_path / "models" / str(version))
+        return tmp_path / "models"
+
+    return _push
+
+
+@pytest.fixture(scope="session")
+def running(saved_models: dict[int, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
+    """A server that serves version 3 of the stand-in on free ports."""
+    from serving.server.run import start_server
+
+    model_dir = tmp_path_factory.mktemp("served")
+    shutil.copytree(saved_models[0], model_dir / "3")
+    with start_server(model_dir, grpc_port=0, rest_port=0) as server:
+        yield server
