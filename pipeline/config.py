@@ -14,6 +14,7 @@ from components.evaluator.config import EvaluatorConfig
 from components.grad_cam_explainer.config import ExplainerConfig
 from components.mammogram_preprocessor.config import PreprocessConfig
 from components.trainer.config import TrainConfig
+from serving.preprocessing import PreprocessingRecipe
 
 CONFIG_FOLDER: Final = Path(__file__).parent / "configs"
 
@@ -210,6 +211,13 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
         return RunConfig.model_validate(values)
     except ValidationError as error:
         raise _explain(error, str(path)) from error
+
+
+def recipe_of(config: PipelineConfig) -> PreprocessingRecipe:
+    """Gives the preprocessing recipe that the model carries to its clients."""
+    return PreprocessingRecipe(
+        longest_side=config.ingest.longest_side, max_pixels=config.ingest.max_pixels, preprocess=config.preprocess
+    )
 
 
 def to_yaml(config: PipelineConfig) -> str:

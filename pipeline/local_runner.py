@@ -98,8 +98,9 @@ def build(config: RunConfig) -> tfx_pipeline.Pipeline:
         config.pipeline,
         Archive(source, archive_fingerprint(source)),
         places_in(config.output, config.pipeline.name),
-        ["--direct_running_mode=multi_threading", f"--direct_num_workers={workers}"],
-        metadata_config(config.output),
+        # Threads help where OpenCV and codecs free the GIL; TFX's own nodes are faster without.
+        image_beam_args=["--direct_running_mode=multi_threading", f"--direct_num_workers={workers}"],
+        metadata=metadata_config(config.output),
     )
 
 

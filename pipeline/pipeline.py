@@ -9,7 +9,6 @@ from typing import Final
 from ml_metadata.proto import metadata_store_pb2
 from tensorflow_data_validation import StatsOptions
 from tfx.components import StatisticsGen, Trainer, Transform
-from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
 from tfx.dsl.components.base.base_node import BaseNode
 from tfx.orchestration import pipeline
 from tfx.proto import trainer_pb2, transform_pb2
@@ -22,11 +21,12 @@ from components.evaluator.component import Evaluator
 from components.exam_ensemble.component import ExamEnsemble
 from components.example_validator.component import ExampleValidator
 from components.grad_cam_explainer.component import GradCamExplainer
+from components.import_schema_gen.component import ImportSchemaGen
 from components.infra_check.component import InfraCheck
 from components.mammogram_preprocessor.component import MammogramPreprocessor
 from components.pusher.component import Pusher
 from components.report_generator.component import ReportGenerator
-from pipeline.config import PipelineConfig, to_yaml
+from pipeline.config import PipelineConfig, recipe_of, to_yaml
 from schema import features as f
 
 # Statistics of the image bytes say nothing and cost much.
@@ -100,6 +100,7 @@ def create_pipeline(
     archive: Archive,
     places: Places,
     beam_args: Sequence[str] = (),
+    image_beam_args: Sequence[str] = (),
     metadata: metadata_store_pb2.ConnectionConfig | None = None,
 ) -> pipeline.Pipeline:
     """Builds the pipeline.
@@ -108,7 +109,8 @@ def create_pipeline(
         config: What decides the results.
         archive: What is ingested.
         places: Where the runner keeps things.
-        beam_args: Arguments of Beam's runner.
+        beam_args: Arguments of Beam's runner, for every node.
+        image_beam_args: Further ones for the nodes that work on pixels and free the GIL.
         metadata: ML Metadata connection; the runner's own where None.
 
     Returns:
@@ -116,6 +118,8 @@ def create_pipeline(
     """
     ingest = DicomExampleGen(archive.source, archive.fingerprint, config.ingest)
     preprocessor = MammogramPreprocessor(ingest.outputs["examples"], config.preprocess)
+    for node in (ingest, preprocessor):
+        node.with_beam_pipeline_args([*beam_args, *image_beam_args])
     examples = preprocessor.outputs["preprocessed_examples"]
     statistics = StatisticsGen(examples, stats_options=StatsOptions(feature_allowlist=list(_WITH_STATISTICS)))
     schema = ImportSchemaGen(schema_file=places.schema)
@@ -132,7 +136,7 @@ def create_pipeline(
     transform.add_upstream_node(validator)  # anomalies stop the run
     trainers = _trainers(config, preprocessor, schema, transform)
     networks = {view: trainer.outputs["model"] for view, trainer in trainers.items()}
-    ensemble = ExamEnsemble(networks, config.trainer.image)
+    ensemble = ExamEnsemble(networks, config.trainer.image, recipe_of(config))
     model = ensemble.outputs["model"]
     baseline = BaselineModel(model, places.serving)
     evaluator = Evaluator(

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import grpc
 import numpy as np
 
+from components.mammogram_preprocessor.overlay import encode_png
 from schema.features import DENSITY_CLASSES, VIEWS, laterality_of
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ _MAX_MESSAGE_BYTES: Final = 256 * 1024 * 1024
 # What TensorFlow wraps around the reason: the text of an assertion of the graph, the node that failed.
 _ASSERTION: Final = re.compile(r"assertion failed: \[([^\]]*)\]")
 _GRAPH_NODE: Final = re.compile(r"\s*\[\[\{\{node .*", re.S)
+_BLANK_SIDE: Final = 32  # pixels
 _PNG_START: Final = b"\x89PNG\r\n\x1a\n"
 
 Probabilities = tuple[float, float, float, float]
@@ -92,10 +94,12 @@ class Grader(Protocol):
         """Grades one exam; see `ExamClient`."""
         ...
 
-    def gradcam(
-        self, images: Mapping[str, bytes], target_class: str | None = None
-    ) -> dict[str, ViewExplanation]:
+    def gradcam(self, images: Mapping[str, bytes], target_class: str | None = None) -> dict[str, ViewExplanation]:
         """Explains each view; see `ExamClient`."""
+        ...
+
+    def preprocessing(self) -> str:
+        """Asks the model for its recipe; see `ExamClient`."""
         ...
 
 
@@ -156,9 +160,25 @@ class _SignatureGrader(ABC):
             views=tuple(views),
         )
 
-    def gradcam(
-        self, images: Mapping[str, bytes], target_class: str | None = None
-    ) -> dict[str, ViewExplanation]:
+    def preprocessing(self) -> str:
+        """Asks the model which preprocessing its images must come from.
+
+        Returns:
+            JSON of `serving.preprocessing.PreprocessingRecipe`.
+
+        Raises:
+            ServingError: With one of its subclasses saying whether server or model is at fault.
+        """
+        blank = encode_png(np.zeros((_BLANK_SIDE, _BLANK_SIDE), np.uint8))
+        outputs = self._run(
+            "predict_exam",
+            {"image_bytes": _strings([blank]), "view": _strings([VIEWS[0]]), "exam_id": _strings(["blank"])},
+        )
+        if "preprocessing" not in outputs:
+            raise ModelNotFoundError("The model carries no preprocessing recipe: push it again with this version.")
+        return outputs["preprocessing"][0].decode()
+
+    def gradcam(self, images: Mapping[str, bytes], target_class: str | None = None) -> dict[str, ViewExplanation]:
         """Explains each view by Grad-CAM.
 
         Args:
@@ -322,9 +342,7 @@ class LocalModel(_SignatureGrader):
                 raise _lacks_signature(f"The model in {self._folder}", error.message) from error
             if error.code == grpc.StatusCode.INVALID_ARGUMENT:
                 raise _refused(error.message) from error
-            raise ServingError(
-                f"The model in {self._folder} failed ({error.code.name}: {error.message})."
-            ) from error
+            raise ServingError(f"The model in {self._folder} failed ({error.code.name}: {error.message}).") from error
 
 
 def _lacks_signature(which: str, details: str) -> ModelNotFoundError:

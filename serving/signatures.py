@@ -71,12 +71,13 @@ class ExamModel(tf.Module):
     Localization, 2019, arXiv 1610.02391. The scores are logits (softmax left out), read at the last block's sum.
     """
 
-    def __init__(self, networks: Mapping[str, ViewFunctions], image: ImageConfig):
+    def __init__(self, networks: Mapping[str, ViewFunctions], image: ImageConfig, preprocessing: str = ""):
         """Makes the model.
 
         Args:
             networks: One view network for each of ``schema.features.VIEWS``.
             image: Input of every network.
+            preprocessing: The preprocessing recipe as JSON, which ``predict_exam`` hands to its clients.
 
         Raises:
             ValueError: A view's network is missing.
@@ -86,6 +87,7 @@ class ExamModel(tf.Module):
         if missing:
             raise ValueError(f"The exam model needs a network for each view. Missing: {missing}")
         self._image = image
+        self._preprocessing = preprocessing
         self._classes = tf.constant(f.DENSITY_CLASSES)
         # Attributes of a tf.Module are saved; the Keras models behind the functions must not be.
         self._weights = [networks[view].weights for view in f.VIEWS]
@@ -165,7 +167,8 @@ class ExamModel(tf.Module):
         """Grades exams: the mean of the views that are there, for each breast and for all.
 
         Returns, in the order in which the exams first appear: exam_id [E], probabilities [E, 4], density [E],
-        right_probabilities [E, 4] and left_probabilities [E, 4] (zeros where a side has no view), view_count [E].
+        right_probabilities [E, 4] and left_probabilities [E, 4] (zeros where a side has no view), view_count [E], and
+        preprocessing [E]: the recipe that the images must come from, as JSON.
         Several images of one view count as one: their mean.
         """
         same_length = tf.debugging.assert_equal(
@@ -200,6 +203,7 @@ class ExamModel(tf.Module):
             "right_probabilities": mean_of(sides["R"]),
             "left_probabilities": mean_of(sides["L"]),
             "view_count": tf.cast(tf.reduce_sum(there, axis=1), tf.int32),
+            "preprocessing": tf.fill([count], self._preprocessing),
         }
 
     def gradcam(self, image_bytes: tf.Tensor, view: tf.Tensor, target_class: tf.Tensor) -> dict[str, tf.Tensor]:

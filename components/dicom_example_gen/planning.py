@@ -199,15 +199,16 @@ def _patient_of(views: Sequence[_Labelled]) -> str:
     return in_headers.pop() if len(in_headers) == 1 and "" not in in_headers else views[0].label.exam_id
 
 
-def _rank(view: _Labelled) -> tuple[int, str]:
-    return view.header.rows * view.header.columns, view.header.acquired_at
+def view_rank(header: ViewHeader) -> tuple[int, str]:
+    """Ranks images of one view in an exam: the one with the most pixels, then the latest, is kept."""
+    return header.rows * header.columns, header.acquired_at
 
 
 def _one_of_each_view(exam: Sequence[_Labelled]) -> tuple[list[_Labelled], list[Rejection]]:
     kept: list[_Labelled] = []
     rejected: list[Rejection] = []
     for view, images in _grouped(exam, lambda v: v.header.view).items():
-        best = max(images, key=_rank)  # the first of equals, and images are sorted by name
+        best = max(images, key=lambda v: view_rank(v.header))  # the first of equals, and images are sorted by name
         kept.append(best)
         rejected += [
             Rejection(

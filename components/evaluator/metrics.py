@@ -6,7 +6,7 @@ score. Without it, each element is one view. TFMA has neither kappa nor argmax-b
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import apache_beam as beam
@@ -60,6 +60,8 @@ class _ConfusionCombiner(beam.CombineFn):
 
     def add_input(self, accumulator: np.ndarray, element: metric_types.StandardMetricInputs) -> np.ndarray:
         prediction = element.get_predictions(self._model_name, self._output_name)
+        if isinstance(prediction, Mapping):  # the signature's other output is the density's name
+            prediction = prediction["probabilities"]
         label = element.get_labels(self._model_name, self._output_name)
         accumulator[graded_pair(label, prediction)] += 1
         return accumulator

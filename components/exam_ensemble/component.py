@@ -12,6 +12,7 @@ from components.common.fingerprint import code_fingerprint
 from components.exam_ensemble import executor
 from components.transform.config import ImageConfig
 from schema.features import VIEWS
+from serving.preprocessing import PreprocessingRecipe
 
 
 class ExamEnsembleSpec(component_spec.ComponentSpec):
@@ -19,6 +20,7 @@ class ExamEnsembleSpec(component_spec.ComponentSpec):
 
     PARAMETERS = {
         "image": component_spec.ExecutionParameter(type=str),
+        "preprocessing": component_spec.ExecutionParameter(type=str),
         "code": component_spec.ExecutionParameter(type=str),
     }
     INPUTS = {view: component_spec.ChannelParameter(type=standard_artifacts.Model) for view in VIEWS}
@@ -31,16 +33,18 @@ class ExamEnsemble(base_component.BaseComponent):
     SPEC_CLASS = ExamEnsembleSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
 
-    def __init__(self, networks: Mapping[str, types.BaseChannel], image: ImageConfig):
+    def __init__(self, networks: Mapping[str, types.BaseChannel], image: ImageConfig, recipe: PreprocessingRecipe):
         """Makes the node.
 
         Args:
             networks: Trainer's model of each view.
             image: Input of the networks.
+            recipe: How images come to be; the model carries it.
         """
         spec = ExamEnsembleSpec(
             **networks,
             image=image.model_dump_json(),
+            preprocessing=recipe.model_dump_json(),
             code=code_fingerprint("components.exam_ensemble.executor"),
             model=types.Channel(type=standard_artifacts.Model),
         )

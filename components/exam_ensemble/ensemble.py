@@ -56,12 +56,13 @@ def _weights(part: keras.Model) -> list[np.ndarray]:
     return [variable.numpy() for variable in variables]
 
 
-def load_exam_model(network_files: Mapping[str, str], image: ImageConfig) -> ExamModel:
+def load_exam_model(network_files: Mapping[str, str], image: ImageConfig, preprocessing: str = "") -> ExamModel:
     """Loads four networks and combines them.
 
     Args:
         network_files: Path of the ``.keras`` file of each view.
         image: Input of every network.
+        preprocessing: The preprocessing recipe as JSON, which the model carries.
 
     Returns:
         The exam model.
@@ -78,4 +79,4 @@ def load_exam_model(network_files: Mapping[str, str], image: ImageConfig) -> Exa
         if network.input_shape != expected:
             raise ValueError(f"Network {view} takes {network.input_shape}. Expected: {expected}")
         networks[view] = view_functions(network)
-    return ExamModel(networks, image)
+    return ExamModel(networks, image, preprocessing)

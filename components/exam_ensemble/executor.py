@@ -35,6 +35,7 @@ class Executor(base_executor.BaseExecutor):
             )
             for view in VIEWS
         }
-        model = load_exam_model(networks, ImageConfig.model_validate_json(exec_properties["image"]))
+        image = ImageConfig.model_validate_json(exec_properties["image"])
+        model = load_exam_model(networks, image, exec_properties["preprocessing"])
         export(model, path_utils.serving_model_path(artifact_utils.get_single_uri(output_dict["model"])))
         advance()

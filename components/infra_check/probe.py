@@ -26,6 +26,7 @@ CONTRACT: dict[str, tuple[set[str], dict[str, tuple[str, int]]]] = {
             "right_probabilities": ("float32", 2),
             "left_probabilities": ("float32", 2),
             "view_count": ("int32", 1),
+            "preprocessing": ("string", 1),
         },
     ),
     "gradcam": (

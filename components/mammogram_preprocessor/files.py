@@ -5,28 +5,16 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import tempfile
 from pathlib import Path
 
+import cv2
 import numpy as np
 
+from components.common.files import write_whole
 from components.mammogram_preprocessor.config import PreprocessConfig
-from components.mammogram_preprocessor.overlay import encode_png
+from components.mammogram_preprocessor.overlay import encode_png, overlay_png
 from components.mammogram_preprocessor.preprocess import preprocess_view
 from components.mammogram_preprocessor.result import PreprocessedView
-
-
-def _write_atomically(path: Path, data: bytes) -> None:
-    """Writes beside the target and renames, so that no reader ever sees half a file."""
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def figures_json(result: PreprocessedView, view: str, config: PreprocessConfig) -> bytes:
@@ -44,9 +32,14 @@ def figures_json(result: PreprocessedView, view: str, config: PreprocessConfig) 
 
 
 def preprocess_pixels_to_files(
-    pixels: np.ndarray, view: str, config: PreprocessConfig, out_dir: str | os.PathLike[str], stem: str
+    pixels: np.ndarray,
+    view: str,
+    config: PreprocessConfig,
+    out_dir: str | os.PathLike[str],
+    stem: str,
+    mask_shape: tuple[int, int] | None = None,
 ) -> PreprocessedView:
-    """Preprocesses a view and writes ``STEM.png``, ``STEM.pectoral.png`` and ``STEM.json``.
+    """Preprocesses a view and writes ``STEM.png``, ``STEM.pectoral.png``, ``STEM.overlay.png`` and ``STEM.json``.
 
     Args:
         pixels: uint8 or uint16 [H, W], grey, bright = dense.
@@ -54,6 +47,8 @@ def preprocess_pixels_to_files(
         config: Method and geometry of the result.
         out_dir: Folder for the files; made where it is missing.
         stem: Name of the files without their ending.
+        mask_shape: Rows and columns of the muscle mask: those of the file that ``pixels`` were reduced from; default
+            is their own.
 
     Returns:
         The result that was written.
@@ -63,9 +58,13 @@ def preprocess_pixels_to_files(
         OSError: A file cannot be written.
     """
     result = preprocess_view(pixels, view, config)
+    mask = 255 * result.pectoral_mask.astype(np.uint8)
+    if mask_shape is not None and mask.shape != mask_shape:
+        smooth = cv2.resize(mask, (mask_shape[1], mask_shape[0]), interpolation=cv2.INTER_LINEAR)
+        mask = np.where(smooth > 127, 255, 0).astype(np.uint8)
     folder = Path(out_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    _write_atomically(folder / f"{stem}.png", encode_png(result.image))
-    _write_atomically(folder / f"{stem}.pectoral.png", encode_png(255 * result.pectoral_mask.astype(np.uint8)))
-    _write_atomically(folder / f"{stem}.json", figures_json(result, view, config))
+    write_whole(folder / f"{stem}.png", encode_png(result.image))
+    write_whole(folder / f"{stem}.pectoral.png", encode_png(mask))
+    write_whole(folder / f"{stem}.overlay.png", overlay_png(pixels, result))
+    write_whole(folder / f"{stem}.json", figures_json(result, view, config))
     return result

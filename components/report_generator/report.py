@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from components.common.files import write_whole
 from components.report_generator.inputs import PushInfo, ReportInputs, RunInfo
 from components.report_generator.limits import PictureLimits
 from components.report_generator.loading import ReportInputError, load_artifacts
@@ -76,13 +75,4 @@ def write_report(html: str, path: Path) -> None:
         html: The page.
         path: Where to; missing folders are made.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace", newline="\n") as file:
-            file.write(html)
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
+    write_whole(path, html.encode("utf-8", errors="replace"))

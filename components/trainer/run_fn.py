@@ -6,6 +6,7 @@ import json
 import os
 from typing import Final
 
+import keras
 import tensorflow as tf
 import tensorflow_transform as tft
 from tfx.components.trainer.fn_args_utils import FnArgs
@@ -49,6 +50,7 @@ def run_fn(fn_args: FnArgs) -> None:
     """
     view = fn_args.custom_config["view"]
     config = TrainConfig.model_validate_json(fn_args.custom_config["config"])
+    keras.utils.set_random_seed(config.seed)  # tf.data's seeds depend on the global one too
     transform = tft.TFTransformOutput(fn_args.transform_output)
 
     def data_of(patterns: list[str]) -> ViewData:

@@ -157,10 +157,7 @@ def generate_phantoms(config: PhantomConfig, out: Path, on_exam: OnExam | None =
         _write_csv(out / "truth" / "truth.csv", truth)
         _write_csv(
             out / LABELS_FILE,
-            [
-                {"exam_id": p.exam_id, "patient_id": p.patient_id, "density": p.density, "age": p.age}
-                for p in plans
-            ],
+            [{"exam_id": p.exam_id, "patient_id": p.patient_id, "density": p.density, "age": p.age} for p in plans],
         )
     classes, systems = Counter(p.density for p in plans), Counter(p.system for p in plans)
     return PhantomSummary(

@@ -69,9 +69,7 @@ def radiate(field: Field, centre: tuple[float, float], spacing_mm: float, stretc
     # A full turn takes one period of the field, so there is no seam. At 50 mm a radian is 50 mm long.
     map_y = angle * np.float32(rows / (2 * np.pi))
     map_x = radius * np.float32(spacing_mm * rows / (2 * np.pi) / 50.0 / stretch)
-    return np.asarray(
-        cv2.remap(field, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP), dtype=np.float32
-    )
+    return np.asarray(cv2.remap(field, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP), dtype=np.float32)
 
 
 def fibre_network(curves: Field, strength: Field, width: float) -> Field:

@@ -36,9 +36,7 @@ class Tissue:
     dense_fraction: float
 
 
-def shared_glandular_fields(
-    rng: np.random.Generator, patient: PatientAnatomy, rows: int
-) -> tuple[Field, Field]:
+def shared_glandular_fields(rng: np.random.Generator, patient: PatientAnatomy, rows: int) -> tuple[Field, Field]:
     """Draws the glandular patterns common to both sides: for CC, for MLO; float32 [rows, rows]."""
     return power_law_pair(rng, (rows, rows), patient.glandular_beta, low_cut=3.0)
 
@@ -113,9 +111,7 @@ def make_tissue(
 
     # The border of glandular tissue is sharp in places and fades in others; fat lobules show through it.
     excess = score - threshold
-    amount = 0.6 * _smoothstep(excess / np.float32(0.7) + 0.5) + 0.4 * _smoothstep(
-        excess / np.float32(2.2) + 0.5
-    )
+    amount = 0.6 * _smoothstep(excess / np.float32(0.7) + 0.5) + 0.4 * _smoothstep(excess / np.float32(2.2) + 0.5)
     strands = fibre_network(radiate(fat, shape.nipple, grid.spacing_mm, 4.0), own, 0.11)
     strands = np.maximum(strands, 0.35 * fibre_network(pattern, fat, 0.05))
     amount *= np.clip(0.88 + 0.16 * streaks + 0.08 * pattern + 0.2 * strands, 0.4, 1.4)

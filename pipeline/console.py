@@ -1,0 +1,112 @@
+"""What a person sees of long work: live bars on a terminal, plain lines in a log."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, TextIO
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from components.common.progress import Progress, read_progress
+from pipeline.local_runner import NodeResult
+
+_REFRESH_S: Final = 0.5
+_PLAIN_LINE_S: Final = 20.0
+
+
+def duration(seconds: float) -> str:
+    """Writes a duration: ``4.2 s``, ``3 min 05 s``, ``2 h 07 min``."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def progress_text(progress: Progress, seconds: float) -> str:
+    """Writes how far a node is: items, items a second, time left, last remark."""
+    if not progress.done:
+        return ""
+    rate = progress.done / max(seconds, 1e-6)
+    parts = [f"{progress.done}/{progress.total or '?'} {progress.unit}", f"{rate:.1f} {progress.unit}/s"]
+    if progress.total > progress.done:
+        parts.append(f"{duration((progress.total - progress.done) / rate)} left")
+    if progress.note:
+        parts.append(progress.note)
+    return ", ".join(parts)
+
+
+class ConsoleObserver:
+    """Shows each node of a run while it works, and leaves one line a node."""
+
+    def __init__(self, terminal: TextIO):
+        """Makes the observer.
+
+        Args:
+            terminal: Where to write; a live line if it is a terminal, plain lines otherwise.
+        """
+        self._console = Console(file=terminal, highlight=False, soft_wrap=True)
+        self._label = ""
+        self._progress_file = Path()
+        self._started = 0.0
+        self._stop = threading.Event()
+        self._watcher: threading.Thread | None = None
+
+    def start(self, node: str, number: int, count: int, progress_file: Path) -> None:
+        """Begins to watch a node."""
+        self._label = f"[{number:>2}/{count}] {node}"
+        self._progress_file = progress_file
+        self._started = time.monotonic()
+        self._stop.clear()
+        watch = self._watch_live if self._console.is_terminal else self._watch_plain
+        self._watcher = threading.Thread(target=watch, daemon=True)
+        self._watcher.start()
+
+    def finish(self, result: NodeResult) -> None:
+        """Leaves a node's line."""
+        progress = read_progress(self._progress_file)
+        self.stop()
+        if result.cached:
+            self._console.print(f"{self._label:<34} cached", markup=False)
+            return
+        done = f"{progress.done} {progress.unit}" if progress.done > 1 else ""
+        note = f"  ({progress.note})" if progress.note else ""
+        self._console.print(f"{self._label:<34} {duration(result.seconds):>9}  {done}{note}".rstrip(), markup=False)
+
+    def stop(self) -> None:
+        """Stops watching; a run that fails calls it too."""
+        self._stop.set()
+        if self._watcher is not None:
+            self._watcher.join()
+            self._watcher = None
+
+    def _state(self) -> str:
+        seconds = time.monotonic() - self._started
+        text = progress_text(read_progress(self._progress_file), seconds)
+        return f"{self._label:<34} {duration(seconds):>9}  {text}"
+
+    def _watch_live(self) -> None:
+        with Live(console=self._console, transient=True, refresh_per_second=4) as live:
+            while not self._stop.wait(_REFRESH_S):
+                live.update(Text(self._state(), overflow="ellipsis", no_wrap=True))
+
+    def _watch_plain(self) -> None:
+        while not self._stop.wait(_PLAIN_LINE_S):
+            self._console.print(self._state().rstrip(), markup=False)
+
+
+@contextmanager
+def watching(terminal: TextIO) -> Iterator[ConsoleObserver]:
+    """Gives an observer that stops watching whatever happens."""
+    observer = ConsoleObserver(terminal)
+    try:
+        yield observer
+    finally:
+        observer.stop()

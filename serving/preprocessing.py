@@ -1,0 +1,111 @@
+"""From a mammography file to what the model takes, exactly as the pipeline did it.
+
+The model carries its recipe, so a client can neither guess nor differ: what is offline and what is served agree to
+the byte.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from components.dicom_example_gen.config import DEFAULT_MAX_PIXELS
+from components.dicom_example_gen.planning import view_rank
+from components.dicom_example_gen.reading import LoadedView, load_view
+from components.dicom_example_gen.rejections import IngestError, Rejection
+from components.mammogram_preprocessor.config import PreprocessConfig
+from components.mammogram_preprocessor.overlay import encode_png
+from components.mammogram_preprocessor.preprocess import preprocess_view
+from components.mammogram_preprocessor.result import PreprocessedView
+from schema.features import VIEWS
+
+
+class PreprocessingRecipe(BaseModel):
+    """Everything that decides what the model sees of a file.
+
+    Attributes:
+        longest_side: Longest side to which ingest reduces, pixels.
+        max_pixels: Largest matrix that is decoded.
+        preprocess: Segmentation and geometry.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    longest_side: int = Field(1024, ge=64, le=16384)
+    max_pixels: int = Field(DEFAULT_MAX_PIXELS, ge=1)
+    preprocess: PreprocessConfig = PreprocessConfig()
+
+
+@dataclass(frozen=True)
+class PreparedView:
+    """A file that is ready for the model.
+
+    Attributes:
+        loaded: Header and reduced pixels.
+        result: What preprocessing gave.
+        png: The preprocessed image, 8-bit PNG.
+    """
+
+    loaded: LoadedView
+    result: PreprocessedView
+    png: bytes
+
+
+@dataclass(frozen=True)
+class PreparedExam:
+    """An exam that is ready for the model.
+
+    Attributes:
+        views: One file a view, in the order of ``schema.features.VIEWS``.
+        rejected: Files left out, with the reason.
+    """
+
+    views: dict[str, PreparedView]
+    rejected: tuple[Rejection, ...]
+
+
+def prepare_file(path: Path, view: str | None, recipe: PreprocessingRecipe) -> PreparedView:
+    """Reads and preprocesses one file.
+
+    Args:
+        path: DICOM, PNG or JPEG.
+        view: Overrides the file's own view; required for PNG and JPEG.
+        recipe: The model's recipe.
+
+    Returns:
+        The view.
+
+    Raises:
+        IngestError: The file cannot be used; the message says why.
+    """
+    loaded = load_view(path, view, recipe.longest_side, recipe.max_pixels)
+    result = preprocess_view(loaded.pixels, loaded.header.view, recipe.preprocess)
+    return PreparedView(loaded, result, encode_png(result.image))
+
+
+def prepare_exam(folder: Path, recipe: PreprocessingRecipe) -> PreparedExam:
+    """Reads and preprocesses every file of a folder that holds one exam.
+
+    Where several files show one view, the rule of ingest decides: the largest, then the latest, then the first by name.
+
+    Args:
+        folder: Folder with its subfolders.
+        recipe: The model's recipe.
+
+    Returns:
+        The exam; files that cannot be used are in ``rejected``.
+    """
+    views: dict[str, PreparedView] = {}
+    rejected: list[Rejection] = []
+    for path in sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")):
+        try:
+            prepared = prepare_file(path, None, recipe)
+        except IngestError as error:
+            rejected.append(error.rejection(path.relative_to(folder).as_posix()))
+            continue
+        view = prepared.loaded.header.view
+        if view not in views or view_rank(prepared.loaded.header) > view_rank(views[view].loaded.header):
+            views[view] = prepared
+    return PreparedExam({view: views[view] for view in VIEWS if view in views}, tuple(rejected))

@@ -1,0 +1,75 @@
+"""Small stand-ins for trained networks, and their export, that tests of several folders share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+SIZE = 64
+
+
+@pytest.fixture(scope="session")
+def texture_png() -> Callable[..., bytes]:
+    """Makes an 8-bit PNG of smooth noise on the left three quarters and background on the right."""
+
+    def make(seed: int, size: int = SIZE) -> bytes:
+        noise = np.random.default_rng(seed).integers(1, 256, (size // 8, size // 8)).astype(np.uint8)
+        image = np.maximum(cv2.resize(noise, (size, size), interpolation=cv2.INTER_LINEAR), 1)
+        image[:, size * 3 // 4 :] = 0
+        ok, encoded = cv2.imencode(".png", image)
+        assert ok
+        return encoded.tobytes()
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def exam_networks() -> dict[str, Any]:
+    """Four networks built like the real one (features, then head), with two convolutions and random weights."""
+    import keras
+
+    from components.trainer.config import NetworkConfig
+    from components.trainer.network import build_head
+    from schema.features import VIEWS
+
+    networks = {}
+    for number, view in enumerate(VIEWS):
+        keras.utils.set_random_seed(number)
+        inputs = keras.Input((SIZE, SIZE, 1))
+        x = keras.layers.Conv2D(6, 5, 4, padding="same")(inputs)
+        x = keras.layers.LeakyReLU(0.3)(keras.layers.BatchNormalization()(x))
+        x = keras.layers.BatchNormalization()(keras.layers.Conv2D(8, 3, 8, padding="same", use_bias=False)(x))
+        features = keras.Model(inputs, x, name="features")
+        head = build_head(features, NetworkConfig(dropout=0.2), seed=number)
+        outer = keras.Input((SIZE, SIZE, 1))
+        network = keras.Model(outer, head(features(outer)))
+        random = np.random.default_rng(number)
+        # Moving variances must be positive; the rest may be anything, so that no two weights could be swapped unseen.
+        network.set_weights(
+            [
+                random.uniform(0.5, 2.0, w.shape) if w.ndim == 1 else random.normal(0.0, 1.0, w.shape)
+                for w in network.get_weights()
+            ]
+        )
+        networks[view] = network
+    return networks
+
+
+@pytest.fixture(scope="session")
+def exported_exam_model(exam_networks: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """SavedModel of the four networks, made as ExamEnsemble makes it: from ``.keras`` files."""
+    from components.exam_ensemble.ensemble import load_exam_model
+    from components.transform.config import ImageConfig
+    from serving.signatures import export
+
+    folder = tmp_path_factory.mktemp("exam_model")
+    files = {view: str(folder / f"{view}.keras") for view in exam_networks}
+    for view, network in exam_networks.items():
+        network.save(files[view])
+    export(load_exam_model(files, ImageConfig(size=SIZE)), str(folder / "model"))
+    return folder / "model"
