@@ -6,6 +6,7 @@ import importlib.util
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TextIO
 
 from pipeline.config import DataConfig, RunConfig, find_config, load_config
 from pipeline.console import duration
@@ -23,7 +24,7 @@ def real_exams() -> dict[str, Path]:
     return {folder.name: folder for folder in sorted(cases.iterdir()) if folder.is_dir()}
 
 
-def _make_phantoms(config: RunConfig, terminal: object) -> RunConfig:
+def _make_phantoms(config: RunConfig, terminal: TextIO) -> RunConfig:
     from pipeline.phantom.config import PhantomConfig
     from pipeline.phantom.generate import generate_phantoms
 

@@ -23,7 +23,7 @@ class DicomExampleGenSpec(component_spec.ComponentSpec):
         "config": component_spec.ExecutionParameter(type=str),
         "code": component_spec.ExecutionParameter(type=str),
     }
-    INPUTS = {}
+    INPUTS: dict[str, component_spec.ChannelParameter] = {}
     OUTPUTS = {
         "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
         "ingest_report": component_spec.ChannelParameter(type=IngestReport),

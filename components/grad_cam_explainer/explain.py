@@ -96,12 +96,12 @@ def explain_views(model_dir: str, views: Iterable[View], config: ExplainerConfig
                 }
             )
             count += 1
-    overall = mean_with_interval([value for values in energies.values() for value in values])
+    scores = [value for values in energies.values() for value in values]
     summary = {
         "views": count,
-        "energy_in_breast": overall,
+        "energy_in_breast": mean_with_interval(scores),
         "by_class": {density: mean_with_interval(energies[density]) for density in f.DENSITY_CLASSES},
-        "passed": overall["mean"] is not None and overall["mean"] >= config.minimum_energy_in_breast,
+        "passed": bool(scores) and float(np.mean(scores)) >= config.minimum_energy_in_breast,
     }
     write_text(os.path.join(out, "explanations.jsonl"), "".join(json.dumps(row) + "\n" for row in rows))
     write_text(os.path.join(out, "summary.json"), json.dumps(summary, indent=1))

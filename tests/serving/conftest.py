@@ -64,9 +64,7 @@ class MeanGreyModel(tf.Module):
             tf.TensorSpec([None], tf.string, name="exam_id"),
         ]
     )
-    def predict_exam(
-        self, image_bytes: tf.Tensor, view: tf.Tensor, exam_id: tf.Tensor
-    ) -> dict[str, tf.Tensor]:
+    def predict_exam(self, image_bytes: tf.Tensor, view: tf.Tensor, exam_id: tf.Tensor) -> dict[str, tf.Tensor]:
         by_view = self.predict_view(image_bytes, view)["probabilities"]
         exams, index = tf.unique(exam_id)
         count = tf.size(exams)
@@ -92,9 +90,7 @@ class MeanGreyModel(tf.Module):
             tf.TensorSpec([None], tf.string, name="target_class"),
         ]
     )
-    def gradcam(
-        self, image_bytes: tf.Tensor, view: tf.Tensor, target_class: tf.Tensor
-    ) -> dict[str, tf.Tensor]:
+    def gradcam(self, image_bytes: tf.Tensor, view: tf.Tensor, target_class: tf.Tensor) -> dict[str, tf.Tensor]:
         answer = self.predict_view(image_bytes, view)
         chosen = tf.where(target_class == "", answer["density"], target_class)
         index = tf.argmax(tf.cast(chosen[:, None] == tf.constant(CLASSES), tf.int32), axis=-1)

@@ -75,9 +75,7 @@ def test_gradcam(grader: Grader) -> None:
     assert maps["CC_R"].heatmap.shape == (8, 8)
     assert maps["CC_R"].heatmap.dtype == np.float32
     assert maps["MLO_L"].overlay_png == png(200)
-    np.testing.assert_allclose(
-        maps["MLO_L"].heatmap, 0.75
-    )  # the stand-in draws the explained class's index / 4
+    np.testing.assert_allclose(maps["MLO_L"].heatmap, 0.75)  # the stand-in draws the explained class's index / 4
     np.testing.assert_allclose(grader.gradcam({"CC_R": png(30)}, "C")["CC_R"].heatmap, 0.5)
 
 
@@ -104,9 +102,7 @@ def test_input_errors_are_found_before_anything_is_sent() -> None:
 
 
 def test_image_the_model_refuses(grader: Grader) -> None:
-    with pytest.raises(
-        InvalidExamError, match=r"^The model refused the exam \(.*PNG.*\): send prepro"
-    ) as caught:
+    with pytest.raises(InvalidExamError, match=r"^The model refused the exam \(.*PNG.*\): send prepro") as caught:
         grader.predict_exam({"CC_R": png(1)[:20]})
     assert "node" not in str(caught.value)
 

@@ -64,16 +64,12 @@ def refused(call: Any, request: Any) -> tuple[grpc.StatusCode, str]:
 
 
 def test_predict_view_gives_numbers_classes_and_model_spec(stub: Any) -> None:
-    response = stub.Predict(
-        request_for("predict_view", image_bytes=[png(30), png(200)], view=["CC_R", "MLO_L"])
-    )
+    response = stub.Predict(request_for("predict_view", image_bytes=[png(30), png(200)], view=["CC_R", "MLO_L"]))
     spec = response.model_spec
     assert (spec.name, spec.version.value, spec.signature_name) == ("breast_density", 3, "predict_view")
     assert set(response.outputs) == {"probabilities", "density"}
     probabilities = tf.make_ndarray(response.outputs["probabilities"])
-    np.testing.assert_allclose(
-        probabilities, [expected_probabilities(30), expected_probabilities(200)], atol=1e-6
-    )
+    np.testing.assert_allclose(probabilities, [expected_probabilities(30), expected_probabilities(200)], atol=1e-6)
     assert list(response.outputs["density"].string_val) == [b"A", b"D"]
     # TensorFlow Serving answers in typed fields, not in tensor_content.
     assert len(response.outputs["probabilities"].float_val) == 8
@@ -102,9 +98,7 @@ def test_predict_exam_and_gradcam_keep_types_and_shapes(stub: Any) -> None:
     counts = tf.make_ndarray(exam["view_count"])
     assert counts.dtype == np.int32
     assert counts.tolist() == [2, 1]
-    cam = stub.Predict(
-        request_for("gradcam", image_bytes=[png(30)], view=["CC_R"], target_class=["C"])
-    ).outputs
+    cam = stub.Predict(request_for("gradcam", image_bytes=[png(30)], view=["CC_R"], target_class=["C"])).outputs
     heatmap = tf.make_ndarray(cam["heatmap"])
     assert (heatmap.dtype, heatmap.shape) == (np.float32, (1, 8, 8))
     np.testing.assert_allclose(heatmap, 0.5)
@@ -121,8 +115,7 @@ def test_output_filter(stub: Any) -> None:
     code, message = refused(stub.Predict, request)
     assert code == CODE.INVALID_ARGUMENT
     assert message == (
-        "output tensor alias not found in signature: grade "
-        "Outputs expected to be in the set {density,probabilities}."
+        "output tensor alias not found in signature: grade Outputs expected to be in the set {density,probabilities}."
     )
 
 
@@ -266,9 +259,7 @@ def test_reload_of_another_model_or_path_is_refused(channel: grpc.Channel) -> No
 
 def test_eight_threads_each_get_their_own_answer(stub: Any) -> None:
     def grade(grey: int) -> np.ndarray:
-        response = stub.Predict(
-            request_for("predict_view", image_bytes=[png(grey)], view=["CC_R"]), timeout=60
-        )
+        response = stub.Predict(request_for("predict_view", image_bytes=[png(grey)], view=["CC_R"]), timeout=60)
         return tf.make_ndarray(response.outputs["probabilities"])[0]
 
     greys = [(37 * i) % 256 for i in range(160)]

@@ -44,9 +44,7 @@ def http_call(running: Any) -> Any:
 
 def test_row_format(http_call: Any) -> None:
     instances = [{"image_bytes": b64_png(30), "view": "CC_R"}, {"image_bytes": b64_png(200), "view": "CC_L"}]
-    code, answer = http_call(
-        "POST", MODEL + ":predict", {"signature_name": "predict_view", "instances": instances}
-    )
+    code, answer = http_call("POST", MODEL + ":predict", {"signature_name": "predict_view", "instances": instances})
     assert code == 200
     assert [row["density"] for row in answer["predictions"]] == ["A", "D"]
     np.testing.assert_allclose(
@@ -58,9 +56,7 @@ def test_row_format(http_call: Any) -> None:
 
 def test_column_format_and_version_in_path(http_call: Any) -> None:
     inputs = {"image_bytes": [b64_png(30)], "view": ["CC_R"], "target_class": ["D"]}
-    code, answer = http_call(
-        "POST", MODEL + "/versions/3:predict", {"signature_name": "gradcam", "inputs": inputs}
-    )
+    code, answer = http_call("POST", MODEL + "/versions/3:predict", {"signature_name": "gradcam", "inputs": inputs})
     assert code == 200
     outputs = answer["outputs"]
     assert outputs["density"] == ["A"]
@@ -78,12 +74,9 @@ def test_single_input_may_be_a_plain_list(http_call: Any) -> None:
 
 def test_exam_in_row_format(http_call: Any) -> None:
     instances = [
-        {"image_bytes": b64_png(grey), "view": view, "exam_id": "e"}
-        for grey, view in ((30, "CC_R"), (60, "CC_L"))
+        {"image_bytes": b64_png(grey), "view": view, "exam_id": "e"} for grey, view in ((30, "CC_R"), (60, "CC_L"))
     ]
-    code, answer = http_call(
-        "POST", MODEL + ":predict", {"signature_name": "predict_exam", "instances": instances}
-    )
+    code, answer = http_call("POST", MODEL + ":predict", {"signature_name": "predict_exam", "instances": instances})
     assert code == 200
     (row,) = answer["predictions"]
     assert (row["exam_id"], row["view_count"]) == ("e", 2)

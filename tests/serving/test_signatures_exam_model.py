@@ -75,9 +75,7 @@ def test_predict_view_keeps_the_order_of_mixed_views_and_equals_keras(
     assert np.ptp(expected, axis=0).max() > 0.1, "the networks must differ for this to prove anything"
 
 
-def test_serving_default_grades_serialized_examples_alike(
-    loaded: Any, pngs: list[bytes], expected: np.ndarray
-) -> None:
+def test_serving_default_grades_serialized_examples_alike(loaded: Any, pngs: list[bytes], expected: np.ndarray) -> None:
     def example(png: bytes, view: str) -> bytes:
         values = {f.IMAGE: png, f.VIEW: view.encode(), f.EXAM_ID: b"not read"}
         features = {k: tf.train.Feature(bytes_list=tf.train.BytesList(value=[v])) for k, v in values.items()}

@@ -82,9 +82,7 @@ def test_every_reference_system_is_recognised_with_its_field_of_view(made: Phant
         fields[system.manufacturer, system.model_name] = h.Rows * float(h.ImagerPixelSpacing[0])
     for reference in REFERENCE_SYSTEMS:
         full = reference.rows * reference.pixel_spacing_mm
-        assert fields[reference.system.manufacturer, reference.system.model_name] == pytest.approx(
-            full, rel=0.01
-        )
+        assert fields[reference.system.manufacturer, reference.system.model_name] == pytest.approx(full, rel=0.01)
 
 
 def test_files_are_presentation_mammograms_that_decode_within_their_bits(made: PhantomSummary) -> None:
@@ -143,9 +141,7 @@ def test_uids_are_unique_valid_and_shared_within_a_study(made: PhantomSummary) -
     assert stable_uid("a", 1) == stable_uid("a", 1) != stable_uid("a", 2)
 
 
-def test_same_configuration_gives_the_same_bytes_whatever_the_workers(
-    made: PhantomSummary, tmp_path: Path
-) -> None:
+def test_same_configuration_gives_the_same_bytes_whatever_the_workers(made: PhantomSummary, tmp_path: Path) -> None:
     again = generate_phantoms(_CONFIG.model_copy(update={"workers": 2}), tmp_path / "again")
     assert _digest(again.out) == _digest(made.out)
 
@@ -154,9 +150,7 @@ def test_another_seed_gives_other_pixels(made: PhantomSummary, tmp_path: Path) -
     config = _CONFIG.model_copy(update={"exams": 1, "seed": 10})
     other = generate_phantoms(config, tmp_path / "other")
     ours = _digest(made.out)
-    assert not set(ours.values()) & {
-        digest for name, digest in _digest(other.out).items() if name.endswith(".dcm")
-    }
+    assert not set(ours.values()) & {digest for name, digest in _digest(other.out).items() if name.endswith(".dcm")}
 
 
 def test_second_call_makes_nothing_and_an_unfinished_set_is_completed(tmp_path: Path) -> None:

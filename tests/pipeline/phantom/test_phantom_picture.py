@@ -138,9 +138,7 @@ def test_view_marker_is_burned_in_beside_the_breast(exams: list) -> None:
         marker = APPEARANCES[plan.system].marker_grey
         for name, view in views.items():
             shown = _shown(view, plan.system)
-            outer = (
-                slice(None, shown.shape[1] // 4) if name.endswith("_R") else slice(-shown.shape[1] // 4, None)
-            )
+            outer = slice(None, shown.shape[1] // 4) if name.endswith("_R") else slice(-shown.shape[1] // 4, None)
             bright = (shown > 0.6 * marker) & ~view.breast
             bright[[0, 1, 2, 3, 4, -5, -4, -3, -2, -1]] = False
             marked.append(bool(bright[:, outer].any()))
@@ -151,10 +149,7 @@ def test_class_is_not_readable_from_the_mean_grey(exams: list) -> None:
     """A reader of mean greys must be near chance, one of the dense fraction right."""
     classes = np.array([plan.density for plan, _views in exams])
     greys = np.array(
-        [
-            [_shown(v, plan.system)[v.breast & ~v.pectoral].mean() for v in views.values()]
-            for plan, views in exams
-        ]
+        [[_shown(v, plan.system)[v.breast & ~v.pectoral].mean() for v in views.values()] for plan, views in exams]
     )
     dense = np.array([[v.truth.dense_fraction for v in views.values()] for _plan, views in exams])
     model = make_pipeline(StandardScaler(), LogisticRegression(C=100.0, max_iter=2000))
