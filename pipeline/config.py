@@ -203,8 +203,10 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
         values = dict(values)
         for assignment in overrides:
             _override(values, assignment)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: this is no YAML: {error}".replace("\n", " ")) from error
+    except ConfigError:
+        raise
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: bytes that are no text, a date that there is not
+        raise ConfigError(f"{path}: this is no YAML: {' '.join(str(error).split())}") from error
     except OSError as error:
         raise ConfigError(f"{path}: it cannot be read: {error.strerror}.") from error
     try:

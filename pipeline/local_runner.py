@@ -99,7 +99,12 @@ def build(config: RunConfig) -> tfx_pipeline.Pipeline:
         Archive(source, archive_fingerprint(source)),
         places_in(config.output, config.pipeline.name),
         # Threads help where OpenCV and codecs free the GIL; TFX's own nodes are faster without.
-        image_beam_args=["--direct_running_mode=multi_threading", f"--direct_num_workers={workers}"],
+        image_beam_args=[
+            "--direct_running_mode=multi_threading",
+            f"--direct_num_workers={workers}",
+            # Naming an image keeps TFX from building a package of itself, for remote workers that are not there.
+            "--sdk_container_image=none",
+        ],
         metadata=metadata_config(config.output),
     )
 
@@ -120,10 +125,18 @@ def _progress_file(path: Path) -> Iterator[Path]:
         path.unlink(missing_ok=True)
 
 
-def _was_cached(connection: metadata_store_pb2.ConnectionConfig, execution_id: int) -> bool:
-    with metadata.Metadata(connection) as store:
-        [execution] = store.store.get_executions_by_id([execution_id])
-    return execution.last_known_state == metadata_store_pb2.Execution.CACHED
+def _outcome(connection: metadata_store_pb2.ConnectionConfig, execution_id: int) -> tuple[bool, dict[str, str]]:
+    """Reads from ML Metadata whether an execution was cached, and the URI of each output.
+
+    The launcher's own answer names folders that a cached execution never wrote.
+    """
+    with metadata.Metadata(connection) as handle:
+        [execution] = handle.store.get_executions_by_id([execution_id])
+        events = handle.store.get_events_by_execution_ids([execution_id])
+        keys = {e.artifact_id: e.path.steps[0].key for e in events if e.type == metadata_store_pb2.Event.OUTPUT}
+        artifacts = handle.store.get_artifacts_by_id(list(keys))
+    cached = execution.last_known_state == metadata_store_pb2.Execution.CACHED
+    return cached, {keys[artifact.id]: artifact.uri for artifact in artifacts}
 
 
 def run(pipeline: tfx_pipeline.Pipeline, scratch: Path, observer: RunObserver) -> list[NodeResult]:
@@ -164,8 +177,7 @@ def run(pipeline: tfx_pipeline.Pipeline, scratch: Path, observer: RunObserver) -
                 ).launch()
             except Exception as error:
                 raise NodeError(name, error) from error
-            outputs = {key: artifacts[0].uri for key, artifacts in (info.output_dict or {}).items() if artifacts}
-            cached = _was_cached(connection, info.execution_id)
+            cached, outputs = _outcome(connection, info.execution_id)
             result = NodeResult(name, cached, time.monotonic() - started, outputs)
             observer.finish(result)
         results.append(result)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 SIZE = 64
+PREPROCESSING = '{"recipe": "of the test"}'
 
 
 @pytest.fixture(scope="session")
@@ -71,5 +72,5 @@ def exported_exam_model(exam_networks: dict[str, Any], tmp_path_factory: pytest.
     files = {view: str(folder / f"{view}.keras") for view in exam_networks}
     for view, network in exam_networks.items():
         network.save(files[view])
-    export(load_exam_model(files, ImageConfig(size=SIZE)), str(folder / "model"))
+    export(load_exam_model(files, ImageConfig(size=SIZE), PREPROCESSING), str(folder / "model"))
     return folder / "model"

@@ -49,7 +49,7 @@ def expect(total: int, unit: str) -> None:
 
 def advance(count: int = 1, note: str = "") -> None:
     """Reports ``count`` items as finished, with an optional remark."""
-    _append(f"done\t{count}\t{note}\n")
+    _append(f"done\t{count}\t{' '.join(note.split())}\n")  # an event is one line
 
 
 def read_progress(path: Path) -> Progress:

@@ -68,9 +68,13 @@ def write_bytes(path: str | Path, data: bytes) -> None:
     path = os.fspath(path)
     tf.io.gfile.makedirs(os.path.dirname(path))
     temporary = f"{path}.{uuid.uuid4().hex}.partial"
-    with tf.io.gfile.GFile(temporary, "wb") as file:
-        file.write(data)
-    tf.io.gfile.rename(temporary, path, overwrite=True)
+    try:
+        with tf.io.gfile.GFile(temporary, "wb") as file:
+            file.write(data)
+        tf.io.gfile.rename(temporary, path, overwrite=True)
+    finally:
+        if tf.io.gfile.exists(temporary):
+            tf.io.gfile.remove(temporary)
 
 
 def write_text(path: str | Path, text: str) -> None:

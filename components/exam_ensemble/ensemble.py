@@ -51,7 +51,7 @@ def view_functions(network: keras.Model) -> ViewFunctions:
 
 
 def _weights(part: keras.Model) -> list[np.ndarray]:
-    """Gives a part's float weights in the order that ``stateless_call`` takes them; seeds of dropout are no weights."""
+    """Gives a part's variables in the order that ``stateless_call`` takes them, with the unused state of dropout."""
     variables = [*part.trainable_variables, *part.non_trainable_variables]
     return [variable.numpy() for variable in variables]
 

@@ -1,1 +1,1 @@
-"""The ImportSchemaGen node: TFX's own, which does not notice an edited schema, given the file's hash."""
+"""The ImportSchemaGen node: imports the curated schema by its text, so editing it is noticed and moving it is not."""

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 from tfx import types
-from tfx.components.schema_gen.import_schema_gen import executor
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import component_spec, standard_artifacts
+
+from components.common.fingerprint import code_fingerprint
+from components.import_schema_gen import executor
 
 
 class ImportSchemaGenSpec(component_spec.ComponentSpec):
     """Outputs and parameters of ImportSchemaGen."""
 
     PARAMETERS = {
-        "schema_file": component_spec.ExecutionParameter(type=str),
-        "fingerprint": component_spec.ExecutionParameter(type=str),
+        "schema_text": component_spec.ExecutionParameter(type=str),
+        "code": component_spec.ExecutionParameter(type=str),
     }
     INPUTS: dict[str, component_spec.ChannelParameter] = {}
     OUTPUTS = {"schema": component_spec.ChannelParameter(type=standard_artifacts.Schema)}
 
 
 class ImportSchemaGen(base_component.BaseComponent):
-    """Imports the curated schema; editing it makes the node run again."""
+    """Imports the curated schema.
+
+    TFX's own node is given a path: an edited schema is not noticed, and the same schema in another checkout runs
+    everything behind it again. This one is given the text.
+    """
 
     SPEC_CLASS = ImportSchemaGenSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
@@ -32,11 +37,11 @@ class ImportSchemaGen(base_component.BaseComponent):
         """Makes the node.
 
         Args:
-            schema_file: Schema as a text-format protocol buffer.
+            schema_file: Schema as a text-format protocol buffer; read now, not when the node runs.
         """
         spec = ImportSchemaGenSpec(
-            schema_file=schema_file,
-            fingerprint=hashlib.sha256(Path(schema_file).read_bytes()).hexdigest()[:16],
+            schema_text=Path(schema_file).read_text(encoding="utf-8"),
+            code=code_fingerprint("components.import_schema_gen.executor"),
             schema=types.Channel(type=standard_artifacts.Schema),
         )
         super().__init__(spec=spec)

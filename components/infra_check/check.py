@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,8 +16,12 @@ import tensorflow as tf
 from components.grad_cam_explainer.explain import View
 from components.infra_check import probe
 from schema import features as f
+from serving.client import ExamClient, ServingError
+from serving.server.errors import ServerStartError
+from serving.tf_serving import find_tf_serving, start_tf_serving
 
 _TIME_OUT_S: Final = 600
+_SERVED_AS: Final = "infra_check"
 
 
 def build_requests(views: list[View]) -> dict[str, dict[str, list[str]]]:
@@ -53,12 +58,37 @@ def build_requests(views: list[View]) -> dict[str, dict[str, list[str]]]:
     }
 
 
+def check_in_tf_serving(binary: Path, model_dir: str, views: list[View]) -> dict[str, Any]:
+    """Checks that a real TensorFlow Serving loads a SavedModel and grades an exam by gRPC.
+
+    Args:
+        binary: ``tensorflow_model_server``.
+        model_dir: SavedModel.
+        views: Views to ask it about; taken as one exam.
+
+    Returns:
+        One check: name, passed, seconds and detail.
+    """
+    started = time.perf_counter()
+    try:
+        with (
+            start_tf_serving(model_dir, _SERVED_AS, 0, 0, binary=binary) as server,
+            ExamClient(server.grpc_address, _SERVED_AS) as client,
+        ):
+            grade = client.predict_exam({view.view: view.image for view in views})
+        detail, passed = f"graded {len(grade.views)} views", True
+    except (ServingError, ServerStartError) as error:
+        detail, passed = str(error)[:300], False
+    seconds = round(time.perf_counter() - started, 3)
+    return {"name": "answer of tensorflow_model_server", "passed": passed, "seconds": seconds, "detail": detail}
+
+
 def check_model(model_dir: str, views: list[View]) -> dict[str, Any]:
-    """Checks that a SavedModel serves, in a fresh interpreter with TensorFlow alone.
+    """Checks that a SavedModel serves: in a fresh interpreter with TensorFlow alone, and in TensorFlow Serving.
 
     Args:
         model_dir: SavedModel.
-        views: Views to ask it about.
+        views: Views to ask it about. TensorFlow Serving is asked where this machine has it.
 
     Returns:
         ``passed``, and ``checks`` with name, passed, seconds and detail of each.
@@ -76,4 +106,6 @@ def check_model(model_dir: str, views: list[View]) -> dict[str, Any]:
     if failure or not checks:
         detail = " ".join(failure)[:300]
         checks.append({"name": "the probe process ends well", "passed": False, "seconds": 0.0, "detail": detail})
+    if binary := find_tf_serving():
+        checks.append(check_in_tf_serving(binary, model_dir, views))
     return {"passed": all(check["passed"] for check in checks), "checks": checks}

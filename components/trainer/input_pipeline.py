@@ -62,6 +62,8 @@ def batches(data: ViewData, config: TrainConfig, *, training: bool) -> tf.data.D
     Returns:
         Dataset of (float32 [N, size, size, channels], int64 [N]); deterministic under the seed.
     """
+    # tf.data joins its seeds with TensorFlow's global one, which an earlier training of this process may have set.
+    tf.random.set_seed(config.seed)
     decoded = _encoded(data).map(
         lambda image, label: (decode_image(image, config.image.size), label),
         num_parallel_calls=tf.data.AUTOTUNE,

@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn import metrics as sk
@@ -24,6 +24,7 @@ def grades(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.repeat(true.ravel(), matrix.ravel()), np.repeat(predicted.ravel(), matrix.ravel())
 
 
+@settings(deadline=None)
 @given(matrices, masks)
 def test_every_figure_equals_scikit_learn(matrix: np.ndarray, mask: np.ndarray) -> None:
     masked = matrix * mask[0][:, None] * mask[1][None, :]
@@ -49,6 +50,7 @@ def test_every_figure_equals_scikit_learn(matrix: np.ndarray, mask: np.ndarray) 
         np.testing.assert_allclose(ours[name], value, atol=1e-12, err_msg=name)
 
 
+@settings(max_examples=25, deadline=None)
 @given(st.lists(matrices, min_size=1, max_size=5))
 def test_a_stack_gives_what_its_matrices_give(stack: list[np.ndarray]) -> None:
     together = density_metrics(np.stack(stack))
@@ -78,6 +80,7 @@ def test_wilson_interval_of_nothing_is_none() -> None:
     assert wilson_interval(0, 0) is None
 
 
+@settings(deadline=None)
 @given(matrices)
 def test_proportions_lie_in_their_intervals_and_count_their_own_class(matrix: np.ndarray) -> None:
     figures = figures_with_intervals(matrix, 100, 1)

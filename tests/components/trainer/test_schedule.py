@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.trainer.config import TrainConfig
@@ -33,6 +33,7 @@ loss_lists = st.lists(
 )
 
 
+@settings(max_examples=40, deadline=None)
 @given(loss_lists, st.integers(1, 4), st.sampled_from([0.1, 0.5]), st.sampled_from([0.0, 0.001, 0.004]))
 def test_plateau_is_keras(losses: list[float], patience: int, factor: float, floor: float) -> None:
     config = TrainConfig(plateau_patience=patience, plateau_factor=factor, minimum_learning_rate=floor)

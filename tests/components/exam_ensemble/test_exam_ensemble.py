@@ -1,0 +1,53 @@
+"""Trained Keras networks taken apart and put together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from components.exam_ensemble.ensemble import load_exam_model, view_functions
+from components.trainer.config import NetworkConfig
+from components.trainer.network import build_network
+from components.transform.config import ImageConfig
+from schema.features import VIEWS
+from serving.signatures import ExamModel
+
+
+def test_the_real_networks_parts_equal_the_network() -> None:
+    network = build_network(ImageConfig(size=32), NetworkConfig(width=0.0625), seed=2)
+    random = np.random.default_rng(0)
+    network.set_weights(  # moving statistics as after a training, and no two weights alike
+        [w + random.uniform(0.1, 0.5, w.shape) if w.ndim == 1 else w for w in network.get_weights()]
+    )
+    parts = view_functions(network)
+    images = random.uniform(0, 1, (3, 32, 32, 1)).astype(np.float32)
+    activations = parts.features(images)
+    np.testing.assert_allclose(
+        activations, network.get_layer("features").predict_on_batch(images), rtol=1e-4, atol=1e-4
+    )
+    np.testing.assert_allclose(parts.head(activations), network.predict_on_batch(images), rtol=1e-4, atol=1e-4)
+
+
+def saved(networks: dict[str, keras.Model], folder: Path) -> dict[str, str]:
+    files = {view: str(folder / f"{view}.keras") for view in networks}
+    for view, network in networks.items():
+        network.save(files[view])
+    return files
+
+
+def test_a_missing_view_is_named(exam_networks: dict[str, Any], tmp_path: Path) -> None:
+    files = saved({view: exam_networks[view] for view in VIEWS if view != "MLO_L"}, tmp_path)
+    with pytest.raises(ValueError, match=r"Missing: \['MLO_L'\]"):
+        load_exam_model(files, ImageConfig(size=64))
+    with pytest.raises(ValueError, match="Missing"):
+        ExamModel({}, ImageConfig(size=64))
+
+
+def test_a_network_of_another_input_is_refused(exam_networks: dict[str, Any], tmp_path: Path) -> None:
+    files = saved({"CC_R": exam_networks["CC_R"]}, tmp_path)
+    with pytest.raises(ValueError, match=r"Network CC_R takes \(None, 64, 64, 1\)\. Expected: \(None, 64, 64, 3\)"):
+        load_exam_model(files, ImageConfig(size=64, channels=3))

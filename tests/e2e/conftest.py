@@ -1,0 +1,107 @@
+"""One run of the whole pipeline on a few phantom exams, that all end-to-end tests share."""
+
+from __future__ import annotations
+
+import io
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+PIPELINE: dict[str, Any] = {
+    "ingest": {"longest_side": 320, "splits": {"train": 0.5, "eval": 0.25, "test": 0.25}, "split_seed": "e2e 2"},
+    "preprocess": {"output_size": 64},
+    "trainer": {
+        "image": {"size": 64},
+        "network": {"width": 0.0625},
+        "batch_size": 8,
+        "epochs": 2,
+        "cache_images": True,
+    },
+    # A model of two epochs knows nothing; what is tested here is that it goes all the way.
+    "evaluator": {"minimum_exam_accuracy": 0.0, "minimum_exam_quadratic_kappa": None, "maximum_kappa_loss": None},
+    "explainer": {"pictures_a_group": 1, "minimum_energy_in_breast": 0.0},
+}
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run that ended well.
+
+    Attributes:
+        settings: Its YAML file, which names data and output.
+        config: What was run.
+        outcome: What ``run_config`` gave.
+        terminal: What the user saw.
+    """
+
+    settings: Path
+    config: Any
+    outcome: Any
+    terminal: str
+
+    def artifact(self, node: str, key: str) -> Path:
+        """Folder of a node's output."""
+        [result] = [result for result in self.outcome.nodes if result.node == node]
+        return Path(result.outputs[key])
+
+
+@pytest.fixture(scope="session")
+def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """24 four-view exams: ``images/`` and ``labels.csv``."""
+    from pipeline.phantom.config import PhantomConfig
+    from pipeline.phantom.generate import generate_phantoms
+
+    folder = tmp_path_factory.mktemp("phantoms") / "set"
+    generate_phantoms(PhantomConfig(exams=24, seed=5, distribution="uniform", reduction=8, workers=2), folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def settings_file(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("e2e")
+    document = {
+        "pipeline": PIPELINE,
+        "data": {"folder": str(phantoms / "images"), "labels": str(phantoms / "labels.csv")},
+        "output": str(folder / "out"),
+    }
+    path = folder / "settings.yaml"
+    path.write_text(yaml.safe_dump(document), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def finished(settings_file: Path) -> FinishedRun:
+    """The pipeline, run once in this process."""
+    from pipeline.config import load_config
+    from pipeline.run import run_config
+
+    config, terminal = load_config(settings_file), io.StringIO()
+    return FinishedRun(settings_file, config, run_config(config, terminal), terminal.getvalue())
+
+
+States = Callable[[Path], dict[str, list[str]]]
+
+
+@pytest.fixture(scope="session")
+def execution_states() -> States:
+    """Reads from ML Metadata the states of each node's executions, in their order: ``{node: [state, ...]}``."""
+    from ml_metadata.metadata_store import metadata_store
+    from ml_metadata.proto import metadata_store_pb2
+
+    from pipeline.local_runner import metadata_config
+
+    def read(output: Path) -> dict[str, list[str]]:
+        store = metadata_store.MetadataStore(metadata_config(output))
+        states: dict[str, list[str]] = defaultdict(list)
+        for context in store.get_contexts_by_type("node"):
+            node = context.name.removeprefix("breast_density.")
+            for execution in sorted(store.get_executions_by_context(context.id), key=lambda e: e.id):
+                states[node].append(metadata_store_pb2.Execution.State.Name(execution.last_known_state))
+        return dict(states)
+
+    return read

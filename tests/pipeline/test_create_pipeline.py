@@ -1,0 +1,105 @@
+"""``create_pipeline``: the nodes of the design, their wiring, and parameters that name no place."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.dicom_example_gen.manifest import FolderSource
+from pipeline.config import find_config, load_config
+from pipeline.local_runner import SCHEMA_FILE
+from pipeline.pipeline import Archive, Places, create_pipeline
+from schema.features import VIEWS
+
+ARCHIVE = Archive(FolderSource(Path("/the/archive"), Path("/the/labels.csv")), "fingerprint")
+CONFIG = load_config(find_config("demo")).pipeline
+
+
+def nodes(config: Any = CONFIG, schema: Path = SCHEMA_FILE, **places: str) -> dict[str, Any]:
+    where = {"root": "/the/root", "serving": "/the/serving"} | places
+    pipeline = create_pipeline(config, ARCHIVE, Places(**where, schema=str(schema)))
+    return {node.id: node for node in pipeline.components}
+
+
+def properties(by_id: dict[str, Any]) -> dict[str, dict[str, str]]:
+    return {name: {k: str(v) for k, v in node.exec_properties.items()} for name, node in by_id.items()}
+
+
+def test_nodes_are_those_of_the_design_and_one_that_finds_the_baseline() -> None:
+    trainers = [f"Trainer.{view}" for view in VIEWS]
+    ids = list(nodes())
+    before = ["DicomExampleGen", "MammogramPreprocessor", "StatisticsGen", "ImportSchemaGen", "ExampleValidator"]
+    after = [
+        "ExamEnsemble",
+        "BaselineModel",
+        "Evaluator",
+        "GradCamExplainer",
+        "InfraCheck",
+        "Pusher",
+        "ReportGenerator",
+    ]
+    assert sorted(ids) == sorted([*before, "Transform", *trainers, *after])
+
+
+def test_upstream_nodes_are_those_of_the_design() -> None:
+    by_id = nodes()
+    upstream = {name: {node.id for node in by_id[name].upstream_nodes} for name in by_id}
+    assert upstream["DicomExampleGen"] == set()
+    assert upstream["MammogramPreprocessor"] == {"DicomExampleGen"}
+    assert "ExampleValidator" in upstream["Transform"]  # anomalies stop the run before anything is trained
+    assert upstream["ExamEnsemble"] == {f"Trainer.{view}" for view in VIEWS}
+    assert upstream["Pusher"] == {"ExamEnsemble", "Evaluator", "InfraCheck"}
+    assert {"Evaluator", "GradCamExplainer", "InfraCheck", "Pusher"} <= upstream["ReportGenerator"]
+
+
+def test_only_source_and_serving_folder_are_named_in_parameters() -> None:
+    found = {
+        (name, key)
+        for name, values in properties(nodes()).items()
+        for key, value in values.items()
+        if any(place in value for place in ("/the/", str(SCHEMA_FILE), str(SCHEMA_FILE.parents[1])))
+    }
+    assert found == {("DicomExampleGen", "source"), ("BaselineModel", "serving_dir"), ("Pusher", "serving_dir")}
+
+
+def test_the_same_schema_elsewhere_changes_no_parameter(tmp_path: Path) -> None:
+    moved = tmp_path / "moved.pbtxt"
+    moved.write_bytes(SCHEMA_FILE.read_bytes())
+    assert properties(nodes(schema=moved)) == properties(nodes())
+    moved.write_bytes(SCHEMA_FILE.read_bytes() + b"\n# edited\n")
+    changed = {name for name, values in properties(nodes(schema=moved)).items() if values != properties(nodes())[name]}
+    assert changed == {"ImportSchemaGen"}
+
+
+@pytest.mark.parametrize(
+    ("override", "touched"),
+    [
+        ("pipeline.ingest.split_seed=9", {"DicomExampleGen"}),
+        ("pipeline.preprocess.method=none", {"MammogramPreprocessor", "ExamEnsemble"}),  # the model carries its recipe
+        ("pipeline.trainer.epochs=3", {f"Trainer.{view}" for view in VIEWS}),
+        ("pipeline.evaluator.minimum_exam_accuracy=0.9", {"Evaluator"}),
+        ("pipeline.explainer.pictures_a_group=3", {"GradCamExplainer"}),
+    ],
+)
+def test_a_setting_touches_its_node_and_the_report(override: str, touched: set[str]) -> None:
+    other = load_config(find_config("demo"), [override]).pipeline
+    before, after = properties(nodes()), properties(nodes(other))
+    assert {name for name in before if before[name] != after[name]} == touched | {"ReportGenerator"}
+
+
+def test_every_node_with_code_of_ours_carries_its_fingerprint() -> None:
+    lacking = {
+        name
+        for name, values in properties(nodes()).items()
+        if "code" not in values and '"code"' not in values.get("custom_config", "")
+    }
+    assert lacking == {"StatisticsGen"}  # TFX's own code and nothing of ours
+
+
+def test_the_model_carries_the_recipe_of_ingest_and_preprocessing() -> None:
+    recipe = json.loads(properties(nodes())["ExamEnsemble"]["preprocessing"])
+    assert recipe["longest_side"] == CONFIG.ingest.longest_side
+    assert recipe["preprocess"] == CONFIG.preprocess.model_dump(mode="json")
