@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+import warnings
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Final
@@ -93,7 +94,6 @@ def run(
     settings = load_config(find_config(config), [*(overrides or []), *given])
     if settings.data is None:
         raise ValueError(f"{config} names no archive: give --data with --labels, or --manifest.")
-    _quiet_tensorflow()
     with chatter_to(settings.output / "pipeline.log") as terminal:
         from pipeline.run import figures_table, run_config
 
@@ -114,7 +114,6 @@ def demo(
     overrides: Overrides = None,
 ) -> None:
     """Phantoms through the whole pipeline, then a real exam graded by gRPC."""
-    _quiet_tensorflow()
     from pipeline.demo import run_demo
 
     run_demo(output, tuple(overrides or ()), typer.echo)
@@ -198,9 +197,10 @@ def predict(
 
 
 def _quiet_tensorflow() -> None:
-    """Keeps TensorFlow's C++ log, which can hold what a client sent, off the terminal."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    """Keeps the C++ log, which can hold what a client sent, and libraries' advice off the terminal."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    warnings.filterwarnings("ignore", category=FutureWarning, module="google")
 
 
 def main() -> None:

@@ -7,14 +7,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, TextIO
+from typing import TYPE_CHECKING, Final, TextIO
 
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
 from components.common.progress import Progress, read_progress
-from pipeline.local_runner import NodeResult
+
+if TYPE_CHECKING:  # the runner imports TFX, which takes seconds
+    from pipeline.local_runner import NodeResult
 
 _REFRESH_S: Final = 0.5
 _PLAIN_LINE_S: Final = 20.0

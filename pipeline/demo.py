@@ -60,7 +60,8 @@ def run_demo(output: Path, overrides: Sequence[str], say: Say) -> None:
     started = time.monotonic()
     config = load_config(find_config("demo"), [*overrides, f"output={output}"])
     log = config.output / "pipeline.log"
-    say("Research software. Not a medical device.")
+    say("Research software. Not a medical device. The network is trained on phantoms alone: what it says of a real")
+    say("exam shows that the path works, and nothing about that breast.")
     say(f"Details of TensorFlow and TFX go to {log}")
     with chatter_to(log) as terminal:
         config = _make_phantoms(config, terminal)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TextIO
 
+from components.baseline_model.baseline import latest_version
 from components.common.files import write_whole
 from components.evaluator.results import METRICS_FILE
+from components.pusher.push import push_version
 from components.report_generator.executor import REPORT_FILE
 from pipeline import local_runner
 from pipeline.config import RunConfig
@@ -71,14 +73,19 @@ def run_config(config: RunConfig, terminal: TextIO) -> RunOutcome:
     write_whole(report, page.read_bytes())
     figures = _overall_exam_figures(summary)
     write_whole(metrics, json.dumps(figures, indent=1).encode())
-    places = local_runner.places_in(config.output, config.pipeline.name)
+    serving = Path(local_runner.places_in(config.output, config.pipeline.name).serving)
+    pushed = Path(outputs["Pusher"]["pushed_model"])
+    was_pushed = (pushed / "saved_model.pb").is_file()
+    if was_pushed and latest_version(str(serving)) is None:
+        # The Pusher is cached but somebody removed what it wrote: its artifact still has the model.
+        push_version(str(pushed), str(serving), int(time.time()))
     return RunOutcome(
         report=report,
         metrics=metrics,
         blessed=summary["blessed"],
         figures=figures,
-        serving=Path(places.serving),
-        pushed=bool(os.listdir(outputs["Pusher"]["pushed_model"])),
+        serving=serving,
+        pushed=was_pushed,
         nodes=tuple(nodes),
     )
 

@@ -10,8 +10,9 @@ from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
 from components.common.progress import advance, expect
+from components.common.views import read_views
 from components.grad_cam_explainer.config import ExplainerConfig
-from components.grad_cam_explainer.explain import explain_views, read_views
+from components.grad_cam_explainer.explain import explain_views
 
 
 class Executor(base_executor.BaseExecutor):

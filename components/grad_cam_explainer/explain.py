@@ -6,46 +6,17 @@ import itertools
 import json
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
 
 import cv2
 import numpy as np
 import tensorflow as tf
 
-from components.common.shards import read_shard, shards_of, write_bytes, write_text
+from components.common.shards import write_bytes, write_text
+from components.common.views import View
 from components.grad_cam_explainer.config import ExplainerConfig
 from components.grad_cam_explainer.scores import energy_in_breast, mean_with_interval
 from schema import features as f
-
-
-@dataclass(frozen=True)
-class View:
-    """What is read of a record.
-
-    Attributes:
-        image: PNG bytes, 8 bit.
-        view: One of VIEWS.
-        exam_id: Keyed hash.
-        density: True class.
-    """
-
-    image: bytes
-    view: str
-    exam_id: str
-    density: str
-
-
-def read_views(folder: str) -> Iterator[View]:
-    """Yields the views of a split folder, shard by shard."""
-    for shard in shards_of(folder):
-        for record in read_shard(shard):
-            values = tf.train.Example.FromString(record).features.feature
-
-            def first(name: str, values: dict = values) -> bytes:
-                return values[name].bytes_list.value[0]
-
-            yield View(first(f.IMAGE), first(f.VIEW).decode(), first(f.EXAM_ID).decode(), first(f.DENSITY).decode())
 
 
 def explain_views(model_dir: str, views: Iterable[View], config: ExplainerConfig, out: str) -> dict[str, object]:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import tensorflow as tf
 
-from components.grad_cam_explainer.explain import View
+from components.common.views import View
 from components.infra_check import probe
 from schema import features as f
 from serving.client import ExamClient, ServingError

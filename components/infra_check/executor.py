@@ -13,7 +13,7 @@ from tfx.utils import path_utils
 
 from components.common.progress import advance, expect
 from components.common.shards import write_text
-from components.grad_cam_explainer.explain import View, read_views
+from components.common.views import View, read_views
 from components.infra_check.check import check_model
 from schema.features import VIEWS
 

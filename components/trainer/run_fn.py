@@ -63,8 +63,8 @@ def run_fn(fn_args: FnArgs) -> None:
     for split, count in counts.items():
         if count == 0:
             raise ValueError(
-                f"The {split} split has no image of view {view}: add exams, or change ingest.train_fraction,"
-                f" ingest.eval_fraction and ingest.split_seed."
+                f"The {split} split has no image of view {view}: add exams, or change ingest.splits or"
+                " ingest.split_seed."
             )
     expect(config.epochs, "epochs")
     tf.io.gfile.makedirs(fn_args.model_run_dir)

@@ -150,13 +150,11 @@ def test_editing_a_nodes_code_runs_it_again_and_a_failed_run_resumes(
         after = execution_states(output)
         return done, {node: states[len(before.get(node, [])) :] for node, states in after.items()}
 
-    scores = code_copy / "components" / "grad_cam_explainer" / "scores.py"
-    sound = scores.read_text(encoding="utf-8")
-    broken = sound.replace(
-        "    total = float(heatmap.sum())\n", '    raise ValueError("heat maps are out of order\\nmore")\n'
-    )
+    edited = code_copy / "components" / "grad_cam_explainer" / "executor.py"
+    sound = edited.read_text(encoding="utf-8")
+    broken = sound.replace('expect(1, "splits")\n', 'raise ValueError("heat maps are out of order\\nmore")\n')
     assert broken != sound
-    scores.write_text(broken, encoding="utf-8")
+    edited.write_text(broken, encoding="utf-8")
 
     failed, states = new_states(lambda: run_command(finished.settings, code_copy))
 
@@ -172,7 +170,7 @@ def test_editing_a_nodes_code_runs_it_again_and_a_failed_run_resumes(
     needed = {"DicomExampleGen", "MammogramPreprocessor", "Transform", "ExamEnsemble", *(f"Trainer.{v}" for v in VIEWS)}
     assert {node for node in needed if states[node] == ["CACHED"]} == needed
 
-    scores.write_text(sound + "\n_UNUSED = 1\n", encoding="utf-8")
+    edited.write_text(sound + "\n_UNUSED = 1\n", encoding="utf-8")
     resumed, states = new_states(lambda: run_command(finished.settings, code_copy))
 
     assert resumed.returncode == 0, resumed.stderr

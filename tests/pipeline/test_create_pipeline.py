@@ -68,9 +68,11 @@ def test_only_source_and_serving_folder_are_named_in_parameters() -> None:
 def test_the_same_schema_elsewhere_changes_no_parameter(tmp_path: Path) -> None:
     moved = tmp_path / "moved.pbtxt"
     moved.write_bytes(SCHEMA_FILE.read_bytes())
-    assert properties(nodes(schema=moved)) == properties(nodes())
+    before = properties(nodes())
+    assert properties(nodes(schema=moved)) == before
     moved.write_bytes(SCHEMA_FILE.read_bytes() + b"\n# edited\n")
-    changed = {name for name, values in properties(nodes(schema=moved)).items() if values != properties(nodes())[name]}
+    after = properties(nodes(schema=moved))
+    changed = {name for name in before if before[name] != after[name]}
     assert changed == {"ImportSchemaGen"}
 
 

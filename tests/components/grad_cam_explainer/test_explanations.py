@@ -12,8 +12,9 @@ import pytest
 import tensorflow as tf
 
 from components.common.shards import write_shard
+from components.common.views import View, read_views
 from components.grad_cam_explainer.config import ExplainerConfig
-from components.grad_cam_explainer.explain import View, explain_views, read_views
+from components.grad_cam_explainer.explain import explain_views
 from components.grad_cam_explainer.scores import energy_in_breast, mean_with_interval
 from schema import features as f
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import tensorflow as tf
 
-from components.grad_cam_explainer.explain import View
+from components.common.views import View
 from components.infra_check.check import build_requests, check_model
 from components.infra_check.probe import CONTRACT, run
 from schema import features as f
