@@ -78,7 +78,7 @@ def phantom(
 
 @app.command()
 def run(
-    config: Annotated[str, typer.Argument(help="YAML file, or demo or thesis_resnet3.")],
+    config: Annotated[str, typer.Argument(help="YAML file, or one of demo, small, thesis_resnet3.")],
     data: Annotated[Path | None, typer.Option(help="Folder of DICOM files.")] = None,
     labels: Annotated[Path | None, typer.Option(help="CSV: exam_id, density.")] = None,
     manifest: Annotated[Path | None, typer.Option(help="CSV: exam_id, view, file, density.")] = None,
@@ -90,14 +90,17 @@ def run(
     from pipeline.logs import chatter_to
 
     named = {"data.folder": data, "data.labels": labels, "data.manifest": manifest, "output": output}
-    given = [f"{key}={value}" for key, value in named.items() if value is not None]
-    settings = load_config(find_config(config), [*(overrides or []), *given])
+    paths = {key: str(value) for key, value in named.items() if value is not None}
+    settings = load_config(find_config(config), overrides or (), paths)
     if settings.data is None:
         raise ValueError(f"{config} names no archive: give --data with --labels, or --manifest.")
     with chatter_to(settings.output / "pipeline.log") as terminal:
         from pipeline.run import figures_table, run_config
 
         outcome = run_config(settings, terminal)
+    if outcome.public_key:
+        typer.echo(f"warning  {settings.pipeline.ingest.hash_key_variable} is not set: identifiers are hashed with a")
+        typer.echo("         public key, which protects nobody. Set it to a secret before using real archives.")
     typer.echo("")
     typer.echo("Exam-level figures on the test split:")
     for line in figures_table(outcome.figures):
@@ -133,10 +136,10 @@ def preprocess(
     """Preprocess single files: STEM.png, STEM.pectoral.png, STEM.overlay.png and STEM.json."""
     from components.dicom_example_gen.rejections import IngestError
     from components.mammogram_preprocessor.config import PreprocessConfig
-    from pipeline.preprocess import check_stems, preprocess_file
+    from pipeline.preprocess import check_targets, preprocess_file
     from serving.preprocessing import PreprocessingRecipe
 
-    check_stems(files)
+    check_targets(files, out)
     recipe = PreprocessingRecipe(
         longest_side=longest_side, preprocess=PreprocessConfig(method=method.value, output_size=size)
     )
@@ -158,7 +161,9 @@ def serve(
     name: Annotated[str, typer.Option(help="Name the model is served under.")] = "breast_density",
     grpc_port: Annotated[int, typer.Option(help="Port of gRPC; 0 takes a free one.")] = 8500,
     rest_port: Annotated[int, typer.Option(help="Port of REST; 0 takes a free one.")] = 8501,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; tensorflow_model_server listens on all.")
+    ] = "127.0.0.1",
 ) -> None:
     """Serve a model as TensorFlow Serving does; tensorflow_model_server is used where there is one."""
     _quiet_tensorflow()

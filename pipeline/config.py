@@ -148,15 +148,21 @@ def _explain(error: ValidationError, origin: str) -> ConfigError:
             lines.append(f"{key}: unknown key; allowed: {_allowed_keys(RunConfig, item['loc'])}")
         else:
             received = "" if isinstance(item["input"], dict) else f" Received: {item['input']!r}"
-            lines.append(f"{key}: {item['msg'].removeprefix('Value error, ')}.{received}".replace("..", "."))
+            lines.append(f"{key}: {item['msg'].removeprefix('Value error, ').removesuffix('.')}.{received}")
     return ConfigError(f"{origin}: " + "; ".join(lines))
 
 
 def _override(values: dict[str, Any], assignment: str) -> None:
+    """Sets a key from ``KEY=VALUE``, whose value is YAML."""
     key, equals, text = assignment.partition("=")
     if not equals or not key:
         raise ConfigError(f"An override is KEY=VALUE, such as pipeline.trainer.epochs=3. Received: {assignment!r}")
-    *parents, last = key.strip().split(".")
+    _set(values, key.strip(), yaml.safe_load(text))
+
+
+def _set(values: dict[str, Any], key: str, value: Any) -> None:
+    """Sets a dotted key, making what is above it."""
+    *parents, last = key.split(".")
     node = values
     for parent in parents:
         child = node.setdefault(parent, {})
@@ -165,7 +171,7 @@ def _override(values: dict[str, Any], assignment: str) -> None:
         if not isinstance(child, dict):
             raise ConfigError(f"{key}: {parent} is a value and has no keys inside.")
         node = child
-    node[last] = yaml.safe_load(text)
+    node[last] = value
 
 
 def find_config(name: str) -> Path:
@@ -183,12 +189,13 @@ def find_config(name: str) -> Path:
     raise ConfigError(f"There is no configuration {name}: give a YAML file, or one of {known}.")
 
 
-def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
+def load_config(path: Path, overrides: Sequence[str] = (), values_by_key: Mapping[str, Any] | None = None) -> RunConfig:
     """Reads and validates a configuration.
 
     Args:
         path: YAML file.
         overrides: ``KEY=VALUE`` with dotted keys and YAML values, such as ``pipeline.trainer.epochs=3``.
+        values_by_key: Further ones by dotted key, taken as they are: paths may look like YAML.
 
     Returns:
         The configuration.
@@ -203,6 +210,8 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
         values = dict(values)
         for assignment in overrides:
             _override(values, assignment)
+        for key, value in (values_by_key or {}).items():
+            _set(values, key, value)
     except ConfigError:
         raise
     except (yaml.YAMLError, ValueError) as error:  # ValueError: bytes that are no text, a date that there is not

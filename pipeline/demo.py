@@ -58,7 +58,7 @@ def run_demo(output: Path, overrides: Sequence[str], say: Say) -> None:
         RuntimeError: The model was refused, so nothing can be served.
     """
     started = time.monotonic()
-    config = load_config(find_config("demo"), [*overrides, f"output={output}"])
+    config = load_config(find_config("demo"), overrides, {"output": str(output)})
     log = config.output / "pipeline.log"
     say("Research software. Not a medical device. The network is trained on phantoms alone: what it says of a real")
     say("exam shows that the path works, and nothing about that breast.")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from absl import logging
 from ml_metadata.proto import metadata_store_pb2
 from tfx.dsl.compiler import compiler, constants
 from tfx.orchestration import metadata
@@ -20,6 +21,7 @@ from tfx.orchestration.portable import launcher, runtime_parameter_utils
 from tfx.proto.orchestration import pipeline_pb2
 
 from components.common.progress import PROGRESS_FILE_VARIABLE
+from components.dicom_example_gen.identity import key_from_environment
 from components.dicom_example_gen.manifest import FolderSource, ManifestSource, Source, archive_fingerprint
 from pipeline.config import DataConfig, RunConfig
 from pipeline.pipeline import Archive, Places, create_pipeline
@@ -44,12 +46,22 @@ class NodeResult:
     outputs: dict[str, str]
 
 
+def _reason(cause: Exception) -> str:
+    """Finds the sentence in an error: Beam hands on a worker's whole traceback as its text."""
+    lines = [line for line in str(cause).splitlines() if line.strip()]
+    if not lines:
+        return type(cause).__name__
+    if not lines[0].startswith("Traceback"):
+        return lines[0]
+    ended = [line for line in lines if not line.startswith((" ", "Traceback", "During handling", "The above"))]
+    return ended[-1].partition(" [while running")[0] if ended else lines[-1]
+
+
 class NodeError(RuntimeError):
     """A node failed; its cause is the original error."""
 
     def __init__(self, node: str, cause: Exception):
-        message = str(cause).strip().splitlines()
-        super().__init__(f"Node {node} failed: {message[0] if message else type(cause).__name__}")
+        super().__init__(f"Node {node} failed: {_reason(cause)}")
         self.node = node
 
 
@@ -93,15 +105,16 @@ def build(config: RunConfig) -> tfx_pipeline.Pipeline:
     if config.data is None:
         raise ValueError("The configuration names no archive: give data.folder and data.labels, or data.manifest.")
     source = source_of(config.data)
-    workers = config.runner.workers or os.cpu_count() or 1
+    key = key_from_environment(config.pipeline.ingest.hash_key_variable, os.environ)
     return create_pipeline(
         config.pipeline,
-        Archive(source, archive_fingerprint(source)),
+        Archive(source, archive_fingerprint(source), key.key_id),
         places_in(config.output, config.pipeline.name),
         # Threads help where OpenCV and codecs free the GIL; TFX's own nodes are faster without.
         image_beam_args=[
             "--direct_running_mode=multi_threading",
-            f"--direct_num_workers={workers}",
+            # 0 is one a core; the number itself would make TFX's cache depend on the machine.
+            f"--direct_num_workers={config.runner.workers}",
             # Naming an image keeps TFX from building a package of itself, for remote workers that are not there.
             "--sdk_container_image=none",
         ],
@@ -176,6 +189,7 @@ def run(pipeline: tfx_pipeline.Pipeline, scratch: Path, observer: RunObserver) -
                     custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, name),
                 ).launch()
             except Exception as error:
+                logging.exception("Node %s failed.", name)
                 raise NodeError(name, error) from error
             cached, outputs = _outcome(connection, info.execution_id)
             result = NodeResult(name, cached, time.monotonic() - started, outputs)

@@ -58,10 +58,12 @@ class Archive:
     Attributes:
         source: Folder and labels, or manifest.
         fingerprint: ``archive_fingerprint`` of the source.
+        key_id: ``HashKey.key_id`` of the key that replaces identifiers.
     """
 
     source: Source
     fingerprint: str
+    key_id: str
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ def create_pipeline(
     Returns:
         The pipeline, for any TFX runner.
     """
-    ingest = DicomExampleGen(archive.source, archive.fingerprint, config.ingest)
+    ingest = DicomExampleGen(archive.source, archive.fingerprint, config.ingest, archive.key_id)
     preprocessor = MammogramPreprocessor(ingest.outputs["examples"], config.preprocess)
     for node in (ingest, preprocessor):
         node.with_beam_pipeline_args([*beam_args, *image_beam_args])
@@ -144,7 +146,13 @@ def create_pipeline(
     )
     explainer = GradCamExplainer(examples, model, config.explainer)
     infra = InfraCheck(examples, model)
-    pusher = Pusher(model, evaluator.outputs["blessing"], infra.outputs["blessing"], places.serving)
+    pusher = Pusher(
+        model,
+        evaluator.outputs["blessing"],
+        infra.outputs["blessing"],
+        explainer.outputs["explanations"],
+        places.serving,
+    )
     report = ReportGenerator(
         ingest_report=ingest.outputs["ingest_report"],
         quality_report=preprocessor.outputs["quality_report"],

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from pydantic import ValidationError
+
 from components.common.files import write_whole
 from schema.features import DENSITY_CLASSES, VIEWS
-from serving.client import ExamGrade, Grader
+from serving.client import ExamGrade, Grader, ModelNotFoundError
 from serving.preprocessing import PreparedExam, PreprocessingRecipe, prepare_exam
 
 _ROUNDING: Final = 6
@@ -57,13 +59,19 @@ def predict_exam(folder: Path, grader: Grader, out: Path) -> GradedExam:
         NoViewError: No file can be used; the message gives the first reason.
         ServingError: Server, model or exam is at fault.
     """
-    recipe = PreprocessingRecipe.model_validate_json(grader.preprocessing())
+    try:
+        recipe = PreprocessingRecipe.model_validate_json(grader.preprocessing())
+    except ValidationError as error:
+        raise ModelNotFoundError("The model's preprocessing recipe is of another version: push it again.") from error
     prepared = prepare_exam(folder, recipe)
     if not prepared.views:
         reason = prepared.rejected[0].message if prepared.rejected else "the folder has no file"
         raise NoViewError(f"{folder} has no mammogram that can be graded: {reason}")
     images = {view: item.png for view, item in prepared.views.items()}
     grade, explanations = grader.predict_exam(images), grader.gradcam(images)
+    for view in VIEWS:  # pictures of an exam graded before must not stay beside this one's
+        for ending in ("heatmap.png", "png"):
+            (out / f"{view}.{ending}").unlink(missing_ok=True)
     overlays = {}
     for view, explanation in explanations.items():
         overlays[view] = out / f"{view}.heatmap.png"

@@ -7,26 +7,28 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from components.dicom_example_gen.reading import load_view
-from components.mammogram_preprocessor.files import preprocess_pixels_to_files
+from components.mammogram_preprocessor.files import OUTPUT_ENDINGS, preprocess_pixels_to_files
 from components.mammogram_preprocessor.result import PreprocessedView
 from serving.preprocessing import PreprocessingRecipe
 
 
 class SameNameError(ValueError):
-    """Two input files would write the same output files."""
+    """An output file would overwrite an input file or another output."""
 
 
-def check_stems(files: Sequence[Path]) -> None:
-    """Makes sure that outputs do not overwrite each other.
+def check_targets(files: Sequence[Path], out: Path) -> None:
+    """Makes sure that no output overwrites an input or another output.
 
     Raises:
-        SameNameError: Two files have one name but for folder and ending.
+        SameNameError: It names the file.
     """
-    twice = sorted(stem for stem, count in Counter(file.stem for file in files).items() if count > 1)
-    if twice:
-        raise SameNameError(
-            f"Several files would write {twice[0]}.png: give files of different names, or preprocess them apart."
-        )
+    inputs = {file.resolve() for file in files}
+    targets = Counter((out / f"{file.stem}{ending}").resolve() for file in files for ending in OUTPUT_ENDINGS)
+    for target, count in sorted(targets.items()):
+        if target in inputs:
+            raise SameNameError(f"{target.name} would overwrite an input file: give --out another folder.")
+        if count > 1:
+            raise SameNameError(f"Several files would write {target.name}: preprocess them to different folders.")
 
 
 def preprocess_file(file: Path, view: str | None, recipe: PreprocessingRecipe, out: Path) -> PreprocessedView:

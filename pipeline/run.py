@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, Final, TextIO
 
 from components.baseline_model.baseline import latest_version
 from components.common.files import write_whole
+from components.dicom_example_gen.identity import key_from_environment
 from components.evaluator.results import METRICS_FILE
 from components.pusher.push import push_version
 from components.report_generator.executor import REPORT_FILE
@@ -17,7 +19,8 @@ from pipeline import local_runner
 from pipeline.config import RunConfig
 from pipeline.console import watching
 
-LOG_FILE: Final = "pipeline.log"
+_MODEL_FILE: Final = "saved_model.pb"
+_FINGERPRINT_FILE: Final = "fingerprint.pb"
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ class RunOutcome:
         figures: What ``metrics.json`` holds.
         serving: Folder of pushed versions.
         pushed: A version of this model is there.
+        public_key: Identifiers were hashed with the public key, for want of a secret one.
         nodes: Results of all nodes.
     """
 
@@ -40,7 +44,15 @@ class RunOutcome:
     figures: dict[str, Any]
     serving: Path
     pushed: bool
+    public_key: bool
     nodes: tuple[local_runner.NodeResult, ...]
+
+
+def _is_served(pushed: Path, serving: Path) -> bool:
+    """Tells whether the newest version is the model that the Pusher archived, by TensorFlow's own fingerprint."""
+    version = latest_version(str(serving))
+    served = serving / version / _FINGERPRINT_FILE if version else None
+    return served is not None and served.is_file() and served.read_bytes() == (pushed / _FINGERPRINT_FILE).read_bytes()
 
 
 def _overall_exam_figures(summary: dict[str, Any]) -> dict[str, Any]:
@@ -75,9 +87,10 @@ def run_config(config: RunConfig, terminal: TextIO) -> RunOutcome:
     write_whole(metrics, json.dumps(figures, indent=1).encode())
     serving = Path(local_runner.places_in(config.output, config.pipeline.name).serving)
     pushed = Path(outputs["Pusher"]["pushed_model"])
-    was_pushed = (pushed / "saved_model.pb").is_file()
-    if was_pushed and latest_version(str(serving)) is None:
-        # The Pusher is cached but somebody removed what it wrote: its artifact still has the model.
+    was_pushed = (pushed / _MODEL_FILE).is_file()
+    if was_pushed and not _is_served(pushed, serving):
+        # The Pusher is cached, but its version was removed, or another run pushed a later one: what was judged here is
+        # what must be served.
         push_version(str(pushed), str(serving), int(time.time()))
     return RunOutcome(
         report=report,
@@ -86,6 +99,7 @@ def run_config(config: RunConfig, terminal: TextIO) -> RunOutcome:
         figures=figures,
         serving=serving,
         pushed=was_pushed,
+        public_key=key_from_environment(config.pipeline.ingest.hash_key_variable, os.environ).is_research,
         nodes=tuple(nodes),
     )
 

@@ -14,12 +14,16 @@ from pydantic import BaseModel, ConfigDict, Field
 from components.dicom_example_gen.config import DEFAULT_MAX_PIXELS
 from components.dicom_example_gen.planning import view_rank
 from components.dicom_example_gen.reading import LoadedView, load_view
-from components.dicom_example_gen.rejections import IngestError, Rejection
+from components.dicom_example_gen.rejections import IngestError, Rejection, RejectionReason
 from components.mammogram_preprocessor.config import PreprocessConfig
 from components.mammogram_preprocessor.overlay import encode_png
 from components.mammogram_preprocessor.preprocess import preprocess_view
 from components.mammogram_preprocessor.result import PreprocessedView
 from schema.features import VIEWS
+
+
+class SeveralExamsError(ValueError):
+    """A folder that should hold one exam holds more."""
 
 
 class PreprocessingRecipe(BaseModel):
@@ -96,16 +100,35 @@ def prepare_exam(folder: Path, recipe: PreprocessingRecipe) -> PreparedExam:
 
     Returns:
         The exam; files that cannot be used are in ``rejected``.
+
+    Raises:
+        SeveralExamsError: The folder holds more than one exam.
     """
-    views: dict[str, PreparedView] = {}
+    views: dict[str, tuple[str, PreparedView]] = {}
     rejected: list[Rejection] = []
     for path in sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")):
+        name = path.relative_to(folder).as_posix()
         try:
             prepared = prepare_file(path, None, recipe)
         except IngestError as error:
-            rejected.append(error.rejection(path.relative_to(folder).as_posix()))
+            rejected.append(error.rejection(name))
             continue
-        view = prepared.loaded.header.view
-        if view not in views or view_rank(prepared.loaded.header) > view_rank(views[view].loaded.header):
-            views[view] = prepared
-    return PreparedExam({view: views[view] for view in VIEWS if view in views}, tuple(rejected))
+        header = prepared.loaded.header
+        if prepared.result.breast_area_fraction == 0:
+            remedy = "export the image again, or leave it out"
+            rejected.append(Rejection(RejectionReason.IMPLAUSIBLE_PIXELS, name, "pixels", "no breast", remedy))
+            continue
+        if header.view in views:
+            other_name, other = views[header.view]
+            if header.study_uid and other.loaded.header.study_uid not in ("", header.study_uid):
+                raise SeveralExamsError(
+                    f"{folder} holds images of view {header.view} from different studies ({other_name}, {name}):"
+                    " give the folder of one exam."
+                )
+            if view_rank(header) > view_rank(other.loaded.header):
+                views[header.view], name = (name, prepared), other_name
+            remedy = "one image of a view is graded: the largest, then the latest, then the first by name"
+            rejected.append(Rejection(RejectionReason.DUPLICATE_VIEW, name, "view", header.view, remedy))
+            continue
+        views[header.view] = (name, prepared)
+    return PreparedExam({view: views[view][1] for view in VIEWS if view in views}, tuple(rejected))

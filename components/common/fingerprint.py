@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 _FIRST_PARTY: Final = ("components", "schema", "serving")
-_DATA_SUFFIXES: Final = (".css", ".j2", ".pbtxt")
+_DATA_SUFFIXES: Final = (".css", ".j2")
 
 
 def _source_root() -> Path:

@@ -62,6 +62,8 @@ def read_progress(path: Path) -> Progress:
     for line in lines:
         kind, count, text = line.split("\t", 2)
         if kind == "expect":
+            if text != unit:  # the node's next stage counts something else
+                done, total = 0, 0
             total, unit = total + int(count), text
         else:
             done, note = done + int(count), text or note

@@ -21,6 +21,7 @@ class DicomExampleGenSpec(component_spec.ComponentSpec):
         "source": component_spec.ExecutionParameter(type=str),
         "fingerprint": component_spec.ExecutionParameter(type=str),
         "config": component_spec.ExecutionParameter(type=str),
+        "key_id": component_spec.ExecutionParameter(type=str),
         "code": component_spec.ExecutionParameter(type=str),
     }
     INPUTS: dict[str, component_spec.ChannelParameter] = {}
@@ -36,18 +37,20 @@ class DicomExampleGen(base_beam_component.BaseBeamComponent):
     SPEC_CLASS = DicomExampleGenSpec
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(executor.Executor)
 
-    def __init__(self, source: Source, fingerprint: str, config: IngestConfig):
+    def __init__(self, source: Source, fingerprint: str, config: IngestConfig, key_id: str):
         """Makes the node.
 
         Args:
             source: Archive.
             fingerprint: ``archive_fingerprint`` of the source; a change of the archive makes the node run again.
             config: How it is read and split.
+            key_id: ``HashKey.key_id`` of the key that the executor will find; another key makes the node run again.
         """
         spec = DicomExampleGenSpec(
             source=source_to_json(source),
             fingerprint=fingerprint,
             config=config.model_dump_json(),
+            key_id=key_id,
             code=code_fingerprint("components.dicom_example_gen.executor"),
             examples=types.Channel(type=standard_artifacts.Examples),
             ingest_report=types.Channel(type=IngestReport),

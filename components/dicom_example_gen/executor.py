@@ -11,6 +11,7 @@ import json
 import os
 import pickle
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,13 +108,18 @@ def _write_shard(numbered: tuple[int, Shard], root: Path, config: IngestConfig, 
     _save(folder, f"late-{index:08d}", late)
 
 
+def _counts(rejected: Iterable[Rejection]) -> str:
+    reasons = Counter(rejection.reason.value for rejection in rejected)
+    return ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items())) or "none"
+
+
 def _require_every_split(settled: IngestPlan) -> None:
     empty = [split for split in SPLITS if not any(view.split == split for view in settled.accepted)]
     if empty:
         raise EmptySplitError(
-            f"Ingest accepted {len(settled.accepted)} of {len(settled.accepted) + len(settled.rejected)} files and left"
-            f" no image for: {', '.join(empty)}. Add exams, or change ingest.splits or ingest.split_seed; files.jsonl"
-            " of the ingest report says why files were rejected."
+            f"Ingest accepted {len(settled.accepted)} of {len(settled.accepted) + len(settled.rejected)} files"
+            f" (rejected: {_counts(settled.rejected)}) and left"
+            f" no image for: {', '.join(empty)}. Add exams, or change ingest.splits or ingest.split_seed."
         )
 
 

@@ -4,8 +4,8 @@ A pure function: the same outcomes, labels, configuration and key give the same 
 in. Each candidate ends in exactly one place, accepted or rejected. Rules, in the order in which they apply:
 
     1. Exam: a manifest row names it. For a folder, the first of these that is an ``exam_id`` of the labels:
-       Study Instance UID, Accession Number, Study ID, the folders on the file's path from the innermost
-       outwards, Patient ID.
+       Study Instance UID, Accession Number, the folders on the file's path from the innermost outwards,
+       Study ID, Patient ID.
     2. Duplicates: of files with equal bytes, or equal SOP Instance UID, the first by name is kept.
     3. An exam has one density and at most one patient named by the CSV; where rows differ all its files are
        left out.
@@ -39,9 +39,9 @@ from schema.features import UNKNOWN_INT
 
 _MATCHED_BY: Final = ", ".join(
     [
-        *map(tags.tag_name, ("StudyInstanceUID", "AccessionNumber", "StudyID")),
+        *map(tags.tag_name, ("StudyInstanceUID", "AccessionNumber")),
         "folder",
-        tags.tag_name("PatientID"),
+        *map(tags.tag_name, ("StudyID", "PatientID")),
     ]
 )
 
@@ -136,9 +136,9 @@ def inspect(candidate: Candidate, root: Path, max_pixels: int) -> Outcome:
 
 
 def _exam_keys(file: str, header: ViewHeader) -> Iterator[str]:
-    yield from (header.study_uid, header.accession_number, header.study_id)
+    yield from (header.study_uid, header.accession_number)
     yield from reversed(PurePosixPath(file).parts[:-1])
-    yield header.patient_id
+    yield from (header.study_id, header.patient_id)  # last: a Study ID is often just "1"
 
 
 def _match(file: str, header: ViewHeader, labels: Mapping[str, Label | RowProblem]) -> Label | RowProblem:
@@ -193,10 +193,10 @@ def _exam_problem(views: Sequence[_Labelled]) -> RowProblem | None:
 
 def _patient_of(views: Sequence[_Labelled]) -> str:
     named = next((v.label.patient_id for v in views if v.label.patient_id), "")
-    in_headers = {v.header.patient_id for v in views}
+    in_headers = {v.header.patient_id for v in views} - {""}
     if named:
         return named
-    return in_headers.pop() if len(in_headers) == 1 and "" not in in_headers else views[0].label.exam_id
+    return in_headers.pop() if len(in_headers) == 1 else views[0].label.exam_id
 
 
 def view_rank(header: ViewHeader) -> tuple[int, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class EvaluatorConfig(BaseModel):
@@ -25,6 +25,12 @@ class EvaluatorConfig(BaseModel):
     maximum_kappa_loss: float | None = Field(0.05, ge=0, le=2)
     bootstrap_draws: int = Field(2000, ge=100)
     seed: int = 1
+
+    @model_validator(mode="after")
+    def _has_a_floor(self) -> EvaluatorConfig:
+        if not self.floors():
+            raise ValueError("at least one of the minimum_exam_... gates must be set, or no model could be blessed")
+        return self
 
     def floors(self) -> dict[str, float]:
         """Gives the absolute gates by metric name."""

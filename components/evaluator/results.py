@@ -33,7 +33,7 @@ def load_slices(evaluation: str, model_name: str) -> Slices:
     for key, metrics in result.slicing_metrics:
         values = metrics.get("", {}).get("", {})
         named = tuple((str(name), str(value)) for name, value in key)
-        slices[named] = {name: value["doubleValue"] for name, value in values.items() if "doubleValue" in value}
+        slices[named] = {name: float(value["doubleValue"]) for name, value in values.items() if "doubleValue" in value}
     return slices
 
 

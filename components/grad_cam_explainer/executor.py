@@ -9,7 +9,7 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
-from components.common.progress import advance, expect
+from components.common.progress import expect
 from components.common.views import read_views
 from components.grad_cam_explainer.config import ExplainerConfig
 from components.grad_cam_explainer.explain import explain_views
@@ -25,11 +25,10 @@ class Executor(base_executor.BaseExecutor):
         exec_properties: dict[str, Any],
     ) -> None:
         """Writes ``explanations``."""
-        expect(1, "splits")
+        expect(0, "views")
         explain_views(
             path_utils.serving_model_path(artifact_utils.get_single_uri(input_dict["model"])),
             read_views(artifact_utils.get_split_uri(input_dict["examples"], "test")),
             ExplainerConfig.model_validate_json(exec_properties["config"]),
             artifact_utils.get_single_uri(output_dict["explanations"]),
         )
-        advance()

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
+from components.common.progress import advance
 from components.common.shards import write_bytes, write_text
 from components.common.views import View
 from components.grad_cam_explainer.config import ExplainerConfig
@@ -43,6 +44,7 @@ def explain_views(model_dir: str, views: Iterable[View], config: ExplainerConfig
             target_class=tf.constant([""] * len(batch)),
         )
         result = {name: value.numpy() for name, value in result.items()}
+        advance(len(batch))
         for i, view in enumerate(batch):
             heatmap = result["heatmap"][i]
             grey = cv2.imdecode(np.frombuffer(view.image, np.uint8), cv2.IMREAD_GRAYSCALE)

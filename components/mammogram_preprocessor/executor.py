@@ -104,7 +104,8 @@ def _preprocess_shard(task: ShardTask, config: PreprocessConfig, folder: str) ->
                     density=_text(example, f.DENSITY),
                 )
             )
-            yield preprocessed_example(example, result).SerializeToString(deterministic=True)
+            if result.breast_area_fraction > 0:  # a picture without a breast is in the report, and nowhere else
+                yield preprocessed_example(example, result).SerializeToString(deterministic=True)
             advance()
 
     write_shard(task.target, records())
@@ -116,7 +117,7 @@ def _draw_overlays(work: tuple[ShardTask, dict[int, str]], config: PreprocessCon
     for index, record in enumerate(read_shard(task.source)):
         if index in wanted:
             pixels, result = _preprocess(tf.train.Example.FromString(record), config)
-            write_bytes(os.path.join(report, wanted[index]), overlay_png(pixels, result))
+            write_bytes(os.path.join(report, wanted[index]), overlay_png(pixels, result, hide_background=True))
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 from pathlib import Path
+from typing import Final
 
 import cv2
 import numpy as np
@@ -15,6 +16,8 @@ from components.mammogram_preprocessor.config import PreprocessConfig
 from components.mammogram_preprocessor.overlay import encode_png, overlay_png
 from components.mammogram_preprocessor.preprocess import preprocess_view
 from components.mammogram_preprocessor.result import PreprocessedView
+
+OUTPUT_ENDINGS: Final = (".png", ".pectoral.png", ".overlay.png", ".json")
 
 
 def figures_json(result: PreprocessedView, view: str, config: PreprocessConfig) -> bytes:

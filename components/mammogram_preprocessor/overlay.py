@@ -12,6 +12,7 @@ from components.mammogram_preprocessor.grey import to_eight_bit
 from components.mammogram_preprocessor.result import ImageDecodeError, PreprocessedView
 
 _LONGEST: Final = 512
+_BACKGROUND_BLUR: Final = 16.0  # pixels; letters of a film label are some 20 high
 _BREAST_BGR: Final = (0, 200, 255)
 _MUSCLE_BGR: Final = (60, 60, 255)
 
@@ -70,12 +71,13 @@ def _outline(picture: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int]
     cv2.drawContours(picture, contours, -1, colour, 1, cv2.LINE_AA)
 
 
-def overlay_png(pixels: np.ndarray, result: PreprocessedView) -> bytes:
+def overlay_png(pixels: np.ndarray, result: PreprocessedView, *, hide_background: bool = False) -> bytes:
     """Draws what was found over the input.
 
     Args:
         pixels: uint8 or uint16 [H, W], the input of ``preprocess_view``.
         result: What it gave.
+        hide_background: Blur all that is outside the breast, where film labels may name the patient.
 
     Returns:
         PNG bytes, colour, longest side at most 512 pixels: breast outlined in yellow, muscle tinted red.
@@ -90,6 +92,9 @@ def overlay_png(pixels: np.ndarray, result: PreprocessedView) -> bytes:
         cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
         for mask in (result.breast_mask, result.pectoral_mask)
     )
+    if hide_background:
+        blurred = cv2.GaussianBlur(picture, (0, 0), _BACKGROUND_BLUR)
+        picture = np.where(breast[..., np.newaxis] > 0, picture, blurred)
     tint = np.array(_MUSCLE_BGR, np.float64)
     picture[muscle > 0] = (0.75 * picture[muscle > 0] + 0.25 * tint).astype(np.uint8)
     _outline(picture, breast, _BREAST_BGR)

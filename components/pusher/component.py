@@ -6,6 +6,7 @@ from tfx import types
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import component_spec, standard_artifacts
 
+from components.common.artifacts import Explanations
 from components.common.fingerprint import code_fingerprint
 from components.pusher import executor
 
@@ -21,12 +22,13 @@ class PusherSpec(component_spec.ComponentSpec):
         "model": component_spec.ChannelParameter(type=standard_artifacts.Model),
         "model_blessing": component_spec.ChannelParameter(type=standard_artifacts.ModelBlessing),
         "infra_blessing": component_spec.ChannelParameter(type=standard_artifacts.InfraBlessing),
+        "explanations": component_spec.ChannelParameter(type=Explanations),
     }
     OUTPUTS = {"pushed_model": component_spec.ChannelParameter(type=standard_artifacts.PushedModel)}
 
 
 class Pusher(base_component.BaseComponent):
-    """Pushes the exam model when Evaluator and InfraCheck bless it."""
+    """Pushes the exam model when Evaluator, GradCamExplainer and InfraCheck let it pass."""
 
     SPEC_CLASS = PusherSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
@@ -36,6 +38,7 @@ class Pusher(base_component.BaseComponent):
         model: types.BaseChannel,
         model_blessing: types.BaseChannel,
         infra_blessing: types.BaseChannel,
+        explanations: types.BaseChannel,
         serving_dir: str,
     ):
         """Makes the node.
@@ -44,12 +47,14 @@ class Pusher(base_component.BaseComponent):
             model: Exam model.
             model_blessing: Verdict of the Evaluator.
             infra_blessing: Verdict of InfraCheck.
+            explanations: Verdict of GradCamExplainer.
             serving_dir: Folder of versions, as TensorFlow Serving reads it.
         """
         spec = PusherSpec(
             model=model,
             model_blessing=model_blessing,
             infra_blessing=infra_blessing,
+            explanations=explanations,
             serving_dir=serving_dir,
             code=code_fingerprint("components.pusher.executor"),
             pushed_model=types.Channel(type=standard_artifacts.PushedModel),

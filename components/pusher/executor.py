@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from typing import Any
@@ -12,6 +13,12 @@ from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import io_utils
 
 from components.pusher.push import push_version
+
+
+def _explanations_pass(input_dict: dict[str, list[types.Artifact]]) -> bool:
+    """Reads the verdict of GradCamExplainer."""
+    folder = artifact_utils.get_single_uri(input_dict["explanations"])
+    return bool(json.loads(io_utils.read_string_file(os.path.join(folder, "summary.json")))["passed"])
 
 
 class Executor(pusher_executor.Executor):
@@ -25,7 +32,7 @@ class Executor(pusher_executor.Executor):
     ) -> None:
         """Writes a version, or marks the model as not pushed."""
         pushed = artifact_utils.get_single_instance(output_dict[standard_component_specs.PUSHED_MODEL_KEY])
-        if not self.CheckBlessing(input_dict):
+        if not self.CheckBlessing(input_dict) or not _explanations_pass(input_dict):
             self._MarkNotPushed(pushed)
             return
         model = self.GetModelPath(input_dict)
