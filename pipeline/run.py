@@ -48,7 +48,7 @@ class RunOutcome:
     nodes: tuple[local_runner.NodeResult, ...]
 
 
-def _is_served(pushed: Path, serving: Path) -> bool:
+def is_served(pushed: Path, serving: Path) -> bool:
     """Tells whether the newest version is the model that the Pusher archived, by TensorFlow's own fingerprint."""
     version = latest_version(str(serving))
     served = serving / version / _FINGERPRINT_FILE if version else None
@@ -88,7 +88,7 @@ def run_config(config: RunConfig, terminal: TextIO) -> RunOutcome:
     serving = Path(local_runner.places_in(config.output, config.pipeline.name).serving)
     pushed = Path(outputs["Pusher"]["pushed_model"])
     was_pushed = (pushed / _MODEL_FILE).is_file()
-    if was_pushed and not _is_served(pushed, serving):
+    if was_pushed and not is_served(pushed, serving):
         # The Pusher is cached, but its version was removed, or another run pushed a later one: what was judged here is
         # what must be served.
         push_version(str(pushed), str(serving), int(time.time()))

@@ -188,5 +188,5 @@ def test_two_files_of_one_name_are_refused_before_anything_is_written(tmp_path: 
     done = breast_density(
         "preprocess", tmp_path / "a/scan.png", tmp_path / "b/scan.png", "--view", "CC_R", "--out", tmp_path / "out"
     )
-    assert "Several files would write scan.png" in error_of(done)
+    assert "Several files would write scan." in error_of(done)
     assert not (tmp_path / "out").exists()

@@ -14,7 +14,7 @@ from pipeline.local_runner import SCHEMA_FILE
 from pipeline.pipeline import Archive, Places, create_pipeline
 from schema.features import VIEWS
 
-ARCHIVE = Archive(FolderSource(Path("/the/archive"), Path("/the/labels.csv")), "fingerprint")
+ARCHIVE = Archive(FolderSource(Path("/the/archive"), Path("/the/labels.csv")), "fingerprint", "key id")
 CONFIG = load_config(find_config("demo")).pipeline
 
 
@@ -51,7 +51,7 @@ def test_upstream_nodes_are_those_of_the_design() -> None:
     assert upstream["MammogramPreprocessor"] == {"DicomExampleGen"}
     assert "ExampleValidator" in upstream["Transform"]  # anomalies stop the run before anything is trained
     assert upstream["ExamEnsemble"] == {f"Trainer.{view}" for view in VIEWS}
-    assert upstream["Pusher"] == {"ExamEnsemble", "Evaluator", "InfraCheck"}
+    assert upstream["Pusher"] == {"ExamEnsemble", "Evaluator", "GradCamExplainer", "InfraCheck"}
     assert {"Evaluator", "GradCamExplainer", "InfraCheck", "Pusher"} <= upstream["ReportGenerator"]
 
 

@@ -21,7 +21,7 @@ from pipeline.phantom.generate import generate_phantoms
 from pipeline.predict import NoViewError, describe, predict_exam
 from schema.features import VIEWS
 from serving.client import ExamGrade, ViewExplanation
-from serving.preprocessing import PreprocessingRecipe, prepare_exam, prepare_file
+from serving.preprocessing import PreprocessingRecipe, SeveralExamsError, prepare_exam, prepare_file
 
 RECIPE = PreprocessingRecipe(longest_side=256, preprocess=PreprocessConfig(output_size=48))
 B = (0.1, 0.6, 0.2, 0.1)
@@ -117,7 +117,40 @@ def test_of_two_images_of_a_view_the_larger_counts_whatever_its_name(exam: Path)
     prepared = prepare_exam(exam, RECIPE)
     assert list(prepared.views) == list(VIEWS)
     assert prepared.views["CC_R"].loaded.header.rows == rows
-    assert prepared.rejected == ()
+    assert [(r.file, r.reason.value) for r in prepared.rejected] == [
+        ("0first.dcm", "duplicate_view"),
+        ("zlast.dcm", "duplicate_view"),
+    ]
+
+
+def test_two_exams_in_one_folder_are_refused(exam: Path) -> None:
+    other = dcmread(exam / "CC_R.dcm")
+    other.StudyInstanceUID = "1.2.3.4"
+    other.save_as(exam / "other.dcm")
+    with pytest.raises(SeveralExamsError, match="view CC_R from different studies"):
+        prepare_exam(exam, RECIPE)
+
+
+def test_a_picture_without_a_breast_is_not_graded(exam: Path) -> None:
+    blank = dcmread(exam / "CC_R.dcm")
+    pixels = np.zeros((blank.Rows, blank.Columns), np.uint16)
+    pixels[:8, :8] = 1000  # a label alone
+    blank.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    blank.PixelData = pixels.tobytes()
+    blank["PixelData"].is_undefined_length = False
+    blank.save_as(exam / "CC_R.dcm")
+    prepared = prepare_exam(exam, RECIPE)
+    assert "CC_R" not in prepared.views
+    assert [r.file for r in prepared.rejected] == ["CC_R.dcm"]
+
+
+def test_an_exam_graded_later_leaves_no_picture_of_the_one_before(exam: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    predict_exam(exam, FixedGrader(), out)
+    (exam / "MLO_L.dcm").unlink()
+    predict_exam(exam, FixedGrader(), out)
+    assert not (out / "MLO_L.heatmap.png").exists()
+    assert (out / "MLO_R.heatmap.png").exists()
 
 
 @pytest.mark.parametrize("content", [None, "text"])

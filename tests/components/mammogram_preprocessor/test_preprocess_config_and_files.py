@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from components.mammogram_preprocessor.config import PreprocessConfig
-from components.mammogram_preprocessor.files import preprocess_pixels_to_files
+from components.mammogram_preprocessor.files import OUTPUT_ENDINGS, preprocess_pixels_to_files
 from components.mammogram_preprocessor.overlay import decode_png, encode_png, overlay_png
 from components.mammogram_preprocessor.preprocess import preprocess_view
 from components.mammogram_preprocessor.result import ImageDecodeError
@@ -68,7 +68,7 @@ def test_files_hold_picture_mask_and_figures(make_view, dice, tmp_path):
     out = tmp_path / "new" / "folder"
     config = PreprocessConfig(output_size=128)
     result = preprocess_pixels_to_files(pixels, "MLO_L", config, out, "case_1")
-    assert sorted(p.name for p in out.iterdir()) == ["case_1.json", "case_1.pectoral.png", "case_1.png"]
+    assert sorted(p.name for p in out.iterdir()) == sorted(f"case_1{ending}" for ending in OUTPUT_ENDINGS)
 
     np.testing.assert_array_equal(decode_png((out / "case_1.png").read_bytes()), result.image)
     mask = decode_png((out / "case_1.pectoral.png").read_bytes())

@@ -162,7 +162,7 @@ def test_pictures_without_a_breast_fail_explicitly(pixels, view):
     assert result.status == "failed"
     assert result.figures.reasons
     assert result.doubt == 1.0
-    assert result.image.shape == (256, 256)
+    assert result.image.shape == (450, 450)
     assert not result.image.any()
     assert result.pectoral_mask.shape == result.breast_mask.shape == pixels.shape
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 import tensorflow as tf
 from tfx.types import standard_artifacts
 
+from components.common.artifacts import Explanations
 from components.pusher.executor import Executor
 from components.pusher.push import push_version
 
@@ -80,8 +82,18 @@ def test_whoever_watches_never_sees_half_a_version(model: Path, tmp_path: Path) 
     assert halves == []
 
 
-@pytest.mark.parametrize(("blessed", "infra"), [(1, "INFRA_BLESSED"), (0, "INFRA_BLESSED"), (1, "INFRA_NOT_BLESSED")])
-def test_only_a_model_blessed_twice_is_pushed(model: Path, tmp_path: Path, blessed: int, infra: str) -> None:
+@pytest.mark.parametrize(
+    ("blessed", "infra", "explained"),
+    [
+        (1, "INFRA_BLESSED", True),
+        (0, "INFRA_BLESSED", True),
+        (1, "INFRA_NOT_BLESSED", True),
+        (1, "INFRA_BLESSED", False),
+    ],
+)
+def test_only_a_model_that_passes_every_check_is_pushed(
+    model: Path, tmp_path: Path, blessed: int, infra: str, explained: bool
+) -> None:
     def artifact(kind: type, name: str) -> standard_artifacts.Model:
         made = kind()
         made.uri = str(tmp_path / name)
@@ -95,6 +107,8 @@ def test_only_a_model_blessed_twice_is_pushed(model: Path, tmp_path: Path, bless
     infra_blessing.set_string_custom_property("blessed", infra)
     infra_blessing.set_int_custom_property("blessed", int(infra == "INFRA_BLESSED"))
     (Path(infra_blessing.uri) / infra).touch()
+    explanations = artifact(Explanations, "explanations")
+    (Path(explanations.uri) / "summary.json").write_text(json.dumps({"passed": explained}))
     pushed = artifact(standard_artifacts.PushedModel, "pushed")
     serving = tmp_path / "serving"
     Executor().Do(
@@ -102,11 +116,12 @@ def test_only_a_model_blessed_twice_is_pushed(model: Path, tmp_path: Path, bless
             "model": [artifact(standard_artifacts.Model, "artifact")],
             "model_blessing": [blessing],
             "infra_blessing": [infra_blessing],
+            "explanations": [explanations],
         },
         {"pushed_model": [pushed]},
         {"serving_dir": str(serving), "code": "any"},
     )
-    if blessed and infra == "INFRA_BLESSED":
+    if blessed and explained and infra == "INFRA_BLESSED":
         (version,) = serving.iterdir()
         assert contents(version) == contents(model) == contents(Path(pushed.uri))
         assert pushed.get_string_custom_property("pushed_version") == version.name
