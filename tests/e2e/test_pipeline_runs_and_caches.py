@@ -212,6 +212,8 @@ def test_an_empty_split_is_one_readable_sentence(finished: Any, tmp_path: Path) 
     assert raised.value.node == "DicomExampleGen"
     text = str(raised.value)
     assert "\n" not in text
-    assert text.startswith("Node DicomExampleGen failed: Ingest accepted 96 of 96 files and left no image for: eval, t")
+    assert text.startswith(
+        "Node DicomExampleGen failed: Ingest accepted 96 of 96 files (rejected: none) and left no image for: eval, t"
+    )
     assert "ingest.splits" in text
     assert yaml.safe_load(finished.settings.read_text())["pipeline"]["ingest"]["splits"]["train"] == 0.5
