@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import grpc
 import numpy as np
 
-from components.mammogram_preprocessor.overlay import encode_png
+from components.common.png import encode_png
 from schema.features import DENSITY_CLASSES, VIEWS, laterality_of
 
 if TYPE_CHECKING:

@@ -11,12 +11,13 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from components.common.png import encode_png
+from components.dicom_example_gen.acceptance import AcceptanceConfig
 from components.dicom_example_gen.config import DEFAULT_MAX_PIXELS
-from components.dicom_example_gen.planning import view_rank
+from components.dicom_example_gen.header import view_rank
 from components.dicom_example_gen.reading import LoadedView, load_view
 from components.dicom_example_gen.rejections import IngestError, Rejection, RejectionReason
 from components.mammogram_preprocessor.config import PreprocessConfig
-from components.mammogram_preprocessor.overlay import encode_png
 from components.mammogram_preprocessor.preprocess import preprocess_view
 from components.mammogram_preprocessor.result import PreprocessedView
 from schema.features import VIEWS
@@ -32,6 +33,8 @@ class PreprocessingRecipe(BaseModel):
     Attributes:
         longest_side: Longest side to which ingest reduces, pixels.
         max_pixels: Largest matrix that is decoded.
+        acceptance: Special images that ingest took, and the client takes too.
+        voi_index: VOI LUT or window of several, as in ingest.
         preprocess: Segmentation and geometry.
     """
 
@@ -39,6 +42,8 @@ class PreprocessingRecipe(BaseModel):
 
     longest_side: int = Field(1024, ge=64, le=16384)
     max_pixels: int = Field(DEFAULT_MAX_PIXELS, ge=1)
+    acceptance: AcceptanceConfig = AcceptanceConfig()
+    voi_index: int = Field(0, ge=0, le=255)
     preprocess: PreprocessConfig = PreprocessConfig()
 
 
@@ -75,7 +80,7 @@ def prepare_file(path: Path, view: str | None, recipe: PreprocessingRecipe) -> P
 
     Args:
         path: DICOM, PNG or JPEG.
-        view: Overrides the file's own view; required for PNG and JPEG.
+        view: View to take it for, where the file does not name one of the four; required for PNG and JPEG.
         recipe: The model's recipe.
 
     Returns:
@@ -84,7 +89,7 @@ def prepare_file(path: Path, view: str | None, recipe: PreprocessingRecipe) -> P
     Raises:
         IngestError: The file cannot be used; the message says why.
     """
-    loaded = load_view(path, view, recipe.longest_side, recipe.max_pixels)
+    loaded = load_view(path, view, recipe.longest_side, recipe.max_pixels, recipe.acceptance, recipe.voi_index)
     result = preprocess_view(loaded.pixels, loaded.header.view, recipe.preprocess)
     return PreparedView(loaded, result, encode_png(result.image))
 
@@ -92,7 +97,7 @@ def prepare_file(path: Path, view: str | None, recipe: PreprocessingRecipe) -> P
 def prepare_exam(folder: Path, recipe: PreprocessingRecipe) -> PreparedExam:
     """Reads and preprocesses every file of a folder that holds one exam.
 
-    Where several files show one view, the rule of ingest decides: the largest, then the latest, then the first by name.
+    Where several files show one view, the rule of ingest decides, ``view_rank``; of equals the first by name is taken.
 
     Args:
         folder: Folder with its subfolders.
@@ -127,7 +132,7 @@ def prepare_exam(folder: Path, recipe: PreprocessingRecipe) -> PreparedExam:
                 )
             if view_rank(header) > view_rank(other.loaded.header):
                 views[header.view], name = (name, prepared), other_name
-            remedy = "one image of a view is graded: the largest, then the latest, then the first by name"
+            remedy = "one image of a view is graded: the least special, the largest, the latest, the first by name"
             rejected.append(Rejection(RejectionReason.DUPLICATE_VIEW, name, "view", header.view, remedy))
             continue
         views[header.view] = (name, prepared)

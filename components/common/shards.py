@@ -14,6 +14,10 @@ from pathlib import Path
 import tensorflow as tf
 
 
+class EmptySplitError(ValueError):
+    """A split has no image, so nothing can be trained, chosen or judged."""
+
+
 def split_folder(uri: str, split: str) -> str:
     """Returns the folder of a split in an Examples artifact, as TFX lays it out."""
     return os.path.join(uri, f"Split-{split}")
@@ -49,7 +53,7 @@ def write_shard(path: str, records: Iterable[bytes]) -> int:
     # TFX reads every file of a split folder, so the unfinished one waits in the parent.
     temporary = os.path.join(os.path.dirname(os.path.dirname(path)), f".{uuid.uuid4().hex}.partial")
     count = 0
-    options = tf.io.TFRecordOptions(compression_type="GZIP", compression_level=1)  # PNG hardly shrinks further
+    options = tf.io.TFRecordOptions(compression_type="GZIP", compression_level=0)  # PNG does not shrink further
     try:
         with tf.io.TFRecordWriter(temporary, options) as writer:
             for record in records:
@@ -58,9 +62,25 @@ def write_shard(path: str, records: Iterable[bytes]) -> int:
         if count:
             tf.io.gfile.rename(temporary, path, overwrite=True)
     finally:
-        if tf.io.gfile.exists(temporary):
-            tf.io.gfile.remove(temporary)
+        remove_file(temporary)
     return count
+
+
+def relative_name(path: str) -> str:
+    """Returns a shard's name in its Examples artifact: ``Split-train/views-00000-of-00003.gz``."""
+    return "/".join(path.split("/")[-2:])
+
+
+def read_bytes(path: str | Path) -> bytes:
+    """Reads a file of any filesystem that TensorFlow knows."""
+    with tf.io.gfile.GFile(os.fspath(path), "rb") as file:
+        return file.read()
+
+
+def remove_file(path: str) -> None:
+    """Removes a file that may be absent."""
+    if tf.io.gfile.exists(path):
+        tf.io.gfile.remove(path)
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:
@@ -73,8 +93,7 @@ def write_bytes(path: str | Path, data: bytes) -> None:
             file.write(data)
         tf.io.gfile.rename(temporary, path, overwrite=True)
     finally:
-        if tf.io.gfile.exists(temporary):
-            tf.io.gfile.remove(temporary)
+        remove_file(temporary)
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+
 from tfx import types
 from tfx.dsl.components.base import base_beam_component, executor_spec
 from tfx.types import component_spec, standard_artifacts
@@ -12,6 +15,7 @@ from components.dicom_example_gen import executor
 from components.dicom_example_gen.config import IngestConfig
 from components.dicom_example_gen.manifest import Source
 from components.dicom_example_gen.source_json import source_to_json
+from components.dicom_example_gen.span import Span
 
 
 class DicomExampleGenSpec(component_spec.ComponentSpec):
@@ -22,6 +26,7 @@ class DicomExampleGenSpec(component_spec.ComponentSpec):
         "fingerprint": component_spec.ExecutionParameter(type=str),
         "config": component_spec.ExecutionParameter(type=str),
         "key_id": component_spec.ExecutionParameter(type=str),
+        "span": component_spec.ExecutionParameter(type=str),
         "code": component_spec.ExecutionParameter(type=str),
     }
     INPUTS: dict[str, component_spec.ChannelParameter] = {}
@@ -37,7 +42,7 @@ class DicomExampleGen(base_beam_component.BaseBeamComponent):
     SPEC_CLASS = DicomExampleGenSpec
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(executor.Executor)
 
-    def __init__(self, source: Source, fingerprint: str, config: IngestConfig, key_id: str):
+    def __init__(self, source: Source, fingerprint: str, config: IngestConfig, key_id: str, span: Span | None = None):
         """Makes the node.
 
         Args:
@@ -45,12 +50,14 @@ class DicomExampleGen(base_beam_component.BaseBeamComponent):
             fingerprint: ``archive_fingerprint`` of the source; a change of the archive makes the node run again.
             config: How it is read and split.
             key_id: ``HashKey.key_id`` of the key that the executor will find; another key makes the node run again.
+            span: Span that the archive is, if it is one of several. A span may lack images of some split.
         """
         spec = DicomExampleGenSpec(
             source=source_to_json(source),
             fingerprint=fingerprint,
             config=config.model_dump_json(),
             key_id=key_id,
+            span=json.dumps(dataclasses.asdict(span)) if span else "",
             code=code_fingerprint("components.dicom_example_gen.executor"),
             examples=types.Channel(type=standard_artifacts.Examples),
             ingest_report=types.Channel(type=IngestReport),

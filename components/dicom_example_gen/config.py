@@ -6,7 +6,12 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from components.dicom_example_gen.acceptance import AcceptanceConfig
+from components.dicom_example_gen.distribution import DistributionConfig
+
 SPLITS: Final = ("train", "eval", "test")
+# An official training set that has no validation set: the hash of the patient divides it into train and eval.
+DEVELOPMENT: Final = "train+eval"
 DEFAULT_MAX_PIXELS: Final = 64_000_000
 
 
@@ -29,18 +34,23 @@ class SplitFractions(BaseModel):
         return self
 
 
-class IngestConfig(BaseModel):
-    """What ``DicomExampleGen`` may be told.
+class IngestConfig(AcceptanceConfig):
+    """What ``DicomExampleGen`` may be told; ``accept`` and ``max_lossy_ratio`` are those of ``AcceptanceConfig``.
 
     Attributes:
         longest_side: Longest side of the images kept, pixels. Larger ones are reduced by area averaging,
             smaller ones are kept as they are.
         splits: Share of patients by split, where the source names no split.
-        split_seed: Changes which patients fall into which split.
+        split_seed: Changes which patients fall into which split, and which exams a distribution keeps.
+        distribution: Class distribution of each split; None keeps all exams.
         shard_size: Images in one TFRecord file.
         max_pixels: Largest matrix that is decoded, rows x columns (a guard against hostile headers; the
             largest film scans have some 35 million).
-        hash_key_variable: Environment variable that holds the key of the patient and exam hashes.
+        voi_index: Which VOI LUT, or which window where there is no LUT, of images that come with several (harder, softer
+            ...), from 0. An image with fewer gives its first.
+        hash_key_variable: Environment variable that holds the key of the patient and exam hashes. The variable of
+            the same name with ``_FILE`` names a file that holds it.
+        hash_key_file: File that holds the key, where neither variable is set; empty = none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -48,6 +58,14 @@ class IngestConfig(BaseModel):
     longest_side: int = Field(default=1024, ge=64, le=16384)
     splits: SplitFractions = SplitFractions()
     split_seed: str | int = 0
+    distribution: DistributionConfig | None = None
     shard_size: int = Field(default=32, ge=1)
     max_pixels: int = Field(default=DEFAULT_MAX_PIXELS, ge=1)
+    voi_index: int = Field(default=0, ge=0, le=255)
     hash_key_variable: str = Field(default="BREAST_DENSITY_HASH_KEY", min_length=1)
+    hash_key_file: str = ""
+
+    @property
+    def acceptance(self) -> AcceptanceConfig:
+        """Which special images are taken, without the rest."""
+        return AcceptanceConfig(accept=self.accept, max_lossy_ratio=self.max_lossy_ratio)

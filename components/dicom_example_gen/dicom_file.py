@@ -1,43 +1,35 @@
-"""DICOM files: header checks before anything is decoded, then decoding, with typed errors throughout.
-
-Transfer syntaxes are decoded by one fixed decoder each, so that ingest, preprocessing and serving read the
-very same pixels on every machine: pyjpegls (CharLS) for JPEG-LS, pylibjpeg for the other compressed ones,
-pydicom for native.
-"""
+"""DICOM files: header checks before anything is decoded, then decoding, with typed errors throughout."""
 
 from __future__ import annotations
 
+import io
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from struct import error as StructError
 from struct import unpack
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
 import numpy as np
-import pydicom
+from pydicom import config
 from pydicom.dataset import Dataset
-from pydicom.encaps import encapsulate, get_frame, parse_fragments
+from pydicom.encaps import parse_fragments
 from pydicom.errors import InvalidDicomError
-from pydicom.pixels import get_decoder
-from pydicom.pixels.utils import pixel_array
-from pydicom.uid import (
-    UID,
-    DeflatedExplicitVRLittleEndian,
-    JPEGBaseline8Bit,
-    JPEGExtended12Bit,
-    JPEGLSLossless,
-    JPEGLSNearLossless,
-)
+from pydicom.uid import UID, RLELossless
 
 from components.dicom_example_gen import tags
-from components.dicom_example_gen.codestream import declared_size, repair_scan_header
+from components.dicom_example_gen.acceptance import STANDARD_ONLY, AcceptanceConfig
+from components.dicom_example_gen.bounded_stream import BoundedStream, TooMuchError, read_header
+from components.dicom_example_gen.decoders import DECODERS, decode_stored
 from components.dicom_example_gen.greyscale import to_grey
 from components.dicom_example_gen.header import ViewHeader, header_of
 from components.dicom_example_gen.rejections import IngestError, RejectionReason, shown
 
 _PIXEL_DATA: Final = tags.tag_name("PixelData")
 _UNDEFINED_LENGTH: Final = 0xFFFFFFFF
+_MAX_SIDE: Final = 32_767  # pixels; OpenCV looks up and resizes up to this
+_HEADER_ROOM: Final = 1 << 24  # bytes of an inflated data set besides its pixels
 
 
 def is_dicom(first_bytes: bytes) -> bool:
@@ -53,8 +45,10 @@ def _fail(reason: RejectionReason, file: str, tag: str, value: object, remedy: s
 def _typed(reason: RejectionReason, file: str, tag: str, remedy: str) -> Iterator[None]:
     """Turns whatever pydicom or a decoder raises on junk into an IngestError; one bad file must never end a run.
 
-    The text of the original error is not repeated, because it may quote identifying values.
+    The text of the original error is not repeated, because it may quote identifying values; for the same reason pydicom
+    is told, for this process, not to warn of malformed values that it reads.
     """
+    config.settings.reading_validation_mode = config.IGNORE
     try:
         yield
     except IngestError:
@@ -62,6 +56,9 @@ def _typed(reason: RejectionReason, file: str, tag: str, remedy: str) -> Iterato
     except InvalidDicomError as error:
         remedy = "store it as a DICOM Part 10 file"
         raise _fail(RejectionReason.NOT_DICOM, file, "File Preamble", "without DICM", remedy) from error
+    except TooMuchError as error:
+        remedy = "no real image is so, export it again"
+        raise _fail(RejectionReason.TOO_LARGE, file, tag, "out of bounds", remedy) from error
     except (EOFError, StructError, zlib.error) as error:
         raise _fail(RejectionReason.TRUNCATED, file, tag, "cut short", "transfer the file again") from error
     except BaseException as error:
@@ -104,6 +101,11 @@ def _require_sound_image(dataset: Dataset, file: str, max_pixels: int) -> None:
         tag = tags.tag_name("BitsStored")
         remedy = f"it may not exceed Bits Allocated, {allocated}"
         raise _fail(RejectionReason.UNSUPPORTED_IMAGE, file, tag, stored, remedy)
+    high_bit = tags.integer(dataset, "HighBit")
+    if not (stored is None or allocated is None or high_bit is None or stored - 1 <= high_bit < allocated):
+        tag = tags.tag_name("HighBit")
+        remedy = f"it lies from Bits Stored - 1 = {stored - 1} to Bits Allocated - 1 = {allocated - 1}"
+        raise _fail(RejectionReason.UNSUPPORTED_IMAGE, file, tag, high_bit, remedy)
     photometric = tags.code(dataset, "PhotometricInterpretation")
     if photometric not in ("MONOCHROME1", "MONOCHROME2"):
         raise _fail(
@@ -120,7 +122,7 @@ def _require_sound_image(dataset: Dataset, file: str, max_pixels: int) -> None:
             remedy = "a matrix needs a positive size"
             raise _fail(RejectionReason.MALFORMED_HEADER, file, tags.tag_name(keyword), found, remedy)
     rows, columns = tags.integer(dataset, "Rows") or 0, tags.integer(dataset, "Columns") or 0
-    if rows * columns > max_pixels:
+    if max(rows, columns) > _MAX_SIDE or rows * columns > max_pixels:
         raise _fail(
             RejectionReason.TOO_LARGE,
             file,
@@ -133,23 +135,34 @@ def _require_sound_image(dataset: Dataset, file: str, max_pixels: int) -> None:
 def _transfer_syntax(dataset: Dataset, file: str) -> UID:
     found = tags.text(dataset.file_meta, "TransferSyntaxUID") if hasattr(dataset, "file_meta") else ""
     syntax = UID(found)
-    try:
-        supported = bool(found) and get_decoder(syntax).is_available
-    except (NotImplementedError, ValueError):
-        supported = False
-    if not supported:
+    if syntax not in DECODERS:
         raise _fail(
             RejectionReason.UNSUPPORTED_TRANSFER_SYNTAX,
             file,
             "Transfer Syntax UID (0002,0010)",
             syntax.name if found else "",
-            "uncompressed, RLE, JPEG, JPEG-LS, JPEG 2000 and HTJ2K are supported",
+            "uncompressed, deflated, RLE, JPEG, JPEG-LS, JPEG 2000 and HTJ2K are supported",
         )
     return syntax
 
 
-def _pixel_data_length(stream: BinaryIO, dataset: Dataset, file: str) -> int:
-    """Reads the length of the pixel data element, which must begin where the header ended.
+@dataclass(frozen=True)
+class PixelElement:
+    """Where the pixel data are.
+
+    Attributes:
+        vr: Value representation.
+        start: Position of the value in the stream.
+        length: Length of the value, bytes; of encapsulated pixel data all fragments.
+    """
+
+    vr: str
+    start: int
+    length: int
+
+
+def _pixel_element(stream: BinaryIO, dataset: Dataset, file: str) -> PixelElement:
+    """Reads the head of the pixel data element, which must begin where the header ended.
 
     Args:
         stream: The file, where a parser that stops before pixels stopped; left at the element's value.
@@ -167,16 +180,21 @@ def _pixel_data_length(stream: BinaryIO, dataset: Dataset, file: str) -> int:
     length: int = unpack(f"{order}L", head[-4:])[0]
     if length == 0:
         raise _fail(RejectionReason.NO_PIXEL_DATA, file, _PIXEL_DATA, "empty", "export the file again")
-    return length
+    return PixelElement("OW" if implicit else head[4:6].decode("ascii", "replace"), stream.tell(), length)
 
 
-def _require_whole_pixel_data(
-    stream: BinaryIO, length: int, dataset: Dataset, syntax: UID, file: str, size: int
-) -> None:
-    """Checks that the file (``size`` bytes) holds all the pixel data (``length`` bytes from here on)."""
-    start = stream.tell()
+def _whole_pixel_data(
+    stream: BinaryIO, element: PixelElement, dataset: Dataset, syntax: UID, file: str, size: int
+) -> PixelElement:
+    """Checks that the file (``size`` bytes) holds all the pixel data, and limits them to one image."""
+    start = element.start
     if syntax.is_encapsulated:  # always little endian, PS3.5 section A.4
-        _, offsets = parse_fragments(stream)
+        if element.length != _UNDEFINED_LENGTH:
+            remedy = "compressed pixel data come in items, and have no length of their own"
+            raise _fail(RejectionReason.UNDECODABLE_PIXELS, file, _PIXEL_DATA, f"{element.length} bytes long", remedy)
+        stream.seek(start)
+        bounded: Any = BoundedStream(stream)  # of items of no bytes there could be millions
+        _, offsets = parse_fragments(bounded)
         if len(offsets) < 2:  # the first item is the Basic Offset Table
             raise _fail(RejectionReason.TRUNCATED, file, _PIXEL_DATA, "without fragments", "transfer the file again")
         stream.seek(offsets[-1] + 4)
@@ -184,87 +202,96 @@ def _require_whole_pixel_data(
     else:
         bits, rows, columns = (tags.integer(dataset, k) or 0 for k in ("BitsAllocated", "Rows", "Columns"))
         needed = rows * columns * bits // 8
-        if length < needed:
-            found = f"{length} bytes of {needed}"
+        if element.length < needed:
+            found = f"{element.length} bytes of {needed}"
             remedy = "its length must be Rows x Columns x bytes a pixel"
             raise _fail(RejectionReason.TRUNCATED, file, _PIXEL_DATA, found, remedy)
         end = start + needed
     if end > size:
         found = f"{size - start} bytes of {end - start}"
         raise _fail(RejectionReason.TRUNCATED, file, _PIXEL_DATA, found, "transfer the file again")
+    return replace(element, length=end - start)
 
 
-def read_dicom_header(
-    stream: BinaryIO, file: str, size: int, view: str | None, max_pixels: int
-) -> tuple[Dataset, ViewHeader]:
-    """Reads and checks a DICOM header; pixels are not decoded.
+@dataclass(frozen=True)
+class DicomImage:
+    """A DICOM file whose header was found to be sound; nothing is decoded yet.
+
+    Attributes:
+        dataset: Header without pixels.
+        header: Its interpretation.
+        syntax: Transfer syntax, one of ``decoders.DECODERS``.
+        stream: The file, or the inflated data set.
+        pixels: Where the pixel data are in the stream.
+    """
+
+    dataset: Dataset
+    header: ViewHeader
+    syntax: UID
+    stream: BinaryIO
+    pixels: PixelElement
+
+
+def open_dicom(
+    stream: BinaryIO,
+    file: str,
+    view: str | None,
+    max_pixels: int,
+    acceptance: AcceptanceConfig = STANDARD_ONLY,
+) -> DicomImage:
+    """Reads and checks a DICOM header; pixels are neither read nor decoded (but a deflated file is inflated).
 
     Args:
-        stream: The file, at its beginning.
+        stream: The file, at its beginning; to be kept open until the image is decoded.
         file: File name for error messages.
-        size: Bytes in the file.
-        view: View named by a manifest, which overrides the header's; None to ask the header.
+        view: View named by a manifest (see ``views`` for what it overrides), None to ask the header.
         max_pixels: Largest matrix that will be decoded.
+        acceptance: Special cases that are accepted.
 
     Returns:
-        The data set without pixels, and its interpretation.
+        The image, ready to be decoded.
 
     Raises:
         IngestError: Typed by what is wrong.
     """
     with _typed(RejectionReason.MALFORMED_HEADER, file, "Data Set", "export the file again"):
-        dataset = pydicom.dcmread(stream, stop_before_pixels=True)
-        # Offsets of a deflated data set are offsets in memory: it is checked when it is decoded.
-        deflated = tags.text(dataset.file_meta, "TransferSyntaxUID") == DeflatedExplicitVRLittleEndian
-        if not deflated:
-            _require_complete_header(stream, dataset, file, size)
-        header = header_of(dataset, file, view)
-        length = None if deflated else _pixel_data_length(stream, dataset, file)
+        dataset, content = read_header(stream, 2 * max_pixels + _HEADER_ROOM)
+        position = content.tell()
+        size = content.seek(0, io.SEEK_END)
+        content.seek(position)
+        _require_complete_header(content, dataset, file, size)
+        header = header_of(dataset, file, view, acceptance)
+        element = _pixel_element(content, dataset, file)
         _require_sound_image(dataset, file, max_pixels)
         syntax = _transfer_syntax(dataset, file)
-    if length is not None:
-        with _typed(RejectionReason.UNDECODABLE_PIXELS, file, _PIXEL_DATA, "export the file again"):
-            _require_whole_pixel_data(stream, length, dataset, syntax, file, size)
-    return dataset, header
+    with _typed(RejectionReason.UNDECODABLE_PIXELS, file, _PIXEL_DATA, "export the file again"):
+        pixels = _whole_pixel_data(content, element, dataset, syntax, file, size)
+    return DicomImage(dataset, header, syntax, content, pixels)
 
 
-def _decode(dataset: Dataset, syntax: UID) -> np.ndarray:
-    if not syntax.is_encapsulated:
-        return pixel_array(dataset, index=0, raw=True)
-    frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
-    declared, expected = declared_size(frame), (dataset.Rows, dataset.Columns)
-    if declared is not None and declared != expected:
-        raise ValueError(f"the stream must hold the matrix of the header. Received: {declared}, {expected}")
-    if syntax in (JPEGBaseline8Bit, JPEGExtended12Bit):
-        dataset.PixelData = encapsulate([repair_scan_header(frame)])
-    plugin = "pyjpegls" if syntax in (JPEGLSLossless, JPEGLSNearLossless) else "pylibjpeg"
-    return pixel_array(dataset, index=0, raw=True, decoding_plugin=plugin)
-
-
-def decode_dicom(stream: BinaryIO, file: str) -> np.ndarray:
-    """Decodes a DICOM file whose header was found to be sound.
+def decode_dicom(image: DicomImage, file: str, voi_index: int = 0) -> np.ndarray:
+    """Decodes a DICOM image.
 
     Args:
-        stream: The file, at its beginning.
+        image: What ``open_dicom`` returned, its stream still open.
         file: File name for error messages.
+        voi_index: VOI LUT or window of several, from 0 (see ``greyscale``).
 
     Returns:
         uint16 [Rows, Columns], bright = dense, scaled by the range of the stored bits (see ``greyscale``).
 
     Raises:
-        IngestError: ``undecodable_pixels``, ``truncated``, ``no_pixel_data``, or ``malformed_header`` for an
-            unusable grey scale.
+        IngestError: ``undecodable_pixels``, ``truncated``, or ``malformed_header`` for an unusable grey scale.
     """
+    dataset = image.dataset
     with _typed(RejectionReason.UNDECODABLE_PIXELS, file, _PIXEL_DATA, "transfer or export the file again"):
-        dataset = pydicom.dcmread(stream)
-        if "PixelData" not in dataset:
-            raise _fail(RejectionReason.NO_PIXEL_DATA, file, _PIXEL_DATA, "", "export the file again")
-        stored = _decode(dataset, _transfer_syntax(dataset, file))
-    if stored.ndim != 2:
-        remedy = "single grey images are supported"
-        raise _fail(RejectionReason.UNSUPPORTED_IMAGE, file, _PIXEL_DATA, f"{stored.ndim}-dimensional", remedy)
-    bits = tags.integer(dataset, "BitsStored") or 16
-    signed = tags.integer(dataset, "PixelRepresentation") == 1
+        image.stream.seek(image.pixels.start)
+        value = image.stream.read(image.pixels.length)
+        stored = decode_stored(dataset, image.syntax, value, image.pixels.vr)
+    # Code streams hold samples without unused bits.
+    has_cells = not image.syntax.is_encapsulated or image.syntax == RLELossless
+    high_bit = tags.integer(dataset, "HighBit")
+    shift = high_bit + 1 - dataset.BitsStored if has_cells and high_bit is not None else 0
     grey_tags = ", ".join(map(tags.tag_name, ("RescaleSlope", "ModalityLUTSequence", "VOILUTSequence")))
     with _typed(RejectionReason.MALFORMED_HEADER, file, grey_tags, "export the image again"):
-        return to_grey(stored, dataset, bits, signed)
+        return to_grey(stored, dataset, shift, voi_index)

@@ -1,20 +1,17 @@
-"""TFX executor of DicomExampleGen: two Beam passes around one plan.
+"""TFX executor of DicomExampleGen: one Beam pipeline, two passes around one plan.
 
 Pass one reads every header; the plan decides what becomes of each file; pass two decodes and writes, one TFRecord shard
-an element. Between the passes only headers are in memory, in the second one image a worker, so memory does not grow
-with the pixels of the archive.
+an element; what only the pixels could tell is settled at the end. Headers and rows go through Beam, images never do, so
+a worker's memory holds one image however large the archive is. No worker needs a folder in common with another but the
+archive and the artifacts.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import pickle
-import tempfile
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import apache_beam as beam
@@ -25,101 +22,119 @@ from tfx.dsl.components.base import base_beam_executor
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils
 
+from components.common.location import Location
 from components.common.progress import advance, expect
-from components.common.shards import shard_name, split_folder, write_shard, write_text
+from components.common.shard_index import write_index
+from components.common.shards import EmptySplitError, read_bytes, write_text
+from components.common.stages import Element, Gathered, LostRecordsError, Stage, elements
 from components.dicom_example_gen.config import SPLITS, IngestConfig
-from components.dicom_example_gen.identity import key_from_environment
-from components.dicom_example_gen.manifest import Candidate, find_candidates
-from components.dicom_example_gen.planning import IngestPlan, Outcome, PlannedView, inspect, plan, settle
-from components.dicom_example_gen.reading import load_view
-from components.dicom_example_gen.records import to_example
-from components.dicom_example_gen.rejections import IngestError, Rejection
+from components.dicom_example_gen.identity import find_key, require_same_key
+from components.dicom_example_gen.labels import Label, RowProblem
+from components.dicom_example_gen.manifest import Candidate, Candidates, find_candidates
+from components.dicom_example_gen.pixel_copies import pixel_copies
+from components.dicom_example_gen.planning import IngestPlan, Outcome, inspect, plan, settle
 from components.dicom_example_gen.report import file_rows, summary
 from components.dicom_example_gen.source_json import source_from_json
+from components.dicom_example_gen.span import Span
+from components.dicom_example_gen.view_shards import (
+    Shard,
+    cut_shard,
+    index_of,
+    plan_cuts,
+    plan_shards,
+    write_views,
+)
 
 _HEADERS_AN_ELEMENT: Final = 64
 
 
-class EmptySplitError(ValueError):
-    """A split has no image, so nothing can be trained, chosen or judged."""
+@dataclass(frozen=True)
+class _Places:
+    """Folders of the two artifacts."""
+
+    examples: str
+    report: str
 
 
 @dataclass(frozen=True)
-class Shard:
-    """One TFRecord file to write.
+class _Plan:
+    """The plan, and the shards that carry it out."""
 
-    Attributes:
-        path: File.
-        views: Its views, in order.
-    """
-
-    path: str
-    views: tuple[PlannedView, ...]
+    files: IngestPlan
+    shards: tuple[Shard, ...]
 
 
-def plan_shards(accepted: Sequence[PlannedView], shard_size: int, uri: str) -> list[Shard]:
-    """Divides the accepted views, sorted by file, into shards of each split."""
-    shards = []
-    for split in SPLITS:
-        views = [view for view in accepted if view.split == split]
-        parts = [tuple(views[start : start + shard_size]) for start in range(0, len(views), shard_size)]
-        folder = split_folder(uri, split)
-        shards += [Shard(os.path.join(folder, shard_name(i, len(parts))), part) for i, part in enumerate(parts)]
-    return shards
+@dataclass(frozen=True)
+class _Settled:
+    """The plan as it was carried out, the shards as planned, and the hash of each accepted file's pixels."""
+
+    files: IngestPlan
+    shards: tuple[Shard, ...]
+    digests: Mapping[str, str]
 
 
-def _chunks(items: Sequence[Any], size: int) -> list[tuple[int, Sequence[Any]]]:
-    return [(start // size, items[start : start + size]) for start in range(0, len(items), size)]
-
-
-def _save(folder: str, name: str, value: object) -> None:
-    Path(folder, name).write_bytes(pickle.dumps(value))
-
-
-def _saved(folder: str, prefix: str) -> Iterator[Any]:
-    """Reads back what this run's own workers saved."""
-    for file in sorted(Path(folder).glob(f"{prefix}*")):
-        yield from pickle.loads(file.read_bytes())
-
-
-def _inspect_chunk(chunk: tuple[int, Sequence[Candidate]], root: Path, max_pixels: int, folder: str) -> None:
-    index, candidates = chunk
-    outcomes: list[Outcome] = []
+def _inspect(candidates: Sequence[Candidate], root: Location, config: IngestConfig) -> list[Outcome]:
+    outcomes = []
     for candidate in candidates:
-        outcomes.append(inspect(candidate, root, max_pixels))
+        outcomes.append(inspect(candidate, root, config.max_pixels, config))
         advance()
-    _save(folder, f"outcomes-{index:08d}", outcomes)
+    return outcomes
 
 
-def _write_shard(numbered: tuple[int, Shard], root: Path, config: IngestConfig, folder: str) -> None:
-    index, shard = numbered
-    late: list[Rejection] = []
-
-    def records() -> Iterator[bytes]:
-        for view in shard.views:
-            try:
-                loaded = load_view(root / view.file, view.view, config.longest_side, config.max_pixels)
-                yield to_example(view, loaded).SerializeToString(deterministic=True)
-            except IngestError as error:
-                late.append(error.rejection(view.file))
-            advance()
-
-    write_shard(shard.path, records())
-    _save(folder, f"late-{index:08d}", late)
+def _plan(
+    inspected: Gathered, labels: Mapping[str, Label | RowProblem], config: IngestConfig, key: bytes, uri: str
+) -> list[Element]:
+    files = plan([outcome for part in inspected.results for outcome in part], labels, config, key)
+    expect(len(files.accepted), "files")
+    shards = plan_shards(files.accepted, config.shard_size, uri)
+    return elements(shards, context=_Plan(files, tuple(shards)))
 
 
-def _counts(rejected: Iterable[Rejection]) -> str:
-    reasons = Counter(rejection.reason.value for rejection in rejected)
-    return ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items())) or "none"
+def _settle(written: Gathered) -> list[Element]:
+    planned: _Plan = written.context
+    decoded = settle(planned.files, (rejection for part in written.results for rejection in part.late))
+    digests = dict(item for part in written.results for item in part.digests)
+    if digests.keys() != {view.file for view in decoded.accepted}:
+        raise LostRecordsError(
+            "Every accepted file must be in one shard; run again."
+            f" Received: {len(digests)} records of {len(decoded.accepted)} files."
+        )
+    files = settle(decoded, pixel_copies(decoded.accepted, digests))
+    kept = {view.file: digests[view.file] for view in files.accepted}
+    return elements(plan_cuts(planned.shards, digests.keys() - kept), context=_Settled(files, planned.shards, kept))
 
 
-def _require_every_split(settled: IngestPlan) -> None:
-    empty = [split for split in SPLITS if not any(view.split == split for view in settled.accepted)]
+def _report(cut: Gathered, ignored: Mapping[str, int], places: _Places) -> None:
+    settled: _Settled = cut.context
+    write_index(places.examples, index_of(settled.shards, settled.digests))
+    rows = "".join(json.dumps(row, sort_keys=True) + "\n" for row in file_rows(settled.files))
+    write_text(os.path.join(places.report, "files.jsonl"), rows)
+    write_text(os.path.join(places.report, "summary.json"), json.dumps(summary(settled.files, ignored), indent=1))
+
+
+def _ingest(pipeline: beam.Pipeline, offered: Candidates, config: IngestConfig, key: bytes, places: _Places) -> None:
+    """Lays out the stages. The key travels inside the pipeline, as the plan is made by a worker."""
+    found = offered.found
+    chunks = [found[start : start + _HEADERS_AN_ELEMENT] for start in range(0, len(found), _HEADERS_AN_ELEMENT)]
+    _ = (
+        pipeline
+        | "Candidates" >> beam.Create(elements(chunks), reshuffle=False)
+        | Stage("Inspect", _inspect, offered.root, config)
+        | "Plan" >> beam.FlatMap(_plan, offered.labels, config, key, places.examples)
+        | Stage("WriteShards", write_views, offered.root, config)
+        | "Settle" >> beam.FlatMap(_settle)
+        | Stage("CutShards", cut_shard)
+        | "Report" >> beam.Map(_report, offered.ignored, places)
+    )
+
+
+def _require_every_split(report: Mapping[str, Any]) -> None:
+    empty = [split for split in SPLITS if not report["splits"][split]["views"]]
     if empty:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in report["by_reason"].items()) or "none"
         raise EmptySplitError(
-            f"Ingest accepted {len(settled.accepted)} of {len(settled.accepted) + len(settled.rejected)} files"
-            f" (rejected: {_counts(settled.rejected)}) and left"
-            f" no image for: {', '.join(empty)}. Add exams, or change ingest.splits or ingest.split_seed."
+            f"Ingest accepted {report['accepted']} of {report['found']} files (rejected: {reasons}) and left no image"
+            f" for: {', '.join(empty)}. Add exams, or change ingest.splits or ingest.split_seed."
         )
 
 
@@ -136,43 +151,36 @@ class Executor(base_beam_executor.BaseBeamExecutor):
 
         Raises:
             ManifestError: The labels or manifest CSV cannot be used at all.
+            HashKeyError: The key of the hashes cannot be used, or is not the one that the pipeline was built with.
             EmptySplitError: A split would have no image.
+            LostRecordsError: Beam lost files on the way.
         """
         del input_dict
         config = IngestConfig.model_validate_json(exec_properties["config"])
         examples = artifact_utils.get_single_instance(output_dict["examples"])
-        report = artifact_utils.get_single_uri(output_dict["ingest_report"])
-        key = key_from_environment(config.hash_key_variable, os.environ)
+        places = _Places(examples.uri, artifact_utils.get_single_uri(output_dict["ingest_report"]))
+        key = find_key(config, os.environ)
+        require_same_key(key, exec_properties["key_id"])
         if key.is_research:
             logging.warning(
                 "%s is not set: identifiers are hashed with a public key, which protects nothing.",
                 config.hash_key_variable,
             )
         offered = find_candidates(source_from_json(exec_properties["source"]))
-        with tempfile.TemporaryDirectory() as folder:
-            expect(len(offered.found), "headers")
-            self._run(
-                _chunks(offered.found, _HEADERS_AN_ELEMENT), _inspect_chunk, offered.root, config.max_pixels, folder
+        expect(len(offered.found), "headers")
+        with self._make_beam_pipeline() as pipeline:
+            _ingest(pipeline, offered, config, key.key, places)
+        report = json.loads(read_bytes(os.path.join(places.report, "summary.json")))
+        if report["found"] != len(offered.found):
+            raise LostRecordsError(
+                f"Each of {len(offered.found)} files must be in the ingest report; run again."
+                f" Received: {report['found']} files."
             )
-            planned = plan(_saved(folder, "outcomes-"), offered.labels, config, key.key)
-            expect(len(planned.accepted), "files")
-            shards = plan_shards(planned.accepted, config.shard_size, examples.uri)
-            self._run(list(enumerate(shards)), _write_shard, offered.root, config, folder)
-            settled = settle(planned, _saved(folder, "late-"))
-        rows = "".join(json.dumps(row, sort_keys=True) + "\n" for row in file_rows(settled))
-        write_text(os.path.join(report, "files.jsonl"), rows)
-        write_text(os.path.join(report, "summary.json"), json.dumps(summary(settled, offered.ignored), indent=1))
-        _require_every_split(settled)
+        span = Span(**json.loads(exec_properties["span"])) if exec_properties.get("span") else None
+        if span is None:
+            _require_every_split(report)
+        else:
+            examples.span, examples.version = span.number, max(span.version, 0)
         examples.split_names = artifact_utils.encode_split_names(list(SPLITS))
         examples_utils.set_payload_format(examples, example_gen_pb2.FORMAT_TF_EXAMPLE)
         examples_utils.set_file_format(examples, "tfrecords_gzip")
-
-    def _run(self, elements: Iterable[Any], function: Any, *args: Any) -> None:
-        """Runs a function over elements, spread over Beam's workers."""
-        with self._make_beam_pipeline() as pipeline:
-            _ = (
-                pipeline
-                | "Elements" >> beam.Create(list(elements))
-                | "Spread" >> beam.Reshuffle()
-                | "Work" >> beam.Map(function, *args)
-            )

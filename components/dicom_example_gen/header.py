@@ -18,8 +18,11 @@ from pydicom.uid import (
 )
 
 from components.dicom_example_gen import tags
+from components.dicom_example_gen.acceptance import STANDARD_ONLY, AcceptanceConfig, SpecialCase
+from components.dicom_example_gen.deidentification import generalised_age
 from components.dicom_example_gen.rejections import IngestError, RejectionReason, shown
-from components.dicom_example_gen.views import view_of
+from components.dicom_example_gen.special_cases import require_accepted
+from components.dicom_example_gen.views import resolve_view
 from schema.acquisition import AcquisitionSystem, canonical_system
 from schema.features import UNKNOWN, UNKNOWN_INT, laterality_of
 
@@ -51,9 +54,11 @@ class ViewHeader:
         columns: Matrix columns of the file, pixels.
         pixel_spacing_mm: Pixel spacing of the file's matrix at the detector, mm; 0 = unknown.
         system: Acquisition system.
-        patient_age: Years at the acquisition; -1 = unknown.
+        patient_age: Years at the acquisition, 90 for all above 89; -1 = unknown.
         acquisition_year: Year; -1 = unknown.
         acquired_at: Date and time of acquisition as sortable digits, empty = unknown.
+        special: Special cases that the image was accepted with.
+        derived: Image Type (0008,0008) says DERIVED.
         study_uid: Study Instance UID, empty = unknown (so are the following).
         sop_uid: SOP Instance UID.
         accession_number: Accession Number.
@@ -69,6 +74,8 @@ class ViewHeader:
     patient_age: int = UNKNOWN_INT
     acquisition_year: int = UNKNOWN_INT
     acquired_at: str = ""
+    special: tuple[SpecialCase, ...] = ()
+    derived: bool = False
     study_uid: str = ""
     sop_uid: str = ""
     accession_number: str = ""
@@ -97,14 +104,14 @@ def parse_age(value: str) -> int:
     """Reads an age, as DICOM writes it (AS: ``045Y``, ``018M``) or in plain years (``45``, ``45.0``).
 
     Returns:
-        Whole years from 0 to 120, or -1 if the text is none of these.
+        Whole years from 0 to 90, which stands for all above 89; or -1 if the text is no age up to 120.
     """
     match = re.fullmatch(r"([0-9]{1,3})(?:\.0+)?([YMWD]?)", value.strip().upper())
     if not match:
         return UNKNOWN_INT
     per_year = {"": 1, "Y": 1, "M": 12, "W": 52, "D": 365}[match.group(2)]
     years = int(match.group(1)) // per_year
-    return years if years <= _MAX_AGE else UNKNOWN_INT
+    return generalised_age(years) if years <= _MAX_AGE else UNKNOWN_INT
 
 
 def _first_date(dataset: Dataset) -> date | None:
@@ -117,7 +124,7 @@ def _age(dataset: Dataset, acquired: date | None) -> int:
     if age != UNKNOWN_INT or born is None or acquired is None:
         return age
     years = acquired.year - born.year - ((acquired.month, acquired.day) < (born.month, born.day))
-    return years if 0 <= years <= _MAX_AGE else UNKNOWN_INT
+    return generalised_age(years) if 0 <= years <= _MAX_AGE else UNKNOWN_INT
 
 
 def _spacing(dataset: Dataset) -> float:
@@ -138,60 +145,59 @@ def _acquired_at(dataset: Dataset, acquired: date | None) -> str:
 def _require_mammography(dataset: Dataset, file: str) -> None:
     sop_class, modality = tags.text(dataset, "SOPClassUID"), tags.code(dataset, "Modality")
     of_breast = tags.code(dataset, "BodyPartExamined") == "BREAST"
-    if modality != "MG" and sop_class not in _MAMMOGRAPHY_CLASSES and not (of_breast and modality in _RADIOGRAPHY):
-        if modality and modality not in _RADIOGRAPHY:
-            tag, value = tags.tag_name("Modality"), modality
-        else:
-            # A SOP Class UID names a kind of object, no person.
-            tag, value = tags.tag_name("SOPClassUID"), UID(sop_class).name
-        raise IngestError(
-            RejectionReason.NOT_MAMMOGRAPHY,
-            file,
-            tag,
-            shown(value),
-            "Modality MG, a mammography SOP class, or a radiograph of Body Part BREAST is supported",
-        )
-    if (
-        sop_class in (DigitalMammographyXRayImageStorageForProcessing, BreastProjectionXRayImageStorageForProcessing)
-        or tags.code(dataset, "PresentationIntentType") == "FOR PROCESSING"
-    ):
-        raise IngestError(
-            RejectionReason.FOR_PROCESSING,
-            file,
-            tags.tag_name("PresentationIntentType"),
-            "FOR PROCESSING",
-            "raw detector values are left out, export the FOR PRESENTATION image",
-        )
+    if modality == "MG" or sop_class in _MAMMOGRAPHY_CLASSES or (of_breast and modality in _RADIOGRAPHY):
+        return
+    if modality and modality not in _RADIOGRAPHY:
+        tag, value = tags.tag_name("Modality"), modality
+    else:
+        # A SOP Class UID names a kind of object, no person.
+        tag, value = tags.tag_name("SOPClassUID"), UID(sop_class).name
+    raise IngestError(
+        RejectionReason.NOT_MAMMOGRAPHY,
+        file,
+        tag,
+        shown(value),
+        "Modality MG, a mammography SOP class, or a radiograph of Body Part BREAST is supported",
+    )
+
+
+def _require_single_frame(dataset: Dataset, file: str) -> None:
     frames = tags.integer(dataset, "NumberOfFrames")
-    if sop_class == BreastTomosynthesisImageStorage or (frames is not None and frames > 1):
+    if frames is not None and frames > 1:
         raise IngestError(
             RejectionReason.MULTI_FRAME,
             file,
             tags.tag_name("NumberOfFrames"),
             shown(frames),
-            "single-frame mammograms are supported, no tomosynthesis",
+            "images of one frame are supported, for no frame of a volume stands for the view",
         )
 
 
-def header_of(dataset: Dataset, file: str, view: str | None) -> ViewHeader:
-    """Interprets a DICOM header whose image description was found to be sound.
+def header_of(
+    dataset: Dataset, file: str, view: str | None, acceptance: AcceptanceConfig = STANDARD_ONLY
+) -> ViewHeader:
+    """Interprets a DICOM header.
 
     Args:
         dataset: DICOM header.
         file: File name for error messages.
-        view: View named by a manifest, which overrides the header's; None to ask the header.
+        view: View named by a manifest (see ``views`` for what it overrides), None to ask the header.
+        acceptance: Special cases that are accepted.
 
     Returns:
         The header.
 
     Raises:
-        IngestError: ``not_mammography``, ``for_processing``, ``multi_frame``, ``unknown_view`` or
-            ``unsupported_view``.
+        IngestError: ``not_mammography``, ``multi_frame``, ``unknown_view``, ``unsupported_view``, or a special
+            case that is not accepted.
     """
     _require_mammography(dataset, file)
+    special = require_accepted(dataset, file, acceptance)
+    _require_single_frame(dataset, file)
+    found_view, conflict = resolve_view(dataset, view, file, acceptance)
     acquired = _first_date(dataset)
     return ViewHeader(
-        view=view or view_of(dataset, file),
+        view=found_view,
         rows=tags.integer(dataset, "Rows") or 0,
         columns=tags.integer(dataset, "Columns") or 0,
         pixel_spacing_mm=_spacing(dataset),
@@ -203,9 +209,33 @@ def header_of(dataset: Dataset, file: str, view: str | None) -> ViewHeader:
         patient_age=_age(dataset, acquired),
         acquisition_year=acquired.year if acquired else UNKNOWN_INT,
         acquired_at=_acquired_at(dataset, acquired),
+        special=(*special, SpecialCase.VIEW_CONFLICT) if conflict else special,
+        derived=tags.code(dataset, "ImageType").startswith("DERIVED"),
         study_uid=tags.text(dataset, "StudyInstanceUID"),
         sop_uid=tags.text(dataset, "SOPInstanceUID"),
         accession_number=tags.text(dataset, "AccessionNumber"),
         study_id=tags.text(dataset, "StudyID"),
         patient_id=tags.text(dataset, "PatientID"),
+    )
+
+
+def view_rank(header: ViewHeader) -> tuple[int, bool, bool, bool, int, str]:
+    """Ranks images of one view in an exam; the highest is kept, of equals the first by name.
+
+    The one place of this rule, for ingest and for the client. In this order:
+        1. the fewest special cases (implant displaced, magnified, ...) other than the next two;
+        2. FOR PRESENTATION before FOR PROCESSING;
+        3. the whole breast before a partial view;
+        4. original before derived, Image Type (0008,0008);
+        5. the most pixels;
+        6. the latest acquisition.
+    """
+    special = set(header.special)
+    return (
+        -len(special - {SpecialCase.FOR_PROCESSING, SpecialCase.PARTIAL_VIEW}),
+        SpecialCase.FOR_PROCESSING not in special,
+        SpecialCase.PARTIAL_VIEW not in special,
+        not header.derived,
+        header.rows * header.columns,
+        header.acquired_at,
     )

@@ -3,63 +3,55 @@
 A pure function: the same outcomes, labels, configuration and key give the same plan, whatever order they come
 in. Each candidate ends in exactly one place, accepted or rejected. Rules, in the order in which they apply:
 
-    1. Exam: a manifest row names it. For a folder, the first of these that is an ``exam_id`` of the labels:
-       Study Instance UID, Accession Number, the folders on the file's path from the innermost outwards,
-       Study ID, Patient ID.
-    2. Duplicates: of files with equal bytes, or equal SOP Instance UID, the first by name is kept.
+    1. Exam: a row of the source names it, or ``exams.membership`` finds it.
+    2. Duplicates: of rows that name one file, or files of equal SOP Instance UID, the first by name is kept; where
+       they are given different densities or views, all are left out. Files of equal pixels: see ``pixel_copies``.
     3. An exam has one density and at most one patient named by the CSV; where rows differ all its files are
        left out.
     4. Patient: as the CSV names it; else Patient ID where all images of the exam have the same one (CBIS-DDSM
        gives each image its own); else the exam stands for the patient.
     5. Split: as the CSV names it for any exam of the patient, else by the hash of the patient. A patient
        named in two splits is left out, for it would leak from one into the other.
-    6. Several images of one view in an exam: the one with the most pixels is kept, of those the latest, of
-       those the first by name.
+    6. Several images of one view in an exam: the best by ``header.view_rank`` is kept, of equals the first by
+       name.
+    7. Where a distribution is configured, whole exams are left out, see ``distribution``.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Final
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
+from components.common.location import Location
 from components.dicom_example_gen import tags
+from components.dicom_example_gen.acceptance import STANDARD_ONLY, AcceptanceConfig
+from components.dicom_example_gen.candidates import Candidate
 from components.dicom_example_gen.config import IngestConfig
-from components.dicom_example_gen.header import ViewHeader
+from components.dicom_example_gen.distribution import left_out
+from components.dicom_example_gen.exams import PlannedExam, exams_of, membership
+from components.dicom_example_gen.header import ViewHeader, view_rank
 from components.dicom_example_gen.identity import keyed_hash
 from components.dicom_example_gen.labels import Label, RowProblem
-from components.dicom_example_gen.manifest import Candidate
-from components.dicom_example_gen.reading import inspect_file
+from components.dicom_example_gen.reading import read_header
 from components.dicom_example_gen.rejections import IngestError, Rejection, RejectionReason
 from components.dicom_example_gen.splits import split_of
 from schema.acquisition import AcquisitionSystem
 from schema.features import UNKNOWN_INT
 
-_MATCHED_BY: Final = ", ".join(
-    [
-        *map(tags.tag_name, ("StudyInstanceUID", "AccessionNumber")),
-        "folder",
-        *map(tags.tag_name, ("StudyID", "PatientID")),
-    ]
-)
-
 
 @dataclass(frozen=True)
 class Outcome:
-    """What reading a candidate's header gave: a header and a digest, or a rejection.
+    """What reading a candidate's header gave: a header, or a rejection.
 
     Attributes:
         candidate: The candidate.
         header: Its header, or None.
-        digest: SHA-256 of the file's bytes, empty without header.
         rejection: Why it is left out, or None.
     """
 
     candidate: Candidate
     header: ViewHeader | None = None
-    digest: str = ""
     rejection: Rejection | None = None
 
 
@@ -77,7 +69,7 @@ class PlannedView:
         patient_age: Years, -1 = unknown.
         acquisition_year: Year, -1 = unknown.
         system: Acquisition system of the header.
-        acquisition_system: Slicing key: the CSV's, else the header's.
+        acquisition_system: Slicing key: the label's, else the header's.
     """
 
     file: str
@@ -99,75 +91,90 @@ class IngestPlan:
     Attributes:
         accepted: Files that become examples, sorted by file.
         rejected: Files that are left out, sorted by file.
-        labels_without_files: Exams of a labels CSV that no file belongs to.
+        labels_without_files: Exams with a sound row in the labels that no file belongs to.
+        bad_labels: Exams whose row in the labels is not.
+        exams: All exams that files belong to.
     """
 
     accepted: tuple[PlannedView, ...]
     rejected: tuple[Rejection, ...]
     labels_without_files: int = 0
+    bad_labels: int = 0
+    exams: tuple[PlannedExam, ...] = ()
 
 
 @dataclass(frozen=True)
 class _Labelled:
     file: str
     header: ViewHeader
-    digest: str
     label: Label
 
 
-def inspect(candidate: Candidate, root: Path, max_pixels: int) -> Outcome:
-    """Reads a candidate's header and digest; never raises for what the file holds.
+def inspect(
+    candidate: Candidate, root: Location, max_pixels: int, acceptance: AcceptanceConfig = STANDARD_ONLY
+) -> Outcome:
+    """Reads a candidate's header; never raises for what the file holds.
 
     Args:
         candidate: The candidate.
         root: Folder that its name is relative to.
         max_pixels: Largest matrix that will be decoded.
+        acceptance: Special cases that are accepted.
 
     Returns:
         The outcome, which names the file as the candidate does.
     """
-    if candidate.rejection is not None:
+    # A row can call an image special, as a header does, and the configuration can accept it all the same.
+    accepted = {case.reason for case in acceptance.accept}
+    if candidate.rejection is not None and candidate.rejection.reason not in accepted:
         return Outcome(candidate, rejection=candidate.rejection)
     try:
-        header, digest = inspect_file(root / candidate.file, candidate.view, max_pixels)
+        header = read_header(root / candidate.file, candidate.view, max_pixels, acceptance)
     except IngestError as error:
         return Outcome(candidate, rejection=error.rejection(candidate.file))
-    return Outcome(candidate, header, digest)
+    return Outcome(candidate, header)
 
 
-def _exam_keys(file: str, header: ViewHeader) -> Iterator[str]:
-    yield from (header.study_uid, header.accession_number)
-    yield from reversed(PurePosixPath(file).parts[:-1])
-    yield from (header.study_id, header.patient_id)  # last: a Study ID is often just "1"
+def _copies(views: Iterable[_Labelled]) -> list[list[_Labelled]]:
+    """Groups files that are one image: one file named twice, or equal SOP Instance UID."""
+    groups: list[list[_Labelled]] = []
+    by_mark: dict[tuple[str, str], list[_Labelled]] = {}
+    for view in views:
+        marks = [(name, value) for name, value in (("file", view.file), ("uid", view.header.sop_uid)) if value]
+        group = next((by_mark[mark] for mark in marks if mark in by_mark), None)
+        if group is None:
+            groups.append(group := [])
+        group.append(view)
+        for mark in marks:
+            by_mark.setdefault(mark, group)
+    return groups
 
 
-def _match(file: str, header: ViewHeader, labels: Mapping[str, Label | RowProblem]) -> Label | RowProblem:
-    for key in _exam_keys(file, header):
-        if key and key in labels:
-            return labels[key]
-    allowed = "one of these must be an exam_id of the labels CSV"
-    return RowProblem(RejectionReason.NO_LABEL, _MATCHED_BY, "not in the labels", allowed)
+def _contradiction(copies: Sequence[_Labelled]) -> RowProblem | None:
+    """Finds what the rows of one image contradict each other in."""
+    densities, views = ({v.label.density for v in copies}, {v.header.view for v in copies})
+    if len(densities) > 1:
+        allowed = "rows of one image must name one density"
+        return RowProblem(RejectionReason.INVALID_LABEL, "column density", " and ".join(sorted(densities)), allowed)
+    if len(views) > 1:
+        allowed = "rows of one image must name one view"
+        return RowProblem(RejectionReason.INVALID_ROW, "column view", " and ".join(sorted(views)), allowed)
+    return None
 
 
 def _without_duplicates(views: Sequence[_Labelled]) -> tuple[list[_Labelled], list[Rejection]]:
     kept: list[_Labelled] = []
     rejected: list[Rejection] = []
-    by_digest: dict[str, str] = {}
-    by_uid: dict[str, str] = {}
-    for view in views:
-        uid = view.header.sop_uid
-        if view.digest in by_digest:
-            tag, first = "content", by_digest[view.digest]
-        elif uid and uid in by_uid:
-            tag, first = tags.tag_name("SOPInstanceUID"), by_uid[uid]
-        else:
-            kept.append(view)
-            by_digest[view.digest] = view.file
-            if uid:
-                by_uid[uid] = view.file
+    for first, *others in _copies(views):
+        problem = _contradiction([first, *others])
+        if problem is not None:
+            rejected += [problem.rejection(view.file) for view in (first, *others)]
             continue
-        remedy = "the first by name is kept, remove the copy"
-        rejected.append(Rejection(RejectionReason.DUPLICATE, view.file, tag, f"that of {first}", remedy))
+        kept.append(first)
+        for view in others:
+            tag = "file" if view.file == first.file else tags.tag_name("SOPInstanceUID")
+            remedy = "the first by name is kept, remove the copy"
+            rejected.append(Rejection(RejectionReason.DUPLICATE, view.file, tag, f"that of {first.file}", remedy))
     return kept, rejected
 
 
@@ -199,11 +206,6 @@ def _patient_of(views: Sequence[_Labelled]) -> str:
     return in_headers.pop() if len(in_headers) == 1 else views[0].label.exam_id
 
 
-def view_rank(header: ViewHeader) -> tuple[int, str]:
-    """Ranks images of one view in an exam: the one with the most pixels, then the latest, is kept."""
-    return header.rows * header.columns, header.acquired_at
-
-
 def _one_of_each_view(exam: Sequence[_Labelled]) -> tuple[list[_Labelled], list[Rejection]]:
     kept: list[_Labelled] = []
     rejected: list[Rejection] = []
@@ -216,7 +218,7 @@ def _one_of_each_view(exam: Sequence[_Labelled]) -> tuple[list[_Labelled], list[
                 image.file,
                 "view",
                 f"{view}, as that of {best.file}",
-                "one image of a view is kept: the largest, then the latest, then the first by name",
+                "one image of a view is kept: the least special, the largest, the latest, the first by name",
             )
             for image in images
             if image is not best
@@ -240,6 +242,21 @@ def _planned(view: _Labelled, exam_hash: str, patient_hash: str, split: str) -> 
     )
 
 
+def _by_distribution(views: list[PlannedView], config: IngestConfig) -> tuple[list[PlannedView], list[Rejection]]:
+    if config.distribution is None:
+        return views, []
+    exams = {view.exam_hash: (view.split, view.density) for view in views}
+    dropped = left_out(exams, config.distribution, config.split_seed)
+    remedy = "ingest.distribution keeps fewer exams of this class in this split, change it to keep more"
+    return [view for view in views if view.exam_hash not in dropped], [
+        Rejection(
+            RejectionReason.LEFT_OUT_BY_DISTRIBUTION, v.file, "density and split", f"{v.density} in {v.split}", remedy
+        )
+        for v in views
+        if v.exam_hash in dropped
+    ]
+
+
 def plan(
     outcomes: Iterable[Outcome], labels: Mapping[str, Label | RowProblem], config: IngestConfig, key: bytes
 ) -> IngestPlan:
@@ -247,27 +264,24 @@ def plan(
 
     Args:
         outcomes: What reading each candidate's header gave, in any order.
-        labels: exam_id -> label or problem, of a folder's labels CSV; empty for a manifest.
+        labels: exam_id -> label or problem, of a folder's labels file; empty for other sources.
         config: Configuration of ingest.
         key: Key of the keyed hashes.
 
     Returns:
         The plan: as many accepted and rejected files as outcomes.
     """
+    ordered = sorted(outcomes, key=lambda o: (o.candidate.file, o.candidate.line))
+    members = [membership(outcome.candidate, outcome.header, labels) for outcome in ordered]
     rejected: list[Rejection] = []
     labelled: list[_Labelled] = []
-    matched: set[str] = set()
-    for outcome in sorted(outcomes, key=lambda o: (o.candidate.file, o.candidate.line)):
-        file, header = outcome.candidate.file, outcome.header
+    for outcome, member in zip(ordered, members, strict=True):
         if outcome.rejection is not None:
             rejected.append(outcome.rejection)
-        elif header is not None:
-            label = outcome.candidate.label or _match(file, header, labels)
-            if isinstance(label, RowProblem):
-                rejected.append(label.rejection(file))
-            else:
-                matched.add(label.exam_id)
-                labelled.append(_Labelled(file, header, outcome.digest, label))
+        elif isinstance(member.label, RowProblem):
+            rejected.append(member.label.rejection(member.file))
+        elif member.header is not None:
+            labelled.append(_Labelled(member.file, member.header, member.label))
 
     unique, copies = _without_duplicates(labelled)
     rejected += copies
@@ -288,16 +302,21 @@ def plan(
             conflict = RowProblem(RejectionReason.SPLIT_CONFLICT, "column split", " and ".join(named), allowed)
             rejected += [conflict.rejection(v.file) for exam in exams for v in exam]
             continue
-        split = named[0] if named else split_of(patient_hash, config.splits, config.split_seed)
+        split = split_of(patient_hash, config.splits, config.split_seed, named[0] if named else "")
         for exam in exams:
             kept, others = _one_of_each_view(exam)
             rejected += others
             exam_hash = keyed_hash(exam[0].label.exam_id, key, "exam")
             accepted += [_planned(v, exam_hash, patient_hash, split) for v in kept]
+    accepted, dropped = _by_distribution(accepted, config)
+    with_files = {member.exam for member in members}
+    sound = {exam for exam, label in labels.items() if isinstance(label, Label)}
     return IngestPlan(
-        tuple(sorted(accepted, key=lambda v: v.file)),
-        tuple(sorted(rejected, key=lambda r: (r.file, r.reason.value))),
-        len([exam for exam in labels if exam not in matched]),
+        accepted=tuple(sorted(accepted, key=lambda v: v.file)),
+        rejected=tuple(sorted((*rejected, *dropped), key=lambda r: (r.file, r.reason.value))),
+        labels_without_files=len(sound - with_files),
+        bad_labels=len(labels) - len(sound),
+        exams=exams_of(members, key),
     )
 
 
@@ -313,8 +332,8 @@ def settle(settled: IngestPlan, late: Iterable[Rejection]) -> IngestPlan:
     """
     by_file = {rejection.file: rejection for rejection in late}
     moved = [by_file[view.file] for view in settled.accepted if view.file in by_file]
-    return IngestPlan(
-        tuple(view for view in settled.accepted if view.file not in by_file),
-        tuple(sorted((*settled.rejected, *moved), key=lambda r: (r.file, r.reason.value))),
-        settled.labels_without_files,
+    return replace(
+        settled,
+        accepted=tuple(view for view in settled.accepted if view.file not in by_file),
+        rejected=tuple(sorted((*settled.rejected, *moved), key=lambda r: (r.file, r.reason.value))),
     )

@@ -1,24 +1,26 @@
 """Reading one file as a view: the one way for ingest, ``breast-density preprocess`` and the client.
 
-DICOM, PNG and JPEG are told apart by content, never by suffix. Whatever is wrong with a file, the one
+DICOM, PNG, JPEG and TIFF are told apart by content, never by suffix. Whatever is wrong with a file, the one
 exception raised is ``IngestError``.
 """
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 import cv2
 import numpy as np
 
+from components.common.location import Location, Uri
+from components.dicom_example_gen.acceptance import ANY_IMAGE, STANDARD_ONLY, AcceptanceConfig
 from components.dicom_example_gen.config import DEFAULT_MAX_PIXELS
-from components.dicom_example_gen.dicom_file import decode_dicom, is_dicom, read_dicom_header
+from components.dicom_example_gen.dicom_file import decode_dicom, is_dicom, open_dicom
 from components.dicom_example_gen.header import ViewHeader
 from components.dicom_example_gen.image_file import decode_image, image_size, is_image_file
 from components.dicom_example_gen.rejections import IngestError, RejectionReason, shown
@@ -28,8 +30,6 @@ __all__ = [
     "DEFAULT_MAX_PIXELS",
     "LoadedView",
     "ViewHeader",
-    "file_digest",
-    "inspect_file",
     "load_view",
     "read_header",
     "read_image_file",
@@ -45,7 +45,7 @@ class LoadedView:
     """One view, read and reduced.
 
     Attributes:
-        header: What the file says about it (or its manifest, for PNG and JPEG).
+        header: What the file says about it (or its manifest, for other files than DICOM).
         pixels: uint16 [H, W], bright = dense, reduced to the longest side asked for.
         pixel_spacing_mm: Pixel spacing of ``pixels``, mm; 0 = unknown.
     """
@@ -55,21 +55,37 @@ class LoadedView:
     pixel_spacing_mm: float
 
 
-def _read_bytes(path: Path) -> bytes:
-    """Reads a regular file; opening a pipe or a device could wait for ever."""
+def _open(path: Location) -> BinaryIO:
+    if isinstance(path, Uri):
+        return path.open()
+    if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe or a device could wait for ever
+        raise IngestError(RejectionReason.UNREADABLE, str(path), "file", "no regular file", "name a regular file")
+    return path.open("rb")
+
+
+@contextmanager
+def _opened(path: Location) -> Iterator[BinaryIO]:
+    """Opens a regular file for reading."""
     try:
-        mode = os.stat(path).st_mode
-        if stat.S_ISREG(mode):
-            return path.read_bytes()
+        try:
+            stream = _open(path)
+        except ValueError as error:  # a name that no filesystem can hold
+            raise OSError(type(error).__name__) from error
+        with stream:
+            yield stream
     except (FileNotFoundError, NotADirectoryError) as error:
         raise IngestError(
             RejectionReason.MISSING_FILE, str(path), "file", "absent", "put it there or correct its name"
         ) from error
-    except (OSError, ValueError) as error:
-        value = shown(getattr(error, "strerror", None) or type(error).__name__)
+    except OSError as error:
+        value = shown(error.strerror or type(error).__name__)
         remedy = "make it readable to this user"
         raise IngestError(RejectionReason.UNREADABLE, str(path), "file", value, remedy) from error
-    raise IngestError(RejectionReason.UNREADABLE, str(path), "file", "no regular file", "name a regular file")
+
+
+def _read_bytes(path: Location) -> bytes:
+    with _opened(path) as stream:
+        return stream.read()
 
 
 def _require_known(data: bytes, file: str) -> None:
@@ -80,27 +96,32 @@ def _require_known(data: bytes, file: str) -> None:
             RejectionReason.NOT_DICOM,
             file,
             "first 132 bytes",
-            "neither DICOM nor PNG nor JPEG",
-            "DICOM Part 10 files, and PNG or JPEG named by a manifest, are supported",
+            "neither DICOM nor PNG, JPEG or TIFF",
+            "DICOM Part 10 files, and PNG, JPEG or TIFF named by a manifest, are supported",
         )
 
 
 def _image_header(data: bytes, file: str, view: str | None, max_pixels: int) -> ViewHeader:
     rows, columns = image_size(data, file, max_pixels)
     if view is None:
-        remedy = "PNG and JPEG do not say which view they are, name it in a manifest"
+        remedy = "PNG, JPEG and TIFF do not say which view they are, name it in a manifest"
         raise IngestError(RejectionReason.UNKNOWN_VIEW, file, "view", "absent", remedy)
     return ViewHeader(view=view, rows=rows, columns=columns)
 
 
-def _header(data: bytes, file: str, view: str | None, max_pixels: int) -> ViewHeader:
+def _require_view(view: str | None) -> None:
     if view is not None and view not in VIEWS:
         raise ValueError(f"view must be one of {VIEWS} or None. Received: view={view!r}")
-    _require_known(data, file)
-    if is_dicom(data[:_MAGIC_BYTES]):
-        _, header = read_dicom_header(io.BytesIO(data), file, len(data), view, max_pixels)
-        return header
-    return _image_header(data, file, view, max_pixels)
+
+
+def _header(stream: BinaryIO, file: str, view: str | None, max_pixels: int, acceptance: AcceptanceConfig) -> ViewHeader:
+    _require_view(view)
+    first = stream.read(_MAGIC_BYTES)
+    _require_known(first, file)
+    stream.seek(0)
+    if is_dicom(first):
+        return open_dicom(stream, file, view, max_pixels, acceptance).header
+    return _image_header(stream.read(), file, view, max_pixels)
 
 
 def _require_content(pixels: np.ndarray, file: str) -> None:
@@ -132,13 +153,19 @@ def reduce_by_area(pixels: np.ndarray, longest_side: int) -> np.ndarray:
     return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
 
 
-def read_header(path: Path, view: str | None = None, max_pixels: int = DEFAULT_MAX_PIXELS) -> ViewHeader:
+def read_header(
+    path: Location,
+    view: str | None = None,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+    acceptance: AcceptanceConfig = STANDARD_ONLY,
+) -> ViewHeader:
     """Reads what a file says about its view, without decoding pixels.
 
     Args:
-        path: DICOM, PNG or JPEG file.
-        view: View named by a manifest, which overrides the file's; required for PNG and JPEG.
+        path: DICOM, PNG, JPEG or TIFF file.
+        view: View named by a manifest (see ``views`` for what it overrides); required for other files than DICOM.
         max_pixels: Largest matrix that will be decoded.
+        acceptance: Special cases that are accepted.
 
     Returns:
         The header.
@@ -147,10 +174,11 @@ def read_header(path: Path, view: str | None = None, max_pixels: int = DEFAULT_M
         IngestError: Typed by what is wrong with the file.
         ValueError: ``view`` is not one of ``schema.features.VIEWS``.
     """
-    return _header(_read_bytes(path), str(path), view, max_pixels)
+    with _opened(path) as stream:
+        return _header(stream, str(path), view, max_pixels, acceptance)
 
 
-def read_pixels(path: Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> np.ndarray:
+def read_pixels(path: Location, max_pixels: int = DEFAULT_MAX_PIXELS) -> np.ndarray:
     """Reads a DICOM file's pixels in full size.
 
     Args:
@@ -165,16 +193,15 @@ def read_pixels(path: Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> np.ndarray:
     """
     data = _read_bytes(path)
     _require_known(data, str(path))
-    # Any view will do here: pixels are asked for, not the view.
-    read_dicom_header(io.BytesIO(data), str(path), len(data), VIEWS[0], max_pixels)
-    return decode_dicom(io.BytesIO(data), str(path))
+    # Any view and any kind of image will do here: pixels are asked for.
+    return decode_dicom(open_dicom(io.BytesIO(data), str(path), VIEWS[0], max_pixels, ANY_IMAGE), str(path))
 
 
-def read_image_file(path: Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> np.ndarray:
-    """Reads a PNG or JPEG in full size.
+def read_image_file(path: Location, max_pixels: int = DEFAULT_MAX_PIXELS) -> np.ndarray:
+    """Reads a PNG, JPEG or TIFF in full size.
 
     Args:
-        path: PNG or JPEG, 8 or 16 bits, grey or colour.
+        path: PNG, JPEG or TIFF, 8 or 16 bits, grey or colour.
         max_pixels: Largest matrix that is decoded.
 
     Returns:
@@ -188,14 +215,23 @@ def read_image_file(path: Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> np.ndar
     return decode_image(data, str(path))
 
 
-def load_view(path: Path, view: str | None, longest_side: int, max_pixels: int = DEFAULT_MAX_PIXELS) -> LoadedView:
+def load_view(
+    path: Location,
+    view: str | None,
+    longest_side: int,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+    acceptance: AcceptanceConfig = STANDARD_ONLY,
+    voi_index: int = 0,
+) -> LoadedView:
     """Reads one file as a view: header checks, decoding, grey scale, reduction.
 
     Args:
-        path: DICOM, PNG or JPEG file, told apart by content.
-        view: View named by a manifest, which overrides the file's; required for PNG and JPEG.
+        path: DICOM, PNG, JPEG or TIFF file, told apart by content.
+        view: View named by a manifest (see ``views`` for what it overrides); required for other files than DICOM.
         longest_side: Longest side of the result, pixels.
         max_pixels: Largest matrix that is decoded.
+        acceptance: Special cases that are accepted.
+        voi_index: VOI LUT or window of several, from 0 (see ``greyscale``).
 
     Returns:
         The view.
@@ -204,29 +240,19 @@ def load_view(path: Path, view: str | None, longest_side: int, max_pixels: int =
         IngestError: Typed by what is wrong with the file.
         ValueError: ``view`` is not one of ``schema.features.VIEWS``.
     """
-    data, file = _read_bytes(path), str(path)
-    header = _header(data, file, view, max_pixels)
-    stored = decode_dicom(io.BytesIO(data), file) if is_dicom(data[:_MAGIC_BYTES]) else decode_image(data, file)
+    _require_view(view)
+    file = str(path)
+    with _opened(path) as stream:
+        first = stream.read(_MAGIC_BYTES)
+        _require_known(first, file)
+        stream.seek(0)
+        if is_dicom(first):
+            image = open_dicom(stream, file, view, max_pixels, acceptance)
+            header, stored = image.header, decode_dicom(image, file, voi_index)
+        else:
+            data = stream.read()
+            header, stored = _image_header(data, file, view, max_pixels), decode_image(data, file)
     pixels = reduce_by_area(stored, longest_side)
     _require_content(pixels, file)
     spacing = header.pixel_spacing_mm * max(stored.shape) / max(pixels.shape)
     return LoadedView(header, pixels, spacing)
-
-
-def inspect_file(path: Path, view: str | None, max_pixels: int) -> tuple[ViewHeader, str]:
-    """Reads header and digest in one pass over the file; arguments and errors as ``read_header``.
-
-    Returns:
-        The header, and the SHA-256 of the file's bytes in hexadecimal digits.
-    """
-    data = _read_bytes(path)
-    return _header(data, str(path), view, max_pixels), hashlib.sha256(data).hexdigest()
-
-
-def file_digest(path: Path) -> str:
-    """Hashes a file's bytes: SHA-256, hexadecimal.
-
-    Raises:
-        IngestError: ``missing_file`` or ``unreadable``.
-    """
-    return hashlib.sha256(_read_bytes(path)).hexdigest()

@@ -9,12 +9,35 @@ from __future__ import annotations
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from components.dicom_example_gen.config import SPLITS
+from components.dicom_example_gen.exam_counts import exam_counts
 from components.dicom_example_gen.planning import IngestPlan, PlannedView
 from components.dicom_example_gen.rejections import Rejection
-from schema.features import DENSITY_CLASSES, UNKNOWN_INT, VIEWS
+from schema.features import DENSITY_CLASSES, UNKNOWN_INT
+
+# Suffixes that name a kind of file. Others may be part of a person's name or number (``letter.rossi``, ``1.2.840.99``).
+_KNOWN_SUFFIXES: Final = (
+    *(
+        ".bmp",
+        ".csv",
+        ".dcm",
+        ".doc",
+        ".docx",
+        ".gif",
+        ".gz",
+        ".htm",
+        ".html",
+        ".ini",
+        ".jpeg",
+        ".jpg",
+        ".json",
+        ".log",
+    ),
+    *(".md", ".nii", ".npy", ".pdf", ".png", ".rtf", ".tar", ".tif", ".tiff", ".txt", ".xls", ".xlsx", ".xml", ".yaml"),
+    *(".yml", ".zip"),
+)
 
 
 def _accepted_row(view: PlannedView) -> dict[str, Any]:
@@ -66,9 +89,28 @@ def _ages(exams: Mapping[str, list[PlannedView]]) -> dict[str, dict[str, Any]]:
             "mean": round(statistics.fmean(ages), 2) if ages else None,
             "sd": round(statistics.stdev(ages), 2) if len(ages) > 1 else None,
             "median": statistics.median(ages) if ages else None,
+            "counts": {str(age): count for age, count in sorted(Counter(ages).items())},
         }
         for density, ages in by_class.items()
     }
+
+
+def _split(accepted: Iterable[PlannedView], name: str) -> dict[str, Any]:
+    views = [view for view in accepted if view.split == name]
+    classes = Counter({view.exam_hash: view.density for view in views}.values())
+    return {
+        "exams": len({view.exam_hash for view in views}),
+        "views": len(views),
+        "patients": len({view.patient_hash for view in views}),
+        "by_class": {c: classes[c] for c in DENSITY_CLASSES},
+    }
+
+
+def _kinds(ignored: Mapping[str, int]) -> dict[str, int]:
+    kinds: Counter[str] = Counter()
+    for kind, count in ignored.items():
+        kinds["other" if kind.startswith(".") and kind not in _KNOWN_SUFFIXES else kind] += count
+    return dict(sorted(kinds.items()))
 
 
 def summary(plan: IngestPlan, ignored: Mapping[str, int]) -> dict[str, Any]:
@@ -76,40 +118,26 @@ def summary(plan: IngestPlan, ignored: Mapping[str, int]) -> dict[str, Any]:
 
     Args:
         plan: The plan as it was carried out.
-        ignored: Suffix -> files that were no candidates.
+        ignored: Suffix, or what else tells them -> files that were no candidates.
 
     Returns:
-        ``found`` = ``accepted`` + ``rejected`` files, ``by_reason``, ``ignored``, exams by class, splits,
-        acquisition systems, ages by class, ``incomplete_exams`` (not all four views),
-        ``labels_without_files``.
+        ``found`` = ``accepted`` + ``rejected`` files, ``by_reason``, ``ignored``; kept exams by class, ages by class,
+        splits with their exams by class; ``labels_without_files``, ``bad_labels``; and what
+        :func:`exam_counts.exam_counts` counts.
     """
     exams = _exams(plan.accepted)
     densities = Counter(views[0].density for views in exams.values())
-    systems = sorted({v.acquisition_system for v in plan.accepted})
     reasons = Counter(r.reason.value for r in plan.rejected)
     return {
         "found": len(plan.accepted) + len(plan.rejected),
         "accepted": len(plan.accepted),
         "rejected": len(plan.rejected),
         "by_reason": dict(sorted(reasons.items())),
-        "ignored": dict(ignored),
+        "ignored": _kinds(ignored),
         "exams": {c: densities[c] for c in DENSITY_CLASSES},
-        "incomplete_exams": sum({v.view for v in views} != set(VIEWS) for views in exams.values()),
         "labels_without_files": plan.labels_without_files,
-        "splits": {
-            split: {
-                "exams": len({v.exam_hash for v in plan.accepted if v.split == split}),
-                "views": sum(v.split == split for v in plan.accepted),
-                "patients": len({v.patient_hash for v in plan.accepted if v.split == split}),
-            }
-            for split in SPLITS
-        },
-        "systems": {
-            system: {
-                "exams": len({v.exam_hash for v in plan.accepted if v.acquisition_system == system}),
-                "views": sum(v.acquisition_system == system for v in plan.accepted),
-            }
-            for system in systems
-        },
+        "bad_labels": plan.bad_labels,
+        "splits": {split: _split(plan.accepted, split) for split in SPLITS},
         "ages": _ages(exams),
+        **exam_counts(plan),
     }

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
-from components.dicom_example_gen.manifest import FolderSource, ManifestSource, Source
+from components.common.location import location
+from components.dicom_example_gen.archives.kinds import ArchiveKind
+from components.dicom_example_gen.manifest import ArchiveSource, FolderSource, ManifestSource, Source
 
 
 def source_to_json(source: Source) -> str:
-    """Writes a source as JSON: ``folder`` and ``labels``, or ``manifest``."""
-    paths = (
-        {"folder": source.folder, "labels": source.labels}
-        if isinstance(source, FolderSource)
-        else {"manifest": source.manifest}
-    )
-    return json.dumps({name: str(path) for name, path in paths.items()}, sort_keys=True)
+    """Writes a source as JSON: ``folder`` and ``labels``, ``manifest``, or ``archive`` (its kind) and ``folder``."""
+    if isinstance(source, ArchiveSource):
+        values = {"archive": source.kind.value, "folder": str(source.folder)}
+    elif isinstance(source, FolderSource):
+        values = {"folder": str(source.folder), "labels": str(source.labels)}
+    else:
+        values = {"manifest": str(source.manifest)}
+    return json.dumps(values, sort_keys=True)
 
 
 def source_from_json(text: str) -> Source:
     """Reads what :func:`source_to_json` wrote."""
-    paths = {name: Path(path) for name, path in json.loads(text).items()}
-    return ManifestSource(**paths) if "manifest" in paths else FolderSource(**paths)
+    values = json.loads(text)
+    if "archive" in values:
+        return ArchiveSource(ArchiveKind(values["archive"]), location(values["folder"]))
+    if "manifest" in values:
+        return ManifestSource(location(values["manifest"]))
+    return FolderSource(location(values["folder"]), location(values["labels"]))

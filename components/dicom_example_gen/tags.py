@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from pydicom.datadict import dictionary_description, tag_for_keyword
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 
@@ -18,10 +19,11 @@ def tag_name(keyword: str) -> str:
     return f"{dictionary_description(tag)} ({tag >> 16:04X},{tag & 0xFFFF:04X})"
 
 
-def values(dataset: Dataset, keyword: str) -> tuple[Any, ...]:
-    """Returns an element's values; empty if it is absent, empty or cannot be converted."""
+def values(dataset: Dataset, key: str | int) -> tuple[Any, ...]:
+    """Returns the values of an element, by keyword or tag; empty if it is absent, empty or cannot be converted."""
     try:
-        value = dataset.get(keyword)
+        found = dataset.get(key)
+        value = found.value if isinstance(found, DataElement) else found
         if value is None:
             return ()
         # MultiValue converts lazily: iterating here keeps the conversion inside the guard.
@@ -44,10 +46,10 @@ def code(dataset: Dataset, keyword: str) -> str:
     return text(dataset, keyword).upper()
 
 
-def numbers(dataset: Dataset, keyword: str) -> tuple[float, ...]:
+def numbers(dataset: Dataset, key: str | int) -> tuple[float, ...]:
     """Returns an element's finite numeric values; empty if any value is not one."""
     result = []
-    for value in values(dataset, keyword):
+    for value in values(dataset, key):
         try:
             number = float(value)
         except (TypeError, ValueError, OverflowError):
@@ -58,9 +60,9 @@ def numbers(dataset: Dataset, keyword: str) -> tuple[float, ...]:
     return tuple(result)
 
 
-def number(dataset: Dataset, keyword: str) -> float | None:
+def number(dataset: Dataset, key: str | int) -> float | None:
     """Returns an element's first finite number, or None."""
-    found = numbers(dataset, keyword)
+    found = numbers(dataset, key)
     return found[0] if found else None
 
 

@@ -1,66 +1,78 @@
 r"""Which view an image is: projection and side, from whichever DICOM attributes say it.
 
 Projection, in this order:
-    1. View Code Sequence (0054,0220), DICOM PS3.16 CID 4014, with its View Modifier Code Sequence
-       (0054,0222), CID 4015;
-    2. View Position (0018,5101), DICOM PS3.3 C.8.11.5 (also with the side in front, such as ``RMLO``);
+    1. View Code Sequence (0054,0220), DICOM PS3.16 CID 4014 (PS3.3 C.8.11.7 and C.8.21.6);
+    2. View Position (0018,5101), PS3.3 C.8.11.5, also with ACR's marks for side and modifiers around it, such as
+       ``RMLO`` or ``LCCID``;
     3. Patient Orientation (0020,0020), where CBIS-DDSM and its offspring write ``CC`` or ``MLO``.
-Side: Image Laterality (0020,0062), else Laterality (0020,0060) of the series, else the side in front of View
-Position.
+Side: Image Laterality (0020,0062) and Frame Laterality (0020,9072) of the functional groups, else Laterality
+(0020,0060) of the series, else the side written along with the projection.
 
-True patient orientations (``A\R``, ``A\FR``) name neither projection nor side for certain: ``A\F`` is
-written for ML and for MLO, and R or L only tells where the medial side was hung. They are never used to
-guess. Where two attributes contradict each other, the view is unknown.
+True patient orientations (``A\R``, ``A\FR``) name neither projection nor side for certain: ``A\F`` is written for ML
+and for MLO, and R or L only tells where the medial side was hung. They are never used to guess. Where two attributes
+contradict each other, the view is unknown; only a Laterality of the series gives way to the image's.
+
+A manifest that names a view (``resolve_view``) wins over a header that names none of the four, be it silent,
+contradictory, or of another projection. Where the header clearly names another of the four, the file is left out as
+``view_conflict``, for a row that slipped in a table looks just like that; once that is accepted, the manifest wins.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Final
 
 from pydicom.dataset import Dataset
 
 from components.dicom_example_gen import tags
+from components.dicom_example_gen.acceptance import AcceptanceConfig, SpecialCase
 from components.dicom_example_gen.rejections import IngestError, RejectionReason, shown
-
-# Code values of CID 4014: SNOMED CT, and the SNOMED RT codes that older systems write.
-_VIEW_CODES: Final = {
-    "399162004": "CC",
-    "R-10242": "CC",
-    "399368009": "MLO",
-    "R-10226": "MLO",
-    "399260004": "ML",
-    "R-10224": "ML",
-    "399352003": "LM",
-    "R-10228": "LM",
-    "399099002": "LMO",
-    "R-10230": "LMO",
-    "399196006": "FB",
-    "R-10244": "FB",
-    "399188001": "SIO",
-    "R-102D0": "SIO",
-    "441555000": "ISO",
-    "R-40AAA": "ISO",
-    "399192008": "XCCL",
-    "R-1024A": "XCCL",
-    "399101009": "XCCM",
-    "R-1024B": "XCCM",
-    "127457009": "SPECIMEN",
-    "G-8310": "SPECIMEN",
-}
-# CID 4015 modifiers that leave the whole breast in its standard projection; all others make a special view.
-_HARMLESS_MODIFIERS: Final = frozenset({"442581004", "R-40AB3", "442593008", "R-40ABE"})
-
-# Further defined terms of View Position (0018,5101) in mammography, DICOM PS3.3 C.8.11.5.1.1 and older
-# systems.
-_OTHER_TERMS: Final = frozenset(
-    {"XCC", "CV", "AT", "TAN", "RL", "RM", "RI", "RS", "ID", "AX", "AP", "PA", "LL", "LLO", "RLO"}
+from components.dicom_example_gen.view_codes import (
+    COMBINED,
+    MODIFIER_CODES,
+    MODIFIER_PREFIXES,
+    MODIFIER_SUFFIXES,
+    OTHER_POSITIONS,
+    VIEW_CODES,
 )
 
 _STANDARD: Final = frozenset({"CC", "MLO"})
-_KNOWN: Final = frozenset(_VIEW_CODES.values()) | _OTHER_TERMS
+_PROJECTIONS: Final = frozenset(VIEW_CODES.values())
 _SIDES: Final = {"R": "R", "L": "L", "RIGHT": "R", "LEFT": "L"}
 _SUPPORTED: Final = "CC and MLO of one side, R or L, are supported; name the view in a manifest to override"
+
+
+def _any_of(names: Iterable[str]) -> str:
+    return "|".join(sorted(names, key=lambda name: (-len(name), name)))
+
+
+# Lazy in front: LM and LMO are views, not the left M; SIO is one, not a spot IO.
+_POSITION: Final = re.compile(
+    rf"(?P<side>RIGHT|LEFT|R|L)??(?P<prefixes>[{''.join(MODIFIER_PREFIXES)}]*?)"
+    rf"(?P<base>{_any_of({*_PROJECTIONS, *COMBINED})})?(?P<suffixes>(?:{_any_of(MODIFIER_SUFFIXES)})*)"
+)
+_SUFFIX: Final = re.compile(_any_of(MODIFIER_SUFFIXES))
+
+
+@dataclass(frozen=True)
+class WrittenPosition:
+    """A view's name taken apart.
+
+    Attributes:
+        projection: ``CC``, ``MLO``, another abbreviation of CID 4014 or of general radiography; empty = not named.
+        side: ``R``, ``L``, or empty.
+        modifiers: Special cases named along with it, in order.
+    """
+
+    projection: str = ""
+    side: str = ""
+    modifiers: tuple[SpecialCase, ...] = ()
+
+
+def _compact(value: str) -> str:
+    return re.sub(r"[\s_\-.]+", "", value).upper()
 
 
 def parse_view(value: str) -> str | None:
@@ -69,7 +81,7 @@ def parse_view(value: str) -> str | None:
     Returns:
         One of ``schema.features.VIEWS``, or None if the text names none of them.
     """
-    compact = re.sub(r"[\s_\-.]+", "", value).upper()
+    compact = _compact(value)
     if match := re.fullmatch(r"(CC|MLO)(RIGHT|LEFT|R|L)", compact):
         projection, side = match.groups()
     elif match := re.fullmatch(r"(RIGHT|LEFT|R|L)(CC|MLO)", compact):
@@ -79,57 +91,109 @@ def parse_view(value: str) -> str | None:
     return f"{projection}_{_SIDES[side]}"
 
 
-def _coded_projection(dataset: Dataset, file: str) -> str | None:
-    for item in tags.items(dataset, "ViewCodeSequence"):
-        for modifier in tags.items(item, "ViewModifierCodeSequence"):
-            if (value := tags.code(modifier, "CodeValue")) and value not in _HARMLESS_MODIFIERS:
-                meaning = tags.text(modifier, "CodeMeaning") or value
-                raise IngestError(
-                    RejectionReason.UNSUPPORTED_VIEW,
-                    file,
-                    tags.tag_name("ViewModifierCodeSequence"),
-                    shown(meaning),
-                    "special views are left out, only standard CC and MLO are supported",
-                )
-        value = tags.code(item, "CodeValue")
-        if value:
-            return _VIEW_CODES.get(value, value)
-    return None
+def parse_position(value: str) -> WrittenPosition | None:
+    """Reads a View Position with ACR's marks: ``CC``, ``RMLO``, ``LCCID`` (implant displaced), ``SMLO`` (spot).
 
+    Args:
+        value: View Position (0018,5101) or what stands for it.
 
-def _split_position(position: str) -> tuple[str, str]:
-    """Splits ``RMLO`` into projection and side; the side is empty where the text has none."""
-    view = parse_view(position)
-    if view:
+    Returns:
+        Its parts, or None if the text is no position.
+    """
+    compact = _compact(value)
+    if view := parse_view(compact):
         projection, side = view.split("_")
-        return projection, side
-    return position, ""
+        return WrittenPosition(projection, side)
+    if compact in OTHER_POSITIONS:
+        return WrittenPosition(compact)
+    match = _POSITION.fullmatch(compact)
+    if match is None or not (match["base"] or match["suffixes"]):
+        return None  # a mark alone, such as R, says nothing
+    projection, combined = COMBINED.get(match["base"], (match["base"] or "", None))
+    before = map(MODIFIER_PREFIXES.get, match["prefixes"])
+    after = map(MODIFIER_SUFFIXES.get, _SUFFIX.findall(match["suffixes"]))
+    modifiers = tuple(case for case in (*before, combined, *after) if case is not None)
+    return WrittenPosition(projection, _SIDES.get(match["side"], ""), modifiers)
+
+
+def _modifier_codes(dataset: Dataset) -> tuple[str, ...]:
+    holders = (dataset, *tags.items(dataset, "ViewCodeSequence"))
+    items = [item for holder in holders for item in tags.items(holder, "ViewModifierCodeSequence")]
+    return tuple(value for item in items if (value := tags.code(item, "CodeValue")))
+
+
+def _position(dataset: Dataset) -> WrittenPosition:
+    return parse_position(tags.code(dataset, "ViewPosition")) or WrittenPosition()
+
+
+def coded_projections(dataset: Dataset) -> tuple[str, ...]:
+    """Reads the projections of View Code Sequence (0054,0220), abbreviated; an unknown code stands for itself."""
+    values = (tags.code(item, "CodeValue") for item in tags.items(dataset, "ViewCodeSequence"))
+    return tuple(dict.fromkeys(VIEW_CODES.get(value, value) for value in values if value))
+
+
+def modifiers_of(dataset: Dataset) -> dict[SpecialCase, tuple[str, str]]:
+    """Reads the special cases that the view's modifiers name.
+
+    Args:
+        dataset: DICOM header.
+
+    Returns:
+        Special case -> name of the tag that names it, and its value.
+    """
+    by_code, by_position = tags.tag_name("ViewModifierCodeSequence"), tags.tag_name("ViewPosition")
+    position = shown(tags.code(dataset, "ViewPosition"))
+    written = dict.fromkeys(_position(dataset).modifiers, (by_position, position))
+    coded = {case: (by_code, value) for value in _modifier_codes(dataset) if (case := MODIFIER_CODES.get(value))}
+    return written | coded
 
 
 def _projection(dataset: Dataset, file: str) -> tuple[str, str, str]:
     """Returns projection, side named along with it (or empty), and the tag that said so."""
-    coded = _coded_projection(dataset, file)
-    position, side = _split_position(tags.code(dataset, "ViewPosition"))
-    if coded and position in _KNOWN and coded != position:
+    coded, position, written = coded_projections(dataset), _position(dataset), tags.code(dataset, "ViewPosition")
+    stated = tuple(dict.fromkeys(name for name in (position.projection, *coded) if name))
+    if len(stated) > 1:
         raise IngestError(
             RejectionReason.UNKNOWN_VIEW,
             file,
             f"{tags.tag_name('ViewPosition')} with {tags.tag_name('ViewCodeSequence')}",
-            f"{shown(position)} with {shown(coded)}",
-            "the two contradict each other; name the view in a manifest to override",
+            " with ".join(map(shown, stated)),
+            "they contradict each other; name the view in a manifest to override",
         )
     if coded:
-        return coded, side, tags.tag_name("ViewCodeSequence")
-    if position:
-        return position, side, tags.tag_name("ViewPosition")
-    orientation, side = _split_position(tags.code(dataset, "PatientOrientation"))
-    if orientation in _STANDARD:
-        return orientation, side, tags.tag_name("PatientOrientation")
+        return coded[0], position.side, tags.tag_name("ViewCodeSequence")
+    if written:
+        return position.projection or written, position.side, tags.tag_name("ViewPosition")
+    orientation = parse_position(tags.code(dataset, "PatientOrientation")) or WrittenPosition()
+    if orientation.projection in _STANDARD and not orientation.modifiers:
+        return orientation.projection, orientation.side, tags.tag_name("PatientOrientation")
     return "", "", tags.tag_name("ViewPosition")
 
 
+def _frame_sides(dataset: Dataset) -> Iterator[str]:
+    for groups in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
+        for group in tags.items(dataset, groups):
+            for anatomy in tags.items(group, "FrameAnatomySequence"):
+                yield tags.code(anatomy, "FrameLaterality")
+
+
+def _side(dataset: Dataset, written: str, file: str) -> str:
+    """Returns R or L; ``written`` is the side that the projection came with, or empty."""
+    image = {"ImageLaterality": [tags.code(dataset, "ImageLaterality")], "FrameLaterality": list(_frame_sides(dataset))}
+    found = {keyword: {side for side in sides if side} for keyword, sides in image.items()}
+    stated = {keyword: sides for keyword, sides in found.items() if sides}
+    if not stated and (series := tags.code(dataset, "Laterality")):
+        stated = {"Laterality": {series}}
+    sides = set().union(*stated.values(), {written} if written else ())
+    normal = {_SIDES.get(side, side) for side in sides}
+    if len(normal) != 1 or not normal <= {"R", "L"}:
+        tag = " with ".join(map(tags.tag_name, stated)) or tags.tag_name("ImageLaterality")
+        raise IngestError(RejectionReason.UNKNOWN_VIEW, file, tag, shown(" with ".join(sorted(sides))), _SUPPORTED)
+    return normal.pop()
+
+
 def view_of(dataset: Dataset, file: str) -> str:
-    """Tells which of the four views an image is.
+    """Tells which of the four views an image is; special cases (``modifiers_of``) are another question.
 
     Args:
         dataset: DICOM header.
@@ -140,18 +204,49 @@ def view_of(dataset: Dataset, file: str) -> str:
 
     Raises:
         IngestError: ``unknown_view`` if the header does not say or contradicts itself, ``unsupported_view``
-            if it names another projection or a special view.
+            if it names another projection, or a modifier that CID 4015 does not have.
     """
-    projection, side_of_position, tag = _projection(dataset, file)
+    for value in _modifier_codes(dataset):
+        if value not in MODIFIER_CODES:
+            tag, remedy = tags.tag_name("ViewModifierCodeSequence"), f"codes of CID 4015 are supported; {_SUPPORTED}"
+            raise IngestError(RejectionReason.UNSUPPORTED_VIEW, file, tag, shown(value), remedy)
+    projection, side, tag = _projection(dataset, file)
     if not projection:
         raise IngestError(RejectionReason.UNKNOWN_VIEW, file, tag, "absent", _SUPPORTED)
     if projection not in _STANDARD:
-        reason = RejectionReason.UNSUPPORTED_VIEW if projection in _KNOWN else RejectionReason.UNKNOWN_VIEW
+        known = projection in _PROJECTIONS or projection in OTHER_POSITIONS
+        reason = RejectionReason.UNSUPPORTED_VIEW if known else RejectionReason.UNKNOWN_VIEW
         raise IngestError(reason, file, tag, shown(projection), _SUPPORTED)
-    tag, side = tags.tag_name("ImageLaterality"), tags.code(dataset, "ImageLaterality")
-    if not side and (series_side := tags.code(dataset, "Laterality")):
-        tag, side = tags.tag_name("Laterality"), series_side
-    side = side or side_of_position
-    if side not in _SIDES or (side_of_position and _SIDES[side] != side_of_position):
-        raise IngestError(RejectionReason.UNKNOWN_VIEW, file, tag, shown(side), _SUPPORTED)
-    return f"{projection}_{_SIDES[side]}"
+    return f"{projection}_{_side(dataset, side, file)}"
+
+
+def resolve_view(dataset: Dataset, named: str | None, file: str, acceptance: AcceptanceConfig) -> tuple[str, bool]:
+    """Settles the view between header and manifest; see the module for the rule.
+
+    Args:
+        dataset: DICOM header.
+        named: View that a manifest names, one of ``schema.features.VIEWS``, or None.
+        file: File name for error messages.
+        acceptance: Whether a ``view_conflict`` is accepted.
+
+    Returns:
+        One of ``schema.features.VIEWS``, and whether the header names another one.
+
+    Raises:
+        IngestError: ``view_conflict``, or as ``view_of`` where no manifest names the view.
+    """
+    if named is None:
+        return view_of(dataset, file), False
+    try:
+        stated = view_of(dataset, file)
+    except IngestError:
+        return named, False
+    if stated != named and SpecialCase.VIEW_CONFLICT not in acceptance.accept:
+        raise IngestError(
+            RejectionReason.VIEW_CONFLICT,
+            file,
+            f"{tags.tag_name('ViewPosition')} and {tags.tag_name('ImageLaterality')}",
+            f"{stated}, against {named} of the manifest",
+            "correct the manifest, or accept view_conflict to let it override the header",
+        )
+    return named, stated != named

@@ -225,10 +225,11 @@ def test_labels_without_a_density_column_stop_at_once(archive: FolderSource, tmp
 
 def test_a_manifest_of_png_files_keeps_its_splits(tmp_path: Path) -> None:
     rows = ["exam_id,view,file,density,patient_id,split,acquisition_system,age"]
+    random = np.random.default_rng(3)
     for number, split in enumerate(("train", "eval", "test")):
         for view in VIEWS:
             name = f"{number}_{view}.png"
-            cv2.imwrite(str(tmp_path / name), np.random.default_rng(number).integers(0, 255, (90, 70), np.uint8))
+            cv2.imwrite(str(tmp_path / name), random.integers(0, 255, (90, 70), np.uint8))
             rows.append(f"exam{number},{view},{name},{'ABC'[number]},p{number},{split},Lumisys,5{number}")
     rows.append("exam0,CC_R,gone.png,A,p0,train,Lumisys,50")
     (tmp_path / "manifest.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")

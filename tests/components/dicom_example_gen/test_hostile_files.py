@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,8 +15,16 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pydicom import dcmread
 from pydicom.datadict import tag_for_keyword
-from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, JPEGLSLossless, RLELossless
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLSLossless,
+    RLELossless,
+)
 
+from benchmarks.fuzz import run
+from components.dicom_example_gen.bounded_stream import BoundedStream, TooMuchError, inflate
 from components.dicom_example_gen.config import IngestConfig
 from components.dicom_example_gen.manifest import FolderSource, find_candidates
 from components.dicom_example_gen.planning import inspect, plan, settle
@@ -25,7 +35,7 @@ from schema.features import VIEWS
 
 from .conftest import mammogram
 
-QUICK: Final = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUICK: Final = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 LIMIT: Final = 1_000_000
 
 
@@ -45,6 +55,7 @@ SOUND: Final = {
     "jpeg 2000": encoded(JPEG2000Lossless),
     "png": cv2.imencode(".png", np.arange(4096, dtype=np.uint16).reshape(64, 64))[1].tobytes(),
     "jpeg": cv2.imencode(".jpg", np.arange(4096).reshape(64, 64).astype(np.uint8))[1].tobytes(),
+    "tiff": cv2.imencode(".tiff", np.arange(4096, dtype=np.uint16).reshape(64, 64))[1].tobytes(),
 }
 
 
@@ -76,7 +87,7 @@ def test_cut_files(tmp_path: Path, kind: str, share: float) -> None:
     assert isinstance(result, RejectionReason)
 
 
-@settings(parent=QUICK, max_examples=400)
+@settings(parent=QUICK, max_examples=150)
 @given(
     st.sampled_from(sorted(SOUND)),
     st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=8),
@@ -210,3 +221,70 @@ def test_the_folder_of_the_issue(make_dicom: Any, tmp_path: Path) -> None:
     assert {v.view for v in result.accepted} == set(VIEWS)
     figures = summary(result, candidates.ignored)
     assert figures["found"] == len(candidates.found) == 10 == figures["accepted"] + figures["rejected"]
+
+
+def assert_survived(files: int, seed: int) -> None:
+    """Crashes and hangs end a worker process, not this one (``benchmarks/fuzz.py``)."""
+    tally = run(files, seed)
+    assert not tally.failures
+    assert sum(tally.outcomes.values()) == files
+    assert tally.outcomes["accepted"] < files / 2
+    assert tally.peak_mib[0] < 1500
+
+
+def test_mutated_files() -> None:
+    assert_survived(250, seed=0)
+
+
+@pytest.mark.slow
+def test_many_mutated_files() -> None:
+    assert_survived(2_000, seed=2)
+
+
+def test_a_header_is_read_in_so_many_steps() -> None:
+    stream = BoundedStream(io.BytesIO(bytes(100_000)))
+    for _ in range(50_000):
+        stream.read(1)
+    with pytest.raises(TooMuchError):
+        stream.read(1)
+
+
+def test_inflation_is_bounded() -> None:
+    deflated = zlib.compress(bytes(1_000_000))[2:-4]
+    assert inflate(deflated, 1_000_000) == bytes(1_000_000)
+    with pytest.raises(TooMuchError):
+        inflate(deflated, 999_999)
+    with pytest.raises(EOFError):
+        inflate(deflated[:-4], 1_000_001)
+
+
+def test_a_deflated_bomb_is_too_large(tmp_path: Path) -> None:
+    dataset = mammogram(np.zeros((64, 48), np.uint16), TransferSyntaxUID=DeflatedExplicitVRLittleEndian)
+    dataset.add_new(0x7FDF0010, "LO", "TEST")
+    dataset.add_new(0x7FDF1001, "OB", bytes(40_000_000))  # before the pixels
+    buffer = io.BytesIO()
+    dataset.save_as(buffer, enforce_file_format=True)
+    assert len(buffer.getvalue()) < 60_000
+    assert load_or_reject(tmp_path / "x", buffer.getvalue()) is RejectionReason.TOO_LARGE
+
+
+@pytest.mark.parametrize("syntax", [JPEG2000Lossless, JPEGLSLossless])
+def test_a_huge_image_in_a_few_bytes_is_not_decoded(tmp_path: Path, syntax: str) -> None:
+    dataset = mammogram(np.zeros((64, 64), np.uint16))
+    dataset.compress(syntax, generate_instance_uid=False)
+    side = (900).to_bytes(2, "big")
+    dataset.PixelData = dataset.PixelData.replace((64).to_bytes(2, "big"), side)
+    dataset.Rows = dataset.Columns = 900
+    buffer = io.BytesIO()
+    dataset.save_as(buffer, enforce_file_format=True)
+    assert load_or_reject(tmp_path / "x", buffer.getvalue()) is RejectionReason.TOO_LARGE
+
+
+@pytest.mark.parametrize("count", [100, 20_000])
+def test_a_sequence_of_nothing_is_bounded(tmp_path: Path, count: int) -> None:
+    items = struct.pack("<HHL", 0xFFFE, 0xE000, 0) * count
+    data = SOUND["native"]
+    at = data.rfind(b"\xe0\x7f\x10\0")
+    data = data[:at] + struct.pack("<HH2sHL", 0x0054, 0x0220, b"SQ", 0, len(items)) + items + data[at:]
+    result = load_or_reject(tmp_path / "x", data)
+    assert isinstance(result, LoadedView) if count == 100 else result is RejectionReason.TOO_LARGE

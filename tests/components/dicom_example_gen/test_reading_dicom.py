@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pydicom
 import pytest
+from PIL import Image
 from pydicom.data import get_testdata_file
 from pydicom.uid import (
     MPEG2MPML,
@@ -21,9 +22,6 @@ from pydicom.uid import (
 )
 
 from components.dicom_example_gen.reading import (
-    DEFAULT_MAX_PIXELS,
-    file_digest,
-    inspect_file,
     load_view,
     read_header,
     read_image_file,
@@ -161,6 +159,9 @@ def test_film_in_lossy_jpeg_2000_and_in_faulty_jpeg_extended() -> None:
         ({"PhotometricInterpretation": "PALETTE COLOR"}, REASON.UNSUPPORTED_IMAGE),
         ({"BitsAllocated": 32}, REASON.UNSUPPORTED_IMAGE),
         ({"BitsStored": 0}, REASON.UNSUPPORTED_IMAGE),
+        ({"HighBit": 10}, REASON.UNSUPPORTED_IMAGE),
+        ({"HighBit": 16}, REASON.UNSUPPORTED_IMAGE),
+        ({"Rows": 40_000, "Columns": 1}, REASON.TOO_LARGE),
         ({"Rows": 65535, "Columns": 65535}, REASON.TOO_LARGE),
         ({"Rows": 0}, REASON.MALFORMED_HEADER),
         ({"Columns": None}, REASON.MALFORMED_HEADER),
@@ -252,14 +253,6 @@ def test_a_view_named_by_a_manifest_overrides_the_header(make_dicom: Any) -> Non
         read_header(make_dicom(), "LCC")
 
 
-def test_digest_is_of_the_content(make_dicom: Any) -> None:
-    path = make_dicom()
-    copy = path.with_name("copy.dcm")
-    copy.write_bytes(path.read_bytes())
-    assert file_digest(path) == file_digest(copy)
-    assert inspect_file(path, None, DEFAULT_MAX_PIXELS) == (read_header(path), file_digest(path))
-
-
 def test_png_and_jpeg_by_content(tmp_path: Path) -> None:
     image = ramp(top=65535)
     path = tmp_path / "grey.dcm"  # a wrong suffix does not matter
@@ -282,6 +275,72 @@ def test_png_and_jpeg_by_content(tmp_path: Path) -> None:
     assert reason_of(path, "CC_L") is REASON.TRUNCATED
     path.write_bytes(b"\xff\xd8\xff" + bytes(100))
     assert reason_of(path, "CC_L") is REASON.UNDECODABLE_PIXELS
+
+
+def test_samples_in_the_high_bits_of_a_file(make_dicom: Any) -> None:
+    image = ramp()
+    shifted = make_dicom("high.dcm", image << 4 | 3, HighBit=15)
+    np.testing.assert_array_equal(read_pixels(shifted), read_pixels(make_dicom("low.dcm", image)))
+
+
+def test_the_window_that_is_asked_for(make_dicom: Any) -> None:
+    path = make_dicom(WindowCenter=["1000", "3000"], WindowWidth=["500", "200"])
+    one = make_dicom("one.dcm", WindowCenter="3000", WindowWidth="200")
+    found = load_view(path, None, 1024, voi_index=1).pixels
+    np.testing.assert_array_equal(found, load_view(one, None, 1024).pixels)
+    assert (found != load_view(path, None, 1024).pixels).any()
+
+
+def tiff(path: Path, pixels: np.ndarray, **options: Any) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    Image.fromarray(pixels).save(path, "TIFF", **options)
+    return path
+
+
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw", "tiff_adobe_deflate", "packbits"])
+def test_tiff_by_content(tmp_path: Path, compression: str) -> None:
+    image = ramp(top=65535)
+    np.testing.assert_array_equal(read_image_file(tiff(tmp_path / "16", image, compression=compression)), image)
+    eight = (image >> 8).astype(np.uint8)
+    path = tiff(tmp_path / "8", eight, compression=compression)
+    np.testing.assert_array_equal(load_view(path, "MLO_L", 1024).pixels, eight.astype(np.uint16) * 257)
+    assert reason_of(path) is REASON.UNKNOWN_VIEW
+    path.write_bytes(path.read_bytes()[:-900])
+    assert reason_of(path, "CC_L") in (REASON.TRUNCATED, REASON.UNDECODABLE_PIXELS)
+
+
+def test_tiff_of_either_byte_order_colour_and_white_zero(tmp_path: Path) -> None:
+    image = ramp(top=65535)
+    big = tiff(tmp_path / "big", image.astype(">u2"))
+    assert big.read_bytes().startswith(b"MM")
+    np.testing.assert_array_equal(read_image_file(big), image)
+    eight = (image >> 8).astype(np.uint8)
+    grey = eight.astype(np.uint16) * 257
+    np.testing.assert_array_equal(read_image_file(tiff(tmp_path / "rgb", np.dstack([eight] * 3))), grey)
+    white_is_zero = {262: 0}
+    found = read_image_file(tiff(tmp_path / "white 16", image, tiffinfo=white_is_zero))
+    np.testing.assert_array_equal(found, 65535 - image)
+    inverted = read_image_file(tiff(tmp_path / "white 8", eight))
+    data = bytearray((tmp_path / "white 8").read_bytes())
+    at = data.index(b"\x06\x01\x03\0\x01\0\0\0")
+    assert data[at + 8] == 1  # black is zero
+    data[at + 8] = 0
+    (tmp_path / "white 8").write_bytes(data)
+    np.testing.assert_array_equal(read_image_file(tmp_path / "white 8"), 65535 - inverted)
+
+
+def test_tiffs_that_are_refused(tmp_path: Path) -> None:
+    image = ramp(top=65535)
+    pages = tiff(tmp_path / "pages", image, save_all=True, append_images=[Image.fromarray(image)])
+    assert reason_of(pages, "CC_R") is REASON.MULTI_FRAME
+    assert reason_of(tiff(tmp_path / "float", image.astype(np.float32)), "CC_R") is REASON.UNSUPPORTED_IMAGE
+    colour = tmp_path / "colour"
+    colour.write_bytes(cv2.imencode(".tiff", cv2.merge([image] * 3))[1].tobytes())
+    assert reason_of(colour, "CC_R") is REASON.UNSUPPORTED_IMAGE  # Pillow would cut it to 8 bits
+    large = tiff(tmp_path / "large", np.zeros((3000, 3000), np.uint8), compression="tiff_lzw")
+    with pytest.raises(IngestError) as caught:
+        load_view(large, "CC_R", 1024, max_pixels=1_000_000)
+    assert caught.value.reason is REASON.TOO_LARGE
 
 
 def test_image_bombs_are_refused_before_decoding(tmp_path: Path) -> None:

@@ -1,0 +1,167 @@
+"""Where an archive lies: a local path, or a URI of any filesystem that Beam reads.
+
+``pathlib`` makes ``gs:/bucket`` of ``gs://bucket``, so URIs have a class of their own, with the few methods of ``Path``
+that reading an archive takes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A file as its filesystem lists it.
+
+    Attributes:
+        name: Path relative to the folder that was listed, POSIX style.
+        size: Bytes.
+        changed_ns: Time of the last change, nanoseconds; 0 = unknown.
+    """
+
+    name: str
+    size: int
+    changed_ns: int
+
+
+@dataclass(frozen=True, order=True)
+class Uri:
+    """A file or folder on a filesystem of Beam's, such as ``gs://bucket/folder``."""
+
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __truediv__(self, relative: str) -> Uri:
+        return Uri(f"{self.text.rstrip('/')}/{relative}")
+
+    @property
+    def name(self) -> str:
+        """Last part of the path."""
+        return PurePosixPath(self.text).name
+
+    @property
+    def parent(self) -> Uri:
+        """The folder that it is in."""
+        return Uri(self.text.rstrip("/").rpartition("/")[0])
+
+    def open(self, mode: str = "rb") -> BinaryIO:
+        """Opens the file for reading, as it is stored.
+
+        Raises:
+            FileNotFoundError: There is none.
+            OSError: It cannot be read, or Beam knows no such filesystem.
+        """
+        if mode != "rb":
+            raise ValueError(f"Archives are read only, as bytes. Received: mode={mode!r}")
+        # Beam takes a second to import, which who reads local files must not wait for.
+        from apache_beam.io.filesystem import CompressionTypes
+        from apache_beam.io.filesystems import FileSystems
+
+        try:
+            return FileSystems.open(self.text, compression_type=CompressionTypes.UNCOMPRESSED)
+        except Exception as error:  # each filesystem has errors of its own
+            if self._exists():
+                raise OSError(f"{self.text}: it cannot be read ({type(error).__name__})") from error
+            raise FileNotFoundError(f"{self.text}: no such file") from error
+
+    def _exists(self) -> bool:
+        from apache_beam.io.filesystems import FileSystems
+
+        try:
+            return FileSystems.exists(self.text)
+        except Exception as error:
+            raise OSError(f"{self.text}: {_first_line(error)}") from error
+
+    def read_bytes(self) -> bytes:
+        """Reads the file; errors as :meth:`open`."""
+        with self.open() as file:
+            return file.read()
+
+    def files(self) -> Iterator[StoredFile]:
+        """Lists all files below the folder; files and folders whose name begins with a dot are left out.
+
+        Raises:
+            OSError: The folder cannot be listed, or Beam knows no such filesystem.
+        """
+        from apache_beam.io.filesystems import FileSystems
+
+        folder = self.text.rstrip("/") + "/"
+        try:
+            [found] = FileSystems.match([folder + "**"])
+        except Exception as error:
+            raise OSError(f"{self.text}: {_first_line(error)}") from error
+        if not found.metadata_list:
+            raise FileNotFoundError(f"{self.text}: no such folder")
+        for file in found.metadata_list:
+            name = file.path.removeprefix(folder)
+            # Object stores write empty objects whose name ends in a slash in the place of folders.
+            if name and not name.endswith("/") and not any(part.startswith(".") for part in name.split("/")):
+                yield StoredFile(name, file.size_in_bytes, round((file.last_updated_in_seconds or 0) * 1e9))
+
+
+Location = Path | Uri
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
+def location(text: str | Path) -> Location:
+    """Tells URIs, which have ``://``, from local paths."""
+    return Uri(text) if isinstance(text, str) and "://" in text else Path(text)
+
+
+def absolute(place: Location) -> Location:
+    """Makes a local path absolute; a URI is."""
+    return place.resolve() if isinstance(place, Path) else place
+
+
+def _local_files(folder: Path) -> Iterator[StoredFile]:
+    for parent, folders, names in os.walk(folder, followlinks=False):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            path = Path(parent, name)
+            if not name.startswith(".") and path.is_file():  # no pipes, sockets, devices, dangling links
+                status = path.stat()
+                yield StoredFile(path.relative_to(folder).as_posix(), status.st_size, status.st_mtime_ns)
+
+
+def files_below(folder: Location) -> Iterator[StoredFile]:
+    """Lists all files below a folder; hidden ones are left out, and links to folders are not followed.
+
+    Raises:
+        OSError: There is no such folder, or Beam knows no such filesystem.
+    """
+    if isinstance(folder, Path) and not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder")
+    return _local_files(folder) if isinstance(folder, Path) else folder.files()
+
+
+def file_states(folder: Location, names: Collection[str]) -> dict[str, StoredFile | None]:
+    """Looks files up.
+
+    Args:
+        folder: Folder that they are in.
+        names: Paths relative to the folder, POSIX style.
+
+    Returns:
+        Name -> the file, None where it is absent; sorted by name.
+    """
+    if isinstance(folder, Uri):  # one listing, for a request a file takes an hour where there are many
+        found = {file.name: file for file in folder.files()} if names else {}
+        return {name: found.get(name) for name in sorted(names)}
+
+    def look_up(name: str) -> StoredFile | None:
+        try:
+            status = (folder / name).stat()
+        except (OSError, ValueError):
+            return None
+        return StoredFile(name, status.st_size, status.st_mtime_ns)
+
+    return {name: look_up(name) for name in sorted(names)}

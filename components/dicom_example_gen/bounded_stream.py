@@ -1,0 +1,132 @@
+"""Bytes of a DICOM file with bounds on what parsing them may cost.
+
+A parser in Python takes some 15 microseconds for an element and 80 for an item, and both may be 8 bytes small: a
+hostile header of two megabytes would keep it busy for half a minute. And deflated data (PS3.5 section A.5) may be a
+thousand times as large as the file.
+"""
+
+from __future__ import annotations
+
+import io
+import zlib
+from typing import Any, BinaryIO, Final
+
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.filereader import dcmread, read_dataset
+from pydicom.uid import DeflatedExplicitVRLittleEndian
+
+from components.dicom_example_gen import tags
+
+# Real headers take up to some 5,000 reads; 50,000 take about a second.
+_MAX_READS: Final = 50_000
+_MAX_SEQUENCE_BYTES: Final = 1 << 20
+_MAX_SEQUENCE_ITEMS: Final = 5_000
+_ITEM_TAGS: Final = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
+_PIXEL_DATA: Final = 0x7FE00010
+_PREAMBLE: Final = 132  # bytes, with the letters DICM
+
+
+class TooMuchError(ValueError):
+    """A file asks for more work or memory than any real one."""
+
+
+class BoundedStream:
+    """A stream that can be read only so many times.
+
+    Attributes:
+        stream: The stream itself, for reading without a bound.
+    """
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self.stream = stream
+        self._left = _MAX_READS
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Reads up to ``size`` bytes.
+
+        Raises:
+            TooMuchError: It was read too often.
+        """
+        self._left -= 1
+        if self._left < 0:
+            raise TooMuchError(f"a header is read in up to {_MAX_READS} steps")
+        return self.stream.read(size)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        """Moves to a position."""
+        return self.stream.seek(offset, whence)
+
+    def tell(self) -> int:
+        """Returns the position."""
+        return self.stream.tell()
+
+
+def inflate(data: bytes, limit: int) -> bytes:
+    """Inflates a raw deflate stream.
+
+    Args:
+        data: Deflated bytes.
+        limit: Most bytes that may come out.
+
+    Returns:
+        The inflated bytes.
+
+    Raises:
+        TooMuchError: There are more.
+        EOFError: The stream is cut short.
+        zlib.error: The stream is damaged.
+    """
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    result = inflater.decompress(data, limit)
+    if not inflater.eof:
+        if len(result) >= limit:
+            raise TooMuchError(f"up to {limit} bytes are inflated")
+        raise EOFError("the deflated data set is cut short")
+    return result
+
+
+def _at_pixel_data(tag: int, vr: str | None, length: int) -> bool:
+    return tag == _PIXEL_DATA
+
+
+def read_header(stream: BinaryIO, inflated_limit: int) -> tuple[FileDataset, BinaryIO]:
+    """Parses a DICOM file up to Pixel Data (7FE0,0010).
+
+    Args:
+        stream: The file, at its beginning.
+        inflated_limit: Most bytes that a deflated data set may have.
+
+    Returns:
+        The header, and the stream where parsing stopped: the one given, or the inflated data set.
+
+    Raises:
+        TooMuchError: Parsing would take too much time or memory.
+        Exception: Whatever pydicom raises on junk.
+    """
+    stream.seek(_PREAMBLE)
+    bounded: Any = BoundedStream(stream)  # pydicom needs no more of a stream than this has
+    meta = read_dataset(bounded, False, True, stop_when=lambda tag, vr, length: tag >> 16 != 2)
+    if tags.text(meta, "TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
+        stream.seek(0)
+        dataset: FileDataset = dcmread(bounded, stop_before_pixels=True)
+    else:
+        stream = io.BytesIO(inflate(stream.read(), inflated_limit))
+        bounded = BoundedStream(stream)
+        content = read_dataset(bounded, False, True, stop_when=lambda tag, vr, length: tag == _PIXEL_DATA)
+        dataset = FileDataset(
+            bounded, content, file_meta=FileMetaDataset(meta), is_implicit_VR=False, is_little_endian=True
+        )
+        dataset.set_original_encoding(False, True, content._character_set)
+    _require_small_sequences(dataset)
+    return dataset, stream
+
+
+def _require_small_sequences(dataset: Dataset) -> None:
+    """Sequences of known length are parsed when they are asked for, out of reach of the stream's bound."""
+    for element in map(dataset.get_item, list(dataset.keys())):  # raw, as long as nobody has read its value
+        value = getattr(element, "value", None)
+        if not isinstance(value, bytes) or not value.startswith(_ITEM_TAGS):
+            continue
+        if len(value) > _MAX_SEQUENCE_BYTES or sum(map(value.count, _ITEM_TAGS)) > _MAX_SEQUENCE_ITEMS:
+            limits = f"{_MAX_SEQUENCE_ITEMS} items and {_MAX_SEQUENCE_BYTES} bytes"
+            raise TooMuchError(f"a sequence may have up to {limits}. Received: {element.tag}, {len(value)} bytes")

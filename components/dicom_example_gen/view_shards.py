@@ -1,0 +1,146 @@
+"""Shards of ingest: which views go into which TFRecord file, and how one is written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import tensorflow as tf
+
+from components.common.location import Location
+from components.common.pixels import pixels_sha256
+from components.common.progress import advance
+from components.common.shard_index import IndexedView
+from components.common.shards import read_shard, relative_name, remove_file, shard_name, split_folder, write_shard
+from components.dicom_example_gen.config import SPLITS, IngestConfig
+from components.dicom_example_gen.planning import PlannedView
+from components.dicom_example_gen.reading import load_view
+from components.dicom_example_gen.records import to_example
+from components.dicom_example_gen.rejections import IngestError, Rejection
+from schema import features as f
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One TFRecord file to write.
+
+    Attributes:
+        path: File.
+        views: Its views, in order.
+    """
+
+    path: str
+    views: tuple[PlannedView, ...]
+
+
+@dataclass(frozen=True)
+class WrittenShard:
+    """What became of the views of a shard; as many digests and rejections as views.
+
+    Attributes:
+        digests: File and hash of its decoded pixels, for the views that were written.
+        late: Views whose pixels turned out to be unreadable.
+    """
+
+    digests: tuple[tuple[str, str], ...]
+    late: tuple[Rejection, ...]
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Records to take out of a shard that was written.
+
+    Attributes:
+        path: File.
+        dropped: Exam hash and view of each record; an exam has one image of a view.
+    """
+
+    path: str
+    dropped: frozenset[tuple[str, str]]
+
+
+def plan_shards(accepted: Sequence[PlannedView], shard_size: int, uri: str) -> list[Shard]:
+    """Divides the accepted views, sorted by file, into shards of each split."""
+    shards = []
+    for split in SPLITS:
+        views = [view for view in accepted if view.split == split]
+        parts = [tuple(views[start : start + shard_size]) for start in range(0, len(views), shard_size)]
+        folder = split_folder(uri, split)
+        shards += [Shard(os.path.join(folder, shard_name(i, len(parts))), part) for i, part in enumerate(parts)]
+    return shards
+
+
+def write_views(shard: Shard, root: Location, config: IngestConfig) -> WrittenShard:
+    """Decodes and writes the views of a shard, one in memory at a time; a bad one is a rejection.
+
+    Args:
+        shard: What to write.
+        root: Folder that files are relative to.
+        config: Configuration of ingest.
+
+    Returns:
+        What became of each view.
+    """
+    digests: list[tuple[str, str]] = []
+    late: list[Rejection] = []
+
+    def records() -> Iterator[bytes]:
+        for view in shard.views:
+            try:
+                loaded = load_view(
+                    root / view.file, view.view, config.longest_side, config.max_pixels, config, config.voi_index
+                )
+            except IngestError as error:
+                late.append(error.rejection(view.file))
+            else:
+                digests.append((view.file, pixels_sha256(loaded.pixels)))
+                yield to_example(view, loaded).SerializeToString(deterministic=True)
+            advance()
+
+    write_shard(shard.path, records())
+    return WrittenShard(tuple(digests), tuple(late))
+
+
+def index_of(shards: Sequence[Shard], digests: Mapping[str, str]) -> dict[str, list[IndexedView]]:
+    """Lists what the shards hold in the end.
+
+    Args:
+        shards: As planned.
+        digests: File -> hash of its pixels, of the files that stayed.
+
+    Returns:
+        Name of each shard that holds anything -> its records.
+    """
+    index = {
+        relative_name(shard.path): [
+            IndexedView(view.patient_hash, view.exam_hash, view.view, digests[view.file])
+            for view in shard.views
+            if view.file in digests
+        ]
+        for shard in shards
+    }
+    return {name: views for name, views in index.items() if views}
+
+
+def plan_cuts(shards: Sequence[Shard], dropped: Collection[str]) -> list[Cut]:
+    """Finds the shards that hold files which are left out after all."""
+    cuts = [
+        Cut(shard.path, frozenset((view.exam_hash, view.view) for view in shard.views if view.file in dropped))
+        for shard in shards
+    ]
+    return [cut for cut in cuts if cut.dropped]
+
+
+def cut_shard(cut: Cut) -> None:
+    """Writes a shard anew without the dropped records; doing so twice changes nothing more."""
+
+    def records() -> Iterator[bytes]:
+        for record in read_shard(cut.path):
+            feature = tf.train.Example.FromString(record).features.feature
+            exam, view = (feature[name].bytes_list.value[0].decode() for name in (f.EXAM_ID, f.VIEW))
+            if (exam, view) not in cut.dropped:
+                yield record
+
+    if not write_shard(cut.path, records()):
+        remove_file(cut.path)

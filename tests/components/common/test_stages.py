@@ -1,0 +1,76 @@
+"""Stages count what goes through Beam."""
+
+from __future__ import annotations
+
+import ast
+import operator
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import pytest
+from apache_beam.testing.util import assert_that
+
+from components.common.stages import Gathered, LostRecordsError, Stage, elements, gather
+
+
+def thread(value: int) -> int:
+    time.sleep(0.01)
+    return threading.get_ident()
+
+
+def run(count: int, folder: Path, mode: str, workers: int) -> tuple[list[int], list[Any]]:
+    """Two stages in a row; returns the second's results and its context. Lambdas, for processes do not find tests."""
+    arguments = [f"--direct_running_mode={mode}", f"--direct_num_workers={workers}", "--sdk_container_image=none"]
+    with beam.Pipeline(argv=arguments) as pipeline:
+        _ = (
+            pipeline
+            | beam.Create(elements(range(count), context=["begun"]), reshuffle=False)
+            | Stage("First", operator.neg)
+            | "Again" >> beam.FlatMap(lambda g: elements(g.results, context=[*g.context, len(g.results)]))
+            | Stage("Second", operator.abs)
+            | "Save"
+            >> beam.Map(lambda g, file: Path(file).write_text(repr((g.results, g.context))), str(folder / "out"))
+        )
+    return ast.literal_eval((folder / "out").read_text())
+
+
+@pytest.mark.parametrize(("mode", "workers"), [("in_memory", 1), ("multi_threading", 2)])
+@pytest.mark.parametrize("count", [0, 1, 150])
+def test_all_elements_come_through_in_order(count: int, mode: str, workers: int, tmp_path: Path) -> None:
+    results, context = run(count, tmp_path, mode, workers)
+    assert results == list(range(count))
+    assert context == ["begun", count]
+
+
+def test_elements_are_spread_over_the_workers() -> None:
+    with beam.Pipeline(argv=["--direct_running_mode=multi_threading", "--direct_num_workers=2"]) as pipeline:
+        threads = pipeline | beam.Create(elements(range(40)), reshuffle=False) | Stage("Spread", thread)
+        assert_that(
+            threads, lambda found: len(set(found[0].results)) >= 2 or pytest.fail("one thread did all the work")
+        )
+
+
+@pytest.mark.slow
+def test_processes_lose_nothing(tmp_path: Path) -> None:
+    results, context = run(2000, tmp_path, "multi_processing", 2)
+    assert results == list(range(2000))
+    assert context == ["begun", 2000]
+
+
+def test_what_is_lost_or_doubled_stops_the_run() -> None:
+    whole = elements("abc", context="plan")
+    assert gather(reversed(whole), "S") == Gathered(["a", "b", "c"], "plan")
+    for found in (whole[1:], [*whole, whole[0]], [*whole[:2], whole[0], whole[3]], whole[:3], []):
+        with pytest.raises(LostRecordsError, match=r"S: Beam must give one result for each of (3|all) elements"):
+            gather(found, "S")
+
+
+def test_a_lost_element_stops_the_pipeline_by_name() -> None:
+    with (
+        pytest.raises(Exception, match=r"LostRecordsError.*First|First.*Received: 3 results"),
+        beam.Pipeline() as pipeline,
+    ):
+        _ = pipeline | beam.Create(elements(range(3))[1:], reshuffle=False) | Stage("First", operator.neg)
