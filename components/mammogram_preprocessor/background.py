@@ -26,6 +26,10 @@ _SKIN_SHARE: Final = (0.13, 0.25)
 _LINK: Final = 0.055
 # Rows of the breast narrower than this share of its width are film edge.
 _SLIVER: Final = 0.14
+# Along the top and bottom film edge, parts lower than this share of the breast's height, and this many times as wide as
+# high, are the glow of that edge.
+_GLOW_HEIGHT: Final = 0.1
+_GLOW_SHAPE: Final = 2.0
 # Less than this share of the picture is no breast.
 _MIN_BREAST: Final = 0.03
 # Tissue must stand out of the noise floor by this share of the grey range.
@@ -108,6 +112,22 @@ def _without_slivers(mask: np.ndarray) -> np.ndarray:
     return opened
 
 
+def _without_glow(mask: np.ndarray, first: int, last: int) -> np.ndarray:
+    """Drops what runs from the breast along the film's upper or lower edge, rows ``first`` and ``last``."""
+    rows = np.flatnonzero(mask.any(axis=1))
+    if rows.size == 0:
+        return mask
+    length = 2 * max(1, round(_GLOW_HEIGHT * (rows[-1] - rows[0] + 1) / 2)) + 1
+    column = np.ones((length, 1), np.uint8)
+    opened = cv2.morphologyEx(mask, cv2.MORPH_OPEN, column, borderType=cv2.BORDER_CONSTANT, borderValue=(0.0,))
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(mask - opened, connectivity=4)
+    top, height, width = (stats[:, kind] for kind in (cv2.CC_STAT_TOP, cv2.CC_STAT_HEIGHT, cv2.CC_STAT_WIDTH))
+    at_edge = (top <= first) | (top + height > last)
+    glow = at_edge & (width > _GLOW_SHAPE * height) & (width > length / 2)
+    glow[0] = False  # the label of all else
+    return mask * (~glow[labels]).astype(np.uint8)
+
+
 def find_foreground(work: NDArray[np.float32]) -> Foreground:
     """Separates breast and muscle from background, labels, film edges and noise.
 
@@ -145,7 +165,7 @@ def find_foreground(work: NDArray[np.float32]) -> Foreground:
     grown = cv2.morphologyEx(grown, cv2.MORPH_CLOSE, _ellipse(2))
     mask = np.zeros_like(lit)
     mask[y0:y1, x0:x1] = _without_holes(_largest(grown))[pad:-pad, pad:-pad]
-    mask = _largest(_without_slivers(mask))
+    mask = _largest(_without_glow(_without_slivers(mask), y0, y1 - 1))
     if mask.mean() < _MIN_BREAST:
         return Foreground(np.zeros(work.shape, np.bool_), floor, "nothing in the picture is as large as a breast")
     return Foreground(mask.astype(np.bool_), floor)

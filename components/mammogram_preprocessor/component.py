@@ -9,7 +9,8 @@ from tfx.types import component_spec, standard_artifacts
 from components.common.artifacts import QualityReport
 from components.common.fingerprint import code_fingerprint
 from components.mammogram_preprocessor import executor
-from components.mammogram_preprocessor.config import PreprocessConfig
+from components.mammogram_preprocessor.config import PreprocessConfig, QualityConfig
+from components.mammogram_preprocessor.review.folder import ReviewSource
 
 
 class MammogramPreprocessorSpec(component_spec.ComponentSpec):
@@ -17,6 +18,8 @@ class MammogramPreprocessorSpec(component_spec.ComponentSpec):
 
     PARAMETERS = {
         "config": component_spec.ExecutionParameter(type=str),
+        "quality": component_spec.ExecutionParameter(type=str),
+        "reviews": component_spec.ExecutionParameter(type=str),
         "code": component_spec.ExecutionParameter(type=str),
     }
     INPUTS = {"examples": component_spec.ChannelParameter(type=standard_artifacts.Examples)}
@@ -32,16 +35,26 @@ class MammogramPreprocessor(base_beam_component.BaseBeamComponent):
     SPEC_CLASS = MammogramPreprocessorSpec
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(executor.Executor)
 
-    def __init__(self, examples: types.BaseChannel, config: PreprocessConfig):
+    def __init__(
+        self,
+        examples: types.BaseChannel,
+        config: PreprocessConfig,
+        quality: QualityConfig | None = None,
+        reviews: ReviewSource | None = None,
+    ):
         """Makes the node.
 
         Args:
             examples: Ingested examples.
             config: Method and output geometry.
+            quality: Size of the quality report.
+            reviews: Folder of reviews; a change of what it holds makes the node run again.
         """
         spec = MammogramPreprocessorSpec(
             examples=examples,
             config=config.model_dump_json(),
+            quality=(quality or QualityConfig()).model_dump_json(),
+            reviews=reviews.to_json() if reviews else "",
             code=code_fingerprint("components.mammogram_preprocessor.executor"),
             preprocessed_examples=types.Channel(type=standard_artifacts.Examples),
             quality_report=types.Channel(type=QualityReport),

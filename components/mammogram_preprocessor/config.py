@@ -26,3 +26,17 @@ class PreprocessConfig(BaseModel):
     output_size: int = Field(default=450, ge=32, le=4096)
     crop: bool = True
     keep_aspect: bool = True
+
+
+class QualityConfig(BaseModel):
+    """How many overlays the quality report holds. No picture of the network depends on it.
+
+    Attributes:
+        doubtful_overlays: Views that the segmentation was least sure of.
+        typical_overlays: Views of median doubt, of each acquisition system.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    doubtful_overlays: int = Field(default=24, ge=0, le=10_000)
+    typical_overlays: int = Field(default=4, ge=0, le=100)

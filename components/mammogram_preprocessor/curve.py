@@ -1,85 +1,109 @@
-"""Refinement of ``auto``: the muscle's edge is bent on many images, so the line becomes a curve.
+"""The muscle's edge as a curve: the one that best parts a probability map into muscle and breast.
 
-The picture is sampled on a ribbon along the line; the path of the strongest grey step down the ribbon is
-found by dynamic programming, held near the line by a weak spring and smooth by a limited slope.
+A map may have dents where glands or a dark fold lie before the muscle; a muscle has none. So the edge is a line from
+the top to the chest wall with two bends at most, four numbers, and the map votes on them cell by cell.
 """
 
 from __future__ import annotations
 
+import itertools
+from dataclasses import dataclass
 from typing import Final
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter1d
 
-from components.mammogram_preprocessor.edge import Line
-from components.mammogram_preprocessor.region import Region
-
-# Half width of the ribbon, share of the region's height.
-_RIBBON: Final = 0.06
-_SIGMA: Final = 1.5  # noise reduction, pixels
-_CLIP: Final = 0.06  # grey step a pixel beyond which an edge counts no more
-_SPRING: Final = 0.6  # cost of lying at the ribbon's border, in full edges a pixel
-_STRIDE: Final = 2  # pixels between the ribbon's rows
-_BEND: Final = 0.4  # cost of a sidestep of one pixel
-_SMOOTH: Final = 6.0  # pixels, along the finished path
-
-
-def _shortest_path(cost: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Cheapest path from the first row to the last, one column a row, sidesteps of at most one column."""
-    rows, columns = cost.shape
-    came = np.zeros((rows, columns), np.intp)
-    reach = np.full((3, columns), np.inf)  # cost of arriving straight, from the left, from the right
-    sidestep = np.array([0, -1, 1])
-    everywhere = np.arange(columns)
-    total = cost[0]
-    for row in range(1, rows):
-        reach[0] = total
-        reach[1, 1:] = total[:-1] + _BEND
-        reach[2, :-1] = total[1:] + _BEND
-        choice = reach.argmin(axis=0)
-        came[row] = sidestep[choice]
-        total = reach[choice, everywhere] + cost[row]
-    path = np.empty(rows, np.intp)
-    path[-1] = int(total.argmin())
-    for row in range(rows - 1, 0, -1):
-        path[row - 1] = path[row] + came[row, path[row]]
-    return path
+# Where the search starts: top as a share of the width, foot as a share of the height, bulge.
+_TOPS: Final = (0.05, 1.1, 18)
+_FEET: Final = (0.08, 1.2, 18)
+_BULGES: Final = (-0.05, 0.05, 0.15)
+# Limits of top, foot (as above), bulge and bend.
+_LOW: Final = (0.02, 0.03, -0.20, -0.20)
+_HIGH: Final = (2.0, 1.5, 0.22, 0.20)
+# First and last step of the search; each is half of the one before.
+_STEP: Final = (0.04, 0.04, 0.05, 0.05)
+_HALVINGS: Final = 4
+_POINTS: Final = 64  # of the curve that is drawn
 
 
-def refine(region: Region, line: Line) -> NDArray[np.float64]:
-    """Follows the muscle's edge near a line.
+@dataclass(frozen=True)
+class EdgeCurve:
+    """Edge from the top to the chest wall, in shares of a region's width and height.
+
+    At the share s of the way down, its distance from the chest wall is ``top`` times
+    (1 - s) + 4 ``bulge`` s (1 - s) + 6 ``bend`` s (1 - s) (1 - 2 s).
+
+    Attributes:
+        top: Where it meets the top, share of the width.
+        foot: Where it meets the chest wall, share of the height; above 1 it leaves the region at the bottom.
+        bulge: Above 0 convex, below 0 concave.
+        bend: Above 0 convex in the upper half and concave in the lower one.
+    """
+
+    top: float
+    foot: float
+    bulge: float
+    bend: float
+
+    def area(self, shape: tuple[int, int]) -> NDArray[np.bool_]:
+        """Cells between the edge and the corner: bool of ``shape``."""
+        height, width = shape
+        rows = (np.arange(height) + 0.5) / height
+        edge = _edges(np.array([[self.top, self.foot, self.bulge, self.bend]]), rows)[0]
+        return np.asarray((np.arange(width) + 0.5) / width < edge[:, np.newaxis])
+
+    def points(self, shape: tuple[int, int]) -> NDArray[np.float64]:
+        """Points from the top to the chest wall: float64 [64, 2], x and y in pixels of a region of ``shape``."""
+        height, width = shape
+        rows = np.linspace(0, self.foot, _POINTS)
+        edge = _edges(np.array([[self.top, self.foot, self.bulge, self.bend]]), rows)[0]
+        return np.stack([edge * width - 0.5, rows * height - 0.5], axis=1)
+
+
+def _edges(curves: NDArray[np.float64], rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Distance from the chest wall in each row, share of the width: float64 [curves, rows]; 0 below the foot."""
+    top, foot, bulge, bend = (column[:, np.newaxis] for column in curves.T)
+    down = np.minimum(rows / foot, 1.0)
+    arch = down * (1 - down)
+    return np.maximum(top * (1 - down + 4 * bulge * arch + 6 * bend * arch * (1 - 2 * down)), 0.0)
+
+
+def _votes(votes: NDArray[np.float64], rows: NDArray[np.intp], curves: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sum of the votes between each curve and the chest wall, over some rows; ``votes`` are cumulative."""
+    height, columns = votes.shape
+    width = columns - 1
+    edge = np.minimum(_edges(curves, (rows + 0.5) / height), 1.0) * width
+    cell = np.minimum(edge.astype(np.intp), width - 1)
+    part = edge - cell
+    return np.asarray((votes[rows, cell] * (1 - part) + votes[rows, cell + 1] * part).sum(axis=1))
+
+
+def fit_curve(probability: NDArray[np.float32], mask: NDArray[np.bool_]) -> EdgeCurve:
+    """Finds the edge with most muscle on one side of it and most breast on the other.
 
     Args:
-        region: Breast and muscle, chest wall at the left edge.
-        line: Where to look.
+        probability: float32 [h, w], probability of muscle, chest wall at the left.
+        mask: bool [h, w], breast and muscle; what lies outside has no vote, except between it and the chest wall.
 
     Returns:
-        float64 [n, 2], x and y of the edge from above the region's top to beyond the chest wall, pixels.
+        The curve. There always is one; whether it is a muscle's is judged elsewhere.
     """
-    half = max(3, round(_RIBBON * region.grey.shape[0]))
-    length = float(np.hypot(line.top, line.foot))
-    along_x, along_y = -line.top / length, line.foot / length
-    normal_x, normal_y = along_y, -along_x
-    # The ribbon starts above the top and ends beyond the chest wall, so that the path can leave the picture.
-    along = np.arange(-half, np.ceil(length) + half + 1, _STRIDE)
-    offset = np.arange(-half, half + 1)
-    x = (line.top + along[:, None] * along_x + offset * normal_x).astype(np.float32)
-    y = (along[:, None] * along_y + offset * normal_y).astype(np.float32)
+    height, width = mask.shape
+    before = np.arange(width) < np.where(mask.any(axis=1), mask.argmax(axis=1), 0)[:, np.newaxis]
+    vote = np.where(before, 0.5, np.where(mask, probability - np.float64(0.5), 0.0))
+    votes = np.concatenate([np.zeros((height, 1)), np.cumsum(vote, axis=1)], axis=1)
 
-    smooth = cv2.GaussianBlur(region.grey, (0, 0), _SIGMA)
-    ribbon = cv2.remap(smooth, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    inside = region.mask.astype(np.float32)
-    tissue = cv2.remap(inside, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=(0.0,))
-    step = -np.gradient(ribbon, axis=1)
-    strength = np.where(tissue > 0.99, np.clip(step / _CLIP, 0, 1), 0)
-    path = _shortest_path(_SPRING * (offset / half) ** 2 - strength)
-    smooth_path = gaussian_filter1d(offset[path].astype(np.float64), _SMOOTH / _STRIDE, mode="nearest")
-    return np.stack(
-        [
-            line.top + along * along_x + smooth_path * normal_x,
-            along * along_y + smooth_path * normal_y,
-        ],
-        axis=1,
-    )
+    starts = np.array(list(itertools.product(np.linspace(*_TOPS), np.linspace(*_FEET), _BULGES, (0.0,))))
+    best = starts[int(_votes(votes, np.arange(1, height, 3), starts).argmax())]
+    rows = np.arange(height)
+    moves = np.array(list(itertools.product((0, -1, 1), repeat=4)), np.float64)
+    step = np.array(_STEP)
+    for _ in range(_HALVINGS):
+        while True:
+            tried = np.clip(best + moves * step, _LOW, _HIGH)
+            chosen = int(_votes(votes, rows, tried).argmax())
+            if chosen == 0:  # the first move is none at all
+                break
+            best = tried[chosen]
+        step /= 2
+    return EdgeCurve(*(float(value) for value in best))

@@ -1,16 +1,18 @@
-"""TFX executor of MammogramPreprocessor: one Beam element a TFRecord shard, one image in memory a worker."""
+"""TFX executor of MammogramPreprocessor: one Beam pipeline, one element a TFRecord shard, one image in memory a worker.
+
+Shards become shards of the same name, rows are gathered to the report, and the views that the rows make worth a look
+are drawn.
+"""
 
 from __future__ import annotations
 
 import json
 import os
-import pickle
-import tempfile
-from collections import defaultdict
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import apache_beam as beam
 import tensorflow as tf
@@ -19,105 +21,124 @@ from tfx.components.util import examples_utils
 from tfx.dsl.components.base import base_beam_executor
 from tfx.types import artifact_utils
 
-from components.common.progress import advance, expect
-from components.common.shards import read_shard, shards_of, split_folder, write_bytes, write_shard, write_text
-from components.mammogram_preprocessor.config import PreprocessConfig
-from components.mammogram_preprocessor.overlay import decode_png, encode_png, overlay_png
-from components.mammogram_preprocessor.preprocess import preprocess_view
+from components.common.progress import expect
+from components.common.shard_index import read_index
+from components.common.shards import EmptySplitError, relative_name, shards_of, split_folder, write_text
+from components.common.stages import Element, Gathered, LostRecordsError, Stage, elements
+from components.mammogram_preprocessor.config import PreprocessConfig, QualityConfig
+from components.mammogram_preprocessor.merging import IngestedShard, LeftOut, left_out
 from components.mammogram_preprocessor.quality import (
     QualityRow,
     choose_overlays,
-    quality_row,
     quality_summary,
+    ranks,
     report_row,
+    review_summary,
 )
-from components.mammogram_preprocessor.result import PreprocessedView
-from schema import features as f
+from components.mammogram_preprocessor.review.apply import without_image
+from components.mammogram_preprocessor.review.folder import NO_REVIEWS, Reviews, read_reviews
+from components.mammogram_preprocessor.view_shards import ShardTask, draw_overlays, preprocess_shard
 
-_DOUBTFUL_OVERLAYS: Final = 24
-_TYPICAL_OVERLAYS_A_SYSTEM: Final = 4
+
+def _shards(ingested: Sequence[types.Artifact], splits: Sequence[str]) -> list[IngestedShard]:
+    """Lists the shards of all spans.
+
+    Raises:
+        LostRecordsError: Shards of an artifact's index are not there.
+    """
+    shards = []
+    for position, artifact in enumerate(ingested):
+        index = read_index(artifact.uri)
+        found = [(split, path) for split in splits for path in shards_of(split_folder(artifact.uri, split))]
+        missing = index.keys() - {relative_name(path) for _, path in found}
+        if missing:
+            raise LostRecordsError(f"{artifact.uri}: {len(missing)} shards are missing; run ingest again.")
+        shards += [
+            IngestedShard(position, split, path, tuple(index[relative_name(path)]) if index else None)
+            for split, path in found
+        ]
+    return shards
+
+
+def _tasks(shards: Sequence[IngestedShard], prefixes: Sequence[str], target: str) -> list[ShardTask]:
+    """Turns shards into work, split by split; ``prefixes`` keep shards of several spans apart."""
+    out = left_out(shards)
+    return [
+        ShardTask(
+            number,
+            shard.path,
+            os.path.join(split_folder(target, shard.split), prefixes[shard.span] + os.path.basename(shard.path)),
+            None if shard.views is None else len(shard.views),
+            out.get(shard.path, {}),
+        )
+        for number, shard in enumerate(shards)
+    ]
+
+
+def _require_every_split(shards: Sequence[IngestedShard], tasks: Sequence[ShardTask], splits: Sequence[str]) -> None:
+    filled = {s.split for s, t in zip(shards, tasks, strict=True) if t.records is None or t.records > len(t.dropped)}
+    if empty := [split for split in splits if split not in filled]:
+        raise EmptySplitError(
+            f"No span has an image for: {', '.join(empty)}. Add exams, or change ingest.splits or ingest.split_seed."
+        )
 
 
 @dataclass(frozen=True)
-class ShardTask:
-    """One shard to preprocess.
+class _Preprocessed:
+    """Rows of all views, the overlays that are drawn, and how many records of earlier spans are left out, by reason."""
 
-    Attributes:
-        number: Index over all splits.
-        source: Ingested shard.
-        target: Preprocessed shard.
-    """
-
-    number: int
-    source: str
-    target: str
+    rows: tuple[QualityRow, ...]
+    overlays: frozenset[str]
+    left_out: Mapping[str, int]
 
 
-def _text(example: tf.train.Example, name: str) -> str:
-    return example.features.feature[name].bytes_list.value[0].decode()
+def _choose(preprocessed: Gathered, quality: QualityConfig) -> list[Element]:
+    rows = tuple(row for part in preprocessed.results for row in part)
+    wanted: dict[int, dict[int, str]] = defaultdict(dict)
+    for row in choose_overlays(rows, quality.doubtful_overlays, quality.typical_overlays):
+        wanted[row.shard][row.index] = row.overlay
+    tasks: Sequence[ShardTask] = preprocessed.context
+    overlays = frozenset(overlay for chosen in wanted.values() for overlay in chosen.values())
+    drawings = [(tasks[shard], chosen) for shard, chosen in sorted(wanted.items())]
+    reasons = Counter(reason.value for task in tasks for reason in task.dropped.values())
+    return elements(drawings, context=_Preprocessed(rows, overlays, {r.value: reasons[r.value] for r in LeftOut}))
 
 
-def _preprocess(example: tf.train.Example, config: PreprocessConfig) -> tuple[Any, PreprocessedView]:
-    pixels = decode_png(example.features.feature[f.IMAGE].bytes_list.value[0])
-    return pixels, preprocess_view(pixels, _text(example, f.VIEW), config)
+def _report(drawn: Gathered, reviews: Reviews, report: str) -> None:
+    preprocessed: _Preprocessed = drawn.context
+    rows = preprocessed.rows
+    rank = ranks(rows)
+    lines = [
+        json.dumps(report_row(row, rank.get(row.review_name), row.overlay in preprocessed.overlays), sort_keys=True)
+        for row in rows
+    ]
+    findings = [
+        *reviews.findings,
+        *(row.finding for row in rows if row.finding is not None),
+        *without_image(reviews.by_name.values(), {row.review_name for row in rows}),
+    ]
+    summary = quality_summary(rows) | {"left_out": preprocessed.left_out, "reviews": review_summary(rows, findings)}
+    write_text(os.path.join(report, "views.jsonl"), "".join(line + "\n" for line in lines))
+    write_text(os.path.join(report, "summary.json"), json.dumps(summary, indent=1))
 
 
-def preprocessed_example(example: tf.train.Example, result: PreprocessedView) -> tf.train.Example:
-    """Puts the result in the place of the ingested image.
-
-    Args:
-        example: Ingested view; left as it is.
-        result: What preprocessing gave.
-
-    Returns:
-        The example with the preprocessed image, its size and spacing, and the segmentation's figures.
-    """
-    out = tf.train.Example()
-    out.CopyFrom(example)
-    feature = out.features.feature
-    spacing = feature[f.PIXEL_SPACING_MM].float_list.value[0]
-    feature[f.IMAGE].bytes_list.value[:] = [encode_png(result.image)]
-    feature[f.IMAGE_HEIGHT].int64_list.value[:] = [result.image.shape[0]]
-    feature[f.IMAGE_WIDTH].int64_list.value[:] = [result.image.shape[1]]
-    feature[f.PIXEL_SPACING_MM].float_list.value[:] = [spacing * result.input_pixels_per_pixel]
-    feature[f.PECTORAL_STATUS].bytes_list.value[:] = [result.status.encode()]
-    feature[f.PECTORAL_AREA_FRACTION].float_list.value[:] = [result.pectoral_area_fraction]
-    feature[f.BREAST_AREA_FRACTION].float_list.value[:] = [result.breast_area_fraction]
-    return out
-
-
-def _preprocess_shard(task: ShardTask, config: PreprocessConfig, folder: str) -> None:
-    rows: list[QualityRow] = []
-
-    def records() -> Iterator[bytes]:
-        for index, record in enumerate(read_shard(task.source)):
-            example = tf.train.Example.FromString(record)
-            _, result = _preprocess(example, config)
-            rows.append(
-                quality_row(
-                    task.number,
-                    index,
-                    result,
-                    exam_id=_text(example, f.EXAM_ID),
-                    view=_text(example, f.VIEW),
-                    system=_text(example, f.ACQUISITION_SYSTEM),
-                    density=_text(example, f.DENSITY),
-                )
-            )
-            if result.breast_area_fraction > 0:  # a picture without a breast is in the report, and nowhere else
-                yield preprocessed_example(example, result).SerializeToString(deterministic=True)
-            advance()
-
-    write_shard(task.target, records())
-    Path(folder, f"rows-{task.number:08d}").write_bytes(pickle.dumps(rows))
-
-
-def _draw_overlays(work: tuple[ShardTask, dict[int, str]], config: PreprocessConfig, report: str) -> None:
-    task, wanted = work
-    for index, record in enumerate(read_shard(task.source)):
-        if index in wanted:
-            pixels, result = _preprocess(tf.train.Example.FromString(record), config)
-            write_bytes(os.path.join(report, wanted[index]), overlay_png(pixels, result, hide_background=True))
+def _preprocess(
+    pipeline: beam.Pipeline,
+    tasks: Sequence[ShardTask],
+    config: PreprocessConfig,
+    quality: QualityConfig,
+    reviews: Reviews,
+    report: str,
+) -> None:
+    """Lays out the stages."""
+    _ = (
+        pipeline
+        | "Shards" >> beam.Create(elements(tasks, context=tasks), reshuffle=False)
+        | Stage("Preprocess", preprocess_shard, config, reviews.by_name)
+        | "Choose" >> beam.FlatMap(_choose, quality)
+        | Stage("Draw", draw_overlays, config, reviews.by_name, report)
+        | "Report" >> beam.Map(_report, reviews, report)
+    )
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):
@@ -129,44 +150,33 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Writes ``preprocessed_examples``, shard by shard as they came, and ``quality_report``."""
+        """Writes ``preprocessed_examples``, shard by shard as they came, and ``quality_report``.
+
+        Raises:
+            EmptySplitError: A split would have no image.
+            LostRecordsError: Records or shards were lost on the way.
+            ReviewFolderError: The folder of reviews is not there.
+        """
         config = PreprocessConfig.model_validate_json(exec_properties["config"])
-        ingested = artifact_utils.get_single_instance(input_dict["examples"])
+        quality = QualityConfig.model_validate_json(exec_properties["quality"])
+        source = exec_properties.get("reviews")
+        reviews = read_reviews(Path(json.loads(source)["folder"])) if source else NO_REVIEWS
+        ingested = sorted(input_dict["examples"], key=lambda artifact: artifact.span)
         output = artifact_utils.get_single_instance(output_dict["preprocessed_examples"])
         report = artifact_utils.get_single_uri(output_dict["quality_report"])
-        splits = artifact_utils.decode_split_names(ingested.split_names)
-        pairs = [
-            (source, os.path.join(split_folder(output.uri, split), os.path.basename(source)))
-            for split in splits
-            for source in shards_of(artifact_utils.get_split_uri([ingested], split))
-        ]
-        tasks = [ShardTask(number, source, target) for number, (source, target) in enumerate(pairs)]
-        expect(sum(1 for task in tasks for _ in tf.data.TFRecordDataset(task.source, "GZIP")), "images")
-        with tempfile.TemporaryDirectory() as folder:
-            self._run(tasks, _preprocess_shard, config, folder)
-            rows: list[QualityRow] = [
-                row for file in sorted(Path(folder).glob("rows-*")) for row in pickle.loads(file.read_bytes())
-            ]
-        drawn = choose_overlays(rows, _DOUBTFUL_OVERLAYS, _TYPICAL_OVERLAYS_A_SYSTEM)
-        wanted: dict[int, dict[int, str]] = defaultdict(dict)
-        for row in drawn:
-            wanted[row.shard][row.index] = row.overlay
-        self._run([(tasks[shard], chosen) for shard, chosen in wanted.items()], _draw_overlays, config, report)
-        pictures = {row.overlay for row in drawn}
-        lines = [json.dumps(report_row(row, row.overlay in pictures), sort_keys=True) for row in rows]
-        write_text(os.path.join(report, "views.jsonl"), "".join(line + "\n" for line in lines))
-        write_text(os.path.join(report, "summary.json"), json.dumps(quality_summary(rows), indent=1))
-        output.split_names = artifact_utils.encode_split_names(splits)
-        output.span = ingested.span
-        examples_utils.set_payload_format(output, examples_utils.get_payload_format(ingested))
-        examples_utils.set_file_format(output, "tfrecords_gzip")
-
-    def _run(self, elements: list[Any], function: Any, *args: Any) -> None:
-        """Runs a function over elements, spread over Beam's workers."""
+        splits = artifact_utils.decode_split_names(ingested[-1].split_names)
+        shards = _shards(ingested, splits)
+        prefixes = [f"span-{artifact.span:05d}-" if len(ingested) > 1 else "" for artifact in ingested]
+        tasks = _tasks(shards, prefixes, output.uri)
+        _require_every_split(shards, tasks, splits)
+        expect(sum((task.records or 0) - len(task.dropped) for task in tasks), "images")
         with self._make_beam_pipeline() as pipeline:
-            _ = (
-                pipeline
-                | "Elements" >> beam.Create(elements)
-                | "Spread" >> beam.Reshuffle()
-                | "Work" >> beam.Map(function, *args)
+            _preprocess(pipeline, tasks, config, quality, reviews, report)
+        if not tf.io.gfile.exists(os.path.join(report, "summary.json")):
+            raise LostRecordsError(
+                "Beam ended without a report; run again, with another runner or direct_running_mode."
             )
+        output.split_names = artifact_utils.encode_split_names(splits)
+        output.span = ingested[-1].span
+        examples_utils.set_payload_format(output, examples_utils.get_payload_format(ingested[-1]))
+        examples_utils.set_file_format(output, "tfrecords_gzip")

@@ -12,8 +12,9 @@ import cv2
 import numpy as np
 
 from components.common.files import write_whole
+from components.common.png import encode_png
 from components.mammogram_preprocessor.config import PreprocessConfig
-from components.mammogram_preprocessor.overlay import encode_png, overlay_png
+from components.mammogram_preprocessor.overlay import overlay_png
 from components.mammogram_preprocessor.preprocess import preprocess_view
 from components.mammogram_preprocessor.result import PreprocessedView
 

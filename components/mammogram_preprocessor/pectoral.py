@@ -1,73 +1,100 @@
-"""The pectoral muscle by method ``auto``: best line, then curve, then a verdict by evidence."""
+"""The pectoral muscle by method ``auto``: probability map, curve, then a verdict by evidence."""
 
 from __future__ import annotations
 
 from typing import Final
 
+import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-from components.mammogram_preprocessor.curve import refine
-from components.mammogram_preprocessor.edge import Line, find_line
+from components.mammogram_preprocessor.curve import fit_curve
+from components.mammogram_preprocessor.network import GRID, SHIPPED, Weights, muscle_probability, on_grid
 from components.mammogram_preprocessor.region import MuscleEdge, Region, line_residual
 
-# Evidence (see ``Line.evidence``) of 193 film views with a muscle: .45 or more for 99 %. Of 290
-# craniocaudal and upside-down views, and 60 of plain texture, which have no muscle there: 2 % reach .5.
-_PRESENT: Final = 0.5
-_ABSENT: Final = 0.4
+# A map whose sum is below this share of breast and muscle shows no muscle.
+_NOTHING: Final = 0.01
 # A muscle of less or more than these shares of breast and muscle is none.
-_AREA: Final = (0.005, 0.55)
-_SURE_EVIDENCE: Final = 0.95
-_SURE_MARGIN: Final = 0.4
-_LARGE_RESIDUAL: Final = 0.03
+_AREA: Final = (0.005, 0.60)
+# Agreement of map and curve: below the first it is no muscle's edge, at the second there is no doubt.
+_AGREEMENT: Final = (0.60, 0.98)
+_REACH: Final = 3.0  # pixels to either side of the edge at which grey levels are compared
 
 
-def _verdict(line: Line, region: Region) -> tuple[str, tuple[str, ...]]:
-    """Status and reasons, by what is seen along the best line."""
-    evidence = line.evidence
-    area = line.top * line.foot / 2 / max(1, int(region.mask.sum()))
-    if evidence < _ABSENT:
-        return "absent", (f"no edge in the corner: evidence {evidence:.2f} is below {_ABSENT}",)
-    if evidence < _PRESENT:
-        return "failed", (f"the edge is unclear: evidence {evidence:.2f} lies between {_ABSENT} and {_PRESENT}",)
+def _verdict(seen: float, area: float, agreement: float) -> tuple[str, float, tuple[str, ...]]:
+    """Status, doubt and reasons.
+
+    Args:
+        seen: Sum of the map, share of breast and muscle.
+        area: Area of the curve, share of breast and muscle.
+        agreement: Overlap of the two over their union, 0..1.
+    """
+    if seen < _NOTHING:
+        return "absent", seen / _NOTHING, (f"no muscle in sight: {seen:.4f} of the breast, {_NOTHING} are the least",)
     if not _AREA[0] <= area <= _AREA[1]:
-        return "failed", (f"the area is no muscle's: {area:.3f} of the breast, allowed {_AREA[0]} to {_AREA[1]}",)
-    return "removed", ()
+        return "failed", 1.0, (f"the area is no muscle's: {area:.3f} of the breast, allowed {_AREA[0]} to {_AREA[1]}",)
+    if agreement < _AGREEMENT[0]:
+        reason = f"what looks like muscle has no muscle's outline: agreement {agreement:.2f} is below {_AGREEMENT[0]}"
+        return "failed", 1.0, (reason,)
+    doubt = (_AGREEMENT[1] - agreement) / (_AGREEMENT[1] - _AGREEMENT[0])
+    return "removed", min(max(doubt, 0.0), 1.0), ()
 
 
-def _doubt(status: str, line: Line, residual: float) -> float:
-    """Grows with weak evidence, a rival line and a bent edge; for an absent muscle, with evidence for it."""
-    if status == "failed":
-        return 1.0
-    if status == "absent":
-        return float(np.clip(line.evidence / _ABSENT, 0, 1))
-    weak = (_SURE_EVIDENCE - line.evidence) / (_SURE_EVIDENCE - _PRESENT)
-    contested = 1 - line.margin / _SURE_MARGIN
-    bent = residual / _LARGE_RESIDUAL
-    return float(np.dot((0.6, 0.2, 0.2), np.clip([weak, contested, bent], 0, 1)))
+def _contrast(region: Region, points: NDArray[np.float64]) -> float:
+    """Median grey step across an edge, from the breast to the muscle."""
+    along = np.gradient(points, axis=0)
+    normal = np.stack([along[:, 1], -along[:, 0]], axis=1) / np.maximum(np.hypot(*along.T), 1e-6)[:, np.newaxis]
+    height, width = region.grey.shape
+    inside = (points >= 0).all(axis=1) & (points < (width, height)).all(axis=1)
+    if not inside.any():
+        return 0.0
+    smooth = cv2.GaussianBlur(region.grey, (0, 0), 2.0)
+    grey = []
+    for side in (-_REACH, _REACH):
+        column, row = np.rint(points + side * normal)[inside].astype(np.intp).T
+        grey.append(smooth[np.clip(row, 0, height - 1), np.clip(column, 0, width - 1)])
+    return float(np.median(grey[0] - grey[1]))
 
 
-def find_muscle(region: Region) -> MuscleEdge:
+def _angle(points: NDArray[np.float64]) -> float:
+    """Angle between the chest wall and the straight line through an edge, degrees."""
+    centred = points - points.mean(axis=0)
+    x, y = np.linalg.svd(centred, full_matrices=False)[2][0]
+    return float(np.degrees(np.arctan2(abs(x), abs(y))))
+
+
+def find_muscle(region: Region, weights: Weights = SHIPPED) -> MuscleEdge:
     """Finds the muscle's edge, or says by what evidence there is none or none can be found.
 
     Args:
         region: Breast and muscle of a mediolateral oblique view, chest wall at the left edge.
+        weights: Network to use.
 
     Returns:
-        ``removed`` with the edge; ``absent`` where no line in the corner looks like one; ``failed`` where one
-        does in part, or would cut off more than a muscle.
+        ``removed`` with the edge; ``absent`` where the network sees no muscle; ``failed`` where what it sees has not
+        the shape of one.
+
+    Raises:
+        WeightsError: The network's file is missing or changed.
     """
-    line = find_line(region)
-    status, reasons = _verdict(line, region)
-    points = refine(region, line) if status == "removed" else np.empty((0, 2))
-    residual = line_residual(points, region.grey.shape[0]) if len(points) else 0.0
+    mask = on_grid(region)[1] > 0.5
+    probability = muscle_probability(region, weights)
+    curve = fit_curve(probability, mask)
+    within = curve.area(GRID) & mask
+    tissue = max(1, int(mask.sum()))
+    union = float(np.maximum(probability, within).sum())
+    agreement = float(np.minimum(probability, within).sum()) / union if union > 0 else 0.0
+    status, doubt, reasons = _verdict(float(probability.sum()) / tissue, float(within.sum()) / tissue, agreement)
+    if status != "removed":
+        return MuscleEdge(status, np.empty((0, 2)), doubt, agreement=agreement, reasons=reasons)
+    height, width = region.grey.shape
+    points = curve.points((height, width))
     return MuscleEdge(
         status=status,
         points=points,
-        doubt=_doubt(status, line, residual),
-        angle_deg=line.angle_deg,
-        fit_residual=residual,
-        contrast=line.contrast,
-        alignment=line.alignment,
-        support=line.support,
-        reasons=reasons,
+        doubt=doubt,
+        angle_deg=_angle(points),
+        fit_residual=line_residual(points, height),
+        contrast=_contrast(region, points),
+        agreement=agreement,
     )

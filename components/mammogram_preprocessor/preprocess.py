@@ -2,7 +2,7 @@
 
 The eight steps of the thesis: view selection, 8-bit transformation, background removal, region of interest,
 noise reduction, binarisation and mask, edge coordinates and line fit, replacement by the mean grey level.
-Method ``auto`` takes another way through the middle ones (see ``edge`` and ``curve``).
+Method ``auto`` takes another way through the middle ones (see ``network`` and ``curve``).
 
 Nothing here depends on anything but the arguments, so the result is the same to the byte wherever it is
 computed.
@@ -15,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.mammogram_preprocessor import pectoral, thesis
-from components.mammogram_preprocessor.background import find_foreground
 from components.mammogram_preprocessor.config import PreprocessConfig
 from components.mammogram_preprocessor.crop import to_square
-from components.mammogram_preprocessor.grey import Working, to_eight_bit, to_working
-from components.mammogram_preprocessor.orientation import standard_wall_is_left, wall_is_left
+from components.mammogram_preprocessor.grey import Working, to_eight_bit
+from components.mammogram_preprocessor.locate import locate
+from components.mammogram_preprocessor.network import SHIPPED, Weights
+from components.mammogram_preprocessor.orientation import standard_wall_is_left
 from components.mammogram_preprocessor.region import (
     MuscleEdge,
     Region,
@@ -35,6 +36,7 @@ __all__ = ["EdgeFigures", "PreprocessError", "PreprocessedView", "preprocess_vie
 _MIN_SIDE = 32  # pixels; nothing can be told apart in less
 _EDGE_POINTS = 24  # kept in the figures
 _NO_POINTS = np.empty((0, 2))
+_MANUAL = MuscleEdge("manual", _NO_POINTS, 0.0, reasons=("a person outlined the muscle",))
 
 
 def _checked(pixels: np.ndarray, view: str) -> NDArray[np.uint8] | NDArray[np.uint16]:
@@ -54,12 +56,12 @@ def _failed(shape: tuple[int, int], config: PreprocessConfig, reason: str) -> Pr
     return PreprocessedView(image, nothing, nothing, "failed", 0.0, 0.0, 1.0, EdgeFigures(reasons=(reason,)))
 
 
-def _find_edge(region: Region, view: str, config: PreprocessConfig) -> MuscleEdge:
+def _find_edge(region: Region, view: str, config: PreprocessConfig, weights: Weights) -> MuscleEdge:
     """Steps 1 and 4 to 7: only oblique views show the muscle."""
     if is_mlo(view) and config.method != "none":
-        return pectoral.find_muscle(region) if config.method == "auto" else thesis.find_muscle(region)
+        return pectoral.find_muscle(region, weights) if config.method == "auto" else thesis.find_muscle(region)
     reason = "segmentation is off (method none)" if is_mlo(view) else "craniocaudal view"
-    return MuscleEdge("not_applicable", _NO_POINTS, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, (reason,))
+    return MuscleEdge("not_applicable", _NO_POINTS, 0.0, reasons=(reason,))
 
 
 def _upscaled(mask: NDArray[np.bool_], shape: tuple[int, int]) -> NDArray[np.bool_]:
@@ -74,49 +76,65 @@ def _grey_window(work: Working, floor: float, tissue: NDArray[np.float32]) -> tu
     return work.in_input(floor), work.in_input(max(high, floor + 1e-3))
 
 
-def preprocess_view(pixels: np.ndarray, view: str, config: PreprocessConfig) -> PreprocessedView:
+def _check_manual(manual_mask: NDArray[np.bool_], shape: tuple[int, int], view: str) -> None:
+    if manual_mask.shape != shape or manual_mask.dtype != np.bool_ or not is_mlo(view):
+        raise PreprocessError(
+            f"A manual mask is bool with the picture's shape {shape}, of a mediolateral oblique view. "
+            f"Received: shape={manual_mask.shape}, dtype={manual_mask.dtype}, view={view!r}"
+        )
+
+
+def preprocess_view(
+    pixels: np.ndarray,
+    view: str,
+    config: PreprocessConfig,
+    manual_mask: NDArray[np.bool_] | None = None,
+    weights: Weights = SHIPPED,
+) -> PreprocessedView:
     """Preprocesses one view.
 
     Args:
         pixels: uint8 or uint16 [H, W], grey, bright = dense. Read only.
         view: One of ``schema.features.VIEWS``; decides the standard side and whether a muscle is looked for.
         config: Method and geometry of the result.
+        manual_mask: bool [H, W], the muscle as a person drew it, hung like ``pixels``; all False for no muscle. It
+            takes the place of what the method would find, and the status is ``manual``.
+        weights: Network of method ``auto``; benchmarks pass others than the shipped one.
 
     Returns:
         The preprocessed view. A picture without a breast, or too small to tell, has status ``failed``.
 
     Raises:
-        PreprocessError: Pixels or view are of the wrong kind.
+        PreprocessError: Pixels, view or manual mask are of the wrong kind.
+        WeightsError: The network's file is missing or changed.
     """
     pixels = _checked(pixels, view)
     shape = (pixels.shape[0], pixels.shape[1])
+    if manual_mask is not None:
+        _check_manual(manual_mask, shape, view)
     if min(shape) < _MIN_SIDE:
         return _failed(shape, config, f"the picture is smaller than {_MIN_SIDE} pixels")
-    work = to_working(pixels)
-    foreground = find_foreground(work.grey)
+    located = locate(pixels, view)
+    pixels, mirrored, work, foreground = located.pixels, located.mirrored, located.work, located.foreground
     if foreground.reason:
         return _failed(shape, config, foreground.reason)
-    mirrored = not wall_is_left(foreground.mask, view)
-    if mirrored:
-        # All over again on the mirrored pixels: both hangings of a picture must give the same bytes.
-        pixels = np.ascontiguousarray(pixels[:, ::-1])
-        work = to_working(pixels)
-        foreground = find_foreground(work.grey)
 
     work_shape = (work.grey.shape[0], work.grey.shape[1])
     region = cut_region(work.grey, foreground.mask)
-    edge = _find_edge(region, view, config)
+    edge = _MANUAL if manual_mask is not None else _find_edge(region, view, config, weights)
     breast = _upscaled(foreground.mask, shape)
     muscle = np.zeros(shape, np.bool_)
     if edge.status == "removed":
         muscle = draw_muscle(edge.points, region, work_shape, shape) & breast
+    if manual_mask is not None:
+        muscle = (manual_mask[:, ::-1] if mirrored else manual_mask) & breast
 
     small_muscle = _upscaled(muscle, work_shape)
     low, high = _grey_window(work, foreground.floor, work.grey[foreground.mask & ~small_muscle])
     image = to_eight_bit(pixels, low, high)
     image[~breast] = 0
     mean_grey = -1
-    if edge.status == "removed":
+    if edge.status == "removed" or muscle.any():
         mean_grey = round(float(image[breast & ~muscle].mean())) if (breast & ~muscle).any() else 0
         image[muscle] = mean_grey
     standard_left = standard_wall_is_left(view)
@@ -140,8 +158,7 @@ def preprocess_view(pixels: np.ndarray, view: str, config: PreprocessConfig) -> 
             line_angle_deg=edge.angle_deg,
             fit_residual=edge.fit_residual,
             contrast=edge.contrast,
-            alignment=edge.alignment,
-            support=edge.support,
+            agreement=edge.agreement,
             mean_grey=mean_grey,
             edge_points=tuple((round(float(x), 1), round(float(y), 1)) for x, y in points),
             reasons=edge.reasons,

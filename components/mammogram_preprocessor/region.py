@@ -32,27 +32,23 @@ class MuscleEdge:
 
     Attributes:
         status: ``removed``, ``absent`` or ``failed``.
-        points: float64 [n, 2], x and y of the edge from the top to the chest wall, pixels of the region;
-        empty
+        points: float64 [n, 2], x and y of the edge from the top to the chest wall, pixels of the region; empty
             unless ``removed``.
         doubt: 0 (sure) to 1, for the order of a review.
         angle_deg: Angle between edge and chest wall, degrees.
-        fit_residual: RMS distance of the edge's points from their straight line, share of the region's
-        height.
+        fit_residual: RMS distance of the edge's points from their straight line, share of the region's height.
         contrast: Median grey step across the edge, share of the breast's grey range.
-        alignment: Share of the grey-level change along the edge that runs across it, -1..1.
-        support: Share of the edge where the muscle's side is the brighter one, 0..1.
+        agreement: How far the muscle's probability map agrees with the edge, 0..1; 0 for ``thesis``.
         reasons: Why it is not ``removed``, or what was odd; sentences without a full stop.
     """
 
     status: str
     points: NDArray[np.float64]
     doubt: float
-    angle_deg: float
-    fit_residual: float
-    contrast: float
-    alignment: float
-    support: float
+    angle_deg: float = 0.0
+    fit_residual: float = 0.0
+    contrast: float = 0.0
+    agreement: float = 0.0
     reasons: tuple[str, ...] = ()
 
 

@@ -12,10 +12,6 @@ class PreprocessError(ValueError):
     """The input is no grey picture, or the view is none of the four."""
 
 
-class ImageDecodeError(ValueError):
-    """Bytes that should be a grey PNG are not."""
-
-
 @dataclass(frozen=True)
 class EdgeFigures:
     """Figures of the muscle's edge, for the quality report and the JSON file.
@@ -25,8 +21,7 @@ class EdgeFigures:
         line_angle_deg: Angle between the edge and the chest wall, degrees.
         fit_residual: RMS distance of the edge from its straight line, share of the breast's height.
         contrast: Median grey step across the edge, share of the breast's grey range.
-        alignment: Share of the grey-level change along the edge that runs across it, -1..1; 0 for ``thesis``.
-        support: Share of the edge where the muscle's side is the brighter one, 0..1; 0 for ``thesis``.
+        agreement: How far the muscle's probability map agrees with the edge, 0..1; 0 for ``thesis``.
         mean_grey: Grey level that replaced the muscle, 0..255; -1 where nothing was replaced.
         edge_points: Edge from the top to the chest wall as (x, y), pixels of the input; empty unless found.
         reasons: Why the status is not ``removed``.
@@ -36,8 +31,7 @@ class EdgeFigures:
     line_angle_deg: float = 0.0
     fit_residual: float = 0.0
     contrast: float = 0.0
-    alignment: float = 0.0
-    support: float = 0.0
+    agreement: float = 0.0
     mean_grey: int = -1
     edge_points: tuple[tuple[float, float], ...] = ()
     reasons: tuple[str, ...] = ()

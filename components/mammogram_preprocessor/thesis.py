@@ -29,7 +29,7 @@ _AREA: Final = (0.005, 0.55)
 
 def _nothing(status: str, reason: str) -> MuscleEdge:
     doubt = 1.0 if status == "failed" else 0.5
-    return MuscleEdge(status, np.empty((0, 2)), doubt, 0.0, 0.0, 0.0, 0.0, 0.0, (reason,))
+    return MuscleEdge(status, np.empty((0, 2)), doubt, reasons=(reason,))
 
 
 def _corner_component(bright: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
@@ -93,6 +93,4 @@ def find_muscle(region: Region) -> MuscleEdge:
         angle_deg=float(np.degrees(np.arctan2(top, foot))),
         fit_residual=residual,
         contrast=contrast / 255,
-        alignment=0.0,
-        support=0.0,
     )

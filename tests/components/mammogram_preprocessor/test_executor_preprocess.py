@@ -9,11 +9,11 @@ import cv2
 import numpy as np
 import pytest
 
+from components.common.png import decode_png, encode_png
 from components.common.shards import shards_of, split_folder
 from components.dicom_example_gen.config import IngestConfig, SplitFractions
 from components.dicom_example_gen.manifest import FolderSource
 from components.mammogram_preprocessor.config import PreprocessConfig
-from components.mammogram_preprocessor.overlay import decode_png, encode_png
 from components.mammogram_preprocessor.preprocess import preprocess_view
 from pipeline.phantom.config import PhantomConfig
 from pipeline.phantom.generate import generate_phantoms

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from components.common.png import ImageDecodeError, decode_png, encode_png
 from components.mammogram_preprocessor.config import PreprocessConfig
 from components.mammogram_preprocessor.files import OUTPUT_ENDINGS, preprocess_pixels_to_files
-from components.mammogram_preprocessor.overlay import decode_png, encode_png, overlay_png
+from components.mammogram_preprocessor.overlay import overlay_png
 from components.mammogram_preprocessor.preprocess import preprocess_view
-from components.mammogram_preprocessor.result import ImageDecodeError
 
 
 @pytest.mark.parametrize(

@@ -101,6 +101,16 @@ def test_film_edges_are_background(make_view, dice):
     assert dice(result.pectoral_mask[inner], truth.muscle[inner]) > 0.9
 
 
+def test_the_glow_of_the_upper_film_edge_is_background(make_view, dice):
+    truth = make_view(label=False)
+    pixels = truth.pixels.copy()
+    glow = np.linspace(1500, 700, 48).astype(np.uint16)[:, np.newaxis]
+    pixels[:48, 250:] = np.maximum(pixels[:48, 250:], glow)
+    result = preprocess_view(pixels, "MLO_L", AUTO)
+    assert not result.breast_mask[:30, 300:].any()
+    assert dice(result.breast_mask, truth.breast) > 0.96
+
+
 def test_muscle_becomes_the_mean_grey_of_the_breast(make_view):
     truth = make_view()
     config = PreprocessConfig(crop=False, output_size=640)  # 640 x 480 comes out pixel for pixel

@@ -1,0 +1,43 @@
+"""How a review names the image that it is of."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from schema.features import VIEWS
+
+_DIGITS: Final = 16  # of the pixels' SHA-256 in a name: 64 bits tell the images of any archive apart
+_STEM: Final = re.compile(rf"([0-9a-f]{{16,64}})_({'|'.join(VIEWS)})_([0-9a-f]{{{_DIGITS}}})")
+
+
+@dataclass(frozen=True)
+class ReviewName:
+    """The image that a review is of. As a file name it survives every editor, whatever it does to the content.
+
+    Attributes:
+        exam_id: Keyed hash of the exam.
+        view: One of VIEWS.
+        pixels: First 16 hexadecimal digits of the ingested pixels' SHA-256.
+    """
+
+    exam_id: str
+    view: str
+    pixels: str
+
+    @property
+    def stem(self) -> str:
+        """File name without its suffix: ``EXAMID_VIEW_PIXELS``."""
+        return f"{self.exam_id}_{self.view}_{self.pixels}"
+
+
+def review_name(exam_id: str, view: str, pixels_sha256: str) -> ReviewName:
+    """Names the review of an image."""
+    return ReviewName(exam_id, view, pixels_sha256[:_DIGITS])
+
+
+def parse_stem(stem: str) -> ReviewName | None:
+    """Reads a file name without its suffix; None where it is not of the form ``EXAMID_VIEW_PIXELS``."""
+    match = _STEM.fullmatch(stem)
+    return ReviewName(*match.groups()) if match else None
