@@ -8,14 +8,18 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-import warnings
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
+from components.dicom_example_gen.archives.kinds import ArchiveKind
+from pipeline.logs import quiet_tensorflow
+from pipeline.review_cli import review_app
+
 _NOTICE: Final = "Research software. Not a medical device."
+_GIVE_DATA: Final = "give --data with --labels or --archive, or --manifest."
 
 app = typer.Typer(
     name="breast-density",
@@ -24,6 +28,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(review_app, name="review")
 
 
 class Distribution(str, Enum):
@@ -51,6 +56,10 @@ class Method(str, Enum):
     NONE = "none"
 
 
+DataFolder = Annotated[str | None, typer.Option("--data", help="Folder of DICOM files, or of a public archive.")]
+Labels = Annotated[str | None, typer.Option(help="CSV or Parquet: exam_id, density.")]
+Manifest = Annotated[str | None, typer.Option(help="CSV or Parquet: exam_id, view, file, density.")]
+Archive = Annotated[ArchiveKind | None, typer.Option(help="Public archive that the folder holds.")]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a key, such as pipeline.trainer.epochs=3. Repeatable."),
@@ -79,9 +88,11 @@ def phantom(
 @app.command()
 def run(
     config: Annotated[str, typer.Argument(help="YAML file, or one of demo, small, thesis_resnet3.")],
-    data: Annotated[Path | None, typer.Option(help="Folder of DICOM files.")] = None,
-    labels: Annotated[Path | None, typer.Option(help="CSV: exam_id, density.")] = None,
-    manifest: Annotated[Path | None, typer.Option(help="CSV: exam_id, view, file, density.")] = None,
+    data: DataFolder = None,
+    labels: Labels = None,
+    manifest: Manifest = None,
+    archive: Archive = None,
+    reviews: Annotated[Path | None, typer.Option(help="Folder of reviewed segmentations, see docs/review.md.")] = None,
     output: Annotated[Path | None, typer.Option(help="Folder for all that the run writes.")] = None,
     overrides: Overrides = None,
 ) -> None:
@@ -89,11 +100,11 @@ def run(
     from pipeline.config import find_config, load_config
     from pipeline.logs import chatter_to
 
-    named = {"data.folder": data, "data.labels": labels, "data.manifest": manifest, "output": output}
-    paths = {key: str(value) for key, value in named.items() if value is not None}
-    settings = load_config(find_config(config), overrides or (), paths)
+    paths = {key: str(value) for key, value in (("data.reviews", reviews), ("output", output)) if value is not None}
+    named = _data_keys(data, labels, manifest, archive) | paths
+    settings = load_config(find_config(config), overrides or (), named)
     if settings.data is None:
-        raise ValueError(f"{config} names no archive: give --data with --labels, or --manifest.")
+        raise ValueError(f"{config} names no archive: {_GIVE_DATA}")
     with chatter_to(settings.output / "pipeline.log") as terminal:
         from pipeline.run import figures_table, run_config
 
@@ -109,6 +120,41 @@ def run(
     typer.echo(f"model    {verdict}" + (f", served from {outcome.serving}" if outcome.pushed else ""))
     typer.echo(f"report   {outcome.report}")
     typer.echo(_NOTICE)
+
+
+@app.command()
+def describe(
+    config: Annotated[
+        str | None, typer.Option(help="YAML file, or one of demo, small, thesis_resnet3; its ingest decides.")
+    ] = None,
+    data: DataFolder = None,
+    labels: Labels = None,
+    manifest: Manifest = None,
+    archive: Archive = None,
+    overrides: Overrides = None,
+) -> None:
+    """Print a data set's tables: exams by class, age, system and split, and what is left out; headers only."""
+    from rich.console import Console
+
+    from components.dicom_example_gen.spans import find_spans
+    from pipeline.config import find_config, load_config
+    from pipeline.describe import describe_spans, tables_of
+    from pipeline.sources import source_of
+
+    path = find_config(config) if config else None
+    settings = load_config(path, overrides or (), _data_keys(data, labels, manifest, archive))
+    if settings.data is None:
+        raise ValueError(f"No archive is named: {_GIVE_DATA}")
+    with typer.progressbar(length=1, label="headers", file=sys.stderr) as bar:
+
+        def on_file(done: int, total: int) -> None:
+            bar.length = total
+            bar.update(1)
+
+        figures = describe_spans(find_spans(source_of(settings.data)), settings.pipeline.ingest, on_file)
+    console = Console(highlight=False)
+    for part in tables_of(figures):
+        console.print(part)
 
 
 @app.command()
@@ -134,6 +180,7 @@ def preprocess(
     longest_side: Annotated[int, typer.Option(min=64, help="Reduce to this longest side first, pixels.")] = 1024,
 ) -> None:
     """Preprocess single files: STEM.png, STEM.pectoral.png, STEM.overlay.png and STEM.json."""
+    from components.dicom_example_gen.acceptance import AcceptanceConfig, SpecialCase
     from components.dicom_example_gen.rejections import IngestError
     from components.mammogram_preprocessor.config import PreprocessConfig
     from pipeline.preprocess import check_targets, preprocess_file
@@ -141,7 +188,9 @@ def preprocess(
 
     check_targets(files, out)
     recipe = PreprocessingRecipe(
-        longest_side=longest_side, preprocess=PreprocessConfig(method=method.value, output_size=size)
+        longest_side=longest_side,
+        acceptance=AcceptanceConfig(accept=(SpecialCase.VIEW_CONFLICT,)),  # --view is what a person says of these files
+        preprocess=PreprocessConfig(method=method.value, output_size=size),
     )
     failures = 0
     for number, file in enumerate(files, start=1):
@@ -166,7 +215,7 @@ def serve(
     ] = "127.0.0.1",
 ) -> None:
     """Serve a model as TensorFlow Serving does; tensorflow_model_server is used where there is one."""
-    _quiet_tensorflow()
+    quiet_tensorflow()
     from serving.tf_serving import start_model_server
 
     with start_model_server(model_dir, name, grpc_port, rest_port, host) as server:
@@ -186,7 +235,7 @@ def predict(
     """Grade an exam: density, probabilities, heat maps."""
     if (model is None) == (server is None):
         raise ValueError("Give either --model MODEL_DIR or --server HOST:PORT.")
-    _quiet_tensorflow()
+    quiet_tensorflow()
     from pipeline.predict import describe, predict_exam
     from serving.client import ExamClient, LocalModel
 
@@ -201,11 +250,13 @@ def predict(
     typer.echo(_NOTICE)
 
 
-def _quiet_tensorflow() -> None:
-    """Keeps the C++ log, which can hold what a client sent, and libraries' advice off the terminal."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
-    warnings.filterwarnings("ignore", category=FutureWarning, module="google")
+def _data_keys(
+    folder: str | None, labels: str | None, manifest: str | None, archive: ArchiveKind | None
+) -> dict[str, str]:
+    """Maps the options that name an archive to their configuration keys."""
+    named = {"data.folder": folder, "data.labels": labels, "data.manifest": manifest}
+    paths = {key: str(value) for key, value in named.items() if value is not None}
+    return paths | ({"data.archive": archive.value} if archive else {})
 
 
 def main() -> None:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from components.common.location import Location, location
+from components.dicom_example_gen.archives.kinds import ArchiveKind
 from components.dicom_example_gen.config import IngestConfig
 from components.evaluator.config import EvaluatorConfig
 from components.grad_cam_explainer.config import ExplainerConfig
-from components.mammogram_preprocessor.config import PreprocessConfig
+from components.mammogram_preprocessor.config import PreprocessConfig, QualityConfig
 from components.trainer.config import TrainConfig
 from serving.preprocessing import PreprocessingRecipe
 
@@ -30,6 +32,7 @@ class PipelineConfig(BaseModel):
         name: Name of the pipeline in ML Metadata, and of the served model.
         ingest: DicomExampleGen.
         preprocess: MammogramPreprocessor.
+        quality: The report of MammogramPreprocessor.
         trainer: The four Trainers.
         evaluator: Evaluator.
         explainer: GradCamExplainer.
@@ -40,6 +43,7 @@ class PipelineConfig(BaseModel):
     name: str = Field("breast_density", pattern=r"^[a-z][a-z0-9_]{0,62}$")
     ingest: IngestConfig = IngestConfig()
     preprocess: PreprocessConfig = PreprocessConfig()
+    quality: QualityConfig = QualityConfig()
     trainer: TrainConfig = TrainConfig()
     evaluator: EvaluatorConfig = EvaluatorConfig()
     explainer: ExplainerConfig = ExplainerConfig()
@@ -54,28 +58,46 @@ class PipelineConfig(BaseModel):
         return self
 
 
+_Place = Annotated[Location | None, BeforeValidator(lambda value: location(value) if isinstance(value, str) else value)]
+
+
 class DataConfig(BaseModel):
-    """Where the archive is: a folder with labels, or a manifest. Relative paths are relative to the working folder.
+    """Where the archive is: a folder with labels, a manifest, or a public archive as it was downloaded.
+
+    Each is a path, relative to the working folder, or a URI of any filesystem that Beam reads, such as
+    ``gs://bucket/folder``. Labels and manifest are CSV or Parquet. ``{SPAN}`` and ``{VERSION}`` (or ``{YYYY}``,
+    ``{MM}``, ``{DD}``) in folder, labels or manifest stand for numbers: each span is ingested by itself, in its latest
+    version.
 
     Attributes:
-        folder: Folder of DICOM files, searched with its subfolders.
-        labels: CSV with columns exam_id, density and optionally patient_id, age, split, acquisition_system.
-        manifest: CSV with columns exam_id, view, file, density and optionally patient_id, split, acquisition_system,
-            age; its files are DICOM, PNG or JPEG.
+        folder: Folder of DICOM files, searched with its subfolders, or of the public archive.
+        labels: Table with columns exam_id, density and optionally patient_id, age, split, acquisition_system.
+        manifest: Table with columns exam_id, view, file, density and optionally patient_id, split, acquisition_system,
+            age; its files are DICOM, PNG, JPEG or TIFF.
+        archive: Public archive that ``folder`` holds (docs/archives.md).
+        reviews: Folder of reviewers' masks and polygons, which win over the automatic segmentation (docs/review.md).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    folder: Path | None = None
-    labels: Path | None = None
-    manifest: Path | None = None
+    folder: _Place = None
+    labels: _Place = None
+    manifest: _Place = None
+    archive: ArchiveKind | None = None
+    reviews: Path | None = None
 
     @model_validator(mode="after")
     def _one_source(self) -> DataConfig:
-        if (self.manifest is None) == (self.folder is None) or (self.folder is None) != (self.labels is None):
+        labelled = self.labels is not None or self.archive is not None
+        if (
+            (self.manifest is None) == (self.folder is None)
+            or (self.folder is None) == labelled
+            or (self.labels is not None and self.archive is not None)
+        ):
             raise ValueError(
-                "give either data.folder and data.labels, or data.manifest."
-                f" Received: folder={self.folder}, labels={self.labels}, manifest={self.manifest}"
+                "give either data.folder and data.labels, or data.manifest, or data.folder and data.archive."
+                f" Received: folder={self.folder}, labels={self.labels}, manifest={self.manifest},"
+                f" archive={self.archive.value if self.archive else None}"
             )
         return self
 
@@ -84,12 +106,15 @@ class RunnerConfig(BaseModel):
     """How the local runner works.
 
     Attributes:
-        workers: Threads of Beam's DirectRunner; 0 means one a core.
+        workers: Workers of Beam's DirectRunner in the nodes that work on pixels; 0 means one a core.
+        processes: Whether these workers are processes. They take some seconds to start, but most decoders of compressed
+            images hold Python's lock, so that threads wait for each other: worth it from some hundred files on.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     workers: int = Field(0, ge=0, le=256)
+    processes: bool = False
 
 
 class PhantomDataConfig(BaseModel):
@@ -189,11 +214,13 @@ def find_config(name: str) -> Path:
     raise ConfigError(f"There is no configuration {name}: give a YAML file, or one of {known}.")
 
 
-def load_config(path: Path, overrides: Sequence[str] = (), values_by_key: Mapping[str, Any] | None = None) -> RunConfig:
+def load_config(
+    path: Path | None, overrides: Sequence[str] = (), values_by_key: Mapping[str, Any] | None = None
+) -> RunConfig:
     """Reads and validates a configuration.
 
     Args:
-        path: YAML file.
+        path: YAML file; None to start from the defaults.
         overrides: ``KEY=VALUE`` with dotted keys and YAML values, such as ``pipeline.trainer.epochs=3``.
         values_by_key: Further ones by dotted key, taken as they are: paths may look like YAML.
 
@@ -204,7 +231,7 @@ def load_config(path: Path, overrides: Sequence[str] = (), values_by_key: Mappin
         ConfigError: The file is no YAML mapping, or a key is unknown or its value not allowed.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) if path else {}
         if not isinstance(values, Mapping):
             raise ConfigError(f"{path}: a configuration is a YAML mapping. Received: {type(values).__name__}")
         values = dict(values)
@@ -221,13 +248,17 @@ def load_config(path: Path, overrides: Sequence[str] = (), values_by_key: Mappin
     try:
         return RunConfig.model_validate(values)
     except ValidationError as error:
-        raise _explain(error, str(path)) from error
+        raise _explain(error, str(path) if path else "command line") from error
 
 
 def recipe_of(config: PipelineConfig) -> PreprocessingRecipe:
     """Gives the preprocessing recipe that the model carries to its clients."""
     return PreprocessingRecipe(
-        longest_side=config.ingest.longest_side, max_pixels=config.ingest.max_pixels, preprocess=config.preprocess
+        longest_side=config.ingest.longest_side,
+        max_pixels=config.ingest.max_pixels,
+        acceptance=config.ingest.acceptance,
+        voi_index=config.ingest.voi_index,
+        preprocess=config.preprocess,
     )
 
 

@@ -21,10 +21,13 @@ from tfx.orchestration.portable import launcher, runtime_parameter_utils
 from tfx.proto.orchestration import pipeline_pb2
 
 from components.common.progress import PROGRESS_FILE_VARIABLE
-from components.dicom_example_gen.identity import key_from_environment
-from components.dicom_example_gen.manifest import FolderSource, ManifestSource, Source, archive_fingerprint
-from pipeline.config import DataConfig, RunConfig
-from pipeline.pipeline import Archive, Places, create_pipeline
+from components.dicom_example_gen.identity import find_key
+from components.dicom_example_gen.manifest import archive_fingerprint
+from components.dicom_example_gen.spans import find_spans
+from components.mammogram_preprocessor.review.folder import review_source
+from pipeline.config import RunConfig
+from pipeline.pipeline import Archive, ArchivePart, Places, create_pipeline
+from pipeline.sources import source_of
 
 SCHEMA_FILE = Path(__file__).resolve().parents[1] / "schema" / "schema.pbtxt"
 
@@ -75,15 +78,6 @@ class RunObserver(Protocol):
         """A node ended well."""
 
 
-def source_of(data: DataConfig) -> Source:
-    """Makes the source that the configuration names, with absolute paths."""
-    if data.manifest is not None:
-        return ManifestSource(data.manifest.resolve())
-    assert data.folder is not None
-    assert data.labels is not None
-    return FolderSource(data.folder.resolve(), data.labels.resolve())
-
-
 def places_in(output: Path, name: str) -> Places:
     """Lays out a run's folder: ``artifacts/``, ``serving/NAME/``."""
     output = output.resolve()
@@ -101,18 +95,24 @@ def build(config: RunConfig) -> tfx_pipeline.Pipeline:
 
     Raises:
         ValueError: The configuration names no data.
+        ManifestError: The archive, its labels or its spans cannot be used.
+        ReviewFolderError: Its folder of reviews cannot be read.
     """
     if config.data is None:
         raise ValueError("The configuration names no archive: give data.folder and data.labels, or data.manifest.")
-    source = source_of(config.data)
-    key = key_from_environment(config.pipeline.ingest.hash_key_variable, os.environ)
+    spans = find_spans(source_of(config.data))
+    key = find_key(config.pipeline.ingest, os.environ)
     return create_pipeline(
         config.pipeline,
-        Archive(source, archive_fingerprint(source), key.key_id),
+        Archive(
+            tuple(ArchivePart(part.source, archive_fingerprint(part.source), part.span) for part in spans),
+            key.key_id,
+            review_source(config.data.reviews) if config.data.reviews else None,
+        ),
         places_in(config.output, config.pipeline.name),
         # Threads help where OpenCV and codecs free the GIL; TFX's own nodes are faster without.
         image_beam_args=[
-            "--direct_running_mode=multi_threading",
+            f"--direct_running_mode={'multi_processing' if config.runner.processes else 'multi_threading'}",
             # 0 is one a core; the number itself would make TFX's cache depend on the machine.
             f"--direct_num_workers={config.runner.workers}",
             # Naming an image keeps TFX from building a package of itself, for remote workers that are not there.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,3 +41,10 @@ def chatter_to(path: Path) -> Iterator[TextIO]:
             for number, copy in saved.items():
                 os.dup2(copy, number)
                 os.close(copy)
+
+
+def quiet_tensorflow() -> None:
+    """Keeps the C++ log, which can hold what a client sent, and libraries' advice off the terminal."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    warnings.filterwarnings("ignore", category=FutureWarning, module="google")

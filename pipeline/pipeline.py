@@ -9,14 +9,17 @@ from typing import Final
 from ml_metadata.proto import metadata_store_pb2
 from tensorflow_data_validation import StatsOptions
 from tfx.components import StatisticsGen, Trainer, Transform
+from tfx.dsl.components.base.base_beam_component import BaseBeamComponent
 from tfx.dsl.components.base.base_node import BaseNode
 from tfx.orchestration import pipeline
 from tfx.proto import trainer_pb2, transform_pb2
+from tfx.types.channel import BaseChannel, union
 
 from components.baseline_model.component import BaselineModel
 from components.common.fingerprint import code_fingerprint
 from components.dicom_example_gen.component import DicomExampleGen
 from components.dicom_example_gen.manifest import Source
+from components.dicom_example_gen.span import Span
 from components.evaluator.component import Evaluator
 from components.exam_ensemble.component import ExamEnsemble
 from components.example_validator.component import ExampleValidator
@@ -24,6 +27,7 @@ from components.grad_cam_explainer.component import GradCamExplainer
 from components.import_schema_gen.component import ImportSchemaGen
 from components.infra_check.component import InfraCheck
 from components.mammogram_preprocessor.component import MammogramPreprocessor
+from components.mammogram_preprocessor.review.folder import ReviewSource
 from components.pusher.component import Pusher
 from components.report_generator.component import ReportGenerator
 from pipeline.config import PipelineConfig, recipe_of, to_yaml
@@ -52,18 +56,33 @@ _WITH_STATISTICS: Final = (
 
 
 @dataclass(frozen=True)
-class Archive:
-    """What is ingested.
+class ArchivePart:
+    """What one node ingests.
 
     Attributes:
-        source: Folder and labels, or manifest.
+        source: Folder and labels, manifest, or public archive.
         fingerprint: ``archive_fingerprint`` of the source.
-        key_id: ``HashKey.key_id`` of the key that replaces identifiers.
+        span: Its span; None for an archive without spans.
     """
 
     source: Source
     fingerprint: str
+    span: Span | None = None
+
+
+@dataclass(frozen=True)
+class Archive:
+    """What is ingested.
+
+    Attributes:
+        parts: The archive, or its spans.
+        key_id: ``HashKey.key_id`` of the key that replaces identifiers.
+        reviews: People's segmentations of its images, where there are any.
+    """
+
+    parts: tuple[ArchivePart, ...]
     key_id: str
+    reviews: ReviewSource | None = None
 
 
 @dataclass(frozen=True)
@@ -97,6 +116,21 @@ def _trainers(config: PipelineConfig, examples: BaseNode, schema: BaseNode, tran
     }
 
 
+def _ingest_nodes(config: PipelineConfig, archive: Archive) -> list[DicomExampleGen]:
+    """Makes one node a span, so that a new span leaves the cached outputs of the others as they are."""
+    nodes = []
+    for part in archive.parts:
+        node = DicomExampleGen(part.source, part.fingerprint, config.ingest, archive.key_id, part.span)
+        nodes.append(node.with_id(f"{node.id}.span_{part.span.number}") if part.span else node)
+    return nodes
+
+
+def _all(nodes: Sequence[BaseNode], output: str) -> BaseChannel:
+    """Gives an output of one node, or of all of them together."""
+    channels = [node.outputs[output] for node in nodes]
+    return channels[0] if len(channels) == 1 else union(channels)
+
+
 def create_pipeline(
     config: PipelineConfig,
     archive: Archive,
@@ -118,9 +152,10 @@ def create_pipeline(
     Returns:
         The pipeline, for any TFX runner.
     """
-    ingest = DicomExampleGen(archive.source, archive.fingerprint, config.ingest, archive.key_id)
-    preprocessor = MammogramPreprocessor(ingest.outputs["examples"], config.preprocess)
-    for node in (ingest, preprocessor):
+    ingest = _ingest_nodes(config, archive)
+    preprocessor = MammogramPreprocessor(_all(ingest, "examples"), config.preprocess, config.quality, archive.reviews)
+    pixel_nodes: list[BaseBeamComponent] = [*ingest, preprocessor]
+    for node in pixel_nodes:
         node.with_beam_pipeline_args([*beam_args, *image_beam_args])
     examples = preprocessor.outputs["preprocessed_examples"]
     statistics = StatisticsGen(examples, stats_options=StatsOptions(feature_allowlist=list(_WITH_STATISTICS)))
@@ -154,7 +189,7 @@ def create_pipeline(
         places.serving,
     )
     report = ReportGenerator(
-        ingest_report=ingest.outputs["ingest_report"],
+        ingest_report=_all(ingest, "ingest_report"),
         quality_report=preprocessor.outputs["quality_report"],
         networks=networks,
         evaluation=evaluator.outputs["evaluation"],
@@ -164,7 +199,7 @@ def create_pipeline(
         name=config.name,
         configuration=to_yaml(config),
     )
-    nodes: list[BaseNode] = [ingest, preprocessor, statistics, schema, validator, transform, *trainers.values()]
+    nodes: list[BaseNode] = [*ingest, preprocessor, statistics, schema, validator, transform, *trainers.values()]
     nodes += [ensemble, baseline, evaluator, explainer, infra, pusher, report]
     return pipeline.Pipeline(
         pipeline_name=config.name,

@@ -47,7 +47,7 @@ def preprocess_file(file: Path, view: str | None, recipe: PreprocessingRecipe, o
     Raises:
         IngestError: The file cannot be used.
     """
-    loaded = load_view(file, view, recipe.longest_side, recipe.max_pixels)
+    loaded = load_view(file, view, recipe.longest_side, recipe.max_pixels, recipe.acceptance, recipe.voi_index)
     header = loaded.header
     return preprocess_pixels_to_files(
         loaded.pixels, header.view, recipe.preprocess, out, file.stem, (header.rows, header.columns)

@@ -11,7 +11,7 @@ from typing import Any, Final, TextIO
 
 from components.baseline_model.baseline import latest_version
 from components.common.files import write_whole
-from components.dicom_example_gen.identity import key_from_environment
+from components.dicom_example_gen.identity import find_key
 from components.evaluator.results import METRICS_FILE
 from components.pusher.push import push_version
 from components.report_generator.executor import REPORT_FILE
@@ -99,7 +99,7 @@ def run_config(config: RunConfig, terminal: TextIO) -> RunOutcome:
         figures=figures,
         serving=serving,
         pushed=was_pushed,
-        public_key=key_from_environment(config.pipeline.ingest.hash_key_variable, os.environ).is_research,
+        public_key=find_key(config.pipeline.ingest, os.environ).is_research,
         nodes=tuple(nodes),
     )
 

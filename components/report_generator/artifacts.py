@@ -37,16 +37,18 @@ class _Record(BaseModel):
 
 
 class SplitSize(_Record):
-    """Size of one split (train, eval or test)."""
+    """Size of one split (train, eval or test), and its exams by density class."""
 
     exams: int
     views: int
     patients: int
+    by_class: dict[str, int]
 
 
 class SystemSize(_Record):
-    """What one acquisition system contributed."""
+    """What one acquisition system contributed: exams found, exams kept, views kept."""
 
+    original: int
     exams: int
     views: int
 
@@ -57,28 +59,73 @@ class AgeSummary(_Record):
     mean: Value = None
     sd: Value = None
     median: Value = None
+    counts: dict[int, int] = {}  # exams by age in whole years, from which the figures of several spans are made
 
 
 class IngestSummary(_Record):
-    """``summary.json`` of an ingest report."""
+    """``summary.json`` of an ingest report; counts of files first, then of exams."""
 
     found: int
     accepted: int
     rejected: int
     by_reason: dict[str, int]
     ignored: dict[str, int]
+    files_without_exam: int
+    labels_without_files: int
+    bad_labels: int
+    exams_found: int
+    exams_kept: int
+    exams_left_out: dict[str, int]
+    exams_found_by_class: dict[str, int]
+    incomplete_exams: int
+    incomplete_by_reason: dict[str, int]
     exams: dict[str, int]
     splits: dict[str, SplitSize]
     systems: dict[str, SystemSize]
     ages: dict[str, AgeSummary]
 
 
+class DiceSummary(_Record):
+    """Agreement of automatic and drawn muscles, where there are both."""
+
+    n: int
+    median: Value = None
+    lowest: Value = None
+
+
+class ReviewFinding(_Record):
+    """A review that was not used."""
+
+    file: str
+    problem: str
+    sentence: str
+
+
+class ReviewSummary(_Record):
+    """What became of the files in the folder of reviews: files = accepted + changed + absent + refused."""
+
+    files: int
+    accepted: int
+    changed: int
+    absent: int
+    refused: int
+    corrected: int
+    dice: DiceSummary
+    findings: tuple[ReviewFinding, ...]
+
+    @property
+    def used(self) -> int:
+        """Reviewed images."""
+        return self.accepted + self.changed + self.absent
+
+
 class QualitySummary(_Record):
-    """``summary.json`` of a quality report: views by pectoral status."""
+    """``summary.json`` of a quality report: views by pectoral status, and the reviews."""
 
     views: int
     by_status: dict[str, int]
     by_system: dict[str, dict[str, int]]
+    reviews: ReviewSummary | None = None
 
 
 class QualityView(_Record):

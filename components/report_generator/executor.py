@@ -41,7 +41,7 @@ class Executor(base_executor.BaseExecutor):
         """Writes ``report`` with ``report.html``."""
         expect(1, "pages")
         inputs = ReportInputs(
-            ingest=_folder(input_dict, "ingest_report"),
+            ingest=tuple(Path(artifact.uri) for artifact in input_dict["ingest_report"]),
             quality=_folder(input_dict, "quality_report"),
             training={view: Path(path_utils.serving_model_path(str(_folder(input_dict, view)))) for view in VIEWS},
             evaluation=_folder(input_dict, "evaluation"),

@@ -42,7 +42,7 @@ class ReportInputs:
     """Artifact folders of the other nodes; the section of an absent one says what is missing.
 
     Attributes:
-        ingest: Holds ``summary.json`` of DicomExampleGen.
+        ingest: Each holds ``summary.json`` of DicomExampleGen; one a span.
         quality: Holds ``summary.json``, ``views.jsonl`` and ``overlays/`` of MammogramPreprocessor.
         training: Folder with ``history.json``, by view.
         evaluation: Holds ``exam_metrics.json``.
@@ -52,7 +52,7 @@ class ReportInputs:
         run: Name, date, configuration and package versions.
     """
 
-    ingest: Path | None = None
+    ingest: tuple[Path, ...] = ()
     quality: Path | None = None
     training: Mapping[str, Path] = field(default_factory=dict)
     evaluation: Path | None = None

@@ -23,6 +23,7 @@ from components.report_generator.artifacts import (
     QualityView,
 )
 from components.report_generator.inputs import ReportInputs
+from components.report_generator.spans import combine
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -108,8 +109,9 @@ def load_artifacts(inputs: ReportInputs) -> Artifacts:
     Raises:
         ReportInputError: A given folder lacks a file, or a file lacks a key.
     """
+    spans = [read_json(IngestSummary, folder / "summary.json") for folder in inputs.ingest]
     return Artifacts(
-        ingest=read_json(IngestSummary, inputs.ingest / "summary.json") if inputs.ingest else None,
+        ingest=combine(spans) if spans else None,
         quality=load_quality(inputs.quality) if inputs.quality else None,
         training={v: read_json(History, p / "history.json") for v, p in sorted(inputs.training.items())},
         evaluation=read_json(Evaluation, inputs.evaluation / "exam_metrics.json") if inputs.evaluation else None,

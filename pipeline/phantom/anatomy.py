@@ -7,6 +7,7 @@ outer side (CC) at row 0. Right breasts are mirrored at the very end. Lengths ar
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import cv2
 import numpy as np
@@ -15,6 +16,8 @@ from numpy.typing import NDArray
 from schema.features import is_mlo
 
 Level = NDArray[np.float32]
+
+ABSENT_SHARE: Final = 0.06  # of the MLO views; their muscle does not show
 
 
 @dataclass(frozen=True)
@@ -208,7 +211,7 @@ def _cc_muscle_edge(rng: np.random.Generator, grid: Grid, y: NDArray[np.float64]
 
 
 def draw_view(
-    rng: np.random.Generator, patient: PatientAnatomy, view: str, grid: Grid, absent_share: float = 0.06
+    rng: np.random.Generator, patient: PatientAnatomy, view: str, grid: Grid, absent_share: float = ABSENT_SHARE
 ) -> ViewShape:
     """Draws the outline and the muscle of one view.
 

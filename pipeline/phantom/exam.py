@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.phantom.anatomy import Grid, PatientAnatomy, draw_patient, draw_view, mask_of
+from pipeline.phantom.anatomy import ABSENT_SHARE, Grid, PatientAnatomy, draw_patient, draw_view, mask_of
 from pipeline.phantom.appearance import APPEARANCES, Exposure, draw_exposure, expose
 from pipeline.phantom.config import PhantomConfig
 from pipeline.phantom.dicom import write_view
@@ -115,12 +115,13 @@ def draw_exam(plan: ExamPlan, config: PhantomConfig) -> ExamSource:
     )
 
 
-def make_view(source: ExamSource, view: str) -> PhantomView:
+def make_view(source: ExamSource, view: str, absent_share: float = ABSENT_SHARE) -> PhantomView:
     """Makes one view of an exam.
 
     Args:
         source: The exam.
         view: One of ``schema.features.VIEWS``.
+        absent_share: Share of MLO views on which the muscle does not show.
 
     Returns:
         Pixels and truth.
@@ -131,7 +132,7 @@ def make_view(source: ExamSource, view: str) -> PhantomView:
     grid = Grid(round(shape[0] * scale), round(shape[1] * scale), source.spacing_mm / scale)
     rng = np.random.default_rng(source.view_seeds[VIEWS.index(view)])
 
-    outline = draw_view(rng, source.patient, view, grid)
+    outline = draw_view(rng, source.patient, view, grid, absent_share)
     # Sides and projections of one woman differ a little; the gaps between the classes are wider than that.
     fraction = float(np.clip(plan.dense_fraction * (1.0 + rng.normal(0.0, 0.04)), 0.02, 0.92))
     shared = source.glandular[int(is_mlo(view))]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,12 @@ from components.common.artifacts import IngestReport, QualityReport
 from components.common.shards import read_shard, shards_of, split_folder
 from components.dicom_example_gen import executor as ingest_executor
 from components.dicom_example_gen.config import SPLITS, IngestConfig
+from components.dicom_example_gen.identity import find_key
 from components.dicom_example_gen.source_json import source_to_json
+from components.dicom_example_gen.span import Span
 from components.mammogram_preprocessor import executor as preprocess_executor
-from components.mammogram_preprocessor.config import PreprocessConfig
+from components.mammogram_preprocessor.config import PreprocessConfig, QualityConfig
+from components.mammogram_preprocessor.review.folder import review_source
 
 
 @dataclass(frozen=True)
@@ -61,8 +66,8 @@ def text_of(example: tf.train.Example, name: str) -> str:
     return example.features.feature[name].bytes_list.value[0].decode()
 
 
-def _context(executor: Any, root: Path, workers: int) -> Any:
-    args = ["--direct_running_mode=multi_threading", f"--direct_num_workers={workers}"]
+def _context(executor: Any, root: Path, workers: int, mode: str = "multi_threading") -> Any:
+    args = [f"--direct_running_mode={mode}", f"--direct_num_workers={workers}", "--sdk_container_image=none"]
     return executor.Executor.Context(beam_pipeline_args=args, tmp_dir=str(root / "tmp"), unique_id="1")
 
 
@@ -72,23 +77,47 @@ def _artifacts(root: Path, report_type: Any) -> tuple[Any, Any]:
     return examples, report
 
 
-def run_ingest(source: Any, config: IngestConfig, root: Path, workers: int = 1) -> NodeOutput:
+def run_ingest(
+    source: Any,
+    config: IngestConfig,
+    root: Path,
+    workers: int = 1,
+    span: Span | None = None,
+    mode: str = "multi_threading",
+) -> NodeOutput:
     """Runs DicomExampleGen's executor."""
     examples, report = _artifacts(root, IngestReport)
-    ingest_executor.Executor(_context(ingest_executor, root, workers)).Do(
+    ingest_executor.Executor(_context(ingest_executor, root, workers, mode)).Do(
         {},
         {"examples": [examples], "ingest_report": [report]},
-        {"source": source_to_json(source), "config": config.model_dump_json()},
+        {
+            "source": source_to_json(source),
+            "config": config.model_dump_json(),
+            "key_id": find_key(config, os.environ).key_id,
+            "span": json.dumps(asdict(span)) if span else "",
+        },
     )
     return NodeOutput(examples, root)
 
 
-def run_preprocess(ingested: NodeOutput, config: PreprocessConfig, root: Path, workers: int = 1) -> NodeOutput:
-    """Runs MammogramPreprocessor's executor on what DicomExampleGen's wrote."""
+def run_preprocess(
+    ingested: NodeOutput | Sequence[NodeOutput],
+    config: PreprocessConfig,
+    root: Path,
+    workers: int = 1,
+    quality: QualityConfig | None = None,
+    reviews: Path | None = None,
+) -> NodeOutput:
+    """Runs MammogramPreprocessor's executor on what DicomExampleGen's wrote, for one span or several."""
+    spans = [ingested] if isinstance(ingested, NodeOutput) else ingested
     examples, report = _artifacts(root, QualityReport)
     preprocess_executor.Executor(_context(preprocess_executor, root, workers)).Do(
-        {"examples": [ingested.examples]},
+        {"examples": [span.examples for span in spans]},
         {"preprocessed_examples": [examples], "quality_report": [report]},
-        {"config": config.model_dump_json()},
+        {
+            "config": config.model_dump_json(),
+            "quality": (quality or QualityConfig()).model_dump_json(),
+            "reviews": review_source(reviews).to_json() if reviews else "",
+        },
     )
     return NodeOutput(examples, root)

@@ -17,7 +17,7 @@ from pydicom import dcmread
 from pipeline.demo import real_exams
 
 PROJECT = Path(__file__).resolve().parents[2]
-COMMANDS = ("phantom", "run", "demo", "preprocess", "serve", "predict")
+COMMANDS = ("phantom", "run", "describe", "demo", "preprocess", "review", "serve", "predict")
 
 
 def breast_density(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -70,7 +70,7 @@ def test_help_imports_no_tensorflow() -> None:
     ("arguments", "says"),
     [
         (["run", "demmo"], "There is no configuration demmo: give a YAML file, or one of demo, "),
-        (["run", "thesis_resnet3"], "names no archive: give --data with --labels, or --manifest."),
+        (["run", "thesis_resnet3"], "names no archive: give --data with --labels or --archive, or --manifest."),
         (["run", "demo", "--set", "pipeline.trainer.epoch=3"], "pipeline.trainer.epoch: unknown key; allowed: image"),
         (["run", "demo", "--set", "nonsense"], "An override is KEY=VALUE"),
         (["run", "demo", "--data", "x"], "give either data.folder and data.labels, or data.manifest"),

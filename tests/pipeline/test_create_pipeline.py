@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from components.dicom_example_gen.manifest import FolderSource
+from components.mammogram_preprocessor.review.folder import review_source
 from pipeline.config import find_config, load_config
 from pipeline.local_runner import SCHEMA_FILE
-from pipeline.pipeline import Archive, Places, create_pipeline
+from pipeline.pipeline import Archive, ArchivePart, Places, create_pipeline
 from schema.features import VIEWS
 
-ARCHIVE = Archive(FolderSource(Path("/the/archive"), Path("/the/labels.csv")), "fingerprint", "key id")
+ARCHIVE = Archive((ArchivePart(FolderSource(Path("/the/archive"), Path("/the/labels.csv")), "fingerprint"),), "key id")
 CONFIG = load_config(find_config("demo")).pipeline
 
 
@@ -81,6 +83,7 @@ def test_the_same_schema_elsewhere_changes_no_parameter(tmp_path: Path) -> None:
     [
         ("pipeline.ingest.split_seed=9", {"DicomExampleGen"}),
         ("pipeline.preprocess.method=none", {"MammogramPreprocessor", "ExamEnsemble"}),  # the model carries its recipe
+        ("pipeline.quality.doubtful_overlays=3", {"MammogramPreprocessor"}),
         ("pipeline.trainer.epochs=3", {f"Trainer.{view}" for view in VIEWS}),
         ("pipeline.evaluator.minimum_exam_accuracy=0.9", {"Evaluator"}),
         ("pipeline.explainer.pictures_a_group=3", {"GradCamExplainer"}),
@@ -105,3 +108,19 @@ def test_the_model_carries_the_recipe_of_ingest_and_preprocessing() -> None:
     recipe = json.loads(properties(nodes())["ExamEnsemble"]["preprocessing"])
     assert recipe["longest_side"] == CONFIG.ingest.longest_side
     assert recipe["preprocess"] == CONFIG.preprocess.model_dump(mode="json")
+
+
+def test_a_changed_review_touches_the_preprocessor_alone(tmp_path: Path) -> None:
+    def built() -> dict[str, dict[str, str]]:
+        archive = replace(ARCHIVE, reviews=review_source(tmp_path))
+        places = Places("/the/root", "/the/serving", str(SCHEMA_FILE))
+        return properties({node.id: node for node in create_pipeline(CONFIG, archive, places).components})
+
+    none, empty = properties(nodes()), built()
+    review = tmp_path / f"{'0' * 32}_MLO_L_{'0' * 16}.json"
+    review.write_text('{"accept": true}')
+    accepted = built()
+    assert built() == accepted
+    review.write_text('{"muscle": "absent"}')
+    for before, after in ((none, empty), (empty, accepted), (accepted, built())):
+        assert {name for name in before if before[name] != after[name]} == {"MammogramPreprocessor"}

@@ -5,9 +5,10 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from components.report_generator.artifacts import Quality, QualityView
+from components.evaluator.confusion import wilson_interval
+from components.report_generator.artifacts import Quality, QualityView, ReviewSummary
 from components.report_generator.limits import PictureLimits
-from components.report_generator.page import Block, Cell, Gallery, Note, Picture, Section, Table, missing
+from components.report_generator.page import Block, Cell, Fold, Gallery, Note, Picture, Section, Table, missing
 from components.report_generator.pictures import overlay_path, thumbnail_uri
 from components.report_generator.text import number, share, view_name
 from schema.features import PECTORAL_STATUSES
@@ -70,11 +71,53 @@ def _status_table(quality: Quality) -> Table:
     )
 
 
+def _corrected(reviews: ReviewSummary) -> Cell:
+    low, high = wilson_interval(reviews.corrected, reviews.used) or (0.0, 1.0)
+    interval = f"{share(reviews.corrected, reviews.used)}, 95 % interval {100 * low:.0f} to {100 * high:.0f}\u00a0%"
+    return Cell(f"{reviews.corrected:,} of {reviews.used:,}", interval)
+
+
+def _agreement(reviews: ReviewSummary) -> Cell:
+    dice = reviews.dice
+    detail = f"n = {dice.n:,}, lowest {number(dice.lowest, 2)}" if dice.n else ""
+    return Cell(number(dice.median, 3), detail)
+
+
+def _reviews(reviews: ReviewSummary) -> list[Block]:
+    """Counts the reviews and names each that was not used."""
+    refused = Cell(f"{reviews.refused:,}", tone="warn" if reviews.refused else "")
+    rows: list[tuple[Cell, ...]] = [
+        (Cell("Images reviewed"), Cell(f"{reviews.used:,}")),
+        (Cell("Automatic result accepted"), Cell(f"{reviews.accepted:,}")),
+        (Cell("Muscle outlined by a person"), Cell(f"{reviews.changed:,}")),
+        (Cell("No muscle, says a person"), Cell(f"{reviews.absent:,}")),
+        (Cell("Files not used"), refused),
+    ]
+    if reviews.used:
+        rows.append((Cell("Automatic result was wrong"), _corrected(reviews)))
+        rows.append((Cell("Dice of automatic and drawn muscle, median"), _agreement(reviews)))
+    note = (
+        "Wrong: a muscle was missed or invented, or the drawn outline is another one (Dice below .98). People look at"
+        " the most doubtful images first, so that this is no share of all images."
+    )
+    blocks: list[Block] = [Table("Reviews by people", ("", "Images"), tuple(rows), note)]
+    if reviews.findings:
+        listed = tuple(
+            (Cell(finding.file), Cell(finding.problem.replace("_", " ")), Cell(finding.sentence))
+            for finding in reviews.findings
+        )
+        table = Table("The automatic result stays for these", ("File", "Reason", "What to do"), listed)
+        blocks.append(Fold(f"{reviews.refused:,} review files were not used", (table,)))
+    return blocks
+
+
 def segmentation_section(quality: Quality | None, limits: PictureLimits) -> Section:
     """Shows the segmentation's outcome, its most doubtful images and typical ones of each system."""
     if quality is None:
         return Section(ANCHOR, TITLE, (missing("quality report", "MammogramPreprocessor"),))
     blocks: list[Block] = [_status_table(quality)]
+    if quality.summary.reviews is not None and quality.summary.reviews.files:
+        blocks += _reviews(quality.summary.reviews)
     doubtful = most_doubtful(quality.views, limits.doubtful)
     if doubtful:
         blocks.append(

@@ -51,13 +51,25 @@ def write_ingest(folder: Path) -> Path:
         "rejected": 7,
         "by_reason": {"truncated": 3, "not_dicom": 2, "unknown_view": 1, "duplicate": 1},
         "ignored": {".csv": 1, ".txt": 2},
+        "files_without_exam": 2,
+        "labels_without_files": 3,
+        "bad_labels": 0,
+        "exams_found": 104,
+        "exams_kept": 100,
+        "exams_left_out": {"no_label": 3, "truncated": 1},
+        "exams_found_by_class": {"A": 12, "B": 37, "C": 41, "D": 11, "unknown": 3},
+        "incomplete_exams": 1,
+        "incomplete_by_reason": {"truncated": 1},
         "exams": {"A": 12, "B": 37, "C": 40, "D": 11},
         "splits": {
-            "train": {"exams": 60, "views": 240, "patients": 58},
-            "eval": {"exams": 20, "views": 80, "patients": 19},
-            "test": {"exams": 20, "views": 80, "patients": 20},
+            "train": {"exams": 60, "views": 240, "patients": 58, "by_class": {"A": 8, "B": 21, "C": 24, "D": 7}},
+            "eval": {"exams": 20, "views": 80, "patients": 19, "by_class": {"A": 2, "B": 8, "C": 8, "D": 2}},
+            "test": {"exams": 20, "views": 80, "patients": 20, "by_class": {"A": 2, "B": 8, "C": 8, "D": 2}},
         },
-        "systems": {name: {"exams": n, "views": 4 * n} for name, n in zip(SYSTEMS, (60, 22, 13, 5), strict=True)},
+        "systems": {
+            name: {"original": n + 1, "exams": n, "views": 4 * n}
+            for name, n in zip(SYSTEMS, (60, 22, 13, 5), strict=True)
+        },
         "ages": {
             c: {"mean": mean, "sd": sd, "median": median}
             for c, mean, sd, median in (
@@ -224,7 +236,7 @@ def write_infra(folder: Path) -> Path:
 def write_inputs(root: Path) -> ReportInputs:
     """Writes every artifact under ``root``."""
     return ReportInputs(
-        ingest=write_ingest(root / "ingest"),
+        ingest=(write_ingest(root / "ingest"),),
         quality=write_quality(root / "quality"),
         training={v: write_history(root / f"train-{v}", v) for v in VIEWS},
         evaluation=write_evaluation(root / "evaluation"),

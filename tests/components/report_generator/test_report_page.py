@@ -131,12 +131,15 @@ def test_head_says_verdict_figures_and_what_the_software_is_not(page: Page) -> N
 def test_data_section_shows_the_counts_of_the_summary(page: Page) -> None:
     text = page.text["data"]
     assert "✓ 407 files found = 400 accepted + 7 rejected." in text
-    assert re.search(r"N\. of exams\s+12\s+37\s+40\s+11\s+100", text)
+    assert "✓ 104 exams found = 100 kept + 4 left out; 1 of the kept lack a view." in text
+    assert re.search(r"Exams found\s+12\s+37\s+41\s+11\s+3\s+104", text)
+    assert re.search(r"Exams kept\s+12\s+37\s+40\s+11\s+0\s+100", text)
     assert re.search(r"Average age\s+67\s+63\s+58\s+53", text)
     assert re.search(r"Standard deviation\s+11\s+11\s+9\s+6", text)
     assert re.search(r"Median age\s+68\s+62\s+56\s+52", text)
-    assert re.search(r"test\s+20\s+20\s+80", text)
-    assert re.search(r"GE Senograph DS ADS 53\.40\s+60\s+60 %\s+240", text)
+    assert re.search(r"test\s+20\s+20\s+2\s+8\s+8\s+2\s+80", text)
+    assert re.search(r"GE Senograph DS ADS 53\.40\s+61\s+60\s+60 %\s+240", text)
+    assert re.search(r"Exams left out, by reason\s+ReasonExams\s+no_label\s+3\s+truncated\s+1", text)
     assert re.search(r"truncated\s+3\s+not_dicom\s+2\s+duplicate\s+1\s+unknown_view\s+1", text)
     assert re.search(r"\.txt\s+2\s+\.csv\s+1", text)
 
@@ -299,10 +302,9 @@ def test_undefined_figures_are_called_undefined(
 
 
 def test_counts_that_do_not_add_up_are_pointed_at(full_inputs: ReportInputs, tmp_path: Path) -> None:
-    assert full_inputs.ingest is not None
-    text = (full_inputs.ingest / "summary.json").read_text().replace('"rejected": 7', '"rejected": 6')
+    text = (full_inputs.ingest[0] / "summary.json").read_text().replace('"rejected": 7', '"rejected": 6')
     (tmp_path / "summary.json").write_text(text)
-    page = Page(build_report(ReportInputs(ingest=tmp_path)))
+    page = Page(build_report(ReportInputs(ingest=(tmp_path,))))
     assert "✗ The count does not add up" in page.text["data"]
 
 

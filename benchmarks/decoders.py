@@ -1,0 +1,163 @@
+"""Decoders: each transfer syntax x each decoder installed, on a full-size mammogram.
+
+    python benchmarks/decoders.py [--rounds 3]
+
+Prints a section of Markdown. The table in ``components/dicom_example_gen/decoders.py`` was chosen by it, together with
+the registry of tests (which decoder is right) and ``benchmarks/fuzz.py`` (which survives hostile streams).
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import cv2
+import numpy as np
+import pydicom
+from pydicom.pixels import get_decoder
+from pydicom.uid import (
+    HTJ2K,
+    JPEG2000,
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    HTJ2KLossless,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    RLELossless,
+)
+
+from benchmarks.reference_images import by_gdcm, compressed, file_bytes
+from components.dicom_example_gen.acceptance import ANY_IMAGE
+from components.dicom_example_gen.decoders import DECODERS, decode_stored
+from components.dicom_example_gen.dicom_file import decode_dicom, open_dicom
+from components.dicom_example_gen.reading import DEFAULT_MAX_PIXELS, reduce_by_area
+
+ROWS, COLUMNS, BITS = 3328, 2560, 14
+_SYNTAXES = (
+    ExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    DeflatedExplicitVRLittleEndian,
+    RLELossless,
+    JPEGBaseline8Bit,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    JPEG2000Lossless,
+    JPEG2000,
+)
+_NOT_MEASURED = (JPEGExtended12Bit, JPEGLossless, HTJ2KLossless, HTJ2K)
+
+
+def phantom() -> np.ndarray:
+    """Draws a breast of 14 bits before a black background: half of the picture, with structure and noise."""
+    random = np.random.default_rng(0)
+    y, x = np.mgrid[:ROWS, :COLUMNS].astype(np.float32)
+    depth = 1 - (x / (0.75 * COLUMNS)) ** 2 - ((y - ROWS / 2) / (0.45 * ROWS)) ** 2
+    coarse = random.normal(size=(52, 40)).astype(np.float32)
+    structure = cv2.resize(coarse, (COLUMNS, ROWS), interpolation=cv2.INTER_CUBIC)
+    tissue = 3000 + 5000 * np.sqrt(np.clip(depth, 0, 1)) + 800 * structure
+    noise = random.normal(0, 10, tissue.shape)
+    return np.where(depth > 0, np.clip(np.rint(tissue + noise), 0, (1 << BITS) - 1), 0).astype(np.uint16)
+
+
+def encoded(pixels: np.ndarray, syntax: UID) -> bytes:
+    """Writes the phantom in a transfer syntax, in 8 bits for JPEG baseline."""
+    if syntax == JPEGBaseline8Bit:
+        return file_bytes(compressed((pixels >> (BITS - 8)).astype(np.uint8), 8, syntax))
+    if syntax == JPEGLosslessSV1:
+        return file_bytes(by_gdcm(pixels, BITS, syntax))
+    return file_bytes(compressed(pixels, BITS, syntax))
+
+
+def seconds(action: Callable[[], object], rounds: int) -> float:
+    """Measures the fastest of some rounds."""
+    times = []
+    for _ in range(rounds):
+        started = time.perf_counter()
+        action()
+        times.append(time.perf_counter() - started)
+    return min(times)
+
+
+def _two_threads(action: Callable[[], object], alone: float, rounds: int) -> float:
+    """Measures how many times faster two threads are than one."""
+
+    def both() -> None:
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(lambda _: action(), range(4)))
+
+    return 4 * alone / seconds(both, rounds)
+
+
+def _decode(data: bytes, plugin: str) -> np.ndarray:
+    dataset = pydicom.dcmread(io.BytesIO(data))
+    element = dataset["PixelData"]
+    return decode_stored(dataset, dataset.file_meta.TransferSyntaxUID, element.value, element.VR, plugin)
+
+
+def _read(data: bytes) -> np.ndarray:
+    """What ingest does with the bytes of a file."""
+    image = open_dicom(io.BytesIO(data), "benchmark", None, DEFAULT_MAX_PIXELS, ANY_IMAGE)
+    return reduce_by_area(decode_dicom(image, "benchmark"), 1024)
+
+
+def _floor(data: bytes, plugin: str) -> np.ndarray:
+    """The least that has to be done: decode and reduce."""
+    return reduce_by_area(np.ascontiguousarray(_decode(data, plugin).astype(np.uint16, copy=False)), 1024)
+
+
+def _print_decoders(files: dict[UID, bytes], rounds: int) -> None:
+    print(f"### Decoders\n\n{ROWS} x {COLUMNS}, {BITS} bits (8 for JPEG baseline); file parsed and pixels decoded.\n")
+    print("| transfer syntax | file, MB | decoder | ms | pixel MB/s | to the slowest | two threads |")
+    print("|---|---:|---|---:|---:|---:|---:|")
+    for syntax, data in files.items():
+        plugins = get_decoder(syntax).available_plugins or ("",)
+        alone = {plugin: seconds(partial(_decode, data, plugin), rounds) for plugin in plugins}
+        for plugin, taken in sorted(alone.items(), key=lambda item: item[1]):
+            size = ROWS * COLUMNS * (1 if syntax == JPEGBaseline8Bit else 2) / 1e6
+            name = f"**{plugin or 'pydicom'}**" if plugin == DECODERS[syntax] else plugin
+            gain = _two_threads(partial(_decode, data, plugin), taken, 1)
+            print(
+                f"| {syntax.name} | {len(data) / 1e6:.1f} | {name} | {taken * 1000:.0f} | {size / taken:.0f}"
+                f" | {max(alone.values()) / taken:.1f} x | {gain:.1f} x |"
+            )
+    print("\nBold: the one that is used. For these there is one safe decoder, and nothing to choose:", end=" ")
+    print(f"{', '.join(f'{syntax.name} ({DECODERS[syntax]})' for syntax in _NOT_MEASURED)}.\n")
+
+
+def _print_overhead(files: dict[UID, bytes], rounds: int) -> None:
+    print("### Reading against decoding and reducing alone\n")
+    print("| transfer syntax | decode and reduce, ms | checks, grey scale and all, ms | overhead |")
+    print("|---|---:|---:|---:|")
+    for syntax, data in files.items():
+        floor = seconds(partial(_floor, data, DECODERS[syntax]), rounds)
+        ours = seconds(partial(_read, data), rounds)
+        print(f"| {syntax.name} | {floor * 1000:.0f} | {ours * 1000:.0f} | {(ours / floor - 1) * 100:+.0f} % |")
+
+
+def main() -> None:
+    """Runs the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3)
+    rounds = parser.parse_args().rounds
+    logging.disable(logging.CRITICAL)
+    pixels = phantom()
+    files = {syntax: encoded(pixels, syntax) for syntax in _SYNTAXES}
+    _print_decoders(files, rounds)
+    _print_overhead(files, rounds)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""Peak memory of the image nodes by the number of files, each size in a fresh process.
+
+    python benchmarks/memory.py [--sizes 100 1000 5000]
+
+Prints a section of Markdown. The images are small (416 x 320 pixels), so what grows with the number of files shows: what
+is kept of each file and of each view. What an image takes while it is decoded is in the last row, on full-size images.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import resource
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from pydicom.uid import ExplicitVRLittleEndian
+from tfx.types import standard_artifacts
+
+from benchmarks.decoders import BITS, COLUMNS, ROWS, encoded, phantom
+from benchmarks.nodes import beam_arguments, ingest, ingested_views, preprocess, preprocessed_views, write_archive
+from benchmarks.reference_images import file_bytes, mammogram
+from components.dicom_example_gen.manifest import FolderSource
+from components.mammogram_preprocessor.config import PreprocessConfig
+
+_STEP = 8  # 3328 x 2560 pixels become 416 x 320
+
+
+def _peak_mib() -> float:
+    """Largest resident size of this process so far, MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _node(node: str, folder: Path, files: int) -> None:
+    """Runs one node in this process and prints its peak before and after."""
+    logging.disable(logging.WARNING)
+    before = _peak_mib()
+    if node == "ingest":
+        ingest(FolderSource(folder / "images", folder / "labels.csv"), folder, beam_arguments(1))
+        found = ingested_views(folder / "examples")
+    else:
+        examples = standard_artifacts.Examples()
+        examples.uri, examples.split_names = str(folder / "examples"), '["train", "eval", "test"]'
+        preprocess(examples, PreprocessConfig(), folder, beam_arguments(1))
+        found = preprocessed_views(folder)
+    if found != files:
+        raise RuntimeError(f"{node} must give one view a file. Received: {found} of {files}")
+    print(f"{before:.1f} {_peak_mib():.1f}")
+
+
+def _measure(node: str, folder: Path, files: int) -> tuple[float, float]:
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.memory",
+        "--node",
+        node,
+        "--folder",
+        str(folder),
+        "--files",
+        str(files),
+    ]
+    output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    before, peak = map(float, output.split()[-2:])
+    return before, peak
+
+
+def _table(sizes: list[int]) -> list[str]:
+    pixels = phantom()
+    small = file_bytes(mammogram(pixels[::_STEP, ::_STEP].copy(), BITS))
+    large = encoded(pixels, ExplicitVRLittleEndian)
+    lines = [
+        "| files | ingest, MiB | a further file, KiB | preprocessing, MiB | a further view, KiB |",
+        "| ---: " * 5 + "|",
+    ]
+    last: tuple[int, float, float] | None = None
+    for files, image in [*((size, small) for size in sizes), (sizes[0], large)]:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            write_archive(folder, [image], files)
+            peaks = [_measure(node, folder, files)[1] for node in ("ingest", "preprocess")]
+        growth = ["", ""]
+        if last is not None and image is small:
+            growth = [
+                f"{(peak - old) * 1024 / (files - last[0]):.1f}" for peak, old in zip(peaks, last[1:], strict=True)
+            ]
+        kind = f"{files:,}" + (f" of {ROWS} x {COLUMNS}" if image is large else "")
+        lines.append(f"| {kind} | {peaks[0]:.0f} | {growth[0]} | {peaks[1]:.0f} | {growth[1]} |")
+        last = (files, *peaks)
+    return lines
+
+
+def main() -> None:
+    """Runs the benchmark, or one node for it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[100, 1000, 5000])
+    parser.add_argument("--node", choices=("ingest", "preprocess"), help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--files", type=int, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.node:
+        _node(arguments.node, arguments.folder, arguments.files)
+        return
+    print("## Peak memory\n\nResident size of the node's process, libraries included, with one worker:\n")
+    print("\n".join(_table(arguments.sizes)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""The data set's tables: exams by class and age, by acquisition system, by split, and what was left out.
+
+Built once, for the page and for the command ``breast-density describe``, so that both show the same numbers. The first
+two have the form of the thesis' slides ("Data", "Preprocessing: results").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from components.report_generator.artifacts import IngestSummary
+from components.report_generator.page import Cell, Note, Table
+from components.report_generator.text import number, share
+from schema.features import DENSITY_CLASSES, UNKNOWN
+
+
+def class_table(ingest: IngestSummary) -> Table:
+    """Exams found and kept, and the age of the kept, by density class."""
+    ages = [ingest.ages.get(c) for c in DENSITY_CLASSES]
+    found, unknown = ingest.exams_found_by_class, ingest.exams_found_by_class.get(UNKNOWN, 0)
+    rows = (
+        ("Exams found", [f"{found.get(c, 0):,}" for c in DENSITY_CLASSES], f"{unknown:,}", f"{ingest.exams_found:,}"),
+        ("Exams kept", [f"{ingest.exams.get(c, 0):,}" for c in DENSITY_CLASSES], "0", f"{ingest.exams_kept:,}"),
+        ("Share of the kept", [share(ingest.exams.get(c, 0), ingest.exams_kept) for c in DENSITY_CLASSES], "", ""),
+        ("Average age", [number(a.mean if a else None) for a in ages], "", ""),
+        ("Standard deviation", [number(a.sd if a else None) for a in ages], "", ""),
+        ("Median age", [number(a.median if a else None) for a in ages], "", ""),
+    )
+    middle = ("No class",) if unknown else ()
+    return Table(
+        "Exams and age (years) by BI-RADS density class",
+        ("", *DENSITY_CLASSES, *middle, "All"),
+        tuple(
+            (Cell(name), *map(Cell, cells), *(Cell(none) for _ in middle), Cell(all_))
+            for name, cells, none, all_ in rows
+        ),
+    )
+
+
+def system_table(ingest: IngestSummary) -> Table:
+    """Original and kept exams by acquisition system, the largest first."""
+    ordered = sorted(ingest.systems.items(), key=lambda item: (-item[1].original, item[0]))
+    return Table(
+        "Acquisition systems (manufacturer, model, software version)",
+        ("System", "Original exams", "Kept exams", "Share of the kept", "Views"),
+        tuple(
+            (
+                Cell(name),
+                Cell(f"{size.original:,}"),
+                Cell(f"{size.exams:,}"),
+                Cell(share(size.exams, ingest.exams_kept)),
+                Cell(f"{size.views:,}"),
+            )
+            for name, size in ordered
+        ),
+    )
+
+
+def split_table(ingest: IngestSummary) -> Table:
+    """Patients, exams and views by split."""
+    known = [s for s in ("train", "eval", "test") if s in ingest.splits]
+    names = [*known, *sorted(set(ingest.splits) - set(known))]
+    return Table(
+        "Splits",
+        ("Split", "Patients", "Exams", *DENSITY_CLASSES, "Views"),
+        tuple(
+            (
+                Cell(name),
+                Cell(f"{size.patients:,}"),
+                Cell(f"{size.exams:,}"),
+                *(Cell(f"{size.by_class.get(c, 0):,}") for c in DENSITY_CLASSES),
+                Cell(f"{size.views:,}"),
+            )
+            for name, size in ((name, ingest.splits[name]) for name in names)
+        ),
+    )
+
+
+def count_table(caption: str, head: str, unit: str, counts: Mapping[str, int]) -> Table:
+    """Counts by name, the largest first."""
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return Table(caption, (head, unit), tuple((Cell(name), Cell(f"{n:,}")) for name, n in ordered))
+
+
+def loss_tables(ingest: IngestSummary) -> tuple[Table, ...]:
+    """What was left out, by reason; tables of nothing are not drawn."""
+    tables = (
+        count_table("Exams left out, by reason", "Reason", "Exams", ingest.exams_left_out),
+        count_table("Kept exams that lack a view, by reason", "Reason", "Exams", ingest.incomplete_by_reason),
+        count_table("Rejected files, by reason", "Reason", "Files", ingest.by_reason),
+        count_table("Other files, not looked at, by suffix", "Suffix", "Files", ingest.ignored),
+    )
+    return tuple(table for table in tables if table.rows)
+
+
+def _balanced(unit: str, found: int, kept: str, taken: int, lost: str, left: int, more: str) -> Note:
+    sums = f"{found:,} {unit} found = {taken:,} {kept} + {left:,} {lost}"
+    if found == taken + left:
+        return Note(f"✓ {sums}{more}.", "pass")
+    return Note(f"✗ The count does not add up: {sums}?", "fail")
+
+
+def balances(ingest: IngestSummary) -> tuple[Note, ...]:
+    """Says whether files and exams add up, and what the labels name in vain."""
+    lacking = f"; {ingest.incomplete_exams:,} of the kept lack a view" if ingest.incomplete_exams else ""
+    left_out = sum(ingest.exams_left_out.values())
+    notes = [
+        _balanced("files", ingest.found, "accepted", ingest.accepted, "rejected", ingest.rejected, ""),
+        _balanced("exams", ingest.exams_found, "kept", ingest.exams_kept, "left out", left_out, lacking),
+    ]
+    if ingest.files_without_exam:
+        notes.append(Note(f"Rejected files of no known exam: {ingest.files_without_exam:,}.", "muted"))
+    if ingest.labels_without_files:
+        notes.append(Note(f"Exams of the labels that have no file: {ingest.labels_without_files:,}.", "warn"))
+    if ingest.bad_labels:
+        notes.append(Note(f"Exams of the labels whose row is unusable: {ingest.bad_labels:,}.", "warn"))
+    return tuple(notes)

@@ -1,0 +1,18 @@
+"""The archive that a configuration names."""
+
+from __future__ import annotations
+
+from components.common.location import absolute
+from components.dicom_example_gen.manifest import ArchiveSource, FolderSource, ManifestSource, Source
+from pipeline.config import DataConfig
+
+
+def source_of(data: DataConfig) -> Source:
+    """Makes the source that the configuration names, with absolute paths."""
+    if data.manifest is not None:
+        return ManifestSource(absolute(data.manifest))
+    assert data.folder is not None
+    if data.archive is not None:
+        return ArchiveSource(data.archive, absolute(data.folder))
+    assert data.labels is not None
+    return FolderSource(absolute(data.folder), absolute(data.labels))

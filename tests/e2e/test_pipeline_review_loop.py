@@ -1,0 +1,71 @@
+"""The review loop on a finished run: doubtful views go out, files come back, and are checked as the next run will."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import cv2
+import pytest
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+def review(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pipeline.cli", "review", *map(str, arguments)]
+    environment = os.environ | {"PYTHONPATH": str(PROJECT)}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
+
+
+def test_exported_views_come_back_as_reviews(finished: Any, tmp_path: Path) -> None:
+    output, out = finished.config.output, tmp_path / "reviews"
+    report = finished.artifact("MammogramPreprocessor", "quality_report")
+    rows = [json.loads(line) for line in (report / "views.jsonl").read_text(encoding="utf-8").splitlines()]
+    worst = [row["review_name"] for row in sorted((r for r in rows if r["rank"]), key=lambda r: r["rank"])[:4]]
+
+    done = review("export", output, "--out", out, "--top", 4)
+
+    assert done.returncode == 0, done.stderr
+    assert (out / "review.html").is_file()
+    written = sorted(path.relative_to(out / "todo").as_posix() for path in (out / "todo").rglob("*.*"))
+    kinds = ("images/{}.json", "images/{}.png", "masks/{}.png", "overlays/{}.png")
+    assert written == sorted(kind.format(name) for name in worst for kind in kinds)
+    for name in worst:
+        template = json.loads((out / "todo" / "images" / f"{name}.json").read_text(encoding="utf-8"))
+        picture = cv2.imread(str(out / "todo" / "images" / f"{name}.png"), cv2.IMREAD_UNCHANGED)
+        assert picture.shape == (template["imageHeight"], template["imageWidth"])
+    again = review("export", output, "--out", out)
+    assert again.returncode == 1
+    assert "from an earlier export" in again.stderr
+
+    drawn = {row["review_name"]: row["status"] == "removed" for row in rows if row["review_name"] in worst}
+    for name in worst[:2]:
+        (out / f"{name}.json").write_text('{"muscle": "absent"}', encoding="utf-8")
+    if drawn[worst[2]]:
+        shutil.copy(out / "todo" / "masks" / f"{worst[2]}.png", out)
+    (out / f"{worst[3]}.json").write_text("junk", encoding="utf-8")
+
+    checked = review("check", out, "--run", output)
+
+    assert checked.returncode == 1
+    lines = checked.stdout.splitlines()
+    assert sum(line.startswith("ok ") and ": absent" in line for line in lines) == 2
+    assert [line for line in lines if line.startswith("ok ") and "Dice 1.000" in line] != [] or not drawn[worst[2]]
+    [refused] = [line for line in lines if line.startswith("refused")]
+    assert f"{worst[3]}.json: unreadable" in refused
+    assert "Traceback" not in checked.stdout + checked.stderr
+
+
+def test_a_folder_without_a_run_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "reviews").mkdir()
+    done = review("check", tmp_path / "reviews", "--run", tmp_path)
+    assert done.returncode == 1
+    assert "give the output folder of a run" in done.stderr
+    assert not list(tmp_path.glob("*.sqlite"))

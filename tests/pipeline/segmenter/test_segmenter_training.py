@@ -1,0 +1,67 @@
+"""Training of the segmenter: samples, augmentation and export; training itself takes too long for a test."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from components.mammogram_preprocessor.network import GRID
+from pipeline.segmenter.augmentation import augmented, plain
+from pipeline.segmenter.samples import SHAPE, Sample, phantom_samples
+from pipeline.segmenter.unet import INPUT_SHAPE, build_unet, frozen_graph
+
+
+@pytest.fixture(scope="module")
+def samples() -> list[Sample]:
+    return list(phantom_samples(3, 1))
+
+
+def test_phantoms_become_samples_with_the_chest_wall_at_the_left(samples):
+    assert [sample.name.split("/")[1] for sample in samples] == ["MLO_R", "MLO_L", "CC_L"] * 3
+    for sample in samples:
+        assert sample.grey.shape == sample.mask.shape == sample.muscle.shape == SHAPE
+        if sample.muscle.any():
+            left, right = np.split(sample.muscle[: SHAPE[0] // 2], 2, axis=1)
+            assert left.sum() > 3 * right.sum()
+            assert (sample.muscle <= sample.mask + 0.5).all()
+
+
+def test_augmentation_depends_on_the_seed_alone(samples):
+    def draw(seed: int) -> tuple[np.ndarray, np.ndarray] | None:
+        return augmented(np.random.default_rng(seed), samples[0], 1.0)
+
+    drawn = [draw(seed) for seed in range(12)]
+    again = draw(3)
+    assert drawn[3] is not None
+    assert again is not None
+    np.testing.assert_array_equal(drawn[3][0], again[0])
+    kept = [pair for pair in drawn if pair is not None]
+    assert len(kept) > 8
+    for channels, muscle in kept:
+        assert channels.shape == (*GRID, 3)
+        assert channels.dtype == np.float32
+        assert np.isfinite(channels).all()
+        assert muscle.min() >= 0
+        assert muscle.max() <= 1
+    assert len({muscle.sum() for _, muscle in kept}) > 8
+
+
+def test_plain_is_on_the_networks_grid(samples):
+    channels, muscle = plain(samples[0])
+    assert channels.shape == (*GRID, 3)
+    assert muscle.shape == GRID
+
+
+def test_opencv_computes_what_tensorflow_does():
+    model = build_unet()
+    rng = np.random.default_rng(0)
+    model(rng.normal(size=(4, *INPUT_SHAPE)).astype(np.float32), training=True)  # statistics other than 0 and 1
+    inputs = rng.random((1, *INPUT_SHAPE), np.float32)
+    data = frozen_graph(model)
+    assert frozen_graph(model) == data
+    net = cv2.dnn.readNetFromTensorflow(np.frombuffer(data, np.uint8))
+    net.setInput(np.ascontiguousarray(inputs.transpose(0, 3, 1, 2)))
+    expected = model(inputs, training=False).numpy()
+    np.testing.assert_allclose(net.forward().transpose(0, 2, 3, 1), expected, atol=1e-4)
+    assert np.ptp(expected) > 0.1

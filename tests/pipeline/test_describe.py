@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+from io import StringIO
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from components.dicom_example_gen.archives.kinds import ArchiveKind
+from components.dicom_example_gen.config import IngestConfig
+from components.dicom_example_gen.manifest import ArchiveSource, FolderSource, ManifestSource
+from pipeline.cli import app
+from pipeline.config import ConfigError, DataConfig, load_config
+from pipeline.describe import describe_source, tables_of
+from pipeline.sources import source_of
+from schema.features import VIEWS
+
+SECRET = "ROSSI-MARIA"
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Path:
+    """Forty exams of four views, one without its third, one with a bad density."""
+    rows: list[list[object]] = []
+    for number in range(40):
+        for view in VIEWS:
+            file = f"{SECRET}-{number}.{view}.png"
+            noise = np.random.default_rng(number).integers(0, 255, (9, 9 + len(rows) % 7)).astype(np.uint8)
+            if (number, view) != (3, VIEWS[2]):
+                cv2.imwrite(str(tmp_path / file), noise)
+            density = "E" if number == 5 else "ABCD"[number % 4]
+            rows.append([f"{SECRET}-{number}", view, file, density, 50 + number % 4, "Scanner X"])
+    path = tmp_path / "manifest.csv"
+    with path.open("w", newline="") as stream:
+        csv.writer(stream).writerows([["exam_id", "view", "file", "density", "age", "acquisition_system"], *rows])
+    return path
+
+
+def test_describe_counts_what_a_run_would(manifest: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    figures = describe_source(ManifestSource(manifest), IngestConfig(), lambda *step: seen.append(step))
+    assert seen == [(done, 160) for done in range(1, 161)]
+    assert (figures["found"], figures["accepted"]) == (160, 155)
+    assert (figures["exams_found"], figures["exams_kept"]) == (40, 39)
+    assert figures["exams_left_out"] == {"invalid_label": 1}
+    assert figures["incomplete_by_reason"] == {"missing_file": 1}
+    assert figures["ages"]["D"] == {"n": 10, "mean": 53.0, "sd": 0.0, "median": 53.0, "counts": {"53": 10}}
+    assert figures["systems"] == {
+        "Scanner X": {"original": 39, "exams": 39, "views": 155},
+        "unknown": {"original": 1, "exams": 0, "views": 0},
+    }
+    terminal = StringIO()
+    console = Console(file=terminal, width=120)
+    for part in tables_of(figures):
+        console.print(part)
+    text = terminal.getvalue()
+    assert "40 exams found = 39 kept + 1 left out; 1 of the kept lack a view." in text
+    assert "Median age" in text
+    assert SECRET not in text
+
+
+def test_the_command_takes_the_configuration_s_distribution(manifest: Path) -> None:
+    setting = "pipeline.ingest.distribution={test: {proportions: uniform, total: 4}}"
+    result = CliRunner().invoke(app, ["describe", "--manifest", str(manifest), "--set", setting])
+    assert result.exit_code == 0, result.output
+    assert "left_out_by_distribution" in result.output
+    assert SECRET not in result.output
+
+
+def test_each_source_is_named_in_one_way(tmp_path: Path) -> None:
+    folder, file = tmp_path / "a", tmp_path / "b"
+    assert source_of(DataConfig(manifest=file)) == ManifestSource(file)
+    assert source_of(DataConfig(folder=folder, labels=file)) == FolderSource(folder, file)
+    archive = load_config(None, (), {"data.folder": str(folder), "data.archive": "embed"}).data
+    assert archive is not None
+    assert source_of(archive) == ArchiveSource(ArchiveKind.EMBED, folder)
+    for keys in (
+        {"data.folder": "a"},
+        {"data.archive": "embed"},
+        {"data.labels": "b", "data.folder": "a", "data.archive": "embed"},
+        {"data.manifest": "b", "data.folder": "a", "data.archive": "embed"},
+    ):
+        with pytest.raises(ConfigError, match=r"give either data\.folder and data\.labels, or data\.manifest, or"):
+            load_config(None, (), keys)
+    with pytest.raises(ConfigError, match=r"data\.archive: Input should be 'cbis_ddsm', 'embed'"):
+        load_config(None, (), {"data.folder": "a", "data.archive": "mias"})
+
+
+def test_describe_needs_no_tensorflow() -> None:
+    probe = "import sys, pipeline.describe; print({'tensorflow', 'tfx', 'apache_beam'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
