@@ -8,7 +8,7 @@ READY := .venv/.ready
 PYTHON310 := $(shell for p in $$(command -v python3.10 2>/dev/null) $$(ls -d $${PYENV_ROOT:-$$HOME/.pyenv}/versions/3.10.*/bin/python 2>/dev/null | tail -n 1); do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 10))' 2>/dev/null && { echo "$$p"; break; }; done)
 
-.PHONY: setup demo test fast lint clean
+.PHONY: setup demo test fast lint bench-data clean
 
 setup: $(READY)
 
@@ -38,6 +38,10 @@ lint: $(READY)
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+
+# Segmentation, decoders, throughput and memory; writes docs/benchmarks.md. Wants the machine for itself.
+bench-data: $(READY)
+	.venv/bin/python -m benchmarks.report docs/benchmarks.md segmentation decoders throughput memory
 
 clean:
 	rm -rf demo runs .venv .uv

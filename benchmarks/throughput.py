@@ -1,6 +1,6 @@
 """Throughput of ingest and preprocessing, with one worker and two, against the plain loop, in one run.
 
-    python benchmarks/throughput.py [--files 48] [--exams 16] [--count 1000]
+    python -m benchmarks.throughput [--files 48] [--exams 16] [--count 1000]
 
 Prints a section of Markdown. The floor of ingest reads, decodes and reduces; that of preprocessing decodes the PNG and
 resizes. The loop does all the work of a node without Beam. A node's time includes the start and the end of its Beam
@@ -96,8 +96,8 @@ class Times:
 
 
 _HEAD = (
-    "floor, images/s | loop, images/s | 1 worker, images/s | 2 threads, images/s | 2 processes, images/s | 1 worker, MB/s |"
-    " 1 worker / floor | 1 worker / loop | 2 threads gain | 2 processes gain |"
+    "floor, images/s | loop, images/s | 1 worker, images/s | 2 threads, images/s | 2 processes, images/s |"
+    " 1 worker, MB/s | 1 worker / floor | 1 worker / loop | 2 threads gain | 2 processes gain |"
 )
 _RULE = "| ---: " * 10 + "|"
 # One worker, two threads, two processes.
@@ -223,7 +223,9 @@ def _preprocess_table(folder: Path, exams: int, start: tuple[float, float, float
 def _counts(folder: Path, files: int) -> str:
     small = write_archive(folder / "many", [file_bytes(mammogram(phantom()[::32, ::32].copy(), BITS))], files)
     _ingest(small, folder / "processes", 2, "multi_processing")
-    return f"\n`multi_processing` with two workers: {files:,} of {files:,} small files became views, none was lost or doubled."
+    return (
+        f"\n`multi_processing` with two workers: {files:,} of {files:,} small files became views, none lost or doubled."
+    )
 
 
 def main() -> None:

@@ -31,17 +31,20 @@ class TooMuchError(ValueError):
 
 
 class BoundedStream:
-    """A stream that can be read only so many times.
+    """A stream that can be read only so many times, and no further than it goes.
 
     Attributes:
         stream: The stream itself, for reading without a bound.
     """
 
     def __init__(self, stream: BinaryIO) -> None:
+        position = stream.tell()
+        self._end = stream.seek(0, io.SEEK_END)
+        stream.seek(position)
         self.stream = stream
         self._left = _MAX_READS
 
-    def read(self, size: int = -1, /) -> bytes:
+    def read(self, size: int | None = -1, /) -> bytes:
         """Reads up to ``size`` bytes.
 
         Raises:
@@ -50,7 +53,9 @@ class BoundedStream:
         self._left -= 1
         if self._left < 0:
             raise TooMuchError(f"a header is read in up to {_MAX_READS} steps")
-        return self.stream.read(size)
+        # A file allocates what is asked for before it looks how much there is, and lengths may say four gigabytes.
+        rest = max(0, self._end - self.stream.tell())
+        return self.stream.read(rest if size is None or size < 0 else min(size, rest))
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
         """Moves to a position."""

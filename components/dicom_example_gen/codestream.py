@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-# Progressive JPEGs have some ten scans; decoding time grows with the scans, and a hostile one may have thousands.
-MAX_SCANS: Final = 100
+# Progressive JPEGs have some ten scans of all their pixels, and a hostile one may have thousands.
+_MAX_SCANNED_PIXELS: Final = 1_000_000_000
 _START_OF_SCAN: Final = 0xDA
 _SEQUENTIAL_FRAMES: Final = frozenset({0xC0, 0xC1})  # baseline and extended sequential DCT, Huffman coded
 JPEG_LS_PROCESS: Final = 0xF7  # SOF55
@@ -99,13 +99,13 @@ def declared_frame(stream: bytes) -> Frame | None:
 
 
 def without_jp2(stream: bytes) -> bytes:
-    """Takes the file format around a JPEG 2000 stream away, which DICOM forbids (PS3.5 section A.4.4) and some write."""
+    """Takes the file format around a JPEG 2000 stream away, which some write against PS3.5 section A.4.4."""
     return stream[max(0, stream.find(_JPEG_2000)) :] if stream.startswith(_JP2) else stream
 
 
-def scan_count(stream: bytes) -> int:
-    """Counts the scans of a JPEG; a thumbnail inside of its metadata counts too."""
-    return stream.count(bytes([0xFF, _START_OF_SCAN]))
+def has_too_many_scans(stream: bytes, pixels: int) -> bool:
+    """Tells whether a JPEG of so many pixels would keep a decoder busy for long."""
+    return stream.count(bytes([0xFF, _START_OF_SCAN])) * pixels > _MAX_SCANNED_PIXELS
 
 
 def repair_scan_header(stream: bytes) -> bytes:

@@ -46,8 +46,8 @@ class IngestConfig(AcceptanceConfig):
         shard_size: Images in one TFRecord file.
         max_pixels: Largest matrix that is decoded, rows x columns (a guard against hostile headers; the
             largest film scans have some 35 million).
-        voi_index: Which VOI LUT, or which window where there is no LUT, of images that come with several (harder, softer
-            ...), from 0. An image with fewer gives its first.
+        voi_index: Which VOI LUT, or which window where there is no LUT, of images that come with several, from 0.
+            An image with fewer gives its first.
         hash_key_variable: Environment variable that holds the key of the patient and exam hashes. The variable of
             the same name with ``_FILE`` names a file that holds it.
         hash_key_file: File that holds the key, where neither variable is set; empty = none.

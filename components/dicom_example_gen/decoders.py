@@ -48,10 +48,9 @@ from components.dicom_example_gen.codestream import (
     END_OF_IMAGE,
     JPEG_2000_PROCESS,
     JPEG_LS_PROCESS,
-    MAX_SCANS,
     declared_frame,
+    has_too_many_scans,
     repair_scan_header,
-    scan_count,
     without_jp2,
 )
 
@@ -113,8 +112,8 @@ def _require_fitting_frame(stream: bytes, dataset: Dataset, syntax: UID) -> int:
         raise ValueError(f"the stream must be {syntax.name}. Received: {frame}")
     if frame.process == JPEG_LS_PROCESS and not stream.rstrip(b"\0").endswith(END_OF_IMAGE):
         raise EOFError("the stream must end with its marker, or CharLS reads on without end")
-    if scan_count(stream) > MAX_SCANS and syntax in _JPEG:
-        raise ValueError(f"the stream must have up to {MAX_SCANS} scans")
+    if syntax in _JPEG and has_too_many_scans(stream, frame.rows * frame.columns):
+        raise TooMuchError(f"the stream has more scans than any real one. Received: {frame}")
     if not 1 <= frame.tiles <= _MAX_TILES:
         raise ValueError(f"the stream must have up to {_MAX_TILES} tiles. Received: {frame}")
     return frame.precision

@@ -148,10 +148,10 @@ def grey_of_values(
         # A slope of 0 or of junk is ignored: it would erase the image.
         slope = tags.number(dataset, "RescaleSlope") or 1.0
         intercept = tags.number(dataset, "RescaleIntercept") or 0.0
-        values = values * slope + intercept
         first, last = sorted((low * slope + intercept, high * slope + intercept))
         if not 0 < last - first < np.inf:
             raise ValueError(f"rescale leaves no range. Received: slope={slope}, intercept={intercept}")
+        values = values * slope + intercept
 
     raw = raw_fraction(values, first, last, dataset)
     if raw is not None:

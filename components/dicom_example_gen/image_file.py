@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from components.dicom_example_gen.codestream import MAX_SCANS, scan_count
+from components.dicom_example_gen.codestream import has_too_many_scans
 from components.dicom_example_gen.rejections import IngestError, RejectionReason
 
 _FORMATS: Final = ("PNG", "JPEG", "TIFF")
@@ -48,8 +48,8 @@ def image_size(data: bytes, file: str, max_pixels: int) -> tuple[int, int]:
             columns, rows = image.size
             if rows * columns > max_pixels:
                 raise _too_large(file, f"{rows} x {columns}", max_pixels)
-            if image.format == "JPEG" and scan_count(data) > MAX_SCANS:
-                raise _undecodable(file, ValueError(f"a JPEG may have {MAX_SCANS} scans"))
+            if image.format == "JPEG" and has_too_many_scans(data, rows * columns):
+                raise _undecodable(file, ValueError("too many scans"))
             if image.format == "TIFF":
                 _require_plain_tiff(image, file, max_pixels)
     except IngestError:

@@ -78,6 +78,19 @@ def _votes(votes: NDArray[np.float64], rows: NDArray[np.intp], curves: NDArray[n
     return np.asarray((votes[rows, cell] * (1 - part) + votes[rows, cell + 1] * part).sum(axis=1))
 
 
+def _climbed(
+    votes: NDArray[np.float64], rows: NDArray[np.intp], curve: NDArray[np.float64], step: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Changes a curve by steps in any of its four numbers until none of them gains a vote."""
+    moves = np.array(list(itertools.product((0, -1, 1), repeat=4)), np.float64)
+    while True:
+        tried = np.clip(curve + moves * step, _LOW, _HIGH)
+        chosen = int(_votes(votes, rows, tried).argmax())
+        if chosen == 0:  # the first move is none at all
+            return curve
+        curve = tried[chosen]
+
+
 def fit_curve(probability: NDArray[np.float32], mask: NDArray[np.bool_]) -> EdgeCurve:
     """Finds the edge with most muscle on one side of it and most breast on the other.
 
@@ -93,17 +106,13 @@ def fit_curve(probability: NDArray[np.float32], mask: NDArray[np.bool_]) -> Edge
     vote = np.where(before, 0.5, np.where(mask, probability - np.float64(0.5), 0.0))
     votes = np.concatenate([np.zeros((height, 1)), np.cumsum(vote, axis=1)], axis=1)
 
-    starts = np.array(list(itertools.product(np.linspace(*_TOPS), np.linspace(*_FEET), _BULGES, (0.0,))))
-    best = starts[int(_votes(votes, np.arange(1, height, 3), starts).argmax())]
     rows = np.arange(height)
-    moves = np.array(list(itertools.product((0, -1, 1), repeat=4)), np.float64)
-    step = np.array(_STEP)
-    for _ in range(_HALVINGS):
-        while True:
-            tried = np.clip(best + moves * step, _LOW, _HIGH)
-            chosen = int(_votes(votes, rows, tried).argmax())
-            if chosen == 0:  # the first move is none at all
-                break
-            best = tried[chosen]
-        step /= 2
+    ends = []
+    for bulge in _BULGES:  # top and bulge can stand in for each other, so one start may end in the wrong place
+        starts = np.array(list(itertools.product(np.linspace(*_TOPS), np.linspace(*_FEET), (bulge,), (0.0,))))
+        start = starts[int(_votes(votes, rows[1::4], starts).argmax())]
+        ends.append(_climbed(votes, rows[::2], start, np.array(_STEP)))
+    best = ends[int(_votes(votes, rows, np.array(ends)).argmax())]
+    for halving in range(1, _HALVINGS):
+        best = _climbed(votes, rows, best, np.array(_STEP) / 2**halving)
     return EdgeCurve(*(float(value) for value in best))

@@ -48,7 +48,7 @@ class Weights:
 
 SHIPPED: Final = Weights(
     Path(__file__).with_name("weights") / "muscle.pb",
-    "d2414c0eafbf0bc148f19ba6bcdf3678bcdb67cd0813b1a89e0d6780585f965a",
+    "d2000edd0b8383e36a894fa77e16e80455b49cd1e78294301426f514efca39dd",
 )
 
 

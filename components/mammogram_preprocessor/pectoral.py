@@ -17,7 +17,7 @@ _NOTHING: Final = 0.01
 # A muscle of less or more than these shares of breast and muscle is none.
 _AREA: Final = (0.005, 0.60)
 # Agreement of map and curve: below the first it is no muscle's edge, at the second there is no doubt.
-_AGREEMENT: Final = (0.60, 0.98)
+_AGREEMENT: Final = (0.72, 0.98)
 _REACH: Final = 3.0  # pixels to either side of the edge at which grey levels are compared
 
 

@@ -116,7 +116,7 @@ def _self_labelled(model: tf.keras.Model, films: Sequence[Sample]) -> list[Sampl
 def train(
     phantoms: Sequence[Sample], drawn: Sequence[Sample], films: Sequence[Sample], seed: int
 ) -> tuple[tf.keras.Model, float]:
-    """Trains one network; 1,600 steps, some six minutes on two idle cores.
+    """Trains one network; 1,600 steps, some eight minutes of one core.
 
     Args:
         phantoms: Views of phantoms with their true masks.
