@@ -17,7 +17,7 @@ from tfx.types import standard_artifacts
 from components.common.artifacts import IngestReport, QualityReport
 from components.common.shards import read_shard
 from components.dicom_example_gen import executor as ingest_executor
-from components.dicom_example_gen.config import IngestConfig, SplitFractions
+from components.dicom_example_gen.config import SPLITS, IngestConfig
 from components.dicom_example_gen.identity import find_key
 from components.dicom_example_gen.manifest import FolderSource
 from components.dicom_example_gen.source_json import source_to_json
@@ -25,7 +25,7 @@ from components.mammogram_preprocessor import executor as preprocess_executor
 from components.mammogram_preprocessor.config import PreprocessConfig, QualityConfig
 from schema.features import VIEWS
 
-CONFIG = IngestConfig(shard_size=4, splits=SplitFractions(train=0.34, eval=0.33, test=0.33))
+CONFIG = IngestConfig(shard_size=4)
 
 
 def beam_arguments(workers: int, mode: str = "multi_threading") -> list[str]:
@@ -47,11 +47,11 @@ def write_archive(folder: Path, images: Sequence[bytes], files: int) -> FolderSo
         The archive, with labels of all classes.
     """
     templates = [pydicom.dcmread(io.BytesIO(image)) for image in images]
-    labels = ["exam_id,density"]
+    labels = ["exam_id,density,split"]
     for number in range(files):
         exam, view = divmod(number, 4)
         if view == 0:
-            labels.append(f"exam{exam},{'ABCD'[exam % 4]}")
+            labels.append(f"exam{exam},{'ABCD'[exam % 4]},{SPLITS[exam % 3]}")
         dataset = copy.copy(templates[number % len(templates)])
         projection, side = VIEWS[view].split("_")
         dataset.ViewPosition, dataset.ImageLaterality = projection, side

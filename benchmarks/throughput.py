@@ -198,8 +198,11 @@ def _ingest_table(folder: Path, files: int) -> tuple[list[str], tuple[float, flo
 
 
 def _preprocess_table(folder: Path, exams: int, start: tuple[float, float, float]) -> list[str]:
-    generate_phantoms(PhantomConfig(exams=exams, reduction=2, repeat_share=0.0), folder / "data")
-    source = FolderSource(folder / "data" / "images", folder / "data" / "labels.csv")
+    labels = generate_phantoms(PhantomConfig(exams=exams, reduction=2, repeat_share=0.0), folder / "data").labels
+    head, *rows = labels.read_text(encoding="utf-8").splitlines()
+    lines = [f"{head},split", *(f"{row},{SPLITS[number % 3]}" for number, row in enumerate(rows))]
+    labels.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    source = FolderSource(folder / "data" / "images", labels)
     examples = ingest(source, folder, beam_arguments(2))
     count = ingested_views(folder / "examples")
     megabytes = sum(path.stat().st_size for path in (folder / "examples").rglob("*.gz")) / 1e6

@@ -1,20 +1,13 @@
-"""TFX executor of MammogramPreprocessor: one Beam pipeline, one element a TFRecord shard, one image in memory a worker.
-
-Shards become shards of the same name, rows are gathered to the report, and the views that the rows make worth a look
-are drawn.
-"""
+"""TFX executor of MammogramPreprocessor; ``preprocess_pipeline`` has the work."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import apache_beam as beam
 import tensorflow as tf
 from tfx import types
 from tfx.components.util import examples_utils
@@ -23,21 +16,13 @@ from tfx.types import artifact_utils
 
 from components.common.progress import expect
 from components.common.shard_index import read_index
-from components.common.shards import EmptySplitError, relative_name, shards_of, split_folder, write_text
-from components.common.stages import Element, Gathered, LostRecordsError, Stage, elements
+from components.common.shards import EmptySplitError, relative_name, shards_of, split_folder
+from components.common.stages import LostRecordsError
 from components.mammogram_preprocessor.config import PreprocessConfig, QualityConfig
-from components.mammogram_preprocessor.merging import IngestedShard, LeftOut, left_out
-from components.mammogram_preprocessor.quality import (
-    QualityRow,
-    choose_overlays,
-    quality_summary,
-    ranks,
-    report_row,
-    review_summary,
-)
-from components.mammogram_preprocessor.review.apply import without_image
-from components.mammogram_preprocessor.review.folder import NO_REVIEWS, Reviews, read_reviews
-from components.mammogram_preprocessor.view_shards import ShardTask, draw_overlays, preprocess_shard
+from components.mammogram_preprocessor.merging import IngestedShard, left_out
+from components.mammogram_preprocessor.preprocess_pipeline import preprocess
+from components.mammogram_preprocessor.review.folder import NO_REVIEWS, read_reviews
+from components.mammogram_preprocessor.view_shards import ShardTask
 
 
 def _shards(ingested: Sequence[types.Artifact], splits: Sequence[str]) -> list[IngestedShard]:
@@ -83,64 +68,6 @@ def _require_every_split(shards: Sequence[IngestedShard], tasks: Sequence[ShardT
         )
 
 
-@dataclass(frozen=True)
-class _Preprocessed:
-    """Rows of all views, the overlays that are drawn, and how many records of earlier spans are left out, by reason."""
-
-    rows: tuple[QualityRow, ...]
-    overlays: frozenset[str]
-    left_out: Mapping[str, int]
-
-
-def _choose(preprocessed: Gathered, quality: QualityConfig) -> list[Element]:
-    rows = tuple(row for part in preprocessed.results for row in part)
-    wanted: dict[int, dict[int, str]] = defaultdict(dict)
-    for row in choose_overlays(rows, quality.doubtful_overlays, quality.typical_overlays):
-        wanted[row.shard][row.index] = row.overlay
-    tasks: Sequence[ShardTask] = preprocessed.context
-    overlays = frozenset(overlay for chosen in wanted.values() for overlay in chosen.values())
-    drawings = [(tasks[shard], chosen) for shard, chosen in sorted(wanted.items())]
-    reasons = Counter(reason.value for task in tasks for reason in task.dropped.values())
-    return elements(drawings, context=_Preprocessed(rows, overlays, {r.value: reasons[r.value] for r in LeftOut}))
-
-
-def _report(drawn: Gathered, reviews: Reviews, report: str) -> None:
-    preprocessed: _Preprocessed = drawn.context
-    rows = preprocessed.rows
-    rank = ranks(rows)
-    lines = [
-        json.dumps(report_row(row, rank.get(row.review_name), row.overlay in preprocessed.overlays), sort_keys=True)
-        for row in rows
-    ]
-    findings = [
-        *reviews.findings,
-        *(row.finding for row in rows if row.finding is not None),
-        *without_image(reviews.by_name.values(), {row.review_name for row in rows}),
-    ]
-    summary = quality_summary(rows) | {"left_out": preprocessed.left_out, "reviews": review_summary(rows, findings)}
-    write_text(os.path.join(report, "views.jsonl"), "".join(line + "\n" for line in lines))
-    write_text(os.path.join(report, "summary.json"), json.dumps(summary, indent=1))
-
-
-def _preprocess(
-    pipeline: beam.Pipeline,
-    tasks: Sequence[ShardTask],
-    config: PreprocessConfig,
-    quality: QualityConfig,
-    reviews: Reviews,
-    report: str,
-) -> None:
-    """Lays out the stages."""
-    _ = (
-        pipeline
-        | "Shards" >> beam.Create(elements(tasks, context=tasks), reshuffle=False)
-        | Stage("Preprocess", preprocess_shard, config, reviews.by_name)
-        | "Choose" >> beam.FlatMap(_choose, quality)
-        | Stage("Draw", draw_overlays, config, reviews.by_name, report)
-        | "Report" >> beam.Map(_report, reviews, report)
-    )
-
-
 class Executor(base_beam_executor.BaseBeamExecutor):
     """Preprocesses every view."""
 
@@ -171,7 +98,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         _require_every_split(shards, tasks, splits)
         expect(sum((task.records or 0) - len(task.dropped) for task in tasks), "images")
         with self._make_beam_pipeline() as pipeline:
-            _preprocess(pipeline, tasks, config, quality, reviews, report)
+            preprocess(pipeline, tasks, config, quality, reviews, report)
         if not tf.io.gfile.exists(os.path.join(report, "summary.json")):
             raise LostRecordsError(
                 "Beam ended without a report; run again, with another runner or direct_running_mode."
