@@ -3,8 +3,9 @@
     python -m benchmarks.throughput [--files 48] [--exams 16] [--count 1000]
 
 Prints a section of Markdown. The floor of ingest reads, decodes and reduces; that of preprocessing decodes the PNG and
-resizes. The loop does all the work of a node without Beam. A node's time includes the start and the end of its Beam
-pipeline, which is given beside it. Speeds of different machines do not compare; ratios of one run do.
+resizes. The loop does all the work of a node on one image after the other, without Beam. A node's speed is taken from
+its first image to its last; what its Beam pipeline needs to start and end shows in the seconds of the whole node.
+Speeds of different machines do not compare; ratios of one run do.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ from __future__ import annotations
 import argparse
 import gc
 import logging
+import os
 import shutil
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +48,7 @@ from benchmarks.nodes import (
 from benchmarks.reference_images import file_bytes, mammogram
 from components.common.pixels import pixels_sha256
 from components.common.png import decode_png, encode_png
+from components.common.progress import PROGRESS_FILE_VARIABLE, read_progress
 from components.common.shards import read_shard, shards_of, split_folder, write_shard
 from components.dicom_example_gen.config import SPLITS
 from components.dicom_example_gen.decoders import DECODERS, decode_stored
@@ -66,42 +70,50 @@ _SYNTAXES: dict[str, tuple[UID, float]] = {
 }
 
 
-@dataclass(frozen=True)
-class Times:
-    """Seconds for all files.
-
-    Attributes:
-        floor: The least that has to be done.
-        loop: The node's work without Beam.
-        one: The node with one worker.
-        threads: The node with two threads.
-        processes: The node with two processes.
-        start: The node on hardly any work, in the same three ways.
-    """
-
-    floor: float
-    loop: float
-    one: float
-    threads: float
-    processes: float
-    start: tuple[float, float, float]
-
-    def cells(self, files: int, megabytes: float) -> str:
-        """Writes speeds and ratios as cells of a Markdown table."""
-        ways = self.one, self.threads, self.processes
-        one, threads, processes = (taken - start for taken, start in zip(ways, self.start, strict=True))
-        speeds = [f"{files / taken:.1f}" for taken in (self.floor, self.loop, *ways)]
-        ratios = (one / self.floor, one / self.loop, one / threads, one / processes)
-        return " | ".join([*speeds, f"{megabytes / self.one:.0f}", *(f"{ratio:.2f}" for ratio in ratios)])
-
-
-_HEAD = (
-    "floor, images/s | loop, images/s | 1 worker, images/s | 2 threads, images/s | 2 processes, images/s |"
-    " 1 worker, MB/s | 1 worker / floor | 1 worker / loop | 2 threads gain | 2 processes gain |"
-)
-_RULE = "| ---: " * 10 + "|"
 # One worker, two threads, two processes.
 _WAYS: tuple[tuple[int, str], ...] = ((1, "multi_threading"), (2, "multi_threading"), (2, "multi_processing"))
+_HEAD = (
+    "floor, images/s | loop, images/s | 1 worker, images/s | 2 threads, images/s | 2 processes, images/s |"
+    " 1 worker, MB/s | floor / 1 worker | loop / 1 worker | 2 threads gain | 2 processes gain |"
+    " whole node: 1 worker, s | 2 threads, s | 2 processes, s |"
+)
+_RULE = "| ---: " * 13 + "|"
+
+
+@dataclass(frozen=True)
+class NodeRun:
+    """One run of a node.
+
+    Attributes:
+        seconds: From start to end.
+        rate: Images a second, from the first one finished to the last.
+    """
+
+    seconds: float
+    rate: float
+
+
+class _Clock(threading.Thread):
+    """Notes when the images of a node are finished, by its progress file."""
+
+    def __init__(self, path: Path, unit: str):
+        super().__init__(daemon=True)
+        self._path, self._unit = path, unit
+        self._samples: list[tuple[float, int]] = []
+        self._over = threading.Event()
+
+    def run(self) -> None:
+        while not self._over.wait(0.02):
+            progress = read_progress(self._path)
+            if progress.unit == self._unit and progress.done > (self._samples[-1][1] if self._samples else 0):
+                self._samples.append((time.perf_counter(), progress.done))
+
+    def rate(self) -> float:
+        """Ends the watch; gives images a second."""
+        self._over.set()
+        self.join()
+        (began, first), (ended, last) = self._samples[0], self._samples[-1]
+        return (last - first) / (ended - began) if ended > began else 0.0
 
 
 def seconds(action: Callable[[], object]) -> float:
@@ -110,6 +122,24 @@ def seconds(action: Callable[[], object]) -> float:
     started = time.perf_counter()
     action()
     return time.perf_counter() - started
+
+
+def _watched(action: Callable[[], object], unit: str) -> NodeRun:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "progress.tsv")
+        os.environ[PROGRESS_FILE_VARIABLE] = str(path)
+        clock = _Clock(path, unit)
+        clock.start()
+        taken = seconds(action)
+        return NodeRun(taken, clock.rate())
+
+
+def _cells(floor: float, loop: float, runs: Sequence[NodeRun], megabytes_an_image: float) -> str:
+    """Writes speeds (images a second) and their ratios as cells of a Markdown table."""
+    one, threads, processes = (run.rate for run in runs)
+    speeds = [f"{rate:.1f}" for rate in (floor, loop, one, threads, processes)]
+    ratios = [f"{ratio:.2f}" for ratio in (floor / one, loop / one, threads / one, processes / one)]
+    return " | ".join([*speeds, f"{megabytes_an_image * one:.0f}", *ratios, *(f"{run.seconds:.0f}" for run in runs)])
 
 
 def _files(source: FolderSource) -> list[Path]:
@@ -159,72 +189,64 @@ def _require(found: int, expected: int) -> None:
         raise RuntimeError(f"A node must give one view a file. Received: {found} views of {expected} files")
 
 
-def _ingest(source: FolderSource, folder: Path, workers: int, mode: str = "multi_threading") -> float:
-    taken = seconds(lambda: ingest(source, folder, beam_arguments(workers, mode)))
+def _ingest(source: FolderSource, folder: Path, workers: int, mode: str = "multi_threading") -> NodeRun:
+    run = _watched(lambda: ingest(source, folder, beam_arguments(workers, mode)), "files")
     _require(ingested_views(folder / "examples"), len(_files(source)))
-    return taken
+    return run
 
 
-def _ways(measure: Callable[[int, str], float]) -> tuple[float, float, float]:
-    one, threads, processes = (measure(workers, mode) for workers, mode in _WAYS)
-    return one, threads, processes
-
-
-def _start_line(start: tuple[float, float, float]) -> str:
-    one, threads, processes = start
-    return (
-        f"Start and end of the node's Beam pipeline: {one:.1f} s with one worker, {threads:.1f} s with two threads,"
-        f" {processes:.1f} s with two processes. The ratios leave them out, the speeds do not.\n"
-    )
-
-
-def _ingest_table(folder: Path, files: int) -> tuple[list[str], tuple[float, float, float]]:
-    tiny = write_archive(folder / "tiny", [file_bytes(mammogram(phantom()[::32, ::32].copy(), BITS))], 24)
+def _ingest_table(folder: Path, files: int) -> list[str]:
+    tiny = write_archive(folder / "tiny", [_small()], 12)
     _ingest(tiny, folder / "warm", 1)
-    start = _ways(lambda workers, mode: _ingest(tiny, folder / f"start {mode} {workers}", workers, mode))
-    lines = [_start_line(start), f"| transfer syntax | files | MB a file | {_HEAD}", f"| --- | ---: | ---: {_RULE}"]
+    lines = [f"| transfer syntax | files | MB a file | {_HEAD}", f"| --- | ---: | ---: {_RULE}"]
     for name, (syntax, share) in _SYNTAXES.items():
         place = folder / name
         source = write_archive(place, [encoded(phantom(), syntax)], max(12, 4 * round(share * files / 4)))
         count = len(_files(source))
-        megabytes = sum(path.stat().st_size for path in _files(source)) / 1e6
-        floor = seconds(lambda s=source: _ingest_floor(s))
-        loop = seconds(lambda s=source, p=place: _ingest_loop(s, p))
-        ways = _ways(lambda workers, mode, s=source, p=place: _ingest(s, p / f"{mode} {workers}", workers, mode))
-        times = Times(floor, loop, *ways, start)
-        lines.append(f"| {name} | {count} | {megabytes / count:.1f} | {times.cells(count, megabytes)} |")
+        megabytes = sum(path.stat().st_size for path in _files(source)) / 1e6 / count
+        floor = count / seconds(lambda s=source: _ingest_floor(s))
+        loop = count / seconds(lambda s=source, p=place: _ingest_loop(s, p))
+        runs = [_ingest(source, place / f"{mode} {workers}", workers, mode) for workers, mode in _WAYS]
+        lines.append(f"| {name} | {count} | {megabytes:.1f} | {_cells(floor, loop, runs, megabytes)} |")
         shutil.rmtree(place)
-    return lines, start
-
-
-def _preprocess_table(folder: Path, exams: int, start: tuple[float, float, float]) -> list[str]:
-    labels = generate_phantoms(PhantomConfig(exams=exams, reduction=2, repeat_share=0.0), folder / "data").labels
-    head, *rows = labels.read_text(encoding="utf-8").splitlines()
-    lines = [f"{head},split", *(f"{row},{SPLITS[number % 3]}" for number, row in enumerate(rows))]
-    labels.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    source = FolderSource(folder / "data" / "images", labels)
-    examples = ingest(source, folder, beam_arguments(2))
-    count = ingested_views(folder / "examples")
-    megabytes = sum(path.stat().st_size for path in (folder / "examples").rglob("*.gz")) / 1e6
-    lines = [f"| method | views | MB a view | {_HEAD}", f"| --- | ---: | ---: {_RULE}"]
-    for method in ("none", "thesis", "auto"):
-        config = PreprocessConfig(method=method)
-
-        def measure(workers: int, mode: str, config: PreprocessConfig = config) -> float:
-            target = folder / f"{config.method} {mode} {workers}"
-            taken = seconds(lambda: preprocess(examples, config, target, beam_arguments(workers, mode)))
-            _require(preprocessed_views(target), count)
-            return taken
-
-        floor = seconds(lambda c=config: _preprocess_floor(examples.uri, c.output_size))
-        loop = seconds(lambda c=config: _preprocess_loop(examples.uri, c))
-        times = Times(floor, loop, *_ways(measure), start)
-        lines.append(f"| {method} | {count} | {megabytes / count:.1f} | {times.cells(count, megabytes)} |")
     return lines
 
 
+def _phantoms(folder: Path, exams: int) -> FolderSource:
+    labels = generate_phantoms(PhantomConfig(exams=exams, reduction=2, repeat_share=0.0), folder).labels
+    head, *rows = labels.read_text(encoding="utf-8").splitlines()
+    lines = [f"{head},split", *(f"{row},{SPLITS[number % 3]}" for number, row in enumerate(rows))]
+    labels.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return FolderSource(folder / "images", labels)
+
+
+def _preprocess_table(folder: Path, exams: int) -> list[str]:
+    examples = ingest(_phantoms(folder / "data", exams), folder, beam_arguments(2))
+    count = ingested_views(folder / "examples")
+    megabytes = sum(path.stat().st_size for path in (folder / "examples").rglob("*.gz")) / 1e6 / count
+    lines = [f"| method | views | MB a view | {_HEAD}", f"| --- | ---: | ---: {_RULE}"]
+    for method in ("thesis", "auto"):
+        config = PreprocessConfig(method=method)
+
+        def run(workers: int, mode: str, config: PreprocessConfig = config) -> NodeRun:
+            target = folder / f"{config.method} {mode} {workers}"
+            taken = _watched(lambda: preprocess(examples, config, target, beam_arguments(workers, mode)), "images")
+            _require(preprocessed_views(target), count)
+            return taken
+
+        floor = count / seconds(lambda c=config: _preprocess_floor(examples.uri, c.output_size))
+        loop = count / seconds(lambda c=config: _preprocess_loop(examples.uri, c))
+        runs = [run(workers, mode) for workers, mode in _WAYS]
+        lines.append(f"| {method} | {count} | {megabytes:.1f} | {_cells(floor, loop, runs, megabytes)} |")
+    return lines
+
+
+def _small() -> bytes:
+    return file_bytes(mammogram(phantom()[::32, ::32].copy(), BITS))
+
+
 def _counts(folder: Path, files: int) -> str:
-    small = write_archive(folder / "many", [file_bytes(mammogram(phantom()[::32, ::32].copy(), BITS))], files)
+    small = write_archive(folder / "many", [_small()], files)
     _ingest(small, folder / "processes", 2, "multi_processing")
     return (
         f"\n`multi_processing` with two workers: {files:,} of {files:,} small files became views, none lost or doubled."
@@ -244,10 +266,9 @@ def main() -> None:
         print(
             f"## Throughput\n\nIngest of images of {ROWS} x {COLUMNS} pixels, {BITS} bits, to {CONFIG.longest_side}:\n"
         )
-        lines, start = _ingest_table(folder, arguments.files)
-        print("\n".join(lines), flush=True)
+        print("\n".join(_ingest_table(folder, arguments.files)), flush=True)
         print("\nPreprocessing of phantoms:\n")
-        print("\n".join(_preprocess_table(folder / "preprocess", arguments.exams, start)), flush=True)
+        print("\n".join(_preprocess_table(folder / "preprocess", arguments.exams)), flush=True)
         print(_counts(folder, arguments.count))
 
 
