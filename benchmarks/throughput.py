@@ -1,11 +1,8 @@
 """Throughput of ingest and preprocessing, with one worker and two, against the plain loop, in one run.
 
-    python -m benchmarks.throughput [--files 48] [--exams 16] [--count 1000]
+    python -m benchmarks.throughput [--exams 40] [--count 1000]
 
-Prints a section of Markdown. The floor of ingest reads, decodes and reduces; that of preprocessing decodes the PNG and
-resizes. The loop does all the work of a node on one image after the other, without Beam. A node's speed is taken from
-its first image to its last; what its Beam pipeline needs to start and end shows in the seconds of the whole node.
-Speeds of different machines do not compare; ratios of one run do.
+Prints a section of Markdown. Speeds of different machines do not compare; ratios of one run do.
 """
 
 from __future__ import annotations
@@ -19,7 +16,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -46,55 +43,39 @@ from benchmarks.nodes import (
     write_archive,
 )
 from benchmarks.reference_images import file_bytes, mammogram
-from components.common.pixels import pixels_sha256
-from components.common.png import decode_png, encode_png
+from components.common.png import decode_png
 from components.common.progress import PROGRESS_FILE_VARIABLE, read_progress
-from components.common.shards import read_shard, shards_of, split_folder, write_shard
+from components.common.shards import read_shard, shards_of, split_folder
 from components.dicom_example_gen.config import SPLITS
 from components.dicom_example_gen.decoders import DECODERS, decode_stored
 from components.dicom_example_gen.manifest import FolderSource
-from components.dicom_example_gen.reading import load_view, reduce_by_area
+from components.dicom_example_gen.reading import reduce_by_area
 from components.mammogram_preprocessor.config import PreprocessConfig
-from components.mammogram_preprocessor.preprocess import preprocess_view
 from pipeline.phantom.config import PhantomConfig
 from pipeline.phantom.generate import generate_phantoms
 from schema import features as f
 
 # Transfer syntax, and its share of --files: slow ones need fewer for the same certainty.
-_SYNTAXES: dict[str, tuple[UID, float]] = {
-    "uncompressed": (ExplicitVRLittleEndian, 1),
-    "RLE": (RLELossless, 0.7),
-    "JPEG lossless SV1": (JPEGLosslessSV1, 0.3),
-    "JPEG-LS": (JPEGLSLossless, 0.5),
-    "JPEG 2000": (JPEG2000Lossless, 0.25),
+# Transfer syntax and number of files: some ten seconds of work for one worker each.
+_SYNTAXES: dict[str, tuple[UID, int]] = {
+    "uncompressed": (ExplicitVRLittleEndian, 128),
+    "RLE": (RLELossless, 96),
+    "JPEG lossless SV1": (JPEGLosslessSV1, 24),
+    "JPEG-LS": (JPEGLSLossless, 48),
+    "JPEG 2000": (JPEG2000Lossless, 16),
 }
-
-
+_FEW = 12  # small files: hardly any work
 # One worker, two threads, two processes.
 _WAYS: tuple[tuple[int, str], ...] = ((1, "multi_threading"), (2, "multi_threading"), (2, "multi_processing"))
 _HEAD = (
-    "floor, images/s | loop, images/s | 1 worker, images/s | 2 threads, images/s | 2 processes, images/s |"
-    " 1 worker, MB/s | floor / 1 worker | loop / 1 worker | 2 threads gain | 2 processes gain |"
-    " whole node: 1 worker, s | 2 threads, s | 2 processes, s |"
+    "floor, images/s | 1 worker, images/s | MB/s | floor / 1 worker | 2 threads, images/s | gain |"
+    " 2 processes, images/s | gain |"
 )
-_RULE = "| ---: " * 13 + "|"
-
-
-@dataclass(frozen=True)
-class NodeRun:
-    """One run of a node.
-
-    Attributes:
-        seconds: From start to end.
-        rate: Images a second, from the first one finished to the last.
-    """
-
-    seconds: float
-    rate: float
+_RULE = "| ---: " * 8 + "|"
 
 
 class _Clock(threading.Thread):
-    """Notes when the images of a node are finished, by its progress file."""
+    """Watches how many images a node has finished, by its progress file."""
 
     def __init__(self, path: Path, unit: str):
         super().__init__(daemon=True)
@@ -109,11 +90,23 @@ class _Clock(threading.Thread):
                 self._samples.append((time.perf_counter(), progress.done))
 
     def rate(self) -> float:
-        """Ends the watch; gives images a second."""
+        """Ends the watch; gives images a second from the first one finished to the last."""
         self._over.set()
         self.join()
         (began, first), (ended, last) = self._samples[0], self._samples[-1]
-        return (last - first) / (ended - began) if ended > began else 0.0
+        return (last - first) / (ended - began)
+
+
+def _rate(node: Callable[[], object], unit: str) -> float:
+    """Measures a node, without what its Beam pipeline needs to start and end."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "progress.tsv")
+        os.environ[PROGRESS_FILE_VARIABLE] = str(path)
+        clock = _Clock(path, unit)
+        clock.start()
+        node()
+        os.environ.pop(PROGRESS_FILE_VARIABLE)
+        return clock.rate()
 
 
 def seconds(action: Callable[[], object]) -> float:
@@ -124,22 +117,17 @@ def seconds(action: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def _watched(action: Callable[[], object], unit: str) -> NodeRun:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "progress.tsv")
-        os.environ[PROGRESS_FILE_VARIABLE] = str(path)
-        clock = _Clock(path, unit)
-        clock.start()
-        taken = seconds(action)
-        return NodeRun(taken, clock.rate())
+def _cells(floor: float, ways: Sequence[float], megabytes: float) -> str:
+    """Writes speeds and their ratios as cells of a Markdown table.
 
-
-def _cells(floor: float, loop: float, runs: Sequence[NodeRun], megabytes_an_image: float) -> str:
-    """Writes speeds (images a second) and their ratios as cells of a Markdown table."""
-    one, threads, processes = (run.rate for run in runs)
-    speeds = [f"{rate:.1f}" for rate in (floor, loop, one, threads, processes)]
-    ratios = [f"{ratio:.2f}" for ratio in (floor / one, loop / one, threads / one, processes / one)]
-    return " | ".join([*speeds, f"{megabytes_an_image * one:.0f}", *ratios, *(f"{run.seconds:.0f}" for run in runs)])
+    Args:
+        floor: Images a second of the plain loop.
+        ways: Images a second of the node in each of ``_WAYS``.
+        megabytes: Size of an image's file, MB.
+    """
+    one, threads, processes = ways
+    cells = [f"{floor:.1f}", f"{one:.1f}", f"{megabytes * one:.0f}", f"{floor / one:.2f}"]
+    return " | ".join([*cells, f"{threads:.1f}", f"{threads / one:.2f}", f"{processes:.1f}", f"{processes / one:.2f}"])
 
 
 def _files(source: FolderSource) -> list[Path]:
@@ -152,16 +140,6 @@ def _ingest_floor(source: FolderSource) -> None:
         syntax, element = dataset.file_meta.TransferSyntaxUID, dataset["PixelData"]
         stored = decode_stored(dataset, syntax, element.value, element.VR, DECODERS[syntax])
         reduce_by_area(np.ascontiguousarray(stored.astype(np.uint16, copy=False)), CONFIG.longest_side)
-
-
-def _ingest_loop(source: FolderSource, target: Path) -> None:
-    def records() -> Iterator[bytes]:
-        for path in _files(source):
-            pixels = load_view(path, None, CONFIG.longest_side).pixels
-            pixels_sha256(pixels)
-            yield encode_png(pixels)
-
-    write_shard(str(target / "Split-loop" / "shard.gz"), records())
 
 
 def _records(examples_uri: str) -> Iterator[tf.train.Example]:
@@ -177,37 +155,45 @@ def _preprocess_floor(examples_uri: str, size: int) -> None:
         cv2.resize(pixels, (size, size), interpolation=cv2.INTER_AREA)
 
 
-def _preprocess_loop(examples_uri: str, config: PreprocessConfig) -> None:
-    for example in _records(examples_uri):
-        feature = example.features.feature
-        pixels = decode_png(feature[f.IMAGE].bytes_list.value[0])
-        encode_png(preprocess_view(pixels, feature[f.VIEW].bytes_list.value[0].decode(), config).image)
-
-
 def _require(found: int, expected: int) -> None:
     if found != expected:
         raise RuntimeError(f"A node must give one view a file. Received: {found} views of {expected} files")
 
 
-def _ingest(source: FolderSource, folder: Path, workers: int, mode: str = "multi_threading") -> NodeRun:
-    run = _watched(lambda: ingest(source, folder, beam_arguments(workers, mode)), "files")
+def _ingest(source: FolderSource, folder: Path, workers: int, mode: str) -> None:
+    ingest(source, folder, beam_arguments(workers, mode))
     _require(ingested_views(folder / "examples"), len(_files(source)))
-    return run
 
 
-def _ingest_table(folder: Path, files: int) -> list[str]:
-    tiny = write_archive(folder / "tiny", [_small()], 12)
-    _ingest(tiny, folder / "warm", 1)
+def _starts(folder: Path) -> list[float]:
+    """Measures what a node takes for hardly any work, in each of the ways."""
+    few = write_archive(folder / "few", [_small()], _FEW)
+    _ingest(few, folder / "warm", *_WAYS[0])
+    return [
+        seconds(partial(_ingest, few, folder / f"start {mode} {workers}", workers, mode)) for workers, mode in _WAYS
+    ]
+
+
+def _ingest_floors(folder: Path) -> dict[str, float]:
+    """Writes the archives and measures the plain loop: files a second."""
+    rates = {}
+    for name, (syntax, files) in _SYNTAXES.items():
+        source = write_archive(folder / name, [encoded(phantom(), syntax)], files)
+        rates[name] = files / seconds(partial(_ingest_floor, source))
+    return rates
+
+
+def _ingest_table(folder: Path, floors: dict[str, float]) -> list[str]:
     lines = [f"| transfer syntax | files | MB a file | {_HEAD}", f"| --- | ---: | ---: {_RULE}"]
-    for name, (syntax, share) in _SYNTAXES.items():
+    for name, (_, files) in _SYNTAXES.items():
         place = folder / name
-        source = write_archive(place, [encoded(phantom(), syntax)], max(12, 4 * round(share * files / 4)))
-        count = len(_files(source))
-        megabytes = sum(path.stat().st_size for path in _files(source)) / 1e6 / count
-        floor = count / seconds(lambda s=source: _ingest_floor(s))
-        loop = count / seconds(lambda s=source, p=place: _ingest_loop(s, p))
-        runs = [_ingest(source, place / f"{mode} {workers}", workers, mode) for workers, mode in _WAYS]
-        lines.append(f"| {name} | {count} | {megabytes:.1f} | {_cells(floor, loop, runs, megabytes)} |")
+        source = FolderSource(place / "images", place / "labels.csv")
+        megabytes = sum(path.stat().st_size for path in _files(source)) / 1e6 / files
+        rates = [
+            _rate(partial(_ingest, source, place / f"{mode} {workers}", workers, mode), "files")
+            for workers, mode in _WAYS
+        ]
+        lines.append(f"| {name} | {files} | {megabytes:.1f} | {_cells(floors[name], rates, megabytes)} |")
         shutil.rmtree(place)
     return lines
 
@@ -228,16 +214,14 @@ def _preprocess_table(folder: Path, exams: int) -> list[str]:
     for method in ("thesis", "auto"):
         config = PreprocessConfig(method=method)
 
-        def run(workers: int, mode: str, config: PreprocessConfig = config) -> NodeRun:
+        def run(workers: int, mode: str, config: PreprocessConfig = config) -> None:
             target = folder / f"{config.method} {mode} {workers}"
-            taken = _watched(lambda: preprocess(examples, config, target, beam_arguments(workers, mode)), "images")
+            preprocess(examples, config, target, beam_arguments(workers, mode))
             _require(preprocessed_views(target), count)
-            return taken
 
-        floor = count / seconds(lambda c=config: _preprocess_floor(examples.uri, c.output_size))
-        loop = count / seconds(lambda c=config: _preprocess_loop(examples.uri, c))
-        runs = [run(workers, mode) for workers, mode in _WAYS]
-        lines.append(f"| {method} | {count} | {megabytes:.1f} | {_cells(floor, loop, runs, megabytes)} |")
+        floor = count / seconds(partial(_preprocess_floor, examples.uri, config.output_size))
+        rates = [_rate(partial(run, *way), "images") for way in _WAYS]
+        lines.append(f"| {method} | {count} | {megabytes:.1f} | {_cells(floor, rates, megabytes)} |")
     return lines
 
 
@@ -256,18 +240,22 @@ def _counts(folder: Path, files: int) -> str:
 def main() -> None:
     """Runs the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--files", type=int, default=48, help="files of the fastest transfer syntax")
-    parser.add_argument("--exams", type=int, default=16, help="phantom exams to preprocess")
+    parser.add_argument("--exams", type=int, default=40, help="phantom exams to preprocess")
     parser.add_argument("--count", type=int, default=1000, help="small files that two processes must not lose")
     arguments = parser.parse_args()
     logging.disable(logging.WARNING)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        floors = _ingest_floors(folder)  # before any node has changed how memory is kept
+        starts = _starts(folder)
         print(
-            f"## Throughput\n\nIngest of images of {ROWS} x {COLUMNS} pixels, {BITS} bits, to {CONFIG.longest_side}:\n"
+            f"## Throughput\n\nIngest of images of {ROWS} x {COLUMNS} pixels, {BITS} bits, to {CONFIG.longest_side}."
+            " The floor is a plain loop that reads, decodes and reduces, and writes nothing. Starting and ending a node"
+            f" takes {starts[0]:.0f} s with one worker, {starts[1]:.0f} s with two threads and {starts[2]:.0f} s with"
+            " two processes, which the speeds leave out.\n"
         )
-        print("\n".join(_ingest_table(folder, arguments.files)), flush=True)
-        print("\nPreprocessing of phantoms:\n")
+        print("\n".join(_ingest_table(folder, floors)), flush=True)
+        print("\nPreprocessing of phantoms; the floor decodes the PNG and resizes:\n")
         print("\n".join(_preprocess_table(folder / "preprocess", arguments.exams)), flush=True)
         print(_counts(folder, arguments.count))
 

@@ -17,6 +17,8 @@ from typing import Any, Final
 
 import apache_beam as beam
 
+from components.common.worker import prepare_worker
+
 _MARK: Final = -1
 
 
@@ -96,6 +98,9 @@ class _Work(beam.DoFn):
         super().__init__()
         self._function = function
         self._args = args
+
+    def setup(self) -> None:
+        prepare_worker()
 
     def process(self, keyed: tuple[int, Iterable[Element]]) -> Iterator[tuple[int, Element]]:
         for element in keyed[1]:
