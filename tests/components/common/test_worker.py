@@ -15,7 +15,7 @@ if sys.argv[1] == "prepared":
 for round in range(6):
     if round == 2:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    buffers = [bytes(17_000_000) for _ in range(4)]
+    buffers = [b"x" * 17_000_000 for _ in range(4)]
     del buffers
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
