@@ -1,6 +1,6 @@
 """Hostile input: reads mutated files as ingest does, and counts what became of each.
 
-    python benchmarks/fuzz.py --files 20000 --seed 1 [--workers 2] [--keep FOLDER]
+    python -m benchmarks.fuzz --files 20000 --seed 1 [--workers 2] [--keep FOLDER]
 
 Each file is read in a worker process that has a bound on its address space and on the processor time of one file. A
 file must give a view or an ``IngestError``. Exits 1 on any crash, hang, untyped error or breach of the memory limit.
