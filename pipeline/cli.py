@@ -9,6 +9,7 @@ import os
 import sys
 import traceback
 from enum import Enum
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -125,36 +126,50 @@ def run(
 @app.command()
 def describe(
     config: Annotated[
-        str | None, typer.Option(help="YAML file, or one of demo, small, thesis_resnet3; its ingest decides.")
+        str | None, typer.Argument(help="YAML file, or one of demo, small, thesis_resnet3, as for run.")
     ] = None,
     data: DataFolder = None,
     labels: Labels = None,
     manifest: Manifest = None,
     archive: Archive = None,
+    files: Annotated[
+        Path | None,
+        typer.Option(help="Write a line of JSON a file: accepted, or why not. It names files, as the archive does."),
+    ] = None,
     overrides: Overrides = None,
 ) -> None:
-    """Print a data set's tables: exams by class, age, system and split, and what is left out; headers only."""
+    """Print a data set's tables: exams by class, age, system and split, and what is left out; headers only.
+
+    Exit code 1 where nothing would be accepted.
+    """
     from rich.console import Console
 
     from components.dicom_example_gen.spans import find_spans
     from pipeline.config import find_config, load_config
-    from pipeline.describe import describe_spans, tables_of
+    from pipeline.describe import describe_spans, tables_of, write_files
     from pipeline.sources import source_of
 
     path = find_config(config) if config else None
     settings = load_config(path, overrides or (), _data_keys(data, labels, manifest, archive))
     if settings.data is None:
         raise ValueError(f"No archive is named: {_GIVE_DATA}")
-    with typer.progressbar(length=1, label="headers", file=sys.stderr) as bar:
+    ingest = settings.pipeline.ingest
+    with typer.progressbar(length=1, label="headers", file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
 
         def on_file(done: int, total: int) -> None:
             bar.length = total
             bar.update(1)
 
-        figures = describe_spans(find_spans(source_of(settings.data)), settings.pipeline.ingest, on_file)
+        described = describe_spans(find_spans(source_of(settings.data)), ingest, on_file)
     console = Console(highlight=False)
-    for part in tables_of(figures):
+    console.print(f"Configuration: {config or 'the defaults; name the one that you will run with'}")
+    for part in tables_of(described.figures, ingest):
         console.print(part)
+    if files is not None:
+        write_files(described, files)
+        typer.echo(f"What becomes of each file: {files}")
+    if not described.figures["accepted"]:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -225,6 +240,35 @@ def serve(
 
 
 @app.command()
+def evaluate(
+    predictions: Annotated[Path, typer.Argument(help="CSV: exam_id, view, label, p_A..p_D.", dir_okay=False)],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON: slices of exams, breasts and views.")] = False,
+    temperature: Annotated[float, typer.Option(help="Of the exam model; calibrates breasts and exams.")] = 1.0,
+    draws: Annotated[int, typer.Option(min=100, help="Bootstrap resamples behind an interval.")] = 2000,
+    seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 1,
+) -> None:
+    """Judge view probabilities made elsewhere: the Evaluator's figures with their intervals.
+
+    Further columns are sliced by, such as acquisition_system; patient_age becomes age bands; patient_id makes the
+    intervals those of patients.
+    """
+    import json
+
+    from rich.console import Console
+
+    from pipeline.evaluate import describe as tables_of
+    from pipeline.evaluate import evaluate_file
+
+    table, figures = evaluate_file(predictions, temperature, draws, seed)
+    if as_json:
+        typer.echo(json.dumps(figures, indent=1))
+        return
+    console = Console(highlight=False)
+    for part in tables_of(table, figures):
+        console.print(part)
+
+
+@app.command()
 def predict(
     exam_dir: Annotated[Path, typer.Argument(help="Folder with one exam's DICOM files.", exists=True, file_okay=False)],
     model: Annotated[Path | None, typer.Option(help="SavedModel, or folder of versions, to run here.")] = None,
@@ -261,6 +305,9 @@ def _data_keys(
 
 def main() -> None:
     """Runs the command line: errors are one sentence, and the traceback only on request."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that cannot show a sign must not end a run
     try:
         app()
     except Exception as error:

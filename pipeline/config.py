@@ -13,9 +13,12 @@ from components.common.location import Location, location
 from components.dicom_example_gen.archives.kinds import ArchiveKind
 from components.dicom_example_gen.config import IngestConfig
 from components.evaluator.config import EvaluatorConfig
+from components.exam_ensemble.config import EnsembleConfig
 from components.grad_cam_explainer.config import ExplainerConfig
 from components.mammogram_preprocessor.config import PreprocessConfig, QualityConfig
 from components.trainer.config import TrainConfig
+from components.trainer.hyperparameters import with_hyperparameters
+from components.tuner.config import TunerConfig
 from serving.preprocessing import PreprocessingRecipe
 
 CONFIG_FOLDER: Final = Path(__file__).parent / "configs"
@@ -33,7 +36,9 @@ class PipelineConfig(BaseModel):
         ingest: DicomExampleGen.
         preprocess: MammogramPreprocessor.
         quality: The report of MammogramPreprocessor.
-        trainer: The four Trainers.
+        trainer: The Trainers.
+        tuner: Tuner, which is optional.
+        ensemble: ExamEnsemble.
         evaluator: Evaluator.
         explainer: GradCamExplainer.
     """
@@ -45,6 +50,8 @@ class PipelineConfig(BaseModel):
     preprocess: PreprocessConfig = PreprocessConfig()
     quality: QualityConfig = QualityConfig()
     trainer: TrainConfig = TrainConfig()
+    tuner: TunerConfig = TunerConfig()
+    ensemble: EnsembleConfig = EnsembleConfig()
     evaluator: EvaluatorConfig = EvaluatorConfig()
     explainer: ExplainerConfig = ExplainerConfig()
 
@@ -52,9 +59,14 @@ class PipelineConfig(BaseModel):
     def _one_image_size(self) -> PipelineConfig:
         if self.preprocess.output_size != self.trainer.image.size:
             raise ValueError(
-                "preprocess.output_size and trainer.image.size must be equal, so that the network sees what was"
-                f" preprocessed. Received: {self.preprocess.output_size} and {self.trainer.image.size}"
+                "pipeline.preprocess.output_size and pipeline.trainer.image.size must be equal, so that the network"
+                f" sees what was preprocessed. Received: {self.preprocess.output_size} and {self.trainer.image.size}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _known_hyperparameters(self) -> PipelineConfig:
+        with_hyperparameters(self.trainer, {key: found.example for key, found in self.tuner.space.items()})
         return self
 
 
@@ -182,7 +194,11 @@ def _override(values: dict[str, Any], assignment: str) -> None:
     key, equals, text = assignment.partition("=")
     if not equals or not key:
         raise ConfigError(f"An override is KEY=VALUE, such as pipeline.trainer.epochs=3. Received: {assignment!r}")
-    _set(values, key.strip(), yaml.safe_load(text))
+    try:
+        value = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError(f"{key}: this is no YAML: {' '.join(str(error).split())}") from error
+    _set(values, key.strip(), value)
 
 
 def _set(values: dict[str, Any], key: str, value: Any) -> None:
@@ -214,13 +230,45 @@ def find_config(name: str) -> Path:
     raise ConfigError(f"There is no configuration {name}: give a YAML file, or one of {known}.")
 
 
+def _merged(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Lays values over a base: mappings key by key, everything else as a whole."""
+    both = {
+        key: _merged(base[key], values[key])
+        for key in base.keys() & values.keys()
+        if isinstance(base[key], Mapping) and isinstance(values[key], Mapping)
+    }
+    return {**base, **values, **both}
+
+
+def _read(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """Reads a YAML file and what it is based on."""
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: it cannot be read: {error.strerror}.") from error
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: bytes that are no text, a date that there is not
+        raise ConfigError(f"{path}: this is no YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{path}: a configuration is a YAML mapping. Received: {type(values).__name__}")
+    values = dict(values)
+    if "base" not in values:
+        return values
+    name = values.pop("base")
+    beside = path.parent / f"{name}.yaml"
+    base = beside if beside.is_file() else find_config(str(name))
+    if base.resolve() in above or base.resolve() == path.resolve():
+        raise ConfigError(f"{path}: base must be another configuration that is not based on this one. Received: {name}")
+    return _merged(_read(base, (*above, path.resolve())), values)
+
+
 def load_config(
     path: Path | None, overrides: Sequence[str] = (), values_by_key: Mapping[str, Any] | None = None
 ) -> RunConfig:
     """Reads and validates a configuration.
 
     Args:
-        path: YAML file; None to start from the defaults.
+        path: YAML file; None to start from the defaults. Its key ``base`` names another configuration, of the same
+            folder or of the package, over which its own keys are laid.
         overrides: ``KEY=VALUE`` with dotted keys and YAML values, such as ``pipeline.trainer.epochs=3``.
         values_by_key: Further ones by dotted key, taken as they are: paths may look like YAML.
 
@@ -230,21 +278,11 @@ def load_config(
     Raises:
         ConfigError: The file is no YAML mapping, or a key is unknown or its value not allowed.
     """
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) if path else {}
-        if not isinstance(values, Mapping):
-            raise ConfigError(f"{path}: a configuration is a YAML mapping. Received: {type(values).__name__}")
-        values = dict(values)
-        for assignment in overrides:
-            _override(values, assignment)
-        for key, value in (values_by_key or {}).items():
-            _set(values, key, value)
-    except ConfigError:
-        raise
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: bytes that are no text, a date that there is not
-        raise ConfigError(f"{path}: this is no YAML: {' '.join(str(error).split())}") from error
-    except OSError as error:
-        raise ConfigError(f"{path}: it cannot be read: {error.strerror}.") from error
+    values = _read(path) if path else {}
+    for assignment in overrides:
+        _override(values, assignment)
+    for key, value in (values_by_key or {}).items():
+        _set(values, key, value)
     try:
         return RunConfig.model_validate(values)
     except ValidationError as error:

@@ -6,20 +6,25 @@ a run counts it too.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from rich.console import RenderableType
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from components.common.files import write_whole
 from components.dicom_example_gen.config import IngestConfig
 from components.dicom_example_gen.identity import find_key
 from components.dicom_example_gen.manifest import Source, find_candidates
 from components.dicom_example_gen.planning import inspect, plan
-from components.dicom_example_gen.report import summary
+from components.dicom_example_gen.report import file_rows, summary
+from components.dicom_example_gen.shortage import shortage
 from components.dicom_example_gen.spans import SpanSource
 from components.report_generator.artifacts import IngestSummary
 from components.report_generator.page import Table
@@ -35,7 +40,20 @@ from components.report_generator.spans import combine
 _STYLES = {"pass": "green", "fail": "bold red", "warn": "yellow", "muted": "dim"}
 
 
-def describe_source(source: Source, config: IngestConfig, on_file: Callable[[int, int], None]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Described:
+    """What an archive holds.
+
+    Attributes:
+        figures: What ``summary.json`` of the ingest report holds; it identifies nobody.
+        files: What ``files.jsonl`` holds, a row a file; names of files may be names of people.
+    """
+
+    figures: dict[str, Any]
+    files: tuple[dict[str, Any], ...]
+
+
+def describe_source(source: Source, config: IngestConfig, on_file: Callable[[int, int], None]) -> Described:
     """Reads every header of an archive and plans its ingest.
 
     Args:
@@ -44,11 +62,13 @@ def describe_source(source: Source, config: IngestConfig, on_file: Callable[[int
         on_file: Is told the files done and their number after each file.
 
     Returns:
-        What ``summary.json`` of the ingest report holds; it identifies nobody.
+        What a run would accept and reject by headers and rows.
 
     Raises:
         ManifestError: Labels or manifest cannot be used.
+        HashKeyError: The key of the hashes cannot be used.
     """
+    key = find_key(config, os.environ)
     offered = find_candidates(source)
     count = len(offered.found)
     outcomes = []
@@ -56,18 +76,23 @@ def describe_source(source: Source, config: IngestConfig, on_file: Callable[[int
         for outcome in pool.map(lambda c: inspect(c, offered.root, config.max_pixels, config), offered.found):
             outcomes.append(outcome)
             on_file(len(outcomes), count)
-    key = find_key(config, os.environ)
-    return summary(plan(outcomes, offered.labels, config, key.key), offered.ignored)
+    planned = plan(outcomes, offered.labels, config, key.key)
+    return Described(summary(planned, offered.ignored), tuple(file_rows(planned)))
 
 
-def describe_spans(
-    spans: Iterable[SpanSource], config: IngestConfig, on_file: Callable[[int, int], None]
-) -> dict[str, Any]:
+def describe_spans(spans: Iterable[SpanSource], config: IngestConfig, on_file: Callable[[int, int], None]) -> Described:
     """Describes all spans of an archive together; arguments and errors as :func:`describe_source`."""
-    figures = [describe_source(span.source, config, on_file) for span in spans]
-    if len(figures) == 1:
-        return figures[0]
-    return combine([IngestSummary.model_validate(span) for span in figures]).model_dump(mode="json")
+    parts = [(part.span, describe_source(part.source, config, on_file)) for part in spans]
+    if len(parts) == 1:
+        return parts[0][1]
+    figures = combine([IngestSummary.model_validate(part.figures) for _, part in parts]).model_dump(mode="json")
+    rows = [row | {"span": span.number} for span, part in parts if span is not None for row in part.files]
+    return Described(figures, tuple(rows))
+
+
+def write_files(described: Described, path: Path) -> None:
+    """Writes ``files.jsonl``: every file once, accepted or rejected with its reason."""
+    write_whole(path, "".join(json.dumps(row, sort_keys=True) + "\n" for row in described.files).encode())
 
 
 def _rich(table: Table) -> RichTable:
@@ -79,17 +104,35 @@ def _rich(table: Table) -> RichTable:
     return drawn
 
 
-def tables_of(figures: dict[str, Any]) -> list[RenderableType]:
+def _how_split(config: IngestConfig) -> str:
+    shares = ", ".join(f"{name} {share:.0%}" for name, share in config.splits)
+    key = "the public key" if find_key(config, os.environ).is_research else "your own key"
+    return (
+        f"Where the archive names no split, patients are divided by their hash with {key}: {shares}, seed"
+        f" {config.split_seed}. Another key divides them otherwise."
+    )
+
+
+def tables_of(figures: dict[str, Any], config: IngestConfig) -> list[RenderableType]:
     """Draws the tables that the report shows, for a terminal.
 
     Args:
         figures: What :func:`describe_source` gave.
+        config: Configuration that it was given.
 
     Returns:
         Notes and tables, in order.
     """
     ingest = IngestSummary.model_validate(figures)
     parts: list[RenderableType] = [Text(note.text, style=_STYLES.get(note.tone, "")) for note in balances(ingest)]
-    for table in (class_table(ingest), system_table(ingest), split_table(ingest), *loss_tables(ingest)):
-        parts += [Text(f"\n{table.caption}", style="bold"), _rich(table)]
+    lacking = shortage(figures)
+    if lacking is not None:
+        parts.append(Text(f"A run would stop: {lacking}", style=_STYLES["fail"]))
+    splits = split_table(ingest)
+    systems = system_table(ingest)
+    for table in (class_table(ingest), *([systems] if systems.rows else []), splits, *loss_tables(ingest)):
+        parts.append(Text(f"\n{table.caption}", style="bold"))
+        if table is splits:
+            parts.append(Text(_how_split(config)))
+        parts.append(_rich(table))
     return parts

@@ -8,7 +8,7 @@ from typing import Final
 
 from ml_metadata.proto import metadata_store_pb2
 from tensorflow_data_validation import StatsOptions
-from tfx.components import StatisticsGen, Trainer, Transform
+from tfx.components import StatisticsGen, Trainer, Transform, Tuner
 from tfx.dsl.components.base.base_beam_component import BaseBeamComponent
 from tfx.dsl.components.base.base_node import BaseNode
 from tfx.orchestration import pipeline
@@ -30,6 +30,7 @@ from components.mammogram_preprocessor.component import MammogramPreprocessor
 from components.mammogram_preprocessor.review.folder import ReviewSource
 from components.pusher.component import Pusher
 from components.report_generator.component import ReportGenerator
+from components.warm_start.component import WarmStart
 from pipeline.config import PipelineConfig, recipe_of, to_yaml
 from schema import features as f
 
@@ -100,19 +101,44 @@ class Places:
     schema: str
 
 
-def _trainers(config: PipelineConfig, examples: BaseNode, schema: BaseNode, transform: BaseNode) -> dict[str, Trainer]:
+def _tuner(config: PipelineConfig, examples: BaseNode, schema: BaseNode, transform: BaseNode) -> Tuner:
+    return Tuner(
+        tuner_fn="components.tuner.tuner_fn.tuner_fn",
+        examples=examples.outputs["preprocessed_examples"],
+        transform_graph=transform.outputs["transform_graph"],
+        schema=schema.outputs["schema"],
+        train_args=trainer_pb2.TrainArgs(splits=["train"]),
+        eval_args=trainer_pb2.EvalArgs(splits=["eval"]),
+        custom_config={
+            "config": config.trainer.model_dump_json(),
+            "tuner": config.tuner.model_dump_json(),
+            "code": code_fingerprint("components.tuner.tuner_fn"),
+        },
+    )
+
+
+def _trainers(
+    config: PipelineConfig,
+    examples: BaseNode,
+    schema: BaseNode,
+    transform: BaseNode,
+    tuner: Tuner | None,
+    warm_start: WarmStart | None,
+) -> dict[str, Trainer]:
     code = code_fingerprint("components.trainer.run_fn")
     return {
-        view: Trainer(
+        network: Trainer(
             run_fn="components.trainer.run_fn.run_fn",
             examples=examples.outputs["preprocessed_examples"],
             transform_graph=transform.outputs["transform_graph"],
             schema=schema.outputs["schema"],
+            base_model=warm_start.outputs["base_model"] if warm_start else None,
             train_args=trainer_pb2.TrainArgs(splits=["train"]),
             eval_args=trainer_pb2.EvalArgs(splits=["eval"]),
-            custom_config={"view": view, "config": config.trainer.model_dump_json(), "code": code},
-        ).with_id(f"Trainer.{view}")
-        for view in f.VIEWS
+            hyperparameters=tuner.outputs["best_hyperparameters"] if tuner else None,
+            custom_config={"view": network, "config": config.trainer.model_dump_json(), "code": code},
+        ).with_id(f"Trainer.{network}")
+        for network in config.trainer.views_by_network
     }
 
 
@@ -171,15 +197,39 @@ def create_pipeline(
         custom_config={"code": code_fingerprint("components.transform.preprocessing")},
     )
     transform.add_upstream_node(validator)  # anomalies stop the run
-    trainers = _trainers(config, preprocessor, schema, transform)
-    networks = {view: trainer.outputs["model"] for view, trainer in trainers.items()}
-    ensemble = ExamEnsemble(networks, config.trainer.image, recipe_of(config))
+    tuner = _tuner(config, preprocessor, schema, transform) if config.tuner.enabled else None
+    warm_start = None
+    if config.trainer.warm_start == "latest":
+        warm_start = WarmStart(transform.outputs["transform_graph"], places.serving, config.trainer)
+    trainers = _trainers(config, preprocessor, schema, transform, tuner, warm_start)
+    networks = {name: trainer.outputs["model"] for name, trainer in trainers.items()}
+    by_view = {view: networks[name] for name, views in config.trainer.views_by_network.items() for view in views}
+    ensemble = ExamEnsemble(
+        by_view,
+        examples,
+        config.trainer.image,
+        recipe_of(config),
+        config.ensemble,
+        mirrored=config.trainer.sides == "mirrored",
+    )
     model = ensemble.outputs["model"]
     baseline = BaselineModel(model, places.serving)
     evaluator = Evaluator(
-        examples, model, baseline.outputs["baseline_model"], schema.outputs["schema"], config.evaluator
+        examples,
+        model,
+        baseline.outputs["baseline_model"],
+        schema.outputs["schema"],
+        config.evaluator,
+        config.ensemble.minimum_views,
     )
-    explainer = GradCamExplainer(examples, model, config.explainer)
+    explainer = GradCamExplainer(
+        examples,
+        model,
+        by_view,
+        config.trainer.image,
+        config.explainer,
+        mirrored=config.trainer.sides == "mirrored",
+    )
     infra = InfraCheck(examples, model)
     pusher = Pusher(
         model,
@@ -191,15 +241,17 @@ def create_pipeline(
     report = ReportGenerator(
         ingest_report=_all(ingest, "ingest_report"),
         quality_report=preprocessor.outputs["quality_report"],
-        networks=networks,
+        networks=by_view,
         evaluation=evaluator.outputs["evaluation"],
         explanations=explainer.outputs["explanations"],
         infra_blessing=infra.outputs["blessing"],
         pushed_model=pusher.outputs["pushed_model"],
+        exam_model=model,
         name=config.name,
         configuration=to_yaml(config),
     )
-    nodes: list[BaseNode] = [*ingest, preprocessor, statistics, schema, validator, transform, *trainers.values()]
+    nodes: list[BaseNode] = [*ingest, preprocessor, statistics, schema, validator, transform]
+    nodes += [*(node for node in (tuner, warm_start) if node), *trainers.values()]
     nodes += [ensemble, baseline, evaluator, explainer, infra, pusher, report]
     return pipeline.Pipeline(
         pipeline_name=config.name,

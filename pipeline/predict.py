@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from components.common.files import write_whole
 from schema.features import DENSITY_CLASSES, VIEWS
-from serving.client import ExamGrade, Grader, ModelNotFoundError
+from serving.client import ExamGrade, Grader, ModelNotFoundError, NotGradedError
 from serving.preprocessing import PreparedExam, PreprocessingRecipe, prepare_exam
 
 _ROUNDING: Final = 6
@@ -57,6 +57,7 @@ def predict_exam(folder: Path, grader: Grader, out: Path) -> GradedExam:
 
     Raises:
         NoViewError: No file can be used; the message gives the first reason.
+        NotGradedError: Fewer views can be used than the model wants for a grade.
         ServingError: Server, model or exam is at fault.
     """
     try:
@@ -68,7 +69,13 @@ def predict_exam(folder: Path, grader: Grader, out: Path) -> GradedExam:
         reason = prepared.rejected[0].message if prepared.rejected else "the folder has no file"
         raise NoViewError(f"{folder} has no mammogram that can be graded: {reason}")
     images = {view: item.png for view, item in prepared.views.items()}
-    grade, explanations = grader.predict_exam(images), grader.gradcam(images)
+    try:
+        grade = grader.predict_exam(images)
+    except NotGradedError as error:
+        if not prepared.rejected:
+            raise
+        raise NotGradedError(f"{error} A file that was left out: {prepared.rejected[0].message}") from error
+    explanations = grader.gradcam(images)
     for view in VIEWS:  # pictures of an exam graded before must not stay beside this one's
         for ending in ("heatmap.png", "png"):
             (out / f"{view}.{ending}").unlink(missing_ok=True)
@@ -80,6 +87,7 @@ def predict_exam(folder: Path, grader: Grader, out: Path) -> GradedExam:
     document = {
         "density": grade.density,
         "probabilities": _by_class(grade.probabilities),
+        "raw_probabilities": _by_class(grade.raw),
         "right": _by_class(grade.right),
         "left": _by_class(grade.left),
         "missing_views": [view for view in VIEWS if view not in prepared.views],

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from components.dicom_example_gen.reading import load_view
+from components.dicom_example_gen.rejections import IngestError, RejectionReason
 from components.mammogram_preprocessor.files import OUTPUT_ENDINGS, preprocess_pixels_to_files
 from components.mammogram_preprocessor.result import PreprocessedView
+from schema.features import VIEWS
 from serving.preprocessing import PreprocessingRecipe
 
 
@@ -47,7 +49,13 @@ def preprocess_file(file: Path, view: str | None, recipe: PreprocessingRecipe, o
     Raises:
         IngestError: The file cannot be used.
     """
-    loaded = load_view(file, view, recipe.longest_side, recipe.max_pixels, recipe.acceptance, recipe.voi_index)
+    try:
+        loaded = load_view(file, view, recipe.longest_side, recipe.max_pixels, recipe.acceptance, recipe.voi_index)
+    except IngestError as error:
+        if error.reason is not RejectionReason.UNKNOWN_VIEW:
+            raise
+        remedy = f"give --view, one of {', '.join(VIEWS)}"
+        raise IngestError(error.reason, error.file, error.tag, error.value, remedy) from error
     header = loaded.header
     return preprocess_pixels_to_files(
         loaded.pixels, header.view, recipe.preprocess, out, file.stem, (header.rows, header.columns)

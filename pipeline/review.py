@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import defaultdict
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -24,9 +25,14 @@ from components.mammogram_preprocessor.config import PreprocessConfig
 from components.mammogram_preprocessor.overlay import grey_picture, overlay_png
 from components.mammogram_preprocessor.preprocess import preprocess_view
 from components.mammogram_preprocessor.result import PreprocessedView
-from components.mammogram_preprocessor.review.apply import ReviewOutcome, preprocess_reviewed, without_image
+from components.mammogram_preprocessor.review.apply import (
+    ReviewOutcome,
+    oddities,
+    preprocess_reviewed,
+    without_image,
+)
 from components.mammogram_preprocessor.review.documents import LABEL
-from components.mammogram_preprocessor.review.findings import Finding
+from components.mammogram_preprocessor.review.findings import Finding, ReviewProblem
 from components.mammogram_preprocessor.review.folder import read_reviews
 from components.mammogram_preprocessor.review.naming import ReviewName, parse_stem, review_name
 from components.mammogram_preprocessor.review.polygon import mask_to_polygons
@@ -96,11 +102,18 @@ class Checked:
         file: Its name.
         outcome: What it will come to, if it can be used.
         finding: Why it cannot.
+        warnings: What is strange about it; it is used all the same.
     """
 
     file: str
     outcome: ReviewOutcome | None = None
     finding: Finding | None = None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether somebody must look after it; an answer that a later one replaces is just not used."""
+        return self.finding is not None and self.finding.problem is not ReviewProblem.SUPERSEDED
 
 
 def _views(report: Path) -> tuple[RankedView, ...]:
@@ -210,7 +223,7 @@ def _write_view(folder: Path, view: RankedView, pixels: NDArray[Any], config: Pr
     )
 
 
-def export_reviews(output: Path, out: Path, top: int) -> int:
+def export_reviews(output: Path, out: Path, top: int, replace: bool = False) -> int:
     """Writes the most doubtful views that nobody has reviewed yet, for people to look at.
 
     Args:
@@ -218,6 +231,7 @@ def export_reviews(output: Path, out: Path, top: int) -> int:
         out: Folder of reviews: ``review.html``, and in ``todo/`` the image and labelme file (``images/``), the mask
             (``masks/``) and the overlay (``overlays/``) of each view, all named EXAMID_VIEW_PIXELS.
         top: How many views.
+        replace: Remove what an earlier export left in ``todo/``.
 
     Returns:
         How many were written.
@@ -225,13 +239,16 @@ def export_reviews(output: Path, out: Path, top: int) -> int:
     Raises:
         ReviewRunError: There is no run, or an earlier export is still there.
     """
-    if (out / TODO).exists():
+    if (out / TODO).exists() and not replace:
         raise ReviewRunError(
-            f"{out / TODO} is there from an earlier export: move the files that you finished to {out}, and remove it."
+            f"{out / TODO} is there from an earlier export: move the files that you finished to {out}, and remove it,"
+            " or let --replace do so."
         )
     run = find_run(output)
-    done = {path.stem for path in out.glob("*") if path.suffix.lower() in SUFFIXES}
-    chosen = [v for v in run.views if v.rank and not v.is_reviewed and v.name.stem not in done][:top]
+    done = {parse_stem(path.stem) for path in out.glob("*") if path.suffix.lower() in SUFFIXES}
+    chosen = [v for v in run.views if v.rank and not v.is_reviewed and v.name not in done][:top]
+    if (out / TODO).exists():
+        shutil.rmtree(out / TODO)
     by_name = {view.name: view for view in chosen}
     images = _images(run, by_name)
     written = [_write_view(out / TODO, by_name[name], pixels, run.config) for name, pixels in images]
@@ -261,5 +278,5 @@ def check_reviews(folder: Path, output: Path) -> list[Checked]:
     for name, pixels in _images(run, reviews.by_name.keys() & present):
         review = reviews.by_name[name]
         reviewed = preprocess_reviewed(pixels, name.view, run.config, review)
-        checked.append(Checked(review.file, reviewed.outcome, reviewed.finding))
+        checked.append(Checked(review.file, reviewed.outcome, reviewed.finding, oddities(reviewed, name.view)))
     return sorted(checked, key=lambda entry: entry.file)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from components.mammogram_preprocessor.review.polygon import Polygon
 
 _JPEG_QUALITY: Final = 85
+_FOUND: Final = {"removed": "muscle found", "absent": "no muscle found", "failed": "not told, look yourself"}
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ def _data(view: PageView) -> dict[str, Any]:
         "title": view.title,
         "system": view.system,
         "status": view.status,
+        "found": _FOUND.get(view.status, view.status),
         "doubt": round(view.doubt, 2),
         "width": width,
         "height": height,

@@ -123,6 +123,6 @@ def figures_table(figures: dict[str, Any]) -> list[str]:
         if figure["value"] is None:
             lines.append(f"{name:<28} undefined (n = {figure['n']})")
             continue
-        low, high = figure["ci95"] or (float("nan"), float("nan"))
-        lines.append(f"{name:<28} {figure['value']:.3f}  (95 % interval {low:.3f} to {high:.3f}, n = {figure['n']})")
+        interval = "95 % interval {:.3f} to {:.3f}".format(*figure["ci95"]) if figure["ci95"] else "no interval"
+        lines.append(f"{name:<28} {figure['value']:.3f}  ({interval}, n = {figure['n']})")
     return lines

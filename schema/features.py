@@ -37,6 +37,13 @@ ACQUISITION_YEAR: Final = "acquisition_year"  # int64; -1 = unknown
 PECTORAL_STATUS: Final = "pectoral/status"
 PECTORAL_AREA_FRACTION: Final = "pectoral/area_fraction"  # float, of breast and muscle, 0..1
 BREAST_AREA_FRACTION: Final = "breast/area_fraction"  # float, of the image, 0..1
+REGIONS: Final = "segmentation/regions"  # bytes, 8-bit PNG of the image's size; REGION_ values; no model's input
+
+# What a pixel shows. The muscle is there also where the picture keeps it; labels were blanked from the picture.
+REGION_BACKGROUND: Final = 0
+REGION_BREAST: Final = 1
+REGION_PECTORAL: Final = 2
+REGION_LABEL: Final = 3  # bright things outside of the breast: burned-in labels, markers, film edges
 
 PECTORAL_STATUSES: Final = ("removed", "absent", "manual", "failed", "not_applicable")
 
@@ -47,6 +54,11 @@ UNKNOWN_INT: Final = -1
 def laterality_of(view: str) -> str:
     """Returns the side of a view: ``R`` or ``L``."""
     return view.rsplit("_", 1)[1]
+
+
+def projection_of(view: str) -> str:
+    """Returns the projection of a view: ``CC`` or ``MLO``."""
+    return view.rsplit("_", 1)[0]
 
 
 def is_mlo(view: str) -> bool:

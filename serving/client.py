@@ -51,20 +51,26 @@ class InvalidExamError(ServingError):
     """The images or the target class are not what the model takes."""
 
 
+class NotGradedError(ServingError):
+    """The exam has fewer views than the model is configured to grade."""
+
+
 @dataclass(frozen=True)
 class ExamGrade:
     """What the model says of an exam.
 
     Attributes:
         density: BI-RADS density class, one of `DENSITY_CLASSES`.
-        probabilities: Of each class, in the order of `DENSITY_CLASSES`.
-        right: The same of the right breast alone, ``None`` where no right view was given.
+        probabilities: Of each class, in the order of `DENSITY_CLASSES`; calibrated.
+        raw: The same before calibration: the mean of the views.
+        right: The same of the right breast alone, calibrated; ``None`` where no right view was given.
         left: The same of the left breast alone, ``None`` where no left view was given.
         views: Views used, in the order of `VIEWS`.
     """
 
     density: str
     probabilities: Probabilities
+    raw: Probabilities
     right: Probabilities | None
     left: Probabilities | None
     views: tuple[str, ...]
@@ -139,8 +145,12 @@ class _SignatureGrader(ABC):
             images: PNG bytes of each preprocessed view, by view name; one to four views.
             exam_id: Groups the views; the server keeps and logs no identifier.
 
+        Returns:
+            The grade; of an exam that lacks a view, from the mean of those that are there.
+
         Raises:
-            ServingError: With one of its subclasses saying whether server, model or exam is at fault.
+            NotGradedError: The model wants more views; the message says how many.
+            ServingError: With another of its subclasses saying whether server, model or exam is at fault.
         """
         views = _checked_views(images)
         outputs = self._run(
@@ -151,10 +161,14 @@ class _SignatureGrader(ABC):
                 "exam_id": _strings([exam_id] * len(views)),
             },
         )
+        # Models of before calibration give neither a reason nor raw probabilities: theirs are raw.
+        if "reason" in outputs and (reason := outputs["reason"][0].decode()):
+            raise NotGradedError(reason)
         sides = {laterality_of(view) for view in views}
         return ExamGrade(
             density=outputs["density"][0].decode(),
             probabilities=_four(outputs["probabilities"][0]),
+            raw=_four(outputs.get("raw_probabilities", outputs["probabilities"])[0]),
             right=_four(outputs["right_probabilities"][0]) if "R" in sides else None,
             left=_four(outputs["left_probabilities"][0]) if "L" in sides else None,
             views=tuple(views),

@@ -12,8 +12,9 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from components.common.png import encode_png
-from components.dicom_example_gen.acceptance import AcceptanceConfig
+from components.dicom_example_gen.acceptance import AcceptanceConfig, SpecialCase
 from components.dicom_example_gen.config import DEFAULT_MAX_PIXELS
+from components.dicom_example_gen.exams import mixed_patients
 from components.dicom_example_gen.header import view_rank
 from components.dicom_example_gen.reading import LoadedView, load_view
 from components.dicom_example_gen.rejections import IngestError, Rejection, RejectionReason
@@ -136,4 +137,7 @@ def prepare_exam(folder: Path, recipe: PreprocessingRecipe) -> PreparedExam:
             rejected.append(Rejection(RejectionReason.DUPLICATE_VIEW, name, "view", header.view, remedy))
             continue
         views[header.view] = (name, prepared)
+    mixed = mixed_patients([prepared.loaded.header for _, prepared in views.values()])
+    if mixed and SpecialCase.MIXED_PATIENTS not in recipe.acceptance.accept:
+        raise SeveralExamsError(f"{folder} holds images of {mixed}: give the folder of one exam.")
     return PreparedExam({view: views[view][1] for view in VIEWS if view in views}, tuple(rejected))

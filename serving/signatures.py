@@ -15,6 +15,7 @@ import tensorflow as tf
 from components.transform.config import ImageConfig
 from components.transform.images import decode_images, normalise
 from schema import features as f
+from serving.exam_grades import density_names, grade_exams
 
 _CLASSES: Final = len(f.DENSITY_CLASSES)
 _HEAT_OPACITY: Final = 0.45
@@ -71,27 +72,56 @@ class ExamModel(tf.Module):
     Localization, 2019, arXiv 1610.02391. The scores are logits (softmax left out), read at the last block's sum.
     """
 
-    def __init__(self, networks: Mapping[str, ViewFunctions], image: ImageConfig, preprocessing: str = ""):
+    def __init__(
+        self,
+        networks: Mapping[str, ViewFunctions],
+        image: ImageConfig,
+        preprocessing: str = "",
+        temperature: float = 1.0,
+        minimum_views: int = 1,
+        mirrored: bool = False,
+    ):
         """Makes the model.
 
         Args:
-            networks: One view network for each of ``schema.features.VIEWS``.
+            networks: The network of each of ``schema.features.VIEWS``; views may share one, which is saved once.
             image: Input of every network.
             preprocessing: The preprocessing recipe as JSON, which ``predict_exam`` hands to its clients.
+            temperature: Calibrates exams and breasts after combination; 1 leaves them as they are.
+            minimum_views: Exams of fewer views get no grade, 1..4.
+            mirrored: The networks know left breasts: images of right ones are flipped before them, and heat maps back.
 
         Raises:
-            ValueError: A view's network is missing.
+            ValueError: A view's network is missing, or a number is out of range.
         """
         super().__init__(name="exam_model")
         missing = [view for view in f.VIEWS if view not in networks]
         if missing:
             raise ValueError(f"The exam model needs a network for each view. Missing: {missing}")
+        if not temperature > 0 or not 1 <= minimum_views <= len(f.VIEWS):
+            raise ValueError(
+                f"temperature must be above 0 and minimum_views 1 to {len(f.VIEWS)}. Received:"
+                f" temperature={temperature}, minimum_views={minimum_views}"
+            )
         self._image = image
         self._preprocessing = preprocessing
         self._classes = tf.constant(f.DENSITY_CLASSES)
-        # Attributes of a tf.Module are saved; the Keras models behind the functions must not be.
-        self._weights = [networks[view].weights for view in f.VIEWS]
-        self._networks: Callable[[], list[ViewFunctions]] = lambda: [networks[view] for view in f.VIEWS]
+        self._temperature = temperature
+        self._minimum_views = minimum_views
+        self._with_temperature: Callable[[float], ExamModel] = lambda other: ExamModel(
+            networks, image, preprocessing, other, minimum_views, mirrored
+        )
+        self._mirrored = mirrored
+        distinct = {id(networks[view]): networks[view] for view in f.VIEWS}
+        self._network_of_view = [list(distinct).index(id(networks[view])) for view in f.VIEWS]
+        # Attributes of a tf.Module are saved; the Keras models behind the functions must not be. A warm start reads
+        # this list from the SavedModel: a variable a network, in the order of VIEWS.
+        self._weights = [network.weights for network in distinct.values()]
+        self._networks: Callable[[], list[ViewFunctions]] = lambda: list(distinct.values())
+
+    def with_temperature(self, temperature: float) -> ExamModel:
+        """Gives the same model, calibrated by another temperature."""
+        return self._with_temperature(temperature)
 
     def _checked_views(self, view: tf.Tensor, image_bytes: tf.Tensor) -> tf.Tensor:
         """Maps view names to indices, int32 [N]; fails on an unknown one and on a batch of uneven lengths."""
@@ -124,8 +154,9 @@ class ExamModel(tf.Module):
         oneDNN's convolution fails on zero rows, so a network without images is not run.
         """
         indices, parts = [], []
+        numbers = tf.gather(tf.constant(self._network_of_view), views)
         for number, network in enumerate(self._networks()):
-            rows = tf.cast(tf.where(tf.equal(views, number))[:, 0], tf.int32)
+            rows = tf.cast(tf.where(tf.equal(numbers, number))[:, 0], tf.int32)
             part = tf.cond(
                 tf.size(rows) > 0,
                 lambda network=network, rows=rows: function(network, tf.gather(images, rows), rows),
@@ -136,12 +167,16 @@ class ExamModel(tf.Module):
         order = tf.argsort(tf.concat(indices, axis=0))
         return tuple(tf.gather(tf.concat(column, axis=0), order) for column in zip(*parts, strict=True))
 
-    def _named(self, probabilities: tf.Tensor) -> tf.Tensor:
-        return tf.gather(self._classes, tf.argmax(probabilities, axis=1))
+    def _turned(self, pictures: tf.Tensor, views: tf.Tensor) -> tf.Tensor:
+        """Flips the pictures of right breasts, [N, H, W, ...], where the networks are mirrored; undoes itself."""
+        if not self._mirrored:
+            return pictures
+        right = tf.gather(tf.constant([f.laterality_of(view) == "R" for view in f.VIEWS]), views)
+        right = tf.reshape(right, [-1] + [1] * (len(pictures.shape) - 1))
+        return tf.where(right, tf.reverse(pictures, axis=[2]), pictures)
 
-    def _probabilities(self, image_bytes: tf.Tensor, view: tf.Tensor) -> tf.Tensor:
-        views = self._checked_views(view, image_bytes)
-        images = decode_images(image_bytes, self._image.size)
+    def _probabilities(self, image_bytes: tf.Tensor, views: tf.Tensor) -> tf.Tensor:
+        images = self._turned(decode_images(image_bytes, self._image.size), views)
 
         def forward(network: ViewFunctions, part: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, ...]:
             del rows
@@ -155,21 +190,19 @@ class ExamModel(tf.Module):
             examples,
             {f.IMAGE: tf.io.FixedLenFeature((), tf.string), f.VIEW: tf.io.FixedLenFeature((), tf.string)},
         )
-        probabilities = self._probabilities(parsed[f.IMAGE], parsed[f.VIEW])
-        return {"probabilities": probabilities, "density": self._named(probabilities)}
+        return self.predict_view(parsed[f.IMAGE], parsed[f.VIEW])
 
     def predict_view(self, image_bytes: tf.Tensor, view: tf.Tensor) -> dict[str, tf.Tensor]:
         """Grades preprocessed views given as PNG bytes: probabilities [N, 4] and density [N]."""
-        probabilities = self._probabilities(image_bytes, view)
-        return {"probabilities": probabilities, "density": self._named(probabilities)}
+        probabilities = self._probabilities(image_bytes, self._checked_views(view, image_bytes))
+        return {"probabilities": probabilities, "density": density_names(probabilities)}
 
     def predict_exam(self, image_bytes: tf.Tensor, view: tf.Tensor, exam_id: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Grades exams: the mean of the views that are there, for each breast and for all.
+        """Grades exams: the mean of the views that are there, for each breast and for all, then calibrated.
 
-        Returns, in the order in which the exams first appear: exam_id [E], probabilities [E, 4], density [E],
-        right_probabilities [E, 4] and left_probabilities [E, 4] (zeros where a side has no view), view_count [E], and
-        preprocessing [E]: the recipe that the images must come from, as JSON.
-        Several images of one view count as one: their mean.
+        Returns, in the order in which the exams first appear: exam_id [E], what
+        :func:`serving.exam_grades.grade_exams` gives, and preprocessing [E]: the recipe that the images must come
+        from, as JSON.
         """
         same_length = tf.debugging.assert_equal(
             tf.shape(exam_id)[0],
@@ -178,31 +211,12 @@ class ExamModel(tf.Module):
         )
         with tf.control_dependencies([same_length] if same_length is not None else []):
             exams, rows = tf.unique(exam_id)
-        probabilities = self._probabilities(image_bytes, view)
+        views = self._checked_views(view, image_bytes)
+        probabilities = self._probabilities(image_bytes, views)
         count = tf.size(exams)
-        slots = len(f.VIEWS)
-        keys = rows * slots + self._checked_views(view, image_bytes)
-        by_view = tf.math.unsorted_segment_mean(probabilities, keys, count * slots)
-        there = tf.math.unsorted_segment_sum(tf.ones_like(keys, tf.float32), keys, count * slots) > 0
-        by_view = tf.reshape(by_view, (count, slots, _CLASSES))
-        there = tf.reshape(tf.cast(there, tf.float32), (count, slots))
-
-        def mean_of(views: tuple[str, ...]) -> tf.Tensor:
-            mask = tf.constant([1.0 if name in views else 0.0 for name in f.VIEWS]) * there
-            return tf.math.divide_no_nan(
-                tf.reduce_sum(by_view * mask[..., tf.newaxis], axis=1),
-                tf.reduce_sum(mask, axis=1, keepdims=True),
-            )
-
-        sides = {side: tuple(v for v in f.VIEWS if f.laterality_of(v) == side) for side in ("R", "L")}
-        combined = mean_of(f.VIEWS)
         return {
             "exam_id": exams,
-            "probabilities": combined,
-            "density": self._named(combined),
-            "right_probabilities": mean_of(sides["R"]),
-            "left_probabilities": mean_of(sides["L"]),
-            "view_count": tf.cast(tf.reduce_sum(there, axis=1), tf.int32),
+            **grade_exams(probabilities, views, rows, count, self._temperature, self._minimum_views),
             "preprocessing": tf.fill([count], self._preprocessing),
         }
 
@@ -245,13 +259,14 @@ class ExamModel(tf.Module):
 
         side = -(-self._image.size // 32)
         specs = (tf.TensorSpec((None, _CLASSES)), tf.TensorSpec((None, side, side)))
-        probabilities, cam = self._by_view(images, views, explain, specs)
+        probabilities, cam = self._by_view(self._turned(images, views), views, explain, specs)
+        cam = self._turned(cam, views)
         heat = tf.image.resize(cam[..., tf.newaxis], (self._image.size, self._image.size))[..., 0]
         heat = tf.math.divide_no_nan(heat, tf.reduce_max(heat, axis=(1, 2), keepdims=True))
         heat = tf.clip_by_value(heat, 0.0, 1.0)
         return {
             "probabilities": probabilities,
-            "density": self._named(probabilities),
+            "density": density_names(probabilities),
             "heatmap": heat,
             "overlay_png": overlay(images, heat),
         }

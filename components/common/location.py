@@ -127,13 +127,19 @@ def _local_files(folder: Path) -> Iterator[StoredFile]:
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:
             path = Path(parent, name)
-            if not name.startswith(".") and path.is_file():  # no pipes, sockets, devices, dangling links
+            if name.startswith("."):
+                continue
+            if path.is_file():  # no pipes, sockets, devices
                 status = path.stat()
                 yield StoredFile(path.relative_to(folder).as_posix(), status.st_size, status.st_mtime_ns)
+            elif path.is_symlink() and not path.exists():
+                yield StoredFile(path.relative_to(folder).as_posix(), 0, 0)
 
 
 def files_below(folder: Location) -> Iterator[StoredFile]:
     """Lists all files below a folder; hidden ones are left out, and links to folders are not followed.
+
+    A link that leads nowhere is listed like an empty file, so that it is missed when it is read, and counted.
 
     Raises:
         OSError: There is no such folder, or Beam knows no such filesystem.

@@ -20,21 +20,37 @@ class View:
         view: One of VIEWS.
         exam_id: Keyed hash.
         density: True class.
+        acquisition_system: Manufacturer, model and software version.
+        regions: PNG bytes, 8 bit, of ``schema.features.REGION_`` values; empty where the record has none.
     """
 
     image: bytes
     view: str
     exam_id: str
     density: str
+    acquisition_system: str = f.UNKNOWN
+    regions: bytes = b""
+
+
+def parse_view(record: bytes) -> View:
+    """Parses a serialized tf.Example of a preprocessed view."""
+    values = tf.train.Example.FromString(record).features.feature
+
+    def first(name: str, default: bytes | None = None) -> bytes:
+        return default if default is not None and name not in values else values[name].bytes_list.value[0]
+
+    return View(
+        image=first(f.IMAGE),
+        view=first(f.VIEW).decode(),
+        exam_id=first(f.EXAM_ID).decode(),
+        density=first(f.DENSITY).decode(),
+        acquisition_system=first(f.ACQUISITION_SYSTEM, f.UNKNOWN.encode()).decode(),
+        regions=first(f.REGIONS, b""),
+    )
 
 
 def read_views(folder: str) -> Iterator[View]:
     """Yields the views of a split folder, shard by shard."""
     for shard in shards_of(folder):
         for record in read_shard(shard):
-            values = tf.train.Example.FromString(record).features.feature
-
-            def first(name: str, values: dict = values) -> bytes:
-                return values[name].bytes_list.value[0]
-
-            yield View(first(f.IMAGE), first(f.VIEW).decode(), first(f.EXAM_ID).decode(), first(f.DENSITY).decode())
+            yield parse_view(record)

@@ -18,9 +18,12 @@ from components.dicom_example_gen.rejections import RejectionReason
 class SpecialCase(str, Enum):
     """Every kind of image that is left out unless a configuration accepts it; see ``special_cases`` for the evidence.
 
-    Two need care when accepted. ``for_processing``: see ``raw_values`` for what becomes of them.
+    Three need care when accepted. ``for_processing``: see ``raw_values`` for what becomes of them.
     ``burned_in_annotation``: the text stays in the pixels that ingest writes; preprocessing blackens all that is not
-    breast, so text beside the breast does not reach the network, and text on the breast does.
+    breast, so text beside the breast mostly does not reach the network, and text on the breast does.
+    ``mixed_patients``: not a kind of image but of exam, whose headers name several patients
+    (``exams.mixed_patients``); once accepted, such an exam counts as a patient of its own, and nothing keeps its
+    women's other exams in one split with it.
     """
 
     FOR_PROCESSING = "for_processing"
@@ -43,6 +46,7 @@ class SpecialCase(str, Enum):
     LOSSY_COMPRESSION = "lossy_compression"
     BURNED_IN_ANNOTATION = "burned_in_annotation"
     VIEW_CONFLICT = "view_conflict"
+    MIXED_PATIENTS = "mixed_patients"
 
     @property
     def reason(self) -> RejectionReason:

@@ -20,6 +20,7 @@ from schema.features import DENSITY_CLASSES, UNKNOWN, VIEWS
 _OF_EXAMS: Final = (
     RejectionReason.LEFT_OUT_BY_DISTRIBUTION,
     RejectionReason.SPLIT_CONFLICT,
+    RejectionReason.MIXED_PATIENTS,
     RejectionReason.INVALID_LABEL,
     RejectionReason.NO_LABEL,
 )

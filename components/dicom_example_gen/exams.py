@@ -6,7 +6,8 @@ that, files that are rejected must be told their exam too, as far as anything te
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Final
@@ -17,6 +18,7 @@ from components.dicom_example_gen.header import ViewHeader
 from components.dicom_example_gen.identity import keyed_hash
 from components.dicom_example_gen.labels import Label, RowProblem
 from components.dicom_example_gen.rejections import RejectionReason
+from components.dicom_example_gen.views import parse_view
 from schema.features import UNKNOWN, UNKNOWN_INT
 
 _MATCHED_BY: Final = ", ".join(
@@ -103,6 +105,35 @@ def membership(candidate: Candidate, header: ViewHeader | None, labels: Mapping[
         return Membership(file, "", unknown, None)
     study = header.study_uid or header.accession_number or next(_folders(file), "")
     return Membership(file, study, unknown, header)
+
+
+def _person(header: ViewHeader) -> str:
+    """Patient ID without the image's own view at its end: CBIS-DDSM writes ``Mass-Test_P_00173_LEFT_CC``."""
+    parts = re.split(r"[\s_^-]+", header.patient_id.casefold())
+    own_view = next((n for n in (2, 1) if parse_view("".join(parts[-n:])) == header.view), 0)
+    return " ".join(parts[: len(parts) - own_view])
+
+
+def mixed_patients(headers: Sequence[ViewHeader]) -> str:
+    """Tells whether images that are said to be one exam are of several patients, as their headers have it.
+
+    A study belongs to one patient (PS3.3 A.1.2), so different Patient IDs within one study of one acquisition system
+    are corrections of a name, not two women. Images without a Patient ID say nothing.
+
+    Args:
+        headers: Headers of the exam's images.
+
+    Returns:
+        What differs, such as ``2 patients in 2 studies``, or an empty string; it identifies nobody.
+    """
+    patients = {_person(header) for header in headers} - {""}
+    studies = {header.study_uid for header in headers}
+    systems = {header.system.key for header in headers} - {UNKNOWN}
+    if len(patients) < 2 or (len(studies) == 1 and "" not in studies and len(systems) < 2):
+        return ""
+    places = [(len(studies - {""}), "studies"), (len(systems), "acquisition systems")]
+    several = " and ".join(f"{count} {kind}" for count, kind in places if count > 1)
+    return f"{len(patients)} patients in {several or 'unnamed studies'}"
 
 
 def exams_of(members: Iterable[Membership], key: bytes) -> tuple[PlannedExam, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from absl import logging
 from tfx import types
@@ -15,24 +15,27 @@ from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils
 
 from components.common.progress import expect
-from components.common.shards import EmptySplitError, read_bytes
+from components.common.shards import EmptySplitError, read_bytes, write_text
 from components.common.stages import LostRecordsError
 from components.dicom_example_gen.config import SPLITS, IngestConfig
 from components.dicom_example_gen.identity import find_key, require_same_key
-from components.dicom_example_gen.ingest_pipeline import Places, ingest
+from components.dicom_example_gen.ingest_pipeline import FILES, Places, ingest
 from components.dicom_example_gen.manifest import find_candidates
+from components.dicom_example_gen.shortage import shortage
 from components.dicom_example_gen.source_json import source_from_json
 from components.dicom_example_gen.span import Span
 
+# TFX removes the outputs of a node that fails; beside them the list of files stays.
+FAILED: Final = "failed"
 
-def _require_every_split(report: Mapping[str, Any]) -> None:
-    empty = [split for split in SPLITS if not report["splits"][split]["views"]]
-    if empty:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in report["by_reason"].items()) or "none"
-        raise EmptySplitError(
-            f"Ingest accepted {report['accepted']} of {report['found']} files (rejected: {reasons}) and left no image"
-            f" for: {', '.join(empty)}. Add exams, or change ingest.splits or ingest.split_seed."
-        )
+
+def _require_every_split(report: Mapping[str, Any], folder: str) -> None:
+    problem = shortage(report)
+    if problem is None:
+        return
+    kept = os.path.join(os.path.dirname(folder.rstrip("/")), FAILED, FILES)
+    write_text(kept, read_bytes(os.path.join(folder, FILES)).decode())
+    raise EmptySplitError(f"{problem} What became of each file: {kept}.")
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):
@@ -49,7 +52,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         Raises:
             ManifestError: The labels or manifest CSV cannot be used at all.
             HashKeyError: The key of the hashes cannot be used, or is not the one that the pipeline was built with.
-            EmptySplitError: A split would have no image.
+            EmptySplitError: A split would have no image; the list of files is kept where the message says.
             LostRecordsError: Beam lost files on the way.
         """
         del input_dict
@@ -75,7 +78,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             )
         span = Span(**json.loads(exec_properties["span"])) if exec_properties.get("span") else None
         if span is None:
-            _require_every_split(report)
+            _require_every_split(report, places.report)
         else:
             examples.span, examples.version = span.number, max(span.version, 0)
         examples.split_names = artifact_utils.encode_split_names(list(SPLITS))

@@ -145,7 +145,8 @@ def _acquired_at(dataset: Dataset, acquired: date | None) -> str:
 def _require_mammography(dataset: Dataset, file: str) -> None:
     sop_class, modality = tags.text(dataset, "SOPClassUID"), tags.code(dataset, "Modality")
     of_breast = tags.code(dataset, "BodyPartExamined") == "BREAST"
-    if modality == "MG" or sop_class in _MAMMOGRAPHY_CLASSES or (of_breast and modality in _RADIOGRAPHY):
+    # A CT under a mammography SOP class is a copy of an object that somebody changed: nothing of it can be trusted.
+    if modality == "MG" or (modality in _RADIOGRAPHY and (of_breast or sop_class in _MAMMOGRAPHY_CLASSES)):
         return
     if modality and modality not in _RADIOGRAPHY:
         tag, value = tags.tag_name("Modality"), modality
@@ -157,7 +158,7 @@ def _require_mammography(dataset: Dataset, file: str) -> None:
         file,
         tag,
         shown(value),
-        "Modality MG, a mammography SOP class, or a radiograph of Body Part BREAST is supported",
+        "Modality MG, or a radiograph with a mammography SOP class or of Body Part BREAST, is supported",
     )
 
 

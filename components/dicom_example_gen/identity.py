@@ -98,7 +98,7 @@ def find_key(config: IngestConfig, environment: Mapping[str, str]) -> HashKey:
     given = {
         variable: environment.get(variable),
         file_variable: environment.get(file_variable),
-        "ingest.hash_key_file": config.hash_key_file or None,
+        "pipeline.ingest.hash_key_file": config.hash_key_file or None,
     }
     origins = [origin for origin, value in given.items() if value is not None]
     if not origins:

@@ -39,6 +39,7 @@ from components.dicom_example_gen.view_shards import (
 )
 
 _HEADERS_AN_ELEMENT: Final = 64
+FILES: Final = "files.jsonl"
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ def _report(cut: Gathered, ignored: Mapping[str, int], places: Places) -> None:
     settled: _Settled = cut.context
     write_index(places.examples, index_of(settled.shards, settled.digests))
     rows = "".join(json.dumps(row, sort_keys=True) + "\n" for row in file_rows(settled.files))
-    write_text(os.path.join(places.report, "files.jsonl"), rows)
+    write_text(os.path.join(places.report, FILES), rows)
     write_text(os.path.join(places.report, "summary.json"), json.dumps(summary(settled.files, ignored), indent=1))
 
 

@@ -7,7 +7,8 @@ in. Each candidate ends in exactly one place, accepted or rejected. Rules, in th
     2. Duplicates: of rows that name one file, or files of equal SOP Instance UID, the first by name is kept; where
        they are given different densities or views, all are left out. Files of equal pixels: see ``pixel_copies``.
     3. An exam has one density and at most one patient named by the CSV; where rows differ all its files are
-       left out.
+       left out. So they are where headers name several patients (``exams.mixed_patients``), unless a row of the
+       source names the patient of every image, as a manifest or an archive's table does.
     4. Patient: as the CSV names it; else Patient ID where all images of the exam have the same one (CBIS-DDSM
        gives each image its own); else the exam stands for the patient.
     5. Split: as the CSV names it for any exam of the patient, else by the hash of the patient. A patient
@@ -25,11 +26,11 @@ from dataclasses import dataclass, replace
 
 from components.common.location import Location
 from components.dicom_example_gen import tags
-from components.dicom_example_gen.acceptance import STANDARD_ONLY, AcceptanceConfig
+from components.dicom_example_gen.acceptance import STANDARD_ONLY, AcceptanceConfig, SpecialCase
 from components.dicom_example_gen.candidates import Candidate
 from components.dicom_example_gen.config import IngestConfig
 from components.dicom_example_gen.distribution import left_out
-from components.dicom_example_gen.exams import PlannedExam, exams_of, membership
+from components.dicom_example_gen.exams import PlannedExam, exams_of, membership, mixed_patients
 from components.dicom_example_gen.header import ViewHeader, view_rank
 from components.dicom_example_gen.identity import keyed_hash
 from components.dicom_example_gen.labels import Label, RowProblem
@@ -108,6 +109,7 @@ class _Labelled:
     file: str
     header: ViewHeader
     label: Label
+    by_row: bool  # a row of the source names the file, not its exam alone
 
 
 def inspect(
@@ -185,8 +187,8 @@ def _grouped(views: Iterable[_Labelled], key: Callable[[_Labelled], str]) -> dic
     return groups
 
 
-def _exam_problem(views: Sequence[_Labelled]) -> RowProblem | None:
-    """Finds what the rows of one exam contradict each other in."""
+def _exam_problem(views: Sequence[_Labelled], config: IngestConfig) -> RowProblem | None:
+    """Finds what the rows or the headers of one exam contradict each other in."""
     densities = sorted({v.label.density for v in views})
     if len(densities) > 1:
         allowed = "the rows of one exam must name one density"
@@ -195,6 +197,14 @@ def _exam_problem(views: Sequence[_Labelled]) -> RowProblem | None:
     if len(patients) > 1:
         allowed = "the rows of one exam must name one patient"
         return RowProblem(RejectionReason.INVALID_ROW, "column patient_id", f"{len(patients)} patients", allowed)
+    if SpecialCase.MIXED_PATIENTS in config.accept or all(v.by_row and v.label.patient_id for v in views):
+        return None
+    if mixed := mixed_patients([v.header for v in views]):
+        allowed = (
+            "an exam is of one patient, move the images that are another's, or name each image's exam and patient in a "
+            "manifest, or add mixed_patients to pipeline.ingest.accept"
+        )
+        return RowProblem(RejectionReason.MIXED_PATIENTS, tags.tag_name("PatientID"), mixed, allowed)
     return None
 
 
@@ -247,7 +257,7 @@ def _by_distribution(views: list[PlannedView], config: IngestConfig) -> tuple[li
         return views, []
     exams = {view.exam_hash: (view.split, view.density) for view in views}
     dropped = left_out(exams, config.distribution, config.split_seed)
-    remedy = "ingest.distribution keeps fewer exams of this class in this split, change it to keep more"
+    remedy = "pipeline.ingest.distribution keeps fewer exams of this class in this split, change it to keep more"
     return [view for view in views if view.exam_hash not in dropped], [
         Rejection(
             RejectionReason.LEFT_OUT_BY_DISTRIBUTION, v.file, "density and split", f"{v.density} in {v.split}", remedy
@@ -281,13 +291,14 @@ def plan(
         elif isinstance(member.label, RowProblem):
             rejected.append(member.label.rejection(member.file))
         elif member.header is not None:
-            labelled.append(_Labelled(member.file, member.header, member.label))
+            by_row = outcome.candidate.label is not None
+            labelled.append(_Labelled(member.file, member.header, member.label, by_row))
 
     unique, copies = _without_duplicates(labelled)
     rejected += copies
     patients: dict[str, list[list[_Labelled]]] = defaultdict(list)
     for exam in _grouped(unique, lambda v: v.label.exam_id).values():
-        problem = _exam_problem(exam)
+        problem = _exam_problem(exam, config)
         if problem is not None:
             rejected += [problem.rejection(v.file) for v in exam]
         else:

@@ -56,6 +56,7 @@ class RejectionReason(str, Enum):
     LOSSY_COMPRESSION = "lossy_compression"
     BURNED_IN_ANNOTATION = "burned_in_annotation"
     VIEW_CONFLICT = "view_conflict"
+    MIXED_PATIENTS = "mixed_patients"
 
 
 def shown(value: Any) -> str:

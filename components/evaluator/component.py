@@ -16,6 +16,7 @@ class EvaluatorSpec(component_spec.ComponentSpec):
 
     PARAMETERS = {
         "config": component_spec.ExecutionParameter(type=str),
+        "minimum_views": component_spec.ExecutionParameter(type=int),
         "code": component_spec.ExecutionParameter(type=str),
     }
     INPUTS = {
@@ -43,6 +44,7 @@ class Evaluator(base_beam_component.BaseBeamComponent):
         baseline_model: types.BaseChannel,
         schema: types.BaseChannel,
         config: EvaluatorConfig,
+        minimum_views: int = 1,
     ):
         """Makes the node.
 
@@ -52,6 +54,7 @@ class Evaluator(base_beam_component.BaseBeamComponent):
             baseline_model: Output of BaselineModel.
             schema: Schema of the examples.
             config: Gates.
+            minimum_views: An exam of fewer views has no grade from the model, and counts as such.
         """
         spec = EvaluatorSpec(
             examples=examples,
@@ -59,6 +62,7 @@ class Evaluator(base_beam_component.BaseBeamComponent):
             baseline_model=baseline_model,
             schema=schema,
             config=config.model_dump_json(),
+            minimum_views=minimum_views,
             code=code_fingerprint("components.evaluator.executor"),
             evaluation=types.Channel(type=standard_artifacts.ModelEvaluation),
             blessing=types.Channel(type=standard_artifacts.ModelBlessing),

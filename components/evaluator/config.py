@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+SystemMetric = Literal["accuracy", "macro_recall", "quadratic_kappa", "dense_accuracy"]
 
 
 class EvaluatorConfig(BaseModel):
-    """Gates and intervals. A gate that is ``null`` is not applied; at least one must be.
+    """Gates and intervals. A gate that is ``null`` is not applied; at least one of the whole split must be.
 
     Attributes:
         minimum_exam_accuracy: Least exam-level accuracy on the test split.
         minimum_exam_macro_recall: Least exam-level recall, averaged over the classes.
         minimum_exam_quadratic_kappa: Least exam-level quadratic weighted kappa.
+        minimum_exam_class_recall: Least exam-level recall of every single class; a class that the test split lacks
+            fails.
         maximum_kappa_loss: Most that the exam-level kappa may lie under that of the latest pushed model.
-        bootstrap_draws: Resamples of the exams behind an interval.
+        maximum_dense_flips: Largest share of exams whose dense or non-dense grade was right with the latest pushed
+            model and is wrong now.
+        system_metric: Exam-level figure of the two gates by acquisition system.
+        minimum_system_metric: Least value of it on any acquisition system.
+        maximum_system_loss: Most that it may lie under that of the latest pushed model on any acquisition system.
+        minimum_system_exams: Acquisition systems with fewer exams in the test split are not judged by themselves.
+        bootstrap_draws: Resamples of the patients behind an interval.
         seed: Seed of the resampling.
     """
 
@@ -22,21 +34,27 @@ class EvaluatorConfig(BaseModel):
     minimum_exam_accuracy: float | None = Field(0.5, ge=0, le=1)
     minimum_exam_macro_recall: float | None = Field(None, ge=0, le=1)
     minimum_exam_quadratic_kappa: float | None = Field(0.4, ge=-1, le=1)
+    minimum_exam_class_recall: float | None = Field(None, ge=0, le=1)
     maximum_kappa_loss: float | None = Field(0.05, ge=0, le=2)
+    maximum_dense_flips: float | None = Field(None, ge=0, le=1)
+    system_metric: SystemMetric = "accuracy"
+    minimum_system_metric: float | None = Field(None, ge=-1, le=1)
+    maximum_system_loss: float | None = Field(0.1, ge=0, le=2)
+    minimum_system_exams: int = Field(20, ge=1)
     bootstrap_draws: int = Field(2000, ge=100)
     seed: int = 1
 
     @model_validator(mode="after")
     def _has_a_floor(self) -> EvaluatorConfig:
-        if not self.floors():
+        if not self.floors() and self.minimum_exam_class_recall is None:
             raise ValueError("at least one of the minimum_exam_... gates must be set, or no model could be blessed")
         return self
 
     def floors(self) -> dict[str, float]:
-        """Gives the absolute gates by metric name."""
+        """Gives the absolute gates on single figures of the whole split, by the figure's name."""
         named = {
-            "exam_accuracy": self.minimum_exam_accuracy,
-            "exam_macro_recall": self.minimum_exam_macro_recall,
-            "exam_quadratic_kappa": self.minimum_exam_quadratic_kappa,
+            "accuracy": self.minimum_exam_accuracy,
+            "macro_recall": self.minimum_exam_macro_recall,
+            "quadratic_kappa": self.minimum_exam_quadratic_kappa,
         }
         return {name: floor for name, floor in named.items() if floor is not None}

@@ -1,4 +1,4 @@
-"""TFX executor of the Evaluator: TFMA's, with our configuration, an optional baseline, and our summary."""
+"""TFX executor of the Evaluator: TFMA's, with our configuration, an optional baseline, our gates and our summary."""
 
 from __future__ import annotations
 
@@ -7,48 +7,72 @@ import os
 from typing import Any
 
 from tfx import types
+from tfx.components.evaluator import constants
 from tfx.components.evaluator import executor as tfma_executor
 from tfx.types import artifact_utils, standard_component_specs
-from tfx.utils import proto_utils
+from tfx.utils import path_utils, proto_utils
 
 from components.baseline_model.baseline import baseline_version
 from components.common.shards import write_text
 from components.evaluator.config import EvaluatorConfig
 from components.evaluator.eval_config import build_eval_config
-from components.evaluator.results import METRICS_FILE, summarise
+from components.evaluator.extractors import custom_extractors
+from components.evaluator.metrics import BASELINE, CANDIDATE
+from components.evaluator.results import METRICS_FILE, Compared, summarise
+from components.exam_ensemble.calibration import load_temperature
 
 Artifacts = dict[str, list[types.Artifact]]
+_EXTRACTORS = f"{custom_extractors.__module__}.{custom_extractors.__name__}"
+
+
+def _temperature(model: types.Artifact) -> float:
+    return load_temperature(path_utils.serving_model_path(model.uri))
+
+
+def _bless(blessing: types.Artifact, model: types.Artifact, baseline: types.Artifact | None, blessed: bool) -> None:
+    """Marks the blessing as TFX's executor does; it leaves that out because TFMA has no thresholds here."""
+    blessing.set_string_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_URI_KEY, model.uri)
+    blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_ID_KEY, model.id)
+    if baseline is not None:
+        blessing.set_string_custom_property(constants.ARTIFACT_PROPERTY_BASELINE_MODEL_URI_KEY, baseline.uri)
+        blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_BASELINE_MODEL_ID_KEY, baseline.id)
+    value = constants.BLESSED_VALUE if blessed else constants.NOT_BLESSED_VALUE
+    blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_BLESSED_KEY, value)
+    name = constants.BLESSED_FILE_NAME if blessed else constants.NOT_BLESSED_FILE_NAME
+    write_text(os.path.join(blessing.uri, name), "")
 
 
 class Executor(tfma_executor.Executor):
     """Evaluates the exam model on the test split and blesses it, or not."""
 
     def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:  # noqa: N802
-        """Runs TFMA and writes ``exam_metrics.json`` beside its results.
+        """Runs TFMA, writes ``exam_metrics.json`` beside its results, and blesses by its gates.
 
         Args:
             input_dict: ``examples``, ``model``, ``schema``, ``baseline_model`` (maybe without a model inside).
             output_dict: ``evaluation``, ``blessing``.
-            exec_properties: ``config``, JSON of EvaluatorConfig.
+            exec_properties: ``config``, JSON of EvaluatorConfig; ``minimum_views`` of the exam model.
         """
         config = EvaluatorConfig.model_validate_json(exec_properties["config"])
         inputs = dict(input_dict)
-        key = standard_component_specs.BASELINE_MODEL_KEY
-        version = baseline_version(artifact_utils.get_single_uri(inputs[key]))
-        if version is None:
-            del inputs[key]
-        eval_config = build_eval_config(config, has_baseline=version is not None)
+        model = artifact_utils.get_single_instance(inputs[standard_component_specs.MODEL_KEY])
+        baseline = artifact_utils.get_single_instance(inputs[standard_component_specs.BASELINE_MODEL_KEY])
+        version = baseline_version(baseline.uri)
+        compared = Compared(version, _temperature(baseline)) if version is not None else None
+        temperatures = {CANDIDATE: _temperature(model)}
+        if compared is None:
+            del inputs[standard_component_specs.BASELINE_MODEL_KEY]
+        else:
+            temperatures[BASELINE] = compared.temperature
+        eval_config = build_eval_config(config, temperatures, exec_properties["minimum_views"])
         properties = {
             standard_component_specs.EVAL_CONFIG_KEY: proto_utils.proto_to_json(eval_config),
             standard_component_specs.EXAMPLE_SPLITS_KEY: json.dumps(["test"]),
+            "custom_extractors": _EXTRACTORS,
         }
         super().Do(inputs, output_dict, properties)
-        blessing = artifact_utils.get_single_instance(output_dict[standard_component_specs.BLESSING_KEY])
         evaluation = artifact_utils.get_single_uri(output_dict[standard_component_specs.EVALUATION_KEY])
-        summary = summarise(
-            evaluation,
-            config,
-            blessed=blessing.get_int_custom_property("blessed") == 1,
-            baseline_version=version,
-        )
+        summary = summarise(evaluation, config, temperatures[CANDIDATE], compared)
         write_text(os.path.join(evaluation, METRICS_FILE), json.dumps(summary, indent=1))
+        blessing = artifact_utils.get_single_instance(output_dict[standard_component_specs.BLESSING_KEY])
+        _bless(blessing, model, baseline if compared else None, summary["blessed"])

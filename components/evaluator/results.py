@@ -1,105 +1,135 @@
-"""TFMA's results as figures with intervals, in one JSON file that report, demo and people read."""
+"""TFMA's results as figures with intervals and verdicts, in one JSON file that report, demo and people read."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import numpy as np
 import tensorflow_model_analysis as tfma
 
 from components.evaluator.config import EvaluatorConfig
-from components.evaluator.confusion import figures_with_intervals
-from components.evaluator.eval_config import BASELINE, CANDIDATE
-from components.evaluator.metrics import cell_name
+from components.evaluator.figures import COMPARED, FLIPS
+from components.evaluator.gates import judge
+from components.evaluator.intervals import Figure, make_figure
+from components.evaluator.metrics import CANDIDATE, cell_name, change_name, side_prefix
+from components.evaluator.scores import LEVELS, SIDES, Level
+from components.evaluator.slices import says_something, slice_value
+from components.evaluator.summary import slice_entry
 from schema import features as f
 
 METRICS_FILE: Final = "exam_metrics.json"
-_INDICES: Final = range(len(f.DENSITY_CLASSES))
 
-Slices = dict[tuple[tuple[str, str], ...], dict[str, float]]
+# Figures of a slice as TFMA wrote them: value and bounds.
+Bounded = tuple[float, tuple[float, float] | None]
+Slices = dict[tuple[tuple[str, str], ...], dict[str, Bounded]]
+
+
+@dataclass(frozen=True)
+class Compared:
+    """The latest pushed model.
+
+    Attributes:
+        version: Its version.
+        temperature: What it calibrates exams by.
+    """
+
+    version: str
+    temperature: float
+
+
+def _bounded(value: Mapping[str, Any]) -> Bounded | None:
+    if "boundedValue" in value:
+        bounded = value["boundedValue"]
+        return float(bounded["value"]), (float(bounded["lowerBound"]), float(bounded["upperBound"]))
+    return (float(value["doubleValue"]), None) if "doubleValue" in value else None
 
 
 def load_slices(evaluation: str, model_name: str) -> Slices:
-    """Reads TFMA's scalar metrics by slice key and metric name.
+    """Reads TFMA's metrics by slice key and metric name.
 
     Args:
         evaluation: Folder that TFMA wrote.
         model_name: Name in the EvalConfig; empty where it had one model alone.
     """
-    result = tfma.load_eval_result(evaluation, model_name=model_name)
     slices: Slices = {}
-    for key, metrics in result.slicing_metrics:
+    for key, metrics in tfma.load_eval_result(evaluation, model_name=model_name).slicing_metrics:
         values = metrics.get("", {}).get("", {})
-        named = tuple((str(name), str(value)) for name, value in key)
-        slices[named] = {name: float(value["doubleValue"]) for name, value in values.items() if "doubleValue" in value}
+        read = {name: _bounded(value) for name, value in values.items()}
+        named = tuple((str(name), slice_value(str(name), value)) for name, value in key)
+        slices[named] = {name: value for name, value in read.items() if value is not None}
     return slices
 
 
-def confusion_matrix(metrics: dict[str, float], level: str) -> np.ndarray:
-    """Puts a slice's cells together: int64 [4, 4], rows are the true class."""
-    cells = [[metrics.get(cell_name(level, i, j), 0.0) for j in _INDICES] for i in _INDICES]
+def _matrix(metrics: Mapping[str, Bounded], prefix: str) -> np.ndarray:
+    indices = range(len(f.DENSITY_CLASSES))
+    cells = [[metrics[cell_name(prefix, i, j)][0] for j in indices] for i in indices]
     return np.asarray(cells).round().astype(np.int64)
 
 
-def _slices_of_level(slices: Slices, level: str, config: EvaluatorConfig) -> Iterable[dict[str, Any]]:
+def _count(name: str, matrix: np.ndarray) -> int:
+    """Gives how many observations a figure rests on."""
+    kind, _, density = name.rpartition("_")
+    if kind == "recall":
+        return int(matrix[f.DENSITY_CLASSES.index(density)].sum())
+    if kind == "precision":
+        return int(matrix[:, f.DENSITY_CLASSES.index(density)].sum())
+    return int(matrix.sum())
+
+
+def _entry(chosen: Mapping[str, str], metrics: Mapping[str, Bounded], prefix: str, compared: bool) -> dict[str, Any]:
+    matrix = _matrix(metrics, prefix)
+
+    def figure(stored: str, name: str) -> Figure:
+        value, interval = metrics[stored]
+        return make_figure(value, interval, _count(name, matrix))
+
+    changes = {change_name(prefix, name): name for name in (*COMPARED, FLIPS)}
+    marks = tuple(f"{prefix}_{end}" for end in ("true_", "ungraded"))
+    names = [s for s in metrics if s.startswith(f"{prefix}_") and not s.startswith(marks) and s not in changes]
+    return slice_entry(
+        chosen,
+        matrix,
+        {stored.removeprefix(f"{prefix}_"): figure(stored, stored.removeprefix(f"{prefix}_")) for stored in names},
+        ungraded=round(metrics[f"{prefix}_ungraded"][0]),
+        change={name: figure(stored, name) for stored, name in changes.items()} if compared else None,
+    )
+
+
+def _entries(slices: Slices, level: Level, compared: bool) -> list[dict[str, Any]]:
+    entries = []
     for key, metrics in sorted(slices.items()):
-        if level == "exam" and any(name == f.VIEW for name, _ in key):
-            continue  # an exam is in every view's slice with all its views: such a figure says nothing
-        matrix = confusion_matrix(metrics, level)
-        figures = figures_with_intervals(matrix, config.bootstrap_draws, config.seed)
-        yield {
-            "slice": dict(key),
-            "n": int(matrix.sum()),
-            "confusion_matrix": matrix.tolist(),
-            "metrics": {name: figure.to_dict() for name, figure in figures.items()},
-        }
-
-
-def _gates(candidate: Slices, baseline: Slices | None, config: EvaluatorConfig) -> Iterable[dict[str, Any]]:
-    overall = candidate[()]
-    for name, floor in config.floors().items():
-        value = overall[name]
-        yield {
-            "name": name,
-            "slice": "all",
-            "threshold": f"at least {floor:g}",
-            "value": None if math.isnan(value) else value,
-            "passed": value >= floor,
-        }
-    if baseline is not None and config.maximum_kappa_loss is not None:
-        change = overall["exam_quadratic_kappa"] - baseline[()]["exam_quadratic_kappa"]
-        yield {
-            "name": "exam_quadratic_kappa against the latest pushed model",
-            "slice": "all",
-            "threshold": f"at least {-config.maximum_kappa_loss:+g}",
-            "value": None if math.isnan(change) else change,
-            "passed": change >= -config.maximum_kappa_loss,
-        }
+        # A slice of one level may be none of another: query keys slice by exams.
+        if says_something(level, dict(key)) and cell_name(level, 0, 0) in metrics:
+            entries.append(_entry(dict(key), metrics, level, compared and level == "exam"))
+    if level == "breast":
+        entries += [_entry({f.LATERALITY: side}, slices[()], side_prefix(side), False) for side in SIDES]
+    return entries
 
 
 def summarise(
-    evaluation: str, config: EvaluatorConfig, *, blessed: bool, baseline_version: str | None
+    evaluation: str, config: EvaluatorConfig, temperature: float = 1.0, baseline: Compared | None = None
 ) -> dict[str, Any]:
-    """Summarises an evaluation.
+    """Summarises an evaluation and judges the model.
 
     Args:
         evaluation: Folder that TFMA wrote.
-        config: Gates and intervals.
-        blessed: TFMA's verdict.
-        baseline_version: Version of the model compared with, if any.
+        config: Gates.
+        temperature: What the model calibrates exams by.
+        baseline: The model compared with, if any.
 
     Returns:
-        What ``exam_metrics.json`` holds: ``exam`` and ``view`` slices with confusion matrix, figures and intervals,
-        ``gates``, ``blessed``, ``baseline``.
+        What ``exam_metrics.json`` holds: slices of each level (see :func:`components.evaluator.summary.slice_entry`),
+        ``gates``, ``blessed``, ``baseline``, ``temperature``.
     """
-    candidate = load_slices(evaluation, CANDIDATE if baseline_version else "")
-    baseline = load_slices(evaluation, BASELINE) if baseline_version else None
+    slices = load_slices(evaluation, CANDIDATE if baseline else "")
+    levels: dict[str, Any] = {level: _entries(slices, level, baseline is not None) for level in reversed(LEVELS)}
+    gates = judge(levels["exam"], config)
     return {
-        "exam": list(_slices_of_level(candidate, "exam", config)),
-        "view": list(_slices_of_level(candidate, "view", config)),
-        "gates": list(_gates(candidate, baseline, config)),
-        "blessed": blessed,
-        "baseline": {"version": baseline_version} if baseline_version else None,
+        **levels,
+        "gates": [gate.model_dump() for gate in gates],
+        "blessed": all(gate.passed for gate in gates),
+        "baseline": asdict(baseline) if baseline else None,
+        "temperature": temperature,
     }

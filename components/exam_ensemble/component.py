@@ -10,6 +10,7 @@ from tfx.types import component_spec, standard_artifacts
 
 from components.common.fingerprint import code_fingerprint
 from components.exam_ensemble import executor
+from components.exam_ensemble.config import EnsembleConfig
 from components.transform.config import ImageConfig
 from schema.features import VIEWS
 from serving.preprocessing import PreprocessingRecipe
@@ -21,30 +22,49 @@ class ExamEnsembleSpec(component_spec.ComponentSpec):
     PARAMETERS = {
         "image": component_spec.ExecutionParameter(type=str),
         "preprocessing": component_spec.ExecutionParameter(type=str),
+        "config": component_spec.ExecutionParameter(type=str),
+        "mirrored": component_spec.ExecutionParameter(type=int),
         "code": component_spec.ExecutionParameter(type=str),
     }
-    INPUTS = {view: component_spec.ChannelParameter(type=standard_artifacts.Model) for view in VIEWS}
+    INPUTS = {
+        "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
+        **{view: component_spec.ChannelParameter(type=standard_artifacts.Model) for view in VIEWS},
+    }
     OUTPUTS = {"model": component_spec.ChannelParameter(type=standard_artifacts.Model)}
 
 
 class ExamEnsemble(base_component.BaseComponent):
-    """Makes one exam model, with every serving signature, of four view networks."""
+    """Makes one exam model, with every serving signature, of the view networks, and calibrates it."""
 
     SPEC_CLASS = ExamEnsembleSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
 
-    def __init__(self, networks: Mapping[str, types.BaseChannel], image: ImageConfig, recipe: PreprocessingRecipe):
+    def __init__(
+        self,
+        networks: Mapping[str, types.BaseChannel],
+        examples: types.BaseChannel,
+        image: ImageConfig,
+        recipe: PreprocessingRecipe,
+        config: EnsembleConfig,
+        mirrored: bool = False,
+    ):
         """Makes the node.
 
         Args:
-            networks: Trainer's model of each view.
+            networks: Trainer's model of each view; the two views of a projection may have the same.
+            examples: Preprocessed examples; the eval split calibrates.
             image: Input of the networks.
             recipe: How images come to be; the model carries it.
+            config: Combination and calibration.
+            mirrored: The networks know left breasts, and see right ones flipped.
         """
         spec = ExamEnsembleSpec(
             **networks,
+            examples=examples,
             image=image.model_dump_json(),
             preprocessing=recipe.model_dump_json(),
+            config=config.model_dump_json(),
+            mirrored=int(mirrored),
             code=code_fingerprint("components.exam_ensemble.executor"),
             model=types.Channel(type=standard_artifacts.Model),
         )

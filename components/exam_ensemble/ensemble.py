@@ -56,27 +56,36 @@ def _weights(part: keras.Model) -> list[np.ndarray]:
     return [variable.numpy() for variable in variables]
 
 
-def load_exam_model(network_files: Mapping[str, str], image: ImageConfig, preprocessing: str = "") -> ExamModel:
-    """Loads four networks and combines them.
+def load_exam_model(
+    network_files: Mapping[str, str],
+    image: ImageConfig,
+    preprocessing: str = "",
+    minimum_views: int = 1,
+    mirrored: bool = False,
+) -> ExamModel:
+    """Loads the networks and combines them.
 
     Args:
-        network_files: Path of the ``.keras`` file of each view.
+        network_files: Path of the ``.keras`` file of each view; views of the same file share one network.
         image: Input of every network.
         preprocessing: The preprocessing recipe as JSON, which the model carries.
+        minimum_views: Exams of fewer views get no grade.
+        mirrored: The networks know left breasts, and see right ones flipped.
 
     Returns:
-        The exam model.
+        The exam model, not calibrated.
 
     Raises:
         ValueError: A view is missing, or a network takes another input than the configuration says.
     """
-    networks = {}
+    loaded: dict[str, ViewFunctions] = {}
     expected = (None, image.size, image.size, image.channels)
     for view in VIEWS:
-        if view not in network_files:
+        if view not in network_files or network_files[view] in loaded:
             continue
         network = keras.models.load_model(network_files[view], compile=False)
         if network.input_shape != expected:
             raise ValueError(f"Network {view} takes {network.input_shape}. Expected: {expected}")
-        networks[view] = view_functions(network)
-    return ExamModel(networks, image, preprocessing)
+        loaded[network_files[view]] = view_functions(network)
+    networks = {view: loaded[file] for view, file in network_files.items()}
+    return ExamModel(networks, image, preprocessing, minimum_views=minimum_views, mirrored=mirrored)

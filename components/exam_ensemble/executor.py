@@ -11,15 +11,19 @@ from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
 from components.common.progress import advance, expect
+from components.common.shards import write_text
+from components.exam_ensemble.calibration import CALIBRATION_FILE, fit_calibration
+from components.exam_ensemble.config import EnsembleConfig
 from components.exam_ensemble.ensemble import load_exam_model
-from components.trainer.run_fn import NETWORK_FILE
+from components.exam_ensemble.eval_split import grade_split
+from components.trainer.files import NETWORK_FILE
 from components.transform.config import ImageConfig
 from schema.features import VIEWS
 from serving.signatures import export
 
 
 class Executor(base_executor.BaseExecutor):
-    """Combines four view networks to one SavedModel."""
+    """Combines the view networks to one SavedModel and calibrates it."""
 
     def Do(  # noqa: N802
         self,
@@ -27,7 +31,7 @@ class Executor(base_executor.BaseExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Reads one network a view and writes ``model``."""
+        """Reads one network a view and the eval split, and writes ``model`` with ``calibration.json``."""
         expect(1, "models")
         networks = {
             view: os.path.join(
@@ -35,7 +39,18 @@ class Executor(base_executor.BaseExecutor):
             )
             for view in VIEWS
         }
-        image = ImageConfig.model_validate_json(exec_properties["image"])
-        model = load_exam_model(networks, image, exec_properties["preprocessing"])
-        export(model, path_utils.serving_model_path(artifact_utils.get_single_uri(output_dict["model"])))
+        config = EnsembleConfig.model_validate_json(exec_properties["config"])
+        model = load_exam_model(
+            networks,
+            ImageConfig.model_validate_json(exec_properties["image"]),
+            exec_properties["preprocessing"],
+            config.minimum_views,
+            bool(exec_properties["mirrored"]),
+        )
+        exams, labels = grade_split(model, artifact_utils.get_split_uri(input_dict["examples"], "eval"))
+        graded = exams.view_counts >= config.minimum_views
+        calibration = fit_calibration(exams.probabilities[graded], labels[graded], config.calibration)
+        folder = path_utils.serving_model_path(artifact_utils.get_single_uri(output_dict["model"]))
+        export(model.with_temperature(calibration.temperature), folder)
+        write_text(os.path.join(folder, CALIBRATION_FILE), calibration.model_dump_json(indent=1))
         advance()

@@ -1,1 +1,1 @@
-"""The GradCamExplainer node: heat maps of the test split, and how well they stay on the breast."""
+"""The GradCamExplainer node: heat maps of the test split, where their heat lies, and the networks from the inside."""

@@ -2,48 +2,69 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from tfx import types
-from tfx.dsl.components.base import base_component, executor_spec
+from tfx.dsl.components.base import base_beam_component, executor_spec
 from tfx.types import component_spec, standard_artifacts
 
 from components.common.artifacts import Explanations
 from components.common.fingerprint import code_fingerprint
 from components.grad_cam_explainer import executor
 from components.grad_cam_explainer.config import ExplainerConfig
+from components.transform.config import ImageConfig
+from schema.features import VIEWS
 
 
 class GradCamExplainerSpec(component_spec.ComponentSpec):
     """Inputs, outputs and parameters of GradCamExplainer."""
 
     PARAMETERS = {
+        "image": component_spec.ExecutionParameter(type=str),
         "config": component_spec.ExecutionParameter(type=str),
+        "mirrored": component_spec.ExecutionParameter(type=int),
         "code": component_spec.ExecutionParameter(type=str),
     }
     INPUTS = {
         "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
         "model": component_spec.ChannelParameter(type=standard_artifacts.Model),
+        **{view: component_spec.ChannelParameter(type=standard_artifacts.Model) for view in VIEWS},
     }
     OUTPUTS = {"explanations": component_spec.ChannelParameter(type=Explanations)}
 
 
-class GradCamExplainer(base_component.BaseComponent):
-    """Explains the test split with the exam model's own signature."""
+class GradCamExplainer(base_beam_component.BaseBeamComponent):
+    """Explains the test split with the exam model's own signature, and looks into its networks."""
 
     SPEC_CLASS = GradCamExplainerSpec
-    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
+    EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(executor.Executor)
 
-    def __init__(self, examples: types.BaseChannel, model: types.BaseChannel, config: ExplainerConfig):
+    def __init__(
+        self,
+        examples: types.BaseChannel,
+        model: types.BaseChannel,
+        networks: Mapping[str, types.BaseChannel],
+        image: ImageConfig,
+        config: ExplainerConfig,
+        mirrored: bool = False,
+    ):
         """Makes the node.
 
         Args:
-            examples: Preprocessed examples.
+            examples: Preprocessed examples; the test split is read.
             model: Exam model.
-            config: What is explained.
+            networks: Trainer's model of each view; both sides of a projection may have the same.
+            image: Input of the networks.
+            config: What is explained, and the gates.
+            mirrored: One network for both sides of a projection, which sees right breasts flipped.
         """
         spec = GradCamExplainerSpec(
+            **networks,
             examples=examples,
             model=model,
+            image=image.model_dump_json(),
             config=config.model_dump_json(),
+            mirrored=int(mirrored),
             code=code_fingerprint("components.grad_cam_explainer.executor"),
             explanations=types.Channel(type=Explanations),
         )

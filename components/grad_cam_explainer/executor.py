@@ -1,21 +1,47 @@
-"""TFX executor of GradCamExplainer."""
+"""TFX executor of GradCamExplainer; ``explain_pipeline`` has the work."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from typing import Any
 
+import tensorflow as tf
 from tfx import types
-from tfx.dsl.components.base import base_executor
+from tfx.dsl.components.base import base_beam_executor
 from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
 from components.common.progress import expect
-from components.common.views import read_views
+from components.common.shards import read_shard, shards_of
+from components.common.stages import LostRecordsError
 from components.grad_cam_explainer.config import ExplainerConfig
-from components.grad_cam_explainer.explain import explain_views
+from components.grad_cam_explainer.explain_pipeline import Networks, explain
+from components.grad_cam_explainer.view_shards import ShardTask
+from components.trainer.files import NETWORK_FILE
+from components.transform.config import ImageConfig
+from schema.features import VIEWS
 
 
-class Executor(base_executor.BaseExecutor):
+def shard_tasks(shards: Sequence[str], maximum_views: int | None) -> list[ShardTask]:
+    """Counts the views of shards, and says how many of each are explained: the first ones, up to the maximum."""
+    tasks: list[ShardTask] = []
+    left = maximum_views
+    for path in shards:
+        count = sum(1 for _ in read_shard(path))
+        views = count if left is None else min(left, count)
+        left = None if left is None else left - views
+        if views:
+            tasks.append(ShardTask(len(tasks), path, views))
+    return tasks
+
+
+def _network_files(input_dict: dict[str, list[types.Artifact]]) -> dict[str, str]:
+    folders = {view: artifact_utils.get_single_uri(input_dict[view]) for view in VIEWS if input_dict.get(view)}
+    return {view: os.path.join(path_utils.serving_model_path(uri), NETWORK_FILE) for view, uri in folders.items()}
+
+
+class Executor(base_beam_executor.BaseBeamExecutor):
     """Explains the test split."""
 
     def Do(  # noqa: N802
@@ -24,11 +50,23 @@ class Executor(base_executor.BaseExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Writes ``explanations``."""
-        expect(0, "views")
-        explain_views(
-            path_utils.serving_model_path(artifact_utils.get_single_uri(input_dict["model"])),
-            read_views(artifact_utils.get_split_uri(input_dict["examples"], "test")),
-            ExplainerConfig.model_validate_json(exec_properties["config"]),
-            artifact_utils.get_single_uri(output_dict["explanations"]),
+        """Writes ``explanations``.
+
+        Raises:
+            LostRecordsError: Views were lost on the way.
+        """
+        config = ExplainerConfig.model_validate_json(exec_properties["config"])
+        out = artifact_utils.get_single_uri(output_dict["explanations"])
+        shards = shards_of(artifact_utils.get_split_uri(input_dict["examples"], "test"))
+        tasks = shard_tasks(shards, config.maximum_views)
+        networks = Networks(
+            _network_files(input_dict),
+            ImageConfig.model_validate_json(exec_properties["image"]),
+            mirrored=bool(exec_properties["mirrored"]),
         )
+        expect(sum(task.views for task in tasks), "views")
+        with self._make_beam_pipeline() as pipeline:
+            model = path_utils.serving_model_path(artifact_utils.get_single_uri(input_dict["model"]))
+            explain(pipeline, tasks, model, networks, config, out)
+        if not tf.io.gfile.exists(os.path.join(out, "summary.json")):
+            raise LostRecordsError("Beam ended without explanations; run again, with another runner.")

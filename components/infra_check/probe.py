@@ -23,9 +23,12 @@ CONTRACT: dict[str, tuple[set[str], dict[str, tuple[str, int]]]] = {
             "exam_id": ("string", 1),
             "probabilities": ("float32", 2),
             "density": ("string", 1),
+            "raw_probabilities": ("float32", 2),
             "right_probabilities": ("float32", 2),
             "left_probabilities": ("float32", 2),
             "view_count": ("int32", 1),
+            "missing_views": ("string", 1),
+            "reason": ("string", 1),
             "preprocessing": ("string", 1),
         },
     ),
@@ -54,12 +57,20 @@ def check_signature(model: Any, name: str) -> str:
 
 
 def check_answer(model: Any, name: str, inputs: dict[str, list[str]]) -> str:
-    """Sends a request; raises AssertionError unless every probability row sums to one and maps stay in 0..1."""
+    """Sends a request; raises AssertionError unless every grade's probabilities sum to one and maps stay in 0..1.
+
+    An exam without a grade must say why.
+    """
     decoded = {key: tf.constant([base64.b64decode(value) for value in values]) for key, values in inputs.items()}
     answer = {key: value.numpy() for key, value in model.signatures[name](**decoded).items()}
     probabilities = answer["probabilities"]
     assert np.isfinite(probabilities).all(), "probabilities are not finite"
-    assert np.allclose(probabilities.sum(axis=1), 1.0, atol=1e-4), "probabilities do not sum to 1"
+    ungraded = answer["density"] == b""
+    assert np.allclose(probabilities.sum(axis=1), ~ungraded, atol=1e-4), "probabilities do not sum to 1"
+    if "reason" in answer:
+        assert ((answer["reason"] != b"") == ungraded).all(), "an exam has no grade and no reason, or both"
+    else:
+        assert not ungraded.any(), "a view has no grade"
     if "heatmap" in answer:
         assert answer["heatmap"].min() >= 0, "heat map goes under 0"
         assert answer["heatmap"].max() <= 1, "heat map goes over 1"

@@ -13,6 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from components.mammogram_preprocessor.film_labels import touching_labels
+
 # A film edge or scanner frame is at most this wide, as a share of the picture's own width or height.
 _MAX_STRIP: Final = 0.08
 # A strip is brighter than what lies behind it by this share of the grey range, on average over its length,
@@ -24,6 +26,8 @@ _STRIP_STEP: Final = 0.1
 _SKIN_SHARE: Final = (0.13, 0.25)
 # Links between breast and label narrower than this share of the longest side are cut.
 _LINK: Final = 0.055
+# Labels are looked for this many times: a plate can hide behind another.
+_CUTS: Final = 3
 # Rows of the breast narrower than this share of its width are film edge.
 _SLIVER: Final = 0.14
 # Along the top and bottom film edge, parts lower than this share of the breast's height, and this many times as wide as
@@ -44,11 +48,13 @@ class Foreground:
         mask: bool [h, w], breast and muscle; all False where no breast was found.
         floor: Grey level of the background, 0..1, of the working picture.
         reason: Why no breast was found, or an empty string.
+        label_cut: Whether a film label hung on the breast and was cut off.
     """
 
     mask: NDArray[np.bool_]
     floor: float
     reason: str = ""
+    label_cut: bool = False
 
 
 def frame_strips(work: NDArray[np.float32]) -> tuple[int, int, int, int]:
@@ -128,6 +134,21 @@ def _without_glow(mask: np.ndarray, first: int, last: int) -> np.ndarray:
     return mask * (~glow[labels]).astype(np.uint8)
 
 
+def _largest_breast(lit: np.ndarray, frame: tuple[slice, slice], side: int) -> np.ndarray:
+    """Finds the largest part that no narrow link holds, of what is lit inside the frame."""
+    radius = max(2, round(_LINK * side / 2))
+    # The frame is mirrored outwards: the breast is not rounded off where it leaves the picture, and the glow
+    # of a film edge, thin even when doubled, still goes.
+    pad = 2 * radius
+    padded = cv2.copyMakeBorder(lit[frame], pad, pad, pad, pad, cv2.BORDER_REFLECT)
+    core = _largest(cv2.morphologyEx(padded, cv2.MORPH_OPEN, _ellipse(radius)))
+    grown = np.minimum(cv2.dilate(core, _ellipse(max(2, radius // 2))), padded)
+    grown = cv2.morphologyEx(grown, cv2.MORPH_CLOSE, _ellipse(2))
+    mask = np.zeros_like(lit)
+    mask[frame] = _without_holes(_largest(grown))[pad:-pad, pad:-pad]
+    return _largest(_without_glow(_without_slivers(mask), frame[0].start, frame[0].stop - 1))
+
+
 def find_foreground(work: NDArray[np.float32]) -> Foreground:
     """Separates breast and muscle from background, labels, film edges and noise.
 
@@ -142,8 +163,9 @@ def find_foreground(work: NDArray[np.float32]) -> Foreground:
     split = (split_root / 255) ** 2
     top, bottom, left, right = frame_strips(work)
     height, width = work.shape
+    frame = np.s_[top : height - bottom, left : width - right]
     inside = np.zeros(work.shape, np.uint8)
-    inside[top : height - bottom, left : width - right] = 1
+    inside[frame] = 1
 
     values = smooth[inside > 0]
     floor, noise = _noise_floor(values, split)
@@ -154,18 +176,16 @@ def find_foreground(work: NDArray[np.float32]) -> Foreground:
     threshold = floor + min(max(4 * noise, least), most)
 
     lit = (smooth > threshold).astype(np.uint8) & inside
-    radius = max(2, round(_LINK * max(work.shape) / 2))
-    # The frame is mirrored outwards: the breast is not rounded off where it leaves the picture, and the glow
-    # of a film edge, thin even when doubled, still goes.
-    pad = 2 * radius
-    y0, y1, x0, x1 = top, height - bottom, left, width - right
-    padded = cv2.copyMakeBorder(lit[y0:y1, x0:x1], pad, pad, pad, pad, cv2.BORDER_REFLECT)
-    core = _largest(cv2.morphologyEx(padded, cv2.MORPH_OPEN, _ellipse(radius)))
-    grown = np.minimum(cv2.dilate(core, _ellipse(max(2, radius // 2))), padded)
-    grown = cv2.morphologyEx(grown, cv2.MORPH_CLOSE, _ellipse(2))
-    mask = np.zeros_like(lit)
-    mask[y0:y1, x0:x1] = _without_holes(_largest(grown))[pad:-pad, pad:-pad]
-    mask = _largest(_without_glow(_without_slivers(mask), y0, y1 - 1))
+    mask = _largest_breast(lit, frame, max(work.shape))
+    label_cut = False
+    # Again where something was cut off: what is next to it has become a border.
+    for _ in range(_CUTS):
+        labels = touching_labels(work, mask, inside)
+        if not labels.any():
+            break
+        label_cut = True
+        lit[labels > 0] = 0
+        mask = _largest_breast(lit, frame, max(work.shape))
     if mask.mean() < _MIN_BREAST:
         return Foreground(np.zeros(work.shape, np.bool_), floor, "nothing in the picture is as large as a breast")
-    return Foreground(mask.astype(np.bool_), floor)
+    return Foreground(mask.astype(np.bool_), floor, label_cut=label_cut)

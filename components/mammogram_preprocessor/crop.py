@@ -2,11 +2,48 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from components.mammogram_preprocessor.config import PreprocessConfig
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where the input lies in the network's picture, before that is mirrored.
+
+    Attributes:
+        rows: First and last row of the input that is kept, last excluded.
+        columns: The same of its columns.
+        height: Rows that it takes of the picture, from the top.
+        width: Columns that it takes, from the left.
+    """
+
+    rows: tuple[int, int]
+    columns: tuple[int, int]
+    height: int
+    width: int
+
+
+def placement(breast: NDArray[np.bool_], config: PreprocessConfig) -> Placement:
+    """Decides what is kept of the input, and its size in the picture.
+
+    Args:
+        breast: bool [H, W], not empty, what is cropped to.
+        config: Output size, crop and aspect.
+    """
+    rows, columns = (0, breast.shape[0]), (0, breast.shape[1])
+    if config.crop:
+        there = np.flatnonzero(breast.any(axis=1)), np.flatnonzero(breast.any(axis=0))
+        rows, columns = ((int(lines[0]), int(lines[-1]) + 1) for lines in there)
+    height, width, size = rows[1] - rows[0], columns[1] - columns[0], config.output_size
+    scale = size / max(height, width)
+    if not config.keep_aspect:
+        return Placement(rows, columns, size, size)
+    return Placement(rows, columns, max(1, round(height * scale)), max(1, round(width * scale)))
 
 
 def to_square(
@@ -24,14 +61,12 @@ def to_square(
         uint8 [S, S], and how many rows of the input one row of it stands for. With ``keep_aspect`` the breast touches
         the chest-wall side and the top, and the rest is 0.
     """
-    size = config.output_size
-    if config.crop:
-        rows, columns = np.flatnonzero(breast.any(axis=1)), np.flatnonzero(breast.any(axis=0))
-        image = image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    size, place = config.output_size, placement(breast, config)
+    image = image[slice(*place.rows), slice(*place.columns)]
     height, width = image.shape
     longest = max(height, width)
     scale_y, scale_x = (size / longest, size / longest) if config.keep_aspect else (size / height, size / width)
-    target = (max(1, round(width * scale_x)), max(1, round(height * scale_y)))
+    target = (place.width, place.height)
     shrinks = scale_x <= 1 and scale_y <= 1
     content = cv2.resize(image, target, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
     square = np.zeros((size, size), np.uint8)

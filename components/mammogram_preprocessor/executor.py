@@ -64,7 +64,8 @@ def _require_every_split(shards: Sequence[IngestedShard], tasks: Sequence[ShardT
     filled = {s.split for s, t in zip(shards, tasks, strict=True) if t.records is None or t.records > len(t.dropped)}
     if empty := [split for split in splits if split not in filled]:
         raise EmptySplitError(
-            f"No span has an image for: {', '.join(empty)}. Add exams, or change ingest.splits or ingest.split_seed."
+            f"No span has an image for: {', '.join(empty)}. Add exams, or change pipeline.ingest.splits or"
+            " pipeline.ingest.split_seed."
         )
 
 

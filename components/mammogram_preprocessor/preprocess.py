@@ -36,6 +36,8 @@ __all__ = ["EdgeFigures", "PreprocessError", "PreprocessedView", "preprocess_vie
 _MIN_SIDE = 32  # pixels; nothing can be told apart in less
 _EDGE_POINTS = 24  # kept in the figures
 _NO_POINTS = np.empty((0, 2))
+_LABEL_DOUBT = 0.9  # of any kind of view: what is left of a film label could name a patient
+_LABEL_CUT = "a film label touched the breast and was cut off, look whether all of it is gone"
 _MANUAL = MuscleEdge("manual", _NO_POINTS, 0.0, reasons=("a person outlined the muscle",))
 
 
@@ -152,7 +154,7 @@ def preprocess_view(
         status=edge.status,
         pectoral_area_fraction=float(muscle.sum() / max(1, breast.sum())),
         breast_area_fraction=float(breast.mean()),
-        doubt=edge.doubt,
+        doubt=max(edge.doubt, _LABEL_DOUBT) if foreground.label_cut else edge.doubt,
         figures=EdgeFigures(
             flipped=mirrored == standard_left,
             line_angle_deg=edge.angle_deg,
@@ -161,7 +163,7 @@ def preprocess_view(
             agreement=edge.agreement,
             mean_grey=mean_grey,
             edge_points=tuple((round(float(x), 1), round(float(y), 1)) for x, y in points),
-            reasons=edge.reasons,
+            reasons=(*edge.reasons, _LABEL_CUT) if foreground.label_cut else edge.reasons,
         ),
         input_pixels_per_pixel=input_pixels_per_pixel,
     )

@@ -24,7 +24,7 @@ class EdgeFigures:
         agreement: How far the muscle's probability map agrees with the edge, 0..1; 0 for ``thesis``.
         mean_grey: Grey level that replaced the muscle, 0..255; -1 where nothing was replaced.
         edge_points: Edge from the top to the chest wall as (x, y), pixels of the input; empty unless found.
-        reasons: Why the status is not ``removed``.
+        reasons: Why the status is not ``removed``, or what was odd.
     """
 
     flipped: bool = False

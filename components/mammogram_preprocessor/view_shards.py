@@ -7,7 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from components.common.pixels import pixels_sha256
 from components.common.png import decode_png, encode_png
@@ -18,6 +20,7 @@ from components.mammogram_preprocessor.config import PreprocessConfig
 from components.mammogram_preprocessor.merging import LeftOut
 from components.mammogram_preprocessor.overlay import overlay_png
 from components.mammogram_preprocessor.quality import QualityRow, quality_row
+from components.mammogram_preprocessor.regions import regions_of
 from components.mammogram_preprocessor.result import PreprocessedView
 from components.mammogram_preprocessor.review.apply import Reviewed, preprocess_reviewed
 from components.mammogram_preprocessor.review.naming import ReviewName, review_name
@@ -58,12 +61,15 @@ def _preprocess(
     return pixels, digest, preprocess_reviewed(pixels, view, config, review)
 
 
-def preprocessed_example(example: tf.train.Example, result: PreprocessedView) -> tf.train.Example:
+def preprocessed_example(
+    example: tf.train.Example, result: PreprocessedView, regions: NDArray[np.uint8]
+) -> tf.train.Example:
     """Puts the result in the place of the ingested image.
 
     Args:
         example: Ingested view; left as it is.
         result: What preprocessing gave.
+        regions: Regions of its picture; see ``regions.regions_of``.
 
     Returns:
         The example with the preprocessed image, its size and spacing, and the segmentation's figures.
@@ -79,6 +85,7 @@ def preprocessed_example(example: tf.train.Example, result: PreprocessedView) ->
     feature[f.PECTORAL_STATUS].bytes_list.value[:] = [result.status.encode()]
     feature[f.PECTORAL_AREA_FRACTION].float_list.value[:] = [result.pectoral_area_fraction]
     feature[f.BREAST_AREA_FRACTION].float_list.value[:] = [result.breast_area_fraction]
+    feature[f.REGIONS].bytes_list.value[:] = [encode_png(regions)]
     return out
 
 
@@ -108,7 +115,7 @@ def preprocess_shard(
             example = tf.train.Example.FromString(record)
             if (_text(example, f.EXAM_ID), _text(example, f.VIEW)) in task.dropped:
                 continue
-            _, digest, reviewed = _preprocess(example, config, reviews)
+            pixels, digest, reviewed = _preprocess(example, config, reviews)
             result = reviewed.result
             rows.append(
                 quality_row(
@@ -123,7 +130,8 @@ def preprocess_shard(
                 )
             )
             if result.breast_area_fraction > 0:  # a picture without a breast is in the report, and nowhere else
-                yield preprocessed_example(example, result).SerializeToString(deterministic=True)
+                regions = regions_of(pixels, _text(example, f.VIEW), result, config)
+                yield preprocessed_example(example, result, regions).SerializeToString(deterministic=True)
             advance()
         if task.records is not None and read != task.records:
             raise LostRecordsError(

@@ -65,6 +65,7 @@ class AgeSummary(_Record):
 class IngestSummary(_Record):
     """``summary.json`` of an ingest report; counts of files first, then of exams."""
 
+    spans: int = 1  # whose counts are added up
     found: int
     accepted: int
     rejected: int
@@ -162,6 +163,7 @@ class History(_Record):
     convolutions: int
     images: dict[str, int]
     epochs: tuple[Epoch, ...]
+    hyperparameters: dict[str, float | str] = Field(default_factory=dict)  # of the Tuner
 
     @model_validator(mode="after")
     def _best_epoch_was_run(self) -> History:
@@ -188,8 +190,10 @@ class SliceMetrics(_Record):
 
     slice: Slice
     n: int
+    ungraded: int = 0  # observations without a grade, for want of views
     confusion_matrix: Matrix  # rows: true class, columns: predicted class
     metrics: dict[str, Metric]
+    change: dict[str, Metric] = {}  # against the latest pushed model
 
 
 class Gate(_Record):
@@ -199,7 +203,16 @@ class Gate(_Record):
     slice: str
     threshold: str
     value: Value = None
+    ci95: Interval = None
+    n: int | None = None
+    verdict: str = ""
     passed: bool
+    reason: str = ""
+
+    @property
+    def judged(self) -> bool:
+        """Whether there were enough exams for a verdict."""
+        return self.verdict != "not judged"
 
 
 class Baseline(_Record):
@@ -212,10 +225,12 @@ class Evaluation(_Record):
     """``exam_metrics.json`` of an evaluation."""
 
     exam: tuple[SliceMetrics, ...]
+    breast: tuple[SliceMetrics, ...] = ()
     view: tuple[SliceMetrics, ...]
     gates: tuple[Gate, ...]
     blessed: bool
     baseline: Baseline | None = None
+    temperature: float = 1.0
 
     @property
     def overall(self) -> SliceMetrics | None:
@@ -229,19 +244,52 @@ class Mean(_Record):
     mean: Value = None
     ci95: Interval = None
     n: int
+    exams: int = 0
 
     def as_metric(self) -> Metric:
         """Returns the mean as a metric of that value."""
         return Metric(value=self.mean, ci95=self.ci95, n=self.n)
 
 
+class ExplanationGroup(_Record):
+    """Mean scores of a slice of the explained views; an empty ``slice`` is the whole of them."""
+
+    slice: Slice
+    scores: dict[str, Mean]
+
+
+class SanityStage(Mean):
+    """How alike heat maps are to those of the networks made random down to a stage: mean rank correlation."""
+
+    stage: str
+
+
+class FeatureMaps(_Record):
+    """A picture of a block's feature maps: which of its ``of`` filters it shows."""
+
+    view: str
+    block: str
+    picture: str
+    filters: tuple[int, ...]
+    of: int
+
+
 class ExplanationSummary(_Record):
-    """``summary.json`` of the explanations: share of the heat that lies inside the breast."""
+    """``summary.json`` of the explanations: where the heat lies, and the gates on it."""
 
     views: int
-    energy_in_breast: Mean
-    by_class: dict[str, Mean]
+    target_class: str = "predicted"
+    groups: tuple[ExplanationGroup, ...]
+    gates: tuple[Gate, ...] = ()
+    sanity: tuple[SanityStage, ...] = ()
+    feature_maps: tuple[FeatureMaps, ...] = ()
     passed: bool
+
+    @property
+    def energy_in_breast(self) -> Mean:
+        """Mean share of the heat that lies on the breast, over all views."""
+        whole = next((g for g in self.groups if not g.slice), None)
+        return whole.scores.get("energy_in_breast", Mean(n=0)) if whole else Mean(n=0)
 
 
 class Explanation(_Record):
@@ -250,10 +298,33 @@ class Explanation(_Record):
     exam_id: str
     view: str
     density: str
+    acquisition_system: str = "unknown"
     predicted: str
     probabilities: Annotated[tuple[float, ...], _PerClass]
     energy_in_breast: Value = None
+    energy_in_pectoral: Value = None
+    spearman: Value = None
     overlay: str | None = None
+
+
+class BeforeAfter(_Record):
+    """A figure of the eval split before and after calibration."""
+
+    before: Metric
+    after: Metric
+
+
+class Calibration(_Record):
+    """``calibration.json`` of the exam model."""
+
+    method: str
+    temperature: float
+    temperature_ci95: Interval = None
+    exams: int
+    nll: BeforeAfter
+    ece: BeforeAfter
+    ece_bins: int
+    remarks: tuple[str, ...] = ()
 
 
 class ServingCheck(_Record):

@@ -29,6 +29,7 @@ class ReportGeneratorSpec(component_spec.ComponentSpec):
         "explanations": component_spec.ChannelParameter(type=Explanations),
         "infra_blessing": component_spec.ChannelParameter(type=standard_artifacts.InfraBlessing),
         "pushed_model": component_spec.ChannelParameter(type=standard_artifacts.PushedModel),
+        "exam_model": component_spec.ChannelParameter(type=standard_artifacts.Model),
         **{view: component_spec.ChannelParameter(type=standard_artifacts.Model) for view in VIEWS},
     }
     OUTPUTS = {"report": component_spec.ChannelParameter(type=Report)}
@@ -49,6 +50,7 @@ class ReportGenerator(base_component.BaseComponent):
         explanations: types.BaseChannel,
         infra_blessing: types.BaseChannel,
         pushed_model: types.BaseChannel,
+        exam_model: types.BaseChannel,
         name: str,
         configuration: str,
     ):
@@ -62,6 +64,7 @@ class ReportGenerator(base_component.BaseComponent):
             explanations: Of GradCamExplainer.
             infra_blessing: Of InfraCheck.
             pushed_model: Of the Pusher.
+            exam_model: Of ExamEnsemble, which carries its calibration.
             name: Name of the run.
             configuration: Configuration as YAML, without paths.
         """
@@ -72,6 +75,7 @@ class ReportGenerator(base_component.BaseComponent):
             explanations=explanations,
             infra_blessing=infra_blessing,
             pushed_model=pushed_model,
+            exam_model=exam_model,
             **networks,
             name=name,
             configuration=configuration,

@@ -47,6 +47,7 @@ class Executor(base_executor.BaseExecutor):
             evaluation=_folder(input_dict, "evaluation"),
             explanations=_folder(input_dict, "explanations"),
             infra=_folder(input_dict, "infra_blessing"),
+            exam_model=Path(path_utils.serving_model_path(str(_folder(input_dict, "exam_model")))),
             push=_push_info(artifact_utils.get_single_instance(input_dict["pushed_model"])),
             run=RunInfo(
                 name=exec_properties["name"],

@@ -48,6 +48,7 @@ class ReportInputs:
         evaluation: Holds ``exam_metrics.json``.
         explanations: Holds ``summary.json``, ``explanations.jsonl`` and ``overlays/`` of GradCamExplainer.
         infra: Holds ``infra.json``.
+        exam_model: SavedModel of ExamEnsemble, which holds ``assets.extra/calibration.json``.
         push: What was pushed.
         run: Name, date, configuration and package versions.
     """
@@ -58,5 +59,6 @@ class ReportInputs:
     evaluation: Path | None = None
     explanations: Path | None = None
     infra: Path | None = None
+    exam_model: Path | None = None
     push: PushInfo | None = None
     run: RunInfo | None = None

@@ -10,7 +10,9 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from components.exam_ensemble.calibration import CALIBRATION_FILE
 from components.report_generator.artifacts import (
+    Calibration,
     Evaluation,
     Explanation,
     Explanations,
@@ -42,6 +44,7 @@ class Artifacts:
     evaluation: Evaluation | None
     explanations: Explanations | None
     infra: Infra | None
+    calibration: Calibration | None
 
 
 def _text(path: Path) -> str:
@@ -117,4 +120,5 @@ def load_artifacts(inputs: ReportInputs) -> Artifacts:
         evaluation=read_json(Evaluation, inputs.evaluation / "exam_metrics.json") if inputs.evaluation else None,
         explanations=load_explanations(inputs.explanations) if inputs.explanations else None,
         infra=read_json(Infra, inputs.infra / "infra.json") if inputs.infra else None,
+        calibration=read_json(Calibration, inputs.exam_model / CALIBRATION_FILE) if inputs.exam_model else None,
     )

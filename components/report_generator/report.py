@@ -54,7 +54,7 @@ def build_report(inputs: ReportInputs, limits: PictureLimits | None = None) -> s
         training_section(artifacts.training),
         evaluation_section(artifacts.evaluation, artifacts.training),
         explanation_section(artifacts.explanations, limits),
-        serving_section(artifacts.infra, inputs.push),
+        serving_section(artifacts.infra, artifacts.calibration, inputs.push),
         configuration_section(inputs.run),
     )
     environment = Environment(

@@ -26,9 +26,21 @@ _LABELS: Final = {
     "dense_accuracy": "Accuracy, dense (C–D) or not",
     "dense_auc": "AUC, dense (C–D) or not",
     "macro_auc": "AUC, mean of classes",
+    "top_2_accuracy": "Truth among the first two",
+    "top_3_accuracy": "Truth among the first three",
+    "off_by_two": "Grades two or three classes off",
+    "ece": "Calibration error (ECE)",
+    "nll": "Negative log-likelihood, nats",
+    "uncalibrated_ece": "Calibration error before temperature",
+    "uncalibrated_nll": "Log-likelihood before temperature",
+    "dense_flips": "Dense or non-dense grades lost",
     "energy_in_breast": "Share of heat inside the breast",
+    "energy_in_pectoral": "Share of heat on the pectoral muscle",
+    "energy_in_labels": "Share of heat where labels were",
+    "spearman": "Rank correlation of heat and grey level",
 }
-_PERCENT: Final = re.compile(r"accuracy|recall|precision|^top_?\d|energy")
+_PERCENT: Final = re.compile(r"accuracy|recall|precision|^top_?\d|energy|flips|^area_")
+_COUNT: Final = "off_by_two"
 
 
 def metric_label(name: str) -> str:
@@ -53,6 +65,8 @@ def value_text(name: str, value: float | None) -> str:
     """Formats a metric: ``86.2 %`` (no-break space) or ``0.853``; ``undefined`` where there is no value."""
     if value is None or not math.isfinite(value):
         return "undefined"
+    if name == _COUNT:
+        return f"{value:.0f}"
     return f"{100 * value:.1f}{_PER_CENT}" if is_percent(name) else f"{value:.3f}"
 
 
@@ -63,6 +77,8 @@ def interval_text(name: str, metric: Metric) -> str:
     if metric.ci95 is None:
         return "no interval"
     low, high = metric.ci95
+    if name == _COUNT:
+        return f"{low:.1f} to {high:.1f}"
     return f"{100 * low:.1f} to {100 * high:.1f}{_PER_CENT}" if is_percent(name) else f"{low:.3f} to {high:.3f}"
 
 

@@ -86,8 +86,8 @@ def verdict(artifacts: Artifacts, push: PushInfo | None) -> Verdict:
     """
     evaluation, explanations, infra = artifacts.evaluation, artifacts.explanations, artifacts.infra
     word, sentence, tone = _word(artifacts, push)
-    passed = sum(g.passed for g in evaluation.gates) if evaluation else 0
-    gates = f"{passed} of {len(evaluation.gates)} passed" if evaluation else ""
+    judged = [g for g in evaluation.gates if g.judged] if evaluation else []
+    gates = f"{sum(g.passed for g in judged)} of {len(judged)} passed" if evaluation else ""
     checks = f"{sum(c.passed for c in infra.checks)} of {len(infra.checks)} passed" if infra else ""
     heat = explanations.summary.energy_in_breast if explanations else None
     states = (

@@ -19,29 +19,31 @@ def transform_matrices(count: tf.Tensor, size: int, config: AugmentationConfig, 
         seed: int32 or int64 [2]; the same seed draws the same transforms.
 
     Returns:
-        float32 [count, 8], output to input coordinates, as ``ImageProjectiveTransformV3`` takes them.
+        float32 [count, 8], output to input coordinates, as ``ImageProjectiveTransformV3`` takes them: zoom, then shift,
+        then rotation, the order of Keras' ``ImageDataGenerator``, with which the reference was trained.
     """
 
     def uniform(index: int, limit: float) -> tf.Tensor:
         salted = tf.random.experimental.stateless_fold_in(seed, index)
         return tf.random.stateless_uniform([count], salted, -limit, limit)
 
-    scale = 1.0 + uniform(0, config.zoom)
+    zoom_x = 1.0 + uniform(0, config.zoom)
+    zoom_y = 1.0 + uniform(5, config.zoom) if config.zoom_axes == "apart" else zoom_x
     shift_x, shift_y = uniform(1, config.shift * size), uniform(2, config.shift * size)
     angle = uniform(3, config.rotation_degrees * math.pi / 180.0)
     mirror = tf.where(uniform(4, 1.0) < 0, -1.0, 1.0) if config.horizontal_flip else tf.ones([count])
-    cos, sin = tf.cos(angle) * scale, tf.sin(angle) * scale
+    cos, sin = tf.cos(angle), tf.sin(angle)
     centre = (size - 1) / 2.0
-    a, b, d, e = cos * mirror, -sin, sin * mirror, cos
+    a, b, d, e = cos * zoom_x * mirror, -sin * zoom_y, sin * zoom_x * mirror, cos * zoom_y
     zeros = tf.zeros([count])
     return tf.stack(
         [
             a,
             b,
-            centre - (a + b) * centre + shift_x,
+            centre - (a + b) * centre + cos * shift_x - sin * shift_y,
             d,
             e,
-            centre - (d + e) * centre + shift_y,
+            centre - (d + e) * centre + sin * shift_x + cos * shift_y,
             zeros,
             zeros,
         ],
@@ -49,23 +51,32 @@ def transform_matrices(count: tf.Tensor, size: int, config: AugmentationConfig, 
     )
 
 
-def augment(images: tf.Tensor, config: AugmentationConfig, seed: tf.Tensor) -> tf.Tensor:
-    """Moves every image of a batch at random; what comes in from outside is background (0).
+def augment(
+    images: tf.Tensor,
+    config: AugmentationConfig,
+    seed: tf.Tensor,
+    first: tf.Tensor | int = 0,
+    batch: tf.Tensor | int | None = None,
+) -> tf.Tensor:
+    """Moves every image of a batch at random.
 
     Args:
         images: Grey values, [N, size, size, 1], uint8.
         config: Largest changes.
         seed: int32 or int64 [2]; the same seed gives the same images.
+        first: Where these images begin in a batch that several replicas share.
+        batch: Images of that batch; N where None.
 
     Returns:
         float32 [N, size, size, 1], grey values 0..255.
     """
-    size = images.shape[1]
+    size, count = images.shape[1], tf.shape(images)[0]
+    drawn = transform_matrices(count if batch is None else batch, size, config, seed)
     return tf.raw_ops.ImageProjectiveTransformV3(
         images=tf.cast(images, tf.float32),
-        transforms=transform_matrices(tf.shape(images)[0], size, config, seed),
+        transforms=drawn[first : first + count],
         output_shape=(size, size),
         fill_value=0.0,
         interpolation="BILINEAR",
-        fill_mode="CONSTANT",
+        fill_mode="NEAREST" if config.fill == "nearest" else "CONSTANT",
     )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from components.transform.config import ImageConfig
+from schema import features as f
 
 
 class NetworkConfig(BaseModel):
@@ -33,6 +34,9 @@ class AugmentationConfig(BaseModel):
         shift: Largest shift in each axis, as a fraction of the side.
         rotation_degrees: Largest rotation, degrees.
         horizontal_flip: Mirror half of the images. Off: a flip makes another projection.
+        zoom_axes: ``together`` keeps the breast's proportions; ``apart`` draws a zoom for each axis, as published
+            (Keras' ``zoom_range``).
+        fill: What comes in from outside: ``background`` (0), or the ``nearest`` pixel of the edge, Keras' default.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -41,20 +45,31 @@ class AugmentationConfig(BaseModel):
     shift: float = Field(0.2, ge=0, lt=1)
     rotation_degrees: float = Field(10.0, ge=0, le=180)
     horizontal_flip: bool = False
+    zoom_axes: Literal["together", "apart"] = "together"
+    fill: Literal["background", "nearest"] = "background"
 
 
 class TrainConfig(BaseModel):
-    """How the network of one view is trained.
+    """How a network is trained.
 
     Attributes:
         image: The network's input.
         network: The network.
         augmentation: Random geometry.
+        sides: ``separate`` trains one network a view, as published. ``mirrored`` trains one for CC and one for MLO:
+            images of the right breast are mirrored, so that each network sees both sides.
+        loss: ``cross_entropy`` as published; ``soft_ordinal``, whose label smoothing goes to the neighbouring classes
+            alone; or ``squared_emd``, the squared earth mover's distance.
         optimizer: ``sgd`` as published, or ``adam``.
         learning_rate: First learning rate.
         momentum: Momentum of ``sgd``; the published script ran without.
-        schedule: ``plateau`` as published, ``cosine`` (to zero over the epochs, after one epoch of warm-up), or
-            ``constant``.
+        nesterov: Nesterov's momentum, for ``sgd``.
+        decay: For ``sgd``: each step divides the learning rate by 1 + decay * steps, as ``decay`` of older Keras does.
+        weight_decay: Decoupled weight decay of the kernels, times the learning rate; 0 for none.
+        ema_decay: Judge and keep an exponential moving average of the weights, with this weight of the past; 0 for
+            none.
+        schedule: ``plateau`` as published, ``cosine`` (to zero over the epochs, after a warm-up), or ``constant``.
+        warmup_epochs: Epochs over which ``cosine`` rises from a tenth of the learning rate.
         plateau_factor: Factor on the learning rate when the validation loss stands still.
         plateau_patience: Epochs to wait before that.
         minimum_learning_rate: The plateau schedule's floor.
@@ -63,7 +78,12 @@ class TrainConfig(BaseModel):
         epochs: Passes over the training split.
         class_weights: ``balanced`` weighs each class by the inverse of its frequency, ``none`` does not.
         cache_images: Keep decoded images in memory between epochs; for small sets only.
-        strategy: ``default`` (one device) or ``mirrored`` (all GPUs of the machine).
+        strategy: ``default`` (one device), ``mirrored`` (all GPUs of the machine) or ``multi_worker`` (the machines of
+            TF_CONFIG).
+        precision: ``mixed_float16`` and ``mixed_bfloat16`` compute in half precision and keep weights in single;
+            ``auto`` is the former on GPUs with tensor cores, else ``float32``.
+        xla: Whether XLA compiles the training step; ``auto`` is on one GPU.
+        warm_start: ``latest`` starts from the networks of the model that was pushed last, where there is one.
         seed: Seed of weights, shuffling and augmentation.
     """
 
@@ -72,10 +92,17 @@ class TrainConfig(BaseModel):
     image: ImageConfig = ImageConfig()
     network: NetworkConfig = NetworkConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
+    sides: Literal["separate", "mirrored"] = "separate"
+    loss: Literal["cross_entropy", "soft_ordinal", "squared_emd"] = "cross_entropy"
     optimizer: Literal["sgd", "adam"] = "sgd"
     learning_rate: float = Field(0.01, gt=0)
     momentum: float = Field(0.0, ge=0, lt=1)
+    nesterov: bool = False
+    decay: float = Field(0.0, ge=0)
+    weight_decay: float = Field(0.0, ge=0, lt=1)
+    ema_decay: float = Field(0.0, ge=0, lt=1)
     schedule: Literal["plateau", "cosine", "constant"] = "plateau"
+    warmup_epochs: float = Field(1.0, ge=0)
     plateau_factor: float = Field(0.1, gt=0, lt=1)
     plateau_patience: int = Field(15, ge=1)
     minimum_learning_rate: float = Field(0.001, ge=0)
@@ -84,5 +111,22 @@ class TrainConfig(BaseModel):
     epochs: int = Field(100, ge=1)
     class_weights: Literal["none", "balanced"] = "none"
     cache_images: bool = False
-    strategy: Literal["default", "mirrored"] = "default"
+    strategy: Literal["default", "mirrored", "multi_worker"] = "default"
+    precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = "auto"
+    xla: Literal["auto", "on", "off"] = "auto"
+    warm_start: Literal["none", "latest"] = "none"
     seed: int = 1
+
+    @model_validator(mode="after")
+    def _one_replica_for_xla(self) -> TrainConfig:
+        if self.xla == "on" and self.strategy != "default":
+            raise ValueError(f"xla on needs strategy default, one device. Received: strategy={self.strategy}")
+        return self
+
+    @property
+    def views_by_network(self) -> dict[str, tuple[str, ...]]:
+        """The views of each network, by its name: of ``CC_R``, ... or, mirrored, of ``CC`` and ``MLO``."""
+        if self.sides == "separate":
+            return {view: (view,) for view in f.VIEWS}
+        projections = dict.fromkeys(f.projection_of(view) for view in f.VIEWS)
+        return {name: tuple(view for view in f.VIEWS if f.projection_of(view) == name) for name in projections}

@@ -1,10 +1,18 @@
-"""TFRecord shards to batches: parse, transform, decode, augment, normalise, in tf.data."""
+"""TFRecord shards to batches: filter, parse, shuffle, decode, augment, normalise, in tf.data.
+
+The order of an epoch and the augmentation of a batch follow from seed, epoch and step alone. So a resumed training
+sees what an uninterrupted one would, and the workers of a strategy, which each decode their own rows of every batch,
+see together what one worker would.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_transform as tft
 
@@ -14,75 +22,219 @@ from components.transform.images import decode_image, normalise
 from components.transform.preprocessing import LABEL, VIEW_INDEX
 from schema import features as f
 
+PADDING: Final = -1  # label of the rows that fill the last batch of an evaluation
+_BLOCK: Final = 32  # records
+_MEMORY: Final = 2**30  # bytes
+_HASH_BUCKETS: Final = 2**62
+
+_Source = Callable[[tf.Tensor], tf.data.Dataset]  # examples of an epoch, which is an int64 scalar
+
 
 @dataclass(frozen=True)
 class ViewData:
-    """The records of one view in one split.
+    """The records that one network sees of a split.
 
     Attributes:
         files: Sorted TFRecord shards.
-        view: The view to keep.
+        views: The views to keep.
         transform: Output of the Transform node.
+        mirrored: Flip images of right breasts.
     """
 
     files: tuple[str, ...]
-    view: str
+    views: tuple[str, ...]
     transform: tft.TFTransformOutput
+    mirrored: bool = False
 
 
-def _encoded(data: ViewData) -> tf.data.Dataset:
+@dataclass(frozen=True)
+class Records:
+    """What is known of the records of a :class:`ViewData` after reading them once.
+
+    Attributes:
+        labels: Indices in DENSITY_CLASSES, in the records' order.
+        encoded_bytes: Bytes of all encoded images.
+        fingerprint: Hash of images, labels and flips, in their order.
+    """
+
+    labels: tuple[int, ...]
+    encoded_bytes: int
+    fingerprint: str
+
+
+@dataclass(frozen=True, eq=False)
+class Batches:
+    """Batches of a split, for any number of replicas.
+
+    Every batch has ``batch_size`` rows: the last one of an epoch is filled from the epoch's beginning. Training sees
+    these images twice; in an evaluation they have the label ``PADDING``.
+
+    Attributes:
+        count: Images of the split.
+        batch_size: Images a step, over all replicas.
+        stream: First epoch and input context to batches of (float32 [n, size, size, channels], int64 [n]), ``steps`` an
+            epoch for each replica; n is the replica's share of ``batch_size``.
+    """
+
+    count: int
+    batch_size: int
+    stream: Callable[[int, tf.distribute.InputContext], tf.data.Dataset]
+
+    @property
+    def steps(self) -> int:
+        """Batches an epoch."""
+        return -(-self.count // self.batch_size)
+
+
+def _encoded(data: ViewData, files: tf.data.Dataset) -> tf.data.Dataset:
+    """Reads (PNG string, label int64, flip bool) of the records wanted."""
     spec = data.transform.raw_feature_spec()
     layer = data.transform.transform_features_layer()
-    wanted = f.VIEWS.index(data.view)
+    wanted = tf.constant(data.views)
+    right = tf.constant([f.VIEWS.index(view) for view in f.VIEWS if f.laterality_of(view) == "R"], tf.int64)
+
+    def keep(serialized: tf.Tensor) -> tf.Tensor:
+        view = tf.io.parse_example(serialized, {f.VIEW: tf.io.FixedLenFeature((), tf.string)})[f.VIEW]
+        return tf.boolean_mask(serialized, tf.reduce_any(tf.equal(view[:, tf.newaxis], wanted), axis=1))
 
     def parse(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         transformed = layer(tf.io.parse_example(serialized, spec))
-        return transformed[f.IMAGE], transformed[LABEL], transformed[VIEW_INDEX]
+        on_right = tf.reduce_any(tf.equal(transformed[VIEW_INDEX][:, tf.newaxis], right), axis=1)
+        return transformed[f.IMAGE], transformed[LABEL], tf.logical_and(on_right, data.mirrored)
 
-    records = tf.data.TFRecordDataset(list(data.files), compression_type="GZIP")
-    parsed = records.batch(32).map(parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).unbatch()
-    return parsed.filter(lambda image, label, view: tf.equal(view, wanted)).map(
-        lambda image, label, view: (image, label)
+    blocks = tf.data.TFRecordDataset(files, compression_type="GZIP").batch(_BLOCK)
+    ours = blocks.map(keep, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    ours = ours.filter(lambda serialized: tf.size(serialized) > 0)
+    return ours.map(parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).unbatch()
+
+
+def _files(data: ViewData) -> tf.data.Dataset:
+    return tf.data.Dataset.from_tensor_slices(tf.constant(data.files, tf.string, (len(data.files),)))
+
+
+def _in_order(data: ViewData) -> tf.data.Dataset:
+    return _encoded(data, _files(data))
+
+
+def read_records(data: ViewData) -> Records:
+    """Reads all records once, without decoding their images."""
+    found = _in_order(data).map(
+        lambda png, label, flip: tf.stack(
+            [
+                label,
+                tf.cast(tf.strings.length(png), tf.int64),
+                tf.strings.to_hash_bucket_fast(png, _HASH_BUCKETS),
+                tf.cast(flip, tf.int64),
+            ]
+        )
     )
+    rows = np.array(list(found.as_numpy_iterator()), np.int64).reshape(-1, 4)
+    digest = hashlib.sha256(rows.tobytes()).hexdigest()[:16]
+    return Records(tuple(rows[:, 0].tolist()), int(rows[:, 1].sum()), digest)
 
 
-def labels_of(data: ViewData) -> Sequence[int]:
-    """Reads the labels of a view's records: indices in DENSITY_CLASSES."""
-    return [int(label) for label in _encoded(data).map(lambda image, label: label).as_numpy_iterator()]
+def batches(
+    data: ViewData, config: TrainConfig, *, training: bool, records: Records | None = None, memory: int = _MEMORY
+) -> Batches:
+    """Makes the batches of a split.
 
-
-def batches(data: ViewData, config: TrainConfig, *, training: bool) -> tf.data.Dataset:
-    """Builds the batches of one epoch; iterating again gives the next epoch.
+    Decoded images stay in memory where ``cache_images`` says so, else encoded ones up to ``memory``. A larger split is
+    read anew in each epoch, its shards in another order, and shuffled in a buffer of that size.
 
     Args:
         data: Which records.
-        config: Image, augmentation, batch size and seed.
+        config: Image, augmentation, batch size, epochs and seed.
         training: Shuffle and augment; otherwise the records come in their order, unaltered.
+        records: Of :func:`read_records`; read here where None.
+        memory: Most bytes of encoded images to hold.
 
     Returns:
-        Dataset of (float32 [N, size, size, channels], int64 [N]); deterministic under the seed.
+        Batches, the same for the same seed.
     """
-    # tf.data joins its seeds with TensorFlow's global one, which an earlier training of this process may have set.
-    tf.random.set_seed(config.seed)
-    decoded = _encoded(data).map(
-        lambda image, label: (decode_image(image, config.image.size), label),
-        num_parallel_calls=tf.data.AUTOTUNE,
-        deterministic=True,
-    )
+    records = records or read_records(data)
+    count = len(records.labels)
+
+    def decode(png: tf.Tensor, label: tf.Tensor, flip: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        image = decode_image(png, config.image.size)
+        return (tf.cond(flip, lambda: tf.reverse(image, axis=[1]), lambda: image) if data.mirrored else image), label
+
     if config.cache_images:
-        decoded = decoded.cache()
-    if training:
-        decoded = decoded.shuffle(1024, seed=config.seed, reshuffle_each_iteration=True)
-    batched = decoded.batch(config.batch_size)
-    if training:
-        seeds = tf.data.Dataset.random(seed=config.seed, rerandomize_each_iteration=True).batch(2)
-        batched = tf.data.Dataset.zip(batched, seeds).map(
-            lambda example, seed: (augment(example[0], config.augmentation, seed), example[1]),
-            num_parallel_calls=tf.data.AUTOTUNE,
-            deterministic=True,
+        decoded = _in_order(data).map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).cache()
+        return _assemble(lambda epoch: decoded, None, count, count, config, training)
+    if records.encoded_bytes <= memory:
+        encoded = _in_order(data).cache()
+        return _assemble(lambda epoch: encoded, decode, count, count, config, training)
+
+    def read(epoch: tf.Tensor) -> tf.data.Dataset:
+        files = _files(data)
+        return _encoded(data, files.shuffle(len(data.files), seed=epoch) if training else files)
+
+    buffer = max(config.batch_size, memory * count // records.encoded_bytes)
+    return _assemble(read, decode, count, buffer, config, training)
+
+
+def array_batches(images: np.ndarray, labels: np.ndarray, config: TrainConfig, *, training: bool) -> Batches:
+    """Makes batches of decoded images, as :func:`batches` does of records.
+
+    Args:
+        images: uint8 [N, size, size, 1].
+        labels: int64 [N], indices in DENSITY_CLASSES.
+        config: Image, augmentation, batch size, epochs and seed.
+        training: Shuffle and augment.
+
+    Returns:
+        Batches, the same for the same seed.
+    """
+    examples = tf.data.Dataset.from_tensor_slices((images, labels))
+    return _assemble(lambda epoch: examples, None, len(labels), len(labels), config, training)
+
+
+def _assemble(
+    source: _Source,
+    decode: Callable[..., tuple[tf.Tensor, tf.Tensor]] | None,
+    count: int,
+    buffer: int,
+    config: TrainConfig,
+    training: bool,
+) -> Batches:
+    """Makes batches of a source, whose examples are decoded late where ``decode`` is given."""
+    size = config.batch_size
+    total = -(-count // size) * size
+
+    def epoch_of(epoch: tf.Tensor) -> tf.data.Dataset:
+        examples = source(epoch)
+        if training:
+            examples = examples.shuffle(buffer, seed=epoch, reshuffle_each_iteration=False)
+        return examples.repeat().take(total).enumerate(epoch * total)
+
+    def stream(first_epoch: int, context: tf.distribute.InputContext) -> tf.data.Dataset:
+        # tf.data joins its seeds with TensorFlow's global one, which an earlier training of this process may have set.
+        tf.random.set_seed(config.seed)
+        share = size // context.num_replicas_in_sync
+        ours = size // context.num_input_pipelines
+        begin = context.input_pipeline_id * ours
+
+        def example(position: tf.Tensor, values: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+            image, label = decode(*values) if decode else values
+            repeated = tf.logical_and(not training, position % total >= count)
+            return position, image, tf.where(repeated, tf.constant(PADDING, tf.int64), label)
+
+        def finish(positions: tf.Tensor, images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            if training:
+                first = positions[0]
+                seed = tf.stack([tf.constant(config.seed, tf.int64), first // size])
+                images = augment(images, config.augmentation, seed, tf.cast(first % size, tf.int32), size)
+            return normalise(images, config.image), labels
+
+        examples = tf.data.Dataset.range(first_epoch, config.epochs).flat_map(epoch_of)
+        if context.num_input_pipelines > 1:
+            examples = examples.filter(
+                lambda position, values: tf.logical_and(position % size >= begin, position % size < begin + ours)
+            )
+        decoded = examples.map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        finished = decoded.batch(share, drop_remainder=True).map(
+            finish, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
         )
-    return batched.map(
-        lambda images, labels: (normalise(images, config.image), labels),
-        num_parallel_calls=tf.data.AUTOTUNE,
-        deterministic=True,
-    ).prefetch(tf.data.AUTOTUNE)
+        return finished.prefetch(tf.data.AUTOTUNE)
+
+    return Batches(count, size, stream)

@@ -7,43 +7,27 @@ one device.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from components.trainer.checkpoint import Checkpoints, Progress
 from components.trainer.config import TrainConfig
+from components.trainer.epochs import Epoch, Totals, best_of, macro_recall, quadratic_kappa, rank
+from components.trainer.input_pipeline import Batches
 from components.trainer.network import build_network
+from components.trainer.precision import layers_of
 from components.trainer.schedule import learning_rate
+from components.trainer.steps import Steps, Sums
+from components.trainer.strategy import StrategyError, is_chief, make_strategy, total_over_workers
 from schema.features import DENSITY_CLASSES
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """Figures of one epoch.
-
-    Attributes:
-        epoch: From 1.
-        loss: Mean training loss.
-        accuracy: Training accuracy, on augmented images.
-        val_loss: Mean cross-entropy on the eval split.
-        val_accuracy: Accuracy on the eval split.
-        learning_rate: Learning rate of the epoch.
-    """
-
-    epoch: int
-    loss: float
-    accuracy: float
-    val_loss: float
-    val_accuracy: float
-    learning_rate: float
-
-    def to_dict(self) -> dict[str, float]:
-        """Returns the figures by name."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -51,7 +35,8 @@ class TrainedNetwork:
     """A network with the weights of its best epoch.
 
     Attributes:
-        network: Logits model; see :func:`components.trainer.network.build_network`.
+        network: Logits model; see :func:`components.trainer.network.build_network`. Single precision, on one device,
+            whatever it was trained with.
         epochs: Figures of every epoch.
         best_epoch: The epoch whose weights are kept, from 1: the highest validation accuracy, then the lowest loss.
     """
@@ -79,125 +64,131 @@ def class_weights(labels: Sequence[int], config: TrainConfig) -> np.ndarray:
     return weights.astype(np.float32)
 
 
-def make_strategy(config: TrainConfig) -> tf.distribute.Strategy:
-    """Makes the tf.distribute strategy that the configuration names."""
-    if config.strategy == "mirrored":
-        return tf.distribute.MirroredStrategy()
-    return tf.distribute.get_strategy()
-
-
-def _optimizer(config: TrainConfig) -> keras.optimizers.Optimizer:
-    if config.optimizer == "adam":
-        return keras.optimizers.Adam(config.learning_rate)
-    return keras.optimizers.SGD(config.learning_rate, momentum=config.momentum)
-
-
 def train(
-    training: tf.data.Dataset,
-    validation: tf.data.Dataset,
+    training: Batches,
+    validation: Batches,
     weights: np.ndarray,
     config: TrainConfig,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+    *,
+    strategy: tf.distribute.Strategy | None = None,
+    checkpoints: str | None = None,
+    start: Sequence[np.ndarray] | None = None,
 ) -> TrainedNetwork:
-    """Trains the network of one view.
+    """Trains one network.
 
     Args:
-        training: Batches of (float32 [N, size, size, C], int64 [N]), shuffled and augmented.
-        validation: The same of the eval split, unaltered.
+        training: Batches of the train split, shuffled and augmented.
+        validation: Batches of the eval split, unaltered.
         weights: float32 [4], weight of each class.
         config: Network, optimiser, schedule and seed.
-        on_epoch: Called after each epoch.
+        on_epoch: Called after each epoch; first with those that a checkpoint has.
+        strategy: Of :func:`make_strategy`; made here where None.
+        checkpoints: Folder of this training's checkpoints, which all workers see; a checkpoint there is taken up.
+            None keeps none.
+        start: Weights to start from, as ``get_weights`` of the network gives them; random ones where None.
 
     Returns:
         The network with the weights of its best validation epoch.
 
     Raises:
         FloatingPointError: The loss is no longer finite.
+        StrategyError: The strategy cannot work here, or its workers do not find the same checkpoint.
     """
-    strategy = make_strategy(config)
-    classes = len(DENSITY_CLASSES)
-    with strategy.scope():
-        network = build_network(config.image, config.network, config.seed)
-        optimizer = _optimizer(config)
-        optimizer.build(network.trainable_variables)
-    weights_by_class = tf.constant(weights)
-
-    def train_replica(images: tf.Tensor, labels: tf.Tensor, global_batch: tf.Tensor) -> tuple[Any, Any]:
-        targets = tf.one_hot(labels, classes)
-        targets = targets * (1.0 - config.label_smoothing) + config.label_smoothing / classes
-        with tf.GradientTape() as tape:
-            logits = network(images, training=True)
-            losses = tf.nn.softmax_cross_entropy_with_logits(targets, logits)
-            loss = tf.reduce_sum(losses * tf.gather(weights_by_class, labels)) / global_batch
-        gradients = tape.gradient(loss, network.trainable_variables)
-        optimizer.apply_gradients(zip(gradients, network.trainable_variables, strict=True))
-        return loss * global_batch, _hits(logits, labels)
-
-    def test_replica(images: tf.Tensor, labels: tf.Tensor) -> tuple[Any, Any]:
-        logits = network(images, training=False)
-        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-        return tf.reduce_sum(losses), _hits(logits, labels)
-
-    size, channels = config.image.size, config.image.channels
-    batch_spec = (tf.TensorSpec((None, size, size, channels)), tf.TensorSpec((None,), tf.int64))
-
-    def over_replicas(function: Callable[..., tuple[Any, Any]], *args: Any) -> tuple[tf.Tensor, tf.Tensor]:
-        loss, hits = strategy.run(function, args)
-        total = tf.distribute.ReduceOp.SUM
-        return strategy.reduce(total, loss, axis=None), strategy.reduce(total, hits, axis=None)
-
-    one_device = strategy.num_replicas_in_sync == 1
-    # One trace serves the last, smaller batch too.
-    signature = batch_spec if one_device else None
-
-    @tf.function(input_signature=signature, reduce_retracing=True)
-    def train_step(images: Any, labels: Any) -> tuple[tf.Tensor, tf.Tensor]:
-        local = tf.cast(
-            strategy.reduce(tf.distribute.ReduceOp.SUM, strategy.run(lambda y: tf.shape(y)[0], (labels,)), axis=None),
-            tf.float32,
-        )
-        return over_replicas(train_replica, images, labels, local)
-
-    @tf.function(input_signature=signature, reduce_retracing=True)
-    def test_step(images: Any, labels: Any) -> tuple[tf.Tensor, tf.Tensor]:
-        return over_replicas(test_replica, images, labels)
-
-    if not one_device:
-        training = strategy.experimental_distribute_dataset(training)
-        validation = strategy.experimental_distribute_dataset(validation)
-    epochs: list[Epoch] = []
-    best: list[np.ndarray] = []
-    for index in range(config.epochs):
-        optimizer.learning_rate.assign(learning_rate(config, index, [e.val_loss for e in epochs]))
-        loss, accuracy = _run(train_step, training)
-        val_loss, val_accuracy = _run(test_step, validation)
-        if not math.isfinite(loss):
+    strategy = strategy or make_strategy(config, os.environ)
+    steps = Steps(config, weights, strategy, start)
+    progress = Progress()
+    kept = None
+    if checkpoints is not None:
+        kept = Checkpoints(checkpoints, steps.network, steps.optimizer, steps.average, progress)
+        kept.restore()
+        _require_agreement(strategy, len(progress.epochs), checkpoints)
+    for epoch in progress.epochs:
+        on_epoch(epoch)
+    first = len(progress.epochs)
+    images, eval_images = _stream(training, first, strategy), _stream(validation, first, strategy)
+    for index in range(first, config.epochs):
+        began = time.monotonic()
+        trained = _train_epoch(steps, images, training.steps, index, config, [e.val_loss for e in progress.epochs])
+        seconds = time.monotonic() - began
+        if not math.isfinite(trained.loss):
             raise FloatingPointError(
-                f"The training loss is {loss} in epoch {index + 1}: lower trainer.learning_rate"
+                f"The training loss is {trained.mean_loss} in epoch {index + 1}: lower pipeline.trainer.learning_rate"
                 f" (now {config.learning_rate})."
             )
-        epoch = Epoch(index + 1, loss, accuracy, val_loss, val_accuracy, float(optimizer.learning_rate))
-        if not epochs or _rank(epoch) > max(_rank(e) for e in epochs):
-            best = [np.array(value) for value in network.get_weights()]
-        epochs.append(epoch)
+        with _averaged(steps):
+            judged = _sums(steps.test_step(*next(eval_images)) for _ in range(validation.steps))
+            weights_now = [np.array(value) for value in steps.network.get_weights()]
+        epoch = Epoch(
+            index + 1,
+            trained.mean_loss,
+            trained.accuracy,
+            judged.mean_loss,
+            judged.accuracy,
+            float(steps.optimizer.learning_rate.numpy()),
+            macro_recall(judged.confusion),
+            quadratic_kappa(judged.confusion),
+            time.monotonic() - began,
+            training.steps * training.batch_size / seconds,
+        )
+        if not progress.epochs or rank(epoch) > rank(best_of(progress.epochs)):
+            progress.best = weights_now
+        progress.epochs.append(epoch)
+        if kept is not None and is_chief(strategy):
+            kept.save(epoch.epoch)
         on_epoch(epoch)
-    network.set_weights(best)
-    return TrainedNetwork(network, tuple(epochs), max(epochs, key=_rank).epoch)
+    # Where it was trained, layers may belong to a strategy, compute in half precision, or be synchronised.
+    with layers_of("float32"):
+        network = build_network(config.image, config.network, config.seed)
+    network.set_weights(progress.best)
+    return TrainedNetwork(network, tuple(progress.epochs), best_of(progress.epochs).epoch)
 
 
-def _rank(epoch: Epoch) -> tuple[float, float]:
-    return (round(epoch.val_accuracy, 6), -epoch.val_loss)
+def _require_agreement(strategy: tf.distribute.Strategy, epochs: int, folder: str) -> None:
+    """Stops workers that would go on from different epochs."""
+    found = total_over_workers(strategy, epochs)
+    if found != epochs * strategy.num_replicas_in_sync:
+        raise StrategyError(
+            f"All workers must see the same checkpoints; put the pipeline's folder on a filesystem that they share."
+            f" Received: {epochs} finished epochs in {folder} here, another number on another worker."
+        )
 
 
-def _hits(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    return tf.reduce_sum(tf.cast(tf.equal(tf.argmax(logits, axis=1), labels), tf.float32))
+def _stream(batches: Batches, first_epoch: int, strategy: tf.distribute.Strategy) -> Iterator[Any]:
+    """Iterates over the batches from an epoch on, in the replicas' parts."""
+    return iter(strategy.distribute_datasets_from_function(lambda context: batches.stream(first_epoch, context)))
 
 
-def _run(step: Callable[..., tuple[tf.Tensor, tf.Tensor]], data: Any) -> tuple[float, float]:
-    """Runs a step over all batches: mean loss and accuracy."""
-    losses, hits, count = 0.0, 0.0, 0
-    for images, labels in data:
-        loss, hit = step(images, labels)
-        losses, hits = losses + float(loss), hits + float(hit)
-        count += sum(int(tf.shape(part)[0]) for part in tf.nest.flatten(labels))
-    return losses / max(count, 1), hits / max(count, 1)
+def _train_epoch(
+    steps: Steps, images: Iterator[Any], count: int, epoch: int, config: TrainConfig, val_losses: Sequence[float]
+) -> Totals:
+    """Runs the training steps of an epoch, each with its learning rate."""
+
+    def all_steps() -> Iterator[Sums]:
+        for step in range(count):
+            steps.optimizer.learning_rate.assign(learning_rate(config, epoch + step / count, val_losses))
+            yield steps.train_step(*next(images))
+
+    return _sums(all_steps())
+
+
+def _sums(parts: Iterable[Sums]) -> Totals:
+    """Adds up what steps gave; on a GPU, the numbers are waited for at the end alone."""
+    loss, confusion = tf.zeros((), tf.float64), tf.zeros((len(DENSITY_CLASSES),) * 2, tf.float64)
+    for part_loss, part_confusion in parts:
+        loss += tf.cast(part_loss, tf.float64)
+        confusion += tf.cast(part_confusion, tf.float64)
+    return Totals(float(loss), confusion.numpy())
+
+
+@contextmanager
+def _averaged(steps: Steps) -> Iterator[None]:
+    """Puts the averaged weights, where there are any, in the network's place."""
+    if steps.average is None:
+        yield
+        return
+    steps.average.swap()
+    try:
+        yield
+    finally:
+        steps.average.swap()

@@ -8,6 +8,7 @@ Source: Lizzi, Scapicchio, Laruina, Retico, Fantacci, Applied Sciences 12(1):148
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import keras
@@ -25,16 +26,25 @@ _STAGES: Final = (
 )  # inner filters, outer filters, stride
 _BLOCKS_A_STAGE: Final = 3
 
+_Normalisation = Callable[[str], keras.layers.Layer]
+
 
 def _filters(count: int, config: NetworkConfig) -> int:
     return max(4, round(count * config.width))
 
 
+def _normalisation(config: NetworkConfig, synchronized: bool) -> _Normalisation:
+    """Gives what makes the normalisation layer of a name."""
+    return lambda name: keras.layers.BatchNormalization(
+        momentum=config.batch_norm_momentum, synchronized=synchronized, name=name
+    )
+
+
 def _convolution(
-    x: keras.KerasTensor, filters: int, kernel: int, stride: int, name: str, config: NetworkConfig
+    x: keras.KerasTensor, filters: int, kernel: int, stride: int, name: str, normalisation: _Normalisation
 ) -> keras.KerasTensor:
     x = keras.layers.Conv2D(filters, kernel, stride, padding="same", use_bias=False, name=f"{name}_conv")(x)
-    return keras.layers.BatchNormalization(momentum=config.batch_norm_momentum, name=f"{name}_norm")(x)
+    return normalisation(f"{name}_norm")(x)
 
 
 def _activation(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
@@ -42,29 +52,31 @@ def _activation(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
 
 
 def _bottleneck(
-    x: keras.KerasTensor, inner: int, outer: int, stride: int, name: str, config: NetworkConfig
+    x: keras.KerasTensor, inner: int, outer: int, stride: int, name: str, normalisation: _Normalisation
 ) -> keras.KerasTensor:
     shortcut = x
     if stride != 1 or x.shape[-1] != outer:
-        shortcut = _convolution(x, outer, 1, stride, f"{name}_shortcut", config)
-    x = _activation(_convolution(x, inner, 1, 1, f"{name}_a", config), f"{name}_a")
-    x = _activation(_convolution(x, inner, 3, stride, f"{name}_b", config), f"{name}_b")
-    x = _convolution(x, outer, 1, 1, f"{name}_c", config)
+        shortcut = _convolution(x, outer, 1, stride, f"{name}_shortcut", normalisation)
+    x = _activation(_convolution(x, inner, 1, 1, f"{name}_a", normalisation), f"{name}_a")
+    x = _activation(_convolution(x, inner, 3, stride, f"{name}_b", normalisation), f"{name}_b")
+    x = _convolution(x, outer, 1, 1, f"{name}_c", normalisation)
     return keras.layers.Add(name=f"{name}_add")([x, shortcut])
 
 
-def build_features(image: ImageConfig, config: NetworkConfig) -> keras.Model:
+def build_features(image: ImageConfig, config: NetworkConfig, synchronized: bool = False) -> keras.Model:
     """Builds the convolutional part.
 
     Args:
         image: Shape of the input.
         config: Widths and batch normalisation.
+        synchronized: Batch normalisation over all replicas of a strategy.
 
     Returns:
         Model from float32 [N, size, size, channels] to the last block's sum, float32 [N, size/32, size/32, C].
     """
+    normalisation = _normalisation(config, synchronized)
     inputs = keras.Input((image.size, image.size, image.channels), name="image")
-    x = _activation(_convolution(inputs, _filters(64, config), 3, 2, "conv1", config), "conv1")
+    x = _activation(_convolution(inputs, _filters(64, config), 3, 2, "conv1", normalisation), "conv1")
     x = keras.layers.MaxPooling2D(3, 2, padding="same", name="pool1")(x)
     for stage, (inner, outer, stride) in enumerate(_STAGES, start=2):
         for block in range(_BLOCKS_A_STAGE):
@@ -76,7 +88,7 @@ def build_features(image: ImageConfig, config: NetworkConfig) -> keras.Model:
                 _filters(outer, config),
                 stride if block == 0 else 1,
                 f"conv{stage}_{block + 1}",
-                config,
+                normalisation,
             )
     return keras.Model(inputs, x, name="features")
 
@@ -100,20 +112,21 @@ def build_head(features: keras.Model, config: NetworkConfig, seed: int) -> keras
     return keras.Model(inputs, keras.layers.Dense(len(DENSITY_CLASSES), name="logits")(x), name="head")
 
 
-def build_network(image: ImageConfig, config: NetworkConfig, seed: int = 1) -> keras.Model:
+def build_network(image: ImageConfig, config: NetworkConfig, seed: int = 1, synchronized: bool = False) -> keras.Model:
     """Builds the network of one view: features, then head.
 
     Args:
         image: Shape of the input.
         config: Network configuration.
         seed: Seed of the weights and the dropout.
+        synchronized: Batch normalisation over all replicas of a strategy.
 
     Returns:
         Model from float32 [N, size, size, channels] to logits, float32 [N, 4]; its layers ``features`` and ``head``
         are the parts.
     """
     keras.utils.set_random_seed(seed)
-    features = build_features(image, config)
+    features = build_features(image, config, synchronized)
     head = build_head(features, config, seed)
     inputs = keras.Input(features.input_shape[1:], name="image")
     return keras.Model(inputs, head(features(inputs)), name="density_network")

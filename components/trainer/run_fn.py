@@ -1,88 +1,55 @@
-"""The ``run_fn`` that TFX's Trainer calls: trains the network of one view and writes it."""
+"""The ``run_fn`` that TFX's Trainer calls: trains one network and writes it."""
 
 from __future__ import annotations
 
-import json
-import os
-from typing import Final
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
-import keras
 import tensorflow as tf
-import tensorflow_transform as tft
 from tfx.components.trainer.fn_args_utils import FnArgs
 
-from components.common.progress import advance, expect
-from components.common.shards import write_text
 from components.trainer.config import TrainConfig
-from components.trainer.input_pipeline import ViewData, batches, labels_of
-from components.trainer.loop import Epoch, TrainedNetwork, class_weights, train
-from components.trainer.network import count_convolutions
-
-NETWORK_FILE: Final = "network.keras"
-HISTORY_FILE: Final = "history.json"
+from components.trainer.hyperparameters import with_hyperparameters
+from components.trainer.job import Job, run_job
 
 
-def _history(view: str, trained: TrainedNetwork, counts: dict[str, int]) -> str:
-    return json.dumps(
-        {
-            "view": view,
-            "best_epoch": trained.best_epoch,
-            "parameters": trained.network.count_params(),
-            "convolutions": count_convolutions(trained.network),
-            "images": counts,
-            "epochs": [epoch.to_dict() for epoch in trained.epochs],
-        },
-        indent=1,
+def _job(fn_args: FnArgs) -> Job:
+    def files(patterns: list[str]) -> tuple[str, ...]:
+        return tuple(sorted(file for pattern in patterns for file in tf.io.gfile.glob(pattern)))
+
+    config = TrainConfig.model_validate_json(fn_args.custom_config["config"])
+    hyperparameters = fn_args.hyperparameters["values"] if fn_args.hyperparameters else {}
+    return Job(
+        network=fn_args.custom_config["view"],
+        config=with_hyperparameters(config, hyperparameters),
+        train_files=files(fn_args.train_files),
+        eval_files=files(fn_args.eval_files),
+        transform_output=fn_args.transform_output,
+        model_dir=fn_args.serving_model_dir,
+        run_dir=fn_args.model_run_dir,
+        base_model=fn_args.base_model,
+        code=fn_args.custom_config.get("code", ""),
+        hyperparameters=hyperparameters,
     )
 
 
 def run_fn(fn_args: FnArgs) -> None:
-    """Trains one view.
+    """Trains one network.
 
     Args:
-        fn_args: TFX's arguments; ``custom_config`` holds ``view`` and ``config`` (JSON of :class:`TrainConfig`).
-            Writes ``network.keras`` and ``history.json`` to the serving model folder, TensorBoard logs to the model
-            run folder.
+        fn_args: TFX's arguments; ``custom_config`` holds ``view``, the network's name, and ``config``, JSON of
+            :class:`TrainConfig`. Writes ``network.keras`` and ``history.json`` to the serving model folder, TensorBoard
+            logs to the model run folder. ``hyperparameters`` of the Tuner lie over ``config``.
 
     Raises:
-        ValueError: A split has no image of this view.
+        ValueError: A split has no image of this network's views.
         FloatingPointError: The loss is no longer finite.
+        StrategyError: The strategy cannot work here.
     """
-    view = fn_args.custom_config["view"]
-    config = TrainConfig.model_validate_json(fn_args.custom_config["config"])
-    keras.utils.set_random_seed(config.seed)  # tf.data's seeds depend on the global one too
-    transform = tft.TFTransformOutput(fn_args.transform_output)
-
-    def data_of(patterns: list[str]) -> ViewData:
-        files = sorted(file for pattern in patterns for file in tf.io.gfile.glob(pattern))
-        return ViewData(tuple(files), view, transform)
-
-    training, validation = data_of(fn_args.train_files), data_of(fn_args.eval_files)
-    labels = labels_of(training)
-    counts = {"train": len(labels), "eval": len(labels_of(validation))}
-    for split, count in counts.items():
-        if count == 0:
-            raise ValueError(
-                f"The {split} split has no image of view {view}: add exams, or change ingest.splits or"
-                " ingest.split_seed."
-            )
-    expect(config.epochs, "epochs")
-    tf.io.gfile.makedirs(fn_args.model_run_dir)
-
-    with tf.summary.create_file_writer(fn_args.model_run_dir).as_default():
-
-        def on_epoch(epoch: Epoch) -> None:
-            for name, value in epoch.to_dict().items():
-                tf.summary.scalar(name, value, step=epoch.epoch)
-            advance(note=f"loss {epoch.loss:.3f}, validation accuracy {epoch.val_accuracy:.3f}")
-
-        trained = train(
-            batches(training, config, training=True),
-            batches(validation, config, training=False),
-            class_weights(labels, config),
-            config,
-            on_epoch,
-        )
-    tf.io.gfile.makedirs(fn_args.serving_model_dir)
-    trained.network.save(os.path.join(fn_args.serving_model_dir, NETWORK_FILE))
-    write_text(os.path.join(fn_args.serving_model_dir, HISTORY_FILE), _history(view, trained, counts))
+    job = _job(fn_args)
+    if job.config.strategy != "multi_worker":
+        run_job(job)
+        return
+    # Several machines connect before TensorFlow does anything else, and here other nodes may have run before.
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        pool.submit(run_job, job).result()

@@ -1,4 +1,4 @@
-"""Learning-rate schedules, by epoch."""
+"""Learning-rate schedules."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from components.trainer.config import TrainConfig
 
 
-def learning_rate(config: TrainConfig, epoch: int, validation_losses: Sequence[float]) -> float:
-    """Gives the learning rate of an epoch from what went before, so that a resumed run continues alike.
+def learning_rate(config: TrainConfig, epoch: float, validation_losses: Sequence[float]) -> float:
+    """Gives the learning rate at a moment from what went before, so that a resumed run continues alike.
 
     Args:
         config: Schedule and its numbers.
-        epoch: The epoch to come, from 0.
+        epoch: Epochs done, from 0; a fraction within an epoch, so that ``cosine`` changes by step.
         validation_losses: Validation loss of each epoch before.
 
     Returns:
@@ -23,9 +23,8 @@ def learning_rate(config: TrainConfig, epoch: int, validation_losses: Sequence[f
     if config.schedule == "constant":
         return config.learning_rate
     if config.schedule == "cosine":
-        if epoch == 0:
-            return config.learning_rate * 0.1
-        return config.learning_rate * 0.5 * (1 + math.cos(math.pi * epoch / config.epochs))
+        ramp = 0.1 + 0.9 * epoch / config.warmup_epochs if epoch < config.warmup_epochs else 1.0
+        return config.learning_rate * ramp * 0.5 * (1 + math.cos(math.pi * epoch / config.epochs))
     rate, best, waited = config.learning_rate, math.inf, 0
     for loss in validation_losses:
         if loss < best - 1e-4:

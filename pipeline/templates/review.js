@@ -5,8 +5,21 @@
   const views = JSON.parse(document.getElementById("views").textContent);
   const byId = (id) => document.getElementById(id);
   const editor = byId("editor"), picture = byId("picture"), stage = byId("stage");
-  const said = new Map();
-  let current = 0, polygons = [], changed = false, drawing = false, dragged = null;
+  let current = 0, polygons = [], changed = false, drawing = false, dragged = null, answered = null;
+
+  // Of each view: what was said, and the outline where it is not the automatic one (unsaved: no file has it yet). Kept
+  // in the browser, so that closing the page loses nothing; a browser that keeps nothing for files is no obstacle.
+  // Another automatic result is another question, whose answer is still to be given.
+  const storageKey = (view) => `breast-density review ${view.stem} ${view.status} ${view.doubt}`;
+  function recalled(view) {
+    try { return JSON.parse(localStorage.getItem(storageKey(view))) ?? {}; } catch { return {}; }
+  }
+  const states = new Map(views.map((view) => [view.stem, recalled(view)]));
+  const stateOf = (view) => states.get(view.stem);
+  function remember(view, values) {
+    Object.assign(stateOf(view), values);
+    try { localStorage.setItem(storageKey(view), JSON.stringify(stateOf(view))); } catch { /* it lasts until reload */ }
+  }
 
   function element(name, attributes, parent) {
     const node = document.createElementNS(SVG, name);
@@ -32,7 +45,7 @@
       card.type = "button";
       card.className = "card";
       const svg = element("svg", { "aria-hidden": "true" }, card);
-      drawPicture(svg, view, view.polygons, 0);
+      drawPicture(svg, view, stateOf(view).outline ?? view.polygons, 0);
       const line = (tag, text, name = "") => {
         const node = document.createElement(tag);
         node.textContent = text;
@@ -40,14 +53,16 @@
         card.append(node);
       };
       line("b", `${view.rank}. ${view.title}`);
-      line("small", `${view.status}, doubt ${view.doubt.toFixed(2)}`);
+      line("small", `${view.found}, doubt ${view.doubt.toFixed(2)}`);
       line("small", view.system);
-      line("small", said.get(view.stem) ?? "", "said");
+      line("small", stateOf(view).said ?? "", "said");
+      line("small", stateOf(view).unsaved ? "changed outline, not saved" : "", "unsaved");
       card.addEventListener("click", () => open(index));
       item.append(card);
       return item;
     }));
-    byId("progress").textContent = said.size ? `${said.size} of ${views.length} answered.` : "";
+    const count = views.filter((view) => stateOf(view).said).length;
+    byId("progress").textContent = count ? `${count} of ${views.length} answered.` : "";
   }
 
   // Fits the picture to the window, and gives the radius of a point in pixels of the image.
@@ -71,6 +86,7 @@
       handle.dataset.index = index;
     }));
     byId("accept").disabled = changed || views[current].status === "failed";
+    byId("back").disabled = answered === null;
   }
 
   function say(text) { byId("message").textContent = text; }
@@ -79,25 +95,39 @@
     current = (index + views.length) % views.length;
     const view = views[current];
     byId("title").textContent = `${view.rank}. ${view.title}`;
-    const answer = said.has(view.stem) ? `, your answer: ${said.get(view.stem)}` : "";
-    byId("facts").textContent = `automatic: ${view.status}, doubt ${view.doubt.toFixed(2)}${answer}`;
+    const { said, outline, unsaved } = stateOf(view);
+    const answer = said ? `, your answer: ${said}` : "";
+    byId("facts").textContent = `automatic: ${view.found}, doubt ${view.doubt.toFixed(2)}${answer}`;
     if (!editor.open) editor.showModal();
-    reset();
+    picture.classList.remove("bare");
+    show(outline ?? view.polygons, Boolean(outline));
+    if (unsaved) say("Your outline is not saved yet.");
   }
 
-  function reset() {
-    polygons = copy(views[current].polygons);
-    changed = false;
+  function show(outlines, isChanged) {
+    polygons = copy(outlines);
+    changed = isChanged;
     drawing = polygons.length === 0;
     say(drawing ? "No outline yet. Click along the muscle's edge, point by point, if there is a muscle." : "");
     draw();
   }
 
+  function reset() {
+    remember(views[current], { outline: undefined, unsaved: false });
+    show(views[current].polygons, false);
+  }
+
+  function edited() {
+    changed = true;
+    remember(views[current], { outline: copy(polygons), unsaved: polygons.length > 0 });
+    draw();
+  }
+
   function redraw() {
     polygons = [];
-    changed = drawing = true;
+    drawing = true;
     say("Click around the muscle, point by point.");
-    draw();
+    edited();
   }
 
   // Position of a pointer in pixels of the image, kept inside it.
@@ -115,16 +145,19 @@
 
   function download(answer, text) {
     const view = views[current];
-    const content = { pixels_sha256: view.pixelsSha256, imageWidth: view.width, imageHeight: view.height, ...answer };
+    const seen = { pixels_sha256: view.pixelsSha256, imageWidth: view.width, imageHeight: view.height };
+    const content = { ...seen, ...answer, answered_at: new Date().toISOString() };
     const link = document.createElement("a");
     link.href = URL.createObjectURL(new Blob([JSON.stringify(content) + "\n"], { type: "application/json" }));
     link.download = `${view.stem}.json`;
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 1000);
-    said.set(view.stem, text);
+    remember(view, { said: text, unsaved: false });
+    answered = current;
     drawCards();
-    if (current + 1 < views.length) open(current + 1);
-    else say(`Downloaded: ${text}. That was the last view.`);
+    open(Math.min(current + 1, views.length - 1));
+    const next = current === answered ? "That was the last view." : "Key B goes back to it; a later answer counts.";
+    say(`Downloaded for ${view.rank}: ${text}. ${next}`);
   }
 
   function save() {
@@ -141,17 +174,22 @@
 
   const actions = {
     previous: () => open(current - 1), next: () => open(current + 1), close: () => editor.close(),
+    back: () => { if (answered !== null) open(answered); }, hide: () => picture.classList.toggle("bare"),
     accept, absent: () => download({ muscle: "absent" }, "no muscle"), save, redraw, reset,
   };
-  const keys = { a: "accept", n: "absent", s: "save", d: "redraw", r: "reset", ArrowLeft: "previous", ArrowRight: "next" };
+  const keys = {
+    a: "accept", n: "absent", s: "save", b: "back", d: "redraw", r: "reset", h: "hide",
+    ArrowLeft: "previous", ArrowRight: "next",
+  };
 
-  editor.addEventListener("click", (event) => actions[event.target.dataset.do]?.());
+  editor.addEventListener("click", (event) => actions[event.target.closest("[data-do]")?.dataset.do]?.());
+  editor.addEventListener("close", drawCards);
   document.addEventListener("keydown", (event) => {
     if (!editor.open || event.target instanceof HTMLInputElement || event.ctrlKey || event.metaKey || event.altKey) return;
-    if (keys[event.key]) {
-      event.preventDefault();
-      actions[keys[event.key]]();
-    }
+    const action = keys[event.key.length === 1 ? event.key.toLowerCase() : event.key];
+    if (!action) return;
+    event.preventDefault();
+    if (!event.repeat) actions[action]();  // a key held down must not answer views that nobody saw
   });
   picture.addEventListener("pointerdown", (event) => {
     if (event.button !== 0) return;
@@ -161,15 +199,13 @@
     } else if (drawing) {
       if (!polygons.length) polygons.push([]);
       polygons[0].push(place(event));
-      changed = true;
-      draw();
+      edited();
     }
   });
   picture.addEventListener("pointermove", (event) => {
     if (!dragged) return;
     polygons[dragged.part][dragged.index] = place(event);
-    changed = true;
-    draw();
+    edited();
   });
   for (const end of ["pointerup", "pointercancel"]) picture.addEventListener(end, () => { dragged = null; });
   picture.addEventListener("contextmenu", (event) => {
@@ -178,8 +214,7 @@
     const { part, index } = event.target.dataset;
     if (polygons[part].length <= 3 && !drawing) return say("An outline needs three points.");
     polygons[part].splice(index, 1);
-    changed = true;
-    draw();
+    edited();
   });
   picture.addEventListener("dblclick", (event) => {
     if (drawing || !event.target.matches("polygon")) return;
@@ -190,11 +225,10 @@
       - distance(outline[i], outline[(i + 1) % outline.length]);
     const best = outline.map((_, i) => i).reduce((a, b) => (detour(b) < detour(a) ? b : a));
     outline.splice(best + 1, 0, point);
-    changed = true;
-    draw();
+    edited();
   });
   for (const id of ["zoom", "brightness"]) byId(id).addEventListener("input", draw);
   addEventListener("resize", () => { if (editor.open) draw(); });
-  addEventListener("beforeunload", (event) => { if (editor.open && changed) event.preventDefault(); });
+  addEventListener("beforeunload", (event) => { if (views.some((view) => stateOf(view).unsaved)) event.preventDefault(); });
   drawCards();
 })();

@@ -24,7 +24,12 @@ PIPELINE: dict[str, Any] = {
     },
     # A model of two epochs knows nothing; what is tested here is that it goes all the way.
     "evaluator": {"minimum_exam_accuracy": 0.0, "minimum_exam_quadratic_kappa": None, "maximum_kappa_loss": None},
-    "explainer": {"pictures_a_group": 1, "minimum_energy_in_breast": 0.0},
+    "explainer": {
+        "pictures_a_group": 1,
+        "minimum_energy_in_breast": 0.0,
+        "feature_map_blocks": 0,  # looking into networks takes seconds, and has its own tests
+        "sanity_views": 0,
+    },
 }
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from components.common.shards import read_shard, shards_of, split_folder
+from components.exam_ensemble.calibration import calibrate, load_temperature
 from pipeline.config import recipe_of
 from pipeline.demo import real_exams
 from pipeline.predict import predict_exam
@@ -118,8 +119,12 @@ def test_a_stranger_with_tensorflow_alone_calls_every_signature(
     whole = answers["predict_exam"]
     assert whole["exam_id"] == ["one"]
     assert whole["view_count"] == [4]
-    np.testing.assert_allclose(whole["probabilities"][0], views.mean(axis=0), atol=1e-5)
-    np.testing.assert_allclose(whole["right_probabilities"][0], views[[0, 2]].mean(axis=0), atol=1e-5)
+    assert (whole["missing_views"], whole["reason"]) == ([""], [""])
+    temperature = load_temperature(str(version))
+    np.testing.assert_allclose(whole["raw_probabilities"][0], views.mean(axis=0), atol=1e-5)
+    for name, rows in {"": views, "right_": views[[0, 2]], "left_": views[[1, 3]]}.items():
+        calibrated = calibrate(rows.mean(axis=0), temperature)
+        np.testing.assert_allclose(whole[f"{name}probabilities"][0], calibrated, atol=1e-4)
     low, high, count, *_ = answers["gradcam"]["heat"]
     assert (low >= 0, high <= 1, count) == (True, True, 4)
     assert answers["gradcam"]["pictures"] == [True] * 4

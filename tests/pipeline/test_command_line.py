@@ -17,7 +17,7 @@ from pydicom import dcmread
 from pipeline.demo import real_exams
 
 PROJECT = Path(__file__).resolve().parents[2]
-COMMANDS = ("phantom", "run", "describe", "demo", "preprocess", "review", "serve", "predict")
+COMMANDS = ("phantom", "run", "describe", "demo", "preprocess", "review", "serve", "predict", "evaluate")
 
 
 def breast_density(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -153,7 +153,7 @@ def test_a_png_is_preprocessed_with_its_view_and_refused_without(tmp_path: Path)
     out = tmp_path / "out"
     refused = breast_density("preprocess", tmp_path / "scan.png", "--out", out)
     assert refused.returncode == 1
-    assert "unknown_view" in refused.stderr
+    assert "unknown_view, view is absent; give --view, one of CC_R" in refused.stderr
     assert "Traceback" not in refused.stderr
     assert not out.exists()
     done = breast_density("preprocess", tmp_path / "scan.png", "--view", "MLO_L", "--out", out)

@@ -9,7 +9,8 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pipeline.config import ConfigError, PipelineConfig, find_config, load_config, recipe_of, to_yaml
+from components.trainer.config import NetworkConfig
+from pipeline.config import CONFIG_FOLDER, ConfigError, PipelineConfig, find_config, load_config, recipe_of, to_yaml
 
 
 @pytest.fixture
@@ -19,18 +20,64 @@ def minimal(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", ["demo", "thesis_resnet3"])
+PACKAGED = sorted(path.stem for path in CONFIG_FOLDER.glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", PACKAGED)
 def test_packaged_configurations_load(name: str) -> None:
     config = load_config(find_config(name))
     assert config.pipeline.preprocess.output_size == config.pipeline.trainer.image.size
     assert config.data is None
 
 
-def test_the_thesis_network_is_as_published() -> None:
-    trainer = load_config(find_config("thesis_resnet3")).pipeline.trainer
-    assert (trainer.image.size, trainer.image.channels, trainer.network.width) == (450, 1, 1.0)
-    assert (trainer.optimizer, trainer.learning_rate, trainer.momentum) == ("sgd", 0.01, 0.0)
-    assert (trainer.batch_size, trainer.epochs, trainer.network.dropout) == (4, 100, 0.2)
+@pytest.mark.parametrize(
+    ("name", "size", "channels", "dropout", "momentum"),
+    [
+        ("thesis_resnet1", 450, 1, 0.0, 0.0),
+        ("thesis_resnet2", 450, 3, 0.0, 0.0),
+        ("thesis_resnet3", 450, 1, 0.2, 0.0),
+        ("thesis_script", 650, 3, 0.2, 0.0),
+        ("thesis_script_defined_sgd", 650, 3, 0.2, 0.9),
+    ],
+)
+def test_the_thesis_networks_are_as_published(
+    name: str, size: int, channels: int, dropout: float, momentum: float
+) -> None:
+    trainer = load_config(find_config(name)).pipeline.trainer
+    assert (trainer.image.size, trainer.image.channels, trainer.network.dropout) == (size, channels, dropout)
+    assert (trainer.network.width, trainer.sides) == (1.0, "separate")
+    assert (trainer.loss, trainer.class_weights, trainer.label_smoothing) == ("cross_entropy", "none", 0.0)
+    assert (trainer.optimizer, trainer.momentum, trainer.weight_decay, trainer.ema_decay) == ("sgd", momentum, 0, 0)
+    assert (trainer.schedule, trainer.plateau_factor, trainer.plateau_patience) == ("plateau", 0.1, 15)
+    assert (trainer.minimum_learning_rate, trainer.batch_size, trainer.epochs) == (0.001, 4, 100)
+    moved = trainer.augmentation
+    assert (moved.zoom, moved.shift, moved.rotation_degrees, moved.horizontal_flip) == (0.2, 0.2, 10.0, False)
+
+
+def test_the_optimiser_that_the_public_script_defines_and_the_one_it_uses() -> None:
+    used, defined = (load_config(find_config(f"thesis_script{name}")).pipeline.trainer for name in ("", "_defined_sgd"))
+    assert (used.learning_rate, used.decay, used.nesterov) == (0.01, 0.0, False)
+    assert (defined.learning_rate, defined.decay, defined.nesterov) == (0.1, 0.1, True)
+
+
+def test_a_configuration_lies_over_its_base(tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text("base: other\npipeline: {trainer: {network: {width: 0.5}}}\n", encoding="utf-8")
+    (tmp_path / "other.yaml").write_text("base: thesis_resnet2\npipeline: {name: mine}\noutput: x\n", encoding="utf-8")
+    config = load_config(tmp_path / "own.yaml", ["pipeline.trainer.epochs=3"])
+    assert (config.pipeline.name, config.output) == ("mine", Path("x"))
+    assert config.pipeline.trainer.network == NetworkConfig(width=0.5, dropout=0.0)
+    assert (config.pipeline.trainer.image.channels, config.pipeline.trainer.epochs) == (3, 3)
+
+
+@pytest.mark.parametrize(
+    ("base", "says"),
+    [("own", "not based on this one"), ("loop", "not based on this one"), ("nowhere", "There is no configuration")],
+)
+def test_a_base_that_cannot_be_used_is_explained(tmp_path: Path, base: str, says: str) -> None:
+    (tmp_path / "own.yaml").write_text(f"base: {base}\n", encoding="utf-8")
+    (tmp_path / "loop.yaml").write_text("base: own\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=says):
+        load_config(tmp_path / "own.yaml")
 
 
 def test_a_configuration_is_found_by_path_or_by_name(minimal: Path) -> None:
@@ -43,7 +90,7 @@ def test_an_absent_configuration_lists_those_there_are() -> None:
         find_config("demmo")
     text = str(raised.value)
     assert text.startswith("There is no configuration demmo: give a YAML file, or one of demo, ")
-    assert text.endswith("thesis_resnet3.")
+    assert text.endswith(f"{PACKAGED[-1]}.")
 
 
 def test_overrides_have_yaml_values(minimal: Path) -> None:
@@ -84,6 +131,7 @@ REFUSED = [
     ("pipeline.preprocess.output_size=31", "pipeline.preprocess.output_size", "greater than or equal to 32"),
     ("pipeline.preprocess.output_size=96", "pipeline", "must be equal"),
     ("pipeline.ingest.splits={train: 0.9}", "pipeline.ingest.splits", "must sum to 1. Received: train=0.9"),
+    ("pipeline.tuner.space={depth: {low: 1, high: 2}}", "pipeline", "there is no trainer.depth; known are image"),
     ("pipeline.name=Two Words", "pipeline.name", "Received: 'Two Words'"),
     ("phantoms.distribution=normal", "phantoms.distribution", "AOUP|BIRADS|uniform"),
     ("data={folder: here}", "data", "give either data.folder and data.labels, or data.manifest"),

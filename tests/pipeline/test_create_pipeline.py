@@ -52,9 +52,26 @@ def test_upstream_nodes_are_those_of_the_design() -> None:
     assert upstream["DicomExampleGen"] == set()
     assert upstream["MammogramPreprocessor"] == {"DicomExampleGen"}
     assert "ExampleValidator" in upstream["Transform"]  # anomalies stop the run before anything is trained
-    assert upstream["ExamEnsemble"] == {f"Trainer.{view}" for view in VIEWS}
+    assert upstream["ExamEnsemble"] == {"MammogramPreprocessor", *(f"Trainer.{view}" for view in VIEWS)}
     assert upstream["Pusher"] == {"ExamEnsemble", "Evaluator", "GradCamExplainer", "InfraCheck"}
     assert {"Evaluator", "GradCamExplainer", "InfraCheck", "Pusher"} <= upstream["ReportGenerator"]
+
+
+def test_mirrored_sides_share_a_network() -> None:
+    by_id = nodes(load_config(find_config("demo"), ["pipeline.trainer.sides=mirrored"]).pipeline)
+    trainers = {name for name in by_id if name.startswith("Trainer.")}
+    assert trainers == {"Trainer.CC", "Trainer.MLO"}
+    for name in ("ExamEnsemble", "ReportGenerator"):
+        assert trainers <= {node.id for node in by_id[name].upstream_nodes}
+
+
+def test_the_tuner_is_an_option_whose_result_the_trainers_take() -> None:
+    assert "Tuner" not in nodes()
+    by_id = nodes(load_config(find_config("demo"), ["pipeline.tuner.enabled=true"]).pipeline)
+    assert "Transform" in {node.id for node in by_id["Tuner"].upstream_nodes}
+    for view in VIEWS:
+        assert by_id[f"Trainer.{view}"].inputs["hyperparameters"] == by_id["Tuner"].outputs["best_hyperparameters"]
+    assert '"code"' in str(by_id["Tuner"].exec_properties["custom_config"])
 
 
 def test_only_source_and_serving_folder_are_named_in_parameters() -> None:
@@ -85,6 +102,7 @@ def test_the_same_schema_elsewhere_changes_no_parameter(tmp_path: Path) -> None:
         ("pipeline.preprocess.method=none", {"MammogramPreprocessor", "ExamEnsemble"}),  # the model carries its recipe
         ("pipeline.quality.doubtful_overlays=3", {"MammogramPreprocessor"}),
         ("pipeline.trainer.epochs=3", {f"Trainer.{view}" for view in VIEWS}),
+        ("pipeline.ensemble.minimum_views=2", {"ExamEnsemble", "Evaluator"}),
         ("pipeline.evaluator.minimum_exam_accuracy=0.9", {"Evaluator"}),
         ("pipeline.explainer.pictures_a_group=3", {"GradCamExplainer"}),
     ],
@@ -124,3 +142,10 @@ def test_a_changed_review_touches_the_preprocessor_alone(tmp_path: Path) -> None
     review.write_text('{"muscle": "absent"}')
     for before, after in ((none, empty), (empty, accepted), (accepted, built())):
         assert {name for name in before if before[name] != after[name]} == {"MammogramPreprocessor"}
+
+
+def test_a_warm_start_takes_the_latest_pushed_model_before_training() -> None:
+    by_id = nodes(load_config(find_config("demo"), ["pipeline.trainer.warm_start=latest"]).pipeline)
+    assert {node.id for node in by_id["WarmStart"].upstream_nodes} == {"Transform"}
+    for view in VIEWS:
+        assert "WarmStart" in {node.id for node in by_id[f"Trainer.{view}"].upstream_nodes}

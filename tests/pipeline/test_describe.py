@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import subprocess
 import sys
 from io import StringIO
@@ -14,6 +15,7 @@ from typer.testing import CliRunner
 
 from components.dicom_example_gen.archives.kinds import ArchiveKind
 from components.dicom_example_gen.config import IngestConfig
+from components.dicom_example_gen.identity import HashKeyError
 from components.dicom_example_gen.manifest import ArchiveSource, FolderSource, ManifestSource
 from pipeline.cli import app
 from pipeline.config import ConfigError, DataConfig, load_config
@@ -44,7 +46,8 @@ def manifest(tmp_path: Path) -> Path:
 
 def test_describe_counts_what_a_run_would(manifest: Path) -> None:
     seen: list[tuple[int, int]] = []
-    figures = describe_source(ManifestSource(manifest), IngestConfig(), lambda *step: seen.append(step))
+    described = describe_source(ManifestSource(manifest), IngestConfig(), lambda *step: seen.append(step))
+    figures = described.figures
     assert seen == [(done, 160) for done in range(1, 161)]
     assert (figures["found"], figures["accepted"]) == (160, 155)
     assert (figures["exams_found"], figures["exams_kept"]) == (40, 39)
@@ -57,12 +60,17 @@ def test_describe_counts_what_a_run_would(manifest: Path) -> None:
     }
     terminal = StringIO()
     console = Console(file=terminal, width=120)
-    for part in tables_of(figures):
+    for part in tables_of(figures, IngestConfig()):
         console.print(part)
     text = terminal.getvalue()
+    assert "160 rows and files found =" in text
+    assert "As many patients as exams" in text
     assert "40 exams found = 39 kept + 1 left out; 1 of the kept lack a view." in text
     assert "Median age" in text
     assert SECRET not in text
+    rejected = [row for row in described.files if row["outcome"] == "rejected"]
+    assert len(described.files) == 160
+    assert sorted(row["reason"] for row in rejected) == ["invalid_label"] * 4 + ["missing_file"]
 
 
 def test_the_command_takes_the_configuration_s_distribution(manifest: Path) -> None:
@@ -71,6 +79,48 @@ def test_the_command_takes_the_configuration_s_distribution(manifest: Path) -> N
     assert result.exit_code == 0, result.output
     assert "left_out_by_distribution" in result.output
     assert SECRET not in result.output
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        (["E1,CC_R,a.png,Z", "E1,CC_L,b.png,Z"], "2 invalid_label) and left no image for: train, eval, test. Correct"),
+        (["E1,CC_R,../a.png,A"], "Name files inside the manifest's folder."),
+        ([], "accepted 0 of 0 files"),
+    ],
+)
+def test_what_a_run_would_refuse_is_said_and_fails(tmp_path: Path, rows: list[str], says: str) -> None:
+    table = tmp_path / "m.csv"
+    table.write_text("\n".join(["exam_id,view,file,density", *rows]) + "\n")
+    listed = tmp_path / "files.jsonl"
+    result = CliRunner().invoke(app, ["describe", "small", "--manifest", str(table), "--files", str(listed)])
+    text = " ".join(result.output.split())
+    assert result.exit_code == 1, text
+    assert "A run would stop: Ingest accepted 0 of" in text
+    assert says in text
+    assert "✓" not in text
+    assert "Configuration: small" in text
+    assert [json.loads(line)["outcome"] for line in listed.read_text().splitlines()] == ["rejected"] * len(rows)
+
+
+def test_pictures_without_a_manifest_are_told_what_they_need(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), np.zeros((9, 9), np.uint8))
+    (tmp_path / "labels.csv").write_text("exam_id,density\nE1,A\n")
+    options = ["--data", str(tmp_path), "--labels", str(tmp_path / "labels.csv")]
+    result = CliRunner().invoke(app, ["describe", *options])
+    assert result.exit_code == 1
+    assert "give --manifest" in " ".join(result.output.split())
+
+
+def test_the_key_is_read_before_the_files(manifest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BREAST_DENSITY_HASH_KEY", "short")
+    seen: list[int] = []
+    with pytest.raises(HashKeyError):
+        describe_source(ManifestSource(manifest), IngestConfig(), lambda done, total: seen.append(done))
+    assert not seen
+    monkeypatch.setenv("BREAST_DENSITY_HASH_KEY", "a secret that is long enough")
+    result = CliRunner().invoke(app, ["describe", "--manifest", str(manifest)])
+    assert "with your own key: train 70%, eval 15%, test 15%, seed 0" in " ".join(result.output.split())
 
 
 def test_each_source_is_named_in_one_way(tmp_path: Path) -> None:

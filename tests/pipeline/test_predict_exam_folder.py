@@ -20,7 +20,7 @@ from pipeline.phantom.config import PhantomConfig
 from pipeline.phantom.generate import generate_phantoms
 from pipeline.predict import NoViewError, describe, predict_exam
 from schema.features import VIEWS
-from serving.client import ExamGrade, ViewExplanation
+from serving.client import ExamGrade, NotGradedError, ViewExplanation
 from serving.preprocessing import PreprocessingRecipe, SeveralExamsError, prepare_exam, prepare_file
 
 RECIPE = PreprocessingRecipe(longest_side=256, preprocess=PreprocessConfig(output_size=48))
@@ -40,7 +40,7 @@ class FixedGrader:
         self.images = dict(images)
         right = B if any(view.endswith("R") for view in images) else None
         left = B if any(view.endswith("L") for view in images) else None
-        return ExamGrade("B", B, right, left, tuple(images))
+        return ExamGrade("B", B, B, right, left, tuple(images))
 
     def gradcam(self, images: Mapping[str, bytes], target_class: str | None = None) -> dict[str, ViewExplanation]:
         return {view: ViewExplanation("B", B, np.zeros((6, 6), np.float32), png) for view, png in images.items()}
@@ -92,6 +92,25 @@ def test_missing_views_are_named(exam: Path, tmp_path: Path) -> None:
     assert "left   no view" in text
 
 
+class StrictGrader(FixedGrader):
+    """Wants four views."""
+
+    def predict_exam(self, images: Mapping[str, bytes], exam_id: str = "exam") -> ExamGrade:
+        if len(images) < len(VIEWS):
+            raise NotGradedError("The exam has 3 of 4 views and a grade needs at least 4: add CC_L.")
+        return super().predict_exam(images, exam_id)
+
+
+def test_an_exam_of_too_few_views_writes_nothing_and_tells_of_the_file_left_out(exam: Path, tmp_path: Path) -> None:
+    (exam / "CC_L.dcm").write_bytes((exam / "CC_L.dcm").read_bytes()[:500])
+    with pytest.raises(NotGradedError, match=r"add CC_L\. A file that was left out: CC_L\.dcm"):
+        predict_exam(exam, StrictGrader(), tmp_path / "out")
+    (exam / "CC_L.dcm").unlink()
+    with pytest.raises(NotGradedError, match=r"add CC_L\.$"):
+        predict_exam(exam, StrictGrader(), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_bad_files_are_left_out_and_named(exam: Path, tmp_path: Path) -> None:
     (exam / "notes.txt").write_text("hello", encoding="utf-8")
     (exam / "sub").mkdir()
@@ -129,6 +148,15 @@ def test_two_exams_in_one_folder_are_refused(exam: Path) -> None:
     other.save_as(exam / "other.dcm")
     with pytest.raises(SeveralExamsError, match="view CC_R from different studies"):
         prepare_exam(exam, RECIPE)
+
+
+def test_a_view_of_another_woman_is_refused(exam: Path) -> None:
+    stray = dcmread(exam / "MLO_R.dcm")
+    stray.StudyInstanceUID, stray.PatientID = "1.2.3.4", "SOMEBODY-ELSE"
+    stray.save_as(exam / "MLO_R.dcm")
+    with pytest.raises(SeveralExamsError, match="images of 2 patients in 2 studies") as caught:
+        prepare_exam(exam, RECIPE)
+    assert "SOMEBODY" not in str(caught.value)
 
 
 def test_a_picture_without_a_breast_is_not_graded(exam: Path) -> None:

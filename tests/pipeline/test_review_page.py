@@ -40,6 +40,7 @@ def test_the_page_holds_every_view_in_order_with_its_picture_and_outline() -> No
     views = data_of(page)
     assert [entry["rank"] for entry in views] == [1, 2]
     assert [entry["stem"] for entry in views] == [view(1).stem, view(2).stem]
+    assert {entry["found"] for entry in views} == {"muscle found"}  # "removed" is what the run does, not what is seen
     for entry in views:
         picture = str(entry["picture"]).removeprefix("data:image/jpeg;base64,")
         decoded = cv2.imdecode(np.frombuffer(base64.b64decode(picture), np.uint8), cv2.IMREAD_UNCHANGED)

@@ -34,14 +34,16 @@ def test_schema_names_and_types_are_those_of_the_code(schema: schema_pb2.Schema)
     }
     texts = (
         *(f.IMAGE, f.VIEW, f.LATERALITY, f.EXAM_ID, f.PATIENT_ID, f.DENSITY, f.ACQUISITION_SYSTEM, f.MANUFACTURER),
-        *(f.MODEL_NAME, f.SOFTWARE_VERSION, f.PECTORAL_STATUS),
+        *(f.MODEL_NAME, f.SOFTWARE_VERSION, f.PECTORAL_STATUS, f.REGIONS),
     )
     assert {feature.name: feature.type for feature in schema.feature} == {**numbers, **dict.fromkeys(texts, BYTES)}
 
 
-def test_every_feature_is_required_and_scalar(schema: schema_pb2.Schema) -> None:
+def test_every_feature_that_is_trained_on_is_required_and_scalar(schema: schema_pb2.Schema) -> None:
     for feature in schema.feature:
-        assert feature.presence.min_fraction == 1.0, feature.name
+        explains = feature.lifecycle_stage == schema_pb2.DEBUG_ONLY
+        assert explains == (feature.name == f.REGIONS), feature.name
+        assert feature.presence.min_fraction == (0.0 if explains else 1.0), feature.name
         assert feature.HasField("shape"), feature.name
         assert not feature.shape.dim, feature.name
 
@@ -64,9 +66,9 @@ def test_unknown_numbers_are_within_their_domains(schema: schema_pb2.Schema) -> 
     assert domains[f.PIXEL_SPACING_MM].float_domain.min == 0.0
 
 
-def test_only_the_image_is_left_out_of_statistics(schema: schema_pb2.Schema) -> None:
+def test_only_pictures_are_left_out_of_statistics(schema: schema_pb2.Schema) -> None:
     left_out = {feature.name for feature in schema.feature if "STATISTICS" in feature.not_in_environment}
-    assert left_out == {f.IMAGE}
+    assert left_out == {f.IMAGE, f.REGIONS}
     assert set(schema.default_environment) == {"EXAMPLES", "STATISTICS"}
 
 

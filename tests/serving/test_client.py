@@ -66,6 +66,7 @@ def test_a_side_without_view_is_none(grader: Grader) -> None:
     assert grade.right is None
     assert grade.left == grade.probabilities
     assert grade.views == ("MLO_L",)
+    assert grade.raw == grade.probabilities, "the stand-in is of before calibration"
 
 
 def test_gradcam(grader: Grader) -> None:

@@ -115,7 +115,10 @@ def test_predict_exam_means_right_left_and_all(loaded: Any, pngs: list[bytes], e
     np.testing.assert_allclose(answer["right_probabilities"], [expected[4], cc_r, zeros], atol=1e-5)
     np.testing.assert_allclose(answer["left_probabilities"], [zeros, left, expected[5]], atol=1e-5)
     np.testing.assert_allclose(answer["probabilities"], [expected[4], combined, expected[5]], atol=1e-5)
+    np.testing.assert_array_equal(answer["raw_probabilities"], answer["probabilities"])
     assert answer["view_count"].tolist() == [1, 3, 1]
+    assert answer["missing_views"].tolist() == [b"CC_R CC_L MLO_L", b"MLO_R", b"CC_R CC_L MLO_R"]
+    assert answer["reason"].tolist() == [b"", b"", b""]
     assert answer["preprocessing"].tolist() == [b'{"recipe": "of the test"}'] * 3
     grades = [f.DENSITY_CLASSES[int(np.argmax(row))] for row in (expected[4], combined, expected[5])]
     assert [d.decode() for d in answer["density"]] == grades

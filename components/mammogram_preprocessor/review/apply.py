@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.mammogram_preprocessor.config import PreprocessConfig
+from components.mammogram_preprocessor.orientation import wall_is_left
 from components.mammogram_preprocessor.preprocess import preprocess_view
 from components.mammogram_preprocessor.result import PreprocessedView
 from components.mammogram_preprocessor.review.findings import Finding, ReviewError, ReviewProblem
@@ -21,6 +22,8 @@ from components.mammogram_preprocessor.review.review import Review, drawn_mask
 _SAME_DICE: Final = 0.98
 _SAME_SMALL_DICE: Final = 0.9  # of muscles so small that two pixels at the edge are much
 _MIN_IN_BREAST: Final = 0.5  # share of the drawn muscle; less is a mirrored or shifted mask
+_ODD_DICE: Final = 0.5  # below it two outlines hardly mean one muscle
+_CORNER: Final = (0.1, 0.25)  # upper chest-wall corner, share of the breast's height and width
 
 
 @dataclass(frozen=True)
@@ -170,6 +173,35 @@ def preprocess_reviewed(
     if muscle is None:
         return Reviewed(automatic, outcome)
     return Reviewed(preprocess_view(pixels, view, config, manual_mask=muscle), outcome)
+
+
+def _meets_corner(muscle: NDArray[np.bool_], breast: NDArray[np.bool_], view: str) -> bool:
+    """Tells whether a muscle reaches the breast's upper corner at the chest wall, where every pectoral muscle lies."""
+    rows, columns = np.flatnonzero(breast.any(axis=1)), np.flatnonzero(breast.any(axis=0))
+    box = muscle[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    height, width = (max(1, round(share * side)) for share, side in zip(_CORNER, box.shape, strict=True))
+    return bool((box[:height, :width] if wall_is_left(breast, view) else box[:height, -width:]).any())
+
+
+def oddities(reviewed: Reviewed, view: str) -> tuple[str, ...]:
+    """Says what is strange about a review that is used all the same, for whoever drew it.
+
+    Args:
+        reviewed: View and what its review came to.
+        view: One of VIEWS.
+
+    Returns:
+        Sentences; empty where nothing is strange, or no review is used.
+    """
+    outcome, result = reviewed.outcome, reviewed.result
+    if outcome is None or outcome.verdict != "changed":
+        return ()
+    found = []
+    if outcome.dice is not None and outcome.dice < _ODD_DICE:
+        found.append("It has little in common with the automatic outline.")
+    if not _meets_corner(result.pectoral_mask, result.breast_mask, view):
+        found.append("It does not reach the upper corner of the breast at the chest wall, where the muscle lies.")
+    return tuple(found)
 
 
 def without_image(reviews: Iterable[Review], images: Collection[ReviewName]) -> list[Finding]:

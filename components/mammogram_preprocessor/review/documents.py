@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from components.mammogram_preprocessor.review.findings import ReviewError, ReviewProblem
 from components.mammogram_preprocessor.review.polygon import Polygon
@@ -48,6 +48,7 @@ class ReviewDocument(_Part):
         pixels_sha256: ``pixels_sha256`` of the image that was looked at.
         height: Its rows (labelme's ``imageHeight``).
         width: Its columns (labelme's ``imageWidth``).
+        answered_at: When it was said; of several answers for one image the latest counts.
     """
 
     accept: bool = False
@@ -58,6 +59,7 @@ class ReviewDocument(_Part):
     pixels_sha256: str | None = None
     height: int | None = Field(None, alias="imageHeight")
     width: int | None = Field(None, alias="imageWidth")
+    answered_at: AwareDatetime | None = None
 
     @property
     def is_accepted(self) -> bool:

@@ -10,7 +10,8 @@ class ReviewProblem(str, Enum):
     """Reasons not to use a review; the automatic result stays."""
 
     UNKNOWN_NAME = "unknown_name"  # the file's name is not EXAMID_VIEW_PIXELS.json, .png or .dcm
-    TWO_FILES = "two_files"  # two files of one view: neither is used
+    TWO_FILES = "two_files"  # files of one view, of which none is known to be the latest: none is used
+    SUPERSEDED = "superseded"  # a later answer of the same view is used
     TOO_LARGE = "too_large"
     UNREADABLE = "unreadable"  # not the format that the suffix says, or damaged
     UNSUPPORTED = "unsupported"  # a sound file of a kind that is not read

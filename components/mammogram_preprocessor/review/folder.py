@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections import Counter
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -112,6 +112,40 @@ def _name(path: Path) -> ReviewName | None:
     return parse_stem(path.stem) if path.suffix.lower() in SUFFIXES else None
 
 
+def _read(path: Path) -> Review | Finding:
+    try:
+        return parse_review(path.name, _content(path))
+    except ReviewError as error:
+        return Finding(path.name, error.problem, error.sentence, _name(path) is not None)
+
+
+def _latest(entries: Sequence[Review | Finding]) -> Review | None:
+    """Of several files of one image the last answer, if all can be read and say when they were given."""
+    dated = [(e.answered_at, e) for e in entries if isinstance(e, Review) and e.answered_at is not None]
+    if len(dated) < len(entries):
+        return None
+    last = max(time for time, _ in dated)
+    latest = [review for time, review in dated if time == last]
+    return latest[0] if len(latest) == 1 else None
+
+
+def _settled(entries: Sequence[Review | Finding]) -> list[Review | Finding]:
+    """Leaves one review at most of the files of one image; the others become findings."""
+    if len(entries) == 1:
+        return [*entries]
+    latest = _latest(entries)
+    if latest is not None:
+        problem = ReviewProblem.SUPERSEDED
+        sentence = f"A later answer for this image is used, that of {latest.file}; this one can be removed."
+    else:
+        problem = ReviewProblem.TWO_FILES
+        sentence = (
+            f"{len(entries)} files review one image, and not all of them say when, so that none is used; keep the"
+            " newest and remove the others."
+        )
+    return [entry if entry is latest else Finding(entry.file, problem, sentence) for entry in entries]
+
+
 def read_reviews(folder: Path) -> Reviews:
     """Reads every review in a folder.
 
@@ -120,24 +154,18 @@ def read_reviews(folder: Path) -> Reviews:
             pages are left alone.
 
     Returns:
-        Reviews, and a finding for each file that is none. Of two files of one image neither is used.
+        Reviews, and a finding for each file that is none. Of several files of one image the latest answer is used, if
+        all of them say when they were given (the page for reviewers writes that), and none otherwise.
 
     Raises:
         ReviewFolderError: There is no such folder.
     """
-    files = _review_files(folder)
-    by_name: dict[ReviewName, Review] = {}
-    findings = []
-    copies = Counter(_name(path) for path in files)
-    for path in files:
-        name = _name(path)
-        try:
-            if name is not None and copies[name] > 1:
-                raise ReviewError(
-                    ReviewProblem.TWO_FILES, f"{copies[name]} files review one image, and none is used; keep one."
-                )
-            review = parse_review(path.name, _content(path))
-            by_name[review.name] = review
-        except ReviewError as error:
-            findings.append(Finding(path.name, error.problem, error.sentence, name is not None))
-    return Reviews(by_name, tuple(findings))
+    by_image: dict[ReviewName | str, list[Review | Finding]] = defaultdict(list)
+    for path in _review_files(folder):
+        by_image[_name(path) or path.name].append(_read(path))
+    settled = [entry for entries in by_image.values() for entry in _settled(entries)]
+    findings = [entry for entry in settled if isinstance(entry, Finding)]
+    return Reviews(
+        {entry.name: entry for entry in settled if isinstance(entry, Review)},
+        tuple(sorted(findings, key=lambda finding: finding.file)),
+    )

@@ -9,7 +9,9 @@ from typing import Final
 from schema.features import VIEWS
 
 _DIGITS: Final = 16  # of the pixels' SHA-256 in a name: 64 bits tell the images of any archive apart
-_STEM: Final = re.compile(rf"([0-9a-f]{{16,64}})_({'|'.join(VIEWS)})_([0-9a-f]{{{_DIGITS}}})")
+# Browsers do not overwrite a download: the second of a name is "NAME (1)", "NAME(1)" or "NAME-1".
+_COPY: Final = r"(?: ?\([0-9]{1,3}\)|-[0-9]{1,3})?"
+_STEM: Final = re.compile(rf"([0-9a-f]{{16,64}})_({'|'.join(VIEWS)})_([0-9a-f]{{{_DIGITS}}}){_COPY}")
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,9 @@ def review_name(exam_id: str, view: str, pixels_sha256: str) -> ReviewName:
 
 
 def parse_stem(stem: str) -> ReviewName | None:
-    """Reads a file name without its suffix; None where it is not of the form ``EXAMID_VIEW_PIXELS``."""
+    """Reads a file name without its suffix; None where it is not of the form ``EXAMID_VIEW_PIXELS``.
+
+    The number that a browser adds to a second download of one name does not count.
+    """
     match = _STEM.fullmatch(stem)
     return ReviewName(*match.groups()) if match else None

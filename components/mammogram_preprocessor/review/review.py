@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final, Literal
 
 import cv2
@@ -40,6 +41,7 @@ class Review:
         size: Rows and columns of the image that the outlines were drawn on, where the file says so.
         seen_absent: With ``accept``: the result that was looked at was ``absent``.
         pixels_sha256: Hash of the pixels that it was drawn on, where the file's content says so.
+        answered_at: When it was said, where the file's content says so.
     """
 
     name: ReviewName
@@ -50,6 +52,7 @@ class Review:
     size: tuple[int, int] | None = None
     seen_absent: bool = False
     pixels_sha256: str | None = None
+    answered_at: datetime | None = None
 
     @property
     def draws(self) -> bool:
@@ -75,6 +78,7 @@ def _from_json(name: ReviewName, file: str, data: bytes) -> Review:
         size=size,
         seen_absent=document.is_accepted and document.is_absent,
         pixels_sha256=document.pixels_sha256,
+        answered_at=document.answered_at,
     )
 
 

@@ -7,11 +7,14 @@ two have the form of the thesis' slides ("Data", "Preprocessing: results").
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 from components.report_generator.artifacts import IngestSummary
 from components.report_generator.page import Cell, Note, Table
 from components.report_generator.text import number, share
 from schema.features import DENSITY_CLASSES, UNKNOWN
+
+MISSING: Final = "missing_file"  # named by a row, so that rows were counted and not only files
 
 
 def class_table(ingest: IngestSummary) -> Table:
@@ -86,7 +89,12 @@ def loss_tables(ingest: IngestSummary) -> tuple[Table, ...]:
     """What was left out, by reason; tables of nothing are not drawn."""
     tables = (
         count_table("Exams left out, by reason", "Reason", "Exams", ingest.exams_left_out),
-        count_table("Kept exams that lack a view, by reason", "Reason", "Exams", ingest.incomplete_by_reason),
+        count_table(
+            "Kept exams that lack a view, by reason (each of an exam's rejected files counts)",
+            "Reason",
+            "Exams",
+            ingest.incomplete_by_reason,
+        ),
         count_table("Rejected files, by reason", "Reason", "Files", ingest.by_reason),
         count_table("Other files, not looked at, by suffix", "Suffix", "Files", ingest.ignored),
     )
@@ -95,23 +103,27 @@ def loss_tables(ingest: IngestSummary) -> tuple[Table, ...]:
 
 def _balanced(unit: str, found: int, kept: str, taken: int, lost: str, left: int, more: str) -> Note:
     sums = f"{found:,} {unit} found = {taken:,} {kept} + {left:,} {lost}"
-    if found == taken + left:
-        return Note(f"✓ {sums}{more}.", "pass")
-    return Note(f"✗ The count does not add up: {sums}?", "fail")
+    if found != taken + left:
+        return Note(f"✗ The count does not add up: {sums}?", "fail")
+    return Note(f"✓ {sums}{more}.", "pass") if taken else Note(f"✗ Nothing is {kept}: {sums}.", "fail")
 
 
 def balances(ingest: IngestSummary) -> tuple[Note, ...]:
     """Says whether files and exams add up, and what the labels name in vain."""
     lacking = f"; {ingest.incomplete_exams:,} of the kept lack a view" if ingest.incomplete_exams else ""
     left_out = sum(ingest.exams_left_out.values())
+    offered = "rows and files" if MISSING in ingest.by_reason else "files"
     notes = [
-        _balanced("files", ingest.found, "accepted", ingest.accepted, "rejected", ingest.rejected, ""),
+        _balanced(offered, ingest.found, "accepted", ingest.accepted, "rejected", ingest.rejected, ""),
         _balanced("exams", ingest.exams_found, "kept", ingest.exams_kept, "left out", left_out, lacking),
     ]
     if ingest.files_without_exam:
         notes.append(Note(f"Rejected files of no known exam: {ingest.files_without_exam:,}.", "muted"))
     if ingest.labels_without_files:
-        notes.append(Note(f"Exams of the labels that have no file: {ingest.labels_without_files:,}.", "warn"))
+        of_spans = f" in their span, summed over {ingest.spans} spans" if ingest.spans > 1 else ""
+        notes.append(Note(f"Exams of the labels that have no file{of_spans}: {ingest.labels_without_files:,}.", "warn"))
     if ingest.bad_labels:
         notes.append(Note(f"Exams of the labels whose row is unusable: {ingest.bad_labels:,}.", "warn"))
+    if ingest.exams_kept and sum(split.patients for split in ingest.splits.values()) == ingest.exams_kept:
+        notes.append(Note("As many patients as exams: an exam without a patient ID counts as a patient.", "muted"))
     return tuple(notes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from components.report_generator.artifacts import Evaluation, History, Metric, SliceMetrics
+from components.report_generator.artifacts import Evaluation, Gate, History, Metric, SliceMetrics
 from components.report_generator.charts import IntervalRow, confusion_chart, interval_chart
 from components.report_generator.page import (
     Block,
@@ -35,7 +35,7 @@ from components.report_generator.text import (
 from schema.features import DENSITY_CLASSES, DENSITY_MEANINGS, VIEWS
 
 ANCHOR, TITLE = "evaluation", "Evaluation"
-_VIEW_METRICS = ("accuracy", "macro_recall", "macro_precision", "quadratic_kappa")
+_VIEW_METRICS = ("accuracy", "macro_recall", "macro_precision", "quadratic_kappa", "dense_accuracy", "dense_auc")
 _NOBODY = Metric(value=None, ci95=None, n=0)
 
 
@@ -62,20 +62,76 @@ def slice_name(chosen: Mapping[str, str]) -> str:
     return ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in sorted(chosen.items())) or "all"
 
 
+def _gate_cell(gate: Gate) -> Cell:
+    result = passed_cell(gate.passed) if gate.judged else Cell("not judged", tone="muted")
+    return Cell(result.text, gate.reason, result.tone)
+
+
+def _gate_value(gate: Gate) -> Cell:
+    interval = f"{gate.ci95[0]:.3f} to {gate.ci95[1]:.3f}" if gate.ci95 and gate.value is not None else ""
+    return Cell(number(gate.value, 3), interval)
+
+
 def _gate_table(evaluation: Evaluation) -> Table:
     rows = tuple(
         (
-            Cell(gate.name),
+            Cell(gate.name.replace("_", " ")),
             Cell(gate.slice or "all"),
             Cell(gate.threshold),
-            Cell(number(gate.value, 3)),
-            passed_cell(gate.passed),
+            _gate_value(gate),
+            Cell(NOTHING) if gate.n is None else n_cell(gate.n),
+            _gate_cell(gate),
         )
         for gate in evaluation.gates
     )
     baseline = evaluation.baseline
     note = f"Compared with the blessed version {baseline.version}." if baseline else "No earlier blessed model."
-    return Table("Gates for the blessing", ("Gate", "Slice", "Threshold", "Value", "Result"), rows, note)
+    note += " A gate judges the value; the interval under it says how sure that is."
+    columns = ("Gate", "Slice", "Threshold", "Value", "Exams", "Result")
+    return Table("Gates for the blessing", columns, rows, note)
+
+
+def _change_table(evaluation: Evaluation) -> Table | None:
+    compared = [s for s in evaluation.exam if s.change and set(s.slice) <= {"acquisition_system"}]
+    if not compared or evaluation.baseline is None:
+        return None
+    names = list(compared[0].change)
+    rows = tuple(
+        (
+            Cell(slice_name(s.slice)),
+            n_cell(s.n),
+            *(metric_cell(name, s.change.get(name)) for name in names),
+        )
+        for s in compared
+    )
+    return Table(
+        f"Change against the blessed version {evaluation.baseline.version}, same exams",
+        ("Slice", "Exams", *(metric_label(name) for name in names)),
+        rows,
+        "This model minus that one, with paired 95 % intervals; the last column is the share of exams whose dense or "
+        "non-dense grade was right and is wrong now.",
+    )
+
+
+def _calibration_table(evaluation: Evaluation, overall: SliceMetrics) -> Table | None:
+    names = ("ece", "nll")
+    if not any(name in overall.metrics for name in names):
+        return None
+    rows = tuple(
+        (
+            Cell(metric_label(name)),
+            metric_cell(name, overall.metrics.get(f"uncalibrated_{name}", overall.metrics.get(name))),
+            metric_cell(name, overall.metrics.get(name)),
+        )
+        for name in names
+    )
+    return Table(
+        "Calibration of exams on the test split",
+        ("", "Mean of the views", "As served"),
+        rows,
+        f"Temperature {evaluation.temperature:.3f}, fitted on the eval split. The calibration error of few exams is "
+        "biased upwards, as is its interval: a perfectly calibrated model shows about 0.15 on 50 exams, 0.06 on 300.",
+    )
 
 
 def _class_table(overall: SliceMetrics) -> Table:
@@ -119,8 +175,8 @@ def _slice_charts(evaluation: Evaluation, key: str, names: Sequence[str]) -> tup
     return tuple(c for c in charts if c)
 
 
-def _slice_table(evaluation: Evaluation) -> Table | None:
-    named = [s for s in evaluation.exam if s.slice]
+def _slice_table(slices: Sequence[SliceMetrics], caption: str) -> Table | None:
+    named = [s for s in slices if s.slice]
     if not named:
         return None
     names = ("accuracy", "macro_recall", "quadratic_kappa", "dense_accuracy")
@@ -134,52 +190,60 @@ def _slice_table(evaluation: Evaluation) -> Table | None:
         for s in ordered
     )
     columns = ("Slice", "Exams", *(metric_label(name) for name in names))
-    return Table("By slice, exam level", columns, rows, "Under each value its 95 % confidence interval.")
+    note = "Under each value its 95 % confidence interval."
+    if any("pectoral/status" in s.slice for s in named):
+        note += " By pectoral status: exams with at least one such image, so these slices overlap."
+    return Table(caption, columns, rows, note)
 
 
 def _view_table(evaluation: Evaluation, training: Mapping[str, History]) -> Table | None:
-    # The form of the thesis: a column a view, the whole exam last.
+    # The form of the thesis: a column a view, then breasts, the whole exam last.
     views = dict(slices_by(evaluation.view, "view"))
     names = [v for v in VIEWS if v in views] + sorted(set(views) - set(VIEWS))
     if not names:
         return None
-    overall = evaluation.overall
+    by_side = dict(slices_by(evaluation.breast, "laterality"))
+    sides = [(name, by_side[side]) for side, name in (("R", "Right"), ("L", "Left")) if side in by_side]
+    overall = [("Exam (all views)", evaluation.overall)] if evaluation.overall else []
+    columns = [*((view_name(v), views[v]) for v in names), *sides, *overall]
     histories = [training.get(v) for v in names]
+    blank = (Cell(""),) * (len(columns) - len(names))
     rows = [
-        (Cell("n", "images; exams in the last column"), *(n_cell(views[v].n) for v in names))
-        + ((n_cell(overall.n),) if overall else ()),
+        (Cell("n", "images, breasts, exams"), *(n_cell(s.n) for _, s in columns)),
         (
             Cell("Eval accuracy", "at the best epoch"),
             *(Cell(value_text("accuracy", h.best.val_accuracy) if h else NOTHING) for h in histories),
-        )
-        + ((Cell(""),) if overall else ()),
+            *blank,
+        ),
     ]
     for metric in _VIEW_METRICS:
-        cells = [metric_cell(metric, views[v].metrics.get(metric)) for v in names]
-        if overall:
-            cells.append(metric_cell(metric, overall.metrics.get(metric)))
         label = "Accuracy" if metric == "accuracy" else metric_label(metric)
-        rows.append((Cell(f"Test {label[0].lower()}{label[1:]}"), *cells))
-    rows.append(
-        (Cell("Best epoch"), *(Cell(f"{h.best_epoch}" if h else NOTHING) for h in histories))
-        + ((Cell(""),) if overall else ())
-    )
-    columns = ("", *(view_name(v) for v in names), *(("Exam (all views)",) if overall else ()))
-    return Table("Single views beside the whole exam", columns, tuple(rows))
+        label = label if label.startswith("AUC") else f"{label[0].lower()}{label[1:]}"
+        rows.append((Cell(f"Test {label}"), *(metric_cell(metric, s.metrics.get(metric)) for _, s in columns)))
+    rows.append((Cell("Best epoch"), *(Cell(f"{h.best_epoch}" if h else NOTHING) for h in histories), *blank))
+    return Table("Single views beside breasts and exams", ("", *(name for name, _ in columns)), tuple(rows))
 
 
 def _all_metrics(evaluation: Evaluation) -> Fold:
+    # All of exam_metrics.json would be a megabyte of tables: exams by one key, breasts by side, images by view.
+    shown = (
+        ("Exam", [s for s in evaluation.exam if len(s.slice) < 2]),
+        ("Breast", [s for s in evaluation.breast if set(s.slice) <= {"laterality"}]),
+        ("View", [s for s in evaluation.view if set(s.slice) <= {"view"}]),
+    )
     tables = []
-    for level, slices in (("Exam", evaluation.exam), ("View", evaluation.view)):
+    for level, slices in shown:
         for one in slices:
             rows = tuple(
                 (Cell(metric_label(name)), metric_cell(name, metric), Cell(f"{metric.n:,}"))
                 for name, metric in one.metrics.items()
             )
             note = SMALL_N_REMARK if one.n < SMALL_N else ""
+            if one.ungraded:
+                note = f"{one.ungraded:,} without a grade, for want of views. {note}".strip()
             caption = f"{level} level, {slice_name(one.slice)}, n = {one.n:,}"
             tables.append(Table(caption, ("Metric", "Value and 95 % interval", "n"), rows, note))
-    return Fold("Every metric of every slice", tuple(tables))
+    return Fold("Every metric by slice", tuple(tables))
 
 
 def evaluation_section(evaluation: Evaluation | None, training: Mapping[str, History]) -> Section:
@@ -196,6 +260,13 @@ def evaluation_section(evaluation: Evaluation | None, training: Mapping[str, His
         )
     ]
     overall = evaluation.overall
+    if overall is not None and overall.ungraded:
+        blocks.append(
+            Note(
+                f"{overall.ungraded:,} exams of the test split have too few views for a grade: no figure has them.",
+                "warn",
+            )
+        )
     if overall is None:
         blocks.append(Note("Missing: the evaluation holds no exam-level figures of the whole split.", "warn"))
     else:
@@ -212,9 +283,17 @@ def evaluation_section(evaluation: Evaluation | None, training: Mapping[str, His
     systems = _slice_charts(evaluation, "acquisition_system", ("accuracy", "quadratic_kappa"))
     if systems:
         blocks += [Heading("By acquisition system"), Charts(systems)]
-    tables = (_slice_table(evaluation), _view_table(evaluation, training))
+    single = [s for s in evaluation.exam if len(s.slice) == 1]
+    crossed = _slice_table([s for s in evaluation.exam if len(s.slice) > 1], "By two keys at once, exam level")
+    tables = (
+        _slice_table(single, "By slice, exam level"),
+        _view_table(evaluation, training),
+        _calibration_table(evaluation, overall) if overall else None,
+        _change_table(evaluation),
+        _gate_table(evaluation) if evaluation.gates else None,
+    )
     blocks += [t for t in tables if t]
-    if evaluation.gates:
-        blocks.append(_gate_table(evaluation))
+    if crossed:
+        blocks.append(Fold("Slices by two keys at once", (crossed,)))
     blocks.append(_all_metrics(evaluation))
     return Section(ANCHOR, TITLE, tuple(blocks))

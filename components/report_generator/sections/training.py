@@ -1,4 +1,4 @@
-"""Section "Training": one network a view, its curves and its best epoch."""
+"""Section "Training": the networks of the views, their curves and their best epochs."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from schema.features import VIEWS
 
 
 def in_view_order(training: Mapping[str, History]) -> list[History]:
-    """Returns the histories in the order of the views, unknown ones last."""
+    """Returns the histories in the order of the views, unknown ones last; one that serves two views comes once."""
     names = [v for v in VIEWS if v in training] + sorted(set(training) - set(VIEWS))
-    return [training[name] for name in names]
+    return list({training[name].view: training[name] for name in names}.values())
 
 
 def _table(histories: list[History]) -> Table:
@@ -36,7 +36,7 @@ def _table(histories: list[History]) -> Table:
     return Table(
         "Networks, and their figures on the eval split at the best epoch",
         (
-            "View",
+            "Network",
             "Train images",
             "Eval images",
             "Parameters",
@@ -46,8 +46,17 @@ def _table(histories: list[History]) -> Table:
             "Eval loss",
         ),
         tuple(rows),
-        "The eval split chose the epoch, so its figures are optimistic: judge by the test split below.",
+        "The eval split chose the epoch, so its figures are optimistic: judge by the test split below."
+        + _tuned(histories[0].hyperparameters),
     )
+
+
+def _tuned(hyperparameters: Mapping[str, float | str]) -> str:
+    """Says what the Tuner chose, the same for all networks."""
+    if not hyperparameters:
+        return ""
+    texts = (f"{k} {v if isinstance(v, str) else format(v, '.3g')}" for k, v in sorted(hyperparameters.items()))
+    return f" The Tuner chose {', '.join(texts)}."
 
 
 def training_section(training: Mapping[str, History]) -> Section:

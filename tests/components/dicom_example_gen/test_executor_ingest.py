@@ -209,11 +209,13 @@ def test_pixels_that_prove_bad_only_when_decoded_are_late_rejections(archive: Fo
     assert sum(len(views) for views in result.views().values()) == 95
 
 
-def test_an_empty_split_stops_after_the_report_is_written(archive: FolderSource, tmp_path: Path) -> None:
+def test_an_empty_split_stops_and_the_list_of_files_stays(archive: FolderSource, tmp_path: Path) -> None:
     config = CONFIG.model_copy(update={"splits": SplitFractions(train=0.5, eval=0.5, test=0.0)})
-    with pytest.raises(EmptySplitError, match=r"no image for: test\. Add exams, or change ingest\.splits"):
+    with pytest.raises(EmptySplitError, match=r"test\. Add exams, or change pipeline\.ingest\.splits") as raised:
         run_ingest(archive, config, tmp_path)
-    assert (tmp_path / "report" / "files.jsonl").is_file()
+    kept = tmp_path / "failed" / "files.jsonl"  # beside the report, which TFX removes
+    assert str(raised.value).endswith(f"What became of each file: {kept}.")
+    assert kept.read_bytes() == (tmp_path / "report" / "files.jsonl").read_bytes()
 
 
 def test_labels_without_a_density_column_stop_at_once(archive: FolderSource, tmp_path: Path) -> None:

@@ -82,6 +82,7 @@ def test_folder_candidates(tmp_path: Path, make_dicom: Any) -> None:
     assert [c.file for c in candidates.found] == [
         "b.dicom",
         "c.IMA",
+        "dangling.dcm",  # it is missed when it is read
         "exam/1.2.840.5",
         "exam/B.DCM",
         "exam/IM0001",

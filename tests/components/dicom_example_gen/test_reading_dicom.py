@@ -144,6 +144,7 @@ def test_film_in_lossy_jpeg_2000_and_in_faulty_jpeg_extended() -> None:
     ("changes", "reason"),
     [
         ({"Modality": "CT", "SOPClassUID": "1.2.840.10008.5.1.4.1.1.2"}, REASON.NOT_MAMMOGRAPHY),
+        ({"Modality": "CT"}, REASON.NOT_MAMMOGRAPHY),  # under a mammography SOP class
         ({"PixelData": None}, REASON.NO_PIXEL_DATA),
         ({"PixelData": None, "Rows": None, "Columns": None}, REASON.NO_PIXEL_DATA),
         ({"PixelData": b""}, REASON.NO_PIXEL_DATA),

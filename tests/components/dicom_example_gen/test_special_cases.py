@@ -80,7 +80,7 @@ def test_each_special_image_has_its_reason_and_can_be_accepted(case: SpecialCase
         header_of(dataset, "f", None)
     assert caught.value.reason is RejectionReason(case.value)
     assert caught.value.value not in ("", "absent")
-    assert f"add {case.value} to ingest.accept" in caught.value.remedy
+    assert f"add {case.value} to pipeline.ingest.accept" in caught.value.remedy
     assert caught.value.tag.endswith(")")
     with pytest.raises(IngestError, match=case.value):
         header_of(dataset, "f", "CC_R")  # a manifest names the view, it does not make the image ordinary
@@ -112,7 +112,7 @@ def test_ordinary_images_pass(changes: dict[str, Any]) -> None:
 def test_every_case_is_a_reason_and_is_tested() -> None:
     assert {case.reason.value for case in SpecialCase} == {case.value for case in SpecialCase}
     untested = set(SpecialCase) - {case for case, _ in SPECIAL}
-    assert untested == {SpecialCase.SPECIMEN, SpecialCase.VIEW_CONFLICT}
+    assert untested == {SpecialCase.SPECIMEN, SpecialCase.VIEW_CONFLICT, SpecialCase.MIXED_PATIENTS}
 
 
 def test_a_specimen_needs_acceptance_and_a_view() -> None:

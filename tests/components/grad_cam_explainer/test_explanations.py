@@ -1,28 +1,39 @@
-"""Scores of heat maps, and a split explained with a small real SavedModel."""
+"""Scores of heat maps, their means and gates, and a split explained by the executor with a small real SavedModel."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tfx.types import standard_artifacts
 
+from components.common.artifacts import Explanations
 from components.common.shards import write_shard
-from components.common.views import View, read_views
+from components.common.views import View, parse_view, read_views
+from components.grad_cam_explainer import executor
+from components.grad_cam_explainer.choices import choose_pictures, choose_samples, choose_specimens
 from components.grad_cam_explainer.config import ExplainerConfig
-from components.grad_cam_explainer.explain import explain_views
-from components.grad_cam_explainer.scores import energy_in_breast, mean_with_interval
+from components.grad_cam_explainer.figures import ExplainedView, group_figures, judge, mean_over_exams
+from components.grad_cam_explainer.scores import SCORES, rank_correlation, score_heat_map, score_view
+from components.trainer.config import NetworkConfig
+from components.trainer.files import NETWORK_FILE
+from components.trainer.network import build_head
+from components.transform.config import ImageConfig
 from schema import features as f
 
 SIZE = 32
+BREAST, MUSCLE, LABEL = f.REGION_BREAST, f.REGION_PECTORAL, f.REGION_LABEL
 
 
 class LeftHot(tf.Module):
-    """Heat 1 on the left ``columns`` columns; the class comes from the count of rows in the batch."""
+    """Heat 1 on the left ``columns`` columns; grades D."""
 
     def __init__(self, columns: int) -> None:
         super().__init__()
@@ -42,92 +53,283 @@ class LeftHot(tf.Module):
         }
 
 
-@pytest.fixture(scope="module")
-def left_hot(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], str]:
-    def save(columns: int) -> str:
-        folder = str(tmp_path_factory.mktemp("left_hot"))
-        module = LeftHot(columns)
-        tf.saved_model.save(module, folder, signatures={"gradcam": module.gradcam})
-        return folder
-
-    return save
+def png(picture: np.ndarray) -> bytes:
+    return cv2.imencode(".png", picture)[1].tobytes()
 
 
-def half_breast(size: int = SIZE) -> bytes:
+def half_breast(size: int = SIZE) -> np.ndarray:
+    """Breast on the left half, brighter from top to bottom."""
     image = np.zeros((size, size), np.uint8)
-    image[:, : size // 2] = 100
-    return cv2.imencode(".png", image)[1].tobytes()
+    image[:, : size // 2] = np.arange(1, size + 1)[:, None]
+    return image
 
 
-def views(count: int = 10) -> Iterator[View]:
-    for number in range(count):
-        yield View(half_breast(), f.VIEWS[number % 2], f"exam{number}", f.DENSITY_CLASSES[number % 4])
+def some_views(count: int, system: Callable[[int], str] = lambda number: "GE") -> list[View]:
+    regions = np.where(half_breast() > 0, BREAST, 0).astype(np.uint8)
+    regions[:4, :4] = MUSCLE
+    regions[-4:, -4:] = LABEL
+    return [
+        View(
+            png(half_breast()),
+            f.VIEWS[n % 4],
+            f"exam{n // 4:02d}",
+            f.DENSITY_CLASSES[n // 4 % 4],
+            system(n),
+            png(regions),
+        )
+        for n in range(count)
+    ]
 
 
-def test_energy_is_the_share_of_the_heat_on_the_breast() -> None:
-    image = np.array([[5, 0], [1, 0]], np.uint8)
-    assert energy_in_breast(np.array([[0.5, 0.25], [0.25, 0.0]]), image) == pytest.approx(0.75)
-    assert energy_in_breast(np.array([[0.0, 1.0], [0.0, 1.0]]), image) == 0.0
-    assert energy_in_breast(np.zeros((2, 2)), image) is None
+def record(view: View) -> bytes:
+    values = {
+        f.IMAGE: view.image,
+        f.VIEW: view.view.encode(),
+        f.EXAM_ID: view.exam_id.encode(),
+        f.DENSITY: view.density.encode(),
+        f.ACQUISITION_SYSTEM: view.acquisition_system.encode(),
+        f.REGIONS: view.regions,
+    }
+    features = {name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[v])) for name, v in values.items()}
+    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
 
 
-def test_means_have_normal_intervals() -> None:
-    assert mean_with_interval([]) == {"mean": None, "ci95": None, "n": 0}
-    assert mean_with_interval([0.5]) == {"mean": 0.5, "ci95": None, "n": 1}
-    result = mean_with_interval([0.2, 0.4, 0.6, 0.8])
-    half = 1.959964 * np.std([0.2, 0.4, 0.6, 0.8], ddof=1) / 2
-    assert result["mean"] == pytest.approx(0.5)
-    assert result["ci95"] == pytest.approx([0.5 - half, 0.5 + half], abs=1e-6)
+def row(number: int, **changes: Any) -> ExplainedView:
+    values: dict[str, Any] = {
+        "shard": 0,
+        "index": number,
+        "exam_id": f"{number:03d}",
+        "view": "CC_R",
+        "density": "A",
+        "acquisition_system": "GE",
+        "predicted": "A",
+        "probabilities": (0.7, 0.1, 0.1, 0.1),
+        "scores": dict.fromkeys(SCORES, 0.5),
+    }
+    return ExplainedView(**(values | changes))
 
 
-def test_views_are_scored_and_pictured(left_hot: Callable[[int], str], tmp_path: Path) -> None:
-    config = ExplainerConfig(pictures_a_group=1, batch_size=4)
-    summary = explain_views(left_hot(20), views(), config, str(tmp_path))  # 16 of 20 hot columns are breast
-    assert summary["views"] == 10
-    assert summary["energy_in_breast"]["mean"] == pytest.approx(0.8, abs=1e-6)
-    assert summary["energy_in_breast"]["n"] == 10
-    assert {density: entry["n"] for density, entry in summary["by_class"].items()} == {"A": 3, "B": 3, "C": 2, "D": 2}
-    assert summary["passed"] is True
-    assert json.loads((tmp_path / "summary.json").read_text()) == summary
-    rows = [json.loads(line) for line in (tmp_path / "explanations.jsonl").read_text().splitlines()]
-    assert [row["exam_id"] for row in rows] == [f"exam{number}" for number in range(10)]
+@pytest.fixture(scope="module")
+def left_hot(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Model artifact whose heat is on the left 20 of 32 columns."""
+    folder = tmp_path_factory.mktemp("left_hot")
+    module = LeftHot(20)
+    tf.saved_model.save(module, str(folder / "Format-Serving"), signatures={"gradcam": module.gradcam})
+    return folder
+
+
+def explain(
+    model: Path,
+    shards: Sequence[Sequence[View]],
+    config: ExplainerConfig,
+    folder: Path,
+    *beam: str,
+    networks: dict[str, Path] | None = None,
+) -> dict[str, Any]:
+    """Runs the executor; gives the summary."""
+    for number, shard in enumerate(shards):
+        write_shard(str(folder / "examples" / "Split-test" / f"views-{number}.gz"), map(record, shard))
+    examples, saved, out = standard_artifacts.Examples(), standard_artifacts.Model(), Explanations()
+    examples.uri, saved.uri, out.uri = str(folder / "examples"), str(model), str(folder / "out")
+    examples.split_names = '["test"]'
+    context = executor.Executor.Context(beam_pipeline_args=list(beam), tmp_dir=str(folder / "tmp"), unique_id="1")
+    properties = {"config": config.model_dump_json(), "image": ImageConfig(size=SIZE).model_dump_json(), "mirrored": 0}
+    inputs = {"examples": [examples], "model": [saved]}
+    for view, network in (networks or {}).items():
+        inputs[view] = [standard_artifacts.Model()]
+        inputs[view][0].uri = str(network)
+    executor.Executor(context).Do(inputs, {"explanations": [out]}, properties)
+    return json.loads((folder / "out" / "summary.json").read_text())
+
+
+def files_in(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def test_heat_is_shared_out_among_breast_muscle_and_labels() -> None:
+    heat = np.array([[4, 1, 2, 0], [3, 0, 5, 5]], np.float32)
+    image = np.array([[9, 9, 0, 0], [7, 5, 0, 0]], np.uint8)
+    regions = np.array([[MUSCLE, BREAST, LABEL, 0], [BREAST, BREAST, 0, 0]], np.uint8)
+    scores = score_heat_map(heat, image, regions)
+    assert scores.energy_in_breast == pytest.approx(8 / 20)
+    assert scores.energy_in_pectoral == pytest.approx(4 / 20)
+    assert scores.energy_in_labels == pytest.approx(2 / 20)
+    assert (scores.area_in_breast, scores.area_in_pectoral) == (0.5, 0.125)
+    assert scores.spearman == pytest.approx(0.5), "heat 1 3 0 with grey levels 9 7 5, the muscle left out"
+
+
+def test_what_cannot_be_measured_is_undefined() -> None:
+    image = half_breast()
+    cold = score_heat_map(np.zeros((SIZE, SIZE), np.float32), image, None)
+    assert (cold.energy_in_breast, cold.spearman, cold.area_in_breast) == (None, None, 0.5)
+    warm = score_heat_map(image.astype(np.float32), image, None)
+    assert (warm.energy_in_breast, warm.spearman) == (1.0, pytest.approx(1.0))
+    assert (warm.energy_in_pectoral, warm.energy_in_labels, warm.area_in_pectoral) == (None, None, None)
+    assert rank_correlation(np.array([1.0]), np.array([2.0])) is None
+
+
+def test_pictures_of_another_size_are_scored_at_the_maps_size() -> None:
+    view = some_views(1)[0]
+    large = View(png(cv2.resize(half_breast(), (96, 96))), "CC_R", "e", "A", "GE", view.regions)
+    heat = np.zeros((SIZE, SIZE), np.float32)
+    heat[:, :20] = 1
+    assert score_view(heat, large).energy_in_breast == pytest.approx(0.8)
+
+
+def test_intervals_draw_exams_not_views() -> None:
+    values = list(np.random.default_rng(3).normal(0.5, 0.1, 100))
+    alone = mean_over_exams(values, [str(n) for n in range(100)])
+    assert (alone.mean, alone.n, alone.exams) == (pytest.approx(np.mean(values)), 100, 100)
+    assert alone.ci95 is not None
+    half = 1.96 * np.std(values) / 10
+    assert (alone.ci95[1] - alone.ci95[0]) / 2 == pytest.approx(half, rel=0.15)
+    repeated = mean_over_exams(values * 4, [str(n) for n in range(100)] * 4)
+    assert repeated.ci95 == pytest.approx(alone.ci95), "four views of an exam that say the same add nothing"
+    assert mean_over_exams([None, 0.5, 0.7], ["a", "b", "b"]).to_dict() == {
+        "mean": 0.6,
+        "ci95": None,
+        "n": 2,
+        "exams": 1,
+    }
+    assert mean_over_exams([None], ["a"]).n == 0
+
+
+def test_a_system_with_enough_exams_can_fail_a_gate_that_the_whole_passes() -> None:
+    rows = [row(n, scores=dict.fromkeys(SCORES, 0.9)) for n in range(80)]
+    rows += [row(n, acquisition_system="IMS", scores=dict.fromkeys(SCORES, 0.2)) for n in range(80, 100)]
+    config = ExplainerConfig(minimum_spearman=0.5, minimum_energy_in_breast=0.1)
+    gates = {(gate["name"], gate["slice"]): gate for gate in judge(group_figures(rows), config)}
+    assert gates["spearman", "all"]["passed"]
+    assert gates["spearman", "acquisition_system=IMS"] == {
+        "name": "spearman",
+        "slice": "acquisition_system=IMS",
+        "threshold": ">= 0.500",
+        "value": 0.2,
+        "passed": False,
+    }
+    assert {name for name, _ in gates} == {"spearman", "energy_in_breast"}, "gates that are off are not listed"
+    fewer = judge(group_figures(rows[:-1]), config)  # 19 exams of IMS
+    assert all(gate["passed"] for gate in fewer)
+    assert "acquisition_system=IMS" not in {gate["slice"] for gate in fewer}
+
+
+def test_the_muscle_gate_is_an_upper_limit_and_needs_a_muscle() -> None:
+    config = ExplainerConfig(maximum_energy_in_pectoral=0.3, minimum_energy_in_breast=0.0)
+
+    def verdicts(share: float | None) -> list[bool]:
+        scores = dict.fromkeys(SCORES, 0.5) | {"energy_in_pectoral": share}
+        return [g["passed"] for g in judge(group_figures([row(0, scores=scores)]), config) if "pectoral" in g["name"]]
+
+    assert (verdicts(0.2), verdicts(0.4), verdicts(None)) == ([True], [False], [False])
+
+
+def test_right_and_wrong_examples_of_each_class_and_system_are_drawn() -> None:
+    rows = [
+        row(n, acquisition_system=system, predicted=predicted, scores=dict.fromkeys(SCORES, n / 100))
+        for n, (system, predicted) in enumerate((s, p) for s in ("GE", "IMS") for p in "AABBB" for _ in range(5))
+    ]
+    chosen = choose_pictures(rows, 1)
+    drawn = [r for r in rows if (r.shard, r.index) in chosen]
+    for system in ("GE", "IMS"):
+        assert {r.right for r in drawn if r.acquisition_system == system} == {True, False}
+    assert list(chosen.values()) == [f"overlays/A_CC_R_{n + 1}.png" for n in range(len(chosen))]
+    assert {(0, n) for n in range(4)} <= chosen.keys(), "the least heat in the breast"
+    assert len(chosen) <= 1 + 2 * 2 + 4 + 4
+    assert choose_pictures(rows, 0) == {}
+    assert choose_pictures(list(reversed(rows)), 1) == chosen
+    assert [r.right for r in choose_specimens(rows, "CC_R")] == [True]
+    assert [r.exam_id for r in choose_samples(rows, "CC_R", 2)] == ["000", "001"]
+    assert choose_samples(rows, "CC_L", 2) == []
+
+
+def test_a_split_is_explained_shard_by_shard(left_hot: Path, tmp_path: Path) -> None:
+    views = some_views(22, lambda n: "GE" if n < 12 else "IMS")
+    config = ExplainerConfig(pictures_a_group=1, batch_size=4, maximum_views=20)
+    summary = explain(left_hot, (views[:7], views[7:14], views[14:]), config, tmp_path)
+    assert (summary["views"], summary["exams"], summary["passed"]) == (20, 5, True)
+    rows = [json.loads(line) for line in (tmp_path / "out" / "explanations.jsonl").read_text().splitlines()]
+    assert [(r["exam_id"], r["view"], r["density"]) for r in rows] == [
+        (v.exam_id, v.view, v.density) for v in views[:20]
+    ]
     assert rows[0]["predicted"] == "D"
     assert rows[0]["probabilities"] == pytest.approx([0.1, 0.2, 0.3, 0.4], abs=1e-6)
-    # One picture a class and view: A and C are CC_R here, B and D are CC_L.
-    named = {row["overlay"] for row in rows if row["overlay"]}
-    assert named == {f"overlays/{d}_{v}_1.png" for d, v in (("A", "CC_R"), ("B", "CC_L"), ("C", "CC_R"), ("D", "CC_L"))}
-    assert named == {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.png")}
-    picture = (tmp_path / "overlays/B_CC_L_1.png").read_bytes()
-    assert picture.startswith(b"CC_L||\x89PNG"), "it asks for the predicted class"
+    groups = {tuple(group["slice"].items()): group["scores"] for group in summary["groups"]}
+    assert len(groups) == 1 + 4 + 2 + 4 + 5
+    whole = groups[()]
+    assert whole["energy_in_breast"]["mean"] == pytest.approx(16 / 20, abs=1e-6)
+    assert whole["energy_in_pectoral"] == {"mean": 0.025, "ci95": [0.025, 0.025], "n": 20, "exams": 5}
+    assert (whole["energy_in_labels"]["mean"], whole["spearman"]["n"]) == (0.0, 0), "even heat has no ranks"
+    assert groups[(("acquisition_system", "IMS"),)]["energy_in_breast"]["n"] == 8
+    assert groups[(("acquisition_system", "GE"), ("density", "B"))]["area_in_breast"]["n"] == 4
+    named = {r["overlay"] for r in rows if r["overlay"]}
+    assert named == {name for name in files_in(tmp_path / "out") if name.endswith(".png")}
+    assert {(r["density"], r["view"]) for r in rows if r["overlay"]} == {(r["density"], r["view"]) for r in rows}
+    picture = (tmp_path / "out" / "overlays" / "A_CC_L_1.png").read_bytes()
+    assert picture == b"CC_L||" + views[1].image, "it asks for the predicted class"
 
 
-def test_the_gate_the_limit_and_maps_without_heat(left_hot: Callable[[int], str], tmp_path: Path) -> None:
-    strict = ExplainerConfig(maximum_views=3, minimum_energy_in_breast=0.9, batch_size=2)
-    summary = explain_views(left_hot(20), views(), strict, str(tmp_path / "strict"))
-    assert (summary["views"], summary["passed"]) == (3, False)
-    cold = explain_views(left_hot(0), views(2), ExplainerConfig(), str(tmp_path / "cold"))
-    assert (cold["views"], cold["energy_in_breast"]["n"], cold["passed"]) == (2, 0, False)
-    nothing = explain_views(left_hot(20), iter(()), ExplainerConfig(), str(tmp_path / "nothing"))
-    assert (nothing["views"], nothing["passed"]) == (0, False)
+@pytest.fixture(scope="module")
+def tiny_network(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Model artifact of a Trainer, with one convolution."""
+    folder = tmp_path_factory.mktemp("tiny_network")
+    inputs = keras.Input((SIZE, SIZE, 1))
+    x = keras.layers.LeakyReLU(name="conv1_relu")(keras.layers.Conv2D(4, 3, 8, name="conv1_conv")(inputs))
+    features = keras.Model(inputs, x, name="features")
+    head = build_head(features, NetworkConfig(), seed=1)
+    (folder / "Format-Serving").mkdir()
+    keras.Model(inputs, head(features(inputs))).save(folder / "Format-Serving" / NETWORK_FILE)
+    return folder
 
 
-def test_images_of_another_size_are_scored_at_the_maps_size(left_hot: Callable[[int], str], tmp_path: Path) -> None:
-    summary = explain_views(left_hot(20), [View(half_breast(96), "CC_R", "e", "A")], ExplainerConfig(), str(tmp_path))
-    assert summary["energy_in_breast"]["mean"] == pytest.approx(0.8, abs=1e-6)
+def test_networks_are_looked_into_where_they_are_given(left_hot: Path, tiny_network: Path, tmp_path: Path) -> None:
+    config = ExplainerConfig(pictures_a_group=0, feature_map_blocks=3, sanity_views=3)
+    views = [view for view in some_views(16) if view.view != "MLO_L"]
+    networks = dict.fromkeys(("CC_R", "CC_L", "MLO_L"), tiny_network)
+    summary = explain(left_hot, (views[:5], views[5:]), config, tmp_path, networks=networks)
+    assert [picture["view"] for picture in summary["feature_maps"]] == ["CC_R", "CC_L"], "MLO_L has no view to show"
+    assert summary["feature_maps"][0] == {
+        "view": "CC_R",
+        "block": "conv1_relu",
+        "picture": "feature_maps/CC_R_conv1_relu.png",
+        "filters": [0, 1, 2, 3],
+        "of": 4,
+    }
+    drawn = files_in(tmp_path / "out")["feature_maps/CC_L_conv1_relu.png"]
+    sheet = cv2.imdecode(np.frombuffer(drawn, np.uint8), cv2.IMREAD_COLOR)
+    assert sheet.shape == (26 + 4 * 116, 26 + 5 * 116, 3), "a row a class"
+    assert [(stage["stage"], stage["n"], stage["exams"]) for stage in summary["sanity"]] == [
+        ("logits", 6, 3),
+        ("conv1", 6, 3),
+    ]
+
+
+def test_workers_do_not_change_a_byte(left_hot: Path, tmp_path: Path) -> None:
+    views = some_views(12)
+    config = ExplainerConfig(batch_size=4, target_class="C")
+    outputs = []
+    for name, beam in (
+        ("one", ()),
+        ("two", ("--direct_running_mode=multi_threading", "--direct_num_workers=2", "--sdk_container_image=none")),
+    ):
+        explain(left_hot, (views[:6], views[6:]), config, tmp_path / name, *beam)
+        outputs.append(files_in(tmp_path / name / "out"))
+    assert outputs[0] == outputs[1]
+    assert outputs[0]["overlays/A_CC_R_1.png"].startswith(b"CC_R|C|")
+
+
+def test_a_split_without_views_is_refused_and_reported(left_hot: Path, tmp_path: Path) -> None:
+    summary = explain(left_hot, (), ExplainerConfig(), tmp_path)
+    assert (summary["views"], summary["passed"]) == (0, False)
+    assert summary["gates"][0]["value"] is None
 
 
 def test_views_are_read_shard_by_shard(tmp_path: Path) -> None:
-    def record(view: View) -> bytes:
-        values = {f.IMAGE: view.image, f.VIEW: view.view, f.EXAM_ID: view.exam_id, f.DENSITY: view.density}
-        features = {
-            name: tf.train.Feature(
-                bytes_list=tf.train.BytesList(value=[value if isinstance(value, bytes) else value.encode()])
-            )
-            for name, value in values.items()
-        }
-        return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
-
-    wanted = list(views(5))
+    wanted = some_views(5)
     write_shard(str(tmp_path / "Split-test" / "a.gz"), map(record, wanted[:3]))
     write_shard(str(tmp_path / "Split-test" / "b.gz"), map(record, wanted[3:]))
     assert list(read_views(str(tmp_path / "Split-test"))) == wanted
+    older = tf.train.Example.FromString(record(wanted[0]))
+    del older.features.feature[f.REGIONS]
+    del older.features.feature[f.ACQUISITION_SYSTEM]
+    parsed = parse_view(older.SerializeToString())
+    assert (parsed.regions, parsed.acquisition_system) == (b"", f.UNKNOWN)

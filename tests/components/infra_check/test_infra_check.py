@@ -44,10 +44,11 @@ class Faulty(tf.Module):
     def predict_exam(self, image_bytes: tf.Tensor, view: tf.Tensor, exam_id: tf.Tensor) -> dict[str, tf.Tensor]:
         exams, _ = tf.unique(exam_id)
         answer = self._answer(exams)
-        sides = {f"{side}_probabilities": answer["probabilities"] for side in ("right", "left")}
+        sides = {f"{side}_probabilities": answer["probabilities"] for side in ("right", "left", "raw")}
         counts = tf.ones([tf.size(exams)], tf.int32)
-        recipe = tf.fill([tf.size(exams)], "{}")
-        return {**answer, **sides, "exam_id": exams, "view_count": counts, "preprocessing": recipe}
+        texts = {"missing_views": "CC_L", "preprocessing": "{}", "reason": "no" if self.fault == "reason" else ""}
+        filled = {name: tf.fill([tf.size(exams)], text) for name, text in texts.items()}
+        return {**answer, **sides, **filled, "exam_id": exams, "view_count": counts}
 
     def gradcam(self, image_bytes: tf.Tensor, view: tf.Tensor, target_class: tf.Tensor) -> dict[str, tf.Tensor]:
         heat = tf.fill([tf.size(view), 4, 4], 1.5 if self.fault == "heat" else 0.5)
@@ -105,6 +106,7 @@ def test_the_real_export_passes_in_a_fresh_process(exported_exam_model: Path, vi
         ("dtype", "contract of predict_view", "('float64', 2)"),
         ("sum", "answer of serving_default", "probabilities do not sum to 1"),
         ("heat", "answer of gradcam", "heat map goes over 1"),
+        ("reason", "answer of predict_exam", "no grade and no reason, or both"),
     ],
 )
 def test_a_fault_fails_the_check_that_is_named(

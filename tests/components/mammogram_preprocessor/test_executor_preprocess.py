@@ -15,6 +15,7 @@ from components.dicom_example_gen.config import IngestConfig, SplitFractions
 from components.dicom_example_gen.manifest import FolderSource
 from components.mammogram_preprocessor.config import PreprocessConfig
 from components.mammogram_preprocessor.preprocess import preprocess_view
+from components.mammogram_preprocessor.regions import regions_of
 from pipeline.phantom.config import PhantomConfig
 from pipeline.phantom.generate import generate_phantoms
 from schema import features as f
@@ -66,7 +67,8 @@ def test_the_image_is_that_of_the_pure_function_to_the_byte(ingested: NodeOutput
     after = preprocessed.views()
     for split, views in ingested.views().items():
         for before, done in zip(views, after[split], strict=True):
-            result = preprocess_view(decode_png(png_of(before)), text_of(before, f.VIEW), CONFIG)
+            pixels, view = decode_png(png_of(before)), text_of(before, f.VIEW)
+            result = preprocess_view(pixels, view, CONFIG)
             assert png_of(done) == encode_png(result.image)
             feature = done.features.feature
             assert feature[f.IMAGE_HEIGHT].int64_list.value[0] == feature[f.IMAGE_WIDTH].int64_list.value[0] == 48
@@ -76,11 +78,13 @@ def test_the_image_is_that_of_the_pure_function_to_the_byte(ingested: NodeOutput
             now = feature[f.PIXEL_SPACING_MM].float_list.value[0]
             assert now == pytest.approx(spacing * result.input_pixels_per_pixel, rel=1e-6)
             assert now > spacing
+            regions = decode_png(feature[f.REGIONS].bytes_list.value[0])
+            np.testing.assert_array_equal(regions, regions_of(pixels, view, result, CONFIG))
 
 
 def test_what_ingest_said_of_a_view_is_kept(ingested: NodeOutput, preprocessed: NodeOutput) -> None:
     changed = {f.IMAGE, f.IMAGE_HEIGHT, f.IMAGE_WIDTH, f.PIXEL_SPACING_MM}
-    added = {f.PECTORAL_STATUS, f.PECTORAL_AREA_FRACTION, f.BREAST_AREA_FRACTION}
+    added = {f.PECTORAL_STATUS, f.PECTORAL_AREA_FRACTION, f.BREAST_AREA_FRACTION, f.REGIONS}
     after = preprocessed.views()
     for split, views in ingested.views().items():
         for before, done in zip(views, after[split], strict=True):

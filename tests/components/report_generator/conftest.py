@@ -179,7 +179,11 @@ def evaluation_content(blessed: bool = True) -> dict[str, Any]:
         ],
         "gates": [
             {"name": "exam kappa", "slice": "all", "threshold": ">= 0.600", "value": 0.853, "passed": True},
-            {"name": "recall D", "slice": "all", "threshold": ">= 0.500", "value": 0.727, "passed": blessed},
+            {"name": "recall D", "slice": "all", "threshold": ">= 0.500", "value": 0.727, "passed": blessed, "n": 11},
+            {
+                **{"name": "exam_accuracy by system", "slice": SYSTEMS[3], "threshold": "at least 0.6", "value": 0.4},
+                **{"ci95": [0.2, 0.7], "n": 7, "verdict": "not judged", "passed": True, "reason": "7 exams"},
+            },
         ],
         "blessed": blessed,
         "baseline": {"version": "1700000000"},
@@ -207,16 +211,42 @@ def write_explanations(folder: Path) -> Path:
                 "exam_id": f"{index:064x}",
                 "view": view,
                 "density": density,
+                "acquisition_system": SYSTEMS[index % 2],
                 "predicted": predicted,
                 "probabilities": [0.85 if c == chosen else 0.05 for c in range(4)],
                 "energy_in_breast": 0.7 + 0.005 * index,
+                "energy_in_pectoral": 0.031 if view.startswith("MLO") else None,
+                "spearman": 0.42,
                 "overlay": overlay,
             }
         )
+
+    def scores(mean: float, n: int) -> dict[str, Any]:
+        found = {"mean": mean, "ci95": [mean - 0.04, mean + 0.04], "n": n, "exams": n}
+        return {"energy_in_breast": found, "energy_in_pectoral": {**found, "mean": 0.031, "n": n // 2}}
+
+    groups = [
+        ({}, scores(0.84, len(records))),
+        *(({"density": c}, scores(0.83, 8)) for c in DENSITY_CLASSES),
+        *(({"acquisition_system": s}, scores(0.82, 15)) for s in SYSTEMS[:2]),
+        ({"acquisition_system": SYSTEMS[0], "density": "A"}, scores(0.81, 4)),
+    ]
+    write_overlay(folder / "feature_maps" / "CC_R_conv1.png", 7, size=960)
     summary = {
         "views": len(records),
-        "energy_in_breast": {"mean": 0.84, "ci95": [0.8, 0.88], "n": len(records)},
-        "by_class": {c: {"mean": 0.83, "ci95": [0.75, 0.9], "n": 8} for c in DENSITY_CLASSES},
+        "groups": [{"slice": chosen, "scores": figures} for chosen, figures in groups],
+        "gates": [
+            {"name": "energy_in_breast", "slice": "all", "threshold": ">= 0.500", "value": 0.84, "passed": True},
+            {"name": "spearman", "slice": f"acquisition_system={SYSTEMS[0]}", "threshold": ">= 0.100", "value": 0.42}
+            | {"passed": True},
+        ],
+        "sanity": [
+            {"stage": "logits", "mean": 0.12, "ci95": [-0.1, 0.3], "n": 16, "exams": 8},
+            {"stage": "conv5", "mean": 0.02, "ci95": [-0.1, 0.1], "n": 16, "exams": 8},
+        ],
+        "feature_maps": [
+            {"view": "CC_R", "block": "conv1", "picture": "feature_maps/CC_R_conv1.png", "filters": [3, 5], "of": 16}
+        ],
         "passed": True,
     }
     _write_json(folder / "summary.json", summary)
@@ -233,6 +263,25 @@ def write_infra(folder: Path) -> Path:
     return folder
 
 
+def write_calibration(folder: Path) -> Path:
+    calibration = {
+        "method": "temperature",
+        "temperature": 0.61,
+        "temperature_ci95": [0.52, 0.7],
+        "split": "eval",
+        "exams": 60,
+        "by_class": {"A": 10, "B": 20, "C": 30, "D": 0},
+        "nll": {
+            name: {"value": v, "ci95": [v - 0.1, v + 0.1], "n": 60} for name, v in (("before", 0.9), ("after", 0.7))
+        },
+        "ece": {name: {"value": v, "ci95": [0.02, 0.3], "n": 60} for name, v in (("before", 0.21), ("after", 0.04))},
+        "ece_bins": 15,
+        "remarks": ["The split has no exam of class D: their calibration was not seen."],
+    }
+    _write_json(folder / "assets.extra" / "calibration.json", calibration)
+    return folder
+
+
 def write_inputs(root: Path) -> ReportInputs:
     """Writes every artifact under ``root``."""
     return ReportInputs(
@@ -242,6 +291,7 @@ def write_inputs(root: Path) -> ReportInputs:
         evaluation=write_evaluation(root / "evaluation"),
         explanations=write_explanations(root / "explanations"),
         infra=write_infra(root / "infra"),
+        exam_model=write_calibration(root / "exam_model"),
         push=PushInfo(True, "1712345678"),
         run=RunInfo("phantom demo", "2024-04-05", "training:\n  width: 8\n  note: <b>\n", {"tfx": "1.16.0"}),
     )

@@ -7,6 +7,7 @@ import dataclasses
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -147,10 +148,21 @@ def test_data_section_shows_the_counts_of_the_summary(page: Page) -> None:
 def test_sections_show_the_figures_of_their_nodes(page: Page) -> None:
     assert re.search(r"All\s+11\s*46 %\s+1\s*4 %\s+12\s*50 %\s+24", page.text["segmentation"])
     assert re.search(r"MLO L\s+60\s+20\s+123,456\s+41\s+7 of 12\s+87\.5 %\s+0\.500", page.text["training"])
-    assert re.search(r"recall D\s+all\s+>= 0\.500\s+0\.727\s+✓ passed", page.text["evaluation"])
+    assert re.search(r"recall D\s+all\s+>= 0\.500\s+0\.727\s+11\s*n < 20.*\s+✓ passed", page.text["evaluation"])
+    assert re.search(r"at least 0\.6\s+0\.400\s*0\.200 to 0\.700\s+7.*\s+not judged\s*7 exams", page.text["evaluation"])
     assert "Compared with the blessed version 1700000000." in page.text["evaluation"]
-    assert re.search(r"All views\s+30\s+84\.0 %\s*80\.0 to 88\.0 %", page.text["explanation"])
+    explanation = page.text["explanation"]
+    assert re.search(
+        r"All views\s+30\s+84\.0 %\s*80\.0 to 88\.0 %\s+–\s+3\.1 %\s*80\.0 to 88\.0 %, n = 15", explanation
+    )
+    assert re.search(r"Class B\s+8\s*n < 20: too few to judge\s+83\.0 %", explanation)
+    assert re.search(r"GE Senograph DS ADS 53\.40\s*class A\s+4", explanation)
+    assert re.search(r"grey level\s+GE Senograph DS ADS 53\.40\s+>= 0\.100\s+0\.420\s+✓ passed", explanation)
+    assert re.search(r"… and conv5\s+16\s*n < 20: too few to judge\s+0\.020", explanation)
     assert re.search(r"load in a fresh process\s+✓ passed\s+8\.2\s+4 signatures", page.text["serving"])
+    assert re.search(r"calibration error, 15 bins\s+0\.210\s*0\.020 to 0\.300\s+0\.040", page.text["serving"])
+    assert re.search(r"Temperature\s+1\s+0\.610\s*0\.520 to 0\.700", page.text["serving"])
+    assert "no exam of class D" in page.text["serving"]
     assert "width: 8\n  note: <b>" in page.text["configuration"]
     assert re.search(r"tfx\s+1\.16\.0", page.text["configuration"])
 
@@ -202,6 +214,8 @@ def test_missing_cell_of_the_gallery_and_wrong_grades_are_shown(page: Page) -> N
     assert "CC L: none in the test split" in text
     assert "✗ CC R: graded B (85 %), label A" in text
     assert "Wrongly graded" in text
+    assert "A 5 % · B 85 % · C 5 % · D 5 %. Heat in breast 70.0 %, rank correlation 0.42. Exam 00000000" in text
+    assert "16 views explained, 15 of them graded as labelled." in text
 
 
 def test_page_is_small_and_pictures_are_capped(html: str, page: Page) -> None:
@@ -209,10 +223,11 @@ def test_page_is_small_and_pictures_are_capped(html: str, page: Page) -> None:
     jpegs = [i["src"] or "" for i in page.images() if "jpeg" in (i["src"] or "")[:30]]
     limits = PictureLimits()
     most = limits.doubtful + limits.typical * limits.systems + 16 + limits.wrong + limits.astray
-    assert 20 < len(jpegs) <= most
-    for uri in jpegs:
-        pixels = cv2.imdecode(np.frombuffer(base64.b64decode(uri.split(",")[1]), np.uint8), cv2.IMREAD_COLOR)
-        assert max(pixels.shape) == limits.max_side
+    most += 8 * limits.explained_systems
+    assert 20 < len(jpegs) <= most + 1
+    decoded = [np.frombuffer(base64.b64decode(uri.split(",")[1]), np.uint8) for uri in jpegs]
+    sides = Counter(max(cv2.imdecode(data, cv2.IMREAD_COLOR).shape) for data in decoded)
+    assert sides == {limits.max_side: len(jpegs) - 1, limits.sheet_width: 1}
 
 
 def test_equal_inputs_give_equal_bytes_in_another_process(full_inputs: ReportInputs) -> None:

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
+from keras.src.legacy.preprocessing.image import apply_affine_transform
 
 from components.trainer.augmentation import augment, transform_matrices
 from components.trainer.config import AugmentationConfig
@@ -66,11 +67,38 @@ def test_limits_hold_and_are_used() -> None:
     scale = np.sqrt(a * e - b * d)
     angle = np.degrees(np.arctan2(d, a))
     centre = (SIZE - 1) / 2
-    shift = np.stack([rows[:, 0:3], rows[:, 3:6]], axis=1) @ [centre, centre, 1] - centre
+    moved = np.stack([rows[:, 0:3], rows[:, 3:6]], axis=1) @ [centre, centre, 1] - centre
+    back = np.radians(-angle)  # the shift comes before the rotation
+    rotations = np.array([[np.cos(back), -np.sin(back)], [np.sin(back), np.cos(back)]])
+    shift = np.einsum("ijn,nj->ni", rotations, moved)
     for values, limit in ((scale - 1, 0.2), (angle, 10), (shift, 0.1 * SIZE)):
         assert np.abs(values).max() <= limit * 1.0001
         assert np.abs(values).max() > limit * 0.98
         assert abs(values.mean()) < limit * 0.06
+
+
+def test_the_published_augmentation_is_keras_image_data_generators() -> None:
+    images = blobs(5) + np.arange(SIZE, dtype=np.uint8)[None, :, None, None]  # no even border
+    config = AugmentationConfig(zoom_axes="apart", fill="nearest")
+    rows = transform_matrices(5, SIZE, config, seed(2, 3)).numpy().astype(float)
+    moved = augment(tf.constant(images), config, seed(2, 3)).numpy()
+    centre = (SIZE - 1) / 2
+    for image, ours, (a, b, c, d, e, g, _, _) in zip(images, moved, rows, strict=True):
+        angle = np.arctan2(d, a)
+        x, y = a * centre + b * centre + c - centre, d * centre + e * centre + g - centre
+        zooms = {"zx": np.hypot(a, d), "zy": np.hypot(b, e)}
+        assert abs(zooms["zx"] - zooms["zy"]) > 0.01
+        theirs = apply_affine_transform(
+            image.astype(np.float32),
+            theta=np.degrees(angle),
+            tx=np.cos(angle) * x + np.sin(angle) * y,
+            ty=-np.sin(angle) * x + np.cos(angle) * y,
+            **zooms,
+            row_axis=0,
+            col_axis=1,
+            channel_axis=2,
+        )
+        np.testing.assert_allclose(ours, theirs, atol=0.1)
 
 
 def test_the_geometry_is_opencvs_for_the_same_matrix() -> None:

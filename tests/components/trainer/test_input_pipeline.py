@@ -1,7 +1,8 @@
-"""Batches of one view: which records, what order, equal under equal seeds."""
+"""Batches of a network's views: which records, what order, equal under equal seeds, shared among replicas."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -12,53 +13,106 @@ import tensorflow as tf
 import tensorflow_transform as tft
 
 from components.trainer.config import TrainConfig
-from components.trainer.input_pipeline import ViewData, batches, labels_of
+from components.trainer.input_pipeline import PADDING, Batches, ViewData, array_batches, batches, read_records
 from components.transform.config import ImageConfig
 from schema import features as f
 
-CONFIG = TrainConfig(image=ImageConfig(size=64), batch_size=2, seed=4)
+CONFIG = TrainConfig(image=ImageConfig(size=64), batch_size=2, epochs=2, seed=4)
 
 
 @pytest.fixture(scope="module")
 def data(small_data_set: Any) -> ViewData:
-    return ViewData(small_data_set.files, "MLO_R", tft.TFTransformOutput(small_data_set.transform_folder))
+    return ViewData(small_data_set.files, ("MLO_R",), tft.TFTransformOutput(small_data_set.transform_folder))
 
 
-def epoch(dataset: tf.data.Dataset) -> tuple[np.ndarray, list[int]]:
-    parts = [(images.numpy(), labels.numpy()) for images, labels in dataset]
-    return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts]).tolist()
+Rows = list[tuple[np.ndarray, np.ndarray]]
+
+
+def stream(given: Batches, first_epoch: int = 0, worker: int = 0, workers: int = 1) -> Rows:
+    """Reads all batches from an epoch on, as one worker of several with a replica each."""
+    context = tf.distribute.InputContext(workers, worker, workers)
+    return [(images.numpy(), labels.numpy()) for images, labels in given.stream(first_epoch, context)]
+
+
+def assert_equal(first: Rows, second: Rows) -> None:
+    assert len(first) == len(second)
+    for (images, labels), (others, other_labels) in zip(first, second, strict=True):
+        np.testing.assert_array_equal(labels, other_labels)
+        np.testing.assert_array_equal(images, others)
 
 
 def test_evaluation_gives_the_views_records_in_order_and_unaltered(small_data_set: Any, data: ViewData) -> None:
     rows = [row for row in small_data_set.rows if row[f.VIEW] == b"MLO_R"]
     labels = [f.DENSITY_CLASSES.index(row[f.DENSITY].decode()) for row in rows]
-    assert labels_of(data) == labels
-    dataset = batches(data, CONFIG, training=False)
-    assert [len(y) for _, y in dataset] == [2, 2, 1]
-    images, found = epoch(dataset)
-    assert found == labels
-    for image, row in zip(images, rows, strict=True):
+    records = read_records(data)
+    assert list(records.labels) == labels
+    assert records.encoded_bytes == sum(len(row[f.IMAGE]) for row in rows)
+    found = batches(data, CONFIG, training=False)
+    assert (found.count, found.steps) == (5, 3)
+    both = stream(found)
+    assert_equal(both[:3], both[3:])
+    assert np.concatenate([y for _, y in both[:3]]).tolist() == [*labels, PADDING]
+    for image, row in zip(np.concatenate([x for x, _ in both[:3]]), rows, strict=False):
         grey = cv2.imdecode(np.frombuffer(row[f.IMAGE], np.uint8), cv2.IMREAD_GRAYSCALE)
         np.testing.assert_allclose(image[..., 0], grey / 255.0, atol=1e-6)
 
 
-@pytest.mark.parametrize("cache", [False, True])
-def test_training_is_equal_under_the_seed_whatever_ran_before(data: ViewData, cache: bool) -> None:
+def test_a_network_for_both_sides_sees_right_breasts_mirrored(small_data_set: Any, data: ViewData) -> None:
+    rows = [row for row in small_data_set.rows if row[f.VIEW].startswith(b"CC")]
+    both = replace(data, views=("CC_R", "CC_L"), mirrored=True)
+    found = np.concatenate([x for x, _ in stream(batches(both, CONFIG, training=False), first_epoch=1)])
+    assert len(found) == len(rows) == 10
+    for image, row in zip(found, rows, strict=True):
+        grey = cv2.imdecode(np.frombuffer(row[f.IMAGE], np.uint8), cv2.IMREAD_GRAYSCALE) / 255.0
+        np.testing.assert_allclose(image[..., 0], grey[:, ::-1] if row[f.VIEW] == b"CC_R" else grey, atol=1e-6)
+    assert read_records(both).fingerprint != read_records(replace(both, mirrored=False)).fingerprint
+
+
+@pytest.mark.parametrize(("cache", "memory"), [(False, 2**30), (True, 0), (False, 10_000)])
+def test_training_is_equal_under_the_seed_whatever_ran_before(data: ViewData, cache: bool, memory: int) -> None:
     config = CONFIG.model_copy(update={"cache_images": cache})
+    records = read_records(data)
+    given = batches(data, config, training=True, records=records, memory=memory)
     keras.utils.set_random_seed(99)  # as the training of another view leaves it
-    dataset = batches(data, config, training=True)
-    first = [epoch(dataset) for _ in range(2)]
+    first = stream(given)
     keras.utils.set_random_seed(7)
-    dataset = batches(data, config, training=True)
-    second = [epoch(dataset) for _ in range(2)]
-    for (images, labels), (again, labels_again) in zip(first, second, strict=True):
-        assert labels == labels_again
-        np.testing.assert_array_equal(images, again)
-    assert sorted(first[0][1]) == sorted(labels_of(data))
-    assert not np.array_equal(first[0][0], first[1][0]), "each epoch is drawn anew"
+    assert_equal(first, stream(given))
+    assert len(first) == 2 * 3
+    labels = sorted(records.labels)
+    for epoch in (first[:3], first[3:]):
+        rows = np.concatenate([y for _, y in epoch]).tolist()
+        assert sorted(rows[:5]) == labels, "each image once"
+        assert rows[5] == rows[0], "the last batch is filled from the beginning"
+    assert not np.array_equal(first[0][0], first[3][0]), "each epoch is drawn anew"
+    # A resumed training goes on as if it had not been stopped.
+    assert_equal(first[3:], stream(given, first_epoch=1))
 
 
 def test_another_seed_gives_other_images(data: ViewData) -> None:
-    ours, _ = epoch(batches(data, CONFIG, training=True))
-    others, _ = epoch(batches(data, CONFIG.model_copy(update={"seed": 5}), training=True))
-    assert not np.array_equal(ours, others)
+    ours = stream(batches(data, CONFIG, training=True))
+    others = stream(batches(data, CONFIG.model_copy(update={"seed": 5}), training=True))
+    assert not np.array_equal(ours[0][0], others[0][0])
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_workers_see_together_what_one_worker_would(training: bool) -> None:
+    random = np.random.default_rng(0)
+    images, labels = random.integers(0, 256, (10, 64, 64, 1)).astype(np.uint8), np.arange(10) % 4
+    given = array_batches(images, labels, CONFIG.model_copy(update={"batch_size": 4}), training=training)
+    alone = stream(given)
+    parts = [stream(given, worker=worker, workers=2) for worker in range(2)]
+    together = [(np.concatenate([a[0], b[0]]), np.concatenate([a[1], b[1]])) for a, b in zip(*parts, strict=True)]
+    assert_equal(alone, together)
+
+
+def test_shuffling_reaches_the_whole_split() -> None:
+    images = np.zeros((200, 32, 32, 1), np.uint8)
+    config = TrainConfig(image=ImageConfig(size=32), batch_size=10, epochs=1)
+    given = array_batches(images, np.arange(200), config, training=True)
+    order = np.concatenate([labels for _, labels in stream(given)])
+    assert sorted(order) == list(range(200))
+    assert abs(np.corrcoef(order, np.arange(200))[0, 1]) < 0.2
+
+
+def test_a_split_without_shards_has_no_records(data: ViewData) -> None:
+    assert read_records(replace(data, files=())).labels == ()

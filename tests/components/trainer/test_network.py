@@ -58,3 +58,20 @@ def test_equal_seeds_give_equal_weights(narrow: keras.Model) -> None:
 def test_logits_are_not_squashed(narrow: keras.Model) -> None:
     images = np.random.default_rng(0).normal(0, 3, (4, 32, 32, 3)).astype(np.float32)
     assert not np.allclose(narrow.predict_on_batch(images).sum(axis=1), 1.0)
+
+
+def test_strides_slope_and_shortcuts_are_as_published(published: keras.Model) -> None:
+    features = published.get_layer("features")
+    convolutions = [layer for layer in features.layers if isinstance(layer, keras.layers.Conv2D)]
+    strided = {layer.name for layer in convolutions if layer.strides == (2, 2)}
+    blocks = ("conv3_1", "conv4_1", "conv5_1")
+    assert strided == {"conv1_conv", *(f"{name}_{part}_conv" for name in blocks for part in ("b", "shortcut"))}
+    shortcuts = {layer.name for layer in convolutions if "shortcut" in layer.name}
+    assert shortcuts == {f"{name}_shortcut_conv" for name in ("conv2_1", *blocks)}
+    kernels = [layer.kernel_size for layer in convolutions]
+    assert kernels.count((3, 3)) == 1 + 12  # the first layer, and the middle of each block
+    assert kernels.count((1, 1)) == 12 * 2 + 4
+    slopes = [layer.negative_slope for layer in features.layers if isinstance(layer, keras.layers.LeakyReLU)]
+    assert slopes == [pytest.approx(0.3)] * len(slopes)
+    pool = features.get_layer("pool1")
+    assert (pool.pool_size, pool.strides, pool.padding) == ((3, 3), (2, 2), "same")

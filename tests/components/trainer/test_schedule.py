@@ -59,3 +59,20 @@ def test_cosine_warms_up_and_falls_to_nearly_zero() -> None:
 def test_constant_stays() -> None:
     config = TrainConfig(schedule="constant", learning_rate=0.03)
     assert {learning_rate(config, epoch, [1.0] * epoch) for epoch in range(30)} == {0.03}
+
+
+def test_cosine_changes_by_step_and_rises_over_the_warm_up() -> None:
+    config = TrainConfig(schedule="cosine", learning_rate=1.0, epochs=40, warmup_epochs=4)
+    rates = [learning_rate(config, step / 8, []) for step in range(40 * 8)]
+    assert rates[0] == pytest.approx(0.1)
+    assert rates[:33] == sorted(rates[:33])
+    assert rates[32:] == sorted(rates[32:], reverse=True)
+    half_way = 0.55 * 0.5 * (1 + np.cos(np.pi * 2 / 40))
+    assert learning_rate(config, 2, []) == pytest.approx(half_way)
+    cold = config.model_copy(update={"warmup_epochs": 0.0})
+    assert learning_rate(cold, 0, []) == 1.0
+
+
+def test_plateau_does_not_change_within_an_epoch() -> None:
+    config = TrainConfig(plateau_patience=1)
+    assert learning_rate(config, 2.5, [1.0, 1.0]) == learning_rate(config, 2, [1.0, 1.0]) == pytest.approx(0.001)

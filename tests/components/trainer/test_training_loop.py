@@ -2,41 +2,61 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from components.trainer.config import NetworkConfig, TrainConfig
-from components.trainer.loop import Epoch, TrainedNetwork, class_weights, train
+from components.trainer.checkpoint import checkpoint_folder
+from components.trainer.config import AugmentationConfig, NetworkConfig, TrainConfig
+from components.trainer.epochs import Epoch
+from components.trainer.input_pipeline import array_batches
+from components.trainer.loop import TrainedNetwork, class_weights, train
 from components.transform.config import ImageConfig
+from components.transform.images import normalise
 
 CONFIG = TrainConfig(
     image=ImageConfig(size=32),
     network=NetworkConfig(width=0.0625, dropout=0.1, batch_norm_momentum=0.8),
+    augmentation=AugmentationConfig(zoom=0.1, shift=0.05, rotation_degrees=5.0),
     optimizer="adam",
     learning_rate=0.01,
     schedule="constant",
+    ema_decay=0.5,
     batch_size=16,
     epochs=6,
 )
 
 
-def toy_images(count: int, seed: int) -> tf.data.Dataset:
+def toy_images(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Images whose bright quadrant is the class."""
     random = np.random.default_rng(seed)
     labels = random.permutation(np.arange(count) % 4)
-    images = random.uniform(0, 0.3, (count, 32, 32, 1)).astype(np.float32)
+    images = random.integers(0, 80, (count, 32, 32, 1)).astype(np.uint8)
     for image, label in zip(images, labels, strict=True):
         row, column = 16 * (label // 2), 16 * (label % 2)
-        image[row : row + 16, column : column + 16] += 0.6
-    return tf.data.Dataset.from_tensor_slices((images, labels.astype(np.int64)))
+        image[row : row + 16, column : column + 16] += 150
+    return images, labels.astype(np.int64)
 
 
-def run(config: TrainConfig = CONFIG, train_count: int = 90) -> tuple[TrainedNetwork, list[Epoch]]:
+def run(
+    config: TrainConfig = CONFIG,
+    train_count: int = 90,
+    checkpoints: str | None = None,
+    also: Callable[[Epoch], None] = lambda epoch: None,
+) -> tuple[TrainedNetwork, list[Epoch]]:
     seen: list[Epoch] = []
-    training = toy_images(train_count, 0).batch(config.batch_size)  # the last batch is smaller
-    validation = toy_images(20, 1).batch(config.batch_size)
-    return train(training, validation, np.ones(4, np.float32), config, seen.append), seen
+
+    def on_epoch(epoch: Epoch) -> None:
+        seen.append(epoch)
+        also(epoch)
+
+    training = array_batches(*toy_images(train_count, 0), config, training=True)
+    validation = array_batches(*toy_images(20, 1), config, training=False)
+    weights = np.ones(4, np.float32)
+    return train(training, validation, weights, config, on_epoch, checkpoints=checkpoints), seen
 
 
 def test_balanced_weights_are_inverse_to_frequency_with_mean_one() -> None:
@@ -49,24 +69,39 @@ def test_balanced_weights_are_inverse_to_frequency_with_mean_one() -> None:
     np.testing.assert_array_equal(class_weights(labels, TrainConfig()), np.ones(4))
 
 
+class StoppedError(Exception):
+    pass
+
+
+def stop_after_two(epoch: Epoch) -> None:
+    if epoch.epoch == 2:
+        raise StoppedError
+
+
 @pytest.mark.slow
-def test_separable_images_are_learnt_and_a_second_training_is_equal() -> None:
+def test_separable_images_are_learnt_and_a_stopped_training_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     trained, seen = run()
     assert tuple(seen) == trained.epochs
     assert [epoch.epoch for epoch in seen] == list(range(1, CONFIG.epochs + 1))
     assert seen[-1].loss < 0.5 * seen[0].loss
     best = seen[trained.best_epoch - 1]
     assert best.val_accuracy == max(epoch.val_accuracy for epoch in seen) >= 0.9
+    assert best.val_macro_recall == pytest.approx(best.val_accuracy)  # all classes are as frequent
 
     # The weights kept are those of the best epoch, not of the last.
-    images, labels = next(iter(toy_images(20, 1).batch(20)))
-    logits = trained.network(images, training=False)
+    images, labels = toy_images(20, 1)
+    logits = trained.network(normalise(images, CONFIG.image), training=False)
     loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
     assert float(loss) == pytest.approx(best.val_loss, rel=1e-4)
-    assert np.mean(np.argmax(logits, 1) == labels.numpy()) == pytest.approx(best.val_accuracy)
+    assert np.mean(np.argmax(logits, 1) == labels) == pytest.approx(best.val_accuracy)
 
-    again, _ = run(CONFIG.model_copy(update={"epochs": 2}))
-    assert again.epochs == trained.epochs[:2], "to the last bit"
+    folder = checkpoint_folder(str(tmp_path / "model_run" / "1"), "a training")
+    with pytest.raises(StoppedError):
+        run(checkpoints=folder, also=stop_after_two)
+    resumed, told = run(checkpoints=folder)
+    assert tuple(told) == resumed.epochs == trained.epochs, "to the last bit"
+    for weight, expected in zip(resumed.network.get_weights(), trained.network.get_weights(), strict=True):
+        np.testing.assert_array_equal(weight, expected)
 
 
 def test_a_loss_that_is_no_number_stops_with_advice() -> None:

@@ -257,7 +257,15 @@ def test_damaged_files_are_findings_or_reviews_and_nothing_else(seg_bytes: bytes
 
 @pytest.mark.parametrize(
     "name",
-    ["notes.json", f"{NAME.stem} (1).json", f"{NAME.stem}.nrrd", f"{NAME.stem}.mask.png", "Rossi Maria.png", ".json"],
+    [
+        "notes.json",
+        f"{NAME.stem} (1) (2).json",
+        f"{NAME.stem} Rossi.json",
+        f"{NAME.stem}.nrrd",
+        f"{NAME.stem}.mask.png",
+        "Rossi Maria.png",
+        ".json",
+    ],
 )
 def test_other_names_are_findings(name: str) -> None:
     with pytest.raises(ReviewError, match="EXAMID_VIEW_PIXELS") as raised:
@@ -309,6 +317,27 @@ def test_every_file_of_a_folder_is_a_review_or_a_finding(tmp_path: Path) -> None
     }
     [stranger] = [finding for finding in reviews.findings if finding.problem is ReviewProblem.UNKNOWN_NAME]
     assert "Rossi" not in stranger.shown + stranger.sentence
+
+
+@pytest.mark.parametrize("copy", [" (1)", "(1)", "-1"])
+def test_the_later_answer_of_one_image_counts(tmp_path: Path, copy: str) -> None:
+    first, second = f"{NAME.stem}.json", f"{NAME.stem}{copy}.json"  # as browsers name a second download
+    (tmp_path / first).write_text('{"accept": true, "answered_at": "2026-11-23T10:00:00.000Z"}')
+    (tmp_path / second).write_text('{"muscle": "absent", "answered_at": "2026-11-23T10:00:00.001Z"}')
+    reviews = read_reviews(tmp_path)
+    assert [(review.file, review.says) for review in reviews.by_name.values()] == [(second, "absent")]
+    [finding] = reviews.findings
+    assert (finding.file, finding.problem) == (first, ReviewProblem.SUPERSEDED)
+    assert second in finding.sentence
+
+    for undated in ('{"accept": true}', '{"accept": true, "answered_at": "2026-11-23T10:00:00.000Z"}', "junk"):
+        (tmp_path / second).write_text(undated)
+        reviews = read_reviews(tmp_path)
+        assert not reviews.by_name
+        assert [(f.file, f.problem) for f in reviews.findings] == [
+            (name, ReviewProblem.TWO_FILES) for name in sorted((first, second))
+        ]
+        assert "keep the newest" in reviews.findings[0].sentence
 
 
 def test_the_fingerprint_follows_names_and_contents(tmp_path: Path) -> None:

@@ -9,7 +9,13 @@ from components.common.pixels import pixels_sha256
 from components.mammogram_preprocessor.config import PreprocessConfig
 from components.mammogram_preprocessor.preprocess import preprocess_view
 from components.mammogram_preprocessor.result import PreprocessError
-from components.mammogram_preprocessor.review.apply import Reviewed, preprocess_reviewed, same_muscle, without_image
+from components.mammogram_preprocessor.review.apply import (
+    Reviewed,
+    oddities,
+    preprocess_reviewed,
+    same_muscle,
+    without_image,
+)
 from components.mammogram_preprocessor.review.findings import ReviewProblem
 from components.mammogram_preprocessor.review.naming import ReviewName, review_name
 from components.mammogram_preprocessor.review.polygon import Polygon, mask_to_polygons
@@ -109,6 +115,16 @@ def test_another_outline_is_a_correction_with_its_dice(case, automatic, dice) ->
     assert reviewed.outcome.automatic_status == "removed"
     assert settle(case, "absent").outcome.corrected
     assert not same_muscle(comb, automatic.pectoral_mask)
+
+
+def test_an_outline_far_from_every_muscle_is_used_and_called_odd(case, automatic) -> None:
+    rows = np.flatnonzero(automatic.breast_mask.any(axis=1))
+    low = float(rows[-1] - (rows[-1] - rows[0]) // 4)
+    at_the_bottom = settle(case, "muscle", (((0.5, low), (60.5, low), (0.5, low - 90)),))
+    assert at_the_bottom.outcome.dice < 0.5
+    assert [odd.split()[1:3] for odd in oddities(at_the_bottom, "MLO_L")] == [["has", "little"], ["does", "not"]]
+    for sound in (settle(case, "muscle", mask_to_polygons(automatic.pectoral_mask)), settle(case, "absent")):
+        assert oddities(sound, "MLO_L") == ()
 
 
 @pytest.mark.parametrize(

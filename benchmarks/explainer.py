@@ -1,0 +1,194 @@
+"""Exams a second of the nodes that judge: Evaluator and GradCamExplainer.
+
+    python -m benchmarks.explainer [--exams 20 100]
+
+Prints a section of Markdown. Each node runs as TFX runs it, on two test splits of different size; the difference is
+what an exam takes, the rest is what the node takes to start. The networks are not trained, which changes no time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import cv2
+import numpy as np
+import tensorflow as tf
+from tfx.types import standard_artifacts
+
+from components.common.artifacts import Explanations
+from components.common.png import encode_png
+from components.common.shards import shard_name, write_shard
+from components.common.views import View
+from components.evaluator import executor as evaluator
+from components.evaluator.config import EvaluatorConfig
+from components.exam_ensemble.ensemble import load_exam_model
+from components.grad_cam_explainer import executor as explainer
+from components.grad_cam_explainer.config import ExplainerConfig
+from components.grad_cam_explainer.heat_maps import Explainer
+from components.trainer.config import NetworkConfig
+from components.trainer.files import NETWORK_FILE
+from components.trainer.network import build_network
+from components.transform.config import ImageConfig
+from schema import features as f
+from serving.signatures import export
+
+_SCHEMA: Final = Path(__file__).parents[1] / "schema" / "schema.pbtxt"
+_SHARD: Final = 32  # views
+_SIZE, _WIDTH = 128, 0.25  # the networks of the configuration "small"
+
+
+def _artifact(kind: type, folder: Path) -> Any:
+    artifact = kind()
+    artifact.uri = str(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    return artifact
+
+
+def _save_models(folder: Path) -> dict[str, list[Any]]:
+    """Writes four networks and their exam model; gives the nodes' inputs."""
+    image = ImageConfig(size=_SIZE)
+    inputs, files = {}, {}
+    for seed, view in enumerate(f.VIEWS):
+        inputs[view] = [_artifact(standard_artifacts.Model, folder / view)]
+        (folder / view / "Format-Serving").mkdir()
+        files[view] = str(folder / view / "Format-Serving" / NETWORK_FILE)
+        build_network(image, NetworkConfig(width=_WIDTH), seed).save(files[view])
+    inputs["model"] = [_artifact(standard_artifacts.Model, folder / "exam_model")]
+    export(load_exam_model(files, image), str(folder / "exam_model" / "Format-Serving"))
+    return inputs
+
+
+def _views(exams: int) -> Iterator[View]:
+    """Smooth noise where the breast would be, a muscle in its corner."""
+    regions = np.zeros((_SIZE, _SIZE), np.uint8)
+    regions[:, : _SIZE * 3 // 4] = f.REGION_BREAST
+    regions[: _SIZE // 4, : _SIZE // 4] = f.REGION_PECTORAL
+    encoded = encode_png(regions)
+    random = np.random.default_rng(1)
+    for exam in range(exams):
+        for view in f.VIEWS:
+            noise = random.integers(1, 256, (_SIZE // 4, _SIZE // 4)).astype(np.uint8)
+            image = np.maximum(cv2.resize(noise, (_SIZE, _SIZE)), 1) * (regions > 0)
+            yield View(encode_png(image.astype(np.uint8)), view, f"{exam:05d}", "ABCD"[exam % 4], "phantom", encoded)
+
+
+def _record(view: View) -> bytes:
+    texts = {
+        f.IMAGE: view.image,
+        f.REGIONS: view.regions,
+        f.VIEW: view.view.encode(),
+        f.EXAM_ID: view.exam_id.encode(),
+        f.PATIENT_ID: view.exam_id.encode(),
+        f.DENSITY: view.density.encode(),
+        f.ACQUISITION_SYSTEM: view.acquisition_system.encode(),
+        f.LATERALITY: f.laterality_of(view.view).encode(),
+        **dict.fromkeys((f.MANUFACTURER, f.MODEL_NAME, f.SOFTWARE_VERSION), f.UNKNOWN.encode()),
+        f.PECTORAL_STATUS: b"removed" if f.is_mlo(view.view) else b"not_applicable",
+    }
+    whole = {f.IMAGE_HEIGHT: _SIZE, f.IMAGE_WIDTH: _SIZE, f.PATIENT_AGE: 50, f.ACQUISITION_YEAR: 2020}
+    real = {f.PIXEL_SPACING_MM: 0.5, f.PECTORAL_AREA_FRACTION: 0.1, f.BREAST_AREA_FRACTION: 0.4}
+    features = {name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value])) for name, value in texts.items()}
+    features |= {name: tf.train.Feature(int64_list=tf.train.Int64List(value=[value])) for name, value in whole.items()}
+    features |= {name: tf.train.Feature(float_list=tf.train.FloatList(value=[value])) for name, value in real.items()}
+    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+
+
+def _examples(folder: Path, exams: int) -> Any:
+    records = [_record(view) for view in _views(exams)]
+    count = -(-len(records) // _SHARD)
+    for number in range(count):
+        path = folder / "Split-test" / shard_name(number, count)
+        write_shard(str(path), records[number * _SHARD : (number + 1) * _SHARD])
+    examples = _artifact(standard_artifacts.Examples, folder)
+    examples.split_names = '["test"]'
+    return examples
+
+
+def _context(node: Any, folder: Path) -> Any:
+    return node.Executor.Context(beam_pipeline_args=[], tmp_dir=str(folder / "tmp"), unique_id="1")
+
+
+def _evaluate(inputs: dict[str, list[Any]], examples: Any, folder: Path) -> None:
+    schema = _artifact(standard_artifacts.Schema, folder / "schema")
+    shutil.copy(_SCHEMA, schema.uri)
+    outputs = {
+        "evaluation": [_artifact(standard_artifacts.ModelEvaluation, folder / "evaluation")],
+        "blessing": [_artifact(standard_artifacts.ModelBlessing, folder / "blessing")],
+    }
+    given = {
+        "model": inputs["model"],
+        "examples": [examples],
+        "schema": [schema],
+        "baseline_model": [_artifact(standard_artifacts.Model, folder / "none")],
+    }
+    properties = {"config": EvaluatorConfig().model_dump_json(), "minimum_views": 1}
+    evaluator.Executor(_context(evaluator, folder)).Do(given, outputs, properties)
+
+
+def _explain(inputs: dict[str, list[Any]], examples: Any, folder: Path) -> None:
+    out = _artifact(Explanations, folder / "explanations")
+    properties = {
+        "config": ExplainerConfig().model_dump_json(),
+        "image": ImageConfig(size=_SIZE).model_dump_json(),
+        "mirrored": 0,
+    }
+    given = {**inputs, "examples": [examples]}
+    explainer.Executor(_context(explainer, folder)).Do(given, {"explanations": [out]}, properties)
+    json.loads((folder / "explanations" / "summary.json").read_text(encoding="utf-8"))
+
+
+def _bare_calls(inputs: dict[str, list[Any]], exams: int) -> float:
+    """Seconds an exam of the model's calls alone: the floor of the explainer."""
+    model = Explainer(str(Path(inputs["model"][0].uri) / "Format-Serving"))
+    views = list(_views(exams))
+    batches = [views[start : start + 16] for start in range(0, len(views), 16)]
+    model.heat_maps(batches[0], "predicted")
+    started = time.perf_counter()
+    for batch in batches:
+        model.heat_maps(batch, "predicted")
+    return (time.perf_counter() - started) / exams
+
+
+def _seconds(
+    node: Callable[[dict[str, list[Any]], Any, Path], None], inputs: dict[str, list[Any]], root: Path, exams: int
+) -> float:
+    folder = root / f"{node.__name__}-{exams}"
+    examples = _examples(folder / "examples", exams)
+    started = time.perf_counter()
+    node(inputs, examples, folder)
+    return time.perf_counter() - started
+
+
+def main() -> None:
+    """Runs the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--exams", type=int, nargs=2, default=[20, 100], metavar=("FEW", "MANY"))
+    few, many = sorted(parser.parse_args().exams)
+    logging.disable(logging.WARNING)
+    print(
+        f"## Judging\n\nFour networks of a quarter of the filters, {_SIZE} x {_SIZE} pixels, Beam in one process. A"
+        f" further exam: from {few} to {many} exams of four views.\n\n"
+        "| node | start, s | a further exam, ms | exams a second |\n| --- | ---: | ---: | ---: |"
+    )
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        inputs = _save_models(root / "models")
+        for title, node in (("Evaluator", _evaluate), ("GradCamExplainer", _explain)):
+            _seconds(node, inputs, root, 1)  # imports, and what is made once a process
+            short, long = (_seconds(node, inputs, root, exams) for exams in (few, many))
+            exam = (long - short) / (many - few)
+            print(f"| {title} | {short - few * exam:.1f} | {1000 * exam:.0f} | {1 / exam:.1f} |")
+        floor = _bare_calls(inputs, few)
+        print(f"| the model's Grad-CAM calls alone | | {1000 * floor:.0f} | {1 / floor:.1f} |")
+
+
+if __name__ == "__main__":
+    main()

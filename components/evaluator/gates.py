@@ -1,0 +1,132 @@
+"""The gates: what a model must reach to be blessed, decided from the figures and nothing else.
+
+A gate of the whole test split that cannot be evaluated refuses the model: a split without class D proves nothing about
+class D. A gate by acquisition system is not judged on a system of too few exams, and says so.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from components.evaluator.config import EvaluatorConfig
+from components.evaluator.figures import FLIPS
+from schema import features as f
+
+Verdict = Literal["passed", "failed", "not judged"]
+_ROUNDING: Final = 1e-9  # figures are rounded to six digits; 0.7 must reach 0.7
+_LATEST: Final = "against the latest pushed model"
+
+
+class GateResult(BaseModel):
+    """One gate's outcome, as ``exam_metrics.json`` has it.
+
+    Attributes:
+        name: What is judged.
+        slice: ``all``, or the acquisition system.
+        threshold: Condition, in words.
+        value: The figure; None where it is undefined.
+        ci95: Its 95 % interval. The gate judges the value; the interval tells how sure that is.
+        n: Exams behind it.
+        verdict: What became of it.
+        passed: False only for a gate that failed.
+        reason: Why a gate was not judged, or could not be.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    slice: str = "all"
+    threshold: str
+    value: float | None
+    ci95: tuple[float, float] | None
+    n: int
+    verdict: Verdict
+    passed: bool
+    reason: str = ""
+
+
+def _result(
+    name: str, figure: Mapping[str, Any] | None, bound: float, at_least: bool, where: str = "all", signed: bool = False
+) -> GateResult:
+    figure = figure or {"value": None, "ci95": None, "n": 0}
+    value = figure["value"]
+    distance = math.nan if value is None else (value - bound if at_least else bound - value)
+    passed = distance >= -_ROUNDING
+    return GateResult(
+        name=name,
+        slice=where,
+        threshold=f"at {'least' if at_least else 'most'} {bound:{'+' if signed else ''}g}",
+        value=value,
+        ci95=figure["ci95"],
+        n=figure["n"],
+        verdict="passed" if passed else "failed",
+        passed=passed,
+        reason="" if value is not None else "The figure is undefined on these exams.",
+    )
+
+
+def _spared(result: GateResult, reason: str) -> GateResult:
+    return result.model_copy(update={"verdict": "not judged", "passed": True, "reason": reason})
+
+
+def _overall(overall: Mapping[str, Any], config: EvaluatorConfig) -> Iterator[GateResult]:
+    metrics = overall["metrics"]
+    for name, floor in config.floors().items():
+        yield _result(f"exam_{name}", metrics.get(name), floor, at_least=True)
+    if config.minimum_exam_class_recall is not None:
+        for density in f.DENSITY_CLASSES:
+            name = f"recall_{density}"
+            yield _result(f"exam_{name}", metrics.get(name), config.minimum_exam_class_recall, at_least=True)
+
+
+def _against_baseline(overall: Mapping[str, Any], config: EvaluatorConfig) -> Iterator[GateResult]:
+    changes = overall["change"]
+    if config.maximum_kappa_loss is not None:
+        change = changes.get("quadratic_kappa")
+        yield _result(f"exam_quadratic_kappa {_LATEST}", change, -config.maximum_kappa_loss, at_least=True, signed=True)
+    if config.maximum_dense_flips is not None:
+        yield _result(f"dense grades lost {_LATEST}", changes.get(FLIPS), config.maximum_dense_flips, at_least=False)
+
+
+def _by_system(system: Mapping[str, Any], config: EvaluatorConfig) -> Iterator[GateResult]:
+    where, name = system["slice"][f.ACQUISITION_SYSTEM], config.system_metric
+    results = []
+    if config.minimum_system_metric is not None:
+        floor = config.minimum_system_metric
+        results.append(_result(f"exam_{name} by system", system["metrics"].get(name), floor, True, where))
+    if config.maximum_system_loss is not None and "change" in system:
+        loss = -config.maximum_system_loss
+        title = f"exam_{name} by system {_LATEST}"
+        results.append(_result(title, system["change"].get(name), loss, True, where, signed=True))
+    for result in results:
+        if system["n"] < config.minimum_system_exams:
+            yield _spared(result, f"{system['n']} exams; a verdict needs {config.minimum_system_exams}.")
+        elif result.value is None:
+            yield _spared(result, result.reason)
+        else:
+            yield result
+
+
+def judge(exam_slices: Sequence[Mapping[str, Any]], config: EvaluatorConfig) -> list[GateResult]:
+    """Applies every configured gate.
+
+    Args:
+        exam_slices: Exam-level slices as ``exam_metrics.json`` has them: ``slice``, ``n``, ``metrics`` and, where a
+            model was pushed before, ``change``.
+        config: Gates.
+
+    Returns:
+        One result a gate; the model is blessed if none of them failed.
+    """
+    overall = next(part for part in exam_slices if not part["slice"])
+    results = list(_overall(overall, config))
+    if "change" in overall:
+        results += _against_baseline(overall, config)
+    for part in exam_slices:
+        if set(part["slice"]) == {f.ACQUISITION_SYSTEM}:
+            results += _by_system(part, config)
+    return results

@@ -1,0 +1,106 @@
+"""Figures of a table of predictions, without TFMA: the same functions, the same slices, the same form."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from components.evaluator.figures import confusion_matrix, density_figures
+from components.evaluator.predictions import Predictions, ViewPrediction
+from components.evaluator.scores import (
+    SIDES,
+    Level,
+    ScoreRow,
+    class_index,
+    cluster_of,
+    make_scores,
+    rows_of_side,
+    score_rows,
+)
+from components.evaluator.slices import says_something
+from components.evaluator.summary import slice_entry
+from schema import features as f
+
+_Slice = tuple[tuple[str, str], ...]
+
+
+def _values(row: ViewPrediction, columns: Sequence[str]) -> dict[str, str]:
+    return {**{name: row.slices[name] for name in columns}, f.VIEW: row.view, f.DENSITY: row.label}
+
+
+def _slices_of(predictions: Predictions) -> dict[_Slice, list[ViewPrediction]]:
+    """Puts the rows in their slices: all, one for each column's values, view, class, and columns crossed with class."""
+    columns = predictions.slice_columns
+    singles = [*columns, f.VIEW, f.DENSITY]
+    keys = [
+        (),
+        *((name,) for name in singles),
+        *((name, f.DENSITY) for name in columns if name == f.ACQUISITION_SYSTEM),
+    ]
+    found: dict[_Slice, list[ViewPrediction]] = defaultdict(list)
+    for row in predictions.rows:
+        values = _values(row, columns)
+        for names in keys:
+            found[tuple((name, values[name]) for name in names)].append(row)
+    return found
+
+
+def _rows(level: Level, exams: Iterable[Sequence[ViewPrediction]]) -> list[ScoreRow]:
+    rows = []
+    for images in exams:
+        exam = images[0].exam_id
+        rows += score_rows(
+            level,
+            exam,
+            cluster_of(images[0].patient_id, exam),
+            class_index((image.label for image in images), f"Exam {exam}"),
+            [image.view for image in images],
+            np.asarray([image.probabilities for image in images]),
+        )
+    return rows
+
+
+def evaluate_predictions(
+    predictions: Predictions, temperature: float = 1.0, draws: int = 2000, seed: int = 1
+) -> dict[str, Any]:
+    """Computes figures and intervals of views, breasts and exams.
+
+    Args:
+        predictions: The table. Views that an exam lacks are left out of its mean, as in the exam model.
+        temperature: Applied to breasts and exams after combination, as the exam model does; 1 changes nothing.
+        draws: Bootstrap resamples of the patients, or of the exams where patients are not known.
+        seed: Seed of the bootstrap.
+
+    Returns:
+        Slices by level, as ``exam_metrics.json`` of the Evaluator has them.
+    """
+
+    def entry(chosen: Mapping[str, str], rows: Sequence[ScoreRow], temperature: float) -> dict[str, Any]:
+        scores = make_scores(rows, temperature)
+        return slice_entry(chosen, confusion_matrix(scores), density_figures(scores, draws, seed), scores.ungraded)
+
+    by_exam: dict[str, list[ViewPrediction]] = defaultdict(list)
+    for row in predictions.rows:
+        by_exam[row.exam_id].append(row)
+    slices = sorted(_slices_of(predictions).items())
+
+    def exams_of(images: Iterable[ViewPrediction]) -> list[list[ViewPrediction]]:
+        """An exam is in a slice with all its views, as in TFMA's query metrics."""
+        return [by_exam[exam] for exam in dict.fromkeys(image.exam_id for image in images)]
+
+    result: dict[str, Any] = {}
+    for level in ("exam", "breast"):
+        result[level] = [
+            entry(dict(chosen), _rows(level, exams_of(images)), temperature)
+            for chosen, images in slices
+            if says_something(level, dict(chosen))
+        ]
+    breasts = _rows("breast", by_exam.values())
+    result["breast"] += [entry({f.LATERALITY: side}, rows_of_side(breasts, side), temperature) for side in SIDES]
+    result["view"] = [
+        entry(dict(chosen), _rows("view", ([image] for image in images)), 1.0) for chosen, images in slices
+    ]
+    return result

@@ -1,0 +1,92 @@
+"""Which views are drawn: chosen from all rows, so that the choice is neither the first nor the prettiest."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+from components.grad_cam_explainer.figures import ExplainedView
+from schema.features import DENSITY_CLASSES
+
+_SYSTEMS: Final = 6  # acquisition systems with pictures of their own, those with the most views
+_EXTREMES: Final = 4  # views drawn for being furthest from the label, and as many for the least heat in the breast
+_SCORE: Final = "energy_in_breast"
+
+Place = tuple[int, int]  # shard and index
+
+
+def _heat(row: ExplainedView) -> float:
+    return row.scores[_SCORE] or 0.0
+
+
+def _typical_first(rows: Sequence[ExplainedView]) -> list[ExplainedView]:
+    """Sorts by distance from the median heat share; equals by exam, whose names are hashes."""
+    middle = statistics.median(map(_heat, rows)) if rows else 0.0
+    return sorted(rows, key=lambda row: (round(abs(_heat(row) - middle), 6), row.exam_id, row.view))
+
+
+def _worst_first(row: ExplainedView) -> tuple[int, float, str, str]:
+    distance = abs(DENSITY_CLASSES.index(row.density) - DENSITY_CLASSES.index(row.predicted))
+    return -distance, -max(row.probabilities), row.exam_id, row.view
+
+
+def _grouped(
+    rows: Iterable[ExplainedView], key: Callable[[ExplainedView], tuple[str, ...]]
+) -> list[list[ExplainedView]]:
+    groups: dict[tuple[str, ...], list[ExplainedView]] = defaultdict(list)
+    for row in rows:
+        groups[key(row)].append(row)
+    return [group for _, group in sorted(groups.items())]
+
+
+def choose_pictures(rows: Sequence[ExplainedView], count: int) -> dict[Place, str]:
+    """Chooses the views that are drawn.
+
+    Args:
+        rows: Every view that was explained.
+        count: Pictures a group: for each class and view, rightly graded ones before others; for each class and
+            acquisition system, as many right and as many wrong ones. 0 chooses nothing.
+
+    Returns:
+        Path of the overlay by shard and index, in the order of the shards: ``overlays/CLASS_VIEW_NUMBER.png``.
+    """
+    if count == 0:
+        return {}
+    chosen: set[Place] = set()
+
+    def take(group: Sequence[ExplainedView], most: int) -> None:
+        chosen.update((row.shard, row.index) for row in group[:most])
+
+    for group in _grouped(rows, lambda row: (row.density, row.view)):
+        wrong = [row for row in group if not row.right]
+        take([*_typical_first([row for row in group if row.right]), *_typical_first(wrong)], count)
+    systems = Counter(row.acquisition_system for row in rows)
+    largest = {name for name, _ in sorted(systems.items(), key=lambda item: (-item[1], item[0]))[:_SYSTEMS]}
+    of_systems = [row for row in rows if row.acquisition_system in largest]
+    for group in _grouped(of_systems, lambda row: (row.density, row.acquisition_system)):
+        take(_typical_first([row for row in group if row.right]), count)
+        take(sorted((row for row in group if not row.right), key=_worst_first), count)
+    take(sorted((row for row in rows if not row.right), key=_worst_first), _EXTREMES)
+    with_heat = [row for row in rows if row.scores[_SCORE] is not None]
+    take(sorted(with_heat, key=lambda row: (_heat(row), row.exam_id, row.view)), _EXTREMES)
+    numbers: Counter[str] = Counter()
+    paths = {}
+    for row in sorted(rows, key=lambda row: (row.shard, row.index)):
+        if (row.shard, row.index) in chosen:
+            group_name = f"{row.density}_{row.view}"
+            numbers[group_name] += 1
+            paths[row.shard, row.index] = f"overlays/{group_name}_{numbers[group_name]}.png"
+    return paths
+
+
+def choose_specimens(rows: Sequence[ExplainedView], view: str) -> list[ExplainedView]:
+    """Chooses one view a class, rightly graded where there is one, for the feature maps of a view's network."""
+    groups = _grouped((row for row in rows if row.view == view), lambda row: (row.density,))
+    return [_typical_first([row for row in group if row.right] or group)[0] for group in groups]
+
+
+def choose_samples(rows: Sequence[ExplainedView], view: str, count: int) -> list[ExplainedView]:
+    """Chooses views by the order of their exams' hashes, which is as good as drawing lots."""
+    return sorted((row for row in rows if row.view == view), key=lambda row: (row.exam_id, row.index))[:count]

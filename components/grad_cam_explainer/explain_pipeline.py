@@ -1,0 +1,158 @@
+"""The Beam pipeline of explanation: one element a TFRecord shard, a batch of views in memory a worker.
+
+Shards become rows of scores; the rows tell which views are worth a picture; then the networks themselves are looked
+into, one element each; and all is gathered to the report.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.utils.shared import Shared
+
+from components.common.shards import write_text
+from components.common.stages import Element, Gathered, Stage, elements
+from components.grad_cam_explainer.choices import Place, choose_pictures
+from components.grad_cam_explainer.config import ExplainerConfig
+from components.grad_cam_explainer.figures import ExplainedView, group_figures, judge
+from components.grad_cam_explainer.heat_maps import Explainer
+from components.grad_cam_explainer.inspection import inspect_network, network_task, sanity_figures
+from components.grad_cam_explainer.view_shards import ShardTask, draw_shard, explain_shard
+from components.transform.config import ImageConfig
+from schema.features import VIEWS
+
+
+@dataclass(frozen=True)
+class Networks:
+    """The networks behind the exam model.
+
+    Attributes:
+        files: ``.keras`` file of each view; empty to look into none.
+        image: Their input.
+        mirrored: They see right breasts mirrored.
+    """
+
+    files: Mapping[str, str]
+    image: ImageConfig
+    mirrored: bool = False
+
+
+@dataclass(frozen=True)
+class SharedExplainer:
+    """Gives the exam model, which Beam keeps for all elements of a worker process.
+
+    Attributes:
+        handle: Beam's handle of the model.
+        model_dir: SavedModel.
+    """
+
+    handle: Shared
+    model_dir: str
+
+    def __call__(self) -> Explainer:
+        """Returns the model, loaded at the first call."""
+        return self.handle.acquire(self._load)
+
+    def _load(self) -> Explainer:
+        return Explainer(self.model_dir)
+
+
+@dataclass(frozen=True)
+class _Explained:
+    """Rows of all views, and the overlay of those that are drawn."""
+
+    rows: tuple[ExplainedView, ...]
+    overlays: Mapping[Place, str]
+
+
+def _choose(explained: Gathered, config: ExplainerConfig) -> list[Element]:
+    rows = tuple(row for part in explained.results for row in part)
+    overlays = choose_pictures(rows, config.pictures_a_group)
+    by_shard: dict[int, dict[int, str]] = defaultdict(dict)
+    for (shard, index), path in overlays.items():
+        by_shard[shard][index] = path
+    tasks: Sequence[ShardTask] = explained.context
+    return elements([(tasks[shard], wanted) for shard, wanted in by_shard.items()], _Explained(rows, overlays))
+
+
+def _networks(drawn: Gathered, shards: Sequence[str], networks: Networks, config: ExplainerConfig) -> list[Element]:
+    explained: _Explained = drawn.context
+    tasks = [
+        network_task(explained.rows, shards, view, networks.files[view], config, mirrored=networks.mirrored)
+        for view in VIEWS
+        if view in networks.files
+    ]
+    return elements([task for task in tasks if task.specimens or task.samples], context=explained)
+
+
+def _line(row: ExplainedView, overlay: str | None) -> dict[str, Any]:
+    return {
+        "exam_id": row.exam_id,
+        "view": row.view,
+        "density": row.density,
+        "acquisition_system": row.acquisition_system,
+        "predicted": row.predicted,
+        "probabilities": list(row.probabilities),
+        **row.scores,
+        "overlay": overlay,
+    }
+
+
+def _report(inspected: Gathered, config: ExplainerConfig, out: str) -> None:
+    explained: _Explained = inspected.context
+    rows = explained.rows
+    lines = [json.dumps(_line(row, explained.overlays.get((row.shard, row.index)))) for row in rows]
+    groups = group_figures(rows)
+    gates = judge(groups, config)
+    summary = {
+        "views": len(rows),
+        "exams": len({row.exam_id for row in rows}),
+        "target_class": config.target_class,
+        "groups": [
+            {"slice": dict(g.slice), "scores": {name: mean.to_dict() for name, mean in g.scores.items()}}
+            for g in groups
+        ],
+        "gates": gates,
+        "sanity": sanity_figures([s for part in inspected.results for s in part.similarities]),
+        "feature_maps": [picture for part in inspected.results for picture in part.pictures],
+        "passed": all(gate["passed"] for gate in gates),
+    }
+    write_text(os.path.join(out, "explanations.jsonl"), "".join(line + "\n" for line in lines))
+    write_text(os.path.join(out, "summary.json"), json.dumps(summary, indent=1))
+
+
+def explain(
+    pipeline: beam.Pipeline,
+    tasks: Sequence[ShardTask],
+    model_dir: str,
+    networks: Networks,
+    config: ExplainerConfig,
+    out: str,
+) -> None:
+    """Lays out the pipeline, which writes overlays, feature maps, ``explanations.jsonl`` and ``summary.json``.
+
+    Args:
+        pipeline: Beam pipeline to add to.
+        tasks: Shards to explain, in the order of their numbers.
+        model_dir: SavedModel with the signature ``gradcam``.
+        networks: The networks behind it.
+        config: What is explained, and the gates.
+        out: Folder of the explanations.
+    """
+    load = SharedExplainer(Shared(), model_dir)
+    _ = (
+        pipeline
+        | "Shards" >> beam.Create(elements(tasks, context=tasks), reshuffle=False)
+        | Stage("Explain", explain_shard, load, config)
+        | "Choose" >> beam.FlatMap(_choose, config)
+        | Stage("Draw", draw_shard, load, config, out)
+        | "Networks" >> beam.FlatMap(_networks, [task.path for task in tasks], networks, config)
+        | Stage("Inspect", inspect_network, networks.image, config, out)
+        | "Report" >> beam.Map(_report, config, out)
+    )

@@ -1,0 +1,171 @@
+"""Mean scores by slice with intervals over exams, and the gates on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from components.grad_cam_explainer.config import ExplainerConfig
+from components.grad_cam_explainer.scores import SCORES
+
+_RESAMPLES: Final = 1000
+_DIGITS: Final = 6
+# Slices of the test split; the empty one is the whole of it.
+_SYSTEM: Final = "acquisition_system"
+_SLICED_BY: Final = ((), ("density",), (_SYSTEM,), ("view",), (_SYSTEM, "density"))
+
+
+@dataclass(frozen=True)
+class ExplainedView:
+    """A view whose heat map was scored.
+
+    Attributes:
+        shard: Number of its shard.
+        index: Position in it.
+        exam_id: Keyed hash.
+        view: One of VIEWS.
+        density: True class.
+        acquisition_system: Manufacturer, model and software version.
+        predicted: Class that the model gave to the view.
+        probabilities: Of the density classes.
+        scores: Value by name of :class:`components.grad_cam_explainer.scores.HeatScores`.
+    """
+
+    shard: int
+    index: int
+    exam_id: str
+    view: str
+    density: str
+    acquisition_system: str
+    predicted: str
+    probabilities: tuple[float, ...]
+    scores: Mapping[str, float | None]
+
+    @property
+    def right(self) -> bool:
+        """Whether the view was graded as it is labelled."""
+        return self.predicted == self.density
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean over views.
+
+    Attributes:
+        mean: None without views.
+        ci95: 95 % interval, a percentile bootstrap that draws exams (the views of one exam are alike); None with fewer
+            than two exams.
+        n: Views that have the score.
+        exams: Exams that they are of.
+    """
+
+    mean: float | None
+    ci95: tuple[float, float] | None
+    n: int
+    exams: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the figures as JSON has them."""
+        return {
+            "mean": None if self.mean is None else round(self.mean, _DIGITS),
+            "ci95": None if self.ci95 is None else [round(limit, _DIGITS) for limit in self.ci95],
+            "n": self.n,
+            "exams": self.exams,
+        }
+
+
+def mean_over_exams(values: Sequence[float | None], exams: Sequence[str]) -> Mean:
+    """Averages a score over views, with an interval from a bootstrap over exams.
+
+    Args:
+        values: Score of each view; None is left out.
+        exams: Exam of each view.
+
+    Returns:
+        The mean. The bootstrap's seed is fixed: equal values have equal intervals.
+    """
+    pairs = [(exam, value) for value, exam in zip(values, exams, strict=True) if value is not None]
+    if not pairs:
+        return Mean(None, None, 0, 0)
+    names, position = np.unique([exam for exam, _ in pairs], return_inverse=True)
+    scores = np.array([value for _, value in pairs])
+    mean, count = float(scores.mean()), len(names)
+    if count < 2:
+        return Mean(mean, None, len(pairs), count)
+    sums, views = np.bincount(position, scores), np.bincount(position)
+    drawn = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), _RESAMPLES)
+    low, high = np.quantile((drawn @ sums) / (drawn @ views), (0.025, 0.975))
+    return Mean(mean, (float(low), float(high)), len(pairs), count)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Mean scores of one slice; an empty ``slice`` is the whole of what was explained."""
+
+    slice: Mapping[str, str]
+    scores: Mapping[str, Mean]
+
+
+def group_figures(rows: Sequence[ExplainedView]) -> list[Group]:
+    """Averages every score over the whole, and by density class, acquisition system, view, and class by system."""
+    return [
+        Group(dict(zip(keys, values, strict=True)), {name: _mean(chosen, name) for name in SCORES})
+        for keys in _SLICED_BY
+        for values, chosen in _slices(rows, keys)
+    ]
+
+
+def _slices(
+    rows: Sequence[ExplainedView], keys: tuple[str, ...]
+) -> Iterator[tuple[tuple[str, ...], list[ExplainedView]]]:
+    by_values: dict[tuple[str, ...], list[ExplainedView]] = {} if keys else {(): []}
+    for row in rows:
+        by_values.setdefault(tuple(getattr(row, key) for key in keys), []).append(row)
+    yield from sorted(by_values.items())
+
+
+def _mean(rows: Sequence[ExplainedView], name: str) -> Mean:
+    return mean_over_exams([row.scores[name] for row in rows], [row.exam_id for row in rows])
+
+
+def judge(groups: Sequence[Group], config: ExplainerConfig) -> list[dict[str, Any]]:
+    """Holds mean scores against the configured limits.
+
+    Args:
+        groups: As :func:`group_figures` gives them.
+        config: The limits.
+
+    Returns:
+        One gate a limit and slice: name, slice, threshold, value and passed. A limit on a score that no view of the
+        whole has is not passed; an acquisition system counts from ``minimum_exams_a_system`` exams with the score on.
+    """
+    limits = (
+        ("energy_in_breast", ">=", config.minimum_energy_in_breast),
+        ("energy_in_pectoral", "<=", config.maximum_energy_in_pectoral),
+        ("spearman", ">=", config.minimum_spearman),
+    )
+    return [
+        _gate(name, sign, limit, group)
+        for name, sign, limit in limits
+        if limit is not None
+        for group in groups
+        if _is_judged(group, group.scores[name].exams, config)
+    ]
+
+
+def _is_judged(group: Group, exams: int, config: ExplainerConfig) -> bool:
+    return not group.slice or (set(group.slice) == {_SYSTEM} and exams >= config.minimum_exams_a_system)
+
+
+def _gate(name: str, sign: str, limit: float, group: Group) -> dict[str, Any]:
+    value = group.scores[name].mean
+    return {
+        "name": name,
+        "slice": f"{_SYSTEM}={group.slice[_SYSTEM]}" if group.slice else "all",
+        "threshold": f"{sign} {limit:.3f}",
+        "value": None if value is None else round(value, _DIGITS),
+        "passed": value is not None and (value >= limit if sign == ">=" else value <= limit),
+    }

@@ -1,0 +1,112 @@
+"""Shards of views: one scored after the other, and some of their views drawn."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from components.common.progress import advance
+from components.common.shards import read_shard, write_bytes
+from components.common.stages import LostRecordsError
+from components.common.views import View, parse_view
+from components.grad_cam_explainer.config import ExplainerConfig
+from components.grad_cam_explainer.figures import ExplainedView
+from components.grad_cam_explainer.heat_maps import Explainer
+from components.grad_cam_explainer.scores import score_view
+
+LoadExplainer = Callable[[], Explainer]
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """One shard to explain.
+
+    Attributes:
+        number: Index in the split.
+        path: TFRecord shard of preprocessed views.
+        views: Views to explain, from its beginning.
+    """
+
+    number: int
+    path: str
+    views: int
+
+
+def _batches(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
+    iterator = iter(items)
+    while batch := list(itertools.islice(iterator, size)):
+        yield batch
+
+
+def read_some(path: str, wanted: Iterable[int]) -> Iterator[tuple[int, View]]:
+    """Yields the views at some positions of a shard, one in memory at a time."""
+    positions = set(wanted)
+    for index, record in enumerate(itertools.islice(read_shard(path), max(positions, default=-1) + 1)):
+        if index in positions:
+            yield index, parse_view(record)
+
+
+def explain_shard(task: ShardTask, load: LoadExplainer, config: ExplainerConfig) -> list[ExplainedView]:
+    """Scores the heat maps of a shard, a batch in memory at a time.
+
+    Args:
+        task: The shard.
+        load: Gives the exam model, loaded once a worker.
+        config: Class to explain, and views a call.
+
+    Returns:
+        One row a view, in the order of the records.
+
+    Raises:
+        LostRecordsError: The shard holds fewer views than were counted.
+    """
+    explainer = load()
+    rows: list[ExplainedView] = []
+    records = itertools.islice(read_shard(task.path), task.views)
+    for batch in _batches(map(parse_view, records), config.batch_size):
+        found = explainer.heat_maps(batch, config.target_class)
+        for view, density, probabilities, heatmap in zip(
+            batch, found.density, found.probabilities, found.heatmaps, strict=True
+        ):
+            rows.append(
+                ExplainedView(
+                    shard=task.number,
+                    index=len(rows),
+                    exam_id=view.exam_id,
+                    view=view.view,
+                    density=view.density,
+                    acquisition_system=view.acquisition_system,
+                    predicted=density,
+                    probabilities=tuple(round(float(p), 6) for p in probabilities),
+                    scores=score_view(heatmap, view).to_dict(),
+                )
+            )
+        advance(len(batch))
+    if len(rows) != task.views:
+        raise LostRecordsError(
+            f"{task.path}: {task.views} views were counted; run the preprocessing again. Received: {len(rows)} views."
+        )
+    return rows
+
+
+def draw_shard(
+    work: tuple[ShardTask, Mapping[int, str]], load: LoadExplainer, config: ExplainerConfig, out: str
+) -> None:
+    """Draws some views of a shard.
+
+    Args:
+        work: The shard, and for each position to draw the overlay's path in ``out``.
+        load: Gives the exam model, loaded once a worker.
+        config: As the shard was explained.
+        out: Folder of the explanations.
+    """
+    task, wanted = work
+    explainer = load()
+    for batch in _batches(read_some(task.path, wanted), config.batch_size):
+        found = explainer.heat_maps([view for _, view in batch], config.target_class)
+        for (index, _), picture in zip(batch, found.overlays, strict=True):
+            write_bytes(os.path.join(out, wanted[index]), picture)

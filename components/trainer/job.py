@@ -1,0 +1,165 @@
+"""The training of one network from files to files, without TFX."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_transform as tft
+
+from components.common.progress import advance, expect
+from components.common.shards import write_text
+from components.trainer.checkpoint import checkpoint_folder, discard
+from components.trainer.config import TrainConfig
+from components.trainer.epochs import Epoch
+from components.trainer.files import HISTORY_FILE, NETWORK_FILE
+from components.trainer.input_pipeline import Records, ViewData, batches, read_records
+from components.trainer.loop import TrainedNetwork, class_weights, train
+from components.trainer.network import build_network, count_convolutions
+from components.trainer.strategy import is_chief, make_strategy, total_over_workers
+from components.trainer.warm_start import pushed_weights
+from schema.features import laterality_of
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is trained.
+
+    Attributes:
+        network: Name of the network, a key of ``config.views_by_network``.
+        config: How it is trained.
+        train_files: Sorted TFRecord shards of the train split.
+        eval_files: The same of the eval split.
+        transform_output: Folder of the Transform node.
+        model_dir: Folder for ``network.keras`` and ``history.json``.
+        run_dir: Folder for TensorBoard's logs; checkpoints lie beside its parent.
+        base_model: Exam model to start from; None, or a folder that is not there, for random weights.
+        code: Fingerprint of the code.
+        hyperparameters: What the Tuner chose; ``config`` has it already, and the history names it.
+    """
+
+    network: str
+    config: TrainConfig
+    train_files: tuple[str, ...]
+    eval_files: tuple[str, ...]
+    transform_output: str
+    model_dir: str
+    run_dir: str
+    base_model: str | None = None
+    code: str = ""
+    hyperparameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+def run_job(job: Job) -> None:
+    """Trains a network and writes it; with several workers, each calls this, and the chief writes.
+
+    Raises:
+        ValueError: A split has no image of the network's views.
+        FloatingPointError: The loss is no longer finite.
+        StrategyError: The strategy cannot work here.
+    """
+    config = job.config
+    strategy = make_strategy(config, os.environ)  # before TensorFlow does anything else
+    chief = is_chief(strategy)
+    views = config.views_by_network[job.network]
+    transform = tft.TFTransformOutput(job.transform_output)
+    data = {
+        split: ViewData(files, views, transform, config.sides == "mirrored")
+        for split, files in (("train", job.train_files), ("eval", job.eval_files))
+    }
+    records = {split: read_records(data[split]) for split in data}
+    for split, found in records.items():
+        if not found.labels:
+            raise ValueError(
+                f"The {split} split has no image of view {' or '.join(views)}: add exams, or change"
+                " pipeline.ingest.splits or pipeline.ingest.split_seed."
+            )
+    start = _start(job, views)
+    checkpoints = checkpoint_folder(job.run_dir, _decides(job, records, start))
+    if chief:
+        expect(config.epochs, "epochs")
+    with _tensorboard(job.run_dir, chief) as on_epoch:
+        trained = train(
+            batches(data["train"], config, training=True, records=records["train"]),
+            batches(data["eval"], config, training=False, records=records["eval"]),
+            class_weights(records["train"].labels, config),
+            config,
+            on_epoch,
+            strategy=strategy,
+            checkpoints=checkpoints,
+            start=start,
+        )
+    if chief:
+        tf.io.gfile.makedirs(job.model_dir)
+        trained.network.save(os.path.join(job.model_dir, NETWORK_FILE))
+        counts = {split: len(found.labels) for split, found in records.items()}
+        write_text(os.path.join(job.model_dir, HISTORY_FILE), _history(job, trained, counts, start is not None))
+        discard(checkpoints)
+    total_over_workers(strategy, 1.0)  # TFX looks for the model as soon as a worker is done
+
+
+def _start(job: Job, views: Sequence[str]) -> list[np.ndarray] | None:
+    """Reads the weights to start from; None where there are none, or they are of another network."""
+    if job.base_model is None or not tf.io.gfile.isdir(job.base_model):
+        return None
+    # A network for both sides sees right breasts as left ones.
+    view = next((view for view in views if laterality_of(view) == "L"), views[0])
+    network = build_network(job.config.image, job.config.network, job.config.seed)
+    return pushed_weights(job.base_model, view, network)
+
+
+def _decides(job: Job, records: dict[str, Records], start: Sequence[np.ndarray] | None) -> dict[str, object]:
+    """Names everything that decides a training."""
+    weights = hashlib.sha256(b"".join(np.ascontiguousarray(weight).tobytes() for weight in start or ()))
+    return {
+        "network": job.network,
+        "config": job.config.model_dump(mode="json"),
+        "data": {split: found.fingerprint for split, found in records.items()},
+        "start": weights.hexdigest(),
+        "code": job.code,
+    }
+
+
+@contextmanager
+def _tensorboard(folder: str, chief: bool) -> Iterator[Callable[[Epoch], None]]:
+    """Gives what logs an epoch, for TensorBoard and for whoever waits; workers that are not the chief are silent."""
+    if not chief:
+        yield lambda epoch: None
+        return
+    tf.io.gfile.makedirs(folder)
+    writer = tf.summary.create_file_writer(folder)
+
+    def log(epoch: Epoch) -> None:
+        with writer.as_default():
+            for name, value in epoch.to_dict().items():
+                tf.summary.scalar(name, value, step=epoch.epoch)
+        writer.flush()
+        advance(note=f"loss {epoch.loss:.3f}, validation accuracy {epoch.val_accuracy:.3f}")
+
+    try:
+        yield log
+    finally:
+        writer.close()
+
+
+def _history(job: Job, trained: TrainedNetwork, counts: dict[str, int], warm: bool) -> str:
+    return json.dumps(
+        {
+            "view": job.network,
+            "best_epoch": trained.best_epoch,
+            "parameters": trained.network.count_params(),
+            "convolutions": count_convolutions(trained.network),
+            "images": counts,
+            "warm_start": warm,
+            "hyperparameters": dict(job.hyperparameters),
+            "epochs": [epoch.to_dict() for epoch in trained.epochs],
+        },
+        indent=1,
+    )

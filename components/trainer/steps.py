@@ -1,0 +1,109 @@
+"""The training and the evaluation step of a network, for every tf.distribute strategy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from components.trainer.averaging import WeightAverage
+from components.trainer.config import TrainConfig
+from components.trainer.losses import per_example_loss
+from components.trainer.network import build_network
+from components.trainer.optimizers import make_optimizer
+from components.trainer.precision import compiles, dtype_policy, gpu_capabilities, layers_of, scaled
+from schema.features import DENSITY_CLASSES
+
+_CLASSES = len(DENSITY_CLASSES)
+_SUM = tf.distribute.ReduceOp.SUM
+
+Sums = tuple[tf.Tensor, tf.Tensor]  # sum of the losses; images by label and predicted class, float32 [4, 4]
+
+
+def _confusion(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """Counts images by label and predicted class; negative labels are no images."""
+    predicted = tf.one_hot(tf.argmax(logits, axis=1), _CLASSES)
+    return tf.matmul(tf.one_hot(labels, _CLASSES), predicted, transpose_a=True)
+
+
+class Steps:
+    """A network in training: its variables and the functions that change and judge it.
+
+    Attributes:
+        network: Logits model, float32 [N, size, size, C] to [N, 4].
+        optimizer: Its optimiser, built.
+        average: Average of the weights, if the configuration wants one.
+        train_step: Per-replica (images, labels) of a batch to its sums, after a change of the weights.
+        test_step: The same without a change; the loss is the cross-entropy.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        weights: np.ndarray,
+        strategy: tf.distribute.Strategy,
+        start: Sequence[np.ndarray] | None = None,
+    ):
+        """Builds network and optimiser in the strategy's scope; the steps are traced when they are first called.
+
+        Args:
+            config: Network, loss, optimiser, precision, XLA and seed.
+            weights: float32 [4], weight of each class.
+            strategy: Where the replicas are.
+            start: Weights to start from, as ``get_weights`` of the network gives them; random ones where None.
+        """
+        self._config = config
+        self._strategy = strategy
+        self._weights = tf.constant(weights)
+        capabilities, replicas = gpu_capabilities(), strategy.num_replicas_in_sync
+        policy = dtype_policy(config, capabilities)
+        with strategy.scope(), layers_of(policy):
+            # Unsynchronised, replicas would each normalise by their own share of the batch, and keep other statistics.
+            self.network = build_network(config.image, config.network, config.seed, synchronized=replicas > 1)
+            if start is not None:
+                self.network.set_weights(list(start))
+            self.optimizer = scaled(make_optimizer(config), policy)
+            self.optimizer.build(self.network.trainable_variables)
+            self.average = WeightAverage(self.network, config.ema_decay) if config.ema_decay else None
+        compiled = compiles(config, capabilities, replicas)
+        self.train_step = self._over_replicas(self._train, compiled)
+        self.test_step = self._over_replicas(self._test, compiled)
+
+    def _over_replicas(self, function: Callable[[Any, Any], Sums], compiled: bool) -> Callable[[Any, Any], Sums]:
+        @tf.function(jit_compile=compiled, reduce_retracing=True)
+        def step(images: Any, labels: Any) -> Sums:
+            loss, confusion = self._strategy.run(function, (images, labels))
+            return self._strategy.reduce(_SUM, loss, axis=None), self._strategy.reduce(_SUM, confusion, axis=None)
+
+        return step
+
+    def _train(self, images: tf.Tensor, labels: tf.Tensor) -> Sums:
+        variables = self.network.trainable_variables
+        with tf.GradientTape() as tape:
+            logits = self.network(images, training=True)
+            losses = per_example_loss(logits, labels, self._config) * tf.gather(self._weights, labels)
+            total = tf.reduce_sum(losses)
+            loss = self.optimizer.scale_loss(total / self._config.batch_size)
+        gradients = tape.gradient(loss, variables)
+        if isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
+            gradients = _overflow_for_all(gradients)
+        self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        if self.average is not None:
+            self.average.update(self.optimizer.iterations)
+        return total, _confusion(labels, logits)
+
+    def _test(self, images: tf.Tensor, labels: tf.Tensor) -> Sums:
+        logits = tf.cast(self.network(images, training=False), tf.float32)
+        loss = -tf.reduce_sum(tf.one_hot(labels, _CLASSES) * tf.nn.log_softmax(logits))
+        return loss, _confusion(labels, logits)
+
+
+def _overflow_for_all(gradients: list[tf.Tensor]) -> list[tf.Tensor]:
+    """Makes what one replica's float16 overflow is to it an overflow to all: they must agree to skip the step."""
+    finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(gradient)) for gradient in gradients])
+    context = tf.distribute.get_replica_context()
+    overflows = context.all_reduce(_SUM, tf.where(finite, 0.0, 1.0))
+    return [gradient + tf.where(overflows > 0, np.nan, 0.0) for gradient in gradients]

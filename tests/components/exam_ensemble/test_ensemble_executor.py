@@ -1,0 +1,89 @@
+"""The executor: networks and the eval split in, a calibrated SavedModel with its calibration.json out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tfx.types import standard_artifacts
+from tfx.utils import path_utils
+
+from components.common.shards import shard_name, split_folder, write_shard
+from components.exam_ensemble.calibration import calibrate, fit_temperature, load_calibration
+from components.exam_ensemble.config import EnsembleConfig
+from components.exam_ensemble.executor import Executor
+from components.transform.config import ImageConfig
+from schema import features as f
+
+EXAMS = 24  # the last has one view
+
+
+def views_of(exam: int) -> tuple[str, ...]:
+    return f.VIEWS if exam < EXAMS - 1 else f.VIEWS[:1]
+
+
+def record(png: bytes, view: str, exam: int) -> bytes:
+    density = f.DENSITY_CLASSES[exam % 4]
+    values = {f.IMAGE: png, f.VIEW: view.encode(), f.EXAM_ID: f"exam{exam}".encode(), f.DENSITY: density.encode()}
+    features = {k: tf.train.Feature(bytes_list=tf.train.BytesList(value=[v])) for k, v in values.items()}
+    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+
+
+@pytest.fixture(scope="module")
+def pngs(texture_png: Callable[..., bytes]) -> dict[tuple[int, str], bytes]:
+    return {(exam, v): texture_png(4 * exam + i) for exam in range(EXAMS) for i, v in enumerate(views_of(exam))}
+
+
+def artifact(kind: Any, folder: Path) -> list[Any]:
+    made = kind()
+    made.uri = str(folder)
+    return [made]
+
+
+@pytest.fixture
+def model_folder(exam_networks: dict[str, Any], pngs: dict[tuple[int, str], bytes], tmp_path: Path) -> str:
+    """Runs the executor, which grades exams of two views or more; returns the SavedModel's folder."""
+    records = [record(png, view, exam) for (exam, view), png in pngs.items()]
+    for index in range(2):  # the exam in the middle lies in both shards
+        part = records[:50] if index == 0 else records[50:]
+        write_shard(str(Path(split_folder(str(tmp_path / "examples"), "eval"), shard_name(index, 2))), part)
+    inputs = {"examples": artifact(standard_artifacts.Examples, tmp_path / "examples")}
+    inputs["examples"][0].split_names = '["train", "eval", "test"]'
+    for view, network in exam_networks.items():
+        [inputs[view]] = [artifact(standard_artifacts.Model, tmp_path / view)]
+        Path(path_utils.serving_model_path(str(tmp_path / view))).mkdir(parents=True)
+        network.save(Path(path_utils.serving_model_path(str(tmp_path / view)), "network.keras"))
+
+    properties = {
+        "image": ImageConfig(size=64).model_dump_json(),
+        "preprocessing": "{}",
+        "config": EnsembleConfig(minimum_views=2).model_dump_json(),
+        "mirrored": 0,
+    }
+    Executor().Do(inputs, {"model": artifact(standard_artifacts.Model, tmp_path / "model")}, properties)
+    return path_utils.serving_model_path(str(tmp_path / "model"))
+
+
+def test_the_model_applies_the_temperature_fitted_to_the_eval_exams_it_grades(
+    model_folder: str, pngs: dict[tuple[int, str], bytes]
+) -> None:
+    calibration = load_calibration(model_folder)
+    assert calibration is not None
+    model = tf.saved_model.load(model_folder)
+    answer = model.signatures["predict_exam"](
+        image_bytes=tf.constant(list(pngs.values())),
+        view=tf.constant([view for _, view in pngs]),
+        exam_id=tf.constant([f"{exam}" for exam, _ in pngs]),
+    )
+    got = {name: value.numpy() for name, value in answer.items()}
+    raw, labels = got["raw_probabilities"][:-1], np.arange(EXAMS - 1) % 4
+    assert (got["density"][-1], calibration.exams) == (b"", EXAMS - 1)
+    assert calibration.temperature == pytest.approx(fit_temperature(raw, labels), rel=1e-4)
+    assert calibration.temperature != 1.0
+    np.testing.assert_allclose(got["probabilities"][:-1], calibrate(raw, calibration.temperature), atol=1e-5)
+    assert calibration.by_class == {"A": 6, "B": 6, "C": 6, "D": 5}
+    assert calibration.nll.after.value < calibration.nll.before.value  # type: ignore[operator]

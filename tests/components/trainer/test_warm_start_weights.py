@@ -1,0 +1,44 @@
+"""Weights go from a pushed exam model back into a network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from components.exam_ensemble.ensemble import view_functions
+from components.trainer.config import NetworkConfig
+from components.trainer.network import build_network
+from components.trainer.warm_start import pushed_weights
+from components.transform.config import ImageConfig
+from schema.features import VIEWS
+from serving.signatures import ExamModel, export
+
+IMAGE = ImageConfig(size=32)
+NARROW = NetworkConfig(width=0.0625)
+
+
+@pytest.mark.slow
+def test_a_pushed_models_weights_fit_a_network_of_its_size_alone(tmp_path: Path) -> None:
+    network = build_network(IMAGE, NARROW, seed=5)
+    random = np.random.default_rng(0)
+    network.set_weights([random.uniform(0.5, 1.5, weight.shape) for weight in network.get_weights()])
+    shared, other = view_functions(network), view_functions(build_network(IMAGE, NARROW, seed=6))
+    functions = dict.fromkeys(VIEWS, shared) | {"MLO_R": other, "MLO_L": other}
+    export(ExamModel(functions, IMAGE, mirrored=True), str(tmp_path))
+
+    fresh = build_network(IMAGE, NARROW, seed=7)
+    before = fresh.get_weights()
+    for view in ("CC_R", "CC_L"):
+        found = pushed_weights(str(tmp_path), view, fresh)
+        assert found is not None
+        for weight, expected in zip(found, network.get_weights(), strict=True):
+            np.testing.assert_array_equal(weight, expected)
+    for weight, expected in zip(fresh.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(weight, expected)
+    mlo = pushed_weights(str(tmp_path), "MLO_L", fresh)
+    assert mlo is not None
+    assert any((a != b).any() for a, b in zip(mlo, network.get_weights(), strict=True))
+    wider = build_network(IMAGE, NetworkConfig(width=0.125))
+    assert pushed_weights(str(tmp_path), "CC_R", wider) is None
