@@ -17,7 +17,7 @@ import pytest
 import tensorflow as tf
 
 from components.trainer.checkpoint import Progress
-from components.trainer.config import NetworkConfig, TrainConfig
+from components.trainer.config import AugmentationConfig, NetworkConfig, TrainConfig
 from components.trainer.job import Job, run_job
 from components.transform.config import ImageConfig
 from tests.components.trainer.worker_process import work
@@ -26,8 +26,10 @@ from tests.components.trainer.worker_process import work
 CONFIG = TrainConfig(
     image=ImageConfig(size=64),
     network=NetworkConfig(width=0.0625, dropout=0.0, batch_norm_momentum=0.8),
+    # Flat background has channels without variance, whose gradient is little but rounding: one replica by itself differs
+    # by a percent when its batch normalisation is computed as that of several is.
+    augmentation=AugmentationConfig(fill="nearest"),
     sides="mirrored",
-    # Small: large steps on noise would amplify the rounding in which the workers differ.
     learning_rate=0.001,
     schedule="cosine",
     batch_size=4,
@@ -126,7 +128,8 @@ def test_two_workers_train_as_one_and_a_killed_run_goes_on(small_data_set: Any, 
     assert not list(tmp_path.rglob(".checkpoints"))
 
     for ours, theirs in zip(after, epochs_of(alone), strict=True):
-        for name in ("loss", "val_loss", "learning_rate"):
+        assert ours["learning_rate"] == theirs["learning_rate"]
+        for name in ("loss", "val_loss"):
             assert ours[name] == pytest.approx(theirs[name], rel=2e-3), (name, ours["epoch"])
     logs = [path for path in Path(resumed.run_dir).iterdir() if "tfevents" in path.name]
     assert len(logs) == 1, "the chief alone writes"

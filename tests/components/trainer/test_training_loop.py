@@ -108,7 +108,7 @@ def test_a_loss_that_is_no_number_stops_with_advice() -> None:
     config = CONFIG.model_copy(update={"optimizer": "sgd", "learning_rate": 1e30, "epochs": 3, "batch_size": 4})
     tf.config.run_functions_eagerly(True)  # tracing takes longer than the few steps
     try:
-        with pytest.raises(FloatingPointError, match=r"lower trainer\.learning_rate \(now 1e\+30\)"):
+        with pytest.raises(FloatingPointError, match=r"lower pipeline\.trainer\.learning_rate \(now 1e\+30\)"):
             run(config, train_count=8)
     finally:
         tf.config.run_functions_eagerly(False)
