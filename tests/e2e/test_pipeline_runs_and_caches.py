@@ -152,7 +152,10 @@ def test_editing_a_nodes_code_runs_it_again_and_a_failed_run_resumes(
 
     edited = code_copy / "components" / "grad_cam_explainer" / "executor.py"
     sound = edited.read_text(encoding="utf-8")
-    broken = sound.replace('expect(sum(task.views for task in tasks), "views")\n', 'raise ValueError("heat maps are out of order\\nmore")\n')
+    broken = sound.replace(
+        'expect(sum(task.views for task in tasks), "views")\n',
+        'raise ValueError("heat maps are out of order\\nmore")\n',
+    )
     assert broken != sound
     edited.write_text(broken, encoding="utf-8")
 
