@@ -26,8 +26,8 @@ from tests.components.trainer.worker_process import work
 CONFIG = TrainConfig(
     image=ImageConfig(size=64),
     network=NetworkConfig(width=0.0625, dropout=0.0, batch_norm_momentum=0.8),
-    # Flat background has channels without variance, whose gradient is little but rounding: even one replica differs by a
-    # percent when its batch normalisation is computed as that of several is.
+    # Flat background has channels without variance, whose gradient is little but rounding: even one replica differs
+    # by a percent when its batch normalisation is computed as that of several is.
     augmentation=AugmentationConfig(fill="nearest"),
     sides="mirrored",
     learning_rate=0.001,
