@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
 
@@ -26,6 +25,4 @@ def _faults(how: str) -> int:
 
 
 def test_a_prepared_worker_maps_its_buffers_once() -> None:
-    pages_a_round = 4 * 17_000_000 // resource.getpagesize()
-    assert _faults("prepared") < pages_a_round / 10
-    assert _faults("plain") > pages_a_round  # or the worker need not be prepared
+    assert _faults("prepared") < _faults("plain") / 5
