@@ -58,7 +58,7 @@ def write_archive(folder: Path, images: Sequence[bytes], files: int) -> FolderSo
         dataset.PatientID = f"patient{exam}"
         dataset.StudyInstanceUID = f"1.2.3.{exam}"
         dataset.SOPInstanceUID = generate_uid(entropy_srcs=[str(number)])
-        dataset.WindowCenter, dataset.WindowWidth = 8000 + number, 15000 + number
+        dataset.WindowCenter, dataset.WindowWidth = 2 ** (dataset.BitsStored - 1), 2**dataset.BitsStored + number
         path = folder / "images" / f"exam{exam}" / f"{VIEWS[view]}.dcm"
         path.parent.mkdir(parents=True, exist_ok=True)
         dataset.save_as(path)

@@ -1,6 +1,6 @@
 """Throughput of ingest and preprocessing, with one worker and two, against the plain loop, in one run.
 
-    python -m benchmarks.throughput [--exams 40] [--count 1000]
+    python -m benchmarks.throughput [--exams 100] [--count 1000]
 
 Prints a section of Markdown. Speeds of different machines do not compare; ratios of one run do.
 """
@@ -55,16 +55,17 @@ from pipeline.phantom.config import PhantomConfig
 from pipeline.phantom.generate import generate_phantoms
 from schema import features as f
 
-# Transfer syntax, and its share of --files: slow ones need fewer for the same certainty.
-# Transfer syntax and number of files: some ten seconds of work for one worker each.
+# Transfer syntax and number of files: some ten to twenty seconds of work for one worker each.
 _SYNTAXES: dict[str, tuple[UID, int]] = {
     "uncompressed": (ExplicitVRLittleEndian, 128),
-    "RLE": (RLELossless, 96),
-    "JPEG lossless SV1": (JPEGLosslessSV1, 24),
-    "JPEG-LS": (JPEGLSLossless, 48),
-    "JPEG 2000": (JPEG2000Lossless, 16),
+    "RLE": (RLELossless, 128),
+    "JPEG lossless SV1": (JPEGLosslessSV1, 48),
+    "JPEG-LS": (JPEGLSLossless, 64),
+    "JPEG 2000": (JPEG2000Lossless, 32),
 }
 _FEW = 12  # small files: hardly any work
+_PHANTOMS = 16  # different phantom exams
+_WARM = 1 / 4  # share of the images after which all workers are at work: processes start one after the other
 # One worker, two threads, two processes.
 _WAYS: tuple[tuple[int, str], ...] = ((1, "multi_threading"), (2, "multi_threading"), (2, "multi_processing"))
 _HEAD = (
@@ -90,11 +91,12 @@ class _Clock(threading.Thread):
                 self._samples.append((time.perf_counter(), progress.done))
 
     def rate(self) -> float:
-        """Ends the watch; gives images a second from the first one finished to the last."""
+        """Ends the watch; gives images a second, the slope of the count once all workers are at work."""
         self._over.set()
         self.join()
-        (began, first), (ended, last) = self._samples[0], self._samples[-1]
-        return (last - first) / (ended - began)
+        last = self._samples[-1][1]
+        times, counts = zip(*(sample for sample in self._samples if sample[1] >= _WARM * last), strict=True)
+        return float(np.polyfit(times, counts, 1)[0])
 
 
 def _rate(node: Callable[[], object], unit: str) -> float:
@@ -199,15 +201,15 @@ def _ingest_table(folder: Path, floors: dict[str, float]) -> list[str]:
 
 
 def _phantoms(folder: Path, exams: int) -> FolderSource:
-    labels = generate_phantoms(PhantomConfig(exams=exams, reduction=2, repeat_share=0.0), folder).labels
-    head, *rows = labels.read_text(encoding="utf-8").splitlines()
-    lines = [f"{head},split", *(f"{row},{SPLITS[number % 3]}" for number, row in enumerate(rows))]
-    labels.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return FolderSource(folder / "images", labels)
+    """Writes an archive from a few phantom exams, each taken many times under a window of its own."""
+    generate_phantoms(PhantomConfig(exams=min(exams, _PHANTOMS), reduction=2, repeat_share=0.0), folder / "phantoms")
+    by_exam = sorted((folder / "phantoms" / "images").iterdir())
+    images = [(exam / f"{view}.dcm").read_bytes() for exam in by_exam for view in f.VIEWS]
+    return write_archive(folder / "data", images, 4 * exams)
 
 
 def _preprocess_table(folder: Path, exams: int) -> list[str]:
-    examples = ingest(_phantoms(folder / "data", exams), folder, beam_arguments(2))
+    examples = ingest(_phantoms(folder, exams), folder, beam_arguments(2))
     count = ingested_views(folder / "examples")
     megabytes = sum(path.stat().st_size for path in (folder / "examples").rglob("*.gz")) / 1e6 / count
     lines = [f"| method | views | MB a view | {_HEAD}", f"| --- | ---: | ---: {_RULE}"]
@@ -240,10 +242,11 @@ def _counts(folder: Path, files: int) -> str:
 def main() -> None:
     """Runs the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--exams", type=int, default=40, help="phantom exams to preprocess")
+    parser.add_argument("--exams", type=int, default=100, help="phantom exams to preprocess")
     parser.add_argument("--count", type=int, default=1000, help="small files that two processes must not lose")
     arguments = parser.parse_args()
     logging.disable(logging.WARNING)
+    cv2.setNumThreads(1)  # the plain loop has one core, as one worker has
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         floors = _ingest_floors(folder)  # before any node has changed how memory is kept

@@ -34,9 +34,15 @@ def shards_of(folder: str) -> list[str]:
 
 
 def read_shard(path: str) -> Iterator[bytes]:
-    """Yields the serialized records of a gzip TFRecord file."""
-    for record in tf.data.TFRecordDataset(path, compression_type="GZIP"):
-        yield record.numpy()
+    """Yields the serialized records of a gzip TFRecord file, their checksums checked.
+
+    TensorFlow calls this reader deprecated. The one that it names instead, ``tf.data``, takes five times as long for
+    records of a megabyte and works in threads of its own, which take the cores of other Beam workers.
+
+    Raises:
+        tf.errors.DataLossError: The file is truncated or damaged.
+    """
+    yield from tf.compat.v1.io.tf_record_iterator(path, tf.io.TFRecordOptions(compression_type="GZIP"))
 
 
 def write_shard(path: str, records: Iterable[bytes]) -> int:
