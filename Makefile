@@ -26,9 +26,9 @@ $(READY): pyproject.toml uv.lock | $(UV)
 demo: $(READY)
 	.venv/bin/breast-density demo
 
-# All tests, and the linters.
+# All tests, in two processes, and the linters.
 test: $(READY) lint
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest -n 2 --dist loadgroup
 
 # The tests that take seconds.
 fast: $(READY)

@@ -21,6 +21,13 @@ SIZE = 64
 PREPROCESSING = '{"recipe": "of the test"}'
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keeps the tests of a file, and those that share a pipeline's run, in one process of pytest-xdist."""
+    for item in items:
+        end_to_end = item.path.parent.name == "e2e"
+        item.add_marker(pytest.mark.xdist_group("e2e" if end_to_end else item.path.name))
+
+
 @pytest.fixture(scope="session")
 def texture_png() -> Callable[..., bytes]:
     """Makes an 8-bit PNG of smooth noise on the left three quarters and background on the right."""
