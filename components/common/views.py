@@ -21,6 +21,7 @@ class View:
         exam_id: Keyed hash.
         density: True class.
         acquisition_system: Manufacturer, model and software version.
+        patient_id: Keyed hash.
         regions: PNG bytes, 8 bit, of ``schema.features.REGION_`` values; empty where the record has none.
     """
 
@@ -29,6 +30,7 @@ class View:
     exam_id: str
     density: str
     acquisition_system: str = f.UNKNOWN
+    patient_id: str = f.UNKNOWN
     regions: bytes = b""
 
 
@@ -45,6 +47,7 @@ def parse_view(record: bytes) -> View:
         exam_id=first(f.EXAM_ID).decode(),
         density=first(f.DENSITY).decode(),
         acquisition_system=first(f.ACQUISITION_SYSTEM, f.UNKNOWN.encode()).decode(),
+        patient_id=first(f.PATIENT_ID, f.UNKNOWN.encode()).decode(),
         regions=first(f.REGIONS, b""),
     )
 

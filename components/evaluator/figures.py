@@ -1,8 +1,9 @@
 """All figures of a set of observations with their 95 % intervals, and the paired comparison of two models.
 
 Proportions (accuracy, recalls, precisions, top-2, top-3, dense accuracy) and the count of grades two classes off have
-Wilson's interval, which is right near 0 and 1; the others a percentile bootstrap. Both respect clusters: exams of one
-patient, breasts and images of one exam.
+Wilson's interval, which is right near 0 and 1; the others a percentile bootstrap, which is corrected for calibration
+errors (see :mod:`components.exam_ensemble.calibration_error`). All respect clusters: exams of one patient, breasts and
+images of one exam.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from components.evaluator.intervals import (
     make_figure,
     percentile_interval,
 )
-from components.evaluator.ranking import calibration_errors, dense_auc, log_losses, macro_auc, ranks_of_truth
+from components.evaluator.ranking import dense_auc, log_losses, macro_auc, ranks_of_truth
 from components.evaluator.scores import Scores
+from components.exam_ensemble.calibration_error import calibration_error_interval, calibration_errors, gaps_by_bin
 from schema.features import DENSITY_CLASSES
 
 SMALL_N: Final = 20  # fewer observations are too few to judge
@@ -40,6 +42,12 @@ def _matrices(scores: Scores, weights: np.ndarray) -> np.ndarray:
     cells = np.zeros((len(scores.labels), CLASSES**2))
     cells[np.arange(len(scores.labels)), scores.labels * CLASSES + scores.predicted] = 1.0
     return (cells.T @ weights).T.reshape(-1, CLASSES, CLASSES)
+
+
+def _gaps(scores: Scores, weights: np.ndarray) -> dict[str, np.ndarray]:
+    """Gives the gaps behind each calibration error by its name, float64 [B, bins]."""
+    gaps = {"ece": gaps_by_bin(scores.probabilities, scores.labels, weights)}
+    return gaps if scores.raw is None else gaps | {"uncalibrated_ece": gaps_by_bin(scores.raw, scores.labels, weights)}
 
 
 def measure(scores: Scores, weights: np.ndarray) -> dict[str, np.ndarray]:
@@ -63,10 +71,9 @@ def measure(scores: Scores, weights: np.ndarray) -> dict[str, np.ndarray]:
     for k in _TOPS:
         hits = (ranks < k).astype(np.float64) @ weights
         figures[f"top_{k}_accuracy"] = np.where(total > 0, hits / np.maximum(total, 1), np.nan)
-    figures["ece"] = calibration_errors(probabilities, labels, weights)
+    figures |= {name: calibration_errors(gaps) for name, gaps in _gaps(scores, weights).items()}
     figures["nll"] = log_losses(probabilities, labels, weights)
     if scores.raw is not None:
-        figures["uncalibrated_ece"] = calibration_errors(scores.raw, labels, weights)
         figures["uncalibrated_nll"] = log_losses(scores.raw, labels, weights)
     return figures
 
@@ -88,9 +95,16 @@ def _proportions(scores: Scores) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     return parts
 
 
-def _resampled(scores: Scores, names: set[str], draws: int, seed: int) -> dict[str, np.ndarray]:
-    chunks = [measure(scores, weights) for weights in bootstrap_weights(scores.clusters, draws, seed)]
-    return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in names} if chunks else {}
+def _bootstrap_intervals(
+    scores: Scores, names: set[str], draws: int, seed: int
+) -> dict[str, tuple[float, float] | None]:
+    chunks = [(measure(scores, w), _gaps(scores, w)) for w in bootstrap_weights(scores.clusters, draws, seed)]
+    if not chunks:
+        return {}
+    intervals = {name: percentile_interval(np.concatenate([chunk[name] for chunk, _ in chunks])) for name in names}
+    for name, gaps in _gaps(scores, np.ones((len(scores.labels), 1))).items():
+        intervals[name] = calibration_error_interval(gaps[0], np.concatenate([chunk[name] for _, chunk in chunks]))
+    return intervals
 
 
 def density_figures(scores: Scores, draws: int, seed: int) -> dict[str, Figure]:
@@ -108,7 +122,7 @@ def density_figures(scores: Scores, draws: int, seed: int) -> dict[str, Figure]:
     total = len(scores.labels)
     values = {name: float(value[0]) for name, value in measure(scores, np.ones((total, 1))).items()}
     proportions = _proportions(scores)
-    resampled = _resampled(scores, set(values) - set(proportions), draws, seed)
+    bootstrapped = _bootstrap_intervals(scores, set(values) - set(proportions), draws, seed)
     figures = {}
     for name, value in values.items():
         if name in proportions:
@@ -119,8 +133,7 @@ def density_figures(scores: Scores, draws: int, seed: int) -> dict[str, Figure]:
                 interval = (interval[0] * count, interval[1] * count)
             figures[name] = make_figure(value, interval, count)
         else:
-            interval = percentile_interval(resampled[name]) if name in resampled else None
-            figures[name] = make_figure(value, interval, total)
+            figures[name] = make_figure(value, bootstrapped.get(name), total)
     return figures
 
 

@@ -1,7 +1,7 @@
-"""Figures that need probabilities: AUC, calibration error, likelihood; exact, and for many weightings at once.
+"""Figures that need probabilities: AUC, ranks, likelihood; exact, and for many weightings at once.
 
 ``weights`` is float [N, B]: how often each observation counts in each of B resamples. A column of ones gives the figure
-itself. Nothing is binned but the calibration error, which is defined by bins.
+itself. Nothing is binned.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from components.evaluator.confusion import CLASSES, DENSE_FROM
-from components.exam_ensemble.calibration import ECE_BINS, losses
+from components.exam_ensemble.calibration import losses
 
 
 def weighted_auc(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -63,27 +63,7 @@ def ranks_of_truth(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return ((probabilities > own) | ((probabilities == own) & before)).sum(axis=1)
 
 
-def calibration_errors(
-    probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray, bins: int = ECE_BINS
-) -> np.ndarray:
-    """Gives the expected calibration error, float64 [B]: 15 equal bins of the largest probability.
-
-    Each bin contains its upper edge. The error is biased upwards in small samples, as is its bootstrap: a
-    perfectly calibrated model shows about .15 on 50 exams and .06 on 300 (simulated).
-    Source: Guo et al., ICML 2017, arXiv 1706.04599.
-    """
-    confidence, right = probabilities.max(axis=1, initial=0.0), probabilities.argmax(axis=1) == labels
-    places = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
-    gaps = np.zeros((len(labels), bins))
-    gaps[np.arange(len(labels)), places] = right - confidence
-    return _mean(np.abs(gaps.T @ weights).sum(axis=0), weights)
-
-
 def log_losses(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Gives the mean negative log-likelihood of the true class, nats, float64 [B]."""
-    return _mean(losses(probabilities, labels) @ weights, weights)
-
-
-def _mean(sums: np.ndarray, weights: np.ndarray) -> np.ndarray:
     total = weights.sum(axis=0)
-    return np.where(total > 0, sums / np.where(total > 0, total, 1), np.nan)
+    return np.where(total > 0, losses(probabilities, labels) @ weights / np.where(total > 0, total, 1), np.nan)

@@ -81,6 +81,11 @@ def choose_pictures(rows: Sequence[ExplainedView], count: int) -> dict[Place, st
     return paths
 
 
+def image_beside(overlay: str) -> str:
+    """Returns the path of the picture without heat: ``images/CLASS_VIEW_NUMBER.png``."""
+    return overlay.replace("overlays/", "images/", 1)
+
+
 def choose_specimens(rows: Sequence[ExplainedView], view: str) -> list[ExplainedView]:
     """Chooses one view a class, rightly graded where there is one, for the feature maps of a view's network."""
     groups = _grouped((row for row in rows if row.view == view), lambda row: (row.density,))

@@ -1,7 +1,7 @@
 """The Beam pipeline of explanation: one element a TFRecord shard, a batch of views in memory a worker.
 
 Shards become rows of scores; the rows tell which views are worth a picture; then the networks themselves are looked
-into, one element each; and all is gathered to the report.
+into, one after the other; and all is gathered to the report.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from apache_beam.utils.shared import Shared
 
 from components.common.shards import write_text
 from components.common.stages import Element, Gathered, Stage, elements
-from components.grad_cam_explainer.choices import Place, choose_pictures
+from components.grad_cam_explainer.choices import Place, choose_pictures, image_beside
 from components.grad_cam_explainer.config import ExplainerConfig
 from components.grad_cam_explainer.figures import ExplainedView, group_figures, judge
 from components.grad_cam_explainer.heat_maps import Explainer
-from components.grad_cam_explainer.inspection import inspect_network, network_task, sanity_figures
+from components.grad_cam_explainer.inspection import inspect_networks, network_task, sanity_figures
 from components.grad_cam_explainer.view_shards import ShardTask, draw_shard, explain_shard
 from components.transform.config import ImageConfig
 from schema.features import VIEWS
@@ -33,7 +33,7 @@ class Networks:
     """The networks behind the exam model.
 
     Attributes:
-        files: ``.keras`` file of each view; empty to look into none.
+        files: ``.keras`` file of each view, all of one architecture; empty to look into none.
         image: Their input.
         mirrored: They see right breasts mirrored.
     """
@@ -88,7 +88,8 @@ def _networks(drawn: Gathered, shards: Sequence[str], networks: Networks, config
         for view in VIEWS
         if view in networks.files
     ]
-    return elements([task for task in tasks if task.specimens or task.samples], context=explained)
+    # One element: the networks are built and traced once, and one after the other they use every core.
+    return elements([[task for task in tasks if task.specimens or task.samples]], context=explained)
 
 
 def _line(row: ExplainedView, overlay: str | None) -> dict[str, Any]:
@@ -101,6 +102,7 @@ def _line(row: ExplainedView, overlay: str | None) -> dict[str, Any]:
         "probabilities": list(row.probabilities),
         **row.scores,
         "overlay": overlay,
+        "image": image_beside(overlay) if overlay else None,
     }
 
 
@@ -153,6 +155,6 @@ def explain(
         | "Choose" >> beam.FlatMap(_choose, config)
         | Stage("Draw", draw_shard, load, config, out)
         | "Networks" >> beam.FlatMap(_networks, [task.path for task in tasks], networks, config)
-        | Stage("Inspect", inspect_network, networks.image, config, out)
+        | Stage("Inspect", inspect_networks, networks.image, config, out)
         | "Report" >> beam.Map(_report, config, out)
     )

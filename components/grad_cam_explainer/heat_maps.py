@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,6 +11,8 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from components.common.views import View
+from components.transform.images import decode_images
+from serving.signatures import overlay
 
 PREDICTED: Final = "predicted"
 
@@ -23,13 +25,11 @@ class HeatMaps:
         probabilities: float32 [N, 4].
         density: Class given to each view.
         heatmaps: float32 [N, H, W], 0..1.
-        overlays: PNG bytes of each.
     """
 
     probabilities: NDArray[np.float32]
     density: tuple[str, ...]
     heatmaps: NDArray[np.float32]
-    overlays: tuple[bytes, ...]
 
 
 class Explainer:
@@ -42,7 +42,13 @@ class Explainer:
             model_dir: SavedModel with the signature ``gradcam``.
         """
         self._model = tf.saved_model.load(model_dir)  # holds the variables that the signature reads
-        self._gradcam: Callable[..., dict[str, tf.Tensor]] = self._model.signatures["gradcam"]
+        strings = tf.TensorSpec([None], tf.string)
+        self._gradcam = tf.function(self._without_overlays, input_signature=[strings] * 3, autograph=False)
+
+    def _without_overlays(self, image_bytes: tf.Tensor, view: tf.Tensor, target_class: tf.Tensor) -> list[tf.Tensor]:
+        """Leaves the overlays out, and TensorFlow their drawing: few views of a split are drawn."""
+        found = self._model.signatures["gradcam"](image_bytes=image_bytes, view=view, target_class=target_class)
+        return [found["probabilities"], found["density"], found["heatmap"]]
 
     def heat_maps(self, views: Sequence[View], target_class: str) -> HeatMaps:
         """Explains views.
@@ -57,14 +63,15 @@ class Explainer:
         Raises:
             tf.errors.InvalidArgumentError: An image is no PNG, or a view is unknown.
         """
-        found = self._gradcam(
-            image_bytes=tf.constant([view.image for view in views]),
-            view=tf.constant([view.view for view in views]),
-            target_class=tf.constant(["" if target_class == PREDICTED else target_class] * len(views)),
+        probabilities, density, heatmaps = self._gradcam(
+            tf.constant([view.image for view in views]),
+            tf.constant([view.view for view in views]),
+            tf.constant(["" if target_class == PREDICTED else target_class] * len(views)),
         )
-        return HeatMaps(
-            found["probabilities"].numpy(),
-            tuple(name.decode() for name in found["density"].numpy()),
-            found["heatmap"].numpy(),
-            tuple(found["overlay_png"].numpy()),
-        )
+        return HeatMaps(probabilities.numpy(), tuple(name.decode() for name in density.numpy()), heatmaps.numpy())
+
+    def overlays(self, views: Sequence[View], target_class: str) -> tuple[bytes, ...]:
+        """Draws the heat maps of views as the served model does: colour PNG of each."""
+        heatmaps = self.heat_maps(views, target_class).heatmaps
+        images = decode_images(tf.constant([view.image for view in views]), heatmaps.shape[1])
+        return tuple(overlay(images, tf.constant(heatmaps)).numpy())

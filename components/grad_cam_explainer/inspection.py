@@ -23,7 +23,7 @@ from components.grad_cam_explainer.networks import (
     block_layers,
     block_outputs,
     grad_cam,
-    load_network,
+    load_networks,
     network_input,
     predicted_classes,
     randomised_from_the_head,
@@ -33,7 +33,7 @@ from components.grad_cam_explainer.view_shards import read_some
 from components.transform.config import ImageConfig
 from schema.features import laterality_of
 
-_SEED: Final = 1
+_SEEDS_A_NETWORK: Final = 1000  # more than a network has weights to draw
 
 
 @dataclass(frozen=True)
@@ -72,10 +72,10 @@ class Similarity:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What was seen in one network.
+    """What was seen in the networks.
 
     Attributes:
-        similarities: One a view and stage.
+        similarities: One a network, stage and view.
         pictures: Feature maps: view, block, picture and filters, as JSON has them.
     """
 
@@ -117,9 +117,7 @@ def _read(places: Iterable[tuple[str, int]]) -> list[View]:
     return [view for path, wanted in sorted(by_shard.items()) for _, view in read_some(path, wanted)]
 
 
-def compare_with_randomised(
-    parts: NetworkParts, inputs: Any, exams: Sequence[str], seed: int = _SEED
-) -> list[Similarity]:
+def compare_with_randomised(parts: NetworkParts, inputs: Any, exams: Sequence[str], seed: int = 0) -> list[Similarity]:
     """Compares heat maps with those of the network made random from the head on.
 
     The class asked for stays the one that the trained network gives. A view whose map has no heat, or the same in every
@@ -164,25 +162,28 @@ def _draw(task: NetworkTask, parts: NetworkParts, image: ImageConfig, blocks: in
     return drawn
 
 
-def inspect_network(task: NetworkTask, image: ImageConfig, config: ExplainerConfig, out: str) -> Inspection:
-    """Draws a network's feature maps, and compares its heat maps with those of randomised weights.
+def inspect_networks(tasks: Sequence[NetworkTask], image: ImageConfig, config: ExplainerConfig, out: str) -> Inspection:
+    """Draws the networks' feature maps, and compares their heat maps with those of randomised weights.
 
     Args:
-        task: The network and its examples.
-        image: Input of the network.
+        tasks: Networks of one architecture, and their examples.
+        image: Input of the networks.
         config: Number of blocks.
         out: Folder of the explanations.
 
     Returns:
-        What was seen.
+        What was seen, in the order of the tasks.
     """
-    parts = load_network(task.path)
-    pictures = _draw(task, parts, image, config.feature_map_blocks, out)
-    samples = _read(task.samples)
+    pictures: list[dict[str, Any]] = []
     similarities: list[Similarity] = []
-    if samples:
-        inputs = network_input(samples, image, mirrored=task.mirrored)
-        similarities = compare_with_randomised(parts, inputs, [view.exam_id for view in samples])
+    networks = load_networks(task.path for task in tasks)
+    for number, (task, parts) in enumerate(zip(tasks, networks, strict=True)):
+        pictures += _draw(task, parts, image, config.feature_map_blocks, out)
+        samples = _read(task.samples)
+        if samples:
+            inputs = network_input(samples, image, mirrored=task.mirrored)
+            exams = [view.exam_id for view in samples]
+            similarities += compare_with_randomised(parts, inputs, exams, seed=_SEEDS_A_NETWORK * number)
     return Inspection(tuple(similarities), tuple(pictures))
 
 

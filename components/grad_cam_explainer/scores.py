@@ -57,7 +57,7 @@ def rank_correlation(one: np.ndarray, other: np.ndarray) -> float | None:
     """Computes Spearman's rank correlation of two vectors, ties by mean rank; None where one of them is constant."""
     if one.size < 2 or np.ptp(one) == 0 or np.ptp(other) == 0:
         return None
-    return float(scipy.stats.spearmanr(one, other).statistic)
+    return float(np.corrcoef(scipy.stats.rankdata(one), scipy.stats.rankdata(other))[0, 1])
 
 
 def score_heat_map(

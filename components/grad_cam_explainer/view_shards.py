@@ -12,6 +12,7 @@ from components.common.progress import advance
 from components.common.shards import read_shard, write_bytes
 from components.common.stages import LostRecordsError
 from components.common.views import View, parse_view
+from components.grad_cam_explainer.choices import image_beside
 from components.grad_cam_explainer.config import ExplainerConfig
 from components.grad_cam_explainer.figures import ExplainedView
 from components.grad_cam_explainer.heat_maps import Explainer
@@ -96,7 +97,7 @@ def explain_shard(task: ShardTask, load: LoadExplainer, config: ExplainerConfig)
 def draw_shard(
     work: tuple[ShardTask, Mapping[int, str]], load: LoadExplainer, config: ExplainerConfig, out: str
 ) -> None:
-    """Draws some views of a shard.
+    """Draws some views of a shard: the overlay, and the picture that the network saw.
 
     Args:
         work: The shard, and for each position to draw the overlay's path in ``out``.
@@ -107,6 +108,7 @@ def draw_shard(
     task, wanted = work
     explainer = load()
     for batch in _batches(read_some(task.path, wanted), config.batch_size):
-        found = explainer.heat_maps([view for _, view in batch], config.target_class)
-        for (index, _), picture in zip(batch, found.overlays, strict=True):
+        pictures = explainer.overlays([view for _, view in batch], config.target_class)
+        for (index, view), picture in zip(batch, pictures, strict=True):
             write_bytes(os.path.join(out, wanted[index]), picture)
+            write_bytes(os.path.join(out, image_beside(wanted[index])), view.image)

@@ -15,7 +15,7 @@ from components.evaluator.confusion import density_metrics
 from components.evaluator.figures import SMALL_N, compare, confusion_matrix, density_figures, measure
 from components.evaluator.intervals import bootstrap_weights, clustered_interval, wilson_interval
 from components.evaluator.scores import ScoreRow, Scores, make_scores
-from components.exam_ensemble.calibration import expected_calibration_error
+from components.exam_ensemble.calibration_error import expected_calibration_error
 
 CLASSES = [0, 1, 2, 3]
 matrices = arrays(np.int64, (4, 4), elements=st.integers(0, 12) | st.just(0)).filter(lambda m: m.sum() > 0)
@@ -233,6 +233,18 @@ def test_bootstrap_interval_is_repeatable_narrows_with_exams_and_holds_the_figur
         kappa = figures["quadratic_kappa"].ci95
         widths[factor] = kappa[1] - kappa[0]
     assert widths[1] / widths[16] == pytest.approx(4, rel=0.25)  # like 1 / sqrt(n)
+
+
+def test_a_calibration_error_lies_in_its_interval_where_percentiles_would_lie_above_it() -> None:
+    scores = random_scores(6, 60, clusters=30, temperature=2.0)
+    figures = density_figures(scores, 500, 1)
+    for name in ("ece", "uncalibrated_ece"):
+        figure = figures[name]
+        assert 0 <= figure.ci95[0] <= figure.value < figure.ci95[1] < 1
+    weights = np.concatenate(list(bootstrap_weights(scores.clusters, 500, 1)), axis=1)
+    resampled = measure(scores, weights)["ece"]
+    assert np.percentile(resampled, 2.5) > figures["ece"].ci95[0]
+    assert resampled.mean() > figures["ece"].value
 
 
 def test_bootstrap_agrees_with_resampling_exams_one_by_one() -> None:

@@ -23,9 +23,9 @@ from components.evaluator.results import METRICS_FILE
 from components.exam_ensemble.calibration import (
     CALIBRATION_FILE,
     calibrate,
-    expected_calibration_error,
     fit_calibration,
 )
+from components.exam_ensemble.calibration_error import expected_calibration_error
 from schema import features as f
 
 SCHEMA = Path(__file__).parents[3] / "schema" / "schema.pbtxt"

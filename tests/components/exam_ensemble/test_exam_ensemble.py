@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from components.exam_ensemble.ensemble import load_exam_model, view_functions
+from components.exam_ensemble.ensemble import load_exam_model, packed_functions, view_functions
 from components.trainer.config import NetworkConfig
 from components.trainer.network import build_network
 from components.transform.config import ImageConfig
@@ -23,13 +23,26 @@ def test_the_real_networks_parts_equal_the_network() -> None:
     network.set_weights(  # moving statistics as after a training, and no two weights alike
         [w + random.uniform(0.1, 0.5, w.shape) if w.ndim == 1 else w for w in network.get_weights()]
     )
-    parts = view_functions(network)
+    parts = view_functions(network, packed_functions(network))
     images = random.uniform(0, 1, (3, 32, 32, 1)).astype(np.float32)
     activations = parts.features(images)
     np.testing.assert_allclose(
         activations, network.get_layer("features").predict_on_batch(images), rtol=1e-4, atol=1e-4
     )
     np.testing.assert_allclose(parts.head(activations), network.predict_on_batch(images), rtol=1e-4, atol=1e-4)
+
+
+def test_networks_of_one_architecture_share_functions_and_keep_their_weights() -> None:
+    networks = [build_network(ImageConfig(size=32), NetworkConfig(width=0.0625), seed) for seed in (1, 2)]
+    shared = packed_functions(networks[0])
+    images = np.random.default_rng(3).uniform(0, 1, (2, 32, 32, 1)).astype(np.float32)
+    for network in networks:
+        parts = view_functions(network, shared)
+        np.testing.assert_allclose(
+            parts.head(parts.features(images)), network.predict_on_batch(images), rtol=1e-4, atol=1e-4
+        )
+    with pytest.raises(ValueError, match="one architecture"):
+        view_functions(build_network(ImageConfig(size=32), NetworkConfig(width=0.125)), shared)
 
 
 def saved(networks: dict[str, keras.Model], folder: Path) -> dict[str, str]:

@@ -23,6 +23,7 @@ from components.grad_cam_explainer.networks import (
     NetworkParts,
     block_layers,
     grad_cam,
+    load_networks,
     network_input,
     predicted_classes,
 )
@@ -42,11 +43,12 @@ def test_the_served_heat_map_is_the_networks_own(
     exported_exam_model: Path, exam_networks: dict[str, Any], texture_png: Callable[..., bytes]
 ) -> None:
     explainer = Explainer(str(exported_exam_model))
+    networks = {view: parts_of(network) for view, network in exam_networks.items()}
     views = [View(texture_png(seed), view, "e", "A") for seed, view in enumerate(f.VIEWS)]
     for target in ("predicted", "A", "D"):
         served = explainer.heat_maps(views, target)
         for view, heatmap, density in zip(views, served.heatmaps, served.density, strict=True):
-            parts = parts_of(exam_networks[view.view])
+            parts = networks[view.view]
             inputs = network_input([view], ImageConfig(size=SIZE), mirrored=False)
             predicted = predicted_classes(parts, inputs)
             assert f.DENSITY_CLASSES[predicted[0]] == density
@@ -54,7 +56,30 @@ def test_the_served_heat_map_is_the_networks_own(
             cam = grad_cam(parts, inputs, asked)[0]
             heat = cv2.resize(cam, (SIZE, SIZE), interpolation=cv2.INTER_LINEAR)
             np.testing.assert_allclose(heatmap, heat / max(float(heat.max()), 1e-12), atol=1e-4)
-        assert all(picture.startswith(b"\x89PNG") for picture in served.overlays)
+    answer = tf.saved_model.load(str(exported_exam_model)).signatures["gradcam"](
+        image_bytes=tf.constant([view.image for view in views]),
+        view=tf.constant([view.view for view in views]),
+        target_class=tf.constant(["B"]),
+    )
+    assert explainer.overlays(views, "B") == tuple(answer["overlay_png"].numpy()), "drawn as it is served"
+
+
+def test_networks_loaded_in_one_place_are_those_of_their_files(
+    exam_networks: dict[str, Any], texture_png: Callable[..., bytes], tmp_path: Path
+) -> None:
+    for view, network in exam_networks.items():
+        network.save(tmp_path / f"{view}.keras")
+    inputs = network_input([View(texture_png(1), "CC_R", "e", "A")], ImageConfig(size=SIZE), mirrored=False)
+    order = [*f.VIEWS, f.VIEWS[0]]
+    loaded = load_networks(str(tmp_path / f"{view}.keras") for view in order)
+    for view, parts in zip(order, loaded, strict=True):
+        logits, _ = parts.logits_and_cam(inputs, tf.constant([0], tf.int64))
+        np.testing.assert_allclose(logits, exam_networks[view](inputs, training=False), rtol=1e-4, atol=1e-4)
+        for weight in parts.features.weights:
+            weight.assign(np.zeros(weight.shape))
+    build_network(ImageConfig(size=SIZE), NetworkConfig(width=0.1)).save(tmp_path / "other.keras")
+    with pytest.raises(ValueError, match=r"Layer|layer|weight|variable"):
+        list(load_networks(str(tmp_path / f"{name}.keras") for name in ("CC_R", "other")))
 
 
 def test_right_breasts_are_mirrored_for_a_network_of_both_sides(texture_png: Callable[..., bytes]) -> None:

@@ -33,7 +33,7 @@ BREAST, MUSCLE, LABEL = f.REGION_BREAST, f.REGION_PECTORAL, f.REGION_LABEL
 
 
 class LeftHot(tf.Module):
-    """Heat 1 on the left ``columns`` columns; grades D."""
+    """Heat 1 on the left ``columns`` columns, for class C on the others; grades D."""
 
     def __init__(self, columns: int) -> None:
         super().__init__()
@@ -45,11 +45,12 @@ class LeftHot(tf.Module):
     def gradcam(self, image_bytes: tf.Tensor, view: tf.Tensor, target_class: tf.Tensor) -> dict[str, tf.Tensor]:
         row = tf.concat([tf.ones([self.columns]), tf.zeros([SIZE - self.columns])], 0)
         count = tf.shape(image_bytes)[0]
+        of_class_c = tf.equal(target_class, "C")[:, tf.newaxis, tf.newaxis]
         return {
             "probabilities": tf.repeat([[0.1, 0.2, 0.3, 0.4]], count, axis=0),
             "density": tf.repeat("D", count),
-            "heatmap": tf.broadcast_to(row, (count, SIZE, SIZE)),
-            "overlay_png": tf.strings.join([view, "|", target_class, "|", image_bytes]),
+            "heatmap": tf.broadcast_to(tf.where(of_class_c, 1.0 - row, row), (count, SIZE, SIZE)),
+            "overlay_png": tf.strings.join([view, image_bytes]),
         }
 
 
@@ -75,7 +76,7 @@ def some_views(count: int, system: Callable[[int], str] = lambda number: "GE") -
             f"exam{n // 4:02d}",
             f.DENSITY_CLASSES[n // 4 % 4],
             system(n),
-            png(regions),
+            regions=png(regions),
         )
         for n in range(count)
     ]
@@ -170,7 +171,7 @@ def test_what_cannot_be_measured_is_undefined() -> None:
 
 def test_pictures_of_another_size_are_scored_at_the_maps_size() -> None:
     view = some_views(1)[0]
-    large = View(png(cv2.resize(half_breast(), (96, 96))), "CC_R", "e", "A", "GE", view.regions)
+    large = View(png(cv2.resize(half_breast(), (96, 96))), "CC_R", "e", "A", "GE", regions=view.regions)
     heat = np.zeros((SIZE, SIZE), np.float32)
     heat[:, :20] = 1
     assert score_view(heat, large).energy_in_breast == pytest.approx(0.8)
@@ -261,11 +262,14 @@ def test_a_split_is_explained_shard_by_shard(left_hot: Path, tmp_path: Path) -> 
     assert (whole["energy_in_labels"]["mean"], whole["spearman"]["n"]) == (0.0, 0), "even heat has no ranks"
     assert groups[(("acquisition_system", "IMS"),)]["energy_in_breast"]["n"] == 8
     assert groups[(("acquisition_system", "GE"), ("density", "B"))]["area_in_breast"]["n"] == 4
-    named = {r["overlay"] for r in rows if r["overlay"]}
+    named = {r[key] for r in rows for key in ("overlay", "image") if r[key]}
     assert named == {name for name in files_in(tmp_path / "out") if name.endswith(".png")}
     assert {(r["density"], r["view"]) for r in rows if r["overlay"]} == {(r["density"], r["view"]) for r in rows}
     picture = (tmp_path / "out" / "overlays" / "A_CC_L_1.png").read_bytes()
-    assert picture == b"CC_L||" + views[1].image, "it asks for the predicted class"
+    blended = cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR)
+    assert (blended[:, :16, 2] > blended[:, :16, 0]).all(), "red where the heat is"
+    assert not blended[:, 16:].any(), "and black where the picture is"
+    assert (tmp_path / "out" / "images" / "A_CC_L_1.png").read_bytes() == views[1].image
 
 
 @pytest.fixture(scope="module")
@@ -305,7 +309,7 @@ def test_networks_are_looked_into_where_they_are_given(left_hot: Path, tiny_netw
 
 def test_workers_do_not_change_a_byte(left_hot: Path, tmp_path: Path) -> None:
     views = some_views(12)
-    config = ExplainerConfig(batch_size=4, target_class="C")
+    config = ExplainerConfig(batch_size=4, target_class="C", minimum_energy_in_breast=0.4)
     outputs = []
     for name, beam in (
         ("one", ()),
@@ -314,7 +318,8 @@ def test_workers_do_not_change_a_byte(left_hot: Path, tmp_path: Path) -> None:
         explain(left_hot, (views[:6], views[6:]), config, tmp_path / name, *beam)
         outputs.append(files_in(tmp_path / name / "out"))
     assert outputs[0] == outputs[1]
-    assert outputs[0]["overlays/A_CC_R_1.png"].startswith(b"CC_R|C|")
+    gate = json.loads(outputs[0]["summary.json"])["gates"][0]
+    assert (gate["value"], gate["passed"]) == (0.0, False), "the heat of class C is beside the breast"
 
 
 def test_a_split_without_views_is_refused_and_reported(left_hot: Path, tmp_path: Path) -> None:
