@@ -16,6 +16,7 @@ from typing import Annotated, Final
 import typer
 
 from components.dicom_example_gen.archives.kinds import ArchiveKind
+from pipeline.experiments.catalogue import EXPERIMENTS
 from pipeline.logs import quiet_tensorflow
 from pipeline.review_cli import review_app
 
@@ -181,6 +182,46 @@ def demo(
     from pipeline.demo import run_demo
 
     run_demo(output, tuple(overrides or ()), typer.echo)
+
+
+_ALL: Final = "all"
+_EXPERIMENTS_HELP: Final = "\n\n".join(
+    (
+        "Run one of the thesis's experiments and print its table beside the slides' figures.",
+        *(f"{name}: {found.sentence}" for name, found in EXPERIMENTS.items()),
+        f"{_ALL}: all of them.",
+        "An experiment runs the pipeline once an arm and pushes nothing. What arms have in common is computed once, "
+        "and what ran before is not run again. Without data it makes the phantoms of its configuration. Figures, "
+        "predictions and a page are in OUTPUT/experiments.",
+    )
+)
+
+
+@app.command(help=_EXPERIMENTS_HELP)
+def experiment(
+    name: Annotated[str, typer.Argument(help="One of the names above.")],
+    config: Annotated[
+        str, typer.Argument(help="YAML file, or one of experiment (the reduced size), small, thesis_resnet3.")
+    ] = "experiment",
+    data: DataFolder = None,
+    labels: Labels = None,
+    manifest: Manifest = None,
+    archive: Archive = None,
+    output: Annotated[Path | None, typer.Option(help="Folder for all that the experiment writes.")] = None,
+    overrides: Overrides = None,
+) -> None:
+    """See the help above."""
+    if name not in (*EXPERIMENTS, _ALL):
+        raise ValueError(f"There is no experiment {name}: give one of {', '.join((*EXPERIMENTS, _ALL))}.")
+    from rich.console import Console
+
+    from pipeline.config import find_config
+    from pipeline.experiments.command import run_named
+
+    values = _data_keys(data, labels, manifest, archive) | ({"output": str(output)} if output else {})
+    chosen = list(EXPERIMENTS.values()) if name == _ALL else [EXPERIMENTS[name]]
+    run_named(chosen, find_config(config), overrides or (), values, Console(highlight=False))
+    typer.echo(_NOTICE)
 
 
 @app.command()

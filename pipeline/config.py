@@ -14,6 +14,7 @@ from components.dicom_example_gen.archives.kinds import ArchiveKind
 from components.dicom_example_gen.config import IngestConfig
 from components.evaluator.config import EvaluatorConfig
 from components.exam_ensemble.config import EnsembleConfig
+from components.exam_selector.config import SelectionConfig
 from components.grad_cam_explainer.config import ExplainerConfig
 from components.mammogram_preprocessor.config import PreprocessConfig, QualityConfig
 from components.trainer.config import TrainConfig
@@ -36,6 +37,7 @@ class PipelineConfig(BaseModel):
         ingest: DicomExampleGen.
         preprocess: MammogramPreprocessor.
         quality: The report of MammogramPreprocessor.
+        selection: ExamSelector, which is optional.
         trainer: The Trainers.
         tuner: Tuner, which is optional.
         ensemble: ExamEnsemble.
@@ -49,6 +51,7 @@ class PipelineConfig(BaseModel):
     ingest: IngestConfig = IngestConfig()
     preprocess: PreprocessConfig = PreprocessConfig()
     quality: QualityConfig = QualityConfig()
+    selection: SelectionConfig = SelectionConfig()
     trainer: TrainConfig = TrainConfig()
     tuner: TunerConfig = TunerConfig()
     ensemble: EnsembleConfig = EnsembleConfig()

@@ -24,7 +24,8 @@ def real_exams() -> dict[str, Path]:
     return {folder.name: folder for folder in sorted(cases.iterdir()) if folder.is_dir()}
 
 
-def _make_phantoms(config: RunConfig, terminal: TextIO) -> RunConfig:
+def make_phantoms(config: RunConfig, terminal: TextIO) -> RunConfig:
+    """Makes the phantom exams of a configuration in its output folder and names them as its data."""
     from pipeline.phantom.config import PhantomConfig
     from pipeline.phantom.generate import generate_phantoms
 
@@ -64,7 +65,7 @@ def run_demo(output: Path, overrides: Sequence[str], say: Say) -> None:
     say("exam shows that the path works, and nothing about that breast.")
     say(f"Details of TensorFlow and TFX go to {log}")
     with chatter_to(log) as terminal:
-        config = _make_phantoms(config, terminal)
+        config = make_phantoms(config, terminal)
         from pipeline.predict import describe, predict_exam
         from pipeline.run import figures_table, run_config
         from serving.client import ExamClient

@@ -90,8 +90,12 @@ def metadata_config(output: Path) -> metadata_store_pb2.ConnectionConfig:
     return metadata.sqlite_metadata_connection_config(str(output.resolve() / "metadata.sqlite"))
 
 
-def build(config: RunConfig) -> tfx_pipeline.Pipeline:
+def build(config: RunConfig, last: str | None = None) -> tfx_pipeline.Pipeline:
     """Builds the pipeline of a configuration for this machine.
+
+    Args:
+        config: Configuration with data.
+        last: Id of the node to end with; None for the whole pipeline.
 
     Raises:
         ValueError: The configuration names no data.
@@ -108,6 +112,7 @@ def build(config: RunConfig) -> tfx_pipeline.Pipeline:
             tuple(ArchivePart(part.source, archive_fingerprint(part.source), part.span) for part in spans),
             key.key_id,
             review_source(config.data.reviews) if config.data.reviews else None,
+            "computed phantoms" if config.phantoms else "",
         ),
         places_in(config.output, config.pipeline.name),
         # Threads help where OpenCV and codecs free the GIL; TFX's own nodes are faster without.
@@ -119,6 +124,7 @@ def build(config: RunConfig) -> tfx_pipeline.Pipeline:
             "--sdk_container_image=none",
         ],
         metadata=metadata_config(config.output),
+        last=last,
     )
 
 

@@ -22,6 +22,7 @@ from components.dicom_example_gen.manifest import Source
 from components.dicom_example_gen.span import Span
 from components.evaluator.component import Evaluator
 from components.exam_ensemble.component import ExamEnsemble
+from components.exam_selector.component import ExamSelector
 from components.example_validator.component import ExampleValidator
 from components.grad_cam_explainer.component import GradCamExplainer
 from components.import_schema_gen.component import ImportSchemaGen
@@ -30,6 +31,7 @@ from components.mammogram_preprocessor.component import MammogramPreprocessor
 from components.mammogram_preprocessor.review.folder import ReviewSource
 from components.pusher.component import Pusher
 from components.report_generator.component import ReportGenerator
+from components.report_generator.lineage import describe_nodes
 from components.warm_start.component import WarmStart
 from pipeline.config import PipelineConfig, recipe_of, to_yaml
 from schema import features as f
@@ -79,11 +81,13 @@ class Archive:
         parts: The archive, or its spans.
         key_id: ``HashKey.key_id`` of the key that replaces identifiers.
         reviews: People's segmentations of its images, where there are any.
+        origin: What the exams are, for the report, where they are no patients' exams.
     """
 
     parts: tuple[ArchivePart, ...]
     key_id: str
     reviews: ReviewSource | None = None
+    origin: str = ""
 
 
 @dataclass(frozen=True)
@@ -101,10 +105,10 @@ class Places:
     schema: str
 
 
-def _tuner(config: PipelineConfig, examples: BaseNode, schema: BaseNode, transform: BaseNode) -> Tuner:
+def _tuner(config: PipelineConfig, examples: BaseChannel, schema: BaseNode, transform: BaseNode) -> Tuner:
     return Tuner(
         tuner_fn="components.tuner.tuner_fn.tuner_fn",
-        examples=examples.outputs["preprocessed_examples"],
+        examples=examples,
         transform_graph=transform.outputs["transform_graph"],
         schema=schema.outputs["schema"],
         train_args=trainer_pb2.TrainArgs(splits=["train"]),
@@ -119,7 +123,7 @@ def _tuner(config: PipelineConfig, examples: BaseNode, schema: BaseNode, transfo
 
 def _trainers(
     config: PipelineConfig,
-    examples: BaseNode,
+    examples: BaseChannel,
     schema: BaseNode,
     transform: BaseNode,
     tuner: Tuner | None,
@@ -129,7 +133,7 @@ def _trainers(
     return {
         network: Trainer(
             run_fn="components.trainer.run_fn.run_fn",
-            examples=examples.outputs["preprocessed_examples"],
+            examples=examples,
             transform_graph=transform.outputs["transform_graph"],
             schema=schema.outputs["schema"],
             base_model=warm_start.outputs["base_model"] if warm_start else None,
@@ -157,6 +161,18 @@ def _all(nodes: Sequence[BaseNode], output: str) -> BaseChannel:
     return channels[0] if len(channels) == 1 else union(channels)
 
 
+def _needed_for(last: str, nodes: Sequence[BaseNode]) -> list[BaseNode]:
+    """Gives a node and all that it depends on, in the order of the nodes."""
+    by_id = {node.id: node for node in nodes}
+    needed, open_ids = set(), {last}
+    while open_ids:
+        node = by_id[open_ids.pop()]
+        needed.add(node.id)
+        data = {name for channel in node.inputs.values() for name in channel.get_data_dependent_node_ids()}
+        open_ids |= (data | {upstream.id for upstream in node.upstream_nodes}) - needed
+    return [node for node in nodes if node.id in needed]
+
+
 def create_pipeline(
     config: PipelineConfig,
     archive: Archive,
@@ -164,6 +180,7 @@ def create_pipeline(
     beam_args: Sequence[str] = (),
     image_beam_args: Sequence[str] = (),
     metadata: metadata_store_pb2.ConnectionConfig | None = None,
+    last: str | None = None,
 ) -> pipeline.Pipeline:
     """Builds the pipeline.
 
@@ -174,6 +191,7 @@ def create_pipeline(
         beam_args: Arguments of Beam's runner, for every node.
         image_beam_args: Further ones for the nodes that work on pixels and free the GIL.
         metadata: ML Metadata connection; the runner's own where None.
+        last: Id of the node to end with: only it and what it depends on is in the pipeline. None for all.
 
     Returns:
         The pipeline, for any TFX runner.
@@ -187,8 +205,10 @@ def create_pipeline(
     statistics = StatisticsGen(examples, stats_options=StatsOptions(feature_allowlist=list(_WITH_STATISTICS)))
     schema = ImportSchemaGen(schema_file=places.schema)
     validator = ExampleValidator(statistics.outputs["statistics"], schema.outputs["schema"])
+    selector = ExamSelector(examples, config.selection) if config.selection.leaves_out else None
+    learnt = selector.outputs["selected_examples"] if selector else examples
     transform = Transform(
-        examples=examples,
+        examples=learnt,
         schema=schema.outputs["schema"],
         preprocessing_fn="components.transform.preprocessing.preprocessing_fn",
         splits_config=transform_pb2.SplitsConfig(analyze=["train"]),
@@ -197,16 +217,16 @@ def create_pipeline(
         custom_config={"code": code_fingerprint("components.transform.preprocessing")},
     )
     transform.add_upstream_node(validator)  # anomalies stop the run
-    tuner = _tuner(config, preprocessor, schema, transform) if config.tuner.enabled else None
+    tuner = _tuner(config, learnt, schema, transform) if config.tuner.enabled else None
     warm_start = None
     if config.trainer.warm_start == "latest":
         warm_start = WarmStart(transform.outputs["transform_graph"], places.serving, config.trainer)
-    trainers = _trainers(config, preprocessor, schema, transform, tuner, warm_start)
+    trainers = _trainers(config, learnt, schema, transform, tuner, warm_start)
     networks = {name: trainer.outputs["model"] for name, trainer in trainers.items()}
     by_view = {view: networks[name] for name, views in config.trainer.views_by_network.items() for view in views}
     ensemble = ExamEnsemble(
         by_view,
-        examples,
+        learnt,
         config.trainer.image,
         recipe_of(config),
         config.ensemble,
@@ -238,6 +258,9 @@ def create_pipeline(
         explainer.outputs["explanations"],
         places.serving,
     )
+    nodes: list[BaseNode] = [*ingest, preprocessor, statistics, schema, validator, transform]
+    nodes += [*(node for node in (selector, tuner, warm_start) if node), *trainers.values()]
+    nodes += [ensemble, baseline, evaluator, explainer, infra, pusher]
     report = ReportGenerator(
         ingest_report=_all(ingest, "ingest_report"),
         quality_report=preprocessor.outputs["quality_report"],
@@ -249,14 +272,14 @@ def create_pipeline(
         exam_model=model,
         name=config.name,
         configuration=to_yaml(config),
+        origin=archive.origin,
+        nodes=describe_nodes(nodes),
     )
-    nodes: list[BaseNode] = [*ingest, preprocessor, statistics, schema, validator, transform]
-    nodes += [*(node for node in (tuner, warm_start) if node), *trainers.values()]
-    nodes += [ensemble, baseline, evaluator, explainer, infra, pusher, report]
+    nodes.append(report)
     return pipeline.Pipeline(
         pipeline_name=config.name,
         pipeline_root=places.root,
-        components=nodes,
+        components=nodes if last is None else _needed_for(last, nodes),
         enable_cache=True,
         metadata_connection_config=metadata,
         beam_pipeline_args=list(beam_args),

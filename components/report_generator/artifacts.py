@@ -24,19 +24,21 @@ def _finite_pair(pair: tuple[float, float] | None) -> tuple[float, float] | None
 
 
 _CLASSES = len(DENSITY_CLASSES)
-_PerClass = Field(min_length=_CLASSES, max_length=_CLASSES)
+PerClass = Field(min_length=_CLASSES, max_length=_CLASSES)
 Slice = dict[str, str]
 # JSON written by Python may hold NaN; for a reader that is the same as null.
 Value = Annotated[float | None, AfterValidator(_finite)]
 Interval = Annotated[tuple[float, float] | None, AfterValidator(_finite_pair)]
-Matrix = Annotated[tuple[Annotated[tuple[int, ...], _PerClass], ...], _PerClass]
+Matrix = Annotated[tuple[Annotated[tuple[int, ...], PerClass], ...], PerClass]
 
 
-class _Record(BaseModel):
+class Record(BaseModel):
+    """Part of a JSON file; unknown keys are ignored."""
+
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-class SplitSize(_Record):
+class SplitSize(Record):
     """Size of one split (train, eval or test), and its exams by density class."""
 
     exams: int
@@ -45,7 +47,7 @@ class SplitSize(_Record):
     by_class: dict[str, int]
 
 
-class SystemSize(_Record):
+class SystemSize(Record):
     """What one acquisition system contributed: exams found, exams kept, views kept."""
 
     original: int
@@ -53,7 +55,7 @@ class SystemSize(_Record):
     views: int
 
 
-class AgeSummary(_Record):
+class AgeSummary(Record):
     """Patient age of a density class, years; ``None`` where no age is known."""
 
     mean: Value = None
@@ -62,7 +64,7 @@ class AgeSummary(_Record):
     counts: dict[int, int] = {}  # exams by age in whole years, from which the figures of several spans are made
 
 
-class IngestSummary(_Record):
+class IngestSummary(Record):
     """``summary.json`` of an ingest report; counts of files first, then of exams."""
 
     spans: int = 1  # whose counts are added up
@@ -86,7 +88,7 @@ class IngestSummary(_Record):
     ages: dict[str, AgeSummary]
 
 
-class DiceSummary(_Record):
+class DiceSummary(Record):
     """Agreement of automatic and drawn muscles, where there are both."""
 
     n: int
@@ -94,7 +96,7 @@ class DiceSummary(_Record):
     lowest: Value = None
 
 
-class ReviewFinding(_Record):
+class ReviewFinding(Record):
     """A review that was not used."""
 
     file: str
@@ -102,7 +104,7 @@ class ReviewFinding(_Record):
     sentence: str
 
 
-class ReviewSummary(_Record):
+class ReviewSummary(Record):
     """What became of the files in the folder of reviews: files = accepted + changed + absent + refused."""
 
     files: int
@@ -120,7 +122,7 @@ class ReviewSummary(_Record):
         return self.accepted + self.changed + self.absent
 
 
-class QualitySummary(_Record):
+class QualitySummary(Record):
     """``summary.json`` of a quality report: views by pectoral status, and the reviews."""
 
     views: int
@@ -129,7 +131,7 @@ class QualitySummary(_Record):
     reviews: ReviewSummary | None = None
 
 
-class QualityView(_Record):
+class QualityView(Record):
     """One line of a quality report's ``views.jsonl``."""
 
     exam_id: str
@@ -143,7 +145,7 @@ class QualityView(_Record):
     overlay: str | None = None
 
 
-class Epoch(_Record):
+class Epoch(Record):
     """Figures of one training epoch; ``val_`` is the eval split."""
 
     epoch: int
@@ -154,7 +156,7 @@ class Epoch(_Record):
     learning_rate: Value = None
 
 
-class History(_Record):
+class History(Record):
     """``history.json`` of one view network."""
 
     view: str
@@ -177,7 +179,7 @@ class History(_Record):
         return next(e for e in self.epochs if e.epoch == self.best_epoch)
 
 
-class Metric(_Record):
+class Metric(Record):
     """A figure with its 95 % confidence interval; ``None`` where it is undefined."""
 
     value: Value = None
@@ -185,7 +187,7 @@ class Metric(_Record):
     n: int
 
 
-class SliceMetrics(_Record):
+class SliceMetrics(Record):
     """Figures of one slice of the test split; an empty ``slice`` is the whole of it."""
 
     slice: Slice
@@ -196,7 +198,7 @@ class SliceMetrics(_Record):
     change: dict[str, Metric] = {}  # against the latest pushed model
 
 
-class Gate(_Record):
+class Gate(Record):
     """A condition for the blessing."""
 
     name: str
@@ -215,13 +217,13 @@ class Gate(_Record):
         return self.verdict != "not judged"
 
 
-class Baseline(_Record):
+class Baseline(Record):
     """The blessed model that the candidate was compared with."""
 
     version: str
 
 
-class Evaluation(_Record):
+class Evaluation(Record):
     """``exam_metrics.json`` of an evaluation."""
 
     exam: tuple[SliceMetrics, ...]
@@ -238,111 +240,6 @@ class Evaluation(_Record):
         return next((s for s in self.exam if not s.slice), None)
 
 
-class Mean(_Record):
-    """A mean over views with its 95 % confidence interval; ``None`` where it is undefined."""
-
-    mean: Value = None
-    ci95: Interval = None
-    n: int
-    exams: int = 0
-
-    def as_metric(self) -> Metric:
-        """Returns the mean as a metric of that value."""
-        return Metric(value=self.mean, ci95=self.ci95, n=self.n)
-
-
-class ExplanationGroup(_Record):
-    """Mean scores of a slice of the explained views; an empty ``slice`` is the whole of them."""
-
-    slice: Slice
-    scores: dict[str, Mean]
-
-
-class SanityStage(Mean):
-    """How alike heat maps are to those of the networks made random down to a stage: mean rank correlation."""
-
-    stage: str
-
-
-class FeatureMaps(_Record):
-    """A picture of a block's feature maps: which of its ``of`` filters it shows."""
-
-    view: str
-    block: str
-    picture: str
-    filters: tuple[int, ...]
-    of: int
-
-
-class ExplanationSummary(_Record):
-    """``summary.json`` of the explanations: where the heat lies, and the gates on it."""
-
-    views: int
-    target_class: str = "predicted"
-    groups: tuple[ExplanationGroup, ...]
-    gates: tuple[Gate, ...] = ()
-    sanity: tuple[SanityStage, ...] = ()
-    feature_maps: tuple[FeatureMaps, ...] = ()
-    passed: bool
-
-    @property
-    def energy_in_breast(self) -> Mean:
-        """Mean share of the heat that lies on the breast, over all views."""
-        whole = next((g for g in self.groups if not g.slice), None)
-        return whole.scores.get("energy_in_breast", Mean(n=0)) if whole else Mean(n=0)
-
-
-class Explanation(_Record):
-    """One line of ``explanations.jsonl``."""
-
-    exam_id: str
-    view: str
-    density: str
-    acquisition_system: str = "unknown"
-    predicted: str
-    probabilities: Annotated[tuple[float, ...], _PerClass]
-    energy_in_breast: Value = None
-    energy_in_pectoral: Value = None
-    spearman: Value = None
-    overlay: str | None = None
-
-
-class BeforeAfter(_Record):
-    """A figure of the eval split before and after calibration."""
-
-    before: Metric
-    after: Metric
-
-
-class Calibration(_Record):
-    """``calibration.json`` of the exam model."""
-
-    method: str
-    temperature: float
-    temperature_ci95: Interval = None
-    exams: int
-    nll: BeforeAfter
-    ece: BeforeAfter
-    ece_bins: int
-    remarks: tuple[str, ...] = ()
-
-
-class ServingCheck(_Record):
-    """One check of a model that is being served."""
-
-    name: str
-    passed: bool
-    seconds: float
-    detail: str
-
-
-class Infra(_Record):
-    """``infra.json`` of InfraCheck."""
-
-    passed: bool
-    checks: tuple[ServingCheck, ...]
-
-
 @dataclass(frozen=True)
 class Quality:
     """A quality report and the folder its overlays are in."""
@@ -350,12 +247,3 @@ class Quality:
     folder: Path
     summary: QualitySummary
     views: tuple[QualityView, ...]
-
-
-@dataclass(frozen=True)
-class Explanations:
-    """Explanations and the folder their overlays are in."""
-
-    folder: Path
-    summary: ExplanationSummary
-    views: tuple[Explanation, ...]

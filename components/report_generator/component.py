@@ -20,6 +20,8 @@ class ReportGeneratorSpec(component_spec.ComponentSpec):
     PARAMETERS = {
         "name": component_spec.ExecutionParameter(type=str),
         "configuration": component_spec.ExecutionParameter(type=str),
+        "origin": component_spec.ExecutionParameter(type=str),
+        "nodes": component_spec.ExecutionParameter(type=str),
         "code": component_spec.ExecutionParameter(type=str),
     }
     INPUTS = {
@@ -53,6 +55,8 @@ class ReportGenerator(base_component.BaseComponent):
         exam_model: types.BaseChannel,
         name: str,
         configuration: str,
+        origin: str = "",
+        nodes: str = "[]",
     ):
         """Makes the node.
 
@@ -67,6 +71,8 @@ class ReportGenerator(base_component.BaseComponent):
             exam_model: Of ExamEnsemble, which carries its calibration.
             name: Name of the run.
             configuration: Configuration as YAML, without paths.
+            origin: What the exams are where they are no patients' exams.
+            nodes: ``describe_nodes`` of the nodes before this one.
         """
         spec = ReportGeneratorSpec(
             ingest_report=ingest_report,
@@ -79,6 +85,8 @@ class ReportGenerator(base_component.BaseComponent):
             **networks,
             name=name,
             configuration=configuration,
+            origin=origin,
+            nodes=nodes,
             code=code_fingerprint("components.report_generator.executor"),
             report=types.Channel(type=Report),
         )

@@ -13,6 +13,7 @@ from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
 from components.common.progress import advance, expect
+from components.report_generator.lineage import artifact_name, read_nodes
 from components.report_generator.report import PushInfo, ReportInputs, RunInfo, build_report, write_report
 from schema.features import VIEWS
 
@@ -27,6 +28,10 @@ def _folder(input_dict: dict[str, list[types.Artifact]], key: str) -> Path:
 def _push_info(pushed: types.Artifact) -> PushInfo:
     version = pushed.get_string_custom_property("pushed_version")
     return PushInfo(pushed=pushed.get_int_custom_property("pushed") == 1, version=version or None)
+
+
+def _artifacts(input_dict: dict[str, list[types.Artifact]]) -> dict[str, str]:
+    return {key: ", ".join(artifact_name(a.uri) for a in artifacts) for key, artifacts in sorted(input_dict.items())}
 
 
 class Executor(base_executor.BaseExecutor):
@@ -51,9 +56,12 @@ class Executor(base_executor.BaseExecutor):
             push=_push_info(artifact_utils.get_single_instance(input_dict["pushed_model"])),
             run=RunInfo(
                 name=exec_properties["name"],
-                generated=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+                generated=datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
                 configuration=exec_properties["configuration"],
                 packages={name: metadata.version(name) for name in _PACKAGES},
+                origin=exec_properties["origin"],
+                nodes=read_nodes(exec_properties["nodes"]),
+                artifacts=_artifacts(input_dict),
             ),
         )
         page = build_report(inputs)

@@ -8,6 +8,23 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
+class NodeInfo:
+    """A node of the run.
+
+    Attributes:
+        node: Id.
+        code: Fingerprint of its source; empty for TFX's own nodes.
+        data: Fingerprint of the archive, of a node that ingests.
+        parents: Ids of the nodes whose outputs it takes.
+    """
+
+    node: str
+    code: str = ""
+    data: str = ""
+    parents: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class RunInfo:
     """The run that is reported.
 
@@ -16,12 +33,18 @@ class RunInfo:
         generated: Date of the report, ISO 8601. The caller gives it, so that equal inputs make equal pages.
         configuration: Effective configuration, YAML text.
         packages: Versions of the packages that matter, by name.
+        origin: What the exams are where they are no patients' exams, such as ``computed phantoms``.
+        nodes: The nodes before the report.
+        artifacts: What the page was made from: ``NODE/OUTPUT/EXECUTION`` by input.
     """
 
     name: str
     generated: str
     configuration: str = ""
     packages: Mapping[str, str] = field(default_factory=dict)
+    origin: str = ""
+    nodes: tuple[NodeInfo, ...] = ()
+    artifacts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

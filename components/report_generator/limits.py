@@ -9,7 +9,7 @@ from dataclasses import dataclass
 class PictureLimits:
     """Caps that keep the page small enough to send by mail.
 
-    At the defaults a page holds at most 104 pictures of some 25 KiB, and the feature maps.
+    At the defaults a page holds at most 136 pictures of some 25 KiB (a heat map is two), and the feature maps.
 
     Attributes:
         max_side: Longest side of a picture, pixels.
@@ -17,7 +17,6 @@ class PictureLimits:
         doubtful: Most doubtful segmentations.
         typical: Typical segmentations of each acquisition system.
         systems: Acquisition systems with typical segmentations.
-        wrong: Wrongly graded views in the explanation gallery.
         astray: Views with the least heat inside the breast.
         explained_systems: Acquisition systems with right and wrong heat maps of each class.
         sheet_width: Width of a picture of feature maps, pixels.
@@ -28,7 +27,6 @@ class PictureLimits:
     doubtful: int = 8
     typical: int = 4
     systems: int = 6
-    wrong: int = 4
     astray: int = 4
     explained_systems: int = 4
     sheet_width: int = 900

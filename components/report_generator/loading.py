@@ -12,19 +12,21 @@ from pydantic import BaseModel, ValidationError
 
 from components.exam_ensemble.calibration import CALIBRATION_FILE
 from components.report_generator.artifacts import (
-    Calibration,
     Evaluation,
-    Explanation,
-    Explanations,
-    ExplanationSummary,
     History,
-    Infra,
     IngestSummary,
     Quality,
     QualitySummary,
     QualityView,
 )
 from components.report_generator.inputs import ReportInputs
+from components.report_generator.model_artifacts import (
+    Calibration,
+    Explanation,
+    Explanations,
+    ExplanationSummary,
+    Infra,
+)
 from components.report_generator.spans import combine
 
 _Model = TypeVar("_Model", bound=BaseModel)

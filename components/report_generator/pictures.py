@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
 from components.report_generator.loading import ReportInputError
+from components.report_generator.page import Picture
 
 
 def data_uri(content: bytes, media_type: str) -> str:
@@ -52,16 +55,43 @@ def read_thumbnail(path: Path, max_side: int) -> np.ndarray | None:
     return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
 
 
-def thumbnail_uri(path: Path, max_side: int, quality: int) -> str | None:
-    """Reads a picture and returns it as a JPEG data URI, or ``None`` where there is none to read.
+@dataclass(frozen=True)
+class Thumbnail:
+    """A picture as a data URI, and its size in pixels."""
+
+    uri: str
+    width: int
+    height: int
+
+
+def thumbnail(path: Path, max_side: int, quality: int) -> Thumbnail | None:
+    """Reads a picture as JPEG, or returns ``None`` where there is none to read.
+
+    Args:
+        path: PNG or JPEG file.
+        max_side: Longest side, pixels.
+        quality: JPEG quality, 1 to 100. Colour keeps its full resolution, so that outlines and heat stay sharp.
+    """
+    pixels = read_thumbnail(path, max_side)
+    if pixels is None:
+        return None
+    sampling = cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444
+    settings = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling]
+    _, encoded = cv2.imencode(".jpg", pixels, settings)
+    return Thumbnail(data_uri(encoded.tobytes(), "image/jpeg"), pixels.shape[1], pixels.shape[0])
+
+
+def picture(path: Path, max_side: int, quality: int, alt: str, **texts: Any) -> Picture:
+    """Makes a block of a picture file, without picture where the file is absent.
 
     Args:
         path: PNG or JPEG file.
         max_side: Longest side, pixels.
         quality: JPEG quality, 1 to 100.
+        alt: Alternative text.
+        texts: Further fields of :class:`Picture`.
     """
-    pixels = read_thumbnail(path, max_side)
-    if pixels is None:
-        return None
-    _, encoded = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return data_uri(encoded.tobytes(), "image/jpeg")
+    found = thumbnail(path, max_side, quality)
+    if found is None:
+        return Picture(None, alt, **texts)
+    return Picture(found.uri, alt, width=found.width, height=found.height, **texts)

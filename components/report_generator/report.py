@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from components.common.files import write_whole
+from components.report_generator.html import render_page
 from components.report_generator.inputs import PushInfo, ReportInputs, RunInfo
 from components.report_generator.limits import PictureLimits
 from components.report_generator.loading import ReportInputError, load_artifacts
-from components.report_generator.sections.configuration import configuration_section
+from components.report_generator.sections.calibration import calibration_section
 from components.report_generator.sections.data import data_section
 from components.report_generator.sections.evaluation import evaluation_section
+from components.report_generator.sections.experiments import experiments_section
 from components.report_generator.sections.explanation import explanation_section
+from components.report_generator.sections.limits import limits_section
+from components.report_generator.sections.lineage import lineage_section
 from components.report_generator.sections.segmentation import segmentation_section
 from components.report_generator.sections.serving import serving_section
 from components.report_generator.sections.training import training_section
 from components.report_generator.verdict import verdict
+
+_TITLE = "Breast density classifier: run report"
 
 __all__ = [
     "PictureLimits",
@@ -53,19 +57,16 @@ def build_report(inputs: ReportInputs, limits: PictureLimits | None = None) -> s
         segmentation_section(artifacts.quality, limits),
         training_section(artifacts.training),
         evaluation_section(artifacts.evaluation, artifacts.training),
+        calibration_section(artifacts.calibration, artifacts.evaluation),
         explanation_section(artifacts.explanations, limits),
-        serving_section(artifacts.infra, artifacts.calibration, inputs.push),
-        configuration_section(inputs.run),
+        serving_section(artifacts.infra, inputs.push),
+        experiments_section(),
+        lineage_section(inputs.run),
+        limits_section(artifacts, inputs.run),
     )
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    template = environment.get_template("report.html.j2")
-    return template.render(run=inputs.run, verdict=verdict(artifacts, inputs.push), sections=sections)
+    head = verdict(artifacts, inputs.push, inputs.run)
+    named = f"{inputs.run.name}, {inputs.run.generated}" if inputs.run else "Run not named"
+    return render_page(_TITLE, tuple(filter(None, (named, head.subject))), sections, head)
 
 
 def write_report(html: str, path: Path) -> None:

@@ -12,13 +12,15 @@ from schema.features import DENSITY_CLASSES
 
 # Below this many exams (or views) an interval is too wide to judge a slice by.
 SMALL_N: Final = 20
-SMALL_N_REMARK: Final = f"n < {SMALL_N}: too few to judge"
+SMALL_N_REMARK: Final = "too few"
+SMALL_N_NOTE: Final = f"Too few: n < {SMALL_N}, no basis for a judgement."
 NOTHING: Final = "–"
 _PER_CENT: Final = "\u00a0%"  # the number and its unit stay on one line
 
 _LABELS: Final = {
     "accuracy": "Accuracy, four classes",
     "recall": "Recall",
+    "precision": "Precision",
     "macro_recall": "Recall, mean of classes",
     "macro_precision": "Precision, mean of classes",
     "quadratic_kappa": "Quadratic weighted kappa",
@@ -38,6 +40,7 @@ _LABELS: Final = {
     "energy_in_pectoral": "Share of heat on the pectoral muscle",
     "energy_in_labels": "Share of heat where labels were",
     "spearman": "Rank correlation of heat and grey level",
+    "likeness": "Rank correlation with the true map",
 }
 _PERCENT: Final = re.compile(r"accuracy|recall|precision|^top_?\d|energy|flips|^area_")
 _COUNT: Final = "off_by_two"

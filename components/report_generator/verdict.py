@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from components.report_generator.artifacts import Evaluation, Explanations, Infra, IngestSummary
-from components.report_generator.inputs import PushInfo
+from components.report_generator.artifacts import Evaluation, IngestSummary
+from components.report_generator.cautions import cautions
+from components.report_generator.inputs import PushInfo, RunInfo
+from components.report_generator.interval_figure import axis_of, mark_of, scale_of
 from components.report_generator.loading import Artifacts
+from components.report_generator.model_artifacts import Explanations, Infra
 from components.report_generator.page import Cell, Tile, Tone, Verdict
-from components.report_generator.text import (
-    SMALL_N,
-    SMALL_N_REMARK,
-    interval_text,
-    metric_label,
-    value_text,
-)
+from components.report_generator.text import SMALL_N, metric_label, value_text
 
 _HEADLINE: Final = ("accuracy", "quadratic_kappa", "macro_recall", "dense_accuracy")
 
@@ -29,18 +26,18 @@ def _tiles(evaluation: Evaluation | None) -> tuple[Tile, ...]:
     overall = evaluation.overall if evaluation else None
     if overall is None:
         return ()
-    tiles = []
-    for name in _HEADLINE:
-        metric = overall.metrics.get(name)
-        if metric is None:
-            continue
-        defined = metric.value is not None
-        interval = interval_text(name, metric)
-        shown = f"95\u00a0% interval {interval}" if defined and metric.ci95 else interval
-        warning = SMALL_N_REMARK if metric.n < SMALL_N else ""
-        count = f"n = {metric.n:,} exams"
-        tiles.append(Tile(metric_label(name), value_text(name, metric.value), shown, count, warning))
-    return tuple(tiles)
+    metrics = {name: overall.metrics[name] for name in _HEADLINE if name in overall.metrics}
+    scale = scale_of(metrics.values())  # one for all, so that they compare
+    return tuple(
+        Tile(
+            metric_label(name),
+            mark_of(name, metric, scale),
+            axis_of(name, scale, narrow=True),
+            f"n = {metric.n:,} exams",
+            metric.n < SMALL_N,
+        )
+        for name, metric in metrics.items()
+    )
 
 
 def _word(artifacts: Artifacts, push: PushInfo | None) -> tuple[str, str, Tone]:
@@ -77,12 +74,13 @@ def _subject(ingest: IngestSummary | None) -> str:
     return ", ".join(parts) + "."
 
 
-def verdict(artifacts: Artifacts, push: PushInfo | None) -> Verdict:
+def verdict(artifacts: Artifacts, push: PushInfo | None, run: RunInfo | None = None) -> Verdict:
     """Sums the run up.
 
     Args:
         artifacts: What the nodes wrote.
         push: What the Pusher did.
+        run: The run, for where its exams are from.
     """
     evaluation, explanations, infra = artifacts.evaluation, artifacts.explanations, artifacts.infra
     word, sentence, tone = _word(artifacts, push)
@@ -104,4 +102,5 @@ def verdict(artifacts: Artifacts, push: PushInfo | None) -> Verdict:
             f"version {push.version}" if push and push.version else "",
         ),
     )
-    return Verdict(word, sentence, tone, _subject(artifacts.ingest), states, _tiles(evaluation))
+    tiles, warned = _tiles(evaluation), cautions(artifacts, run)
+    return Verdict(word, sentence, tone, _subject(artifacts.ingest), states, tiles, warned)

@@ -17,7 +17,7 @@ from pydicom import dcmread
 from pipeline.demo import real_exams
 
 PROJECT = Path(__file__).resolve().parents[2]
-COMMANDS = ("phantom", "run", "describe", "demo", "preprocess", "review", "serve", "predict", "evaluate")
+COMMANDS = ("phantom", "run", "describe", "demo", "preprocess", "review", "serve", "predict", "evaluate", "experiment")
 
 
 def breast_density(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -74,6 +74,7 @@ def test_help_imports_no_tensorflow() -> None:
         (["run", "demo", "--set", "pipeline.trainer.epoch=3"], "pipeline.trainer.epoch: unknown key; allowed: image"),
         (["run", "demo", "--set", "nonsense"], "An override is KEY=VALUE"),
         (["run", "demo", "--data", "x"], "give either data.folder and data.labels, or data.manifest"),
+        (["experiment", "flop"], "There is no experiment flop: give one of architecture, normalisation, "),
         (["predict", "."], "Give either --model MODEL_DIR or --server HOST:PORT."),
         (["demo", "--set", "phantoms.exams=2"], "phantoms.exams: Input should be greater than or equal to 8"),
     ],

@@ -11,6 +11,7 @@ import pytest
 
 from components.dicom_example_gen.manifest import FolderSource
 from components.mammogram_preprocessor.review.folder import review_source
+from components.report_generator.lineage import read_nodes
 from pipeline.config import find_config, load_config
 from pipeline.local_runner import SCHEMA_FILE
 from pipeline.pipeline import Archive, ArchivePart, Places, create_pipeline
@@ -20,9 +21,9 @@ ARCHIVE = Archive((ArchivePart(FolderSource(Path("/the/archive"), Path("/the/lab
 CONFIG = load_config(find_config("demo")).pipeline
 
 
-def nodes(config: Any = CONFIG, schema: Path = SCHEMA_FILE, **places: str) -> dict[str, Any]:
+def nodes(config: Any = CONFIG, schema: Path = SCHEMA_FILE, last: str | None = None, **places: str) -> dict[str, Any]:
     where = {"root": "/the/root", "serving": "/the/serving"} | places
-    pipeline = create_pipeline(config, ARCHIVE, Places(**where, schema=str(schema)))
+    pipeline = create_pipeline(config, ARCHIVE, Places(**where, schema=str(schema)), last=last)
     return {node.id: node for node in pipeline.components}
 
 
@@ -63,6 +64,28 @@ def test_mirrored_sides_share_a_network() -> None:
     assert trainers == {"Trainer.CC", "Trainer.MLO"}
     for name in ("ExamEnsemble", "ReportGenerator"):
         assert trainers <= {node.id for node in by_id[name].upstream_nodes}
+
+
+def test_a_pipeline_may_end_with_a_node_and_has_what_that_needs() -> None:
+    whole = nodes()
+    until = nodes(last="ExamEnsemble")
+    judging = {"BaselineModel", "Evaluator", "GradCamExplainer", "InfraCheck", "Pusher", "ReportGenerator"}
+    assert set(whole) - set(until) == judging
+    assert properties(until) == {name: values for name, values in properties(whole).items() if name in until}
+    assert set(nodes(last="StatisticsGen")) == {"DicomExampleGen", "MammogramPreprocessor", "StatisticsGen"}
+    assert "ExampleValidator" in until  # not by its outputs: anomalies stop the run
+
+
+def test_a_selection_is_an_option_that_touches_what_learns_and_nothing_that_judges() -> None:
+    assert "ExamSelector" not in nodes()
+    chosen = load_config(find_config("demo"), ["pipeline.selection.train=BIRADS"]).pipeline
+    by_id = nodes(chosen)
+    selected = by_id["ExamSelector"].outputs["selected_examples"]
+    learning = {"Transform", "ExamEnsemble", *(f"Trainer.{view}" for view in VIEWS)}
+    assert {name for name, node in by_id.items() if node.inputs.get("examples") == selected} == learning
+    preprocessed = by_id["MammogramPreprocessor"].outputs["preprocessed_examples"]
+    judging = {"ExamSelector", "StatisticsGen", "Evaluator", "GradCamExplainer", "InfraCheck"}
+    assert {name for name, node in by_id.items() if node.inputs.get("examples") == preprocessed} == judging
 
 
 def test_the_tuner_is_an_option_whose_result_the_trainers_take() -> None:
@@ -149,3 +172,14 @@ def test_a_warm_start_takes_the_latest_pushed_model_before_training() -> None:
     assert {node.id for node in by_id["WarmStart"].upstream_nodes} == {"Transform"}
     for view in VIEWS:
         assert "WarmStart" in {node.id for node in by_id[f"Trainer.{view}"].upstream_nodes}
+
+
+def test_the_report_knows_code_data_and_parents_of_every_node() -> None:
+    by_id = nodes()
+    told = {info.node: info for info in read_nodes(by_id["ReportGenerator"].exec_properties["nodes"])}
+    assert set(told) == set(by_id) - {"ReportGenerator"}
+    assert told["DicomExampleGen"].data == "fingerprint"
+    assert told["Evaluator"].code == by_id["Evaluator"].exec_properties["code"]
+    assert told["Trainer.CC_R"].code, "it is in the custom_config"
+    assert told["Trainer.CC_R"].parents == ("MammogramPreprocessor", "Transform", "ImportSchemaGen")
+    assert by_id["ReportGenerator"].exec_properties["origin"] == ""

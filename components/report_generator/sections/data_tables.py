@@ -59,10 +59,14 @@ def system_table(ingest: IngestSummary) -> Table:
     )
 
 
+def ordered_splits(ingest: IngestSummary) -> list[str]:
+    """Returns the splits in the order train, eval, test, others last."""
+    known = [s for s in ("train", "eval", "test") if s in ingest.splits]
+    return [*known, *sorted(set(ingest.splits) - set(known))]
+
+
 def split_table(ingest: IngestSummary) -> Table:
     """Patients, exams and views by split."""
-    known = [s for s in ("train", "eval", "test") if s in ingest.splits]
-    names = [*known, *sorted(set(ingest.splits) - set(known))]
     return Table(
         "Splits",
         ("Split", "Patients", "Exams", *DENSITY_CLASSES, "Views"),
@@ -74,7 +78,7 @@ def split_table(ingest: IngestSummary) -> Table:
                 *(Cell(f"{size.by_class.get(c, 0):,}") for c in DENSITY_CLASSES),
                 Cell(f"{size.views:,}"),
             )
-            for name, size in ((name, ingest.splits[name]) for name in names)
+            for name, size in ((name, ingest.splits[name]) for name in ordered_splits(ingest))
         ),
     )
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from components.report_generator.artifacts import ExplanationGroup, ExplanationSummary, Mean
-from components.report_generator.page import Cell, Table
+from components.report_generator.interval_figure import IntervalGroup, IntervalRow, interval_figure
+from components.report_generator.model_artifacts import ExplanationGroup, ExplanationSummary, Mean
+from components.report_generator.page import Cell, Intervals, Table
 from components.report_generator.text import (
     SMALL_N,
     class_order,
@@ -114,20 +115,17 @@ def gates_table(summary: ExplanationSummary) -> Table:
     return Table("Gates of the explanation", ("Mean of", "Slice", "Threshold", "Value", ""), tuple(rows))
 
 
-def sanity_table(summary: ExplanationSummary) -> Table:
+def sanity_figure(summary: ExplanationSummary) -> Intervals:
     """Shows how heat maps lose their likeness as weights are made random."""
     rows = [
-        (
-            Cell(f"{stage.stage}" if number == 0 else f"… and {stage.stage}"),
-            n_cell(stage.n),
-            metric_cell("spearman", stage.as_metric()),
-        )
+        IntervalRow(f"{'… and ' if number else ''}{stage.stage}", {"likeness": stage.as_metric()})
         for number, stage in enumerate(summary.sanity)
     ]
-    return Table(
-        "Do the heat maps depend on what was learnt?",
-        ("Weights made random", "n", "Likeness to the true map"),
-        tuple(rows),
-        "Spearman's rank correlation over the cells of the last block, with its 95 % interval. 1: the map is the same "
-        "without what was learnt, and says nothing about it (Adebayo 2018). Classes as the trained networks gave them.",
+    return interval_figure(
+        "Do the heat maps depend on what was learnt? Likeness to the true map as weights are made random",
+        ("likeness",),
+        (IntervalGroup("Weights made random, from the head on", rows),),
+        note="Mean Spearman's rank correlation over the cells of the last block with its 95 % interval; n: views. 1:"
+        " the map is the same without what was learnt, and says nothing about it (Adebayo 2018). Classes as the trained"
+        " networks gave them.",
     )

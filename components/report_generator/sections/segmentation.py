@@ -9,7 +9,7 @@ from components.evaluator.intervals import wilson_interval
 from components.report_generator.artifacts import Quality, QualityView, ReviewSummary
 from components.report_generator.limits import PictureLimits
 from components.report_generator.page import Block, Cell, Fold, Gallery, Note, Picture, Section, Table, missing
-from components.report_generator.pictures import overlay_path, thumbnail_uri
+from components.report_generator.pictures import overlay_path, picture
 from components.report_generator.text import number, share, view_name
 from schema.features import PECTORAL_STATUSES
 
@@ -37,7 +37,6 @@ def typical(views: Sequence[QualityView], count: int) -> tuple[QualityView, ...]
 
 
 def _picture(quality: Quality, view: QualityView, limits: PictureLimits) -> Picture:
-    uri = thumbnail_uri(overlay_path(quality.folder, view.overlay or ""), limits.max_side, limits.quality)
     muscle = view.pectoral_area_fraction
     parts = [view.status.replace("_", " ")]
     if muscle:
@@ -45,12 +44,14 @@ def _picture(quality: Quality, view: QualityView, limits: PictureLimits) -> Pict
     if view.doubt is not None:
         parts.append(f"doubt {number(view.doubt, 2)}")
     detail = ", ".join(parts)
-    return Picture(
-        uri,
+    return picture(
+        overlay_path(quality.folder, view.overlay or ""),
+        limits.max_side,
+        limits.quality,
         f"{view_name(view.view)} view of class {view.density}, {view.acquisition_system}: {detail}",
-        f"{view_name(view.view)}, class {view.density}",
-        f"{detail}. {view.acquisition_system}. Exam {view.exam_id[:8]}",
-        "warn" if view.status == "failed" else "",
+        caption=f"{view_name(view.view)}, class {view.density}",
+        detail=f"{detail}. {view.acquisition_system}. Exam {view.exam_id[:8]}",
+        tone="warn" if view.status == "failed" else "",
     )
 
 

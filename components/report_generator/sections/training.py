@@ -34,19 +34,19 @@ def _table(histories: list[History]) -> Table:
             )
         )
     return Table(
-        "Networks, and their figures on the eval split at the best epoch",
+        "Networks, and their figures on the eval split at the best validation epoch (BV epoch)",
         (
             "Network",
             "Train images",
             "Eval images",
             "Parameters",
             "Convolutions",
-            "Best epoch",
+            "BV epoch",
             "Eval accuracy",
             "Eval loss",
         ),
         tuple(rows),
-        "The eval split chose the epoch, so its figures are optimistic: judge by the test split below."
+        "Figures of single views. The eval split chose the epoch, so they are optimistic: judge by the test split."
         + _tuned(histories[0].hyperparameters),
     )
 

@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 import pytest
 
-from components.report_generator.report import PushInfo, ReportInputs, RunInfo
+from components.report_generator.inputs import NodeInfo
+from components.report_generator.report import PushInfo, ReportInputs, RunInfo, build_report
 from schema.features import DENSITY_CLASSES, VIEWS
 
 HOSTILE = "<script>alert('x')</script> & \"Co\" $\\frac{"
@@ -204,7 +205,9 @@ def write_explanations(folder: Path) -> Path:
             continue
         predicted = "B" if index == 0 else density
         overlay = f"overlays/{index:03d}.png"
+        image = f"images/{index:03d}.png"
         write_overlay(folder / overlay, 100 + index)
+        write_overlay(folder / image, 200 + index)
         chosen = DENSITY_CLASSES.index(predicted)
         records.append(
             {
@@ -218,6 +221,7 @@ def write_explanations(folder: Path) -> Path:
                 "energy_in_pectoral": 0.031 if view.startswith("MLO") else None,
                 "spearman": 0.42,
                 "overlay": overlay,
+                "image": image,
             }
         )
 
@@ -293,13 +297,26 @@ def write_inputs(root: Path) -> ReportInputs:
         infra=write_infra(root / "infra"),
         exam_model=write_calibration(root / "exam_model"),
         push=PushInfo(True, "1712345678"),
-        run=RunInfo("phantom demo", "2024-04-05", "training:\n  width: 8\n  note: <b>\n", {"tfx": "1.16.0"}),
+        run=RunInfo(
+            "phantom demo",
+            "2024-04-05",
+            "training:\n  width: 8\n  note: <b>\n",
+            {"tfx": "1.16.0"},
+            nodes=(NodeInfo("Ingest", "c0de", "da7a"), NodeInfo("StatisticsGen", parents=("Ingest",))),
+            artifacts={"evaluation": "Evaluator/evaluation/15"},
+        ),
     )
 
 
 @pytest.fixture(scope="session")
 def full_inputs(tmp_path_factory: pytest.TempPathFactory) -> ReportInputs:
     return write_inputs(tmp_path_factory.mktemp("report"))
+
+
+@pytest.fixture(scope="session")
+def full_page(full_inputs: ReportInputs) -> str:
+    """The page of every artifact, built once."""
+    return build_report(full_inputs)
 
 
 @pytest.fixture

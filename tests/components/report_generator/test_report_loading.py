@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.report_generator.artifacts import Evaluation, Explanation, Infra, Metric, QualityView
+from components.report_generator.artifacts import Evaluation, Metric, QualityView
 from components.report_generator.loading import ReportInputError, load_quality, read_json, read_json_lines
-from components.report_generator.pictures import overlay_path, read_thumbnail, thumbnail_uri
-from components.report_generator.sections.explanation import most_astray, most_wrong
-from components.report_generator.sections.explanation import typical as typical_explanation
+from components.report_generator.model_artifacts import Explanation, Infra
+from components.report_generator.pictures import overlay_path, read_thumbnail, thumbnail
+from components.report_generator.sections.heat_maps import most_astray, most_wrong, right_and_wrong
+from components.report_generator.sections.heat_maps import typical as typical_explanation
 from components.report_generator.sections.segmentation import most_doubtful, typical
 
 
@@ -92,11 +93,11 @@ def test_thumbnail_keeps_the_shape_and_never_enlarges(tmp_path: Path) -> None:
 
 def test_what_is_no_picture_gives_none(tmp_path: Path) -> None:
     path = tmp_path / "x.png"
-    assert thumbnail_uri(path, 100, 80) is None
+    assert thumbnail(path, 100, 80) is None
     path.write_bytes(b"")
-    assert thumbnail_uri(path, 100, 80) is None
+    assert thumbnail(path, 100, 80) is None
     path.write_bytes(b"no picture")
-    assert thumbnail_uri(path, 100, 80) is None
+    assert thumbnail(path, 100, 80) is None
 
 
 def _view(index: int, doubt: float | None, status: str = "removed", overlay: bool = True) -> QualityView:
@@ -166,3 +167,14 @@ def test_worst_cases_come_first() -> None:
     ]
     assert [v.exam_id for v in most_wrong(views, 3)] == ["003", "002", "001"]
     assert [v.exam_id for v in most_astray(views, 2)] == ["001", "003"]
+
+
+def test_a_class_shows_its_median_right_case_and_its_worst_wrong_one() -> None:
+    views = [_explained(i, "A", "A", e) for i, e in enumerate((0.2, 0.7, 0.99))]
+    views += [_explained(7, "A", "B", 0.6), _explained(8, "A", "C", 0.6)]
+    right, wrong = right_and_wrong(views)
+    assert right is not None
+    assert wrong is not None
+    assert (right.exam_id, wrong.exam_id) == ("001", "008")
+    assert right_and_wrong(views[:1]) == (views[0], None)
+    assert right_and_wrong([]) == (None, None)

@@ -1,0 +1,1 @@
+"""The ExamSelector node: which of the preprocessed exams the networks learn from."""

@@ -1,0 +1,56 @@
+"""TFX executor of ExamSelector."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from tfx import types
+from tfx.components.util import examples_utils
+from tfx.dsl.components.base import base_executor
+from tfx.types import artifact_utils
+
+from components.common.progress import advance, expect
+from components.common.shards import read_shard, shards_of, split_folder, write_shard
+from components.common.views import parse_view, read_views
+from components.exam_selector.config import SelectionConfig
+from components.exam_selector.selection import LEARNT, Exam, unselected
+
+
+def _exams(uri: str) -> dict[str, Exam]:
+    exams: dict[str, Exam] = {}
+    for split in LEARNT:
+        for view in read_views(split_folder(uri, split)):
+            seen = exams.get(view.exam_id)
+            systems = frozenset({view.acquisition_system}) | (seen.systems if seen else frozenset())
+            exams[view.exam_id] = Exam(split, view.density, systems)
+    return exams
+
+
+class Executor(base_executor.BaseExecutor):
+    """Copies the records of the exams that are chosen, shard by shard."""
+
+    def Do(  # noqa: N802
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Writes ``selected_examples``: splits train and eval.
+
+        Raises:
+            SelectionError: The exams that are asked for are not there.
+        """
+        examples = artifact_utils.get_single_instance(input_dict["examples"])
+        selected = artifact_utils.get_single_instance(output_dict["selected_examples"])
+        out = unselected(_exams(examples.uri), SelectionConfig.model_validate_json(exec_properties["config"]))
+        shards = [(split, shard) for split in LEARNT for shard in shards_of(split_folder(examples.uri, split))]
+        expect(len(shards), "shards")
+        for split, shard in shards:
+            target = os.path.join(split_folder(selected.uri, split), os.path.basename(shard))
+            write_shard(target, (record for record in read_shard(shard) if parse_view(record).exam_id not in out))
+            advance()
+        selected.split_names = artifact_utils.encode_split_names(list(LEARNT))
+        selected.span = examples.span
+        examples_utils.set_payload_format(selected, examples_utils.get_payload_format(examples))
+        examples_utils.set_file_format(selected, "tfrecords_gzip")

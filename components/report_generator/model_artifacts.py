@@ -1,0 +1,128 @@
+"""Typed forms of what the nodes after the Evaluator wrote: explanations, calibration, serving checks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from components.report_generator.artifacts import Gate, Interval, Metric, PerClass, Record, Slice, Value
+
+
+class Mean(Record):
+    """A mean over views with its 95 % confidence interval; ``None`` where it is undefined."""
+
+    mean: Value = None
+    ci95: Interval = None
+    n: int
+    exams: int = 0
+
+    def as_metric(self) -> Metric:
+        """Returns the mean as a metric of that value."""
+        return Metric(value=self.mean, ci95=self.ci95, n=self.n)
+
+
+class ExplanationGroup(Record):
+    """Mean scores of a slice of the explained views; an empty ``slice`` is the whole of them."""
+
+    slice: Slice
+    scores: dict[str, Mean]
+
+
+class SanityStage(Mean):
+    """How alike heat maps are to those of the networks made random down to a stage: mean rank correlation."""
+
+    stage: str
+
+
+class FeatureMaps(Record):
+    """A picture of a block's feature maps: which of its ``of`` filters it shows."""
+
+    view: str
+    block: str
+    picture: str
+    filters: tuple[int, ...]
+    of: int
+
+
+class ExplanationSummary(Record):
+    """``summary.json`` of the explanations: where the heat lies, and the gates on it."""
+
+    views: int
+    target_class: str = "predicted"
+    groups: tuple[ExplanationGroup, ...]
+    gates: tuple[Gate, ...] = ()
+    sanity: tuple[SanityStage, ...] = ()
+    feature_maps: tuple[FeatureMaps, ...] = ()
+    passed: bool
+
+    def mean_of(self, score: str) -> Mean:
+        """Mean of a score over all views."""
+        whole = next((g for g in self.groups if not g.slice), None)
+        return whole.scores.get(score, Mean(n=0)) if whole else Mean(n=0)
+
+    @property
+    def energy_in_breast(self) -> Mean:
+        """Mean share of the heat that lies on the breast, over all views."""
+        return self.mean_of("energy_in_breast")
+
+
+class Explanation(Record):
+    """One line of ``explanations.jsonl``."""
+
+    exam_id: str
+    view: str
+    density: str
+    acquisition_system: str = "unknown"
+    predicted: str
+    probabilities: Annotated[tuple[float, ...], PerClass]
+    energy_in_breast: Value = None
+    energy_in_pectoral: Value = None
+    spearman: Value = None
+    overlay: str | None = None
+    image: str | None = None  # the same picture without heat
+
+
+class BeforeAfter(Record):
+    """A figure of the eval split before and after calibration."""
+
+    before: Metric
+    after: Metric
+
+
+class Calibration(Record):
+    """``calibration.json`` of the exam model."""
+
+    method: str
+    temperature: float
+    temperature_ci95: Interval = None
+    exams: int
+    nll: BeforeAfter
+    ece: BeforeAfter
+    ece_bins: int
+    remarks: tuple[str, ...] = ()
+
+
+class ServingCheck(Record):
+    """One check of a model that is being served."""
+
+    name: str
+    passed: bool
+    seconds: float
+    detail: str
+
+
+class Infra(Record):
+    """``infra.json`` of InfraCheck."""
+
+    passed: bool
+    checks: tuple[ServingCheck, ...]
+
+
+@dataclass(frozen=True)
+class Explanations:
+    """Explanations and the folder their overlays are in."""
+
+    folder: Path
+    summary: ExplanationSummary
+    views: tuple[Explanation, ...]

@@ -1,0 +1,68 @@
+"""What ``breast-density experiment`` does: run, show, keep."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, RenderableType
+from rich.text import Text
+
+from components.common.files import write_whole
+from pipeline.config import load_config
+from pipeline.console import duration
+from pipeline.experiments.declarations import Experiment
+from pipeline.logs import chatter_to
+
+
+def run_named(
+    experiments: Sequence[Experiment], path: Path, overrides: Sequence[str], values: Mapping[str, Any], console: Console
+) -> None:
+    """Runs experiments and shows each when it is finished.
+
+    Args:
+        experiments: What to run, in this order.
+        path: Configuration file.
+        overrides: ``KEY=VALUE`` over it.
+        values: Values by dotted key over both: data and output.
+        console: Where tables are shown; each outcome is kept in ``OUTPUT/experiments`` too.
+
+    Raises:
+        ConfigError: A value cannot be used.
+        ExperimentError: The data lack what is compared.
+        NodeError: A node failed; what ran before is kept.
+    """
+    output = load_config(path, overrides, values).output
+    log = output / "pipeline.log"
+    console.print(f"Details of TensorFlow and TFX go to {log}", soft_wrap=True)
+    for experiment in experiments:
+        with chatter_to(log) as terminal:
+            from pipeline.experiments.page import experiment_page
+            from pipeline.experiments.results import results
+            from pipeline.experiments.run import Setting, run_experiment, with_data
+
+            outcome = run_experiment(experiment, with_data(Setting(path, overrides, values), terminal), terminal)
+            document = outcome.folder / f"{experiment.name}.json"
+            page = outcome.folder / f"{experiment.name}.html"
+            write_whole(document, json.dumps(results(outcome), indent=1).encode())
+            write_whole(page, experiment_page(outcome).encode("utf-8", errors="replace"))
+        for part in shown(outcome):
+            console.print(part)
+        took = duration(outcome.seconds)
+        console.print(f"{experiment.name}: {len(outcome.arms)} arms, {took}", soft_wrap=True)
+        console.print(f"figures  {document}\npage     {page}", soft_wrap=True)
+
+
+def shown(outcome: Any) -> Iterator[RenderableType]:
+    """Gives what a person sees of an outcome on a terminal."""
+    from pipeline.experiments.describe import conditions, slides_remark
+    from pipeline.experiments.table import lay_out, rich_table
+
+    experiment = outcome.experiment
+    yield Text("")
+    yield rich_table(lay_out(experiment, outcome.figures, experiment.published))
+    if outcome.differences:
+        yield rich_table(lay_out(experiment, outcome.differences, None, differences=True))
+    yield from map(Text, (*conditions(outcome), *slides_remark(experiment), *filter(None, [experiment.note])))

@@ -1,0 +1,120 @@
+"""ExamSelector: the choice as a function, and the records that its executor copies."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import tensorflow as tf
+from tfx.types import artifact_utils, standard_artifacts
+
+from components.common.shards import shard_name, split_folder, write_shard
+from components.common.views import read_views
+from components.dicom_example_gen.distribution import DistributionConfig, left_out
+from components.exam_selector.config import SelectionConfig
+from components.exam_selector.executor import Executor
+from components.exam_selector.selection import Exam, SelectionError, unselected
+from schema import features as f
+
+SYSTEMS = ("GE", "IMS", "Hologic")
+
+
+def exams(per_class: tuple[int, ...] = (12, 28, 50, 10)) -> dict[str, Exam]:
+    made = {}
+    for density, count in zip(f.DENSITY_CLASSES, per_class, strict=True):
+        for number in range(count):
+            for split, every in (("train", 1), ("eval", 4)):
+                if number % every == 0:
+                    system = SYSTEMS[number % len(SYSTEMS)]
+                    made[f"{split} {density} {number}"] = Exam(split, density, frozenset({system}))
+    return made
+
+
+def kept(config: SelectionConfig, split: str = "train") -> Counter[str]:
+    out = unselected(exams(), config)
+    return Counter(exam.density for name, exam in exams().items() if exam.split == split and name not in out)
+
+
+def test_a_distribution_is_that_of_ingest_and_leaves_the_eval_split() -> None:
+    config = SelectionConfig.model_validate({"train": "BIRADS"})
+    splits = {name: (exam.split, exam.density) for name, exam in exams().items()}
+    assert unselected(exams(), config) == left_out(splits, DistributionConfig(train=config.train), config.seed)
+    assert kept(config) == {"A": 7, "B": 28, "C": 28, "D": 7}
+    assert kept(config, "eval") == kept(SelectionConfig(), "eval")
+
+
+def test_a_fraction_is_of_each_class_and_a_smaller_one_is_part_of_a_larger_one() -> None:
+    outs = [unselected(exams(), SelectionConfig(fraction=share)) for share in (0.1, 0.25, 0.5, 1.0)]
+    assert [len(out) for out in outs] == sorted((len(out) for out in outs), reverse=True)
+    assert outs[0] > outs[1] > outs[2] > outs[3] == frozenset()
+    assert kept(SelectionConfig(fraction=0.1)) == {"A": 1, "B": 3, "C": 5, "D": 1}
+    assert kept(SelectionConfig(fraction=0.001)) == {"A": 1, "B": 1, "C": 1, "D": 1}
+
+
+def test_distribution_and_fraction_go_together() -> None:
+    assert kept(SelectionConfig.model_validate({"train": "BIRADS", "fraction": 0.5})) == {
+        "A": 4,
+        "B": 14,
+        "C": 14,
+        "D": 4,
+    }
+
+
+def test_an_exam_of_two_systems_is_left_out_with_either() -> None:
+    both = {**exams(), "both": Exam("train", "B", frozenset({"GE", "IMS"}))}
+    for system in ("GE", "IMS"):
+        assert "both" in unselected(both, SelectionConfig(without_systems=(system,)))
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"without_systems": ["GEE"]}, "no exam to learn from is of GEE; there are: GE, Hologic, IMS."),
+        ({"without_systems": [*SYSTEMS]}, "pipeline.selection leaves no exam in the split train"),
+    ],
+)
+def test_what_is_not_there_is_one_sentence(values: dict[str, object], says: str) -> None:
+    with pytest.raises(SelectionError, match=says.replace(".", r"\.")):
+        unselected(exams(), SelectionConfig.model_validate(values))
+
+
+def record(exam: str, system: str, density: str, split: str) -> bytes:
+    values = {
+        f.IMAGE: f"{exam} {split}",
+        f.VIEW: "CC_R",
+        f.EXAM_ID: exam,
+        f.PATIENT_ID: exam,
+        f.DENSITY: density,
+        f.ACQUISITION_SYSTEM: system,
+    }
+    features = {
+        name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value.encode()])) for name, value in values.items()
+    }
+    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+
+
+def test_a_system_that_is_left_out_is_never_learnt_from(tmp_path: Path) -> None:
+    source = standard_artifacts.Examples()
+    source.uri = str(tmp_path / "preprocessed")
+    source.split_names = artifact_utils.encode_split_names(["train", "eval", "test"])
+    for split in ("train", "eval", "test"):
+        for shard in range(3):
+            records = [
+                record(f"{split} {shard} {number}", SYSTEMS[number % 3], "ABCD"[number % 4], split)
+                for number in range(12)
+            ]
+            write_shard(str(Path(split_folder(source.uri, split)) / shard_name(shard, 3)), records)
+    selected = standard_artifacts.Examples()
+    selected.uri = str(tmp_path / "selected")
+    config = SelectionConfig(without_systems=("IMS",), fraction=0.5)
+
+    Executor(None).Do({"examples": [source]}, {"selected_examples": [selected]}, {"config": config.model_dump_json()})
+
+    assert artifact_utils.decode_split_names(selected.split_names) == ["train", "eval"]
+    for split, count in (("train", 12), ("eval", 24)):
+        views = list(read_views(split_folder(selected.uri, split)))
+        assert len(views) == count
+        assert {view.acquisition_system for view in views} == {"GE", "Hologic"}
+        assert all(view.image.decode() == f"{view.exam_id} {split}" for view in views)
+    assert not Path(split_folder(selected.uri, "test")).exists()
