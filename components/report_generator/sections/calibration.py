@@ -63,7 +63,7 @@ def calibration_section(calibration: Calibration | None, evaluation: Evaluation 
                 _NAMES,
                 groups,
                 note=f"ECE: mean distance of confidence and accuracy{bins}. Of few exams it is biased upwards: a"
-                " perfectly calibrated model shows about 0.15 on 50 exams, 0.06 on 300. The interval is not, and reaches"
+                " perfectly calibrated model shows about 0.15 on 50 exams, 0.06 on 300. The interval is not: it reaches"
                 " down to 0 where chance alone explains what is seen.",
             )
         )
