@@ -8,7 +8,7 @@ READY := .venv/.ready
 PYTHON310 := $(shell for p in $$(command -v python3.10 2>/dev/null) $$(ls -d $${PYENV_ROOT:-$$HOME/.pyenv}/versions/3.10.*/bin/python 2>/dev/null | tail -n 1); do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 10))' 2>/dev/null && { echo "$$p"; break; }; done)
 
-.PHONY: setup demo test fast lint bench-data fuzz clean
+.PHONY: setup demo test fast lint bench-data bench-model fuzz clean
 
 setup: $(READY)
 
@@ -41,7 +41,13 @@ lint: $(READY)
 
 # Segmentation, decoders, throughput and memory; writes docs/benchmarks.md. Wants the machine for itself.
 bench-data: $(READY)
-	.venv/bin/python -m benchmarks.report docs/benchmarks.md segmentation decoders throughput memory
+	.venv/bin/python -m benchmarks.report docs/benchmarks.md "Benchmarks of ingest and preprocessing" \
+		segmentation decoders throughput memory
+
+# Training, judging and explaining; writes docs/benchmarks_model.md. Wants the machine for itself.
+bench-model: $(READY)
+	.venv/bin/python -m benchmarks.report docs/benchmarks_model.md "Benchmarks of training, judging and explaining" \
+		training explainer
 
 # 20,000 mutated files through ingest, for crashes, hangs, untyped errors and memory. A quarter of an hour.
 fuzz: $(READY)

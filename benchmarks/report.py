@@ -1,6 +1,6 @@
 """Runs benchmarks and writes what they print as one page, with machine and date.
 
-    python -m benchmarks.report docs/benchmarks.md segmentation decoders throughput memory
+    python -m benchmarks.report docs/benchmarks.md "Benchmarks of ingest" decoders throughput
 
 Each benchmark is a module of this package that prints a section of Markdown.
 """
@@ -20,7 +20,7 @@ from typing import Final
 
 from components.common.files import write_whole
 
-_PACKAGES: Final = ("pydicom", "pylibjpeg", "opencv-python-headless", "numpy", "tensorflow", "apache-beam")
+_PACKAGES: Final = ("pydicom", "pylibjpeg", "opencv-python-headless", "numpy", "tensorflow", "keras", "apache-beam")
 
 
 def _processor() -> str:
@@ -72,6 +72,7 @@ def main() -> None:
     """Runs the benchmarks that are named and writes the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("page", type=Path, help="Markdown file to write")
+    parser.add_argument("title", help="its heading")
     parser.add_argument("benchmarks", nargs="+", help="modules of this package")
     arguments = parser.parse_args()
     parts = []
@@ -81,7 +82,7 @@ def main() -> None:
         parts.append(section(name))
         print(f"{name}: {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
     today = datetime.datetime.now(datetime.timezone.utc).date().isoformat()
-    head = f"# Benchmarks of ingest and preprocessing\n\nWritten by `make bench-data` on {today}.\n\n{_machine()}."
+    head = f"# {arguments.title}\n\nWritten by `python -m benchmarks.report` on {today}.\n\n{_machine()}."
     write_whole(arguments.page, ("\n\n".join([head, *parts]) + "\n").encode())
 
 
