@@ -11,8 +11,10 @@ between the ways, so that a machine that slows down slows them all; the figures 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -107,9 +109,10 @@ def _published_input(folder: Path, config: TrainConfig) -> Any:
         rotation_range=augmentation.rotation_degrees,
     )
     size = (config.image.size, config.image.size)
-    return generator.flow_from_directory(
-        str(folder / "directory"), size, color_mode="grayscale", batch_size=config.batch_size, seed=config.seed
-    )
+    with contextlib.redirect_stdout(sys.stderr):  # it tells how many images it found; the page is on stdout
+        return generator.flow_from_directory(
+            str(folder / "directory"), size, color_mode="grayscale", batch_size=config.batch_size, seed=config.seed
+        )
 
 
 def _published_training(folder: Path, config: TrainConfig) -> Callable[[int], None]:
