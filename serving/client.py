@@ -93,6 +93,21 @@ class ViewExplanation:
     overlay_png: bytes
 
 
+@dataclass(frozen=True, eq=False)
+class ExplainedExam:
+    """An exam's grade with the explanation of each view, from one pass through the networks.
+
+    Attributes:
+        grade: What the model says of the exam.
+        views: What it says of each view, in the order of `VIEWS`.
+        model_version: Version of the model that answered.
+    """
+
+    grade: ExamGrade
+    views: dict[str, ViewExplanation]
+    model_version: int
+
+
 class Grader(Protocol):
     """Grades exams and explains views."""
 
@@ -102,6 +117,10 @@ class Grader(Protocol):
 
     def gradcam(self, images: Mapping[str, bytes], target_class: str | None = None) -> dict[str, ViewExplanation]:
         """Explains each view; see `ExamClient`."""
+        ...
+
+    def explain_exam(self, images: Mapping[str, bytes], exam_id: str = "exam") -> ExplainedExam:
+        """Grades one exam and explains its views; see `ExamClient`."""
         ...
 
     def preprocessing(self) -> str:
@@ -173,6 +192,22 @@ class _SignatureGrader(ABC):
             left=_four(outputs["left_probabilities"][0]) if "L" in sides else None,
             views=tuple(views),
         )
+
+    def explain_exam(self, images: Mapping[str, bytes], exam_id: str = "exam") -> ExplainedExam:
+        """Grades one exam and explains each of its views.
+
+        Args:
+            images: PNG bytes of each preprocessed view, by view name; one to four views.
+            exam_id: Groups the views; the server keeps and logs no identifier.
+
+        Returns:
+            Grade and explanations.
+
+        Raises:
+            NotGradedError: The model wants more views; the message says how many.
+            ServingError: With another of its subclasses saying whether server, model or exam is at fault.
+        """
+        return ExplainedExam(self.predict_exam(images, exam_id), self.gradcam(images), 1)
 
     def preprocessing(self) -> str:
         """Asks the model which preprocessing its images must come from.
