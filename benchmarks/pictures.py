@@ -1,7 +1,8 @@
-"""Pictures that are the same wherever they are computed: exact integers, no random numbers of a library."""
+"""Pictures for benchmarks and tests."""
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 
 ROWS, COLUMNS = 64, 48
@@ -9,6 +10,8 @@ ROWS, COLUMNS = 64, 48
 
 def picture(bits: int, signed: bool, rows: int = ROWS, columns: int = COLUMNS) -> np.ndarray:
     """Draws a ramp with grain that holds the lowest and the highest value.
+
+    It is the same wherever it is computed: exact integers, no random numbers of a library.
 
     Args:
         bits: Bits stored, 8 to 16.
@@ -28,3 +31,21 @@ def picture(bits: int, signed: bool, rows: int = ROWS, columns: int = COLUMNS) -
     if signed:
         values -= 1 << (bits - 1)
     return values.astype(f"{'i' if signed else 'u'}{1 if bits == 8 else 2}")
+
+
+def breast_png(number: int, size: int) -> bytes:
+    """Makes a PNG that compresses like a mammogram: fine texture in a breast, black around it.
+
+    Args:
+        number: Seed of the texture.
+        size: Height and width, pixels.
+
+    Returns:
+        8-bit grey PNG.
+    """
+    random = np.random.default_rng(number)
+    coarse = cv2.resize(random.uniform(40, 200, (8, 8)), (size, size), interpolation=cv2.INTER_CUBIC)
+    rows, columns = np.indices((size, size)) / size
+    breast = (columns / 0.7) ** 2 + ((rows - 0.5) / 0.45) ** 2 < 1
+    grey = np.where(breast, np.clip(coarse + random.normal(0, 6, (size, size)), 1, 255), 0).astype(np.uint8)
+    return cv2.imencode(".png", grey)[1].tobytes()

@@ -21,7 +21,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import cv2
 import keras
 import numpy as np
 import tensorflow as tf
@@ -32,6 +31,7 @@ from keras.src.legacy.preprocessing.image import ImageDataGenerator
 from tensorflow_metadata.proto.v0 import schema_pb2
 from tensorflow_transform.tf_metadata import dataset_metadata, metadata_io
 
+from benchmarks.pictures import breast_png
 from components.common.shards import shard_name, write_shard
 from components.trainer.config import NetworkConfig, TrainConfig
 from components.trainer.input_pipeline import Batches, ViewData, batches
@@ -46,19 +46,9 @@ _SHARDS = 4
 _SCHEMA = Path(__file__).resolve().parents[1] / "schema" / "schema.pbtxt"
 
 
-def _image(number: int, size: int) -> bytes:
-    """Makes a PNG that compresses like a mammogram: fine texture in a breast, black around it."""
-    random = np.random.default_rng(number)
-    coarse = cv2.resize(random.uniform(40, 200, (8, 8)), (size, size), interpolation=cv2.INTER_CUBIC)
-    rows, columns = np.indices((size, size)) / size
-    breast = (columns / 0.7) ** 2 + ((rows - 0.5) / 0.45) ** 2 < 1
-    grey = np.where(breast, np.clip(coarse + random.normal(0, 6, (size, size)), 1, 255), 0).astype(np.uint8)
-    return cv2.imencode(".png", grey)[1].tobytes()
-
-
 def _row(number: int, size: int) -> dict[str, Any]:
     return {
-        f.IMAGE: _image(number, size),
+        f.IMAGE: breast_png(number, size),
         f.IMAGE_HEIGHT: size,
         f.IMAGE_WIDTH: size,
         f.VIEW: f.VIEWS[0].encode(),

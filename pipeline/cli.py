@@ -262,22 +262,84 @@ def preprocess(
 
 @app.command()
 def serve(
-    model_dir: Annotated[Path, typer.Argument(help="Folder of version folders, as the Pusher writes it.")],
+    model_dir: Annotated[
+        Path | None,
+        typer.Argument(help="Folder of version folders, as the Pusher writes it; needless with --model-config-file."),
+    ] = None,
     name: Annotated[str, typer.Option(help="Name the model is served under.")] = "breast_density",
     grpc_port: Annotated[int, typer.Option(help="Port of gRPC; 0 takes a free one.")] = 8500,
     rest_port: Annotated[int, typer.Option(help="Port of REST; 0 takes a free one.")] = 8501,
     host: Annotated[
         str, typer.Option(help="Address to listen on; tensorflow_model_server listens on all.")
     ] = "127.0.0.1",
+    model_config_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="TensorFlow Serving's ModelServerConfig: versions and labels. MODEL_DIR replaces its folder."
+        ),
+    ] = None,
+    model_config_poll: Annotated[
+        float, typer.Option(min=0, help="Look at that file again every so many seconds; 0 reads it once.")
+    ] = 0.0,
+    monitoring_config_file: Annotated[
+        Path | None, typer.Option(help="TensorFlow Serving's MonitoringConfig: Prometheus metrics on the REST port.")
+    ] = None,
+    tls_cert: Annotated[Path | None, typer.Option(help="PEM certificate of the server: gRPC and REST by TLS.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="PEM key of that certificate, without a passphrase.")] = None,
+    tls_client_ca: Annotated[
+        Path | None, typer.Option(help="PEM authorities; clients then need a certificate of theirs (mutual TLS).")
+    ] = None,
+    max_message_mb: Annotated[int, typer.Option(min=1, max=2047, help="Largest request, MiB.")] = 64,
+    request_seconds: Annotated[float, typer.Option(help="Longest time to an answer, s.")] = 60.0,
+    read_seconds: Annotated[float, typer.Option(help="Longest time for a request to arrive, s.")] = 30.0,
+    running: Annotated[int | None, typer.Option(min=1, help="Predictions at once; by default four a CPU.")] = None,
+    queued: Annotated[int, typer.Option(min=0, help="Predictions that may wait; any further one is refused.")] = 32,
+    connections: Annotated[int, typer.Option(min=1, help="REST connections at once.")] = 64,
 ) -> None:
     """Serve a model as TensorFlow Serving does; tensorflow_model_server is used where there is one."""
     quiet_tensorflow()
+    from pipeline.serve import server_config
     from serving.tf_serving import start_model_server
 
-    with start_model_server(model_dir, name, grpc_port, rest_port, host) as server:
-        typer.echo(f"serving {name} from {model_dir}: gRPC {server.grpc_address}, REST {server.rest_address}")
+    limits = {
+        "message_bytes": max_message_mb << 20,
+        "request_seconds": request_seconds,
+        "read_seconds": read_seconds,
+        "queued": queued,
+        "connections": connections,
+    } | ({"running": running} if running else {})
+    config = server_config(
+        model_dir,
+        name,
+        (model_config_file, model_config_poll),
+        monitoring_config_file,
+        (tls_cert, tls_key, tls_client_ca),
+        {"host": host, "grpc_port": grpc_port, "rest_port": rest_port, "limits": limits},
+    )
+    with start_model_server(config) as server:
+        typer.echo(
+            f"serving {config.model.name} from {config.model.base_path}: gRPC {server.grpc_address}, "
+            f"REST {server.rest_address or 'none: tensorflow_model_server has no TLS for it'}"
+        )
         typer.echo(f"{_NOTICE} Stop with Ctrl-C.")
         server.wait()
+
+
+@app.command()
+def gateway(
+    config: Annotated[Path, typer.Argument(help="YAML file, see docs/gateway.md.", exists=True, dir_okay=False)],
+) -> None:
+    """Take exams by DICOM and DICOMweb, grade them on a model server, send results on to a PACS."""
+    from serving.gateway.config import load_gateway_config
+    from serving.gateway.logs import configure_logs
+
+    settings = load_gateway_config(config)
+    configure_logs()
+    quiet_tensorflow()
+    from serving.gateway.run import run_gateway
+
+    typer.echo(_NOTICE)
+    run_gateway(settings, os.environ, typer.echo)
 
 
 @app.command()

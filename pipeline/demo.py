@@ -69,13 +69,15 @@ def run_demo(output: Path, overrides: Sequence[str], say: Say) -> None:
         from pipeline.predict import describe, predict_exam
         from pipeline.run import figures_table, run_config
         from serving.client import ExamClient
+        from serving.server.config import ServedModel, ServerConfig
         from serving.tf_serving import start_model_server
 
         outcome = run_config(config, terminal)
         lines = []
         pictures: list[Path] = []
         if outcome.pushed:
-            with start_model_server(outcome.serving, config.pipeline.name, 0, 0, "127.0.0.1") as server:
+            model = ServedModel(base_path=outcome.serving, name=config.pipeline.name)
+            with start_model_server(ServerConfig(model=model, grpc_port=0, rest_port=0)) as server:
                 for name, folder in real_exams().items():
                     with ExamClient(server.grpc_address, config.pipeline.name) as client:
                         graded = predict_exam(folder, client, config.output / "predictions" / name)

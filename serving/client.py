@@ -30,6 +30,7 @@ _MAX_MESSAGE_BYTES: Final = 256 * 1024 * 1024
 _ASSERTION: Final = re.compile(r"assertion failed: \[([^\]]*)\]")
 _GRAPH_NODE: Final = re.compile(r"\s*\[\[\{\{node .*", re.S)
 _BLANK_SIDE: Final = 32  # pixels
+_FULL_QUEUE: Final = "batch scheduling queue"  # of BatchFunction in the model's graph
 _PNG_START: Final = b"\x89PNG\r\n\x1a\n"
 
 Probabilities = tuple[float, float, float, float]
@@ -49,6 +50,10 @@ class ModelNotFoundError(ServingError):
 
 class InvalidExamError(ServingError):
     """The images or the target class are not what the model takes."""
+
+
+class ServerBusyError(ServingError):
+    """The server has too many requests waiting; it takes this one later."""
 
 
 class NotGradedError(ServingError):
@@ -101,11 +106,13 @@ class ExplainedExam:
         grade: What the model says of the exam.
         views: What it says of each view, in the order of `VIEWS`.
         model_version: Version of the model that answered.
+        preprocessing: Recipe that this version's images must come from, see `_SignatureGrader.preprocessing`.
     """
 
     grade: ExamGrade
     views: dict[str, ViewExplanation]
     model_version: int
+    preprocessing: str
 
 
 class Grader(Protocol):
@@ -150,12 +157,30 @@ def _four(row: np.ndarray) -> Probabilities:
     return a, b, c, d
 
 
+def _grade_of(outputs: dict[str, np.ndarray], views: list[str]) -> ExamGrade:
+    # Models of before calibration give neither a reason nor raw probabilities: theirs are raw.
+    if "reason" in outputs and (reason := outputs["reason"][0].decode()):
+        raise NotGradedError(reason)
+    sides = {laterality_of(view) for view in views}
+    return ExamGrade(
+        density=outputs["density"][0].decode(),
+        probabilities=_four(outputs["probabilities"][0]),
+        raw=_four(outputs.get("raw_probabilities", outputs["probabilities"])[0]),
+        right=_four(outputs["right_probabilities"][0]) if "R" in sides else None,
+        left=_four(outputs["left_probabilities"][0]) if "L" in sides else None,
+        views=tuple(views),
+    )
+
+
 class _SignatureGrader(ABC):
     """The grading signatures over whatever runs them."""
 
     @abstractmethod
+    def _run_version(self, signature: str, inputs: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], int]:
+        """Runs a signature and tells which version answered; raises `ServingError`."""
+
     def _run(self, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Runs a signature; raises `ServingError`."""
+        return self._run_version(signature, inputs)[0]
 
     def predict_exam(self, images: Mapping[str, bytes], exam_id: str = "exam") -> ExamGrade:
         """Grades one exam.
@@ -180,18 +205,7 @@ class _SignatureGrader(ABC):
                 "exam_id": _strings([exam_id] * len(views)),
             },
         )
-        # Models of before calibration give neither a reason nor raw probabilities: theirs are raw.
-        if "reason" in outputs and (reason := outputs["reason"][0].decode()):
-            raise NotGradedError(reason)
-        sides = {laterality_of(view) for view in views}
-        return ExamGrade(
-            density=outputs["density"][0].decode(),
-            probabilities=_four(outputs["probabilities"][0]),
-            raw=_four(outputs.get("raw_probabilities", outputs["probabilities"])[0]),
-            right=_four(outputs["right_probabilities"][0]) if "R" in sides else None,
-            left=_four(outputs["left_probabilities"][0]) if "L" in sides else None,
-            views=tuple(views),
-        )
+        return _grade_of(outputs, views)
 
     def explain_exam(self, images: Mapping[str, bytes], exam_id: str = "exam") -> ExplainedExam:
         """Grades one exam and explains each of its views.
@@ -207,7 +221,26 @@ class _SignatureGrader(ABC):
             NotGradedError: The model wants more views; the message says how many.
             ServingError: With another of its subclasses saying whether server, model or exam is at fault.
         """
-        return ExplainedExam(self.predict_exam(images, exam_id), self.gradcam(images), 1)
+        views = _checked_views(images)
+        outputs, version = self._run_version(
+            "explain_exam",
+            {
+                "image_bytes": _strings([images[view] for view in views]),
+                "view": _strings(views),
+                "exam_id": _strings([exam_id] * len(views)),
+                "target_class": _strings([""] * len(views)),
+            },
+        )
+        explanations = {
+            view: ViewExplanation(
+                density=outputs["view_density"][row].decode(),
+                probabilities=_four(outputs["view_probabilities"][row]),
+                heatmap=outputs["heatmap"][row],
+                overlay_png=outputs["overlay_png_bytes"][row],
+            )
+            for row, view in enumerate(views)
+        }
+        return ExplainedExam(_grade_of(outputs, views), explanations, version, outputs["preprocessing"][0].decode())
 
     def preprocessing(self) -> str:
         """Asks the model which preprocessing its images must come from.
@@ -260,34 +293,46 @@ class _SignatureGrader(ABC):
                 density=outputs["density"][row].decode(),
                 probabilities=_four(outputs["probabilities"][row]),
                 heatmap=outputs["heatmap"][row],
-                overlay_png=outputs["overlay_png"][row],
+                overlay_png=outputs["overlay_png_bytes"][row],
             )
             for row, view in enumerate(views)
         }
 
 
+def open_channel(address: str, credentials: grpc.ChannelCredentials | None = None) -> grpc.Channel:
+    """Opens a channel to a model server; ``credentials`` are those of TLS, ``None`` is plain text."""
+    options = [
+        ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
+        ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
+        ("grpc.enable_http_proxy", 0),  # images of patients stay inside the network
+    ]
+    if credentials is None:
+        return grpc.insecure_channel(address, options)
+    return grpc.secure_channel(address, credentials, options)
+
+
 class ExamClient(_SignatureGrader):
     """Grades exams through a model server's gRPC. Threads may share it; close it, or use it in ``with``."""
 
-    def __init__(self, address: str, model_name: str = DEFAULT_MODEL_NAME, timeout_s: float = 60.0) -> None:
+    def __init__(
+        self,
+        address: str,
+        model_name: str = DEFAULT_MODEL_NAME,
+        timeout_s: float = 60.0,
+        credentials: grpc.ChannelCredentials | None = None,
+    ) -> None:
         """Prepares a client; nothing is sent before the first call.
 
         Args:
             address: ``host:port`` of the server's gRPC.
             model_name: Name the model is served under.
             timeout_s: Longest wait for an answer, s.
+            credentials: TLS towards the server; ``None`` is plain text.
         """
         self.address = address
         self.model_name = model_name
         self.timeout_s = timeout_s
-        self._channel = grpc.insecure_channel(
-            address,
-            options=[
-                ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
-                ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
-                ("grpc.enable_http_proxy", 0),  # images of patients stay inside the network
-            ],
-        )
+        self._channel = open_channel(address, credentials)
 
     def close(self) -> None:
         """Closes the connection."""
@@ -301,7 +346,7 @@ class ExamClient(_SignatureGrader):
     ) -> None:
         self.close()
 
-    def _run(self, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def _run_version(self, signature: str, inputs: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], int]:
         from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
         from serving.server.tensors import to_array, to_proto
@@ -316,10 +361,13 @@ class ExamClient(_SignatureGrader):
             response = stub.Predict(request, timeout=self.timeout_s)
         except grpc.RpcError as error:
             raise self._translated(error) from error
-        return {name: to_array(name, proto) for name, proto in response.outputs.items()}
+        outputs = {name: to_array(name, proto) for name, proto in response.outputs.items()}
+        return outputs, response.model_spec.version.value
 
     def _translated(self, error: Any) -> ServingError:
         code, details = error.code(), (error.details() or "").strip()
+        if code == grpc.StatusCode.UNAVAILABLE and _FULL_QUEUE in details:
+            return ServerBusyError(f"The model at {self.address} has too many images waiting: try again later.")
         if code == grpc.StatusCode.UNAVAILABLE:
             return ServerUnreachableError(
                 f"No model server answers at {self.address}: start one with "
@@ -339,6 +387,8 @@ class ExamClient(_SignatureGrader):
             return _lacks_signature(f"The model {self.model_name!r} at {self.address}", details)
         if code == grpc.StatusCode.INVALID_ARGUMENT:
             return _refused(details)
+        if code == grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" not in details:
+            return ServerBusyError(f"The model server at {self.address} is busy ({details}): try again later.")
         if code == grpc.StatusCode.RESOURCE_EXHAUSTED:
             return InvalidExamError(
                 f"The exam's images are larger than the server at {self.address} takes: "
@@ -373,7 +423,7 @@ class LocalModel(_SignatureGrader):
         self._folder = folders[self.version]
         self._model: LoadedModel | None = None
 
-    def _run(self, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def _run_version(self, signature: str, inputs: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], int]:
         from serving.server.errors import ModelLoadError, StatusError
         from serving.server.model import LoadedModel
 
@@ -385,12 +435,14 @@ class LocalModel(_SignatureGrader):
                     f"{self._folder} cannot be loaded as a SavedModel ({error}): push the model again."
                 ) from error
         try:
-            return self._model.predict(signature, inputs)
+            return self._model.predict(signature, inputs), self.version
         except StatusError as error:
             if error.code == grpc.StatusCode.FAILED_PRECONDITION:
                 raise _lacks_signature(f"The model in {self._folder}", error.message) from error
             if error.code == grpc.StatusCode.INVALID_ARGUMENT:
                 raise _refused(error.message) from error
+            if error.code == grpc.StatusCode.UNAVAILABLE and _FULL_QUEUE in error.message:
+                raise ServerBusyError(f"The model in {self._folder} has too many images waiting: try again.") from error
             raise ServingError(f"The model in {self._folder} failed ({error.code.name}: {error.message}).") from error
 
 

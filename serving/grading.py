@@ -13,7 +13,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from components.dicom_example_gen.rejections import Rejection
 from schema.features import DENSITY_CLASSES, VIEWS
-from serving.client import ExamGrade, Grader, ModelNotFoundError, NotGradedError, Probabilities, ViewExplanation
+from serving.client import (
+    ExamGrade,
+    Grader,
+    ModelNotFoundError,
+    NotGradedError,
+    Probabilities,
+    ServingError,
+    ViewExplanation,
+)
 from serving.preprocessing import PreparedExam, PreprocessingRecipe, SeveralExamsError, prepare_exam
 
 NOTICE: Final = "Research software. Not a medical device."
@@ -57,6 +65,10 @@ class ExamRefusedError(Exception):
         self.rejected = rejected
 
 
+class ModelChangedError(ServingError):
+    """The version that answered wants another preprocessing than the images had: ask for its recipe and begin anew."""
+
+
 @dataclass(frozen=True, eq=False)
 class GradedExam:
     """An exam with its grade.
@@ -81,8 +93,12 @@ def recipe_of(grader: Grader) -> PreprocessingRecipe:
         ModelNotFoundError: The recipe is of another version of this software.
         ServingError: The model cannot be asked.
     """
+    return _recipe(grader.preprocessing())
+
+
+def _recipe(text: str) -> PreprocessingRecipe:
     try:
-        return PreprocessingRecipe.model_validate_json(grader.preprocessing())
+        return PreprocessingRecipe.model_validate_json(text)
     except ValidationError as error:
         raise ModelNotFoundError("The model's preprocessing recipe is of another version: push it again.") from error
 
@@ -101,6 +117,7 @@ def grade_exam(folder: Path, grader: Grader, recipe: PreprocessingRecipe, policy
 
     Raises:
         ExamRefusedError: The exam is not one to grade; says why.
+        ModelChangedError: The answer is of a model with another recipe.
         ServingError: Server or model is at fault.
     """
     try:
@@ -112,6 +129,8 @@ def grade_exam(folder: Path, grader: Grader, recipe: PreprocessingRecipe, policy
         explained = grader.explain_exam({view: item.png for view, item in prepared.views.items()})
     except NotGradedError as error:
         raise _too_few(str(error), prepared.rejected) from error
+    if _recipe(explained.preprocessing) != recipe:  # the server changed its version meanwhile, or replicas differ
+        raise ModelChangedError("The model server changed its model while the exam was prepared: grade it again.")
     return GradedExam(prepared, explained.grade, explained.views, explained.model_version)
 
 
@@ -161,7 +180,8 @@ def quality_flags(graded: GradedExam) -> dict[str, tuple[str, ...]]:
     flags = {}
     for view, item in graded.prepared.views.items():
         of_view = [f"pectoral muscle {item.result.status}"] if item.result.status == "failed" else []
-        of_view += [reason.replace("_", " ") for reason in item.result.figures.reasons]
+        if item.result.status != "not_applicable":  # whose reason is that the view shows no muscle
+            of_view += [reason.replace("_", " ") for reason in item.result.figures.reasons]
         of_view += [case.value.replace("_", " ") for case in item.loaded.header.special]
         flags[view] = tuple(dict.fromkeys(of_view))
     return flags

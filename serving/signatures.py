@@ -5,64 +5,19 @@ Only stock TensorFlow operations: the export loads in an unmodified TensorFlow S
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Final
 
-import numpy as np
 import tensorflow as tf
 
+from components.common.fingerprint import code_fingerprint
+from components.exam_ensemble.config import BatchingConfig
 from components.transform.config import ImageConfig
-from components.transform.images import decode_images, normalise
+from components.transform.images import decode_images
 from schema import features as f
 from serving.exam_grades import density_names, grade_exams
-
-_CLASSES: Final = len(f.DENSITY_CLASSES)
-_HEAT_OPACITY: Final = 0.45
-_OVERLAY_COMPRESSION: Final = 1  # six times faster than the default, and little larger
-
-
-@dataclass(frozen=True)
-class ViewFunctions:
-    """One view's network as plain TensorFlow functions.
-
-    Attributes:
-        features: float32 [N, size, size, C] to the last block's sum, float32 [N, h, w, K].
-        head: The sum to logits, float32 [N, 4].
-        weights: The variable that the two read.
-    """
-
-    features: Callable[[tf.Tensor], tf.Tensor]
-    head: Callable[[tf.Tensor], tf.Tensor]
-    weights: tf.Variable
-
-
-def _heat_colours() -> np.ndarray:
-    """Blue to red through cyan and yellow ("jet"): float32 [256, 3], 0..255."""
-    x = np.linspace(0.0, 1.0, 256)
-    channels = [1.5 - np.abs(4.0 * x - centre) for centre in (3.0, 2.0, 1.0)]
-    return (np.clip(np.stack(channels, axis=1), 0.0, 1.0) * 255.0).astype(np.float32)
-
-
-def overlay(images: tf.Tensor, heatmaps: tf.Tensor) -> tf.Tensor:
-    """Blends heat maps over grey images and encodes them.
-
-    Args:
-        images: uint8 [N, H, W, 1].
-        heatmaps: float32 [N, H, W], 0..1. The warmer, the more opaque; the background stays black.
-
-    Returns:
-        string [N], colour PNG.
-    """
-    colours = tf.gather(tf.constant(_heat_colours()), tf.cast(tf.round(heatmaps * 255.0), tf.int32))
-    grey = tf.cast(images, tf.float32)
-    opacity = tf.where(images > 0, _HEAT_OPACITY * (0.35 + 0.65 * heatmaps[..., tf.newaxis]), 0.0)
-    blended = tf.cast(tf.round(grey * (1.0 - opacity) + colours * opacity), tf.uint8)
-    return tf.map_fn(
-        lambda image: tf.io.encode_png(image, compression=_OVERLAY_COMPRESSION),
-        blended,
-        fn_output_signature=tf.TensorSpec((), tf.string),
-    )
+from serving.overlays import overlay
+from serving.view_networks import BatchedNetworks, Networks, ViewFunctions, ViewNetworks
 
 
 class ExamModel(tf.Module):
@@ -80,6 +35,7 @@ class ExamModel(tf.Module):
         temperature: float = 1.0,
         minimum_views: int = 1,
         mirrored: bool = False,
+        batching: BatchingConfig | None = None,
     ):
         """Makes the model.
 
@@ -90,6 +46,7 @@ class ExamModel(tf.Module):
             temperature: Calibrates exams and breasts after combination; 1 leaves them as they are.
             minimum_views: Exams of fewer views get no grade, 1..4.
             mirrored: The networks know left breasts: images of right ones are flipped before them, and heat maps back.
+            batching: Joins the images of several requests; None runs each alone.
 
         Raises:
             ValueError: A view's network is missing, or a number is out of range.
@@ -108,20 +65,30 @@ class ExamModel(tf.Module):
         self._classes = tf.constant(f.DENSITY_CLASSES)
         self._temperature = temperature
         self._minimum_views = minimum_views
-        self._with_temperature: Callable[[float], ExamModel] = lambda other: ExamModel(
-            networks, image, preprocessing, other, minimum_views, mirrored
-        )
-        self._mirrored = mirrored
-        distinct = {id(networks[view]): networks[view] for view in f.VIEWS}
-        self._network_of_view = [list(distinct).index(id(networks[view])) for view in f.VIEWS]
+        plain = ViewNetworks(networks, image, mirrored)
         # Attributes of a tf.Module are saved; the Keras models behind the functions must not be. A warm start reads
         # this list from the SavedModel: a variable a network, in the order of VIEWS.
-        self._weights = [network.weights for network in distinct.values()]
-        self._networks: Callable[[], list[ViewFunctions]] = lambda: list(distinct.values())
+        self._weights = plain.weights
+        served: Networks = plain
+        if batching is not None:
+            name = hashlib.sha256(
+                f"{plain.identity()} {temperature} {preprocessing} {batching.model_dump_json()}"
+                f" {code_fingerprint(__name__)}".encode()
+            ).hexdigest()
+            served = BatchedNetworks(plain, image.size, batching, name)
+        self._networks: Callable[[], Networks] = lambda: served
+        self._changed: Callable[[float, BatchingConfig | None], ExamModel] = lambda other, batches: ExamModel(
+            networks, image, preprocessing, other, minimum_views, mirrored, batches
+        )
+        self._batching: Callable[[], BatchingConfig | None] = lambda: batching
 
     def with_temperature(self, temperature: float) -> ExamModel:
         """Gives the same model, calibrated by another temperature."""
-        return self._with_temperature(temperature)
+        return self._changed(temperature, self._batching())
+
+    def with_batching(self, batching: BatchingConfig | None) -> ExamModel:
+        """Gives the same model, which joins the images of several requests, or does not."""
+        return self._changed(self._temperature, batching)
 
     def _checked_views(self, view: tf.Tensor, image_bytes: tf.Tensor) -> tf.Tensor:
         """Maps view names to indices, int32 [N]; fails on an unknown one and on a batch of uneven lengths."""
@@ -142,47 +109,8 @@ class ExamModel(tf.Module):
         with tf.control_dependencies([check for check in checks if check is not None]):
             return tf.argmax(tf.cast(matches, tf.int32), axis=1, output_type=tf.int32)
 
-    def _by_view(
-        self,
-        images: tf.Tensor,
-        views: tf.Tensor,
-        function: Callable[[ViewFunctions, tf.Tensor, tf.Tensor], tuple[tf.Tensor, ...]],
-        empty: tuple[tf.TensorSpec, ...],
-    ) -> tuple[tf.Tensor, ...]:
-        """Sends each image through its view's network and puts the results back in order.
-
-        oneDNN's convolution fails on zero rows, so a network without images is not run.
-        """
-        indices, parts = [], []
-        numbers = tf.gather(tf.constant(self._network_of_view), views)
-        for number, network in enumerate(self._networks()):
-            rows = tf.cast(tf.where(tf.equal(numbers, number))[:, 0], tf.int32)
-            part = tf.cond(
-                tf.size(rows) > 0,
-                lambda network=network, rows=rows: function(network, tf.gather(images, rows), rows),
-                lambda: tuple(tf.zeros((0, *spec.shape[1:]), spec.dtype) for spec in empty),
-            )
-            indices.append(rows)
-            parts.append(part)
-        order = tf.argsort(tf.concat(indices, axis=0))
-        return tuple(tf.gather(tf.concat(column, axis=0), order) for column in zip(*parts, strict=True))
-
-    def _turned(self, pictures: tf.Tensor, views: tf.Tensor) -> tf.Tensor:
-        """Flips the pictures of right breasts, [N, H, W, ...], where the networks are mirrored; undoes itself."""
-        if not self._mirrored:
-            return pictures
-        right = tf.gather(tf.constant([f.laterality_of(view) == "R" for view in f.VIEWS]), views)
-        right = tf.reshape(right, [-1] + [1] * (len(pictures.shape) - 1))
-        return tf.where(right, tf.reverse(pictures, axis=[2]), pictures)
-
     def _probabilities(self, image_bytes: tf.Tensor, views: tf.Tensor) -> tf.Tensor:
-        images = self._turned(decode_images(image_bytes, self._image.size), views)
-
-        def forward(network: ViewFunctions, part: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            del rows
-            return (tf.nn.softmax(network.head(network.features(normalise(part, self._image)))),)
-
-        return self._by_view(images, views, forward, (tf.TensorSpec((None, _CLASSES)),))[0]
+        return self._networks().probabilities(decode_images(image_bytes, self._image.size), views)
 
     def serving_default(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
         """Grades serialized tf.Examples of preprocessed views: probabilities [N, 4] and density [N]."""
@@ -204,15 +132,13 @@ class ExamModel(tf.Module):
         :func:`serving.exam_grades.grade_exams` gives, and preprocessing [E]: the recipe that the images must come
         from, as JSON.
         """
-        same_length = tf.debugging.assert_equal(
-            tf.shape(exam_id)[0],
-            tf.shape(image_bytes)[0],
-            message="Each input needs one entry an image: they differ in length.",
-        )
-        with tf.control_dependencies([same_length] if same_length is not None else []):
-            exams, rows = tf.unique(exam_id)
+        exams, rows = _exams_of(exam_id, image_bytes)
         views = self._checked_views(view, image_bytes)
-        probabilities = self._probabilities(image_bytes, views)
+        return self._graded(self._probabilities(image_bytes, views), views, exams, rows)
+
+    def _graded(
+        self, probabilities: tf.Tensor, views: tf.Tensor, exams: tf.Tensor, rows: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
         count = tf.size(exams)
         return {
             "exam_id": exams,
@@ -229,11 +155,50 @@ class ExamModel(tf.Module):
             target_class: string [N] or [1] for all: A, B, C or D; empty means the predicted class.
 
         Returns:
-            probabilities [N, 4], density [N], heatmap float32 [N, H, W] in 0..1, overlay_png string [N].
+            probabilities [N, 4], density [N], heatmap float32 [N, H, W] in 0..1, overlay_png_bytes string [N].
         """
+        probabilities, maps = self._explained(image_bytes, self._checked_views(view, image_bytes), target_class)
+        return {"probabilities": probabilities, "density": density_names(probabilities), **maps}
+
+    def explain_exam(
+        self, image_bytes: tf.Tensor, view: tf.Tensor, exam_id: tf.Tensor, target_class: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        """Grades exams and explains their views, in one forward pass.
+
+        Args:
+            image_bytes: string [N], 8-bit PNG, preprocessed.
+            view: string [N].
+            exam_id: string [N].
+            target_class: string [N] or [1] for all: A, B, C or D; empty means the class predicted for the view.
+
+        Returns:
+            Per exam what :meth:`predict_exam` gives; per image view_probabilities [N, 4], view_density [N], heatmap
+            float32 [N, H, W] in 0..1 and overlay_png_bytes string [N].
+        """
+        exams, rows = _exams_of(exam_id, image_bytes)
         views = self._checked_views(view, image_bytes)
+        probabilities, maps = self._explained(image_bytes, views, target_class)
+        return {
+            **self._graded(probabilities, views, exams, rows),
+            "view_probabilities": probabilities,
+            "view_density": density_names(probabilities),
+            **maps,
+        }
+
+    def _explained(
+        self, image_bytes: tf.Tensor, views: tf.Tensor, target_class: tf.Tensor
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """Gives probabilities [N, 4], and heatmap and overlay_png_bytes of each image."""
         images = decode_images(image_bytes, self._image.size)
-        target_class = tf.broadcast_to(target_class, tf.shape(view))
+        probabilities, maps = self._networks().explained(images, views, self._asked(target_class, views))
+        heat = tf.image.resize(maps[..., tf.newaxis], (self._image.size, self._image.size))[..., 0]
+        heat = tf.math.divide_no_nan(heat, tf.reduce_max(heat, axis=(1, 2), keepdims=True))
+        heat = tf.clip_by_value(heat, 0.0, 1.0)
+        return probabilities, {"heatmap": heat, "overlay_png_bytes": overlay(images, heat)}
+
+    def _asked(self, target_class: tf.Tensor, views: tf.Tensor) -> tf.Tensor:
+        """Marks the class asked for, float32 [N, 4]; zeros where none is. Fails on an unknown one."""
+        target_class = tf.broadcast_to(target_class, tf.shape(views))
         matches = tf.equal(target_class[:, tf.newaxis], self._classes[tf.newaxis, :])
         known = tf.logical_or(tf.reduce_any(matches, axis=1), tf.equal(target_class, ""))
         valid = tf.debugging.assert_equal(
@@ -242,54 +207,51 @@ class ExamModel(tf.Module):
             message=f"Unknown target_class: it must be empty or one of {', '.join(f.DENSITY_CLASSES)}.",
         )
         with tf.control_dependencies([valid] if valid is not None else []):
-            chosen = tf.cast(matches, tf.float32)
+            return tf.cast(matches, tf.float32)
 
-        def explain(network: ViewFunctions, part: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            activations = network.features(normalise(part, self._image))
-            with tf.GradientTape() as tape:
-                tape.watch(activations)
-                logits = network.head(activations)
-                asked = tf.gather(chosen, rows)
-                predicted = tf.one_hot(tf.argmax(logits, axis=1), _CLASSES)
-                wanted = tf.where(tf.reduce_any(asked > 0, axis=1, keepdims=True), asked, predicted)
-                score = tf.reduce_sum(logits * wanted)
-            weights = tf.reduce_mean(tape.gradient(score, activations), axis=(1, 2), keepdims=True)
-            cam = tf.nn.relu(tf.reduce_sum(weights * activations, axis=-1))
-            return tf.nn.softmax(logits), cam
-
-        side = -(-self._image.size // 32)
-        specs = (tf.TensorSpec((None, _CLASSES)), tf.TensorSpec((None, side, side)))
-        probabilities, cam = self._by_view(self._turned(images, views), views, explain, specs)
-        cam = self._turned(cam, views)
-        heat = tf.image.resize(cam[..., tf.newaxis], (self._image.size, self._image.size))[..., 0]
-        heat = tf.math.divide_no_nan(heat, tf.reduce_max(heat, axis=(1, 2), keepdims=True))
-        heat = tf.clip_by_value(heat, 0.0, 1.0)
-        return {
-            "probabilities": probabilities,
-            "density": density_names(probabilities),
-            "heatmap": heat,
-            "overlay_png": overlay(images, heat),
-        }
-
-    def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
-        """Traces the serving signatures; every input is a string vector.
+    def signatures(self) -> dict[str, tf.types.experimental.GenericFunction]:
+        """Gives the serving signatures; every input is a string vector.
 
         They are no attributes of the module: those would be traced and saved a second time.
         """
-        inputs = {
-            "serving_default": ("examples",),
-            "predict_view": ("image_bytes", "view"),
-            "predict_exam": ("image_bytes", "view", "exam_id"),
-            "gradcam": ("image_bytes", "view", "target_class"),
+        predicted = tf.constant([""])
+
+        # A default that is a tensor is written to the signature: a request may leave the target class out.
+        def gradcam(image_bytes: tf.Tensor, view: tf.Tensor, target_class: tf.Tensor = predicted) -> dict:
+            return self.gradcam(image_bytes, view, target_class)
+
+        def explain_exam(
+            image_bytes: tf.Tensor, view: tf.Tensor, exam_id: tf.Tensor, target_class: tf.Tensor = predicted
+        ) -> dict:
+            return self.explain_exam(image_bytes, view, exam_id, target_class)
+
+        functions: dict[str, tuple[Callable[..., dict[str, tf.Tensor]], tuple[str, ...]]] = {
+            "serving_default": (self.serving_default, ("examples",)),
+            "predict_view": (self.predict_view, ("image_bytes", "view")),
+            "predict_exam": (self.predict_exam, ("image_bytes", "view", "exam_id")),
+            "gradcam": (gradcam, ("image_bytes", "view", "target_class")),
+            "explain_exam": (explain_exam, ("image_bytes", "view", "exam_id", "target_class")),
         }
         return {
             name: tf.function(
-                getattr(self, name),
+                function,
                 input_signature=[tf.TensorSpec([None], tf.string, name=given) for given in names],
                 autograph=False,
-            ).get_concrete_function()
-            for name, names in inputs.items()
+            )
+            for name, (function, names) in functions.items()
         }
+
+
+def _exams_of(exam_id: tf.Tensor, image_bytes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Gives the exams, string [E], in the order in which they first appear, and the exam of each image, int32 [N]."""
+    same_length = tf.debugging.assert_equal(
+        tf.shape(exam_id)[0],
+        tf.shape(image_bytes)[0],
+        message="Each input needs one entry an image: they differ in length.",
+    )
+    with tf.control_dependencies([same_length] if same_length is not None else []):
+        exams, rows = tf.unique(exam_id)
+    return exams, rows
 
 
 def export(model: ExamModel, folder: str) -> None:

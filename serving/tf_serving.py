@@ -14,7 +14,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Protocol
 
+from serving.server.config import ServerConfig
 from serving.server.errors import ServerStartError
+from serving.server.text_protos import (
+    model_config_text,
+    monitoring_config_text,
+    read_model_config,
+    ssl_config_text,
+)
 from serving.server.versions import find_versions, is_saved_model
 
 BINARY_VARIABLE: Final = "TF_SERVING_BIN"
@@ -24,7 +31,7 @@ _POLL_SECONDS: Final = 0.1
 
 
 class ModelServer(Protocol):
-    """A server that runs: TensorFlow Serving or the local one."""
+    """A server that runs: TensorFlow Serving or the local one; ``rest_address`` is empty where it has no REST."""
 
     grpc_address: str
     rest_address: str
@@ -70,23 +77,51 @@ def find_tf_serving(environ: Mapping[str, str] | None = None) -> Path | None:
     return None if found is None else Path(found)
 
 
-def build_command(binary: Path, base_path: Path, name: str, grpc_port: int, rest_port: int) -> list[str]:
-    """Builds the command line.
+def build_command(binary: Path, config: ServerConfig, staging: Path) -> list[str]:
+    """Writes the configuration files and builds the command line.
+
+    TensorFlow Serving has no TLS for REST: with certificates it is started without REST, and so without metrics.
 
     Args:
         binary: The program.
-        base_path: Folder of version folders.
-        name: Name the model is served under.
-        grpc_port: Port of gRPC.
-        rest_port: Port of REST.
+        config: The server; its ports are not 0.
+        staging: A folder of this user's own for the files: one of them holds the private key.
+
+    Raises:
+        ServerStartError: A certificate cannot be read.
     """
-    return [
+    model_config = config.model_config_file
+    if model_config is None:
+        model_config = staging / "models.config"
+        model_config.write_text(model_config_text(config.model))
+    limits = config.limits
+    command = [
         str(binary),
-        f"--port={grpc_port}",
-        f"--rest_api_port={rest_port}",
-        f"--model_name={name}",
-        f"--model_base_path={base_path}",
+        f"--port={config.grpc_port}",
+        f"--rest_api_port={0 if config.tls else config.rest_port}",
+        f"--rest_api_timeout_in_ms={round(limits.request_seconds * 1000)}",
+        f"--model_config_file={model_config}",
+        f"--model_config_file_poll_wait_seconds={round(config.model_config_poll_seconds)}",
+        f"--file_system_poll_wait_seconds={max(1, round(config.poll_seconds))}",
+        "--allow_version_labels_for_unavailable_models=true",
+        f"--grpc_max_threads={limits.running + limits.queued}",
+        f"--grpc_channel_arguments=grpc.max_receive_message_length={limits.message_bytes}",
     ]
+    if config.metrics_path and not config.tls:
+        monitoring = staging / "monitoring.config"
+        monitoring.write_text(monitoring_config_text(config.metrics_path))
+        command.append(f"--monitoring_config_file={monitoring}")
+    if config.tls:
+        ssl_config = staging / "ssl.config"
+        ssl_config.touch(mode=0o600)
+        try:
+            ssl_config.write_text(ssl_config_text(config.tls))
+        except (OSError, UnicodeDecodeError) as error:
+            raise ServerStartError(
+                f"The TLS files cannot be read ({type(error).__name__}): give files of PEM."
+            ) from None
+        command.append(f"--ssl_config_file={ssl_config}")
+    return command
 
 
 class TfServingProcess:
@@ -94,7 +129,7 @@ class TfServingProcess:
 
     Attributes:
         grpc_address: ``host:port`` of gRPC.
-        rest_address: ``http://host:port`` of REST.
+        rest_address: ``http://host:port`` of REST, empty where there is none.
     """
 
     def __init__(
@@ -102,7 +137,7 @@ class TfServingProcess:
         process: subprocess.Popen[bytes],
         grpc_address: str,
         rest_address: str,
-        staging: tempfile.TemporaryDirectory[str] | None,
+        staging: tempfile.TemporaryDirectory[str],
     ) -> None:
         self.grpc_address = grpc_address
         self.rest_address = rest_address
@@ -120,8 +155,7 @@ class TfServingProcess:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
-        if self._staging is not None:
-            self._staging.cleanup()
+        self._staging.cleanup()
 
     def wait(self) -> None:
         """Serves until `stop`, the program's end or, in the main thread, SIGINT or SIGTERM; then stops."""
@@ -170,23 +204,12 @@ def _free_port(host: str) -> int:
         return int(probe.getsockname()[1])
 
 
-def start_tf_serving(
-    model_dir: Path | str,
-    name: str = "breast_density",
-    grpc_port: int = 8500,
-    rest_port: int = 8501,
-    host: str = "127.0.0.1",
-    binary: Path | None = None,
-    timeout_s: float = 120.0,
-) -> TfServingProcess:
+def start_tf_serving(config: ServerConfig, binary: Path | None = None, timeout_s: float = 120.0) -> TfServingProcess:
     """Starts TensorFlow Serving and waits until it answers.
 
     Args:
-        model_dir: Folder the Pusher writes versions to, or a SavedModel itself.
-        name: Name the model is served under.
-        grpc_port: Port of gRPC; 0 picks a free one.
-        rest_port: Port of REST; 0 picks a free one.
-        host: Host part of the addresses; TensorFlow Serving itself listens on all of the machine's.
+        config: The server. Its host is the host part of the addresses alone: TensorFlow Serving listens on all of the
+            machine's.
         binary: The program, by default what `find_tf_serving` finds.
         timeout_s: Longest wait until it answers, s.
 
@@ -198,20 +221,35 @@ def start_tf_serving(
         raise ServerStartError(
             f"{BINARY_NAME} is neither on PATH nor in {BINARY_VARIABLE}: install it, or use the local server."
         )
-    model_dir = Path(model_dir).resolve()
-    folders = find_versions(model_dir)
+    base_path = config.model.base_path.resolve()
+    folders = find_versions(base_path)
     if not folders:
-        raise ServerStartError(f"{model_dir} holds no model: run the pipeline until its Pusher has pushed one.")
-    staging = None
-    base_path = model_dir
-    if is_saved_model(model_dir):  # TensorFlow Serving wants the folder above the versions
-        staging = tempfile.TemporaryDirectory(prefix="tf_serving_")
-        base_path = Path(staging.name)
-        (base_path / str(max(folders))).symlink_to(model_dir, target_is_directory=True)
-    grpc_port = grpc_port or _free_port(host)
-    rest_port = rest_port or _free_port(host)
-    process = subprocess.Popen(build_command(binary, base_path, name, grpc_port, rest_port))
-    server = TfServingProcess(process, f"{host}:{grpc_port}", f"http://{host}:{rest_port}", staging)
+        raise ServerStartError(f"{base_path} holds no model: run the pipeline until its Pusher has pushed one.")
+    # The file itself is followed only where it names the folder that is served.
+    model_config = config.model_config_file
+    if model_config is not None and read_model_config(model_config) != config.model:
+        model_config = None
+    staging = tempfile.TemporaryDirectory(prefix="tf_serving_")
+    try:
+        if is_saved_model(base_path):  # TensorFlow Serving wants the folder above the versions
+            above = Path(staging.name, "model")
+            above.mkdir()
+            (above / str(max(folders))).symlink_to(base_path, target_is_directory=True)
+            base_path = above
+        config = config.model_copy(
+            update={
+                "model": config.model.model_copy(update={"base_path": base_path}),
+                "model_config_file": model_config,
+                "grpc_port": config.grpc_port or _free_port(config.host),
+                "rest_port": config.rest_port or _free_port(config.host),
+            }
+        )
+        process = subprocess.Popen(build_command(binary, config, Path(staging.name)))
+    except BaseException:
+        staging.cleanup()
+        raise
+    rest_address = "" if config.tls else f"http://{config.host}:{config.rest_port}"
+    server = TfServingProcess(process, f"{config.host}:{config.grpc_port}", rest_address, staging)
     try:
         server.wait_ready(timeout_s)
     except BaseException:
@@ -220,21 +258,15 @@ def start_tf_serving(
     return server
 
 
-def start_model_server(
-    model_dir: Path | str,
-    name: str = "breast_density",
-    grpc_port: int = 8500,
-    rest_port: int = 8501,
-    host: str = "127.0.0.1",
-) -> ModelServer:
-    """Starts TensorFlow Serving where this machine has it, else the local server; the arguments are theirs.
+def start_model_server(config: ServerConfig) -> ModelServer:
+    """Starts TensorFlow Serving where this machine has it, else the local server.
 
     Raises:
         ServerStartError: Nothing to serve, or the server cannot start.
     """
     binary = find_tf_serving()
     if binary is not None:
-        return start_tf_serving(model_dir, name, grpc_port, rest_port, host, binary)
-    from serving.server.run import start_server
+        return start_tf_serving(config, binary)
+    from serving.server.run import run_server
 
-    return start_server(model_dir, name, grpc_port, rest_port, host)
+    return run_server(config)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,16 @@ settings.register_profile("explore", derandomize=False)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
 
 SIZE = 64
+CHROMIUM_FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
 PREPROCESSING = '{"recipe": "of the test"}'
 
 
@@ -88,3 +99,19 @@ def exported_exam_model(exam_networks: dict[str, Any], tmp_path_factory: pytest.
         network.save(files[view])
     export(load_exam_model(files, ImageConfig(size=SIZE), PREPROCESSING), str(folder / "model"))
     return folder / "model"
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    """Debian's Chromium without a screen, driven by playwright; tests are skipped where there is none.
+
+    Not for the whole session: while playwright runs, nothing else in its thread can start an event loop.
+    """
+    sync_api = pytest.importorskip("playwright.sync_api")
+    program = shutil.which("chromium")
+    if program is None:
+        pytest.skip("needs the program chromium")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=list(CHROMIUM_FLAGS))
+        yield browser
+        browser.close()

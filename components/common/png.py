@@ -18,10 +18,10 @@ class ImageDecodeError(ValueError):
 
 
 def encode_png(image: np.ndarray) -> bytes:
-    """Encodes a grey or BGR picture as PNG, the same bytes for the same picture.
+    """Encodes a grey, BGR or BGRA picture as PNG, the same bytes for the same picture.
 
     Args:
-        image: uint8 or uint16 [H, W], or uint8 [H, W, 3] in BGR order.
+        image: uint8 or uint16 [H, W], or uint8 [H, W, 3] in BGR or [H, W, 4] in BGRA order.
 
     Returns:
         The file's bytes.

@@ -11,7 +11,8 @@ import tensorflow as tf
 
 from components.transform.config import ImageConfig
 from schema.features import VIEWS
-from serving.signatures import ExamModel, ViewFunctions
+from serving.signatures import ExamModel
+from serving.view_networks import ViewFunctions
 
 
 @dataclass(frozen=True)

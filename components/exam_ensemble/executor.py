@@ -51,6 +51,6 @@ class Executor(base_executor.BaseExecutor):
         graded = exams.view_counts >= config.minimum_views
         calibration = fit_calibration(exams.probabilities[graded], labels[graded], config.calibration)
         folder = path_utils.serving_model_path(artifact_utils.get_single_uri(output_dict["model"]))
-        export(model.with_temperature(calibration.temperature), folder)
+        export(model.with_temperature(calibration.temperature).with_batching(config.batching), folder)
         write_text(os.path.join(folder, CALIBRATION_FILE), calibration.model_dump_json(indent=1))
         advance()

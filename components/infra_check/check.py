@@ -17,6 +17,7 @@ from components.common.views import View
 from components.infra_check import probe
 from schema import features as f
 from serving.client import ExamClient, ServingError
+from serving.server.config import ServedModel, ServerConfig
 from serving.server.errors import ServerStartError
 from serving.tf_serving import find_tf_serving, start_tf_serving
 
@@ -46,15 +47,14 @@ def build_requests(views: list[View]) -> dict[str, dict[str, list[str]]]:
 
     images = encoded([view.image for view in views])
     names = encoded([view.view.encode() for view in views])
+    exams = encoded([view.exam_id.encode() for view in views])
+    predicted = encoded([b""] * len(views))
     return {
         "serving_default": {"examples": encoded([example(view) for view in views])},
         "predict_view": {"image_bytes": images, "view": names},
-        "predict_exam": {
-            "image_bytes": images,
-            "view": names,
-            "exam_id": encoded([view.exam_id.encode() for view in views]),
-        },
-        "gradcam": {"image_bytes": images, "view": names, "target_class": encoded([b""] * len(views))},
+        "predict_exam": {"image_bytes": images, "view": names, "exam_id": exams},
+        "gradcam": {"image_bytes": images, "view": names, "target_class": predicted},
+        "explain_exam": {"image_bytes": images, "view": names, "exam_id": exams, "target_class": predicted},
     }
 
 
@@ -70,9 +70,10 @@ def check_in_tf_serving(binary: Path, model_dir: str, views: list[View]) -> dict
         One check: name, passed, seconds and detail.
     """
     started = time.perf_counter()
+    model = ServedModel(base_path=Path(model_dir), name=_SERVED_AS)
     try:
         with (
-            start_tf_serving(model_dir, _SERVED_AS, 0, 0, binary=binary) as server,
+            start_tf_serving(ServerConfig(model=model, grpc_port=0, rest_port=0), binary) as server,
             ExamClient(server.grpc_address, _SERVED_AS) as client,
         ):
             grade = client.predict_exam({view.view: view.image for view in views})

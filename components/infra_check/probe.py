@@ -14,32 +14,29 @@ import numpy as np
 import tensorflow as tf
 
 # name -> (inputs, outputs with dtype and rank): the serving contract.
-CONTRACT: dict[str, tuple[set[str], dict[str, tuple[str, int]]]] = {
-    "serving_default": ({"examples"}, {"probabilities": ("float32", 2), "density": ("string", 1)}),
-    "predict_view": ({"image_bytes", "view"}, {"probabilities": ("float32", 2), "density": ("string", 1)}),
-    "predict_exam": (
-        {"image_bytes", "view", "exam_id"},
-        {
-            "exam_id": ("string", 1),
-            "probabilities": ("float32", 2),
-            "density": ("string", 1),
-            "raw_probabilities": ("float32", 2),
-            "right_probabilities": ("float32", 2),
-            "left_probabilities": ("float32", 2),
-            "view_count": ("int32", 1),
-            "missing_views": ("string", 1),
-            "reason": ("string", 1),
-            "preprocessing": ("string", 1),
-        },
-    ),
-    "gradcam": (
-        {"image_bytes", "view", "target_class"},
-        {
-            "probabilities": ("float32", 2),
-            "density": ("string", 1),
-            "heatmap": ("float32", 3),
-            "overlay_png": ("string", 1),
-        },
+Outputs = dict[str, tuple[str, int]]
+_VIEWS: Outputs = {"probabilities": ("float32", 2), "density": ("string", 1)}
+_EXAMS: Outputs = {
+    "exam_id": ("string", 1),
+    "probabilities": ("float32", 2),
+    "density": ("string", 1),
+    "raw_probabilities": ("float32", 2),
+    "right_probabilities": ("float32", 2),
+    "left_probabilities": ("float32", 2),
+    "view_count": ("int32", 1),
+    "missing_views": ("string", 1),
+    "reason": ("string", 1),
+    "preprocessing": ("string", 1),
+}
+_MAPS: Outputs = {"heatmap": ("float32", 3), "overlay_png_bytes": ("string", 1)}
+CONTRACT: dict[str, tuple[set[str], Outputs]] = {
+    "serving_default": ({"examples"}, _VIEWS),
+    "predict_view": ({"image_bytes", "view"}, _VIEWS),
+    "predict_exam": ({"image_bytes", "view", "exam_id"}, _EXAMS),
+    "gradcam": ({"image_bytes", "view", "target_class"}, {**_VIEWS, **_MAPS}),
+    "explain_exam": (
+        {"image_bytes", "view", "exam_id", "target_class"},
+        {**_EXAMS, **_MAPS, "view_probabilities": ("float32", 2), "view_density": ("string", 1)},
     ),
 }
 
@@ -71,10 +68,12 @@ def check_answer(model: Any, name: str, inputs: dict[str, list[str]]) -> str:
         assert ((answer["reason"] != b"") == ungraded).all(), "an exam has no grade and no reason, or both"
     else:
         assert not ungraded.any(), "a view has no grade"
+    if "view_probabilities" in answer:
+        assert np.allclose(answer["view_probabilities"].sum(axis=1), 1, atol=1e-4), "views do not sum to 1"
     if "heatmap" in answer:
         assert answer["heatmap"].min() >= 0, "heat map goes under 0"
         assert answer["heatmap"].max() <= 1, "heat map goes over 1"
-        assert all(png.startswith(b"\x89PNG") for png in answer["overlay_png"]), "overlay is no PNG"
+        assert all(png.startswith(b"\x89PNG") for png in answer["overlay_png_bytes"]), "overlay is no PNG"
     return f"{len(probabilities)} answers"
 
 

@@ -1,7 +1,8 @@
 """TensorFlow Serving's gRPC services over the served model.
 
-What differs from TensorFlow Serving: messages are limited to 64 MiB; ``MultiInference`` is UNIMPLEMENTED;
-``HandleReloadConfigRequest`` changes the version policy of the served model alone; there are no labels.
+What differs from TensorFlow Serving: messages are limited to `Limits.message_bytes`; ``MultiInference`` is
+UNIMPLEMENTED; ``HandleReloadConfigRequest`` changes the version policy and labels of the served model alone, and
+where it fails what was served before stays.
 """
 
 from __future__ import annotations
@@ -24,12 +25,13 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
     regression_pb2,
 )
-from tensorflow_serving.config import model_server_config_pb2
 
+from serving.server.core import ServerCore
 from serving.server.errors import StatusError, invalid_argument, not_found, unimplemented
 from serving.server.manager import ModelManager
 from serving.server.model import DEFAULT_SIGNATURE, LoadedModel
 from serving.server.tensors import to_array, to_proto
+from serving.server.text_protos import policy_of
 
 _log = logging.getLogger(__name__)
 
@@ -58,6 +60,11 @@ def _served(manager: ModelManager, request: Any) -> LoadedModel:
     spec = request.model_spec
     version = spec.version.value if spec.HasField("version") else None
     return manager.model(spec.name, version, spec.version_label)
+
+
+def _seconds_left(context: grpc.ServicerContext) -> float:
+    left = context.time_remaining()
+    return float("inf") if left is None else left
 
 
 def _fill_spec(spec: model_pb2.ModelSpec, manager: ModelManager, model: LoadedModel) -> None:
@@ -102,24 +109,28 @@ def refuse_other_method(model: LoadedModel, signature_name: str, kind: str, meth
 class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
     """``tensorflow.serving.PredictionService``."""
 
-    def __init__(self, manager: ModelManager) -> None:
-        self._manager = manager
+    def __init__(self, core: ServerCore) -> None:
+        self._core = core
+        self._manager = core.manager
 
     @_answered
     def Predict(  # noqa: N802 (name of the service definition)
         self, request: predict_pb2.PredictRequest, context: grpc.ServicerContext
     ) -> predict_pb2.PredictResponse:
         """Runs one signature."""
-        model = _served(self._manager, request)
-        signature = request.model_spec.signature_name
-        inputs = {name: to_array(name, proto) for name, proto in request.inputs.items()}
-        outputs = model.predict(signature, inputs, list(request.output_filter))
-        response = predict_pb2.PredictResponse()
-        _fill_spec(response.model_spec, self._manager, model)
-        response.model_spec.signature_name = signature or DEFAULT_SIGNATURE
-        for name, array in outputs.items():
-            response.outputs[name].CopyFrom(to_proto(array))
-        return response
+        with self._core.counted(request.model_spec.name, "Predict", "GRPC"):
+            model = _served(self._manager, request)
+            signature = request.model_spec.signature_name
+            inputs = {name: to_array(name, proto) for name, proto in request.inputs.items()}
+            outputs = self._core.predict(
+                model, signature, inputs, list(request.output_filter), _seconds_left(context), context.is_active
+            )
+            response = predict_pb2.PredictResponse()
+            _fill_spec(response.model_spec, self._manager, model)
+            response.model_spec.signature_name = signature or DEFAULT_SIGNATURE
+            for name, array in outputs.items():
+                response.outputs[name].CopyFrom(to_proto(array))
+            return response
 
     @_answered
     def GetModelMetadata(  # noqa: N802
@@ -140,16 +151,18 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         self, request: classification_pb2.ClassificationRequest, context: grpc.ServicerContext
     ) -> None:
         """Refuses: the model has predict signatures alone."""
-        model = _served(self._manager, request)
-        refuse_other_method(model, request.model_spec.signature_name, "classification", "classify")
+        with self._core.counted(request.model_spec.name, "Classify", "GRPC"):
+            model = _served(self._manager, request)
+            refuse_other_method(model, request.model_spec.signature_name, "classification", "classify")
 
     @_answered
     def Regress(  # noqa: N802
         self, request: regression_pb2.RegressionRequest, context: grpc.ServicerContext
     ) -> None:
         """Refuses: the model has predict signatures alone."""
-        model = _served(self._manager, request)
-        refuse_other_method(model, request.model_spec.signature_name, "regression", "regress")
+        with self._core.counted(request.model_spec.name, "Regress", "GRPC"):
+            model = _served(self._manager, request)
+            refuse_other_method(model, request.model_spec.signature_name, "regression", "regress")
 
 
 class ModelService(model_service_pb2_grpc.ModelServiceServicer):
@@ -179,32 +192,24 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
     def HandleReloadConfigRequest(  # noqa: N802
         self, request: model_management_pb2.ReloadConfigRequest, context: grpc.ServicerContext
     ) -> model_management_pb2.ReloadConfigResponse:
-        """Changes the version policy: ``latest`` (one) or ``specific`` (one version)."""
+        """Changes the version policy and the labels."""
         if request.config.WhichOneof("config") != "model_config_list":
             raise invalid_argument(
                 "ServerModelConfig type not supported by HandleReloadConfigRequest."
                 " Only ModelConfigList is currently supported"
             )
-        self._manager.pin(_asked_version(self._manager, list(request.config.model_config_list.config)))
+        configs = request.config.model_config_list.config
+        if len(configs) != 1:
+            raise unimplemented(f"This server serves exactly one model; the request lists {len(configs)}.")
+        (config,) = configs
+        if config.name != self._manager.name:
+            raise not_found(f"This server serves no model named {config.name}.")
+        # Following another path would let every client read any folder of the host.
+        if config.base_path.rstrip("/") not in (str(self._manager.model_dir), str(self._manager.model_dir.resolve())):
+            raise unimplemented("This server does not change base_path: restart it on the other folder.")
+        try:
+            policy = policy_of(config)
+        except ValueError:
+            raise invalid_argument("model_version_policy names no version that can be served") from None
+        self._manager.reload(policy, dict(config.version_labels))
         return model_management_pb2.ReloadConfigResponse()
-
-
-def _asked_version(manager: ModelManager, configs: list[model_server_config_pb2.ModelConfig]) -> int | None:
-    """Reads the one policy this server can follow: the version to pin, or ``None`` for the newest."""
-    if len(configs) != 1:
-        raise unimplemented(f"This server serves exactly one model; the request lists {len(configs)}.")
-    config = configs[0]
-    if config.name != manager.name:
-        raise not_found(f"This server serves no model named {config.name}.")
-    # Following another path would let every client read any folder of the host.
-    if config.base_path.rstrip("/") not in (str(manager.model_dir), str(manager.model_dir.resolve())):
-        raise unimplemented("This server does not change base_path: restart it on the other folder.")
-    if config.version_labels:
-        raise unimplemented("This server has no version labels.")
-    policy = config.model_version_policy
-    choice = policy.WhichOneof("policy_choice")
-    if choice in (None, "latest") and policy.latest.num_versions <= 1:
-        return None
-    if choice == "specific" and len(policy.specific.versions) == 1:
-        return policy.specific.versions[0]
-    raise unimplemented("This server serves one version: policy must be latest (1) or specific (one version).")

@@ -1,21 +1,18 @@
 """TensorFlow Serving's REST paths over the served model.
 
-``POST /v1/models/NAME[/versions/N]:predict``, ``GET /v1/models/NAME[/versions/N]`` and ``GET .../metadata``;
-errors are ``{"error": message}`` with TensorFlow Serving's HTTP codes. What differs: a body over the limit is
-refused with 413, and what `serving.server.json_tensors` names.
+``POST /v1/models/NAME[/versions/N | /labels/L]:predict``, ``GET /v1/models/NAME[/versions/N]`` and
+``GET .../metadata``; errors are ``{"error": message}`` with TensorFlow Serving's HTTP codes. What differs is named
+by `serving.server.http_server` and `serving.server.json_tensors`.
 """
 
 from __future__ import annotations
 
 import inspect
 import json
-import logging
 import re
 from dataclasses import dataclass
-from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import grpc
 import tensorflow as tf
@@ -23,13 +20,12 @@ from google.protobuf import json_format
 from google.protobuf.message import Message
 from tensorflow_serving.apis import get_model_metadata_pb2
 
-from serving.server.errors import StatusError, invalid_argument
+from serving.server.core import Api, ServerCore
+from serving.server.errors import invalid_argument
 from serving.server.grpc_service import SIGNATURE_DEF_FIELD, model_metadata, refuse_other_method
 from serving.server.json_tensors import parse_body, to_inputs, to_json
 from serving.server.manager import ModelManager
 from serving.server.model import DEFAULT_SIGNATURE
-
-_log = logging.getLogger(__name__)
 
 _VERSION_PART: Final = r"(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
 _POST_PATH: Final = re.compile(
@@ -38,10 +34,9 @@ _POST_PATH: Final = re.compile(
 _GET_PATH: Final = re.compile(
     r"/v1/models(?:/(?P<name>[^/:]+))?" + _VERSION_PART + r"(?:/(?P<resource>metadata))?", re.I
 )
-_IDLE_SECONDS: Final = 60
-_CHUNK: Final = 1 << 20
+_APIS: Final[dict[str, Api]] = {"predict": "Predict", "classify": "Classify", "regress": "Regress"}
 
-_HTTP_CODES: Final = {
+HTTP_CODES: Final = {
     grpc.StatusCode.INVALID_ARGUMENT: 400,
     grpc.StatusCode.FAILED_PRECONDITION: 400,
     grpc.StatusCode.OUT_OF_RANGE: 400,
@@ -56,15 +51,6 @@ _HTTP_CODES: Final = {
     grpc.StatusCode.UNAVAILABLE: 503,
     grpc.StatusCode.DEADLINE_EXCEEDED: 504,
 }
-
-
-class _BodyError(Exception):
-    """A body that was not read to its end, so the connection cannot be used any further."""
-
-    def __init__(self, code: HTTPStatus, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
 
 
 @dataclass(frozen=True)
@@ -118,8 +104,6 @@ def answer_get(manager: ModelManager, path: str) -> bytes:
             "metadata": {SIGNATURE_DEF_FIELD: _message_dict(signatures)},
         }
         return json.dumps(document, indent=1).encode()
-    if target.label:
-        raise invalid_argument(f"Unrecognized servable version label: {target.label}")
     versions = [
         {
             "version": str(status.version),
@@ -131,11 +115,11 @@ def answer_get(manager: ModelManager, path: str) -> bytes:
     return json.dumps({"model_version_status": versions}, indent=1).encode()
 
 
-def answer_post(manager: ModelManager, path: str, body: bytes) -> bytes:
+def answer_post(core: ServerCore, path: str, body: bytes) -> bytes:
     """Answers a predict request.
 
     Args:
-        manager: The served model.
+        core: The served model within its limits.
         path: Path of the URL, still percent-encoded.
         body: JSON.
 
@@ -149,132 +133,17 @@ def answer_post(manager: ModelManager, path: str, body: bytes) -> bytes:
     if match is None:
         raise invalid_argument(f"Malformed request: POST {path}")
     target = _target(match)
-    model = manager.model(target.name, target.version, target.label)
     verb = match["verb"].lower()
-    if verb == "classify":
-        refuse_other_method(model, "", "classification", verb)
-    if verb == "regress":
-        refuse_other_method(model, "", "regression", verb)
-    request = parse_body(body)
-    name = request.signature_name or DEFAULT_SIGNATURE
-    signature = model.signature(name)
-    if signature is None:
-        raise invalid_argument(f'Serving signature name: "{name}" not found in signature def')
-    dtypes = {alias: tf.as_dtype(info.dtype) for alias, info in sorted(signature.inputs.items())}
-    return to_json(model.predict(name, to_inputs(request, dtypes)), request.format)
-
-
-class RestServer(ThreadingHTTPServer):
-    """HTTP/1.1 server, one thread a connection."""
-
-    daemon_threads = True
-    request_queue_size = 128
-
-    def __init__(self, address: tuple[str, int], manager: ModelManager, max_body_bytes: int) -> None:
-        """Binds.
-
-        Args:
-            address: Host and port; port 0 picks a free one.
-            manager: The served model.
-            max_body_bytes: Largest request body, bytes.
-
-        Raises:
-            OSError: The port is taken or not allowed.
-        """
-        super().__init__(address, _Handler)
-        self.manager = manager
-        self.max_body_bytes = max_body_bytes
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Keeps a client that hangs up out of standard error."""
-        _log.debug("A connection ended early")
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: RestServer
-    protocol_version = "HTTP/1.1"
-    server_version = "BreastDensityServer"
-    sys_version = ""
-    timeout = _IDLE_SECONDS
-
-    def do_GET(self) -> None:
-        self._answer(b"")
-
-    def do_POST(self) -> None:
-        try:
-            body = self._body()
-        except _BodyError as error:
-            self.close_connection = True
-            self._send(error.code, json.dumps({"error": error.message}).encode())
-            return
-        self._answer(body)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Logs nothing: paths and client addresses are not for the log."""
-
-    def _answer(self, body: bytes) -> None:
-        path = urlsplit(self.path).path
-        try:
-            if not path.lower().startswith("/v1/"):
-                self._send(404, json.dumps({"error": "Not Found"}).encode())
-            elif self.command == "GET":
-                self._send(200, answer_get(self.server.manager, path))
-            else:
-                self._send(200, answer_post(self.server.manager, path, body))
-        except StatusError as error:
-            code = _HTTP_CODES.get(error.code, 500)
-            self._send(code, json.dumps({"error": error.message}).encode())
-        except OSError:
-            self.close_connection = True  # the client hung up
-        except Exception as error:
-            _log.error("REST request failed: %s", type(error).__name__)
-            self._send(500, json.dumps({"error": "Internal error of the server"}).encode())
-
-    def _send(self, code: int, content: bytes) -> None:
-        self.send_response(code)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(content)))
-        if self.close_connection:
-            self.send_header("Connection", "close")
-        self.end_headers()
-        self.wfile.write(content)
-
-    def _body(self) -> bytes:
-        if self.headers.get("Transfer-Encoding", "").lower() == "chunked":
-            return self._chunked_body()
-        length = self.headers.get("Content-Length", "0")
-        if not (length.isascii() and length.isdigit()):
-            raise _BodyError(HTTPStatus.BAD_REQUEST, "Malformed request: Content-Length is no number")
-        self._check_size(int(length))
-        return self._read(int(length))
-
-    def _chunked_body(self) -> bytes:
-        body = bytearray()
-        while True:
-            try:
-                size = int(self.rfile.readline(64).split(b";")[0], 16)
-            except ValueError:
-                raise _BodyError(HTTPStatus.BAD_REQUEST, "Malformed request: chunk size") from None
-            if size < 0:
-                raise _BodyError(HTTPStatus.BAD_REQUEST, "Malformed request: chunk size")
-            self._check_size(len(body) + size)
-            body += self._read(size)
-            while self.rfile.readline(8192).strip():  # line end; after the last chunk, trailers
-                if size:
-                    raise _BodyError(HTTPStatus.BAD_REQUEST, "Malformed request: chunk end")
-            if size == 0:
-                return bytes(body)
-
-    def _check_size(self, size: int) -> None:
-        if size > self.server.max_body_bytes:
-            limit = self.server.max_body_bytes
-            raise _BodyError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"Request body exceeds {limit} bytes")
-
-    def _read(self, size: int) -> bytes:
-        parts = bytearray()
-        while len(parts) < size:
-            part = self.rfile.read(min(_CHUNK, size - len(parts)))
-            if not part:
-                raise _BodyError(HTTPStatus.BAD_REQUEST, "Malformed request: body ends early")
-            parts += part
-        return bytes(parts)
+    with core.counted(target.name, _APIS[verb], "REST"):
+        model = core.manager.model(target.name, target.version, target.label)
+        if verb == "classify":
+            refuse_other_method(model, "", "classification", verb)
+        if verb == "regress":
+            refuse_other_method(model, "", "regression", verb)
+        request = parse_body(body)
+        name = request.signature_name or DEFAULT_SIGNATURE
+        signature = model.signature(name)
+        if signature is None:
+            raise invalid_argument(f'Serving signature name: "{name}" not found in signature def')
+        dtypes = {alias: tf.as_dtype(info.dtype) for alias, info in sorted(signature.inputs.items())}
+        return to_json(core.predict(model, name, to_inputs(request, dtypes)), request.format)

@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import signal
+import ssl
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent import futures
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Final
 
 import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
+from serving.server.config import ServedModel, ServerConfig, ServerTls
+from serving.server.config_watch import ConfigWatch
+from serving.server.core import ServerCore
 from serving.server.errors import ServerStartError
 from serving.server.grpc_service import ModelService, PredictionService
+from serving.server.http_server import RestServer
 from serving.server.manager import ModelManager
-from serving.server.rest import RestServer
+from serving.server.slow_clients import ReadLimit
 
-MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
-# Room for the base64 of the largest gRPC message.
-MAX_BODY_BYTES: Final = MAX_MESSAGE_BYTES * 4 // 3
-_WORKERS: Final = 16
+_CONTROL_WORKERS: Final = 8  # for status, metadata and health while predictions fill the queue
 _GRACE_SECONDS: Final = 5.0
+_SERVICES: Final = ("", "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService")
 
 
 @contextmanager
@@ -45,24 +50,13 @@ class RunningServer:
 
     Attributes:
         grpc_address: ``host:port`` of gRPC.
-        rest_address: ``http://host:port`` of REST.
+        rest_address: ``http://host:port`` of REST, ``https`` with TLS.
     """
 
-    def __init__(
-        self,
-        manager: ModelManager,
-        grpc_server: grpc.Server,
-        rest: RestServer,
-        grpc_address: str,
-        rest_address: str,
-    ) -> None:
+    def __init__(self, grpc_address: str, rest_address: str, stop: Callable[[], None]) -> None:
         self.grpc_address = grpc_address
         self.rest_address = rest_address
-        self._manager = manager
-        self._grpc = grpc_server
-        self._rest = rest
-        self._rest_thread = threading.Thread(target=rest.serve_forever, args=(0.1,), name="rest", daemon=True)
-        self._rest_thread.start()
+        self._stop = stop
         self._stop_asked = threading.Event()
         self._stop_lock = threading.Lock()
         self._stopped = False
@@ -71,15 +65,9 @@ class RunningServer:
         """Stops: no new requests, those under way have 5 s to end. A second call does nothing."""
         self._stop_asked.set()
         with self._stop_lock:
-            if self._stopped:
-                return
-            self._stopped = True
-            ended = self._grpc.stop(_GRACE_SECONDS)
-            self._rest.shutdown()
-            self._rest.server_close()
-            self._rest_thread.join()
-            ended.wait()
-            self._manager.stop()
+            if not self._stopped:
+                self._stopped = True
+                self._stop()
 
     def wait(self) -> None:
         """Serves until `stop` is called or, in the main thread, SIGINT or SIGTERM comes; then stops."""
@@ -96,28 +84,117 @@ class RunningServer:
         self.stop()
 
 
-def _start_grpc(manager: ModelManager, host: str, port: int) -> tuple[grpc.Server, int]:
+def _tls_context(tls: ServerTls) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(tls.certificate, tls.key, password="")  # else OpenSSL asks at the terminal
+        if tls.client_ca is not None:
+            context.load_verify_locations(tls.client_ca)
+            context.verify_mode = ssl.CERT_REQUIRED
+    except (OSError, ValueError) as error:  # SSLError is an OSError
+        raise ServerStartError(
+            f"The TLS files cannot be used ({type(error).__name__}: {error}): give a PEM certificate, its own key "
+            "without a passphrase, and the PEM certificates of the client authorities."
+        ) from None
+    return context
+
+
+def _grpc_credentials(tls: ServerTls) -> grpc.ServerCredentials:
+    ca = None if tls.client_ca is None else tls.client_ca.read_bytes()
+    pair = (tls.key.read_bytes(), tls.certificate.read_bytes())
+    return grpc.ssl_server_credentials([pair], root_certificates=ca, require_client_auth=ca is not None)
+
+
+def _cannot_listen(what: str, host: str, port: int) -> ServerStartError:
+    return ServerStartError(
+        f"{what} cannot listen on {host}:{port}: the port is taken or not allowed; choose another, or 0 for a free one."
+    )
+
+
+def _start_grpc(core: ServerCore, read_limit: ReadLimit) -> tuple[grpc.Server, int, health.HealthServicer]:
+    config, limits = core.config, core.config.limits
+    workers = limits.running + limits.queued + _CONTROL_WORKERS
     server = grpc.server(
-        futures.ThreadPoolExecutor(_WORKERS, thread_name_prefix="grpc"),
+        futures.ThreadPoolExecutor(workers, thread_name_prefix="grpc"),
+        interceptors=[read_limit],
         options=[
-            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-            ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+            ("grpc.max_receive_message_length", limits.message_bytes),
+            ("grpc.max_send_message_length", limits.message_bytes),
             ("grpc.so_reuseport", 0),  # else a second server would silently share the port
         ],
+        maximum_concurrent_rpcs=2 * workers,  # beyond it calls are refused unread
     )
-    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(PredictionService(manager), server)
-    model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(manager), server)
+    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(PredictionService(core), server)
+    model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(core.manager), server)
+    healthy = health.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
+    for service in _SERVICES:
+        healthy.set(service, health_pb2.HealthCheckResponse.SERVING)
+    address = f"{config.host}:{config.grpc_port}"
     try:
-        bound = server.add_insecure_port(f"{host}:{port}")
+        if config.tls is None:
+            bound = server.add_insecure_port(address)
+        else:
+            bound = server.add_secure_port(address, _grpc_credentials(config.tls))
     except RuntimeError:
         bound = 0
     if not bound:
-        raise ServerStartError(
-            f"gRPC cannot listen on {host}:{port}: the port is taken or not allowed; "
-            "choose another, or 0 for a free one."
-        )
+        raise _cannot_listen("gRPC", config.host, config.grpc_port)
     server.start()
-    return server, bound
+    return server, bound, healthy
+
+
+def run_server(config: ServerConfig) -> RunningServer:
+    """Loads the versions asked for and serves them by gRPC and REST.
+
+    Args:
+        config: The server.
+
+    Returns:
+        The running server.
+
+    Raises:
+        ServerStartError: Nothing to serve, certificates that cannot be used, or a port that cannot be had.
+    """
+    tls = None if config.tls is None else _tls_context(config.tls)
+    with ExitStack() as undo:
+        manager = ModelManager(config.model, config.poll_seconds)
+        manager.start()
+        undo.callback(manager.stop)
+        if config.model_config_file is not None and config.model_config_poll_seconds:
+            watch = ConfigWatch(config.model_config_file, manager, config.model_config_poll_seconds)
+            undo.callback(watch.stop)
+        core = ServerCore(manager, config)
+        undo.callback(core.stop)
+        read_limit = ReadLimit(config.limits.read_seconds)
+        undo.callback(read_limit.stop)
+        grpc_server, grpc_port, healthy = _start_grpc(core, read_limit)
+        undo.callback(lambda: grpc_server.stop(None).wait())
+        try:
+            rest = RestServer((config.host, config.rest_port), core, tls)
+        except OSError:
+            raise _cannot_listen("REST", config.host, config.rest_port) from None
+        thread = threading.Thread(target=rest.serve_forever, args=(0.1,), name="rest", daemon=True)
+        thread.start()
+
+        def stop_listening() -> None:
+            healthy.enter_graceful_shutdown()
+            until = time.monotonic() + _GRACE_SECONDS
+            ended = grpc_server.stop(_GRACE_SECONDS)
+            rest.shutdown()
+            rest.server_close()
+            thread.join()
+            ended.wait()
+            rest.drain(max(0.0, until - time.monotonic()))
+
+        undo.callback(stop_listening)
+        scheme = "http" if tls is None else "https"
+        return RunningServer(
+            f"{config.host}:{grpc_port}",
+            f"{scheme}://{config.host}:{rest.server_address[1]}",
+            undo.pop_all().close,
+        )
 
 
 def start_server(
@@ -128,37 +205,12 @@ def start_server(
     host: str = "127.0.0.1",
     poll_seconds: float = 1.0,
 ) -> RunningServer:
-    """Loads the newest version and serves it by gRPC and REST.
-
-    Args:
-        model_dir: Folder the Pusher writes versions to, or a SavedModel itself.
-        name: Name the model is served under.
-        grpc_port: Port of gRPC; 0 picks a free one.
-        rest_port: Port of REST; 0 picks a free one.
-        host: Address to listen on. There is no authentication: keep to the machine itself unless a proxy
-            guards it.
-        poll_seconds: Time between two looks for new versions, s.
-
-    Returns:
-        The running server.
+    """Serves the newest version under a folder, all else at its default; see `run_server` and `ServerConfig`.
 
     Raises:
         ServerStartError: Nothing to serve, or a port that cannot be had.
     """
-    manager = ModelManager(Path(model_dir), name, poll_seconds)
-    manager.start()
-    try:
-        grpc_server, grpc_bound = _start_grpc(manager, host, grpc_port)
-        try:
-            rest = RestServer((host, rest_port), manager, MAX_BODY_BYTES)
-        except OSError:
-            grpc_server.stop(None)
-            raise ServerStartError(
-                f"REST cannot listen on {host}:{rest_port}: the port is taken or not allowed; "
-                "choose another, or 0 for a free one."
-            ) from None
-    except ServerStartError:
-        manager.stop()
-        raise
-    rest_address = f"http://{host}:{rest.server_address[1]}"
-    return RunningServer(manager, grpc_server, rest, f"{host}:{grpc_bound}", rest_address)
+    model = ServedModel(base_path=Path(model_dir), name=name)
+    return run_server(
+        ServerConfig(model=model, grpc_port=grpc_port, rest_port=rest_port, host=host, poll_seconds=poll_seconds)
+    )

@@ -49,7 +49,7 @@ answers = {}
 for name, inputs in calls.items():
     outputs = {key: value.numpy() for key, value in model.signatures[name](**inputs).items()}
     if name == "gradcam":
-        heat, pictures = outputs.pop("heatmap"), outputs.pop("overlay_png")
+        heat, pictures = outputs.pop("heatmap"), outputs.pop("overlay_png_bytes")
         outputs["heat"] = np.array([heat.min(), heat.max(), *heat.shape])
         outputs["pictures"] = np.array([p[:4] == b"\\x89PNG" for p in pictures])
     decode = lambda value: [decode(v) for v in value] if isinstance(value, list) else (

@@ -96,7 +96,7 @@ class MeanGreyModel(tf.Module):
         index = tf.argmax(tf.cast(chosen[:, None] == tf.constant(CLASSES), tf.int32), axis=-1)
         level = tf.cast(index, tf.float32)[:, None, None] / 4.0
         heatmap = level + tf.zeros([tf.shape(level)[0], 8, 8])
-        return {**answer, "heatmap": heatmap, "overlay_png": image_bytes}
+        return {**answer, "heatmap": heatmap, "overlay_png_bytes": image_bytes}
 
 
 def save_stand_in(folder: Path, bias: float) -> None:

@@ -139,7 +139,7 @@ def test_a_mirrored_model_sees_right_breasts_as_left_ones(
     assert answer["heatmap"].max() > 0.9
     np.testing.assert_allclose(answer["heatmap"][2:], answer["heatmap"][:2, :, ::-1], atol=1e-5)
     for left, right in ((0, 2), (1, 3)):
-        left_picture, right_picture = (picture(answer["overlay_png"][i]).astype(int) for i in (left, right))
+        left_picture, right_picture = (picture(answer["overlay_png_bytes"][i]).astype(int) for i in (left, right))
         assert abs(right_picture - left_picture[:, ::-1]).max() <= 1
     # The model of four networks, which flips nothing, has the same two as its right ones.
     plain = LocalModel(exported_exam_model).gradcam(dict(zip(("CC_R", "MLO_R"), pngs, strict=True)))

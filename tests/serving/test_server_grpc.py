@@ -102,7 +102,7 @@ def test_predict_exam_and_gradcam_keep_types_and_shapes(stub: Any) -> None:
     heatmap = tf.make_ndarray(cam["heatmap"])
     assert (heatmap.dtype, heatmap.shape) == (np.float32, (1, 8, 8))
     np.testing.assert_allclose(heatmap, 0.5)
-    assert cam["overlay_png"].string_val[0] == png(30)
+    assert cam["overlay_png_bytes"].string_val[0] == png(30)
 
 
 def test_output_filter(stub: Any) -> None:

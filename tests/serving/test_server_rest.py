@@ -63,7 +63,7 @@ def test_column_format_and_version_in_path(http_call: Any) -> None:
     assert np.shape(outputs["heatmap"]) == (1, 8, 8)
     assert outputs["heatmap"][0][0][0] == 0.75
     # PNG is no text, so it travels as base64 although its name does not end in _bytes.
-    assert outputs["overlay_png"] == [b64_png(30)]
+    assert outputs["overlay_png_bytes"] == [b64_png(30)]
 
 
 def test_single_input_may_be_a_plain_list(http_call: Any) -> None:

@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
+from serving.server.config import ServedModel
 from serving.server.errors import ModelLoadError, ServerStartError
 from serving.server.manager import ModelManager
 from serving.server.model import LoadedModel
@@ -60,7 +61,7 @@ def test_refused_or_damaged_requests_keep_the_version_from_serving(folder: Path)
     with pytest.raises(ModelLoadError, match='warm-up request 2 is refused: Serving signature key "segment"'):
         warm_up(model, folder)
     with pytest.raises(ServerStartError, match="cannot be loaded"):
-        ModelManager(folder.parent, "breast_density").start()
+        ModelManager(ServedModel(base_path=folder.parent)).start()
     (folder / WARMUP_FILE).write_bytes(b"these bytes are no TFRecord file")
     with pytest.raises(ModelLoadError, match="cannot be read"):
         warm_up(model, folder)

@@ -16,7 +16,7 @@ import scipy.special
 import tensorflow as tf
 
 from schema import features as f
-from serving.signatures import overlay
+from serving.overlays import overlay
 
 SIZE = 64
 MIXED_VIEWS = ("MLO_L", "CC_R", "CC_L", "CC_R", "MLO_R", "MLO_L")
@@ -185,7 +185,7 @@ def test_one_target_class_counts_for_every_view(loaded: Any, pngs: list[bytes]) 
 
 def test_overlay_is_a_colour_png_that_leaves_the_background_black(loaded: Any, pngs: list[bytes]) -> None:
     answer = ask(loaded, "gradcam", image_bytes=pngs[:2], view=MIXED_VIEWS[:2], target_class=[""])
-    for png, source in zip(answer["overlay_png"], pngs, strict=False):
+    for png, source in zip(answer["overlay_png_bytes"], pngs, strict=False):
         picture = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
         assert picture.shape == (SIZE, SIZE, 3)
         assert (picture[grey_of(source) == 0] == 0).all()

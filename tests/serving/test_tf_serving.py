@@ -6,19 +6,23 @@ import stat
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from serving.server.config import ServedModel, ServerConfig
 from serving.server.errors import ServerStartError
+from serving.server.text_protos import read_model_config, read_monitoring_config
 from serving.tf_serving import build_command, find_tf_serving, start_model_server, start_tf_serving
 
 # Writes down its arguments, then listens on --port.
 SCRIPT = """#!{python}
 import sys, pathlib, time, socket
 arguments = dict(a.lstrip("-").split("=", 1) for a in sys.argv[1:])
-base = pathlib.Path(arguments["model_base_path"])
+import re
+base = pathlib.Path(re.search('base_path: "(.*)"', pathlib.Path(arguments["model_config_file"]).read_text())[1])
 versions = sorted(p.name for p in base.iterdir() if (p / "saved_model.pb").is_file())
-pathlib.Path({log!r}).write_text("\\n".join(sys.argv[1:] + versions))
+pathlib.Path({log!r}).write_text("\\n".join([*sys.argv[1:], str(base), *versions]))
 server = socket.create_server(("127.0.0.1", int(arguments["port"])))
 time.sleep(60)
 """
@@ -37,15 +41,18 @@ def program(tmp_path: Path) -> Path:
     return make_program(tmp_path / "bin" / "tensorflow_model_server", text)
 
 
-def test_command_line() -> None:
-    command = build_command(Path("/opt/tfs"), Path("/models"), "breast_density", 8500, 8501)
-    assert command == [
-        "/opt/tfs",
-        "--port=8500",
-        "--rest_api_port=8501",
-        "--model_name=breast_density",
-        "--model_base_path=/models",
-    ]
+def config_of(model_dir: Path, **fields: Any) -> ServerConfig:
+    return ServerConfig(model=ServedModel(base_path=model_dir), **{"grpc_port": 0, "rest_port": 0, **fields})
+
+
+def test_command_line(tmp_path: Path) -> None:
+    config = config_of(Path("/models"), grpc_port=8500, rest_port=8501, metrics_path="/m")
+    command = build_command(Path("/opt/tfs"), config, tmp_path)
+    assert command[:4] == ["/opt/tfs", "--port=8500", "--rest_api_port=8501", "--rest_api_timeout_in_ms=60000"]
+    assert f"--model_config_file={tmp_path / 'models.config'}" in command
+    assert read_model_config(tmp_path / "models.config") == config.model
+    assert read_monitoring_config(tmp_path / "monitoring.config") == "/m"
+    assert not any("batching" in flag for flag in command)
 
 
 def test_variable_comes_before_path(program: Path, tmp_path: Path) -> None:
@@ -60,12 +67,11 @@ def test_variable_comes_before_path(program: Path, tmp_path: Path) -> None:
 
 def test_start_and_stop(program: Path, push: Callable[[int, int], Path], tmp_path: Path) -> None:
     model_dir = push(4, 0)
-    with start_tf_serving(model_dir, "density", 0, 0, binary=program) as server:
+    with start_tf_serving(config_of(model_dir), program) as server:
         arguments = (tmp_path / "arguments").read_text().splitlines()
-        port = server.grpc_address.rpartition(":")[2]
-        assert arguments[0] == f"--port={port}"
+        assert arguments[0] == "--port=" + server.grpc_address.rpartition(":")[2]
         assert arguments[1] == "--rest_api_port=" + server.rest_address.rpartition(":")[2]
-        assert arguments[2:] == ["--model_name=density", f"--model_base_path={model_dir}", "4"]
+        assert arguments[-2:] == [str(model_dir), "4"]
     server.stop()
     server.wait()
 
@@ -73,9 +79,9 @@ def test_start_and_stop(program: Path, push: Callable[[int, int], Path], tmp_pat
 def test_a_saved_model_itself_is_staged_under_its_version(
     program: Path, push: Callable[[int, int], Path], tmp_path: Path
 ) -> None:
-    with start_tf_serving(push(4, 0) / "4", binary=program, grpc_port=0, rest_port=0):
+    with start_tf_serving(config_of(push(4, 0) / "4"), program):
         arguments = (tmp_path / "arguments").read_text().splitlines()
-        staged = Path(arguments[3].split("=", 1)[1])
+        staged = Path(arguments[-2])
         assert arguments[-1] == "4"
         assert (staged / "4" / "saved_model.pb").is_file()
     assert not staged.exists()
@@ -84,13 +90,13 @@ def test_a_saved_model_itself_is_staged_under_its_version(
 def test_program_that_ends_early(push: Callable[[int, int], Path], tmp_path: Path) -> None:
     program = make_program(tmp_path / "fails", "#!/bin/sh\nexit 3\n")
     with pytest.raises(ServerStartError, match="ended with code 3"):
-        start_tf_serving(push(1, 0), binary=program, grpc_port=0, rest_port=0)
+        start_tf_serving(config_of(push(1, 0)), program)
 
 
 def test_program_that_never_serves(push: Callable[[int, int], Path], tmp_path: Path) -> None:
     program = make_program(tmp_path / "sleeps", "#!/bin/sh\nexec sleep 60\n")
     with pytest.raises(ServerStartError, match=r"did not serve within 0\.3 s"):
-        start_tf_serving(push(1, 0), binary=program, grpc_port=0, rest_port=0, timeout_s=0.3)
+        start_tf_serving(config_of(push(1, 0)), program, timeout_s=0.3)
 
 
 def test_without_the_program_the_local_server_is_started(
@@ -98,5 +104,5 @@ def test_without_the_program_the_local_server_is_started(
 ) -> None:
     monkeypatch.delenv("TF_SERVING_BIN", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
-    with start_model_server(push(1, 0), grpc_port=0, rest_port=0) as server:
+    with start_model_server(config_of(push(1, 0))) as server:
         assert type(server).__name__ == "RunningServer"

@@ -61,7 +61,7 @@ def test_the_served_heat_map_is_the_networks_own(
         view=tf.constant([view.view for view in views]),
         target_class=tf.constant(["B"]),
     )
-    assert explainer.overlays(views, "B") == tuple(answer["overlay_png"].numpy()), "drawn as it is served"
+    assert explainer.overlays(views, "B") == tuple(answer["overlay_png_bytes"].numpy()), "drawn as it is served"
 
 
 def test_networks_loaded_in_one_place_are_those_of_their_files(

@@ -50,7 +50,7 @@ class LeftHot(tf.Module):
             "probabilities": tf.repeat([[0.1, 0.2, 0.3, 0.4]], count, axis=0),
             "density": tf.repeat("D", count),
             "heatmap": tf.broadcast_to(tf.where(of_class_c, 1.0 - row, row), (count, SIZE, SIZE)),
-            "overlay_png": tf.strings.join([view, image_bytes]),
+            "overlay_png_bytes": tf.strings.join([view, image_bytes]),
         }
 
 

@@ -1,0 +1,117 @@
+"""From a grade or a refusal to the DICOM objects that a PACS stores."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+
+from pydicom import dcmwrite
+from pydicom.dataset import Dataset
+
+from components.common.files import write_whole
+from schema.features import VIEWS, laterality_of
+from serving.dicom_results.config import ResultsConfig
+from serving.dicom_results.heat_maps import heat_map
+from serving.dicom_results.report import algorithm, group, report
+from serving.dicom_results.source import (
+    ResultsError,
+    derived_uid,
+    identify,
+    of_one_study,
+    patient_and_study,
+    reference_of,
+)
+from serving.grading import NOTICE, ExamRefusedError, GradedExam, quality_flags
+
+
+def _seed(images: Mapping[str, Dataset], config: ResultsConfig, *parts: str) -> str:
+    uids = sorted(str(image.SOPInstanceUID) for image in images.values())
+    first = next(iter(images.values()))
+    return "\n".join([str(first.StudyInstanceUID), *uids, config.model_name, config.software_version, *parts])
+
+
+def build_results(sources: Mapping[str, Dataset], graded: GradedExam, config: ResultsConfig) -> list[Dataset]:
+    """Makes the report and a heat map a view.
+
+    The same files, model and software give the same UIDs, so that a resend replaces and does not double.
+
+    Args:
+        sources: Headers of the graded images by view; pixels are not read.
+        graded: The grade.
+        config: Maker of the results.
+
+    Returns:
+        Comprehensive SR, then Secondary Captures in the order of ``schema.features.VIEWS``; they name the patient.
+
+    Raises:
+        ResultsError: A graded view has no source, or a source cannot carry results.
+    """
+    views: list[str] = [view for view in VIEWS if view in graded.prepared.views]
+    if missing := [view for view in views if view not in sources]:
+        raise ResultsError(f"The source images of {', '.join(missing)} are missing: give every graded view's.")
+    images = {view: reference_of(sources[view]) for view in views}
+    whole = patient_and_study(sources[views[0]])
+    now = config.created_at or datetime.now()
+    seed = _seed(images, config, str(graded.model_version), "graded")
+    identified = algorithm(config, graded.model_version)
+    flags = [f"{view}: {', '.join(found)}" for view, found in quality_flags(graded).items() if found]
+    absent = [view for view in VIEWS if view not in images]
+    comments = [NOTICE, *flags, *([f"Missing views: {', '.join(absent)}"] if absent else [])]
+    grade = graded.grade
+    groups = [group("exam", seed, grade.probabilities, [*images.values()], identified, comments, grade.density)]
+    for name, side, probabilities in (("right", "R", grade.right), ("left", "L", grade.left)):
+        if probabilities is not None:
+            of_side = [image for view, image in images.items() if laterality_of(view) == side]
+            groups.append(group(name, seed, probabilities, of_side, identified, [NOTICE]))
+    made: list[Dataset] = [report(groups, images, config, now, seed)]
+    study = images[views[0]].StudyInstanceUID
+    for number, view in enumerate(views, start=1):
+        made.append(heat_map(view, number, graded.explanations[view], images[view], config, now, seed))
+    for result in made:
+        result.StudyInstanceUID = study
+        identify(result, whole)
+    return made
+
+
+def build_refusal(sources: Mapping[str, Dataset], refusal: ExamRefusedError, config: ResultsConfig) -> list[Dataset]:
+    """Makes the report that an exam was not graded, and why.
+
+    Args:
+        sources: Headers of the exam's images by view or any other name; those of the first one's study count.
+        refusal: The reason.
+        config: Maker of the results.
+
+    Returns:
+        One Comprehensive SR. Its text is the reason's name, for messages may name files.
+
+    Raises:
+        ResultsError: There is no image, or one cannot carry results.
+    """
+    if not sources:
+        raise ResultsError("The exam has no image to refer to: a refusal cannot be written as DICOM.")
+    images = of_one_study({name: reference_of(source) for name, source in sources.items()})
+    seed = _seed(images, config, "refused", refusal.reason)
+    comments = [NOTICE, f"The exam was not graded: {refusal.reason.replace('_', ' ')}."]
+    only = group("exam", seed, None, [*images.values()], algorithm(config, None), comments)
+    made = report([only], images, config, config.created_at or datetime.now(), derived_uid(seed))
+    identify(made, patient_and_study(next(iter(sources.values()))))
+    return [made]
+
+
+def write_results(folder: Path, datasets: Sequence[Dataset]) -> list[Path]:
+    """Writes results as DICOM files, each whole or not at all, named ``report.dcm`` and ``VIEW.heatmap.dcm``.
+
+    Raises:
+        OSError: A file cannot be written.
+    """
+    paths = []
+    for dataset in datasets:
+        is_report = dataset.Modality == "SR"
+        name = "report.dcm" if is_report else f"{dataset.ViewPosition}_{dataset.ImageLaterality}.heatmap.dcm"
+        buffer = io.BytesIO()
+        dcmwrite(buffer, dataset, enforce_file_format=True)
+        write_whole(folder / name, buffer.getvalue())
+        paths.append(folder / name)
+    return paths

@@ -1,0 +1,29 @@
+"""What the DICOM results say of their maker, and when."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class ResultsConfig(BaseModel):
+    """Configuration of the DICOM results.
+
+    Attributes:
+        manufacturer: Manufacturer (0008,0070), at most 64 characters.
+        model_name: Name of the algorithm and Manufacturer's Model Name (0008,1090).
+        software_version: Version of this software; part of what the UIDs are derived from.
+        report_series_number: Series Number of the report.
+        heat_map_series_number: Series Number of the heat maps.
+        created_at: Content date and time; None is the time of the call.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    manufacturer: str = Field("breast-density (research)", min_length=1, max_length=64)
+    model_name: str = Field("breast-density", min_length=1, max_length=64)
+    software_version: str = Field("1", min_length=1, max_length=64)
+    report_series_number: int = Field(9001, ge=1)
+    heat_map_series_number: int = Field(9002, ge=1)
+    created_at: datetime | None = None

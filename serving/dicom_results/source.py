@@ -1,0 +1,113 @@
+"""What results take from their source images: references, and patient and study as the archive has them."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Mapping
+from typing import Final
+
+from pydicom.dataset import Dataset
+
+from components.dicom_example_gen import tags
+from components.dicom_example_gen.header import parse_date
+from components.dicom_example_gen.rejections import shown
+
+_NAMESPACE: Final = uuid.UUID("6f3c1f0e-8f7e-5a51-9d52-2c8a3b0d7e11")
+_REFERENCE: Final = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
+_UID: Final = re.compile(r"[0-9]+(\.[0-9]+)*")
+_TIME: Final = re.compile(r"([01][0-9]|2[0-3])([0-5][0-9]([0-5][0-9](\.[0-9]{1,6})?)?)?")
+_NAMES: Final = ("PatientName", "ReferringPhysicianName")
+_TEXTS: Final = {"AccessionNumber": 16, "StudyID": 16}
+_OPTIONAL_TEXTS: Final = {"StudyDescription": 64, "IssuerOfPatientID": 64}
+
+
+class ResultsError(ValueError):
+    """The source images cannot carry results: one sentence with the tag and what to do."""
+
+
+def derived_uid(*parts: str) -> str:
+    """Derives a UID from what it stands for (DICOM PS3.5 B.2): the same parts give the same UID."""
+    return f"2.25.{uuid.uuid5(_NAMESPACE, chr(0).join(parts)).int}"
+
+
+def reference_of(source: Dataset) -> Dataset:
+    """Copies what a reference needs of an image.
+
+    Raises:
+        ResultsError: A UID is absent or is none.
+    """
+    found = Dataset()
+    for keyword in _REFERENCE:
+        uid = tags.text(source, keyword)
+        if len(uid) > 64 or not _UID.fullmatch(uid):
+            raise ResultsError(
+                f"{tags.tag_name(keyword)} is {'absent' if not uid else 'no UID'}: results can only be added to "
+                "images with UIDs, export the study again."
+            )
+        setattr(found, keyword, uid)
+    found.Rows, found.Columns = (max(1, tags.integer(source, keyword) or 1) for keyword in ("Rows", "Columns"))
+    return found
+
+
+def _printable(text: str) -> str:
+    # A surrogate stands for a byte that the character set of the source has not.
+    return "".join(c if c.isprintable() and not 0xD800 <= ord(c) < 0xE000 else " " for c in text).strip()
+
+
+def _bytes_64(text: str) -> str:
+    return text.encode()[:64].decode(errors="ignore")  # validators count bytes, the standard characters
+
+
+def patient_and_study(source: Dataset) -> Dataset:
+    """Copies patient and study, with values that break their VR emptied or shortened (DICOM PS3.5 6.2).
+
+    Raises:
+        ResultsError: The Patient ID cannot be written; a changed one could name another patient.
+    """
+    found = Dataset()
+    patient_id = tags.text(source, "PatientID")
+    if len(patient_id) > 64 or "\\" in patient_id or _printable(patient_id) != patient_id:
+        raise ResultsError(
+            f"{tags.tag_name('PatientID')} is no LO of up to 64 characters ({len(patient_id)} received): correct it "
+            "in the archive, for a shortened one could name another patient."
+        )
+    found.PatientID = patient_id
+    for keyword in _NAMES:
+        groups = _printable(tags.text(source, keyword).replace("\\", " ")).split("=")[:3]
+        setattr(found, keyword, "=".join("^".join(_bytes_64(group).split("^")[:5]) for group in groups))
+    for keyword, length in (_TEXTS | _OPTIONAL_TEXTS).items():
+        text = _printable(tags.text(source, keyword))
+        if len(text) > length or "\\" in text:
+            text = ""
+        if text or keyword in _TEXTS:
+            setattr(found, keyword, text)
+    for keyword in ("PatientBirthDate", "StudyDate"):
+        day = parse_date(tags.text(source, keyword))
+        setattr(found, keyword, day.strftime("%Y%m%d") if day else "")
+    time = tags.text(source, "StudyTime")
+    found.StudyTime = time if _TIME.fullmatch(time) else ""
+    sex = tags.code(source, "PatientSex")
+    found.PatientSex = sex if sex in ("M", "F", "O") else ""
+    return found
+
+
+def identify(result: Dataset, whole: Dataset) -> None:
+    """Writes patient and study into a result; all its text is then UTF-8 unless it is ASCII."""
+    for element in whole:
+        result[element.tag] = element
+    if any(not str(element.value).isascii() for element in whole):
+        result.SpecificCharacterSet = "ISO_IR 192"
+    elif "SpecificCharacterSet" in result:
+        del result.SpecificCharacterSet
+
+
+def of_one_study(images: Mapping[str, Dataset]) -> dict[str, Dataset]:
+    """Keeps the images of the first one's study."""
+    study = next(iter(images.values())).StudyInstanceUID
+    return {name: image for name, image in images.items() if image.StudyInstanceUID == study}
+
+
+def long_string(text: str) -> str:
+    """Shortens a text to a DICOM LO."""
+    return shown(text).replace("…", ".").replace("\\", "/")[:64]

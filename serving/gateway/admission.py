@@ -1,0 +1,162 @@
+"""Which images the gateway takes, told from the header alone.
+
+What is no mammogram, or cannot be read as one, is refused at the door. What is a mammogram of a kind that is not
+graded (FOR PROCESSING, a spot view, ...) is taken: its study then gets a grade without it, or a refusal that says why.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pydicom.uid import (
+    UID,
+    BreastProjectionXRayImageStorageForPresentation,
+    BreastProjectionXRayImageStorageForProcessing,
+    ComputedRadiographyImageStorage,
+    DigitalMammographyXRayImageStorageForPresentation,
+    DigitalMammographyXRayImageStorageForProcessing,
+    DigitalXRayImageStorageForPresentation,
+    DigitalXRayImageStorageForProcessing,
+    SecondaryCaptureImageStorage,
+)
+
+from components.dicom_example_gen import tags
+from components.dicom_example_gen.bounded_stream import read_header as read_dataset
+from components.dicom_example_gen.reading import read_header
+from components.dicom_example_gen.rejections import IngestError, RejectionReason, shown
+
+# Mammograms, and what film scanners and CR plates store them as. Tomosynthesis is left out: no frame of a volume is
+# graded, and one volume is as large as a hundred images.
+SOP_CLASSES: Final = (
+    DigitalMammographyXRayImageStorageForPresentation,
+    DigitalMammographyXRayImageStorageForProcessing,
+    BreastProjectionXRayImageStorageForPresentation,
+    BreastProjectionXRayImageStorageForProcessing,
+    DigitalXRayImageStorageForPresentation,
+    DigitalXRayImageStorageForProcessing,
+    ComputedRadiographyImageStorage,
+    SecondaryCaptureImageStorage,
+)
+
+# Status codes that C-STORE (PS3.4 table B.2-1) and STOW-RS (PS3.18 10.5, Failure Reason (0008,1197)) share.
+OUT_OF_RESOURCES: Final = 0xA700
+DOES_NOT_MATCH: Final = 0xA900
+CANNOT_UNDERSTAND: Final = 0xC000
+SOP_CLASS_NOT_SUPPORTED: Final = 0x0122
+
+_UID: Final = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))+")
+_MAX_COMMENT: Final = 64  # characters of Error Comment (0000,0902), VR LO
+_UNREADABLE: Final = frozenset(
+    {
+        RejectionReason.NOT_DICOM,
+        RejectionReason.TRUNCATED,
+        RejectionReason.MALFORMED_HEADER,
+        RejectionReason.MISSING_FILE,
+        RejectionReason.UNREADABLE,
+        RejectionReason.NO_PIXEL_DATA,
+        RejectionReason.UNSUPPORTED_TRANSFER_SYNTAX,
+    }
+)
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One image that may be taken. It identifies a study: it is neither logged nor stored.
+
+    Attributes:
+        study_uid: Study Instance UID.
+        sop_uid: SOP Instance UID.
+        sop_class: SOP Class UID.
+        view: Standard view that it shows, empty where it shows none or is of a kind that is mostly not graded.
+    """
+
+    study_uid: str
+    sop_uid: str
+    sop_class: str
+    view: str
+
+
+class RefusedInstanceError(Exception):
+    """An image that is not taken.
+
+    Attributes:
+        reason: Short name.
+        status: DICOM status.
+        message: One sentence; it identifies nobody.
+        sop_class: SOP Class UID as far as it is known, else empty.
+        sop_uid: SOP Instance UID as far as it is known, else empty; for the sender alone.
+    """
+
+    def __init__(self, reason: str, status: int, message: str, sop_class: str = "", sop_uid: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.status = status
+        self.message = message
+        self.sop_class = sop_class
+        self.sop_uid = sop_uid
+
+    @property
+    def comment(self) -> str:
+        """The message as an Error Comment (0000,0902): at most 64 characters of ASCII."""
+        text = self.message.split(": ", 1)[-1].encode("ascii", "replace").decode().replace("\\", "/")
+        return text if len(text) <= _MAX_COMMENT else text[: _MAX_COMMENT - 3] + "..."
+
+
+def is_uid(value: str) -> bool:
+    """Tells whether a text is a UID, PS3.5 section 9.1."""
+    return len(value) <= 64 and _UID.fullmatch(value) is not None
+
+
+def read_instance(path: Path, name: str, max_pixels: int) -> Instance:
+    """Reads what the gateway must know of an image; pixels are not decoded.
+
+    Args:
+        path: DICOM file.
+        name: What messages call it, such as ``file 2``.
+        max_pixels: Largest matrix, rows x columns.
+
+    Returns:
+        The image.
+
+    Raises:
+        RefusedInstanceError: It is not taken.
+    """
+    problem, view = None, ""
+    try:
+        view = read_header(path, None, max_pixels).view
+    except IngestError as error:
+        problem = error.rejection(name)
+    if problem is not None and problem.reason in _UNREADABLE:
+        raise RefusedInstanceError(problem.reason.value, CANNOT_UNDERSTAND, problem.message)
+    sop_class, sop_uid, study_uid = _uids(path, name, max_pixels)
+    if problem is not None and problem.reason == RejectionReason.NOT_MAMMOGRAPHY:
+        raise RefusedInstanceError(problem.reason.value, DOES_NOT_MATCH, problem.message, sop_class, sop_uid)
+    if sop_class not in SOP_CLASSES:
+        raise RefusedInstanceError(
+            RejectionReason.NOT_MAMMOGRAPHY.value,
+            SOP_CLASS_NOT_SUPPORTED,
+            f"{name}: {tags.tag_name('SOPClassUID')} is {shown(UID(sop_class).name)}; send mammograms.",
+            sop_class,
+            sop_uid,
+        )
+    return Instance(study_uid, sop_uid, sop_class, view)
+
+
+def _uids(path: Path, name: str, max_pixels: int) -> tuple[str, str, str]:
+    """Reads SOP Class, SOP Instance and Study Instance UID."""
+    keywords = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID")
+    try:
+        with path.open("rb") as stream:
+            dataset, _ = read_dataset(stream, 3 * max_pixels)
+        sop_class, sop_uid, study_uid = (tags.text(dataset, keyword) for keyword in keywords)
+    except Exception as error:  # pydicom raises whatever it happens to on junk, and its text may quote values
+        message = f"{name}: the header cannot be read ({type(error).__name__}); export it again."
+        raise RefusedInstanceError(RejectionReason.MALFORMED_HEADER.value, CANNOT_UNDERSTAND, message) from None
+    for keyword, value in zip(keywords, (sop_class, sop_uid, study_uid), strict=True):
+        if not is_uid(value):
+            message = f"{name}: {tags.tag_name(keyword)} is {'no UID' if value else 'absent'}; export it again."
+            raise RefusedInstanceError(RejectionReason.MALFORMED_HEADER.value, CANNOT_UNDERSTAND, message)
+    return sop_class, sop_uid, study_uid

@@ -1,0 +1,115 @@
+"""The gateway's web application: DICOMweb, JSON routes, page, health and metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serving.gateway.api import api_router
+from serving.gateway.auth import is_authorised
+from serving.gateway.logs import log
+from serving.gateway.stow import stow_router
+from serving.gateway.studies import Studies
+from serving.gateway.uploads import HttpError, Uploads
+from serving.gateway.web.page import mount_page
+
+# The page holds no data, and probes carry no token.
+_OPEN: Final = ("/", "/healthz", "/readyz")
+_OPEN_FOLDER: Final = "/web/"
+_HEADERS: Final = {
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; object-src 'none'; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'",
+}
+
+
+class Guard:
+    """Asks for the token before anything of a request is read, and sets headers that every answer has."""
+
+    def __init__(self, app: ASGIApp, token: str) -> None:
+        self._app = app
+        self._token = token
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers a request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def guarded_send(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        path = scope["path"]
+        is_open = path in _OPEN or path.startswith(_OPEN_FOLDER)
+        if is_open or is_authorised(Headers(scope=scope).get("authorization"), self._token):
+            await self._app(scope, receive, guarded_send)
+            return
+        detail = "Give the gateway's token as Authorization: Bearer TOKEN."
+        response = JSONResponse({"detail": detail}, 401, {"WWW-Authenticate": "Bearer"})
+        await response(scope, receive, guarded_send)
+
+
+def create_app(studies: Studies, token: str, model_is_ready: Callable[[], bool]) -> FastAPI:
+    """Makes the application.
+
+    Args:
+        studies: The studies.
+        token: Bearer token that all but page and probes ask for.
+        model_is_ready: Tells whether the model server can grade.
+    """
+    # FastAPI's own pages of documentation load scripts from elsewhere.
+    app = FastAPI(title="breast-density gateway", docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_middleware(Guard, token=token)
+    uploads = Uploads(studies)
+
+    @app.exception_handler(HttpError)
+    def refused(request: Request, error: HttpError) -> JSONResponse:
+        return JSONResponse({"detail": error.message}, error.status, error.headers)
+
+    @app.exception_handler(HTTPException)
+    def not_found(request: Request, error: HTTPException) -> JSONResponse:
+        return JSONResponse({"detail": f"{error.detail}."}, error.status_code, error.headers)
+
+    @app.exception_handler(RequestValidationError)
+    def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        return JSONResponse({"detail": "A parameter of the request is out of bounds."}, 422)
+
+    @app.exception_handler(Exception)
+    def broken(request: Request, error: Exception) -> JSONResponse:
+        log.error("HTTP: a request broke", exc_info=error)
+        return JSONResponse({"detail": "The gateway broke: its log says where."}, 500)
+
+    @app.get("/healthz")
+    def health() -> JSONResponse:
+        return JSONResponse({"status": "ok"})
+
+    @app.get("/readyz")
+    def readiness() -> JSONResponse:
+        model, disk = model_is_ready(), studies.spool.has_room()
+        return JSONResponse(
+            {"ready": model and disk, "model_server": model, "disk": disk}, 200 if model and disk else 503
+        )
+
+    @app.get("/metrics")
+    def metrics() -> Response:
+        return Response(studies.metrics.page(), media_type=CONTENT_TYPE_LATEST)
+
+    app.include_router(stow_router(studies, uploads))
+    app.include_router(api_router(studies, uploads))
+    mount_page(app)
+    return app

@@ -1,0 +1,101 @@
+"""What is made of a graded or refused study: JSON, pictures, and DICOM objects for the PACS."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import pydicom
+from pydicom.dataset import Dataset
+
+from serving.gateway.config import Sent
+from serving.grading import ExamRefusedError, GradedExam, exam_document
+from serving.heat_layer import heat_layer_png
+
+_REPORT_CLASSES: Final = "1.2.840.10008.5.1.4.1.1.88."  # Structured Reports, PS3.4 table B.5-1
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The answer to a study.
+
+    Attributes:
+        document: Its grade; ``None`` of a refused study.
+        refusal: Why it was refused; ``None`` of a graded study.
+        rejected: Files that were left out.
+        files: Pictures and DICOM objects, by file name.
+    """
+
+    document: dict[str, Any] | None
+    refusal: dict[str, str] | None
+    rejected: tuple[dict[str, str], ...]
+    files: dict[str, bytes]
+
+
+def kind_of(name: str) -> Sent | None:
+    """Tells what a result's file is to a destination; ``None`` for pictures, which are not sent."""
+    if not name.endswith(".dcm"):
+        return None
+    kinds: dict[str, Sent] = {"sr": "sr", "heatmap": "heat_maps", "refusal": "refusals"}
+    return kinds[name.partition("-")[0]]
+
+
+def _encoded(objects: Iterable[Dataset], refusal: bool) -> dict[str, bytes]:
+    files = {}
+    for number, dataset in enumerate(objects):
+        report = str(dataset.SOPClassUID).startswith(_REPORT_CLASSES)
+        kind = "refusal" if refusal else "sr" if report else "heatmap"
+        buffer = io.BytesIO()
+        pydicom.dcmwrite(buffer, dataset, enforce_file_format=True)
+        files[f"{kind}-{number:02}.dcm"] = buffer.getvalue()
+    return files
+
+
+def _rejected(problem: GradedExam | ExamRefusedError) -> tuple[dict[str, str], ...]:
+    rejections = problem.prepared.rejected if isinstance(problem, GradedExam) else problem.rejected
+    return tuple({"file": r.file, "reason": r.reason.value, "message": r.message} for r in rejections)
+
+
+def _header(path: Path) -> Dataset:
+    return pydicom.dcmread(path, stop_before_pixels=True)
+
+
+def graded_outcome(graded: GradedExam, images: Mapping[str, Path], to_send: bool) -> Outcome:
+    """Makes the outcome of a graded study.
+
+    Args:
+        graded: Its grade.
+        images: Its files by SOP Instance UID.
+        to_send: DICOM objects are wanted: there are destinations.
+    """
+    files: dict[str, bytes] = {}
+    if to_send:
+        from serving.dicom_results import ResultsConfig, build_results
+
+        views = graded.prepared.views.items()
+        headers = {view: _header(images[item.loaded.header.sop_uid]) for view, item in views}
+        files |= _encoded(build_results(headers, graded, ResultsConfig()), refusal=False)
+    for view, item in graded.prepared.views.items():
+        files[f"{view}.png"] = item.png
+        files[f"{view}.heatmap.png"] = heat_layer_png(graded.explanations[view].heatmap, item.png)
+    return Outcome(exam_document(graded), None, _rejected(graded), files)
+
+
+def refused_outcome(refusal: ExamRefusedError, images: Mapping[str, Path], to_send: bool) -> Outcome:
+    """Makes the outcome of a study that is not graded.
+
+    Args:
+        refusal: Why.
+        images: Its files by view, or by another name where they show none of the four.
+        to_send: DICOM objects are wanted: there are destinations.
+    """
+    files: dict[str, bytes] = {}
+    if to_send:
+        from serving.dicom_results import ResultsConfig, build_refusal
+
+        headers = {view: _header(path) for view, path in images.items()}
+        files |= _encoded(build_refusal(headers, refusal, ResultsConfig()), refusal=True)
+    return Outcome(None, {"reason": refusal.reason, "message": refusal.message}, _rejected(refusal), files)

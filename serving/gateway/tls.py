@@ -1,0 +1,64 @@
+"""TLS contexts from their configuration."""
+
+from __future__ import annotations
+
+import ssl
+
+import grpc
+
+from serving.gateway.config import GatewayConfigError, PeerTls, TlsFiles
+
+
+def server_context(files: TlsFiles) -> ssl.SSLContext:
+    """Makes the context of a listening socket, TLS 1.2 or newer (the BCP 195 profiles of DICOM PS3.15 B.9 to B.12).
+
+    Raises:
+        GatewayConfigError: A file cannot be used.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(files.certificate, files.key)
+        if files.client_ca is not None:
+            context.load_verify_locations(files.client_ca)
+            context.verify_mode = ssl.CERT_REQUIRED
+    except OSError as error:
+        raise _unusable(error) from error
+    return context
+
+
+def peer_context(files: PeerTls) -> ssl.SSLContext:
+    """Makes the context towards a peer, whose certificate and name are checked.
+
+    Raises:
+        GatewayConfigError: A file cannot be used.
+    """
+    try:
+        context = ssl.create_default_context(cafile=None if files.ca is None else str(files.ca))
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if files.certificate is not None and files.key is not None:
+            context.load_cert_chain(files.certificate, files.key)
+    except OSError as error:
+        raise _unusable(error) from error
+    return context
+
+
+def peer_credentials(files: PeerTls) -> grpc.ChannelCredentials:
+    """Makes gRPC's credentials towards a model server.
+
+    Raises:
+        GatewayConfigError: A file cannot be used.
+    """
+    try:
+        ca, key, certificate = (
+            None if path is None else path.read_bytes() for path in (files.ca, files.key, files.certificate)
+        )
+    except OSError as error:
+        raise _unusable(error) from error
+    return grpc.ssl_channel_credentials(ca, key, certificate)
+
+
+def _unusable(error: OSError) -> GatewayConfigError:
+    return GatewayConfigError(
+        f"A file of the TLS configuration cannot be used ({error.strerror}): name PEM files that this user may read."
+    )

@@ -1,0 +1,1 @@
+"""The gateway's page for people: plain HTML, CSS and JavaScript that load nothing from elsewhere."""

@@ -1,0 +1,98 @@
+// The four views as they hang on a viewing station, each with its heat map as a layer above it.
+
+import { byId, el } from "./dom.js";
+import { VIEWS, percent, viewWords } from "./words.js";
+
+export class Hanging {
+  #gateway;
+  #shown = "";  // study and grade whose pictures are there
+  #urls = [];
+  #loading = new AbortController();
+
+  constructor(gateway) {
+    this.#gateway = gateway;
+    byId("heat").addEventListener("change", () => this.applyHeat());
+    byId("opacity").addEventListener("input", () => this.applyHeat());
+    this.empty();
+  }
+
+  // The slider is plain opacity of the heat layer.
+  applyHeat() {
+    const value = byId("opacity").value;
+    byId("opacity-value").textContent = `${value} %`;
+    const hanging = byId("hanging");
+    hanging.classList.toggle("bare", !byId("heat").checked);
+    hanging.style.setProperty("--heat", value / 100);
+  }
+
+  empty() {
+    this.#replace("", (view) => this.#place(view, ""));
+  }
+
+  // Draws once: the pictures change with the grade alone, as when an image came late.
+  show(key, exam) {
+    const shown = JSON.stringify([key, exam]);
+    if (this.#shown === shown) return;
+    this.#replace(shown, (view) => {
+      const found = exam.views?.[view];
+      return found ? this.#picture(key, view, found) : this.#place(view, "No image");
+    });
+  }
+
+  #replace(shown, figureOf) {
+    this.#loading.abort();  // before new figures start to load
+    this.#loading = new AbortController();
+    this.#urls.forEach((url) => URL.revokeObjectURL(url));
+    this.#urls = [];
+    this.#shown = shown;
+    byId("hanging").classList.remove("single");
+    byId("hanging").replaceChildren(...Object.keys(VIEWS).map(figureOf));
+    this.applyHeat();
+  }
+
+  #place(view, text) {
+    const caption = el("figcaption", {}, el("b", {}, viewWords(view)));
+    return el("figure", { className: "view", "data-view": view },
+      el("div", { className: `frame none ${view.slice(-1)}` }, text), caption);
+  }
+
+  #picture(key, view, found) {
+    const words = viewWords(view);
+    const frame = el("button", {
+      type: "button", className: `frame ${view.slice(-1)}`, "aria-label": `${words}: enlarge`, "aria-pressed": "false",
+    });
+    const flags = (found.flags ?? []).map((flag) => el("span", { className: "flag" }, String(flag)));
+    const caption = el("figcaption", {}, el("b", {}, words),
+      el("span", { className: `chip c${found.density}` }, String(found.density)),
+      el("span", { className: "soft" }, `${percent(found.probabilities?.[found.density] ?? 0)} %`), ...flags);
+    const figure = el("figure", { className: "view", "data-view": view }, frame, caption);
+    frame.addEventListener("click", () => this.#enlarge(figure, frame));
+    this.#load(frame, key, view, `${words}, preprocessed`, "grey");
+    this.#load(frame, key, `${view}.heatmap`, `Heat map of ${words}`, "heat");
+    return figure;
+  }
+
+  #enlarge(figure, frame) {
+    const single = byId("hanging").classList.toggle("single");
+    figure.classList.toggle("chosen", single);
+    frame.setAttribute("aria-pressed", String(single));
+  }
+
+  async #load(frame, key, name, alt, className) {
+    const signal = this.#loading.signal;
+    const image = el("img", { alt, className, decoding: "async" });
+    frame.append(image);
+    try {
+      const blob = await this.#gateway.picture(key, name, signal);
+      if (signal.aborted) return;
+      this.#urls.push(image.src = URL.createObjectURL(blob));
+    } catch (error) {
+      if (signal.aborted) return;
+      image.remove();
+      if (className === "grey") {
+        frame.replaceChildren(error.status === 404 ? "This picture is no longer kept." : String(error.message));
+        frame.classList.add("none");
+      }
+    }
+  }
+}

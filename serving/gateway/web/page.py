@@ -1,0 +1,51 @@
+"""Serves the page's files; what the page shows comes from the gateway's JSON routes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from fastapi import FastAPI
+from fastapi.responses import Response
+
+_ASSETS: Final = Path(__file__).parent / "assets"
+_MEDIA_TYPES: Final = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+# Nothing from elsewhere, nothing inline, no frame around it; pictures come as blobs, because an <img> sends no token.
+PAGE_HEADERS: Final = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
+    ),
+    "Cache-Control": "no-store",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
+
+def mount_page(app: FastAPI) -> None:
+    """Adds the page at ``/`` and its files under ``/web/``.
+
+    They hold no data, so they need no token: the page asks for it and sends it with every call of the API.
+
+    Args:
+        app: The gateway's application.
+    """
+    for file in sorted(_ASSETS.iterdir()):
+        path = "/" if file.name == "index.html" else f"/web/{file.name}"
+        _add(app, path, file.read_bytes(), _MEDIA_TYPES[file.suffix])
+
+
+def _add(app: FastAPI, path: str, content: bytes, media_type: str) -> None:
+    def answer() -> Response:
+        return Response(content, headers=PAGE_HEADERS, media_type=media_type)
+
+    app.add_api_route(path, answer, methods=["GET", "HEAD"], include_in_schema=False)

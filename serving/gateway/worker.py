@@ -1,0 +1,167 @@
+"""Grading the studies that wait, a bounded number at a time."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from schema.features import VIEWS
+from serving.client import Grader, InvalidExamError, ServingError
+from serving.gateway.logs import log
+from serving.gateway.outcome import Outcome, graded_outcome, refused_outcome
+from serving.gateway.records import Claim
+from serving.gateway.spool import SpoolFullError
+from serving.gateway.studies import Studies
+from serving.grading import ExamRefusedError, GradedExam, ModelChangedError, grade_exam, recipe_of
+from serving.preprocessing import PreprocessingRecipe
+
+POLL_SECONDS: Final = 0.25
+_SWAPS: Final = 5
+
+
+class ConsistentGrader:
+    """Grades exams with the recipe of the model that is served, also while versions change. Threads may share it."""
+
+    def __init__(self, grader: Grader) -> None:
+        self._grader = grader
+        self._recipe: PreprocessingRecipe | None = None
+
+    def grade(self, grade: Callable[[Grader, PreprocessingRecipe], GradedExam]) -> GradedExam:
+        """Grades an exam.
+
+        Args:
+            grade: Grades it with a recipe, as `serving.grading.grade_exam` does.
+
+        Returns:
+            The grade.
+
+        Raises:
+            ExamRefusedError: The exam is not one to grade.
+            ServingError: Server or model is at fault, or versions change all the time.
+        """
+        recipe = self._recipe or recipe_of(self._grader)
+        for _ in range(_SWAPS):
+            try:
+                graded = grade(self._grader, recipe)
+            except (ExamRefusedError, ModelChangedError) as error:
+                found = recipe_of(self._grader)
+                # Whoever was refused before the server was asked is refused by the recipe that holds now.
+                if found == recipe and isinstance(error, ExamRefusedError):
+                    raise
+                recipe = found
+                continue
+            self._recipe = recipe
+            return graded
+        raise ModelChangedError("The model server changes its model all the time: wait until one stays.")
+
+
+class Worker(threading.Thread):
+    """One thread that grades studies until it is told to stop."""
+
+    def __init__(self, studies: Studies, grader: ConsistentGrader, stopping: threading.Event, number: int) -> None:
+        super().__init__(name=f"grading-{number}", daemon=True)
+        self._studies = studies
+        self._grader = grader
+        self._stopping = stopping
+
+    def run(self) -> None:
+        """Grades what is due."""
+        claim = None
+        while not self._stopping.is_set():
+            try:
+                claim = claim or self._studies.store.claim(self._studies.now())
+                if claim is not None:
+                    self._work_on(claim)
+                    claim = None
+                    continue
+            except Exception:  # the disk is full or fails: what was accepted waits until it does not
+                log.exception("grading: the spool cannot be used")
+                self._stopping.wait(1.0)
+            with self._studies.work:
+                self._studies.work.wait(POLL_SECONDS)
+
+    def _work_on(self, claim: Claim) -> None:
+        studies = self._studies
+        if claim.starts > studies.config.grading.crashes:
+            self._fail(claim, f"The gateway broke {claim.starts - 1} times while it graded the study: look at its log.")
+            return
+        started = time.monotonic()
+        try:
+            outcome = self._outcome(claim)
+            studies.spool.write_results(claim.key, claim.revision, outcome.files)
+        except Exception as error:
+            self._not_done(claim, error)
+            return
+        destinations = [d.name for d in studies.config.destinations]
+        counts = studies.store.finish(
+            claim, outcome.document, outcome.refusal, outcome.rejected, destinations, studies.now()
+        )
+        if not counts:
+            log.info("study %s: images came while it was graded, it is graded again", claim.key)
+            return
+        seconds = time.monotonic() - started
+        studies.metrics.grading.observe(seconds)
+        studies.metrics.answers.labels("graded" if outcome.refusal is None else "refused").inc()
+        studies.spool.remove_results(claim.key, claim.revision)
+        what = f"refused, {outcome.refusal['reason']}" if outcome.refusal else "graded"
+        log.info("study %s: %s in %.1f s", claim.key, what, seconds)
+        studies.wake()
+
+    def _outcome(self, claim: Claim) -> Outcome:
+        studies = self._studies
+        folder = studies.spool.images(claim.key)
+        to_send = bool(studies.config.destinations)
+
+        def grade(grader: Grader, recipe: PreprocessingRecipe) -> GradedExam:
+            return grade_exam(folder, grader, recipe, studies.config.grading.policy)
+
+        try:
+            graded = self._grader.grade(grade)
+        except ExamRefusedError as error:
+            message = error.message.replace(str(folder), "The study")
+            refusal = ExamRefusedError(error.reason, message, error.rejected)
+            return refused_outcome(refusal, self._by_view(claim.key, folder), to_send)
+        names = studies.store.image_names(claim.key)
+        images = {
+            uid: folder / names[studies.spool.instance_id(uid)]
+            for uid in (item.loaded.header.sop_uid for item in graded.prepared.views.values())
+        }
+        return graded_outcome(graded, images, to_send)
+
+    def _by_view(self, key: str, folder: Path) -> dict[str, Path]:
+        """Names the images that a refusal speaks of: one of each view, and where none shows a view, the first."""
+        found = sorted(self._studies.store.image_views(key).items())
+        by_view = {view: folder / name for name, view in reversed(found) if view}
+        if not by_view:
+            return {"image": folder / found[0][0]}
+        return {view: by_view[view] for view in VIEWS if view in by_view}
+
+    def _not_done(self, claim: Claim, error: Exception) -> None:
+        """Puts a study back. What is the fault of the study or of this code is not tried for ever."""
+        if isinstance(error, (ServingError, SpoolFullError)) and not isinstance(error, InvalidExamError):
+            self._postpone(claim, str(error), others_fault=True)
+            return
+        problem = f"The gateway could not grade the study ({type(error).__name__}): look at its log."
+        if isinstance(error, InvalidExamError):
+            problem = str(error)
+        else:
+            log.error("study %s: grading broke", claim.key, exc_info=error)
+        if claim.starts >= self._studies.config.grading.crashes:
+            self._fail(claim, problem)
+        else:
+            self._postpone(claim, problem, others_fault=False)
+
+    def _postpone(self, claim: Claim, problem: str, others_fault: bool) -> None:
+        studies, attempts = self._studies, claim.attempts + 1
+        now = studies.now()
+        studies.store.postpone(claim, problem, now + studies.config.retry.wait(attempts), now, others_fault)
+        studies.metrics.answers.labels("postponed").inc()
+        log.warning("study %s: waits, attempt %d failed", claim.key, attempts)
+
+    def _fail(self, claim: Claim, problem: str) -> None:
+        self._studies.store.fail(claim, problem, self._studies.now())
+        self._studies.metrics.answers.labels("failed").inc()
+        log.error("study %s: failed, %s", claim.key, problem)

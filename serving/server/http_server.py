@@ -1,0 +1,275 @@
+"""HTTP/1.1 in front of the REST paths: one thread a connection, with limits that slow clients run into.
+
+What differs from TensorFlow Serving: a body over the limit is refused with 413; a request that does not arrive
+within its time, and a connection over the limit, are closed (the latter with 503); there can be TLS.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import socket
+import ssl
+import threading
+import time
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from serving.server import metrics
+from serving.server.core import ServerCore
+from serving.server.errors import StatusError
+from serving.server.rest import HTTP_CODES, answer_get, answer_post
+
+_log = logging.getLogger(__name__)
+
+_CHUNK: Final = 1 << 20
+_JSON: Final = "application/json"
+_BUSY: Final = (
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: 32\r\n"
+    b'Connection: close\r\n\r\n{"error": "Too many connections"}'
+)
+
+
+class _BodyError(Exception):
+    """A body that was not read to its end, so the connection cannot be used any further."""
+
+    def __init__(self, code: HTTPStatus, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+class _TimedSocket(io.RawIOBase):
+    """A socket's bytes until a moment: a client that sends or takes byte after byte gains no time by it."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._until = 0.0
+
+    def allow(self, seconds: float) -> None:
+        """Sets how long reading and writing may go on from now, s."""
+        self._until = time.monotonic() + seconds
+
+    def _limit(self) -> None:
+        left = self._until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._connection.settimeout(left)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        self._limit()
+        return self._connection.recv_into(buffer)
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data).cast("B")
+        sent = 0
+        while sent < len(view):
+            self._limit()
+            sent += self._connection.send(view[sent : sent + _CHUNK])
+        return sent
+
+
+class RestServer(ThreadingHTTPServer):
+    """HTTP/1.1 server, one thread a connection."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, address: tuple[str, int], core: ServerCore, tls: ssl.SSLContext | None = None) -> None:
+        """Binds.
+
+        Args:
+            address: Host and port; port 0 picks a free one.
+            core: The served model within its limits.
+            tls: Certificates, ``None`` for plain text.
+
+        Raises:
+            OSError: The port is taken or not allowed.
+        """
+        super().__init__(address, _Handler)
+        self.core = core
+        self.limits = core.config.limits
+        self.tls = tls
+        self._places = threading.BoundedSemaphore(self.limits.connections)
+        self._answering = 0
+        self._idle = threading.Condition()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Gives the connection a thread, or closes it where there are too many."""
+        if self._places.acquire(blocking=False):
+            super().process_request(request, client_address)
+            return
+        if self.tls is None:
+            request.settimeout(0.0)
+            try:
+                request.send(_BUSY)
+            except OSError:
+                _log.debug("A connection ended early")
+        self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Serves a connection to its end."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._places.release()
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        """Shakes hands, in the connection's own thread: the other clients do not wait for it."""
+        if self.tls is not None:
+            request.settimeout(self.limits.read_seconds)
+            request = self.tls.wrap_socket(request, server_side=True)
+        try:
+            super().finish_request(request, client_address)
+        finally:
+            if self.tls is not None:
+                self.shutdown_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Keeps a client that hangs up, or that speaks no TLS, out of standard error."""
+        _log.debug("A connection ended early")
+
+    def count_answering(self, change: int) -> None:
+        """Counts the requests that have arrived and are not answered yet."""
+        with self._idle:
+            self._answering += change
+            self._idle.notify_all()
+
+    def drain(self, seconds: float) -> None:
+        """Waits until every request that has arrived is answered, or the time is over."""
+        with self._idle:
+            self._idle.wait_for(lambda: self._answering == 0, seconds)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: RestServer
+    protocol_version = "HTTP/1.1"
+    server_version = "BreastDensityServer"
+    sys_version = ""
+
+    def setup(self) -> None:
+        super().setup()
+        self._timed = _TimedSocket(self.connection)
+        self.rfile = io.BufferedReader(self._timed, _CHUNK)
+        self.wfile = self._timed  # type: ignore[assignment]
+
+    def handle_one_request(self) -> None:
+        self._timed.allow(self.server.limits.idle_seconds)
+        try:
+            waiting = self.rfile.peek(1)  # type: ignore[attr-defined]
+        except TimeoutError:
+            waiting = b""
+        if not waiting:
+            self.close_connection = True
+            return
+        self._timed.allow(self.server.limits.read_seconds)
+        super().handle_one_request()
+
+    def do_GET(self) -> None:
+        self._answer(b"")
+
+    def do_POST(self) -> None:
+        try:
+            body = self._body()
+        except _BodyError as error:
+            self.close_connection = True
+            self._send(error.code, _error(error.message))
+            return
+        self._answer(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Logs nothing: paths and client addresses are not for the log."""
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Answers what is no HTTP request, as JSON and without quoting it."""
+        self.close_connection = True
+        self._send(code, _error(f"Malformed request: {HTTPStatus(code).phrase}"))
+
+    def _answer(self, body: bytes) -> None:
+        self.server.count_answering(1)
+        try:
+            self._send(*self._answered(body))
+        except OSError:
+            self.close_connection = True  # the client hung up, or takes its answer too slowly
+        finally:
+            self.server.count_answering(-1)
+
+    def _answered(self, body: bytes) -> tuple[int, bytes, str]:
+        core = self.server.core
+        path = urlsplit(self.path).path
+        try:
+            if self.command == "GET" and path == core.config.metrics_path:
+                return 200, core.metrics.page(), metrics.CONTENT_TYPE
+            if not path.lower().startswith("/v1/"):
+                return 404, _error("Not Found"), _JSON
+            if self.command == "GET":
+                return 200, answer_get(core.manager, path), _JSON
+            return 200, answer_post(core, path, body), _JSON
+        except StatusError as error:
+            return HTTP_CODES.get(error.code, 500), _error(error.message), _JSON
+        except Exception as error:
+            _log.error("REST request failed: %s", type(error).__name__)
+            return 500, _error("Internal error of the server"), _JSON
+
+    def _send(self, code: int, content: bytes, content_type: str = _JSON) -> None:
+        self._timed.allow(self.server.limits.read_seconds)
+        self.send_response(code)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(content)))
+        if self.close_connection:
+            self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.write(content)
+
+    def _body(self) -> bytes:
+        if self.headers.get("Transfer-Encoding", "").lower() == "chunked":
+            return self._chunked_body()
+        length = self.headers.get("Content-Length", "0")
+        if not (length.isascii() and length.isdigit()):
+            raise _BodyError(HTTPStatus.BAD_REQUEST, "Malformed request: Content-Length is no number")
+        self._check_size(int(length))
+        return self._read(int(length))
+
+    def _chunked_body(self) -> bytes:
+        body = bytearray()
+        while True:
+            try:
+                size = int(self.rfile.readline(64).split(b";")[0], 16)
+            except ValueError:
+                raise _BodyError(HTTPStatus.BAD_REQUEST, "Malformed request: chunk size") from None
+            if size < 0:
+                raise _BodyError(HTTPStatus.BAD_REQUEST, "Malformed request: chunk size")
+            self._check_size(len(body) + size)
+            body += self._read(size)
+            while self.rfile.readline(8192).strip():  # line end; after the last chunk, trailers
+                if size:
+                    raise _BodyError(HTTPStatus.BAD_REQUEST, "Malformed request: chunk end")
+            if size == 0:
+                return bytes(body)
+
+    def _check_size(self, size: int) -> None:
+        limit = self.server.limits.message_bytes * 4 // 3  # room for the base64 of the largest gRPC message
+        if size > limit:
+            raise _BodyError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"Request body exceeds {limit} bytes")
+
+    def _read(self, size: int) -> bytes:
+        parts = bytearray()
+        while len(parts) < size:
+            part = self.rfile.read(min(_CHUNK, size - len(parts)))
+            if not part:
+                raise _BodyError(HTTPStatus.BAD_REQUEST, "Malformed request: body ends early")
+            parts += part
+        return bytes(parts)
+
+
+def _error(message: str) -> bytes:
+    return json.dumps({"error": message}).encode()

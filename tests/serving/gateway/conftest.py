@@ -1,0 +1,248 @@
+"""A small model behind a real server, exams of DICOM files, and a gateway on free ports."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pydicom
+import pytest
+
+from serving.gateway.config import GatewayConfig
+from serving.gateway.run import RunningGateway, running_gateway
+
+TOKEN = "token-of-the-gateways-tests"
+ENVIRON = {"BREAST_DENSITY_GATEWAY_TOKEN": TOKEN}
+
+
+@pytest.fixture(scope="session")
+def token() -> str:
+    return TOKEN
+
+
+@pytest.fixture(scope="session")
+def export_model(exam_networks: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., None]:
+    """Exports a small exam model that carries a recipe, as the pipeline's models do."""
+    from components.exam_ensemble.ensemble import load_exam_model
+    from components.mammogram_preprocessor.config import PreprocessConfig
+    from components.transform.config import ImageConfig
+    from serving.preprocessing import PreprocessingRecipe
+    from serving.signatures import export
+
+    folder = tmp_path_factory.mktemp("networks")
+    files = {view: str(folder / f"{view}.keras") for view in exam_networks}
+    for view, network in exam_networks.items():
+        network.save(files[view])
+
+    def _export(to: Path, longest_side: int) -> None:
+        recipe = PreprocessingRecipe(
+            longest_side=longest_side, preprocess=PreprocessConfig(method="none", output_size=64)
+        )
+        export(load_exam_model(files, ImageConfig(size=64), recipe.model_dump_json()), str(to))
+
+    return _export
+
+
+@pytest.fixture(scope="session")
+def gateway_model(export_model: Callable[..., None], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of versions with a small exam model, version 3."""
+    folder = tmp_path_factory.mktemp("gateway_model") / "models"
+    export_model(folder / "3", 256)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def model_server(gateway_model: Path) -> Iterator[str]:
+    """``host:port`` of a server that serves it."""
+    from serving.server.run import start_server
+
+    with start_server(gateway_model, grpc_port=0, rest_port=0) as server:
+        yield server.grpc_address
+
+
+@pytest.fixture(scope="session")
+def exams(tmp_path_factory: pytest.TempPathFactory) -> list[list[Path]]:
+    """Four phantom exams, each the paths of its four views."""
+    from pipeline.phantom.config import PhantomConfig
+    from pipeline.phantom.generate import generate_phantoms
+
+    folder = tmp_path_factory.mktemp("exams") / "set"
+    generate_phantoms(PhantomConfig(exams=4, seed=3, reduction=16, workers=1, repeat_share=0), folder)
+    studies: dict[str, list[Path]] = {}
+    for path in sorted((folder / "images").rglob("*.dcm")):
+        studies.setdefault(pydicom.dcmread(path, stop_before_pixels=True).StudyInstanceUID, []).append(path)
+    return list(studies.values())
+
+
+@pytest.fixture
+def gateway_config(tmp_path: Path) -> Callable[..., GatewayConfig]:
+    """Makes a configuration with free ports, short waits and a spool of its own."""
+
+    def make(model_address: str = "127.0.0.1:1", **changes: Any) -> GatewayConfig:
+        document: dict[str, Any] = {
+            "spool": tmp_path / "spool",
+            "model": {"address": model_address, "timeout_s": 20},
+            "dicom": {"port": 0, "idle_seconds": 5},
+            "http": {"port": 0, "idle_seconds": 5},
+            "grouping": {"settle_seconds": 0.2, "timeout_seconds": 20},
+            "limits": {"free_bytes": 0},
+            "retry": {"first_seconds": 0.2, "cap_seconds": 0.5},
+        }
+        for key, value in changes.items():
+            document[key] = document[key] | value if isinstance(document.get(key), dict) else value
+        return GatewayConfig.model_validate(document)
+
+    return make
+
+
+@pytest.fixture
+def start_gateway(
+    gateway_config: Callable[..., GatewayConfig], model_server: str
+) -> Callable[..., AbstractContextManager[RunningGateway]]:
+    """Starts a gateway before the model server; keyword arguments change its configuration."""
+
+    def start(**changes: Any) -> AbstractContextManager[RunningGateway]:
+        return running_gateway(gateway_config(model_server, **changes), ENVIRON)
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def wait_for() -> Callable[..., Any]:
+    """Calls until the result is true, and returns it."""
+
+    def wait(question: Callable[[], Any], seconds: float = 30.0) -> Any:
+        deadline = time.monotonic() + seconds
+        while not (answer := question()):
+            assert time.monotonic() < deadline, "it did not happen in time"
+            time.sleep(0.05)
+        return answer
+
+    return wait
+
+
+@pytest.fixture(scope="session")
+def dcmtk() -> Callable[[str], str]:
+    """Finds a program of dcmtk; pynetdicom puts some of the same names beside Python."""
+
+    def find(program: str) -> str:
+        folders = [f for f in os.environ["PATH"].split(os.pathsep) if Path(f) != Path(sys.executable).parent]
+        found = shutil.which(program, path=os.pathsep.join(folders))
+        if found is None:
+            pytest.skip("dcmtk is not installed")
+        return found
+
+    return find
+
+
+@dataclass(frozen=True)
+class Pacs:
+    """An Orthanc that runs."""
+
+    http_port: int
+    dicom_port: int
+
+    @property
+    def destinations(self) -> list[dict[str, Any]]:
+        """It as a DICOM node and as a DICOMweb service."""
+        stow = {"kind": "stow", "name": "pacs-web", "url": f"http://127.0.0.1:{self.http_port}/dicom-web"}
+        dicom = {"kind": "dicom", "name": "pacs", "host": "127.0.0.1", "port": self.dicom_port, "ae_title": "ORTHANC"}
+        return [dicom, stow]
+
+    def get(self, path: str) -> Any:
+        """Asks its REST service."""
+        return httpx.get(f"http://127.0.0.1:{self.http_port}{path}", trust_env=False).json()
+
+    def instances(self) -> list[dict[str, Any]]:
+        """Its instances with their tags."""
+        return [self.get(f"/instances/{name}/simplified-tags") for name in self.get("/instances")]
+
+    def clear(self) -> None:
+        """Deletes all that it has."""
+        for name in self.get("/patients"):
+            httpx.delete(f"http://127.0.0.1:{self.http_port}/patients/{name}", trust_env=False)
+
+
+@pytest.fixture(scope="session")
+def free_ports() -> Callable[[int], list[int]]:
+    """Finds free ports."""
+
+    def find(count: int) -> list[int]:
+        with ExitStack() as stack:
+            sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+            for found in sockets:
+                found.bind(("127.0.0.1", 0))
+            return [found.getsockname()[1] for found in sockets]
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def start_pacs(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int, int], AbstractContextManager[Pacs]]:
+    """Starts Debian's Orthanc with its DICOMweb plugin on the given ports."""
+    program = shutil.which("Orthanc", path=f"{os.environ['PATH']}:/usr/sbin")
+    plugin = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
+    if program is None or not plugin.exists():
+        pytest.skip("Orthanc with its DICOMweb plugin is not installed")
+
+    @contextmanager
+    def start(http_port: int, dicom_port: int) -> Iterator[Pacs]:
+        folder = tmp_path_factory.mktemp("orthanc")
+        settings = {
+            "Name": "PACS",
+            "StorageDirectory": str(folder / "storage"),
+            "IndexDirectory": str(folder / "storage"),
+            "HttpPort": http_port,
+            "DicomPort": dicom_port,
+            "DicomAet": "ORTHANC",
+            "DicomCheckCalledAet": True,
+            "RemoteAccessAllowed": False,
+            "AuthenticationEnabled": False,
+            "OverwriteInstances": False,
+            "Plugins": [str(plugin)],
+            "DicomWeb": {"Enable": True},
+        }
+        (folder / "orthanc.json").write_text(json.dumps(settings))
+        with (folder / "log").open("w") as log:
+            process = subprocess.Popen([program, str(folder / "orthanc.json")], stdout=log, stderr=log)
+        pacs = Pacs(http_port, dicom_port)
+        try:
+            deadline = time.monotonic() + 30
+            while True:
+                try:
+                    pacs.get("/system")
+                    break
+                except httpx.HTTPError:
+                    assert time.monotonic() < deadline, (folder / "log").read_text()
+                    assert process.poll() is None, (folder / "log").read_text()
+                    time.sleep(0.1)
+            yield pacs
+        finally:
+            process.kill()  # its own end takes it three seconds
+            process.wait()
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def running_pacs(start_pacs: Any, free_ports: Any) -> Iterator[Pacs]:
+    with start_pacs(*free_ports(2)) as pacs:
+        yield pacs
+
+
+@pytest.fixture
+def pacs(running_pacs: Pacs) -> Pacs:
+    """An Orthanc without instances."""
+    running_pacs.clear()
+    return running_pacs

@@ -1,0 +1,75 @@
+"""TLS of the DICOM node and of HTTP, with client certificates."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import ssl
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pydicom
+import pytest
+
+from serving.gateway.config import DicomDestination, GatewayConfigError, PeerTls, TlsFiles
+from serving.gateway.forward import DeliveryError, send_by_dicom
+from serving.gateway.tls import server_context
+
+pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A self-signed certificate of 127.0.0.1 and its key; it is its own authority."""
+    folder = tmp_path_factory.mktemp("tls")
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=test"
+    files = folder / "certificate.pem", folder / "key.pem"
+    options = ["-addext", "subjectAltName=IP:127.0.0.1", "-out", str(files[0]), "-keyout", str(files[1])]
+    subprocess.run([*command.split(), *options], check=True, capture_output=True)
+    return files
+
+
+def test_only_peers_with_a_certificate_get_through(
+    start_gateway: Any, token: str, certificate: tuple[Path, Path], exams: list[list[Path]]
+) -> None:
+    cert, key = certificate
+    own = {"certificate": cert, "key": key}
+    changes = {
+        "dicom": {"tls": own | {"client_ca": cert}, "idle_seconds": 2, "max_associations": 2},
+        "http": {"tls": own},
+    }
+    with start_gateway(**changes) as gateway:
+        node = DicomDestination(
+            kind="dicom",
+            name="gateway",
+            host="127.0.0.1",
+            port=gateway.dicom_port or 1,
+            ae_title="BREASTDENSITY",
+            timeout_s=3,
+            tls=PeerTls(ca=cert, certificate=cert, key=key),
+        )
+        objects = [pydicom.dcmread(path) for path in exams[1]]
+        silent = socket.create_connection(("127.0.0.1", gateway.dicom_port))  # never shakes hands, holds up nobody
+        started = time.monotonic()
+        send_by_dicom(objects, node, "MODALITY")
+        assert time.monotonic() - started < 1.5
+        silent.close()
+        for tls in (None, PeerTls(ca=cert)):
+            with pytest.raises(DeliveryError):
+                send_by_dicom(objects, node.model_copy(update={"tls": tls}), "MODALITY")
+        context = ssl.create_default_context(cafile=str(cert))
+        headers = {"Authorization": f"Bearer {token}"}
+        assert gateway.http_address.startswith("https://")
+        with httpx.Client(base_url=gateway.http_address, headers=headers, verify=context, trust_env=False) as client:
+            (study,) = client.get("/api/studies").json()["studies"]
+        assert study["files"] == 4
+
+
+def test_files_that_cannot_be_used_are_one_sentence(certificate: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(GatewayConfigError, match="TLS configuration cannot be used"):
+        server_context(TlsFiles(certificate=tmp_path / "none", key=certificate[1]))
+    with pytest.raises(GatewayConfigError, match="TLS configuration cannot be used"):
+        server_context(TlsFiles(certificate=certificate[1], key=certificate[0]))

