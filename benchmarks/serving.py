@@ -191,7 +191,7 @@ def _latency(models: Path, address: str, pngs: Sequence[bytes], seconds: float) 
     yield "| --- | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: |"
     plain: dict[tuple[int, str], list[float]] = {}
     costs = []
-    for signature in ("predict_exam", "gradcam"):
+    for signature in ("predict_exam", "gradcam", "explain_exam"):
         for exams in (1, 4):
             inputs = _inputs(signature, pngs, exams)
             ways = {

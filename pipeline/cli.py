@@ -373,28 +373,54 @@ def evaluate(
 
 @app.command()
 def predict(
-    exam_dir: Annotated[Path, typer.Argument(help="Folder with one exam's DICOM files.", exists=True, file_okay=False)],
+    folders: Annotated[
+        list[Path],
+        typer.Argument(metavar="PATH...", help="Folder of one exam, or of archives.", exists=True, file_okay=False),
+    ],
     model: Annotated[Path | None, typer.Option(help="SavedModel, or folder of versions, to run here.")] = None,
     server: Annotated[str | None, typer.Option(help="HOST:PORT of a model server's gRPC.")] = None,
     name: Annotated[str, typer.Option(help="Name the model is served under.")] = "breast_density",
-    out: Annotated[Path, typer.Option(help="Folder for heat maps and exam.json.")] = Path("predictions"),
+    out: Annotated[Path, typer.Option(help="Folder for heat maps, exam.json and tables.")] = Path("predictions"),
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Exams that are graded side by side.")] = 2,
+    minimum_views: Annotated[int, typer.Option(min=1, max=4, help="Refuse exams with fewer views.")] = 1,
+    maximum_doubt: Annotated[
+        float, typer.Option(min=0, max=1, help="Refuse exams with a segmentation doubted more.")
+    ] = 1.0,
+    dicom: Annotated[bool, typer.Option("--dicom", help="Write DICOM results too; they name the patient.")] = False,
+    ca: Annotated[Path | None, typer.Option(help="Authorities of the server's certificate, PEM: use TLS.")] = None,
+    certificate: Annotated[Path | None, typer.Option(help="Client certificate, PEM: use mutual TLS.")] = None,
+    key: Annotated[Path | None, typer.Option(help="Its private key, PEM.")] = None,
 ) -> None:
-    """Grade an exam: density, probabilities, heat maps."""
+    """Grade exams: density, probabilities, heat maps.
+
+    One exam is described here. Several give a folder an exam, grades.csv and grades.json, without names, and exams.csv,
+    which says which files an exam has: its paths may name patients. Run it again to go on where a run ended.
+
+    Exit code: 0 all exams graded, 3 some of several refused or failed, 1 error.
+    """
     if (model is None) == (server is None):
         raise ValueError("Give either --model MODEL_DIR or --server HOST:PORT.")
+    secured = any(path is not None for path in (ca, certificate, key))
+    if secured and server is None:
+        raise ValueError("--ca, --certificate and --key are for --server: leave them out with --model.")
     quiet_tensorflow()
-    from pipeline.predict import describe, predict_exam
+    from pipeline.predict_archive.command import grade_folders
+    from pipeline.predict_archive.run import ArchiveOptions
     from serving.client import ExamClient, LocalModel
+    from serving.client_tls import ClientTls
+    from serving.grading import GradingPolicy
 
+    policy = GradingPolicy(minimum_views=minimum_views, maximum_doubt=maximum_doubt)
+    options = ArchiveOptions(workers=workers, policy=policy, dicom=dicom)
     if server is not None:
-        with ExamClient(server, name) as client:
-            graded = predict_exam(exam_dir, client, out)
+        tls = ClientTls(ca=ca, certificate=certificate, key=key).credentials() if secured else None
+        with ExamClient(server, name, credentials=tls) as client:
+            code = grade_folders(folders, client, out, options, typer.echo)
     else:
         assert model is not None
-        graded = predict_exam(exam_dir, LocalModel(model), out)
-    for line in describe(graded):
-        typer.echo(line)
+        code = grade_folders(folders, LocalModel(model), out, options, typer.echo)
     typer.echo(_NOTICE)
+    raise typer.Exit(code)
 
 
 def _data_keys(

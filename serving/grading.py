@@ -5,6 +5,7 @@ The one path of every channel: the command ``predict``, the gateway's DICOM node
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -22,7 +23,7 @@ from serving.client import (
     ServingError,
     ViewExplanation,
 )
-from serving.preprocessing import PreparedExam, PreprocessingRecipe, SeveralExamsError, prepare_exam
+from serving.preprocessing import PreparedExam, PreprocessingRecipe, SeveralExamsError, files_of, prepare_files
 
 NOTICE: Final = "Research software. Not a medical device."
 NO_FILE: Final = "no_file"
@@ -120,8 +121,15 @@ def grade_exam(folder: Path, grader: Grader, recipe: PreprocessingRecipe, policy
         ModelChangedError: The answer is of a model with another recipe.
         ServingError: Server or model is at fault.
     """
+    return grade_files({path.relative_to(folder).as_posix(): path for path in files_of(folder)}, grader, recipe, policy)
+
+
+def grade_files(
+    files: Mapping[str, Path], grader: Grader, recipe: PreprocessingRecipe, policy: GradingPolicy
+) -> GradedExam:
+    """Grades the exam of some files, as :func:`grade_exam` does; ``files`` are by the name they have in messages."""
     try:
-        prepared = prepare_exam(folder, recipe)
+        prepared = prepare_files(files, recipe)
     except SeveralExamsError as error:
         raise ExamRefusedError(SEVERAL_EXAMS, str(error)) from error
     refuse(prepared, policy)

@@ -6,6 +6,7 @@ the byte.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,12 +97,10 @@ def prepare_file(path: Path, view: str | None, recipe: PreprocessingRecipe) -> P
 
 
 def prepare_exam(folder: Path, recipe: PreprocessingRecipe) -> PreparedExam:
-    """Reads and preprocesses every file of a folder that holds one exam.
-
-    Where several files show one view, the rule of ingest decides, ``view_rank``; of equals the first by name is taken.
+    """Reads and preprocesses every file of a folder that holds one exam, see :func:`prepare_files`.
 
     Args:
-        folder: Folder with its subfolders.
+        folder: Folder with its subfolders; hidden files are passed over.
         recipe: The model's recipe.
 
     Returns:
@@ -110,10 +109,32 @@ def prepare_exam(folder: Path, recipe: PreprocessingRecipe) -> PreparedExam:
     Raises:
         SeveralExamsError: The folder holds more than one exam.
     """
+    return prepare_files({path.relative_to(folder).as_posix(): path for path in files_of(folder)}, recipe)
+
+
+def files_of(folder: Path) -> list[Path]:
+    """Lists the files of a folder and its subfolders, sorted, without hidden ones."""
+    return sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+
+
+def prepare_files(files: Mapping[str, Path], recipe: PreprocessingRecipe) -> PreparedExam:
+    """Reads and preprocesses the files of one exam.
+
+    Where several files show one view, the rule of ingest decides, ``view_rank``; of equals the first is taken.
+
+    Args:
+        files: Files by the name they have in messages.
+        recipe: The model's recipe.
+
+    Returns:
+        The exam; files that cannot be used are in ``rejected``.
+
+    Raises:
+        SeveralExamsError: The files are of more than one exam.
+    """
     views: dict[str, tuple[str, PreparedView]] = {}
     rejected: list[Rejection] = []
-    for path in sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")):
-        name = path.relative_to(folder).as_posix()
+    for name, path in files.items():
         try:
             prepared = prepare_file(path, None, recipe)
         except IngestError as error:
@@ -128,7 +149,7 @@ def prepare_exam(folder: Path, recipe: PreprocessingRecipe) -> PreparedExam:
             other_name, other = views[header.view]
             if header.study_uid and other.loaded.header.study_uid not in ("", header.study_uid):
                 raise SeveralExamsError(
-                    f"{folder} holds images of view {header.view} from different studies ({other_name}, {name}):"
+                    f"The exam holds images of view {header.view} from different studies ({other_name}, {name}):"
                     " give the folder of one exam."
                 )
             if view_rank(header) > view_rank(other.loaded.header):
@@ -139,5 +160,5 @@ def prepare_exam(folder: Path, recipe: PreprocessingRecipe) -> PreparedExam:
         views[header.view] = (name, prepared)
     mixed = mixed_patients([prepared.loaded.header for _, prepared in views.values()])
     if mixed and SpecialCase.MIXED_PATIENTS not in recipe.acceptance.accept:
-        raise SeveralExamsError(f"{folder} holds images of {mixed}: give the folder of one exam.")
+        raise SeveralExamsError(f"The exam holds images of {mixed}: give the folder of one exam.")
     return PreparedExam({view: views[view][1] for view in VIEWS if view in views}, tuple(rejected))

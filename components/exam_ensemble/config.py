@@ -20,7 +20,7 @@ class BatchingConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    threads: int = Field(2, ge=1, le=64)
+    threads: int = Field(1, ge=1, le=64)
     max_batch: int = Field(16, ge=1, le=256)
     max_enqueued: int = Field(128, ge=1, le=10_000)
 
@@ -32,11 +32,12 @@ class EnsembleConfig(BaseModel):
         calibration: ``temperature`` fits one temperature to the exams of the eval split, ``none`` leaves the mean of
             the views as it is.
         minimum_views: An exam of fewer views gets no grade.
-        batching: How the served model makes batches of several requests; ``null`` runs each alone.
+        batching: How the served model makes batches of several requests; ``null`` runs each alone. On two cores it
+            gains nothing at the published size (docs/serving.md).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     calibration: Literal["temperature", "none"] = "temperature"
     minimum_views: int = Field(1, ge=1, le=len(VIEWS))
-    batching: BatchingConfig | None = BatchingConfig()
+    batching: BatchingConfig | None = None

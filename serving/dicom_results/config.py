@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
+from importlib import metadata
 
 from pydantic import BaseModel, ConfigDict, Field
+
+
+def _installed_version() -> str:
+    return metadata.version("breast-density")
 
 
 class ResultsConfig(BaseModel):
@@ -13,7 +18,7 @@ class ResultsConfig(BaseModel):
     Attributes:
         manufacturer: Manufacturer (0008,0070), at most 64 characters.
         model_name: Name of the algorithm and Manufacturer's Model Name (0008,1090).
-        software_version: Version of this software; part of what the UIDs are derived from.
+        software_version: Of this software, by default the installed one; part of what the UIDs are derived from.
         report_series_number: Series Number of the report.
         heat_map_series_number: Series Number of the heat maps.
         created_at: Content date and time; None is the time of the call.
@@ -23,7 +28,7 @@ class ResultsConfig(BaseModel):
 
     manufacturer: str = Field("breast-density (research)", min_length=1, max_length=64)
     model_name: str = Field("breast-density", min_length=1, max_length=64)
-    software_version: str = Field("1", min_length=1, max_length=64)
+    software_version: str = Field(default_factory=_installed_version, min_length=1, max_length=64)
     report_series_number: int = Field(9001, ge=1)
     heat_map_series_number: int = Field(9002, ge=1)
     created_at: datetime | None = None

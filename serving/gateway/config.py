@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from schema.features import VIEWS
 from serving.client import DEFAULT_MODEL_NAME
+from serving.dicom_results import ResultsConfig
 from serving.grading import GradingPolicy
 
 TOKEN_VARIABLE: Final = "BREAST_DENSITY_GATEWAY_TOKEN"
@@ -269,6 +270,7 @@ class GatewayConfig(_Part):
         retry: Waits before grading or delivery is tried again.
         grading: How studies are graded.
         retention: How long what is kept.
+        results: What the DICOM results say of their maker.
         destinations: Where results go.
     """
 
@@ -281,6 +283,7 @@ class GatewayConfig(_Part):
     retry: RetryConfig = RetryConfig()
     grading: GradingConfig = GradingConfig()
     retention: RetentionConfig = RetentionConfig()
+    results: ResultsConfig = ResultsConfig()
     destinations: tuple[Destination, ...] = ()
 
     @model_validator(mode="after")

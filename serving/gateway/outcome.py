@@ -11,6 +11,7 @@ from typing import Any, Final
 import pydicom
 from pydicom.dataset import Dataset
 
+from serving.dicom_results import ResultsConfig, build_refusal, build_results
 from serving.gateway.config import Sent
 from serving.grading import ExamRefusedError, GradedExam, exam_document
 from serving.heat_layer import heat_layer_png
@@ -63,39 +64,35 @@ def _header(path: Path) -> Dataset:
     return pydicom.dcmread(path, stop_before_pixels=True)
 
 
-def graded_outcome(graded: GradedExam, images: Mapping[str, Path], to_send: bool) -> Outcome:
+def graded_outcome(graded: GradedExam, images: Mapping[str, Path], results: ResultsConfig | None) -> Outcome:
     """Makes the outcome of a graded study.
 
     Args:
         graded: Its grade.
         images: Its files by SOP Instance UID.
-        to_send: DICOM objects are wanted: there are destinations.
+        results: Maker of the DICOM objects; ``None`` where none are wanted.
     """
     files: dict[str, bytes] = {}
-    if to_send:
-        from serving.dicom_results import ResultsConfig, build_results
-
+    if results is not None:
         views = graded.prepared.views.items()
         headers = {view: _header(images[item.loaded.header.sop_uid]) for view, item in views}
-        files |= _encoded(build_results(headers, graded, ResultsConfig()), refusal=False)
+        files |= _encoded(build_results(headers, graded, results), refusal=False)
     for view, item in graded.prepared.views.items():
         files[f"{view}.png"] = item.png
         files[f"{view}.heatmap.png"] = heat_layer_png(graded.explanations[view].heatmap, item.png)
     return Outcome(exam_document(graded), None, _rejected(graded), files)
 
 
-def refused_outcome(refusal: ExamRefusedError, images: Mapping[str, Path], to_send: bool) -> Outcome:
+def refused_outcome(refusal: ExamRefusedError, images: Mapping[str, Path], results: ResultsConfig | None) -> Outcome:
     """Makes the outcome of a study that is not graded.
 
     Args:
         refusal: Why.
         images: Its files by view, or by another name where they show none of the four.
-        to_send: DICOM objects are wanted: there are destinations.
+        results: Maker of the DICOM objects; ``None`` where none are wanted.
     """
     files: dict[str, bytes] = {}
-    if to_send:
-        from serving.dicom_results import ResultsConfig, build_refusal
-
+    if results is not None:
         headers = {view: _header(path) for view, path in images.items()}
-        files |= _encoded(build_refusal(headers, refusal, ResultsConfig()), refusal=True)
+        files |= _encoded(build_refusal(headers, refusal, results), refusal=True)
     return Outcome(None, {"reason": refusal.reason, "message": refusal.message}, _rejected(refusal), files)

@@ -113,7 +113,7 @@ class Worker(threading.Thread):
     def _outcome(self, claim: Claim) -> Outcome:
         studies = self._studies
         folder = studies.spool.images(claim.key)
-        to_send = bool(studies.config.destinations)
+        results = studies.config.results if studies.config.destinations else None
 
         def grade(grader: Grader, recipe: PreprocessingRecipe) -> GradedExam:
             return grade_exam(folder, grader, recipe, studies.config.grading.policy)
@@ -123,13 +123,13 @@ class Worker(threading.Thread):
         except ExamRefusedError as error:
             message = error.message.replace(str(folder), "The study")
             refusal = ExamRefusedError(error.reason, message, error.rejected)
-            return refused_outcome(refusal, self._by_view(claim.key, folder), to_send)
+            return refused_outcome(refusal, self._by_view(claim.key, folder), results)
         names = studies.store.image_names(claim.key)
         images = {
             uid: folder / names[studies.spool.instance_id(uid)]
             for uid in (item.loaded.header.sop_uid for item in graded.prepared.views.values())
         }
-        return graded_outcome(graded, images, to_send)
+        return graded_outcome(graded, images, results)
 
     def _by_view(self, key: str, folder: Path) -> dict[str, Path]:
         """Names the images that a refusal speaks of: one of each view, and where none shows a view, the first."""

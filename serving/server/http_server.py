@@ -13,6 +13,7 @@ import socket
 import ssl
 import threading
 import time
+from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
@@ -28,7 +29,7 @@ _log = logging.getLogger(__name__)
 _CHUNK: Final = 1 << 20
 _JSON: Final = "application/json"
 _BUSY: Final = (
-    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: 32\r\n"
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: 33\r\n"
     b'Connection: close\r\n\r\n{"error": "Too many connections"}'
 )
 
@@ -153,6 +154,7 @@ class RestServer(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     server: RestServer
     protocol_version = "HTTP/1.1"
+    default_request_version = "HTTP/1.0"  # what is no HTTP is answered with a status line too
     server_version = "BreastDensityServer"
     sys_version = ""
 
@@ -183,6 +185,7 @@ class _Handler(BaseHTTPRequestHandler):
         except _BodyError as error:
             self.close_connection = True
             self._send(error.code, _error(error.message))
+            self._discard_rest()
             return
         self._answer(body)
 
@@ -230,11 +233,23 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
+    def _discard_rest(self) -> None:
+        """Takes what is still sent, for as long: closing on unread bytes resets the connection, answer and all."""
+        with suppress(OSError):
+            self.connection.shutdown(socket.SHUT_WR)
+            while self.rfile.read(_CHUNK):
+                pass
+
     def _body(self) -> bytes:
-        if self.headers.get("Transfer-Encoding", "").lower() == "chunked":
+        coding, lengths = self.headers.get("Transfer-Encoding"), self.headers.get_all("Content-Length", [])
+        if len(lengths) + (coding is not None) > 1:  # RFC 9112 6.3: a proxy may have read the other one
+            raise _BodyError(HTTPStatus.BAD_REQUEST, "Malformed request: more than one length of the body")
+        if coding is not None:
+            if coding.lower() != "chunked":
+                raise _BodyError(HTTPStatus.NOT_IMPLEMENTED, "Transfer-Encoding is not supported")
             return self._chunked_body()
-        length = self.headers.get("Content-Length", "0")
-        if not (length.isascii() and length.isdigit()):
+        length = lengths[0] if lengths else "0"
+        if not (length.isascii() and length.isdigit() and len(length) < 20):
             raise _BodyError(HTTPStatus.BAD_REQUEST, "Malformed request: Content-Length is no number")
         self._check_size(int(length))
         return self._read(int(length))

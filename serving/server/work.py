@@ -24,6 +24,10 @@ def overdue() -> StatusError:
     return StatusError(grpc.StatusCode.DEADLINE_EXCEEDED, OVERDUE)
 
 
+def _shutting_down() -> StatusError:
+    return StatusError(grpc.StatusCode.UNAVAILABLE, "Server is shutting down")
+
+
 class _Task:
     """A call that can be given up until it begins, which also lets go of its inputs."""
 
@@ -64,7 +68,8 @@ class WorkQueue:
             wanted: Asked just before the call begins; where it says no, the call is not run.
 
         Raises:
-            StatusError: RESOURCE_EXHAUSTED where the queue is full, DEADLINE_EXCEEDED after ``seconds``.
+            StatusError: RESOURCE_EXHAUSTED where the queue is full, DEADLINE_EXCEEDED after ``seconds``, UNAVAILABLE
+                once the queue is stopped.
         """
         if not self._places.acquire(blocking=False):
             raise StatusError(grpc.StatusCode.RESOURCE_EXHAUSTED, FULL)
@@ -73,15 +78,17 @@ class WorkQueue:
             future = self._pool.submit(task.run)
         except RuntimeError:  # shut down
             self._places.release()
-            raise StatusError(grpc.StatusCode.UNAVAILABLE, "Server is shutting down") from None
+            raise _shutting_down() from None
         # Freed when the task has left the queue, not when its client has: the queue stays as short as it says.
         future.add_done_callback(lambda _: self._places.release())
-        done, _ = futures.wait([future], timeout=seconds)
-        if not done:
+        try:
+            return future.result(timeout=seconds)  # type: ignore[return-value]
+        except futures.CancelledError:
+            raise _shutting_down() from None
+        except futures.TimeoutError:
             task.give_up()
-            raise overdue()
-        return future.result()  # type: ignore[return-value]
+            raise overdue() from None
 
     def stop(self) -> None:
-        """Takes no more calls; those that have begun end by themselves."""
+        """Takes no more calls; those that wait are refused, those that have begun end by themselves."""
         self._pool.shutdown(wait=False, cancel_futures=True)

@@ -18,9 +18,10 @@ from components.mammogram_preprocessor.config import PreprocessConfig
 from pipeline.demo import real_exams
 from pipeline.phantom.config import PhantomConfig
 from pipeline.phantom.generate import generate_phantoms
-from pipeline.predict import NoViewError, describe, predict_exam
+from pipeline.predict import describe, predict_exam
 from schema.features import VIEWS
-from serving.client import ExamGrade, NotGradedError, ViewExplanation
+from serving.client import ExamGrade, ExplainedExam, NotGradedError, ViewExplanation
+from serving.grading import ExamRefusedError
 from serving.preprocessing import PreprocessingRecipe, SeveralExamsError, prepare_exam, prepare_file
 
 RECIPE = PreprocessingRecipe(longest_side=256, preprocess=PreprocessConfig(output_size=48))
@@ -44,6 +45,9 @@ class FixedGrader:
 
     def gradcam(self, images: Mapping[str, bytes], target_class: str | None = None) -> dict[str, ViewExplanation]:
         return {view: ViewExplanation("B", B, np.zeros((6, 6), np.float32), png) for view, png in images.items()}
+
+    def explain_exam(self, images: Mapping[str, bytes], exam_id: str = "exam") -> ExplainedExam:
+        return ExplainedExam(self.predict_exam(images), self.gradcam(images), 7, self.preprocessing())
 
 
 @pytest.fixture(scope="module")
@@ -103,10 +107,10 @@ class StrictGrader(FixedGrader):
 
 def test_an_exam_of_too_few_views_writes_nothing_and_tells_of_the_file_left_out(exam: Path, tmp_path: Path) -> None:
     (exam / "CC_L.dcm").write_bytes((exam / "CC_L.dcm").read_bytes()[:500])
-    with pytest.raises(NotGradedError, match=r"add CC_L\. A file that was left out: CC_L\.dcm"):
+    with pytest.raises(ExamRefusedError, match=r"add CC_L\. A file that was left out: CC_L\.dcm"):
         predict_exam(exam, StrictGrader(), tmp_path / "out")
     (exam / "CC_L.dcm").unlink()
-    with pytest.raises(NotGradedError, match=r"add CC_L\.$"):
+    with pytest.raises(ExamRefusedError, match=r"add CC_L\.$"):
         predict_exam(exam, StrictGrader(), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -187,8 +191,8 @@ def test_a_folder_without_views_says_why(tmp_path: Path, content: str | None) ->
     folder.mkdir()
     if content:
         (folder / "report.dcm").write_text(content, encoding="utf-8")
-    says = "report.dcm: not_dicom" if content else "the folder has no file"
-    with pytest.raises(NoViewError, match=says):
+    says = "report.dcm: not_dicom" if content else "has no file"
+    with pytest.raises(ExamRefusedError, match=says):
         predict_exam(folder, FixedGrader(), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

@@ -98,11 +98,28 @@ class MeanGreyModel(tf.Module):
         heatmap = level + tf.zeros([tf.shape(level)[0], 8, 8])
         return {**answer, "heatmap": heatmap, "overlay_png_bytes": image_bytes}
 
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None], tf.string, name="image_bytes"),
+            tf.TensorSpec([None], tf.string, name="view"),
+            tf.TensorSpec([None], tf.string, name="exam_id"),
+            tf.TensorSpec([None], tf.string, name="target_class"),
+        ]
+    )
+    def explain_exam(
+        self, image_bytes: tf.Tensor, view: tf.Tensor, exam_id: tf.Tensor, target_class: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        exams = self.predict_exam(image_bytes, view, exam_id)
+        views = self.gradcam(image_bytes, view, target_class)
+        named = {f"view_{name}": views.pop(name) for name in ("probabilities", "density")}
+        return {**exams, **views, **named, "preprocessing": tf.fill([tf.size(exams["exam_id"])], "{}")}
+
 
 def save_stand_in(folder: Path, bias: float) -> None:
     module = MeanGreyModel(bias)
     signatures = {
-        name: getattr(module, name) for name in ("serving_default", "predict_view", "predict_exam", "gradcam")
+        name: getattr(module, name)
+        for name in ("serving_default", "predict_view", "predict_exam", "gradcam", "explain_exam")
     }
     tf.saved_model.save(module, str(folder), signatures=signatures)
 

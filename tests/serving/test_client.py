@@ -80,6 +80,18 @@ def test_gradcam(grader: Grader) -> None:
     np.testing.assert_allclose(grader.gradcam({"CC_R": png(30)}, "C")["CC_R"].heatmap, 0.5)
 
 
+def test_one_call_grades_and_explains(grader: Grader) -> None:
+    explained = grader.explain_exam(EXAM)
+    assert explained.grade == grader.predict_exam(EXAM)
+    maps = grader.gradcam(EXAM)
+    assert list(explained.views) == list(maps)
+    for view, of_view in explained.views.items():
+        assert (of_view.density, of_view.overlay_png) == (maps[view].density, maps[view].overlay_png)
+        np.testing.assert_array_equal(of_view.heatmap, maps[view].heatmap)
+    assert explained.model_version == (3 if isinstance(grader, ExamClient) else grader.version)  # type: ignore[attr-defined]
+    assert explained.preprocessing == "{}"
+
+
 def test_both_graders_give_identical_answers(client: ExamClient, local: LocalModel) -> None:
     assert client.predict_exam(EXAM) == local.predict_exam(EXAM)
     far, near = client.gradcam(EXAM), local.gradcam(EXAM)

@@ -1,0 +1,1 @@
+"""The command ``predict`` for archives: many exams in, a table of grades out."""

@@ -1,0 +1,152 @@
+"""The exams of an archive: which files belong together, by their headers and folders."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pydicom
+
+from components.dicom_example_gen import tags
+from components.dicom_example_gen.exams import mixed_patients
+from components.dicom_example_gen.reading import ViewHeader, read_header
+from components.dicom_example_gen.rejections import IngestError, RejectionReason
+from schema.features import UNKNOWN_INT
+from serving.preprocessing import PreprocessingRecipe, files_of
+
+_NO_IMAGE = (RejectionReason.NOT_DICOM, RejectionReason.NOT_MAMMOGRAPHY, RejectionReason.NO_PIXEL_DATA)
+
+
+@dataclass(frozen=True)
+class FoundExam:
+    """The files of one exam.
+
+    Attributes:
+        key: 16 hexadecimal digits, from the files' relative paths.
+        files: The files by the name that messages have for them: ``file 1``, ``file 2``.
+    """
+
+    key: str
+    files: dict[str, Path]
+
+
+@dataclass(frozen=True)
+class FoundExams:
+    """What an archive holds.
+
+    Attributes:
+        exams: In the order of their first file.
+        strays: Files that are no mammogram and lie with no exam or with several.
+    """
+
+    exams: tuple[FoundExam, ...]
+    strays: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class _File:
+    path: Path
+    relative: str
+    study: str
+    header: ViewHeader | None
+    is_image: bool
+
+
+def find_exams(folders: Sequence[Path], recipe: PreprocessingRecipe) -> FoundExams:
+    """Groups the files of folders to exams: by Study Instance UID (0020,000D), without one by folder.
+
+    Studies that lie in one folder are one exam if they show different views of one patient in one year, for some
+    archives give each image a study of its own. The same holds of a single folder as a whole.
+
+    Args:
+        folders: Folders, with their subfolders; hidden files are passed over.
+        recipe: The model's recipe: which images it takes.
+
+    Returns:
+        The exams; the same files under the same folder names have the same keys.
+
+    Raises:
+        ValueError: Two folders have the same name and the same files.
+    """
+    files = [
+        _read(path, f"{folder.resolve().name}/{path.relative_to(folder).as_posix()}", recipe)
+        for folder in folders
+        for path in files_of(folder)
+    ]
+    groups: dict[str, list[_File]] = {}
+    for file in (file for file in files if file.is_image):
+        groups.setdefault(file.study or f"folder {file.path.parent}", []).append(file)
+    merged = _merged_by_folder(groups.values())
+    if len(folders) == 1 and len(merged) > 1 and _is_one_exam(merged):
+        merged = [[file for group in merged for file in group]]
+    strays = _with_strays(merged, [file for file in files if not file.is_image])
+    exams = sorted((sorted(group, key=lambda file: file.relative) for group in merged), key=lambda g: g[0].relative)
+    found = tuple(FoundExam(_key(g), {f"file {n}": file.path for n, file in enumerate(g, 1)}) for g in exams)
+    if len({exam.key for exam in found}) < len(found):
+        raise ValueError("Two folders have the same name and the same files: give the folder that holds both.")
+    return FoundExams(found, strays)
+
+
+def _key(files: Iterable[_File]) -> str:
+    names = "\n".join(sorted(file.relative for file in files))
+    return hashlib.sha256(names.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
+def _read(path: Path, relative: str, recipe: PreprocessingRecipe) -> _File:
+    try:
+        header = read_header(path, None, recipe.max_pixels, recipe.acceptance)
+    except IngestError as error:
+        return _File(path, relative, _study_of(path), None, error.reason not in _NO_IMAGE)
+    return _File(path, relative, header.study_uid, header, True)
+
+
+def _study_of(path: Path) -> str:
+    """Reads the study of a file that cannot be used, so that it is told of with its exam."""
+    try:
+        with path.open("rb") as stream:
+            return tags.text(
+                pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=["StudyInstanceUID"]), "StudyInstanceUID"
+            )
+    except Exception:  # pydicom raises nearly anything on broken files, and then the folder tells
+        return ""
+
+
+def _is_one_exam(groups: Sequence[Sequence[_File]]) -> bool:
+    headers = [file.header for group in groups for file in group if file.header is not None]
+    views = [view for group in groups for view in {file.header.view for file in group if file.header is not None}]
+    years = {header.acquisition_year for header in headers} - {UNKNOWN_INT}
+    return len(views) == len(set(views)) and len(years) < 2 and not mixed_patients(headers)
+
+
+def _merged_by_folder(groups: Iterable[list[_File]]) -> list[list[_File]]:
+    by_folder: dict[Path, list[list[_File]]] = {}
+    merged = []
+    for group in groups:
+        folders = {file.path.parent for file in group}
+        if len(folders) == 1:
+            by_folder.setdefault(folders.pop(), []).append(group)
+        else:
+            merged.append(group)
+    for within in by_folder.values():
+        merged += [[file for group in within for file in group]] if _is_one_exam(within) else within
+    return merged
+
+
+def _with_strays(exams: list[list[_File]], others: Iterable[_File]) -> tuple[Path, ...]:
+    """Adds files that are no mammogram to the one exam of their study or folder; returns those of none."""
+    homes: dict[str | Path, set[int]] = {}
+    for number, exam in enumerate(exams):
+        for file in exam:
+            homes.setdefault(file.path.parent, set()).add(number)
+            if file.study:
+                homes.setdefault(file.study, set()).add(number)
+    strays = []
+    for file in others:
+        found = homes.get(file.study) or homes.get(file.path.parent, set())
+        if len(found) == 1:
+            exams[next(iter(found))].append(file)
+        else:
+            strays.append(file.path)
+    return tuple(strays)

@@ -1,0 +1,216 @@
+"""Grading an archive: exams side by side, kept one by one, and taken up again where a run ended."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pydicom
+from pydantic import BaseModel, ConfigDict, Field
+
+from components.common.files import write_whole
+from components.common.png import encode_png
+from components.common.progress import Progress
+from pipeline.console import progress_text
+from pipeline.predict_archive.find import FoundExam
+from pipeline.predict_archive.table import row_of, write_files, write_grades
+from schema.features import VIEWS
+from serving.client import (
+    Grader,
+    ModelNotFoundError,
+    ServerBusyError,
+    ServerUnreachableError,
+    ServingError,
+)
+from serving.grading import (
+    ExamRefusedError,
+    GradedExam,
+    GradingPolicy,
+    ModelChangedError,
+    exam_document,
+    grade_files,
+)
+from serving.preprocessing import PreprocessingRecipe
+
+_STOPPING: Final = (ServerUnreachableError, ServerBusyError, ModelNotFoundError, ModelChangedError)
+_LINE_S: Final = 5.0
+_BLANK_SIDE: Final = 32  # pixels
+
+
+class ArchiveOptions(BaseModel):
+    """How an archive is graded.
+
+    Attributes:
+        workers: Exams that are graded side by side.
+        policy: Which exams are graded.
+        dicom: Write the results as DICOM objects too; they name the patient.
+        pauses_s: Waits before an exam is tried again on a server that is busy or silent, s.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    workers: int = Field(2, ge=1, le=64)
+    policy: GradingPolicy = GradingPolicy()
+    dicom: bool = False
+    pauses_s: tuple[float, ...] = (1.0, 3.0, 9.0)
+
+
+@dataclass(frozen=True)
+class _Task:
+    grader: Grader
+    recipe: PreprocessingRecipe
+    out: Path
+    options: ArchiveOptions
+
+
+def predict_archive(
+    exams: Sequence[FoundExam],
+    grader: Grader,
+    recipe: PreprocessingRecipe,
+    out: Path,
+    options: ArchiveOptions,
+    say: Callable[[str], None],
+) -> list[dict[str, Any]]:
+    """Grades exams and writes a folder an exam, ``grades.csv``, ``grades.json`` and ``exams.csv``.
+
+    An exam that this model version graded or refused before, by the same recipe and policy, is taken from ``out`` if
+    its files kept names, sizes and times; one that failed is tried again.
+
+    Args:
+        exams: The exams.
+        grader: Client of a server, or a model in this process; threads share it.
+        recipe: The model's recipe.
+        out: Folder to write to; ``exams.csv`` and the DICOM objects in it identify patients.
+        options: How they are graded.
+        say: Takes lines for a person.
+
+    Returns:
+        The rows of ``grades.csv``.
+
+    Raises:
+        ServingError: Server or model is at fault; exams that are done are kept for the next run.
+        OSError: Results cannot be written.
+    """
+    task = _Task(grader, recipe, out, options)
+    version = _model_version(grader)
+    out.mkdir(parents=True, exist_ok=True)
+    write_files(out, exams)
+    records = {exam.key: _kept(exam, version, task) for exam in exams}
+    waiting = [exam for exam in exams if records[exam.key] is None]
+    say(f"{len(exams)} exams, {len(exams) - len(waiting)} of them done before")
+    started = said = time.monotonic()
+    pool = ThreadPoolExecutor(options.workers)
+    try:
+        futures = {pool.submit(_grade, exam, version, task): exam for exam in waiting}
+        for done, future in enumerate(as_completed(futures), 1):
+            records[futures[future].key] = future.result()
+            if done == len(waiting) or time.monotonic() - said > _LINE_S:
+                said = time.monotonic()
+                say(progress_text(Progress(done, len(waiting), "exams"), said - started))
+    finally:
+        pool.shutdown(cancel_futures=True)
+    rows = [row_of(record) for record in records.values() if record is not None]
+    write_grades(out, rows)
+    counts = Counter(row["status"] for row in rows)
+    say(", ".join(f"{counts[status]} {status}" for status in ("graded", "refused", "failed")))
+    return rows
+
+
+def _model_version(grader: Grader) -> int:
+    """Asks which version answers, by four blank views."""
+    blank = encode_png(np.zeros((_BLANK_SIDE, _BLANK_SIDE), np.uint8))
+    return grader.explain_exam(dict.fromkeys(VIEWS, blank)).model_version
+
+
+def _fingerprint(exam: FoundExam, version: int, task: _Task) -> str:
+    stats = [(name, path.name, path.stat().st_size, path.stat().st_mtime_ns) for name, path in exam.files.items()]
+    policy = task.options.policy.model_dump_json()
+    whole = json.dumps([version, task.recipe.model_dump_json(), policy, task.options.dicom, stats])
+    return hashlib.sha256(whole.encode()).hexdigest()
+
+
+def _kept(exam: FoundExam, version: int, task: _Task) -> dict[str, Any] | None:
+    """Returns the record of an earlier run; None if there is none that holds still."""
+    try:
+        record: dict[str, Any] = json.loads((task.out / exam.key / "exam.json").read_bytes())
+        holds = record["status"] != "failed" and record["fingerprint"] == _fingerprint(exam, version, task)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return record if holds else None
+
+
+def _grade(exam: FoundExam, version: int, task: _Task) -> dict[str, Any]:
+    record: dict[str, Any] = {"exam": exam.key}
+    files: dict[str, bytes] = {}
+    objects: list[pydicom.Dataset] = []
+    try:
+        fingerprint = _fingerprint(exam, version, task)  # before the files are read, lest a later change be missed
+        graded = _patiently(exam, task)
+        record |= {"status": "graded", **exam_document(graded), "fingerprint": fingerprint}
+        for view, item in graded.prepared.views.items():
+            files[f"{view}.png"] = item.png
+            files[f"{view}.heatmap.png"] = graded.explanations[view].overlay_png
+        if task.options.dicom:
+            objects = _dicom_results(exam, graded)
+    except ExamRefusedError as refusal:
+        record |= {"status": "refused", "reason": refusal.reason, "message": refusal.message}
+        record |= {"rejected_files": len(refusal.rejected), "fingerprint": fingerprint, "model_version": version}
+    except _STOPPING:
+        raise
+    except Exception as error:  # one exam never ends the run
+        # Texts of other errors can hold paths or values of tags.
+        told = isinstance(error, ServingError)
+        message = str(error) if told else f"The exam could not be graded ({type(error).__name__}): look at its files."
+        record = {"exam": exam.key, "status": "failed", "reason": type(error).__name__, "message": message}
+        files = {}
+    _write(task.out, record, files, objects)
+    return record
+
+
+def _patiently(exam: FoundExam, task: _Task) -> GradedExam:
+    for pause in task.options.pauses_s:
+        try:
+            return grade_files(exam.files, task.grader, task.recipe, task.options.policy)
+        except (ServerUnreachableError, ServerBusyError):
+            time.sleep(pause)
+    return grade_files(exam.files, task.grader, task.recipe, task.options.policy)
+
+
+def _dicom_results(exam: FoundExam, graded: GradedExam) -> list[pydicom.Dataset]:
+    from serving.dicom_results import ResultsConfig, build_results
+
+    views = {item.loaded.header.sop_uid: view for view, item in graded.prepared.views.items()}
+    sources: dict[str, pydicom.Dataset] = {}
+    for path in exam.files.values():
+        try:
+            source = pydicom.dcmread(path, stop_before_pixels=True)
+        except Exception:  # a file that was left out may be anything
+            continue
+        if view := views.get(str(source.get("SOPInstanceUID", ""))):
+            sources.setdefault(view, source)
+    return build_results(sources, graded, ResultsConfig())
+
+
+def _write(out: Path, record: dict[str, Any], files: dict[str, bytes], objects: list[pydicom.Dataset]) -> None:
+    """Replaces the exam's folder as a whole."""
+    folder, fresh = out / record["exam"], out / f".{record['exam']}.new"
+    shutil.rmtree(fresh, ignore_errors=True)
+    for name, data in files.items():
+        write_whole(fresh / name, data)
+    if objects:
+        from serving.dicom_results import write_results
+
+        write_results(fresh / "dicom", objects)
+    write_whole(fresh / "exam.json", json.dumps(record, indent=1).encode())
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(fresh, folder)
