@@ -152,6 +152,19 @@ def _strings(values: list[str] | list[bytes]) -> np.ndarray:
     return array
 
 
+def _explanations(outputs: Mapping[str, np.ndarray], views: list[str], prefix: str = "") -> dict[str, ViewExplanation]:
+    """Reads the outputs of a row a view; ``prefix`` is that of the view's grade."""
+    return {
+        view: ViewExplanation(
+            density=outputs[f"{prefix}density"][row].decode(),
+            probabilities=_four(outputs[f"{prefix}probabilities"][row]),
+            heatmap=outputs["heatmap"][row],
+            overlay_png=outputs["overlay_png_bytes"][row],
+        )
+        for row, view in enumerate(views)
+    }
+
+
 def _four(row: np.ndarray) -> Probabilities:
     a, b, c, d = (float(value) for value in row)
     return a, b, c, d
@@ -231,15 +244,7 @@ class _SignatureGrader(ABC):
                 "target_class": _strings([""] * len(views)),
             },
         )
-        explanations = {
-            view: ViewExplanation(
-                density=outputs["view_density"][row].decode(),
-                probabilities=_four(outputs["view_probabilities"][row]),
-                heatmap=outputs["heatmap"][row],
-                overlay_png=outputs["overlay_png_bytes"][row],
-            )
-            for row, view in enumerate(views)
-        }
+        explanations = _explanations(outputs, views, "view_")
         return ExplainedExam(_grade_of(outputs, views), explanations, version, outputs["preprocessing"][0].decode())
 
     def preprocessing(self) -> str:
@@ -288,15 +293,7 @@ class _SignatureGrader(ABC):
                 "target_class": _strings([target_class or ""] * len(views)),
             },
         )
-        return {
-            view: ViewExplanation(
-                density=outputs["density"][row].decode(),
-                probabilities=_four(outputs["probabilities"][row]),
-                heatmap=outputs["heatmap"][row],
-                overlay_png=outputs["overlay_png_bytes"][row],
-            )
-            for row, view in enumerate(views)
-        }
+        return _explanations(outputs, views)
 
 
 def open_channel(address: str, credentials: grpc.ChannelCredentials | None = None) -> grpc.Channel:

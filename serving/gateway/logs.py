@@ -23,7 +23,7 @@ _BELOW: Final = logging.CRITICAL + 1
 class _Formatter(logging.Formatter):
     """Shows of an exception its type and the places it went through, never its text or values."""
 
-    def formatException(  # noqa: N802
+    def formatException(  # noqa: N802 (name of the logging module)
         self,
         ei: tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None],
     ) -> str:

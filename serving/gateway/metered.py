@@ -36,6 +36,7 @@ class Meter:
         """Reads as a socket does; nothing once a bound is reached."""
         if self._left <= 0 or time.monotonic() > self._deadline:
             return b""
+        # What is mixed in is a socket, which the mix-in alone does not show.
         data: bytes = super().recv(size, flags)  # type: ignore[misc]
         self._left -= len(data)
         return data
@@ -45,5 +46,6 @@ class MeteredSocket(Meter, socket.socket):
     """A socket with bounds."""
 
 
+# Its `recv` names the arguments otherwise than the typeshed does.
 class MeteredTlsSocket(Meter, ssl.SSLSocket):  # type: ignore[misc]
     """A TLS socket with bounds; a context makes it by its ``sslsocket_class``."""

@@ -11,7 +11,7 @@ from typing import Any, Final
 from pydicom.dataset import Dataset
 from pynetdicom import AE, evt
 from pynetdicom.dsutils import encode_file_meta
-from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # made at run time
 from pynetdicom.transport import ThreadedAssociationServer
 
 from components.dicom_example_gen.decoders import DECODERS

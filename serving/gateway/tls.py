@@ -6,6 +6,7 @@ import ssl
 
 import grpc
 
+from serving.client_tls import ClientTls
 from serving.gateway.config import GatewayConfigError, PeerTls, TlsFiles
 
 
@@ -50,12 +51,9 @@ def peer_credentials(files: PeerTls) -> grpc.ChannelCredentials:
         GatewayConfigError: A file cannot be used.
     """
     try:
-        ca, key, certificate = (
-            None if path is None else path.read_bytes() for path in (files.ca, files.key, files.certificate)
-        )
+        return ClientTls(**files.model_dump()).credentials()
     except OSError as error:
         raise _unusable(error) from error
-    return grpc.ssl_channel_credentials(ca, key, certificate)
 
 
 def _unusable(error: OSError) -> GatewayConfigError:

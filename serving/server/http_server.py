@@ -162,12 +162,12 @@ class _Handler(BaseHTTPRequestHandler):
         super().setup()
         self._timed = _TimedSocket(self.connection)
         self.rfile = io.BufferedReader(self._timed, _CHUNK)
-        self.wfile = self._timed  # type: ignore[assignment]
+        self.wfile = self._timed  # type: ignore[assignment]  # raw, declared as buffered
 
     def handle_one_request(self) -> None:
         self._timed.allow(self.server.limits.idle_seconds)
         try:
-            waiting = self.rfile.peek(1)  # type: ignore[attr-defined]
+            waiting = self.rfile.peek(1)  # type: ignore[attr-defined]  # a BufferedReader, see setup
         except TimeoutError:
             waiting = b""
         if not waiting:

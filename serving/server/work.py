@@ -82,6 +82,7 @@ class WorkQueue:
         # Freed when the task has left the queue, not when its client has: the queue stays as short as it says.
         future.add_done_callback(lambda _: self._places.release())
         try:
+            # The pool is typed for all tasks, this one returns what the caller gave.
             return future.result(timeout=seconds)  # type: ignore[return-value]
         except futures.CancelledError:
             raise _shutting_down() from None
