@@ -29,6 +29,7 @@ class ServerCore:
         manager: The versions that are served.
         config: What the server was started with.
         metrics: Counts and latencies so far.
+        work: Queue that predictions pass.
     """
 
     def __init__(self, manager: ModelManager, config: ServerConfig) -> None:
@@ -36,11 +37,11 @@ class ServerCore:
         self.manager = manager
         self.config = config
         self.metrics = Metrics()
-        self._work = WorkQueue(config.limits.running, config.limits.queued)
+        self.work = WorkQueue(config.limits.running, config.limits.queued)
 
     def stop(self) -> None:
         """Takes no further prediction."""
-        self._work.stop()
+        self.work.stop()
 
     def predict(
         self,
@@ -78,7 +79,7 @@ class ServerCore:
             self.metrics.latency(RUNTIME_LATENCY, self.manager.name, "Predict", _RUNTIME, time.perf_counter() - started)
             return outputs
 
-        return self._work.run(call, seconds, wanted)
+        return self.work.run(call, seconds, wanted)
 
     @contextmanager
     def counted(self, name: str, api: Api, entrypoint: Literal["GRPC", "REST"]) -> Iterator[None]:

@@ -51,9 +51,11 @@ class RunningServer:
     Attributes:
         grpc_address: ``host:port`` of gRPC.
         rest_address: ``http://host:port`` of REST, ``https`` with TLS.
+        core: What answers both.
     """
 
-    def __init__(self, grpc_address: str, rest_address: str, stop: Callable[[], None]) -> None:
+    def __init__(self, grpc_address: str, rest_address: str, core: ServerCore, stop: Callable[[], None]) -> None:
+        self.core = core
         self.grpc_address = grpc_address
         self.rest_address = rest_address
         self._stop = stop
@@ -193,6 +195,7 @@ def run_server(config: ServerConfig) -> RunningServer:
         return RunningServer(
             f"{config.host}:{grpc_port}",
             f"{scheme}://{config.host}:{rest.server_address[1]}",
+            core,
             undo.pop_all().close,
         )
 
