@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import cv2
@@ -36,16 +35,11 @@ def error_of(done: subprocess.CompletedProcess[str]) -> str:
     return line
 
 
-def test_help_is_quick_and_names_every_command() -> None:
-    def measure() -> float:
-        started = time.monotonic()
-        done = breast_density("--help")
-        assert done.returncode == 0
-        assert all(name in done.stdout for name in COMMANDS)
-        assert "Not a medical device" in done.stdout
-        return time.monotonic() - started
-
-    assert min(measure() for _ in range(3)) < 2.0
+def test_help_names_every_command() -> None:
+    done = breast_density("--help")
+    assert done.returncode == 0
+    assert all(name in done.stdout for name in COMMANDS)
+    assert "Not a medical device" in done.stdout
 
 
 @pytest.mark.parametrize("name", COMMANDS)
