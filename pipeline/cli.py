@@ -18,6 +18,7 @@ import typer
 from components.dicom_example_gen.archives.kinds import ArchiveKind
 from pipeline.experiments.catalogue import EXPERIMENTS
 from pipeline.logs import quiet_tensorflow
+from pipeline.operations.command import register as register_operations
 from pipeline.review_cli import review_app
 
 _NOTICE: Final = "Research software. Not a medical device."
@@ -404,21 +405,25 @@ def predict(
     if secured and server is None:
         raise ValueError("--ca, --certificate and --key are for --server: leave them out with --model.")
     quiet_tensorflow()
+    from components.dicom_example_gen.config import IngestConfig
+    from components.dicom_example_gen.identity import find_key
     from pipeline.predict_archive.command import grade_folders
     from pipeline.predict_archive.run import ArchiveOptions
-    from serving.client import ExamClient, LocalModel
+    from serving.client import ExamClient
     from serving.client_tls import ClientTls
     from serving.grading import GradingPolicy
+    from serving.local_model import LocalModel
 
     policy = GradingPolicy(minimum_views=minimum_views, maximum_doubt=maximum_doubt)
     options = ArchiveOptions(workers=workers, policy=policy, dicom=dicom)
+    hash_key = find_key(IngestConfig(), os.environ)
     if server is not None:
         tls = ClientTls(ca=ca, certificate=certificate, key=key).credentials() if secured else None
         with ExamClient(server, name, credentials=tls) as client:
-            code = grade_folders(folders, client, out, options, typer.echo)
+            code = grade_folders(folders, client, out, options, hash_key, typer.echo)
     else:
         assert model is not None
-        code = grade_folders(folders, LocalModel(model), out, options, typer.echo)
+        code = grade_folders(folders, LocalModel(model), out, options, hash_key, typer.echo)
     typer.echo(_NOTICE)
     raise typer.Exit(code)
 
@@ -430,6 +435,9 @@ def _data_keys(
     named = {"data.folder": folder, "data.labels": labels, "data.manifest": manifest}
     paths = {key: str(value) for key, value in named.items() if value is not None}
     return paths | ({"data.archive": archive.value} if archive else {})
+
+
+register_operations(app)
 
 
 def main() -> None:

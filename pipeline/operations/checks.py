@@ -1,0 +1,139 @@
+"""Judges what a machine has: what is missing, for which task, and how to get it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from components.dicom_example_gen.config import IngestConfig
+from pipeline.operations.machine import Machine
+
+_GIB: Final = 1 << 30
+_MEMORY_BYTES: Final = 6 * _GIB
+_FREE_BYTES: Final = 5 * _GIB
+# Python and glibc by version of TFX: see docs/compatibility.md.
+_LANES: Final = {(3, 10): ("1.16.0", (2, 28)), (3, 11): ("1.21.0", (2, 39))}
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that a task needs.
+
+    Attributes:
+        task: What it is for.
+        subject: What was looked at.
+        found: What is there.
+        good: It is as it should be.
+        needed: The pipeline cannot run without it; else only its task cannot.
+        advice: What to do; empty where nothing is to do.
+    """
+
+    task: str
+    subject: str
+    found: str
+    good: bool
+    needed: bool
+    advice: str = ""
+
+
+def _dots(version: Iterable[int]) -> str:
+    return ".".join(str(part) for part in version)
+
+
+def _platform(machine: Machine) -> Iterable[Check]:
+    linux = machine.system == "Linux x86_64"
+    yield Check("run", "system", machine.system, linux, True, "" if linux else "use Linux on x86-64, or a container")
+    lane = _LANES.get((machine.python[0], machine.python[1]))
+    advice = "" if lane else "make a new environment with Python 3.10: uv python install 3.10, then make setup"
+    yield Check("run", "Python", _dots(machine.python), lane is not None, True, advice)
+    if lane is None:
+        return
+    tfx, glibc = lane
+    enough = machine.glibc is not None and machine.glibc >= glibc
+    found = _dots(machine.glibc) if machine.glibc else "another C library"
+    advice = f"TFX {tfx} needs glibc {_dots(glibc)} or newer: use Debian, Ubuntu or a container with it"
+    yield Check("run", "glibc", found, enough, True, "" if enough else advice)
+    for name, version in machine.packages.items():
+        right = version is not None and (name != "tfx" or version == tfx)
+        advice = "" if right else "run make setup: it installs the versions of uv.lock"
+        yield Check("run", name, version or "missing", right, True, advice)
+
+
+def _resources(machine: Machine) -> Iterable[Check]:
+    yield Check("run", "processors", str(machine.cores), machine.cores >= 1, True)
+    for subject, there, least, needed, advice in (
+        ("memory", machine.memory_bytes, _MEMORY_BYTES, True, "give it more, or fewer workers: runner.workers=1"),
+        ("free disk", machine.free_bytes, _FREE_BYTES, False, "make room, or name another folder: --output"),
+    ):
+        good = there >= least
+        found = f"{there / _GIB:.1f} GiB"
+        text = "" if good else f"{least // _GIB} GiB are the least for a small run: {advice}"
+        yield Check("run", subject, found, good, needed, text)
+
+
+def _codecs(machine: Machine) -> Iterable[Check]:
+    missing = [name for name, there in machine.codecs.items() if not there]
+    found = f"{len(machine.codecs) - len(missing)} of {len(machine.codecs)} compressed transfer syntaxes"
+    advice = f"files in {', '.join(missing)} would be rejected: run make setup" if missing else ""
+    yield Check("run", "DICOM decoders", found, not missing, False, advice)
+
+
+def _hash_key(machine: Machine) -> Check:
+    variable = IngestConfig().hash_key_variable
+    there = bool(machine.variables.get(variable))
+    found = f"{variable} is {'set' if there else 'not set'}"
+    advice = (
+        f"identifiers are hashed with a public key until you export {variable}=$(openssl rand -hex 32); keep it safe"
+    )
+    return Check("real archives", "key of identifiers", found, there, False, "" if there else advice)
+
+
+def _gpus(machine: Machine) -> Check:
+    if not machine.gpus:
+        return Check("fast training", "GPU", "none", False, False, "the thesis's networks want one; the demo does not")
+    found = ", ".join(machine.gpus)
+    advice = "" if machine.tensorflow_cuda else "TensorFlow lacks CUDA: uv pip install 'tensorflow[and-cuda]'"
+    return Check("fast training", "GPU", found, machine.tensorflow_cuda, False, advice)
+
+
+def _there(task: str, subject: str, found: str | None, advice: str) -> Check:
+    return Check(task, subject, found or "missing", found is not None, False, "" if found else advice)
+
+
+def check_machine(machine: Machine) -> tuple[Check, ...]:
+    """Judges a machine.
+
+    Args:
+        machine: What it has.
+
+    Returns:
+        A check a thing; those that everything needs first.
+    """
+    return (
+        *_platform(machine),
+        *_resources(machine),
+        *_codecs(machine),
+        _hash_key(machine),
+        _gpus(machine),
+        _there(
+            "serving",
+            "tensorflow_model_server",
+            machine.programs["tensorflow_model_server"],
+            "breast-density serve answers in its place; in production run the image tensorflow/serving",
+        ),
+        _there(
+            "Flink, Spark",
+            "Java",
+            machine.programs["java"],
+            "install a Java runtime, 11 or 17: apt-get install openjdk-17-jre-headless",
+        ),
+        _there(
+            "Kubeflow",
+            "container engine",
+            machine.container_engine,
+            "to build the image, install Docker Engine or Podman, and start it",
+        ),
+        _there("Kubeflow", "kubectl", machine.programs["kubectl"], "install kubectl to apply the manifests"),
+        _there("make setup", "g++", machine.programs["g++"], "apt-get install g++: one wheel is built from source"),
+    )

@@ -1,0 +1,29 @@
+"""Shows the checks of a machine on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from pipeline.operations.checks import Check
+
+
+def _sign(check: Check) -> Text:
+    if check.good:
+        return Text("ok", style="green")
+    return Text("MISSING", style="bold red") if check.needed else Text("absent", style="yellow")
+
+
+def checks_table(checks: Sequence[Check]) -> RenderableType:
+    """Draws the checks, then one sentence that says whether the pipeline can run."""
+    table = Table()
+    for column in ("", "for", "what", "found", "what to do"):
+        table.add_column(column, overflow="fold")
+    for check in checks:
+        table.add_row(_sign(check), check.task, check.subject, check.found, check.advice)
+    missing = [check.subject for check in checks if check.needed and not check.good]
+    sentence = f"The pipeline cannot run here yet: {', '.join(missing)}." if missing else "The pipeline can run here."
+    return Group(table, sentence)

@@ -1,0 +1,218 @@
+"""The command ``lineage``: what made a pushed model, read from a run's ML Metadata.
+
+Nothing here is trusted to the run's report or folder names: the store is walked from the pushed model upwards,
+artifact by artifact, to the archive. So the answer holds for cached nodes too, and for models of earlier runs in the
+same folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Final
+
+from ml_metadata.metadata_store import MetadataStore
+from ml_metadata.proto import metadata_store_pb2 as pb
+
+_STORE_FILE: Final = "metadata.sqlite"
+_HOPS: Final = 100  # more than any chain of nodes is long
+_CODE: Final = "code"
+
+
+class LineageError(ValueError):
+    """The store, or the model in it, cannot be had."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One execution of a node that the model depends on.
+
+    Attributes:
+        node: Node id.
+        execution: Its number in the store.
+        finished: When it ended, UTC.
+        seconds: From its registration to its end, s.
+        code: Fingerprint of the source that it ran; empty for TFX's own nodes.
+        tfx: Version of TFX that ran it.
+        configuration: Its parameters, by name.
+        inputs: Names of the artifacts it read, ``NODE/OUTPUT/EXECUTION``.
+        outputs: Those it wrote.
+    """
+
+    node: str
+    execution: int
+    finished: datetime
+    seconds: float
+    code: str
+    tfx: str
+    configuration: Mapping[str, str]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+    @property
+    def configuration_digest(self) -> str:
+        """First 16 hex digits of the SHA-256 of the parameters."""
+        text = json.dumps(dict(sorted(self.configuration.items())))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """What made a model.
+
+    Attributes:
+        version: Version it was pushed as.
+        destination: Folder it was pushed to.
+        steps: Executions it depends on, in the order in which they ran.
+        blessings: Verdict by node that gave one.
+        versions_before: Versions of earlier models that took part: ``compared to``, ``started from``.
+    """
+
+    version: str
+    destination: str
+    steps: tuple[Step, ...]
+    blessings: Mapping[str, bool]
+    versions_before: Mapping[str, str]
+
+    def step(self, node: str) -> Step | None:
+        """Finds a node's execution; None where the model does not depend on one."""
+        return next((step for step in self.steps if step.node == node), None)
+
+
+def open_store(run: Path) -> MetadataStore:
+    """Opens the ML Metadata store of a run's folder, for reading.
+
+    Raises:
+        LineageError: There is none.
+    """
+    path = run / _STORE_FILE
+    if not path.is_file():
+        raise LineageError(f"{run} holds no {_STORE_FILE}: give the output folder of a run, such as demo.")
+    config = pb.ConnectionConfig()
+    config.sqlite.filename_uri = str(path.resolve())
+    config.sqlite.connection_mode = pb.SqliteMetadataSourceConfig.READONLY
+    return MetadataStore(config)
+
+
+def _value(value: pb.Value) -> str:
+    kind = value.WhichOneof("value")
+    return "" if kind is None else str(getattr(value, kind))
+
+
+def _name(artifact: pb.Artifact) -> str:
+    return "/".join(Path(artifact.uri).parts[-3:])
+
+
+def _pushed(store: MetadataStore, version: str | None) -> pb.Artifact:
+    """Finds the model that was pushed as a version, or last."""
+    pushed = {
+        artifact.custom_properties["pushed_version"].string_value: artifact
+        for artifact in sorted(store.get_artifacts_by_type("PushedModel"), key=lambda a: a.id)
+        if artifact.custom_properties["pushed"].int_value
+    }
+    if not pushed:
+        raise LineageError("No model of this run was pushed: its report says what refused it.")
+    if version is None:
+        return list(pushed.values())[-1]
+    if version not in pushed:
+        raise LineageError(f"Version {version} was not pushed by this run: give one of {', '.join(pushed)}.")
+    return pushed[version]
+
+
+def _steps(graph: pb.LineageGraph) -> Iterable[Step]:
+    """Reads the executions that wrote something; those that only took it from the cache are left out."""
+    artifacts = {artifact.id: artifact for artifact in graph.artifacts}
+    names = {context.id: context.name for context in graph.contexts if context.type == "node"}
+    node_of = {a.execution_id: names[a.context_id] for a in graph.associations if a.context_id in names}
+    for execution in sorted(graph.executions, key=lambda e: e.id):
+        if execution.last_known_state != pb.Execution.COMPLETE:
+            continue
+        events = [event for event in graph.events if event.execution_id == execution.id]
+        read = [artifacts[e.artifact_id] for e in events if e.type == pb.Event.INPUT and e.artifact_id in artifacts]
+        wrote = [artifacts[e.artifact_id] for e in events if e.type == pb.Event.OUTPUT and e.artifact_id in artifacts]
+        properties = {**execution.properties, **execution.custom_properties}
+        values = {key: _value(value) for key, value in properties.items()}
+        custom = json.loads(values.get("custom_config") or "{}")
+        yield Step(
+            # The context is called PIPELINE.NODE, and ids of nodes may have points.
+            node=node_of[execution.id].partition(".")[2],
+            execution=execution.id,
+            finished=datetime.fromtimestamp(execution.last_update_time_since_epoch / 1000, timezone.utc),
+            seconds=(execution.last_update_time_since_epoch - execution.create_time_since_epoch) / 1000,
+            code=values.pop(_CODE, "") or custom.get(_CODE, ""),
+            tfx=next((_value(a.custom_properties["tfx_version"]) for a in wrote), ""),
+            configuration=values,
+            inputs=tuple(sorted(_name(a) for a in read)),
+            outputs=tuple(sorted(_name(a) for a in wrote)),
+        )
+
+
+def _versions_before(artifacts: Iterable[pb.Artifact]) -> dict[str, str]:
+    from components.baseline_model.baseline import baseline_version  # imports TensorFlow
+
+    roles = {"baseline_model": "compared to", "base_model": "started from"}
+    found = {}
+    for artifact in artifacts:
+        role = roles.get(Path(artifact.uri).parts[-2])
+        version = baseline_version(artifact.uri) if role else None
+        if role and version:
+            found[role] = version
+    return found
+
+
+def read_lineage(store: MetadataStore, version: str | None = None) -> Lineage:
+    """Finds all that a pushed model depends on.
+
+    Args:
+        store: ML Metadata of the run.
+        version: Version it was pushed as; the last one where None.
+
+    Returns:
+        Its lineage.
+
+    Raises:
+        LineageError: There is no such model.
+    """
+    model = _pushed(store, version)
+    options = pb.LineageSubgraphQueryOptions(
+        starting_artifacts=pb.LineageSubgraphQueryOptions.StartingNodes(filter_query=f"id = {model.id}"),
+        max_num_hops=_HOPS,
+        direction=pb.LineageSubgraphQueryOptions.UPSTREAM,
+    )
+    fields = ("artifacts", "executions", "events", "contexts", "associations")
+    graph = store.get_lineage_subgraph(options, fields)
+    blessings = {
+        Path(artifact.uri).parts[-3]: bool(artifact.custom_properties["blessed"].int_value)
+        for artifact in graph.artifacts
+        if artifact.type in ("ModelBlessing", "InfraBlessing")
+    }
+    return Lineage(
+        version=model.custom_properties["pushed_version"].string_value,
+        destination=model.custom_properties["pushed_destination"].string_value,
+        steps=tuple(_steps(graph)),
+        blessings=dict(sorted(blessings.items())),
+        versions_before=_versions_before(graph.artifacts),
+    )
+
+
+def as_json(lineage: Lineage) -> dict[str, Any]:
+    """Writes a lineage for machines: every step with all its parameters."""
+    return {
+        "version": lineage.version,
+        "destination": lineage.destination,
+        "blessings": dict(lineage.blessings),
+        "versions_before": dict(lineage.versions_before),
+        "steps": [
+            {
+                **{key: value for key, value in vars(step).items() if key not in ("finished", "configuration")},
+                "finished": step.finished.isoformat(timespec="seconds"),
+                "configuration_digest": step.configuration_digest,
+                "configuration": dict(step.configuration),
+            }
+            for step in lineage.steps
+        ],
+    }

@@ -1,0 +1,131 @@
+"""What a machine has, as plain facts; ``checks.py`` judges them."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+PROGRAMS: Final = ("g++", "java", "docker", "podman", "kubectl", "nvidia-smi", "tensorflow_model_server")
+PACKAGES: Final = ("tfx", "tensorflow", "apache-beam", "tensorflow-model-analysis", "keras", "protobuf", "numpy")
+_PROGRAM_SECONDS: Final = 10
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Facts about a machine.
+
+    Attributes:
+        system: Operating system and processor, such as ``Linux x86_64``.
+        python: Version.
+        glibc: Version; None where the C library is another.
+        cores: Processors that this process may use.
+        memory_bytes: Memory, bytes: the machine's, or what its container may have.
+        free_bytes: Free space of the folder asked about, bytes.
+        packages: Installed version by distribution; None where it is missing.
+        programs: Path by program; None where it is missing.
+        container_engine: Name and version of one that answers; None where there is none.
+        gpus: Names, as the driver tells them.
+        tensorflow_cuda: TensorFlow's CUDA libraries are installed.
+        codecs: Whether a decoder is there, by name of the transfer syntax.
+        variables: The environment.
+    """
+
+    system: str
+    python: tuple[int, ...]
+    glibc: tuple[int, ...] | None
+    cores: int
+    memory_bytes: int
+    free_bytes: int
+    packages: Mapping[str, str | None]
+    programs: Mapping[str, str | None]
+    container_engine: str | None
+    gpus: tuple[str, ...]
+    tensorflow_cuda: bool
+    codecs: Mapping[str, bool]
+    variables: Mapping[str, str]
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _glibc() -> tuple[int, ...] | None:
+    name, version = platform.libc_ver()
+    return tuple(int(part) for part in version.split(".")) if name == "glibc" else None
+
+
+def _memory_bytes() -> int:
+    """Reads the machine's memory, or the container's where that is less (Linux control groups, version 2)."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = Path("/sys/fs/cgroup/memory.max")
+    text = limit.read_text().strip() if limit.is_file() else "max"
+    return min(memory, int(text)) if text.isdecimal() else memory
+
+
+def _answer(*command: str | None) -> tuple[str, ...]:
+    """Gives the lines that a program prints; none where it is missing, fails or hangs."""
+    program, *arguments = command
+    if program is None:
+        return ()
+    try:
+        done = subprocess.run(
+            [program, *map(str, arguments)], capture_output=True, text=True, timeout=_PROGRAM_SECONDS, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ()
+    return tuple(line.strip() for line in done.stdout.splitlines() if line.strip()) if done.returncode == 0 else ()
+
+
+def _engine(programs: Mapping[str, str | None]) -> str | None:
+    """Finds a container engine that answers: Docker's client alone is none."""
+    versions = {
+        "docker": _answer(programs["docker"], "version", "--format", "{{.Server.Version}}"),
+        "podman": _answer(programs["podman"], "version", "--format", "{{.Client.Version}}"),
+    }
+    return next((f"{name} {lines[0]}" for name, lines in versions.items() if lines), None)
+
+
+def _codecs() -> dict[str, bool]:
+    from pydicom.pixels import get_decoder
+    from pydicom.uid import JPEG2000, UID, JPEG2000Lossless, JPEGBaseline8Bit, JPEGLossless, JPEGLSLossless, RLELossless
+
+    def has_plugin(syntax: UID) -> bool:
+        return bool(get_decoder(syntax).available_plugins)
+
+    syntaxes = (RLELossless, JPEGBaseline8Bit, JPEGLossless, JPEGLSLossless, JPEG2000Lossless, JPEG2000)
+    return {UID(syntax).name: has_plugin(syntax) for syntax in syntaxes}
+
+
+def look_at_machine(folder: Path) -> Machine:
+    """Finds out what this machine has; takes a second, and imports no TensorFlow.
+
+    Args:
+        folder: Folder whose free space counts.
+    """
+    programs = {name: shutil.which(name) for name in PROGRAMS}
+    return Machine(
+        system=f"{platform.system()} {platform.machine()}",
+        python=sys.version_info[:3],
+        glibc=_glibc(),
+        cores=len(os.sched_getaffinity(0)),
+        memory_bytes=_memory_bytes(),
+        free_bytes=shutil.disk_usage(folder).free,
+        packages={name: _installed(name) for name in PACKAGES},
+        programs=programs,
+        container_engine=_engine(programs),
+        gpus=_answer(programs["nvidia-smi"], "--query-gpu=name", "--format=csv,noheader"),
+        tensorflow_cuda=_installed("nvidia-cudnn-cu12") is not None,
+        codecs=_codecs(),
+        variables=dict(os.environ),
+    )
