@@ -1,14 +1,28 @@
 # Two commands do everything: `make demo` and `make test`. Both set up what they need, once.
 #
-# Needs: Linux x86-64 with glibc 2.28+, python3 (3.8+), g++, make. uv is installed into .uv/, everything else into
-# .venv/. Python 3.10 is taken from PATH, pyenv or uv, in this order.
+# Needs: Linux x86-64, python3 (3.8+), g++, make. uv is installed into .uv/, everything else into .venv/.
+#
+# LANE is base (Python 3.10, TFX 1.16; glibc 2.28+) or current (Python 3.11, TFX 1.21; glibc 2.39+): the lane that .venv
+# has, else the current one where glibc and a Python 3.11 allow it, else base. `make LANE=... setup` changes it. Python is
+# taken from PATH, pyenv or uv, in this order. docs/compatibility.md says what differs.
 
 UV := .uv/bin/uv
-READY := .venv/.ready
-PYTHON310 := $(shell for p in $$(command -v python3.10 2>/dev/null) $$(ls -d $${PYENV_ROOT:-$$HOME/.pyenv}/versions/3.10.*/bin/python 2>/dev/null | tail -n 1); do \
-	"$$p" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 10))' 2>/dev/null && { echo "$$p"; break; }; done)
+NEW_GLIBC := $(shell getconf GNU_LIBC_VERSION 2>/dev/null | awk '{ split($$2, v, "."); if (v[1] * 1000 + v[2] >= 2039) print "yes" }')
+find_python = $(shell for p in $$(command -v python$(1) 2>/dev/null) $$(ls -d $${PYENV_ROOT:-$$HOME/.pyenv}/versions/$(1).*/bin/python 2>/dev/null | tail -n 1); do \
+	"$$p" -c 'import sys; sys.exit("%d.%d" % sys.version_info[:2] != "$(1)")' 2>/dev/null && { echo "$$p"; break; }; done)
+INSTALLED := $(patsubst .venv/.ready-%,%,$(firstword $(wildcard .venv/.ready-*)))
+LANE ?= $(or $(INSTALLED),$(if $(NEW_GLIBC),$(if $(call find_python,3.11),current)),base)
+PYTHON := $(if $(filter current,$(LANE)),3.11,3.10)
+READY := .venv/.ready-$(LANE)
 
-.PHONY: setup demo test fast lint bench-data bench-model fuzz clean
+ifeq ($(filter base current,$(LANE)),)
+  $(error LANE is base or current, not "$(LANE)")
+endif
+ifeq ($(LANE)$(NEW_GLIBC),current)
+  $(error LANE=current needs glibc 2.39 or newer (Debian 13, Ubuntu 24.04), this machine has $(shell getconf GNU_LIBC_VERSION): use LANE=base, or run it in a container (docs/compatibility.md))
+endif
+
+.PHONY: setup demo test fast lint bench-data bench-model bench-serving fuzz clean
 
 setup: $(READY)
 
@@ -16,10 +30,11 @@ $(UV):
 	python3 -m venv .uv
 	.uv/bin/pip install --quiet --disable-pip-version-check uv
 
-# Byte-compiling once makes every later start three times faster where PYTHONDONTWRITEBYTECODE is set.
+# Byte-compiling once makes every later start three times faster where PYTHONDONTWRITEBYTECODE is set. uv makes .venv anew,
+# and the stamp of the other lane goes with it, where .venv has another Python.
 $(READY): pyproject.toml uv.lock | $(UV)
-	UV_PYTHON="$(or $(PYTHON310),3.10)" $(UV) sync --locked --quiet
-	-.venv/bin/python -m compileall -q -j 0 .venv/lib/python3.10/site-packages >/dev/null 2>&1
+	UV_PYTHON="$(or $(call find_python,$(PYTHON)),$(PYTHON))" $(UV) sync --locked --quiet
+	-.venv/bin/python -m compileall -q -j 0 .venv/lib/python$(PYTHON)/site-packages >/dev/null 2>&1
 	touch $(READY)
 
 # The whole pipeline on phantom exams, then a real exam graded over gRPC. Everything lands in demo/.
@@ -37,7 +52,7 @@ fast: $(READY)
 lint: $(READY)
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
-	.venv/bin/mypy
+	.venv/bin/mypy --python-version $(PYTHON)
 
 # Segmentation, decoders, throughput and memory; writes docs/benchmarks.md. Wants the machine for itself.
 bench-data: $(READY)
@@ -48,6 +63,12 @@ bench-data: $(READY)
 bench-model: $(READY)
 	.venv/bin/python -m benchmarks.report docs/benchmarks_model.md "Benchmarks of training, judging and explaining" \
 		training explainer
+
+# Server, DICOM to DICOM, parity and faults; writes docs/benchmarks_serving.md. Run `make demo` before; wants the machine
+# for itself, ten minutes.
+bench-serving: $(READY)
+	.venv/bin/python -m benchmarks.report docs/benchmarks_serving.md "Benchmarks of serving" \
+		serving dicom_to_sr parity faults
 
 # 20,000 mutated files through ingest, for crashes, hangs, untyped errors and memory. A quarter of an hour.
 fuzz: $(READY)

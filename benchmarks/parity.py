@@ -1,10 +1,11 @@
 """The same exams through Beam and TFMA, and through the gateway: their probabilities side by side.
 
-    python -m benchmarks.parity RUN [--exams 100]
+    python -m benchmarks.parity [RUN] [--exams 100]
 
-RUN is the output folder of a finished run on a folder of DICOM files, such as ``demo``. The exams of all its splits are
-graded twice by the model it pushed: from its preprocessed records by TFMA's extractors on Beam, combined and calibrated
-as the Evaluator does; and from its DICOM files, sent to the gateway as an upload. Prints a section of Markdown.
+RUN is the output folder of a finished run on a folder of DICOM files, ``demo`` where nothing else is said. The exams of
+all its splits are graded twice by the model it pushed: from its preprocessed records by TFMA's extractors on Beam,
+combined and calibrated as the Evaluator does; and from its DICOM files, sent to the gateway as an upload. Prints a
+section of Markdown.
 """
 
 from __future__ import annotations
@@ -112,9 +113,15 @@ def by_gateway(files: dict[str, list[Path]], serving: Path) -> dict[str, np.ndar
 def main() -> None:
     """Runs the comparison; exit code 1 where a probability differs by more than 1e-5."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run", type=Path, help="output folder of a finished run")
+    parser.add_argument("run", type=Path, nargs="?", default=Path("demo"), help="output folder of a finished run")
     parser.add_argument("--exams", type=int, default=100)
     arguments = parser.parse_args()
+    if not (arguments.run / "serving").is_dir():
+        print(
+            f"## Parity\n\nThere is no finished run with a pushed model in `{arguments.run}`, so no exam is compared:"
+        )
+        print("run `make demo` first.")
+        return
     report = _newest(arguments.run, "DicomExampleGen", "ingest_report") / "files.jsonl"
     files: dict[str, list[Path]] = defaultdict(list)
     for line in report.read_text(encoding="utf-8").splitlines():

@@ -1,10 +1,12 @@
 """What the model server costs: latency and exams a second through gRPC against the bare SavedModel, in one run.
 
-    python -m benchmarks.serving [--sizes 96:0.25 450:1] [--seconds 20]
+    python -m benchmarks.serving [--demo demo] [--seconds 60]
 
 Prints a section of Markdown. The server runs in a process of its own, as it would; the floor calls the same signature
 of the same SavedModel in this process, on the same bytes, to numpy arrays. Calls of all ways alternate, so that a
-machine that slows down slows them all. The networks are not trained, which changes no time.
+machine that slows down slows them all. Two models: the one that a demo run pushed (96 pixels, a sixteenth of the
+filters' work), where there is one, and the published network at 450 pixels as a hospital would run it, untrained,
+which changes no time. One exam is four images, the batch of every call.
 """
 
 from __future__ import annotations
@@ -20,23 +22,28 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import grpc
 import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from benchmarks.pictures import breast_png
+from benchmarks.timing import Call, alternate, load, percentiles, ratio
 from components.exam_ensemble.ensemble import load_exam_model
 from components.trainer.config import NetworkConfig
 from components.trainer.network import build_network
 from components.transform.config import ImageConfig
 from components.transform.images import decode_images, normalise
 from schema.features import VIEWS
+from serving.client import ExamClient, open_channel
+from serving.grading import recipe_of
+from serving.local_model import LocalModel
+from serving.server.versions import find_versions
 from serving.signatures import export
 
 _NAME: Final = "breast_density"
@@ -44,28 +51,32 @@ _SERVING: Final = re.compile(r"gRPC (\S+), REST (\S+)")
 _START_SECONDS: Final = 300.0
 _CLIENTS: Final = 4
 _FLOATS: Final = "floats"
-_MAX_MESSAGE_BYTES: Final = 64 * 1024 * 1024
+_ROUNDS: Final = 20
+_HOSPITAL: Final = (450, 1.0)  # pixels, factor on the filters
 
-Call = Callable[[], Any]
 
-
-def save_model(folder: Path, size: int, width: float) -> Path:
-    """Exports an exam model of four untrained networks, as ExamEnsemble does.
+def save_model(folder: Path, size: int, width: float, recipe: str = "{}", seed: int = 0, networks: int = 4) -> Path:
+    """Exports an exam model of untrained networks, as ExamEnsemble does.
 
     Args:
         folder: Folder to write to.
         size: Height and width of the input, pixels.
         width: Factor on the network's filters.
+        recipe: JSON of the preprocessing recipe that it carries.
+        seed: Seed of the first network's weights.
+        networks: How many there are; views share them where they are fewer than four.
 
     Returns:
         The folder of versions.
     """
     image = ImageConfig(size=size)
     files = {}
+    folder.mkdir(parents=True, exist_ok=True)
     for number, view in enumerate(VIEWS):
-        files[view] = str(folder / f"{view}.keras")
-        build_network(image, NetworkConfig(width=width), seed=number).save(files[view])
-    model = load_exam_model(files, image, "{}")
+        files[view] = str(folder / f"{number % networks}.keras")
+        if number < networks:
+            build_network(image, NetworkConfig(width=width), seed=seed + number).save(files[view])
+    model = load_exam_model(files, image, recipe)
     export(model, str(folder / "models" / "1"))
     return folder / "models"
 
@@ -85,13 +96,27 @@ def save_float_model(folder: Path, size: int, width: float) -> Path:
     return folder / "models"
 
 
+@dataclass(frozen=True)
+class ServerProcess:
+    """A server in a process of its own.
+
+    Attributes:
+        process: The process.
+        grpc: ``host:port`` of gRPC.
+        rest: ``http://host:port`` of REST.
+    """
+
+    process: subprocess.Popen[str]
+    grpc: str
+    rest: str
+
+
 @contextmanager
-def served(models: Path) -> Iterator[tuple[str, str]]:
-    """Serves a model by ``breast-density serve`` in a process of its own; gives gRPC and REST addresses."""
+def server_process(models: Path, grpc_port: int = 0) -> Iterator[ServerProcess]:
+    """Serves a model by ``breast-density serve``."""
     command = [sys.executable, "-c", "from pipeline.cli import main; main()", "serve", str(models)]
-    process = subprocess.Popen(
-        [*command, "--grpc-port", "0", "--rest-port", "0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
+    ports = ["--grpc-port", str(grpc_port), "--rest-port", "0"]
+    process = subprocess.Popen([*command, *ports], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     killer = threading.Timer(_START_SECONDS, process.kill)
     killer.start()
     try:
@@ -100,26 +125,18 @@ def served(models: Path) -> Iterator[tuple[str, str]]:
         if found is None:
             raise RuntimeError("The server did not start.")
         killer.cancel()
-        yield found[1], found[2].rstrip(".")
+        yield ServerProcess(process, found[1], found[2].rstrip("."))
     finally:
         killer.cancel()
         process.terminate()
         process.wait()
 
 
-def _alternate(ways: dict[str, Call], seconds: float) -> dict[str, list[float]]:
-    """Times calls in turn for some seconds a way (at least 20 calls); seconds of each call."""
-    times: dict[str, list[float]] = {name: [] for name in ways}
-    for call in ways.values():
-        for _ in range(3):  # the first traces and fills caches
-            call()
-    deadline = time.perf_counter() + seconds * len(ways)
-    while time.perf_counter() < deadline or len(next(iter(times.values()))) < 20:
-        for name, call in ways.items():
-            started = time.perf_counter()
-            call()
-            times[name].append(time.perf_counter() - started)
-    return times
+@contextmanager
+def served(models: Path) -> Iterator[tuple[str, str]]:
+    """Serves a model in a process of its own; gives gRPC and REST addresses."""
+    with server_process(models) as server:
+        yield server.grpc, server.rest
 
 
 def _rate(call: Call, seconds: float, clients: int) -> float:
@@ -141,88 +158,68 @@ def _rate(call: Call, seconds: float, clients: int) -> float:
     return sum(counts) / (time.perf_counter() - started)
 
 
-def _milliseconds(times: Sequence[float]) -> str:
-    p50, p95, p99 = (1000 * np.percentile(times, share) for share in (50, 95, 99))
-    return f"{p50:.1f} | {p95:.1f} | {p99:.1f}"
-
-
-def _ratio(times: Sequence[float], floor: Sequence[float]) -> float:
-    return statistics.median(times) / statistics.median(floor)
-
-
-def _inputs(signature: str, pngs: Sequence[bytes], exams: int) -> dict[str, np.ndarray]:
-    inputs = {
-        "image_bytes": np.array(list(pngs) * exams, object),
-        "view": np.array([view.encode() for view in VIEWS] * exams, object),
-    }
+def exam_inputs(signature: str, pngs: Sequence[bytes]) -> dict[str, np.ndarray]:
+    """Makes the inputs of a signature for one exam, an image a view."""
+    inputs = {"image_bytes": np.array(list(pngs), object), "view": np.array([v.encode() for v in VIEWS], object)}
     if signature.endswith("_exam"):
-        inputs["exam_id"] = np.array([str(number).encode() for number in range(exams) for _ in VIEWS], object)
+        inputs["exam_id"] = np.array([b"exam"] * len(VIEWS), object)
     if signature in ("gradcam", "explain_exam"):
-        inputs["target_class"] = np.array([b""] * len(VIEWS) * exams, object)
+        inputs["target_class"] = np.array([b""] * len(VIEWS), object)
     return inputs
 
 
-def _bare(model: Any, signature: str, inputs: dict[str, np.ndarray]) -> Call:
+def _bare(model: Any, signature: str, inputs: Mapping[str, np.ndarray]) -> Call:
     function = model.signatures[signature]
     return lambda: {
         key: value.numpy() for key, value in function(**{k: tf.constant(v) for k, v in inputs.items()}).items()
     }
 
 
-def _grpc(address: str, signature: str, inputs: dict[str, np.ndarray]) -> Call:
-    """Makes a call through the public stubs, from arrays to arrays."""
-    channel = grpc.insecure_channel(address, [("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES)])
-    stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+def _by_stubs(address: str, signature: str, inputs: Mapping[str, np.ndarray]) -> Call:
+    """Makes a call through the public stubs and TensorFlow's own functions, from arrays to arrays."""
+    stub = prediction_service_pb2_grpc.PredictionServiceStub(open_channel(address))
 
     def call() -> dict[str, np.ndarray]:
         request = predict_pb2.PredictRequest()
         request.model_spec.name, request.model_spec.signature_name = _NAME, signature
         for name, values in inputs.items():
             request.inputs[name].CopyFrom(tf.make_tensor_proto(values))
-        answer = stub.Predict(request)
-        return {name: tf.make_ndarray(tensor) for name, tensor in answer.outputs.items()}
+        return {name: tf.make_ndarray(tensor) for name, tensor in stub.Predict(request).outputs.items()}
 
     return call
 
 
-def _latency(models: Path, address: str, pngs: Sequence[bytes], seconds: float) -> Iterator[str]:
-    model = tf.saved_model.load(str(models / "1"))
-    yield "| signature | images | way | p50, ms | p95, ms | p99, ms | n | exams/s, one client | against bare |"
-    yield "| --- | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: |"
-    plain: dict[tuple[int, str], list[float]] = {}
-    costs = []
+def _latency(model: Any, client: ExamClient, pngs: Sequence[bytes], seconds: float) -> Iterator[str]:
+    """Times grades alone and with heat maps, bare and through the server, in one set of rounds."""
+    ways: dict[str, Call] = {}
     for signature in ("predict_exam", "gradcam", "explain_exam"):
-        for exams in (1, 4):
-            inputs = _inputs(signature, pngs, exams)
-            ways = {
-                "bare": _bare(model, signature, inputs),
-                "gRPC": _grpc(address, signature, inputs),
-            }
-            times = _alternate(ways, seconds)
-            for way, values in times.items():
-                yield (
-                    f"| `{signature}` | {exams * len(VIEWS)} | {way} | {_milliseconds(values)} | {len(values)} |"
-                    f" {exams / statistics.mean(values):.2f} | {_ratio(values, times['bare']):.3f} |"
-                )
-                if signature == "predict_exam":
-                    plain[exams, way] = values
-                else:
-                    costs.append(
-                        f"| `{signature}` | {exams * len(VIEWS)} | {way} | {_ratio(values, plain[exams, way]):.2f} |"
-                    )
-    yield "\nGrades with heat maps against grades alone (`predict_exam`), medians:\n"
-    yield "| signature | images | way | ratio |"
-    yield "| --- | ---: | --- | ---: |"
-    yield from costs
-    yield f"\n{_CLIENTS} clients at once, `predict_exam`, one exam a request:\n"
+        inputs = exam_inputs(signature, pngs)
+        ways[f"{signature}, bare"] = _bare(model, signature, inputs)
+        ways[f"{signature}, gRPC"] = lambda name=signature, inputs=inputs: client.run(name, inputs)
+    ways["explain_exam, stubs"] = _by_stubs(client.address, "explain_exam", exam_inputs("explain_exam", pngs))
+    times = alternate(ways, seconds, _ROUNDS)
+    yield "| signature | way | p50, ms | p95, ms | p99, ms | n | exams/s | against bare | against predict_exam |"
+    yield "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+    for name, values in times.items():
+        signature, way = name.split(", ")
+        floor = times[f"{signature}, bare"]
+        plain = times[f"predict_exam, {'bare' if way == 'bare' else 'gRPC'}"]
+        yield (
+            f"| `{signature}` | {way} | {percentiles(values)} | {1 / statistics.mean(values):.2f} |"
+            f" {ratio(values, floor)} | {ratio(values, plain)} |"
+        )
+
+
+def _throughput(model: Any, client: ExamClient, pngs: Sequence[bytes], seconds: float) -> Iterator[str]:
+    yield f"\n{_CLIENTS} clients at once, `predict_exam`:\n"
     yield "| way | exams/s | against bare, one caller |"
     yield "| --- | ---: | ---: |"
-    inputs = _inputs("predict_exam", pngs, 1)
+    inputs = exam_inputs("predict_exam", pngs)
     bare = _bare(model, "predict_exam", inputs)
     rates = {
         "bare, one caller": _rate(bare, seconds, 1),
         f"bare, {_CLIENTS} threads": _rate(bare, seconds, _CLIENTS),
-        f"gRPC, {_CLIENTS} clients": _rate(_grpc(address, "predict_exam", inputs), seconds, _CLIENTS),
+        f"gRPC, {_CLIENTS} clients": _rate(lambda: client.run("predict_exam", inputs), seconds, _CLIENTS),
     }
     for way, rate in rates.items():
         yield f"| {way} | {rate:.2f} | {rate / rates['bare, one caller']:.2f} |"
@@ -245,39 +242,58 @@ def _rest(folder: Path, rest: str, pngs: Sequence[bytes], size: int, width: floa
         ways = {
             name: lambda name=name: _post(f"{urls[name]}/v1/models/{_NAME}:predict", bodies[name]) for name in bodies
         }
-        times = _alternate(ways, seconds)
+        times = alternate(ways, seconds, _ROUNDS // 2)
+    yield "\nFour images of one view over REST, as PNG and as numbers:\n"
     yield "| body | MB | p50, ms | p95, ms | p99, ms | n | against PNG |"
     yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: |"
     for name, values in times.items():
         label = "PNG, base64" if name == "PNG" else "floats, JSON"
-        ratio = _ratio(values, times["PNG"])
-        yield f"| {label} | {len(bodies[name]) / 1e6:.2f} | {_milliseconds(values)} | {len(values)} | {ratio:.2f} |"
+        yield f"| {label} | {len(bodies[name]) / 1e6:.2f} | {percentiles(values)} | {ratio(values, times['PNG'])} |"
 
 
-def measure(size: int, width: float, seconds: float) -> Iterator[str]:
-    """Measures one size of network; gives lines of Markdown."""
+def of_demo(demo: Path, seconds: float) -> Iterator[str]:
+    """Measures the model that a demo run pushed; gives lines of Markdown."""
+    models = next((folder for folder in sorted(demo.glob("serving/*")) if find_versions(folder)), None)
+    if models is None:
+        yield f"\nThere is no pushed model in `{demo}`, so none is measured: run `make demo` first."
+        return
+    versions = find_versions(models)
+    size = recipe_of(LocalModel(models)).preprocess.output_size
+    pngs = [breast_png(number, size) for number in range(len(VIEWS))]
+    with served(models) as (address, _), ExamClient(address, _NAME) as client:
+        model = tf.saved_model.load(str(versions[max(versions)]))
+        yield f"\n### The demo's model, {size} x {size} pixels\n"
+        yield from _latency(model, client, pngs, seconds)
+        yield from _throughput(model, client, pngs, seconds / 6)
+
+
+def of_hospital(seconds: float) -> Iterator[str]:
+    """Measures the published network, untrained; gives lines of Markdown."""
+    size, width = _HOSPITAL
     pngs = [breast_png(number, size) for number in range(len(VIEWS))]
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        models = save_model(folder, size, width)
-        with served(models) as (address, rest):
-            yield f"\n### {size} x {size} pixels, width {width:g}\n"
-            yield from _latency(models, address, pngs, seconds)
-            yield "\nFour images of one view over REST:\n"
-            yield from _rest(folder, rest, pngs, size, width, seconds)
+        models = save_model(Path(name), size, width)
+        with served(models) as (address, rest), ExamClient(address, _NAME) as client:
+            model = tf.saved_model.load(str(models / "1"))
+            yield f"\n### The published network, {size} x {size} pixels\n"
+            yield from _latency(model, client, pngs, 2 * seconds)
+            yield from _throughput(model, client, pngs, seconds / 4)
+            del model
+            yield from _rest(Path(name), rest, pngs, size, width, seconds / 2)
 
 
 def main() -> None:
     """Runs the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sizes", nargs="+", default=["96:0.25", "450:1"], help="pixels:width of the networks")
-    parser.add_argument("--seconds", type=float, default=20.0, help="of each way and signature")
+    parser.add_argument("--demo", type=Path, default=Path("demo"), help="output folder of a demo run")
+    parser.add_argument("--seconds", type=float, default=60.0, help="length of a set of rounds")
     arguments = parser.parse_args()
-    print("## Serving")
-    for pair in arguments.sizes:
-        size, _, width = pair.partition(":")
-        for line in measure(int(size), float(width), arguments.seconds):
-            print(line, flush=True)
+    print(f"## Serving\n\n{load()} gRPC: this product's client; stubs: the public stubs with `tf.make_ndarray`.")
+    print("In brackets 95 % intervals, by a bootstrap over rounds.")
+    for line in of_demo(arguments.demo, arguments.seconds / 2):
+        print(line, flush=True)
+    for line in of_hospital(arguments.seconds):
+        print(line, flush=True)
 
 
 if __name__ == "__main__":

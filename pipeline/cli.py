@@ -17,6 +17,7 @@ import typer
 
 from components.dicom_example_gen.archives.kinds import ArchiveKind
 from pipeline.experiments.catalogue import EXPERIMENTS
+from pipeline.kubeflow.command import register as register_kubeflow
 from pipeline.logs import quiet_tensorflow
 from pipeline.operations.command import register as register_operations
 from pipeline.review_cli import review_app
@@ -115,6 +116,8 @@ def run(
     if outcome.public_key:
         typer.echo(f"warning  {settings.pipeline.ingest.hash_key_variable} is not set: identifiers are hashed with a")
         typer.echo("         public key, which protects nobody. Set it to a secret before using real archives.")
+    for alert in outcome.alerts:
+        typer.echo(f"alert    {alert}")
     typer.echo("")
     typer.echo("Exam-level figures on the test split:")
     for line in figures_table(outcome.figures):
@@ -438,6 +441,7 @@ def _data_keys(
 
 
 register_operations(app)
+register_kubeflow(app)
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, get_args
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -12,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from components.common.location import Location, location
 from components.dicom_example_gen.archives.kinds import ArchiveKind
 from components.dicom_example_gen.config import IngestConfig
+from components.drift_monitor.config import DriftConfig
 from components.evaluator.config import EvaluatorConfig
 from components.exam_ensemble.config import EnsembleConfig
 from components.exam_selector.config import SelectionConfig
@@ -20,6 +21,8 @@ from components.mammogram_preprocessor.config import PreprocessConfig, QualityCo
 from components.trainer.config import TrainConfig
 from components.trainer.hyperparameters import with_hyperparameters
 from components.tuner.config import TunerConfig
+from pipeline.beam_runners.config import BeamConfig, DirectBeam
+from pipeline.kubeflow.config import KubeflowConfig
 from serving.preprocessing import PreprocessingRecipe
 
 CONFIG_FOLDER: Final = Path(__file__).parent / "configs"
@@ -37,6 +40,7 @@ class PipelineConfig(BaseModel):
         ingest: DicomExampleGen.
         preprocess: MammogramPreprocessor.
         quality: The report of MammogramPreprocessor.
+        drift: DriftMonitor, which is optional.
         selection: ExamSelector, which is optional.
         trainer: The Trainers.
         tuner: Tuner, which is optional.
@@ -51,6 +55,7 @@ class PipelineConfig(BaseModel):
     ingest: IngestConfig = IngestConfig()
     preprocess: PreprocessConfig = PreprocessConfig()
     quality: QualityConfig = QualityConfig()
+    drift: DriftConfig = DriftConfig()
     selection: SelectionConfig = SelectionConfig()
     trainer: TrainConfig = TrainConfig()
     tuner: TunerConfig = TunerConfig()
@@ -158,7 +163,9 @@ class RunConfig(BaseModel):
         data: The archive; the command line may name it instead.
         output: Folder for everything the run writes.
         runner: The local runner.
+        beam: Where Beam's work is done (docs/scaling.md).
         phantoms: Phantom exams of the demo.
+        kubeflow: The Kubeflow runner (docs/kubeflow.md).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -167,17 +174,22 @@ class RunConfig(BaseModel):
     data: DataConfig | None = None
     output: Path = Path("runs/breast_density")
     runner: RunnerConfig = RunnerConfig()
+    beam: BeamConfig = DirectBeam()
     phantoms: PhantomDataConfig | None = None
+    kubeflow: KubeflowConfig = KubeflowConfig()
 
 
 def _allowed_keys(model: type[BaseModel], location: Sequence[Any]) -> str:
     """Lists the keys that are allowed beside an unknown one."""
-    current: Any = model
+    options: list[Any] = [model]
     for part in location[:-1]:
-        annotation = current.model_fields[part].annotation
-        options = getattr(annotation, "__args__", (annotation,))
-        current = next(option for option in options if isinstance(option, type) and issubclass(option, BaseModel))
-    return ", ".join(current.model_fields)
+        if len(options) > 1:  # one of several models, told apart by its tag
+            options = [one for one in options if any(get_args(f.annotation) == (part,) for f in one.model_fields.values())]
+            continue
+        annotation = options[0].model_fields[part].annotation
+        found = get_args(annotation) or (annotation,)
+        options = [option for option in found if isinstance(option, type) and issubclass(option, BaseModel)]
+    return ", ".join(options[0].model_fields)
 
 
 def _explain(error: ValidationError, origin: str) -> ConfigError:

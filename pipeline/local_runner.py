@@ -25,6 +25,8 @@ from components.dicom_example_gen.identity import find_key
 from components.dicom_example_gen.manifest import archive_fingerprint
 from components.dicom_example_gen.spans import find_spans
 from components.mammogram_preprocessor.review.folder import review_source
+from pipeline.beam_runners.arguments import beam_arguments, image_beam_arguments
+from pipeline.beam_runners.requirements import require
 from pipeline.config import RunConfig
 from pipeline.pipeline import Archive, ArchivePart, Places, create_pipeline
 from pipeline.sources import source_of
@@ -99,11 +101,13 @@ def build(config: RunConfig, last: str | None = None) -> tfx_pipeline.Pipeline:
 
     Raises:
         ValueError: The configuration names no data.
+        BeamRunnerError: Beam's runner lacks something.
         ManifestError: The archive, its labels or its spans cannot be used.
         ReviewFolderError: Its folder of reviews cannot be read.
     """
     if config.data is None:
         raise ValueError("The configuration names no archive: give data.folder and data.labels, or data.manifest.")
+    require(config.beam, config.output, os.environ)
     spans = find_spans(source_of(config.data))
     key = find_key(config.pipeline.ingest, os.environ)
     return create_pipeline(
@@ -115,14 +119,9 @@ def build(config: RunConfig, last: str | None = None) -> tfx_pipeline.Pipeline:
             "computed phantoms" if config.phantoms else "",
         ),
         places_in(config.output, config.pipeline.name),
+        beam_args=beam_arguments(config.beam),
         # Threads help where OpenCV and codecs free the GIL; TFX's own nodes are faster without.
-        image_beam_args=[
-            f"--direct_running_mode={'multi_processing' if config.runner.processes else 'multi_threading'}",
-            # 0 is one a core; the number itself would make TFX's cache depend on the machine.
-            f"--direct_num_workers={config.runner.workers}",
-            # Naming an image keeps TFX from building a package of itself, for remote workers that are not there.
-            "--sdk_container_image=none",
-        ],
+        image_beam_args=image_beam_arguments(config.beam, config.runner.workers, config.runner.processes),
         metadata=metadata_config(config.output),
         last=last,
     )

@@ -15,11 +15,14 @@ from tfx.orchestration import pipeline
 from tfx.proto import trainer_pb2, transform_pb2
 from tfx.types.channel import BaseChannel, union
 
+from components.archive_scan.component import ArchiveScan
+from components.archive_scan.scan import LATEST
 from components.baseline_model.component import BaselineModel
 from components.common.fingerprint import code_fingerprint
 from components.dicom_example_gen.component import DicomExampleGen
 from components.dicom_example_gen.manifest import Source
 from components.dicom_example_gen.span import Span
+from components.drift_monitor.component import DriftMonitor
 from components.evaluator.component import Evaluator
 from components.exam_ensemble.component import ExamEnsemble
 from components.exam_selector.component import ExamSelector
@@ -91,6 +94,23 @@ class Archive:
 
 
 @dataclass(frozen=True)
+class UnseenArchive:
+    """What is ingested, for a runner that cannot see it: ArchiveScan looks it up when the pipeline runs.
+
+    Attributes:
+        source: The archive as the nodes will see it; perhaps with a pattern such as ``{SPAN}``.
+        span: ``latest``, or the number of the span to ingest.
+        reviews: Folder of people's segmentations of its images; empty for none.
+        origin: As of :class:`Archive`.
+    """
+
+    source: Source
+    span: str = LATEST
+    reviews: str = ""
+    origin: str = ""
+
+
+@dataclass(frozen=True)
 class Places:
     """Where a runner keeps things.
 
@@ -155,10 +175,37 @@ def _ingest_nodes(config: PipelineConfig, archive: Archive) -> list[DicomExample
     return nodes
 
 
+def _data_nodes(
+    config: PipelineConfig, archive: Archive | UnseenArchive
+) -> tuple[list[BaseNode], list[DicomExampleGen], MammogramPreprocessor]:
+    """Makes the nodes from the archive to preprocessed examples: what finds it, what ingests it, and the last."""
+    if isinstance(archive, Archive):
+        ingest = _ingest_nodes(config, archive)
+        examples = _all(ingest, "examples")
+        return [], ingest, MammogramPreprocessor(examples, config.preprocess, config.quality, archive.reviews)
+    scan = ArchiveScan(archive.source, config.ingest, archive.span, archive.reviews)
+    found = scan.found()
+    node = DicomExampleGen(found["source"], found["fingerprint"], config.ingest, found["key_id"], found["span"])
+    node.add_upstream_node(scan)
+    preprocessor = MammogramPreprocessor(node.outputs["examples"], config.preprocess, config.quality, found["reviews"])
+    return [scan], [node], preprocessor
+
+
 def _all(nodes: Sequence[BaseNode], output: str) -> BaseChannel:
     """Gives an output of one node, or of all of them together."""
     channels = [node.outputs[output] for node in nodes]
     return channels[0] if len(channels) == 1 else union(channels)
+
+
+def _drift_monitor(
+    config: PipelineConfig, examples: BaseChannel, schema: BaseNode, validator: BaseNode, transform: BaseNode
+) -> DriftMonitor:
+    """Makes the node: after the validation, for what it reads must be whole; before training, if it may stop runs."""
+    drift = DriftMonitor(examples, schema.outputs["schema"], config.drift)
+    drift.add_upstream_node(validator)
+    if config.drift.on_drift == "stop":
+        transform.add_upstream_node(drift)
+    return drift
 
 
 def _needed_for(last: str, nodes: Sequence[BaseNode]) -> list[BaseNode]:
@@ -175,12 +222,13 @@ def _needed_for(last: str, nodes: Sequence[BaseNode]) -> list[BaseNode]:
 
 def create_pipeline(
     config: PipelineConfig,
-    archive: Archive,
+    archive: Archive | UnseenArchive,
     places: Places,
     beam_args: Sequence[str] = (),
     image_beam_args: Sequence[str] = (),
     metadata: metadata_store_pb2.ConnectionConfig | None = None,
     last: str | None = None,
+    name: str | None = None,
 ) -> pipeline.Pipeline:
     """Builds the pipeline.
 
@@ -192,12 +240,12 @@ def create_pipeline(
         image_beam_args: Further ones for the nodes that work on pixels and free the GIL.
         metadata: ML Metadata connection; the runner's own where None.
         last: Id of the node to end with: only it and what it depends on is in the pipeline. None for all.
+        name: Name of the pipeline; the configuration's where None.
 
     Returns:
         The pipeline, for any TFX runner.
     """
-    ingest = _ingest_nodes(config, archive)
-    preprocessor = MammogramPreprocessor(_all(ingest, "examples"), config.preprocess, config.quality, archive.reviews)
+    scan, ingest, preprocessor = _data_nodes(config, archive)
     pixel_nodes: list[BaseBeamComponent] = [*ingest, preprocessor]
     for node in pixel_nodes:
         node.with_beam_pipeline_args([*beam_args, *image_beam_args])
@@ -217,6 +265,7 @@ def create_pipeline(
         custom_config={"code": code_fingerprint("components.transform.preprocessing")},
     )
     transform.add_upstream_node(validator)  # anomalies stop the run
+    drift = _drift_monitor(config, examples, schema, validator, transform) if config.drift.enabled else None
     tuner = _tuner(config, learnt, schema, transform) if config.tuner.enabled else None
     warm_start = None
     if config.trainer.warm_start == "latest":
@@ -231,6 +280,7 @@ def create_pipeline(
         recipe_of(config),
         config.ensemble,
         mirrored=config.trainer.sides == "mirrored",
+        origin=archive.origin,
     )
     model = ensemble.outputs["model"]
     baseline = BaselineModel(model, places.serving)
@@ -253,17 +303,19 @@ def create_pipeline(
     infra = InfraCheck(examples, model)
     pusher = Pusher(
         model,
+        evaluator.outputs["evaluation"],
         evaluator.outputs["blessing"],
         infra.outputs["blessing"],
         explainer.outputs["explanations"],
         places.serving,
     )
-    nodes: list[BaseNode] = [*ingest, preprocessor, statistics, schema, validator, transform]
-    nodes += [*(node for node in (selector, tuner, warm_start) if node), *trainers.values()]
+    nodes: list[BaseNode] = [*scan, *ingest, preprocessor, statistics, schema, validator, transform]
+    nodes += [*(node for node in (drift, selector, tuner, warm_start) if node), *trainers.values()]
     nodes += [ensemble, baseline, evaluator, explainer, infra, pusher]
     report = ReportGenerator(
         ingest_report=_all(ingest, "ingest_report"),
         quality_report=preprocessor.outputs["quality_report"],
+        drift_report=drift.outputs["drift_report"] if drift else None,
         networks=by_view,
         evaluation=evaluator.outputs["evaluation"],
         explanations=explainer.outputs["explanations"],
@@ -277,7 +329,7 @@ def create_pipeline(
     )
     nodes.append(report)
     return pipeline.Pipeline(
-        pipeline_name=config.name,
+        pipeline_name=name or config.name,
         pipeline_root=places.root,
         components=nodes if last is None else _needed_for(last, nodes),
         enable_cache=True,

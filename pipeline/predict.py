@@ -8,9 +8,9 @@ from pathlib import Path
 
 from components.common.files import write_whole
 from schema.features import DENSITY_CLASSES, VIEWS
-from serving.client import ExamGrade, Grader
+from serving.grades import ExamGrade, Grader
 from serving.grading import GradingPolicy, exam_document, grade_exam, recipe_of
-from serving.preprocessing import PreparedExam
+from serving.preprocessing import PreparedExam, PreprocessingRecipe
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,13 @@ class WrittenExam:
     summary: Path
 
 
-def predict_exam(folder: Path, grader: Grader, out: Path, policy: GradingPolicy | None = None) -> WrittenExam:
+def predict_exam(
+    folder: Path,
+    grader: Grader,
+    out: Path,
+    policy: GradingPolicy | None = None,
+    recipe: PreprocessingRecipe | None = None,
+) -> WrittenExam:
     """Grades the exam in a folder and writes ``exam.json``, an image and an overlay a view.
 
     Args:
@@ -38,6 +44,7 @@ def predict_exam(folder: Path, grader: Grader, out: Path, policy: GradingPolicy 
         grader: Client of a server, or a model in this process.
         out: Folder to write to.
         policy: Which exams are graded; None leaves it to the model.
+        recipe: The model's recipe; None asks the model.
 
     Returns:
         The grade. Views that lack are named in ``exam.json`` and left out of the mean.
@@ -46,7 +53,7 @@ def predict_exam(folder: Path, grader: Grader, out: Path, policy: GradingPolicy 
         ExamRefusedError: The exam is not one to grade; the message gives the first reason.
         ServingError: Server, model or exam is at fault.
     """
-    graded = grade_exam(folder, grader, recipe_of(grader), policy or GradingPolicy())
+    graded = grade_exam(folder, grader, recipe or recipe_of(grader), policy or GradingPolicy())
     for view in VIEWS:  # pictures of an exam graded before must not stay beside this one's
         for ending in ("heatmap.png", "png"):
             (out / f"{view}.{ending}").unlink(missing_ok=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TextIO
@@ -12,7 +13,8 @@ from typing import Any, Final, TextIO
 from components.baseline_model.baseline import latest_version
 from components.common.files import write_whole
 from components.dicom_example_gen.identity import find_key
-from components.evaluator.results import METRICS_FILE
+from components.drift_monitor.summary import SUMMARY_FILE, DriftSummary
+from components.evaluator.summary import METRICS_FILE
 from components.pusher.push import push_version
 from components.report_generator.executor import REPORT_FILE
 from pipeline import local_runner
@@ -34,6 +36,7 @@ class RunOutcome:
         figures: What ``metrics.json`` holds.
         serving: Folder of pushed versions.
         pushed: A version of this model is there.
+        alerts: Sentences of DriftMonitor.
         public_key: Identifiers were hashed with the public key, for want of a secret one.
         nodes: Results of all nodes.
     """
@@ -44,6 +47,7 @@ class RunOutcome:
     figures: dict[str, Any]
     serving: Path
     pushed: bool
+    alerts: tuple[str, ...]
     public_key: bool
     nodes: tuple[local_runner.NodeResult, ...]
 
@@ -58,6 +62,13 @@ def is_served(pushed: Path, serving: Path) -> bool:
 def _overall_exam_figures(summary: dict[str, Any]) -> dict[str, Any]:
     [overall] = [part for part in summary["exam"] if not part["slice"]]
     return overall["metrics"]
+
+
+def _alerts(outputs: Mapping[str, Mapping[str, str]]) -> tuple[str, ...]:
+    if "DriftMonitor" not in outputs:
+        return ()
+    summary = Path(outputs["DriftMonitor"]["drift_report"], SUMMARY_FILE).read_text(encoding="utf-8")
+    return DriftSummary.model_validate_json(summary).alerts
 
 
 def run_config(config: RunConfig, terminal: TextIO) -> RunOutcome:
@@ -99,6 +110,7 @@ def run_config(config: RunConfig, terminal: TextIO) -> RunOutcome:
         figures=figures,
         serving=serving,
         pushed=was_pushed,
+        alerts=_alerts(outputs),
         public_key=find_key(config.pipeline.ingest, os.environ).is_research,
         nodes=tuple(nodes),
     )

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from components.dicom_example_gen.rejections import Rejection
 from schema.features import DENSITY_CLASSES, VIEWS
-from serving.client import (
+from serving.grades import (
     ExamGrade,
     Grader,
     ModelNotFoundError,
@@ -79,22 +79,43 @@ class GradedExam:
         grade: Density and probabilities of the exam.
         explanations: What the model says of each view, and its heat map.
         model_version: Version of the model that answered.
+        recipe: How its images were prepared.
     """
 
     prepared: PreparedExam
     grade: ExamGrade
     explanations: dict[str, ViewExplanation]
     model_version: int
+    recipe: PreprocessingRecipe
 
 
-def recipe_of(grader: Grader) -> PreprocessingRecipe:
-    """Asks a model for its preprocessing recipe.
+@dataclass(frozen=True)
+class ModelRecipe:
+    """How a model's images are prepared.
+
+    Attributes:
+        recipe: The recipe.
+        model_version: Version of the model that it is of.
+    """
+
+    recipe: PreprocessingRecipe
+    model_version: int
+
+
+def model_recipe_of(grader: Grader) -> ModelRecipe:
+    """Asks a model for its preprocessing recipe, and which version it is.
 
     Raises:
         ModelNotFoundError: The recipe is of another version of this software.
         ServingError: The model cannot be asked.
     """
-    return _recipe(grader.preprocessing())
+    served = grader.preprocessing()
+    return ModelRecipe(_recipe(served.json), served.model_version)
+
+
+def recipe_of(grader: Grader) -> PreprocessingRecipe:
+    """Asks a model for its preprocessing recipe alone, see :func:`model_recipe_of`."""
+    return model_recipe_of(grader).recipe
 
 
 def _recipe(text: str) -> PreprocessingRecipe:
@@ -139,7 +160,7 @@ def grade_files(
         raise _too_few(str(error), prepared.rejected) from error
     if _recipe(explained.preprocessing) != recipe:  # the server changed its version meanwhile, or replicas differ
         raise ModelChangedError("The model server changed its model while the exam was prepared: grade it again.")
-    return GradedExam(prepared, explained.grade, explained.views, explained.model_version)
+    return GradedExam(prepared, explained.grade, explained.views, explained.model_version, recipe)
 
 
 def refuse(prepared: PreparedExam, policy: GradingPolicy) -> None:

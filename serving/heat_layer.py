@@ -21,6 +21,22 @@ def heat_colours() -> NDArray[np.float32]:
     return (np.clip(np.stack(channels, axis=1), 0.0, 1.0) * 255.0).astype(np.float32)
 
 
+def blend(grey: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Lays a heat map over a view, as the model's own overlay does.
+
+    Args:
+        grey: uint8 [H, W]; where it is black, it stays black.
+        heat: float32 [H, W], 0..1.
+
+    Returns:
+        uint8 [H, W, 3], RGB.
+    """
+    colours = heat_colours()[np.round(np.clip(heat, 0.0, 1.0) * 255.0).astype(np.intp)]
+    opacity = np.where(grey > 0, HEAT_OPACITY * (COLD_SHARE + (1.0 - COLD_SHARE) * heat), 0.0)[..., np.newaxis]
+    mixed: NDArray[np.float32] = grey[..., np.newaxis] * (1.0 - opacity) + colours * opacity
+    return np.round(mixed).astype(np.uint8)
+
+
 def heat_layer_png(heatmap: np.ndarray, image_png: bytes) -> bytes:
     """Draws a heat map without the view behind it.
 

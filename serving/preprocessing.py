@@ -6,6 +6,7 @@ the byte.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +48,10 @@ class PreprocessingRecipe(BaseModel):
     acceptance: AcceptanceConfig = AcceptanceConfig()
     voi_index: int = Field(0, ge=0, le=255)
     preprocess: PreprocessConfig = PreprocessConfig()
+
+    def digest(self) -> str:
+        """Hashes the recipe: SHA-256 of its JSON, 64 hexadecimal digits."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ CHROMIUM_FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
-PREPROCESSING = '{"recipe": "of the test"}'
+PREPROCESSING = '{"longest_side": 512}'
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -88,16 +88,25 @@ def exam_networks() -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def exported_exam_model(exam_networks: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """SavedModel of the four networks, made as ExamEnsemble makes it: from ``.keras`` files."""
+    """SavedModel of the four networks with its contract, made as ExamEnsemble makes it: from ``.keras`` files."""
+    from components.exam_ensemble.calibration import fit_calibration
+    from components.exam_ensemble.config import EnsembleConfig
+    from components.exam_ensemble.contract import count_exams
     from components.exam_ensemble.ensemble import load_exam_model
+    from components.exam_ensemble.saving import save_exam_model
     from components.transform.config import ImageConfig
-    from serving.signatures import export
 
     folder = tmp_path_factory.mktemp("exam_model")
     files = {view: str(folder / f"{view}.keras") for view in exam_networks}
     for view, network in exam_networks.items():
         network.save(files[view])
-    export(load_exam_model(files, ImageConfig(size=SIZE), PREPROCESSING), str(folder / "model"))
+    image = ImageConfig(size=SIZE)
+    model = load_exam_model(files, image, PREPROCESSING)
+    uncalibrated = fit_calibration(np.zeros((0, 4)), np.zeros(0))
+    counts = {split: count_exams([]) for split in ("train", "eval")}
+    save_exam_model(
+        model, str(folder / "model"), image, PREPROCESSING, EnsembleConfig(), False, uncalibrated, counts, "random"
+    )
     return folder / "model"
 
 

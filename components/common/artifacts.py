@@ -1,4 +1,7 @@
-"""Artifact types that TFX does not have."""
+"""Artifact types that TFX does not have.
+
+Kubeflow Pipelines v2 wants NAMESPACE.Name as the title of a type that is not its own or TFX's.
+"""
 
 from __future__ import annotations
 
@@ -8,22 +11,28 @@ from tfx.types.artifact import Artifact
 class IngestReport(Artifact):
     """Every file found: ``files.jsonl`` and ``summary.json``."""
 
-    TYPE_NAME = "IngestReport"
+    TYPE_NAME = "breast_density.IngestReport"
 
 
 class QualityReport(Artifact):
     """Segmentation by view: ``views.jsonl``, ``summary.json`` and overlays."""
 
-    TYPE_NAME = "QualityReport"
+    TYPE_NAME = "breast_density.QualityReport"
+
+
+class DriftReport(Artifact):
+    """New exams against earlier ones: ``summary.json``, ``statistics.pb`` and ``exams.json``."""
+
+    TYPE_NAME = "breast_density.DriftReport"
 
 
 class Explanations(Artifact):
     """Heat maps: ``explanations.jsonl``, ``summary.json`` and overlays."""
 
-    TYPE_NAME = "Explanations"
+    TYPE_NAME = "breast_density.Explanations"
 
 
 class Report(Artifact):
     """The run as one HTML page: ``report.html``."""
 
-    TYPE_NAME = "Report"
+    TYPE_NAME = "breast_density.Report"

@@ -7,11 +7,15 @@ image a worker however large the archive, and a rerun gives the same bytes.
 from __future__ import annotations
 
 import os
+import re
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Final
 
 import tensorflow as tf
+
+_SPAN: Final = re.compile(r"span-(\d+)-")
 
 
 class EmptySplitError(ValueError):
@@ -26,6 +30,17 @@ def split_folder(uri: str, split: str) -> str:
 def shard_name(index: int, count: int) -> str:
     """Returns the file name of shard ``index`` of ``count``."""
     return f"views-{index:05d}-of-{count:05d}.gz"
+
+
+def span_prefix(span: int) -> str:
+    """Returns what the names of a span's shards begin with where there are several spans: ``span-00012-``."""
+    return f"span-{span:05d}-"
+
+
+def span_of_shard(path: str) -> int | None:
+    """Returns the span that a shard's name tells; None where there is one span, or none."""
+    match = _SPAN.match(os.path.basename(path))
+    return int(match.group(1)) if match else None
 
 
 def shards_of(folder: str) -> list[str]:

@@ -7,6 +7,7 @@ import json
 
 from tfx import types
 from tfx.dsl.components.base import base_beam_component, executor_spec
+from tfx.dsl.placeholder.placeholder import Placeholder
 from tfx.types import component_spec, standard_artifacts
 
 from components.common.artifacts import IngestReport
@@ -42,8 +43,15 @@ class DicomExampleGen(base_beam_component.BaseBeamComponent):
     SPEC_CLASS = DicomExampleGenSpec
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(executor.Executor)
 
-    def __init__(self, source: Source, fingerprint: str, config: IngestConfig, key_id: str, span: Span | None = None):
-        """Makes the node.
+    def __init__(
+        self,
+        source: Source | Placeholder,
+        fingerprint: str | Placeholder,
+        config: IngestConfig,
+        key_id: str | Placeholder,
+        span: Span | Placeholder | None = None,
+    ):
+        """Makes the node. A placeholder is what ArchiveScan finds when the pipeline runs.
 
         Args:
             source: Archive.
@@ -53,11 +61,11 @@ class DicomExampleGen(base_beam_component.BaseBeamComponent):
             span: Span that the archive is, if it is one of several. A span may lack images of some split.
         """
         spec = DicomExampleGenSpec(
-            source=source_to_json(source),
+            source=source if isinstance(source, Placeholder) else source_to_json(source),
             fingerprint=fingerprint,
             config=config.model_dump_json(),
             key_id=key_id,
-            span=json.dumps(dataclasses.asdict(span)) if span else "",
+            span=json.dumps(dataclasses.asdict(span)) if isinstance(span, Span) else "" if span is None else span,
             code=code_fingerprint("components.dicom_example_gen.executor"),
             examples=types.Channel(type=standard_artifacts.Examples),
             ingest_report=types.Channel(type=IngestReport),

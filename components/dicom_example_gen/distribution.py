@@ -36,7 +36,7 @@ _THESIS: Final[Mapping[str, Mapping[str, tuple[int, ...]]]] = {
     "thesis_birads": {"train": (84, 337, 337, 84), "eval": _VALIDATION, "test": (12, 47, 47, 12)},
     "thesis_uniform": {"train": (141, 141, 141, 141), "eval": _VALIDATION, "test": (18, 18, 18, 18)},
 }
-_SHORT_FORMS: Final = (*_THESIS, *PROPORTIONS)
+SHORT_FORMS: Final = (*_THESIS, *PROPORTIONS)
 DensityClass = Literal["A", "B", "C", "D"]
 
 
@@ -113,7 +113,7 @@ class DistributionConfig(BaseModel):
         if value in PROPORTIONS:
             return dict.fromkeys(("train", "eval", "test"), value)
         if value not in _THESIS:
-            raise ValueError(f"a distribution is one of {', '.join(_SHORT_FORMS)}, or one a split. Received: {value}")
+            raise ValueError(f"a distribution is one of {', '.join(SHORT_FORMS)}, or one a split. Received: {value}")
         splits = _THESIS[value].items()
         return {split: {"counts": dict(zip(DENSITY_CLASSES, counts, strict=True))} for split, counts in splits}
 

@@ -18,7 +18,8 @@ from components.evaluator.config import EvaluatorConfig
 from components.evaluator.eval_config import build_eval_config
 from components.evaluator.extractors import custom_extractors
 from components.evaluator.metrics import BASELINE, CANDIDATE
-from components.evaluator.results import METRICS_FILE, Compared, summarise
+from components.evaluator.results import Compared, summarise
+from components.evaluator.summary import METRICS_FILE
 from components.exam_ensemble.calibration import load_temperature
 
 Artifacts = dict[str, list[types.Artifact]]

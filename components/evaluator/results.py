@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import tensorflow_model_analysis as tfma
@@ -18,8 +18,6 @@ from components.evaluator.scores import LEVELS, SIDES, Level
 from components.evaluator.slices import says_something, slice_value
 from components.evaluator.summary import slice_entry
 from schema import features as f
-
-METRICS_FILE: Final = "exam_metrics.json"
 
 # Figures of a slice as TFMA wrote them: value and bounds.
 Bounded = tuple[float, tuple[float, float] | None]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from components.evaluator.figures import SMALL_N
 from components.evaluator.intervals import Figure
+
+METRICS_FILE: Final = "exam_metrics.json"  # in the evaluation's folder
 
 
 def slice_entry(

@@ -24,6 +24,7 @@ class ExamEnsembleSpec(component_spec.ComponentSpec):
         "preprocessing": component_spec.ExecutionParameter(type=str),
         "config": component_spec.ExecutionParameter(type=str),
         "mirrored": component_spec.ExecutionParameter(type=int),
+        "origin": component_spec.ExecutionParameter(type=str),
         "code": component_spec.ExecutionParameter(type=str),
     }
     INPUTS = {
@@ -47,16 +48,18 @@ class ExamEnsemble(base_component.BaseComponent):
         recipe: PreprocessingRecipe,
         config: EnsembleConfig,
         mirrored: bool = False,
+        origin: str = "",
     ):
         """Makes the node.
 
         Args:
             networks: Trainer's model of each view; the two views of a projection may have the same.
-            examples: Preprocessed examples; the eval split calibrates.
+            examples: Preprocessed examples; the eval split calibrates, train and eval are counted for the contract.
             image: Input of the networks.
             recipe: How images come to be; the model carries it.
             config: Combination and calibration.
             mirrored: The networks know left breasts, and see right ones flipped.
+            origin: What the exams are, where they are no patients' exams.
         """
         spec = ExamEnsembleSpec(
             **networks,
@@ -65,6 +68,7 @@ class ExamEnsemble(base_component.BaseComponent):
             preprocessing=recipe.model_dump_json(),
             config=config.model_dump_json(),
             mirrored=int(mirrored),
+            origin=origin,
             code=code_fingerprint("components.exam_ensemble.executor"),
             model=types.Channel(type=standard_artifacts.Model),
         )

@@ -16,7 +16,8 @@ import tensorflow as tf
 from components.common.views import View
 from components.infra_check import probe
 from schema import features as f
-from serving.client import ExamClient, ServingError
+from serving.client import ExamClient
+from serving.grades import ServingError
 from serving.server.config import ServedModel, ServerConfig
 from serving.server.errors import ServerStartError
 from serving.tf_serving import find_tf_serving, start_tf_serving

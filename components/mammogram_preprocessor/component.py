@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tfx import types
 from tfx.dsl.components.base import base_beam_component, executor_spec
+from tfx.dsl.placeholder.placeholder import Placeholder
 from tfx.types import component_spec, standard_artifacts
 
 from components.common.artifacts import QualityReport
@@ -40,7 +41,7 @@ class MammogramPreprocessor(base_beam_component.BaseBeamComponent):
         examples: types.BaseChannel,
         config: PreprocessConfig,
         quality: QualityConfig | None = None,
-        reviews: ReviewSource | None = None,
+        reviews: ReviewSource | Placeholder | None = None,
     ):
         """Makes the node.
 
@@ -48,13 +49,14 @@ class MammogramPreprocessor(base_beam_component.BaseBeamComponent):
             examples: Ingested examples.
             config: Method and output geometry.
             quality: Size of the quality report.
-            reviews: Folder of reviews; a change of what it holds makes the node run again.
+            reviews: Folder of reviews, or what ArchiveScan finds of it when the pipeline runs; a change of what it
+                holds makes the node run again.
         """
         spec = MammogramPreprocessorSpec(
             examples=examples,
             config=config.model_dump_json(),
             quality=(quality or QualityConfig()).model_dump_json(),
-            reviews=reviews.to_json() if reviews else "",
+            reviews=reviews.to_json() if isinstance(reviews, ReviewSource) else "" if reviews is None else reviews,
             code=code_fingerprint("components.mammogram_preprocessor.executor"),
             preprocessed_examples=types.Channel(type=standard_artifacts.Examples),
             quality_report=types.Channel(type=QualityReport),

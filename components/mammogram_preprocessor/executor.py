@@ -16,7 +16,7 @@ from tfx.types import artifact_utils
 
 from components.common.progress import expect
 from components.common.shard_index import read_index
-from components.common.shards import EmptySplitError, relative_name, shards_of, split_folder
+from components.common.shards import EmptySplitError, relative_name, shards_of, span_prefix, split_folder
 from components.common.stages import LostRecordsError
 from components.mammogram_preprocessor.config import PreprocessConfig, QualityConfig
 from components.mammogram_preprocessor.merging import IngestedShard, left_out
@@ -94,7 +94,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         report = artifact_utils.get_single_uri(output_dict["quality_report"])
         splits = artifact_utils.decode_split_names(ingested[-1].split_names)
         shards = _shards(ingested, splits)
-        prefixes = [f"span-{artifact.span:05d}-" if len(ingested) > 1 else "" for artifact in ingested]
+        prefixes = [span_prefix(artifact.span) if len(ingested) > 1 else "" for artifact in ingested]
         tasks = _tasks(shards, prefixes, output.uri)
         _require_every_split(shards, tasks, splits)
         expect(sum((task.records or 0) - len(task.dropped) for task in tasks), "images")

@@ -44,6 +44,6 @@ def locate(pixels: NDArray[np.uint8] | NDArray[np.uint16], view: str) -> Located
     if foreground.reason or wall_is_left(foreground.mask, view):
         return Located(pixels, False, work, foreground)
     # All over again on the mirrored pixels: both hangings of a picture must give the same bytes.
-    pixels = np.ascontiguousarray(pixels[:, ::-1])
+    pixels = pixels[:, ::-1].copy()
     work = to_working(pixels)
     return Located(pixels, True, work, find_foreground(work.grey))

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.mammogram_preprocessor.config import PreprocessConfig
-from components.mammogram_preprocessor.crop import placement
 from components.mammogram_preprocessor.orientation import standard_wall_is_left
 from components.mammogram_preprocessor.preprocess import preprocess_view
 from components.mammogram_preprocessor.result import PreprocessedView
+from components.mammogram_preprocessor.source_geometry import hung, is_mirrored, placed
 from schema import features as f
 
 # Glow of the skin line that the breast's mask leaves outside, as a share of the picture's longest side.
@@ -76,10 +76,7 @@ def regions_of(
     muscle = result.pectoral_mask
     if config.method == "none" and f.is_mlo(view):
         muscle = preprocess_view(pixels, view, config.model_copy(update={"method": "auto"})).pectoral_mask
-    wall_left = standard_wall_is_left(view)
-    mirrored = result.figures.flipped == wall_left  # to the hanging that ``placement`` takes
-    back = np.s_[:, ::-1] if mirrored else np.s_[:, :]
-    place = placement(result.breast_mask[back], config)
+    mirrored, place = is_mirrored(view, result), placed(view, result, config)
     lines = np.ix_(_centres(place.rows, place.height), _centres(place.columns, place.width))
     regions = np.full((config.output_size, config.output_size), f.REGION_BACKGROUND, np.uint8)
     content = regions[: place.height, : place.width]
@@ -88,5 +85,5 @@ def regions_of(
         (result.breast_mask, f.REGION_BREAST),
         (muscle, f.REGION_PECTORAL),
     ):
-        content[mask[back][lines]] = region
-    return regions if wall_left else np.ascontiguousarray(regions[:, ::-1])
+        content[hung(mask, mirrored)[lines]] = region
+    return np.ascontiguousarray(hung(regions, not standard_wall_is_left(view)))

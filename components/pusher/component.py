@@ -20,6 +20,7 @@ class PusherSpec(component_spec.ComponentSpec):
     }
     INPUTS = {
         "model": component_spec.ChannelParameter(type=standard_artifacts.Model),
+        "evaluation": component_spec.ChannelParameter(type=standard_artifacts.ModelEvaluation),
         "model_blessing": component_spec.ChannelParameter(type=standard_artifacts.ModelBlessing),
         "infra_blessing": component_spec.ChannelParameter(type=standard_artifacts.InfraBlessing),
         "explanations": component_spec.ChannelParameter(type=Explanations),
@@ -36,6 +37,7 @@ class Pusher(base_component.BaseComponent):
     def __init__(
         self,
         model: types.BaseChannel,
+        evaluation: types.BaseChannel,
         model_blessing: types.BaseChannel,
         infra_blessing: types.BaseChannel,
         explanations: types.BaseChannel,
@@ -45,6 +47,7 @@ class Pusher(base_component.BaseComponent):
 
         Args:
             model: Exam model.
+            evaluation: Figures of the Evaluator, which the contract of the pushed copy carries.
             model_blessing: Verdict of the Evaluator.
             infra_blessing: Verdict of InfraCheck.
             explanations: Verdict of GradCamExplainer.
@@ -52,6 +55,7 @@ class Pusher(base_component.BaseComponent):
         """
         spec = PusherSpec(
             model=model,
+            evaluation=evaluation,
             model_blessing=model_blessing,
             infra_blessing=infra_blessing,
             explanations=explanations,

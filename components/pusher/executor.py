@@ -1,4 +1,4 @@
-"""TFX executor of the Pusher: TFX's rules of blessing, with a push that is whole or not at all."""
+"""TFX executor of the Pusher: TFX's rules of blessing; what is pushed is whole and its contract has figures."""
 
 from __future__ import annotations
 
@@ -12,13 +12,25 @@ from tfx.components.pusher import executor as pusher_executor
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import io_utils
 
-from components.pusher.push import push_version
+from components.common.shards import read_bytes
+from components.evaluator.summary import METRICS_FILE
+from components.pusher.evaluated import with_evaluation
+from components.pusher.push import copy_model, push_version
+from serving.contract import CONTRACT_FILE, write_contract
+from serving.saved_model import check_contract, load_contract
 
 
 def _explanations_pass(input_dict: dict[str, list[types.Artifact]]) -> bool:
     """Reads the verdict of GradCamExplainer."""
     folder = artifact_utils.get_single_uri(input_dict["explanations"])
     return bool(json.loads(io_utils.read_string_file(os.path.join(folder, "summary.json")))["passed"])
+
+
+def _contract(model: str, evaluation: str) -> bytes:
+    """Gives the contract of the model with its figures."""
+    contract = load_contract(model)
+    check_contract(contract, model)
+    return write_contract(with_evaluation(contract, read_bytes(os.path.join(evaluation, METRICS_FILE))))
 
 
 class Executor(pusher_executor.Executor):
@@ -30,12 +42,18 @@ class Executor(pusher_executor.Executor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Writes a version, or marks the model as not pushed."""
+        """Writes a version, or marks the model as not pushed.
+
+        Raises:
+            ContractError: The model's contract, or the evaluation, is not this model's.
+        """
         pushed = artifact_utils.get_single_instance(output_dict[standard_component_specs.PUSHED_MODEL_KEY])
         if not self.CheckBlessing(input_dict) or not _explanations_pass(input_dict):
             self._MarkNotPushed(pushed)
             return
         model = self.GetModelPath(input_dict)
-        target = push_version(model, exec_properties["serving_dir"], int(time.time()))
-        io_utils.copy_dir(model, pushed.uri)
+        evaluation = artifact_utils.get_single_uri(input_dict[standard_component_specs.EVALUATION_KEY])
+        replaced = {CONTRACT_FILE: _contract(model, evaluation)}
+        target = push_version(model, exec_properties["serving_dir"], int(time.time()), replaced)
+        copy_model(model, pushed.uri, replaced)
         self._MarkPushed(pushed, pushed_destination=target, pushed_version=os.path.basename(target))

@@ -4,11 +4,31 @@ from __future__ import annotations
 
 import os
 import uuid
+from collections.abc import Mapping
 
 import tensorflow as tf
 
+from components.common.shards import write_bytes
 
-def push_version(model_dir: str, serving_dir: str, version: int) -> str:
+
+def copy_model(model_dir: str, folder: str, replaced: Mapping[str, bytes]) -> None:
+    """Copies a SavedModel.
+
+    Args:
+        model_dir: SavedModel.
+        folder: Folder to write to; made if absent.
+        replaced: Files that get other bytes than the model has, by name in it.
+    """
+    for source, _, files in tf.io.gfile.walk(model_dir):
+        copied = os.path.normpath(os.path.join(folder, os.path.relpath(source, model_dir)))
+        tf.io.gfile.makedirs(copied)
+        for name in files:
+            tf.io.gfile.copy(os.path.join(source, name), os.path.join(copied, name), overwrite=True)
+    for name, data in replaced.items():
+        write_bytes(os.path.join(folder, name), data)
+
+
+def push_version(model_dir: str, serving_dir: str, version: int, replaced: Mapping[str, bytes] | None = None) -> str:
     """Copies a SavedModel to ``serving_dir/VERSION``.
 
     The copy is made under a hidden name and renamed, because TensorFlow Serving loads a numbered folder at sight.
@@ -17,6 +37,7 @@ def push_version(model_dir: str, serving_dir: str, version: int) -> str:
         model_dir: SavedModel.
         serving_dir: Folder of versions; made if absent.
         version: Version wanted; raised above the newest one that is there.
+        replaced: Files that get other bytes than the model has, by name in it.
 
     Returns:
         The folder written.
@@ -27,11 +48,7 @@ def push_version(model_dir: str, serving_dir: str, version: int) -> str:
     target = os.path.join(serving_dir, str(max(version, newest + 1)))
     partial = os.path.join(serving_dir, f".{uuid.uuid4().hex}.partial")
     try:
-        for folder, _, files in tf.io.gfile.walk(model_dir):
-            copied = os.path.normpath(os.path.join(partial, os.path.relpath(folder, model_dir)))
-            tf.io.gfile.makedirs(copied)
-            for name in files:
-                tf.io.gfile.copy(os.path.join(folder, name), os.path.join(copied, name))
+        copy_model(model_dir, partial, replaced or {})
         tf.io.gfile.rename(partial, target)
     finally:
         if tf.io.gfile.isdir(partial):

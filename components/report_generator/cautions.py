@@ -79,6 +79,8 @@ def cautions(artifacts: Artifacts, run: RunInfo | None) -> tuple[str, ...]:
         found += _of_ingest(artifacts.ingest, artifacts.evaluation)
     if artifacts.quality is not None and (failed := artifacts.quality.summary.by_status.get("failed", 0)):
         found.append(f"Views whose segmentation failed: {failed:,} of {artifacts.quality.summary.views:,}.")
+    if artifacts.drift is not None:
+        found += artifacts.drift.alerts
     if artifacts.calibration is not None:
         found += artifacts.calibration.remarks
     if artifacts.explanations is not None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
-import matplotlib
+from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, PercentFormatter
@@ -59,7 +59,7 @@ _STYLE: Final = {
 @contextmanager
 def _chart_style() -> Iterator[None]:
     """Applies the look of the report to figures made and saved inside."""
-    with matplotlib.rc_context(_STYLE):
+    with style.context(_STYLE):
         yield
 
 

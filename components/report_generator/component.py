@@ -8,7 +8,7 @@ from tfx import types
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import component_spec, standard_artifacts
 
-from components.common.artifacts import Explanations, IngestReport, QualityReport, Report
+from components.common.artifacts import DriftReport, Explanations, IngestReport, QualityReport, Report
 from components.common.fingerprint import code_fingerprint
 from components.report_generator import executor
 from schema.features import VIEWS
@@ -27,6 +27,7 @@ class ReportGeneratorSpec(component_spec.ComponentSpec):
     INPUTS = {
         "ingest_report": component_spec.ChannelParameter(type=IngestReport),
         "quality_report": component_spec.ChannelParameter(type=QualityReport),
+        "drift_report": component_spec.ChannelParameter(type=DriftReport, optional=True),
         "evaluation": component_spec.ChannelParameter(type=standard_artifacts.ModelEvaluation),
         "explanations": component_spec.ChannelParameter(type=Explanations),
         "infra_blessing": component_spec.ChannelParameter(type=standard_artifacts.InfraBlessing),
@@ -57,6 +58,7 @@ class ReportGenerator(base_component.BaseComponent):
         configuration: str,
         origin: str = "",
         nodes: str = "[]",
+        drift_report: types.BaseChannel | None = None,
     ):
         """Makes the node.
 
@@ -73,10 +75,12 @@ class ReportGenerator(base_component.BaseComponent):
             configuration: Configuration as YAML, without paths.
             origin: What the exams are where they are no patients' exams.
             nodes: ``describe_nodes`` of the nodes before this one.
+            drift_report: Of DriftMonitor, where it is in the pipeline.
         """
         spec = ReportGeneratorSpec(
             ingest_report=ingest_report,
             quality_report=quality_report,
+            drift_report=drift_report,
             evaluation=evaluation,
             explanations=explanations,
             infra_blessing=infra_blessing,

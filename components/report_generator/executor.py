@@ -48,6 +48,7 @@ class Executor(base_executor.BaseExecutor):
         inputs = ReportInputs(
             ingest=tuple(Path(artifact.uri) for artifact in input_dict["ingest_report"]),
             quality=_folder(input_dict, "quality_report"),
+            drift=_folder(input_dict, "drift_report") if input_dict.get("drift_report") else None,
             training={view: Path(path_utils.serving_model_path(str(_folder(input_dict, view)))) for view in VIEWS},
             evaluation=_folder(input_dict, "evaluation"),
             explanations=_folder(input_dict, "explanations"),

@@ -67,6 +67,7 @@ class ReportInputs:
     Attributes:
         ingest: Each holds ``summary.json`` of DicomExampleGen; one a span.
         quality: Holds ``summary.json``, ``views.jsonl`` and ``overlays/`` of MammogramPreprocessor.
+        drift: Holds ``summary.json`` of DriftMonitor.
         training: Folder with ``history.json``, by view.
         evaluation: Holds ``exam_metrics.json``.
         explanations: Holds ``summary.json``, ``explanations.jsonl`` and ``overlays/`` of GradCamExplainer.
@@ -78,6 +79,7 @@ class ReportInputs:
 
     ingest: tuple[Path, ...] = ()
     quality: Path | None = None
+    drift: Path | None = None
     training: Mapping[str, Path] = field(default_factory=dict)
     evaluation: Path | None = None
     explanations: Path | None = None

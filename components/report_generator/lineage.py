@@ -19,6 +19,12 @@ def _code(properties: dict[str, Any]) -> str:
     return properties.get("code") or custom.get("code", "")
 
 
+def _fingerprint(properties: dict[str, Any]) -> str:
+    """Empty where the archive is looked up when the pipeline runs."""
+    fingerprint = properties.get("fingerprint", "")
+    return fingerprint if isinstance(fingerprint, str) else ""
+
+
 def _parents(node: BaseNode) -> tuple[str, ...]:
     dependencies = (d for channel in node.inputs.values() for d in channel.get_data_dependent_node_ids())
     return tuple(dict.fromkeys(dependencies))
@@ -34,7 +40,7 @@ def describe_nodes(nodes: Sequence[BaseNode]) -> str:
         A list of the fields of :class:`NodeInfo`.
     """
     found = [
-        NodeInfo(node.id, _code(node.exec_properties), str(node.exec_properties.get("fingerprint", "")), _parents(node))
+        NodeInfo(node.id, _code(node.exec_properties), _fingerprint(node.exec_properties), _parents(node))
         for node in nodes
     ]
     return json.dumps([dataclasses.asdict(info) for info in found])

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from components.drift_monitor.summary import SUMMARY_FILE, DriftSummary
 from components.exam_ensemble.calibration import CALIBRATION_FILE
 from components.report_generator.artifacts import (
     Evaluation,
@@ -42,6 +43,7 @@ class Artifacts:
 
     ingest: IngestSummary | None
     quality: Quality | None
+    drift: DriftSummary | None
     training: Mapping[str, History]
     evaluation: Evaluation | None
     explanations: Explanations | None
@@ -118,6 +120,7 @@ def load_artifacts(inputs: ReportInputs) -> Artifacts:
     return Artifacts(
         ingest=combine(spans) if spans else None,
         quality=load_quality(inputs.quality) if inputs.quality else None,
+        drift=read_json(DriftSummary, inputs.drift / SUMMARY_FILE) if inputs.drift else None,
         training={v: read_json(History, p / "history.json") for v, p in sorted(inputs.training.items())},
         evaluation=read_json(Evaluation, inputs.evaluation / "exam_metrics.json") if inputs.evaluation else None,
         explanations=load_explanations(inputs.explanations) if inputs.explanations else None,

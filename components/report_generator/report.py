@@ -11,6 +11,7 @@ from components.report_generator.limits import PictureLimits
 from components.report_generator.loading import ReportInputError, load_artifacts
 from components.report_generator.sections.calibration import calibration_section
 from components.report_generator.sections.data import data_section
+from components.report_generator.sections.drift import drift_section
 from components.report_generator.sections.evaluation import evaluation_section
 from components.report_generator.sections.experiments import experiments_section
 from components.report_generator.sections.explanation import explanation_section
@@ -55,6 +56,7 @@ def build_report(inputs: ReportInputs, limits: PictureLimits | None = None) -> s
     sections = (
         data_section(artifacts.ingest),
         segmentation_section(artifacts.quality, limits),
+        drift_section(artifacts.drift),
         training_section(artifacts.training),
         evaluation_section(artifacts.evaluation, artifacts.training),
         calibration_section(artifacts.calibration, artifacts.evaluation),

@@ -54,8 +54,9 @@ class Progress(tf.train.experimental.PythonState):
         """Writes figures and weights as NPZ."""
         stream = io.BytesIO()
         text = json.dumps([epoch.to_dict() for epoch in self.epochs])
-        arrays = {f"{number:05d}": weight for number, weight in enumerate(self.best)}
-        np.savez(stream, **{_EPOCHS: np.array(text)}, **arrays)
+        # Any, because a keyword of savez itself is a flag.
+        arrays: dict[str, Any] = {f"{number:05d}": weight for number, weight in enumerate(self.best)}
+        np.savez(stream, **{_EPOCHS: np.array(text), **arrays})
         return stream.getvalue()
 
     def deserialize(self, string_value: bytes) -> None:

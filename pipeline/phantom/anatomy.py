@@ -226,7 +226,7 @@ def draw_view(
     Returns:
         The shapes, drawn as a left breast.
     """
-    y = (np.arange(grid.rows) + 0.5) * grid.spacing_mm
+    y = (np.arange(grid.rows, dtype=np.float64) + 0.5) * grid.spacing_mm
     x = ((np.arange(grid.columns) + 0.5) * grid.spacing_mm)[None, :]
     chance = rng.uniform()
     angle = patient.muscle_angle + rng.normal(0.0, np.deg2rad(1.5))

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import pydicom
 
 from components.dicom_example_gen import tags
 from components.dicom_example_gen.exams import mixed_patients
+from components.dicom_example_gen.identity import keyed_hash
 from components.dicom_example_gen.reading import ViewHeader, read_header
 from components.dicom_example_gen.rejections import IngestError, RejectionReason
 from schema.features import UNKNOWN_INT
 from serving.preprocessing import PreprocessingRecipe, files_of
 
-_NO_IMAGE = (RejectionReason.NOT_DICOM, RejectionReason.NOT_MAMMOGRAPHY, RejectionReason.NO_PIXEL_DATA)
+_KEY_DIGITS: Final = 16
+_NO_IMAGE: Final = (RejectionReason.NOT_DICOM, RejectionReason.NOT_MAMMOGRAPHY, RejectionReason.NO_PIXEL_DATA)
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class FoundExam:
     """The files of one exam.
 
     Attributes:
-        key: 16 hexadecimal digits, from the files' relative paths.
+        key: 16 hexadecimal digits: a keyed hash of the files' relative paths.
         files: The files by the name that messages have for them: ``file 1``, ``file 2``.
     """
 
@@ -38,7 +40,7 @@ class FoundExams:
 
     Attributes:
         exams: In the order of their first file.
-        strays: Files that are no mammogram and lie with no exam or with several.
+        strays: Files that are no mammogram, name no study, and lie with no exam or with several.
     """
 
     exams: tuple[FoundExam, ...]
@@ -54,7 +56,7 @@ class _File:
     is_image: bool
 
 
-def find_exams(folders: Sequence[Path], recipe: PreprocessingRecipe) -> FoundExams:
+def find_exams(folders: Sequence[Path], recipe: PreprocessingRecipe, hash_key: bytes) -> FoundExams:
     """Groups the files of folders to exams: by Study Instance UID (0020,000D), without one by folder.
 
     Studies that lie in one folder are one exam if they show different views of one patient in one year, for some
@@ -63,9 +65,10 @@ def find_exams(folders: Sequence[Path], recipe: PreprocessingRecipe) -> FoundExa
     Args:
         folders: Folders, with their subfolders; hidden files are passed over.
         recipe: The model's recipe: which images it takes.
+        hash_key: Key of the exams' names, as in ingest.
 
     Returns:
-        The exams; the same files under the same folder names have the same keys.
+        The exams; with one key, the same files under the same folder names have the same names.
 
     Raises:
         ValueError: Two folders have the same name and the same files.
@@ -83,15 +86,14 @@ def find_exams(folders: Sequence[Path], recipe: PreprocessingRecipe) -> FoundExa
         merged = [[file for group in merged for file in group]]
     strays = _with_strays(merged, [file for file in files if not file.is_image])
     exams = sorted((sorted(group, key=lambda file: file.relative) for group in merged), key=lambda g: g[0].relative)
-    found = tuple(FoundExam(_key(g), {f"file {n}": file.path for n, file in enumerate(g, 1)}) for g in exams)
+    found = tuple(FoundExam(_name(g, hash_key), {f"file {n}": file.path for n, file in enumerate(g, 1)}) for g in exams)
     if len({exam.key for exam in found}) < len(found):
         raise ValueError("Two folders have the same name and the same files: give the folder that holds both.")
     return FoundExams(found, strays)
 
 
-def _key(files: Iterable[_File]) -> str:
-    names = "\n".join(sorted(file.relative for file in files))
-    return hashlib.sha256(names.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+def _name(files: Iterable[_File], hash_key: bytes) -> str:
+    return keyed_hash("\n".join(sorted(file.relative for file in files)), hash_key, "exam")[:_KEY_DIGITS]
 
 
 def _read(path: Path, relative: str, recipe: PreprocessingRecipe) -> _File:
@@ -135,7 +137,10 @@ def _merged_by_folder(groups: Iterable[list[_File]]) -> list[list[_File]]:
 
 
 def _with_strays(exams: list[list[_File]], others: Iterable[_File]) -> tuple[Path, ...]:
-    """Adds files that are no mammogram to the one exam of their study or folder; returns those of none."""
+    """Adds files that are no mammogram to the one exam of their study or folder; returns those of none.
+
+    A study without a mammogram is an exam too: it is refused, and its row says why.
+    """
     homes: dict[str | Path, set[int]] = {}
     for number, exam in enumerate(exams):
         for file in exam:
@@ -143,10 +148,14 @@ def _with_strays(exams: list[list[_File]], others: Iterable[_File]) -> tuple[Pat
             if file.study:
                 homes.setdefault(file.study, set()).add(number)
     strays = []
+    studies: dict[str, list[_File]] = {}
     for file in others:
         found = homes.get(file.study) or homes.get(file.path.parent, set())
         if len(found) == 1:
             exams[next(iter(found))].append(file)
+        elif file.study:
+            studies.setdefault(file.study, []).append(file)
         else:
             strays.append(file.path)
+    exams += studies.values()
     return tuple(strays)

@@ -8,39 +8,31 @@ import os
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import pydicom
 from pydantic import BaseModel, ConfigDict, Field
 
 from components.common.files import write_whole
-from components.common.png import encode_png
 from components.common.progress import Progress
 from pipeline.console import progress_text
 from pipeline.predict_archive.find import FoundExam
 from pipeline.predict_archive.table import row_of, write_files, write_grades
-from schema.features import VIEWS
-from serving.client import (
-    Grader,
-    ModelNotFoundError,
-    ServerBusyError,
-    ServerUnreachableError,
-    ServingError,
-)
+from serving.grades import Grader, ModelNotFoundError, ServerBusyError, ServerUnreachableError, ServingError
 from serving.grading import (
     ExamRefusedError,
     GradedExam,
     GradingPolicy,
     ModelChangedError,
+    ModelRecipe,
     exam_document,
     grade_files,
 )
-from serving.preprocessing import PreprocessingRecipe
 
 _STOPPING: Final = (ServerUnreachableError, ServerBusyError, ModelNotFoundError, ModelChangedError)
 _LINE_S: Final = 5.0
@@ -68,7 +60,7 @@ class ArchiveOptions(BaseModel):
 @dataclass(frozen=True)
 class _Task:
     grader: Grader
-    recipe: PreprocessingRecipe
+    model: ModelRecipe
     out: Path
     options: ArchiveOptions
 
@@ -76,7 +68,7 @@ class _Task:
 def predict_archive(
     exams: Sequence[FoundExam],
     grader: Grader,
-    recipe: PreprocessingRecipe,
+    model: ModelRecipe,
     out: Path,
     options: ArchiveOptions,
     say: Callable[[str], None],
@@ -89,7 +81,7 @@ def predict_archive(
     Args:
         exams: The exams.
         grader: Client of a server, or a model in this process; threads share it.
-        recipe: The model's recipe.
+        model: The model's recipe and version.
         out: Folder to write to; ``exams.csv`` and the DICOM objects in it identify patients.
         options: How they are graded.
         say: Takes lines for a person.
@@ -101,17 +93,16 @@ def predict_archive(
         ServingError: Server or model is at fault; exams that are done are kept for the next run.
         OSError: Results cannot be written.
     """
-    task = _Task(grader, recipe, out, options)
-    version = _model_version(grader)
+    task = _Task(grader, model, out, options)
     out.mkdir(parents=True, exist_ok=True)
     write_files(out, exams)
-    records = {exam.key: _kept(exam, version, task) for exam in exams}
+    records = {exam.key: _kept(exam, task) for exam in exams}
     waiting = [exam for exam in exams if records[exam.key] is None]
     say(f"{len(exams)} exams, {len(exams) - len(waiting)} of them done before")
     started = said = time.monotonic()
     pool = ThreadPoolExecutor(options.workers)
     try:
-        futures = {pool.submit(_grade, exam, version, task): exam for exam in waiting}
+        futures = {pool.submit(_grade, exam, task): exam for exam in waiting}
         for done, future in enumerate(as_completed(futures), 1):
             records[futures[future].key] = future.result()
             if done == len(waiting) or time.monotonic() - said > _LINE_S:
@@ -126,36 +117,37 @@ def predict_archive(
     return rows
 
 
-def _model_version(grader: Grader) -> int:
-    """Asks which version answers, by four blank views."""
-    blank = encode_png(np.zeros((_BLANK_SIDE, _BLANK_SIDE), np.uint8))
-    return grader.explain_exam(dict.fromkeys(VIEWS, blank)).model_version
+def _stats(exam: FoundExam) -> list[tuple[str, str, int, int]]:
+    return [(name, path.name, path.stat().st_size, path.stat().st_mtime_ns) for name, path in exam.files.items()]
 
 
-def _fingerprint(exam: FoundExam, version: int, task: _Task) -> str:
-    stats = [(name, path.name, path.stat().st_size, path.stat().st_mtime_ns) for name, path in exam.files.items()]
+def _fingerprint(stats: list[tuple[str, str, int, int]], version: int, task: _Task) -> str:
     policy = task.options.policy.model_dump_json()
-    whole = json.dumps([version, task.recipe.model_dump_json(), policy, task.options.dicom, stats])
+    whole = json.dumps([version, task.model.recipe.model_dump_json(), policy, task.options.dicom, stats])
     return hashlib.sha256(whole.encode()).hexdigest()
 
 
-def _kept(exam: FoundExam, version: int, task: _Task) -> dict[str, Any] | None:
+def _kept(exam: FoundExam, task: _Task) -> dict[str, Any] | None:
     """Returns the record of an earlier run; None if there is none that holds still."""
     try:
         record: dict[str, Any] = json.loads((task.out / exam.key / "exam.json").read_bytes())
-        holds = record["status"] != "failed" and record["fingerprint"] == _fingerprint(exam, version, task)
+        holds = record["status"] != "failed" and record["fingerprint"] == _fingerprint(
+            _stats(exam), task.model.model_version, task
+        )
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return record if holds else None
 
 
-def _grade(exam: FoundExam, version: int, task: _Task) -> dict[str, Any]:
+def _grade(exam: FoundExam, task: _Task) -> dict[str, Any]:
     record: dict[str, Any] = {"exam": exam.key}
     files: dict[str, bytes] = {}
     objects: list[pydicom.Dataset] = []
     try:
-        fingerprint = _fingerprint(exam, version, task)  # before the files are read, lest a later change be missed
+        stats = _stats(exam)  # before the files are read, lest a later change be missed
         graded = _patiently(exam, task)
+        # Of the version that answered, which may be a later one than that of the start.
+        fingerprint = _fingerprint(stats, graded.model_version, task)
         record |= {"status": "graded", **exam_document(graded), "fingerprint": fingerprint}
         for view, item in graded.prepared.views.items():
             files[f"{view}.png"] = item.png
@@ -164,7 +156,11 @@ def _grade(exam: FoundExam, version: int, task: _Task) -> dict[str, Any]:
             objects = _dicom_results(exam, graded)
     except ExamRefusedError as refusal:
         record |= {"status": "refused", "reason": refusal.reason, "message": refusal.message}
-        record |= {"rejected_files": len(refusal.rejected), "fingerprint": fingerprint, "model_version": version}
+        version = task.model.model_version
+        record |= {"rejected_files": len(refusal.rejected), "model_version": version}
+        record |= {"fingerprint": _fingerprint(stats, version, task)}
+        if task.options.dicom:
+            objects = _dicom_refusal(exam, refusal)
     except _STOPPING:
         raise
     except Exception as error:  # one exam never ends the run
@@ -180,10 +176,17 @@ def _grade(exam: FoundExam, version: int, task: _Task) -> dict[str, Any]:
 def _patiently(exam: FoundExam, task: _Task) -> GradedExam:
     for pause in task.options.pauses_s:
         try:
-            return grade_files(exam.files, task.grader, task.recipe, task.options.policy)
+            return grade_files(exam.files, task.grader, task.model.recipe, task.options.policy)
         except (ServerUnreachableError, ServerBusyError):
             time.sleep(pause)
-    return grade_files(exam.files, task.grader, task.recipe, task.options.policy)
+    return grade_files(exam.files, task.grader, task.model.recipe, task.options.policy)
+
+
+def _headers(exam: FoundExam) -> Iterator[pydicom.Dataset]:
+    """Reads the headers of an exam's DICOM files; a file that was left out may be anything, and is passed over."""
+    for path in exam.files.values():
+        with suppress(Exception):
+            yield pydicom.dcmread(path, stop_before_pixels=True)
 
 
 def _dicom_results(exam: FoundExam, graded: GradedExam) -> list[pydicom.Dataset]:
@@ -191,14 +194,19 @@ def _dicom_results(exam: FoundExam, graded: GradedExam) -> list[pydicom.Dataset]
 
     views = {item.loaded.header.sop_uid: view for view, item in graded.prepared.views.items()}
     sources: dict[str, pydicom.Dataset] = {}
-    for path in exam.files.values():
-        try:
-            source = pydicom.dcmread(path, stop_before_pixels=True)
-        except Exception:  # a file that was left out may be anything
-            continue
+    for source in _headers(exam):
         if view := views.get(str(source.get("SOPInstanceUID", ""))):
             sources.setdefault(view, source)
     return build_results(sources, graded, ResultsConfig())
+
+
+def _dicom_refusal(exam: FoundExam, refusal: ExamRefusedError) -> list[pydicom.Dataset]:
+    """Makes the refusal's report; none for files that no DICOM object can refer to."""
+    from serving.dicom_results import ResultsConfig, build_refusal, by_view
+
+    if sources := by_view(_headers(exam)):
+        return build_refusal(sources, refusal, ResultsConfig())
+    return []
 
 
 def _write(out: Path, record: dict[str, Any], files: dict[str, bytes], objects: list[pydicom.Dataset]) -> None:

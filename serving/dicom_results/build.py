@@ -55,20 +55,20 @@ def build_results(sources: Mapping[str, Dataset], graded: GradedExam, config: Re
     whole = patient_and_study(sources[views[0]])
     now = config.created_at or datetime.now()
     seed = _seed(images, config, str(graded.model_version), "graded")
-    identified = algorithm(config, graded.model_version)
+    identified = algorithm(config, graded.model_version, graded.recipe)
     flags = [f"{view}: {', '.join(found)}" for view, found in quality_flags(graded).items() if found]
     absent = [view for view in VIEWS if view not in images]
     comments = [NOTICE, *flags, *([f"Missing views: {', '.join(absent)}"] if absent else [])]
     grade = graded.grade
-    groups = [group("exam", seed, grade.probabilities, [*images.values()], identified, comments, grade.density)]
+    groups = [group("exam", seed, grade.probabilities, images, identified, comments, grade.density)]
     for name, side, probabilities in (("right", "R", grade.right), ("left", "L", grade.left)):
         if probabilities is not None:
-            of_side = [image for view, image in images.items() if laterality_of(view) == side]
+            of_side = {view: image for view, image in images.items() if laterality_of(view) == side}
             groups.append(group(name, seed, probabilities, of_side, identified, [NOTICE]))
     made: list[Dataset] = [report(groups, images, config, now, seed)]
     study = images[views[0]].StudyInstanceUID
     for number, view in enumerate(views, start=1):
-        made.append(heat_map(view, number, graded.explanations[view], images[view], config, now, seed))
+        made.append(heat_map(view, number, graded, images[view], config, now, seed))
     for result in made:
         result.StudyInstanceUID = study
         identify(result, whole)
@@ -94,7 +94,7 @@ def build_refusal(sources: Mapping[str, Dataset], refusal: ExamRefusedError, con
     images = of_one_study({name: reference_of(source) for name, source in sources.items()})
     seed = _seed(images, config, "refused", refusal.reason)
     comments = [NOTICE, f"The exam was not graded: {refusal.reason.replace('_', ' ')}."]
-    only = group("exam", seed, None, [*images.values()], algorithm(config, None), comments)
+    only = group("exam", seed, None, images, algorithm(config, None, None), comments)
     made = report([only], images, config, config.created_at or datetime.now(), derived_uid(seed))
     identify(made, patient_and_study(next(iter(sources.values()))))
     return [made]

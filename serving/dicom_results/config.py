@@ -21,6 +21,7 @@ class ResultsConfig(BaseModel):
         software_version: Of this software, by default the installed one; part of what the UIDs are derived from.
         report_series_number: Series Number of the report.
         heat_map_series_number: Series Number of the heat maps.
+        heat_map_longest_side: Longest side of a heat map, pixels; no larger than what the model's recipe keeps.
         created_at: Content date and time; None is the time of the call.
     """
 
@@ -31,4 +32,5 @@ class ResultsConfig(BaseModel):
     software_version: str = Field(default_factory=_installed_version, min_length=1, max_length=64)
     report_series_number: int = Field(9001, ge=1)
     heat_map_series_number: int = Field(9002, ge=1)
+    heat_map_longest_side: int = Field(1024, ge=64, le=4096)
     created_at: datetime | None = None

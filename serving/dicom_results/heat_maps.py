@@ -1,48 +1,75 @@
-"""A heat map as a Secondary Capture: the overlay in the geometry of the model's input."""
+"""A heat map as a Secondary Capture, hung, cropped and shaped like the source image."""
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
+from typing import Final
 
 import cv2
 import numpy as np
 from highdicom.sc import SCImage
+from numpy.typing import NDArray
 from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes
 
-from serving.client import ViewExplanation
 from serving.dicom_results.config import ResultsConfig
-from serving.dicom_results.source import ResultsError, derived_uid, long_string
-from serving.grading import NOTICE
+from serving.dicom_results.source import derived_uid, long_string
+from serving.grades import ViewExplanation
+from serving.grading import NOTICE, GradedExam
+from serving.heat_layer import blend
+from serving.preprocessing import PreparedView, PreprocessingRecipe
+from serving.source_pictures import source_grey, source_heat
+
+_DIRECTIONS: Final = re.compile(r"[APRLHF]{1,3}")  # Patient Orientation (0020,0020), PS3.3 C.7.6.1.1.1
+_MINIMUM_SIDE: Final = 16
+
+
+def source_picture(
+    item: PreparedView, explained: ViewExplanation, recipe: PreprocessingRecipe, longest_side: int
+) -> NDArray[np.uint8]:
+    """Draws a heat map over the source image, as it hangs in the archive.
+
+    Args:
+        item: The view; has a breast.
+        explained: Its heat map.
+        recipe: How the view was prepared.
+        longest_side: Longest side of the result, pixels; it is not made larger than what ingest kept.
+
+    Returns:
+        uint8 [H, W, 3], RGB, with the aspect of the source to the pixel.
+    """
+    grey = source_grey(item)
+    picture = blend(grey, source_heat(item, explained, recipe))
+    rows, columns = grey.shape
+    scale = min(1.0, longest_side / max(rows, columns))
+    size = (max(_MINIMUM_SIDE, round(columns * scale)), max(_MINIMUM_SIDE, round(rows * scale)))
+    return picture if scale == 1 else np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def heat_map(
-    view: str, number: int, explained: ViewExplanation, image: Dataset, config: ResultsConfig, now: datetime, seed: str
+    view: str, number: int, graded: GradedExam, source: Dataset, config: ResultsConfig, now: datetime, seed: str
 ) -> SCImage:
     """Makes the Secondary Capture of one view, without patient and study.
 
     Args:
         view: One of ``schema.features.VIEWS``.
         number: Instance Number.
-        explained: The overlay, colour PNG.
-        image: Reference to the source image.
+        graded: The exam.
+        source: Header of the source image.
         config: Maker of the results.
         now: Content date and time.
         seed: What UIDs are derived from.
-
-    Raises:
-        ResultsError: The overlay is no picture.
     """
-    picture = cv2.imdecode(np.frombuffer(explained.overlay_png, np.uint8), cv2.IMREAD_COLOR)
-    if picture is None:
-        raise ResultsError(f"The overlay of {view} is no PNG: ask the model again.")
+    explained = graded.explanations[view]
     projection, side = view.split("_")
     made = SCImage(
-        pixel_array=np.ascontiguousarray(picture[..., ::-1]),
+        pixel_array=source_picture(graded.prepared.views[view], explained, graded.recipe, config.heat_map_longest_side),
         photometric_interpretation="RGB",
         bits_allocated=8,
         coordinate_system="PATIENT",
         patient_orientation=("L", "F"),
-        study_instance_uid=image.StudyInstanceUID,
+        study_instance_uid=source.StudyInstanceUID,
         series_instance_uid=derived_uid(seed, "heat map series"),
         series_number=config.heat_map_series_number,
         sop_instance_uid=derived_uid(seed, "heat map", view),
@@ -52,7 +79,7 @@ def heat_map(
         software_versions=config.software_version,
         series_description="Breast density, research, heat maps",
     )
-    made["PatientOrientation"].value = ""  # cropped to the breast and hung anew: the source's does not hold
+    made["PatientOrientation"].value = _orientation(source)
     for keyword in ("InstanceCreation", "Content"):
         setattr(made, f"{keyword}Date", now.strftime("%Y%m%d"))
         setattr(made, f"{keyword}Time", now.strftime("%H%M%S"))
@@ -61,8 +88,23 @@ def heat_map(
     made.ImageLaterality, made.ViewPosition = side, projection
     made.BurnedInAnnotation = "NO"
     made.ImageComments = f"{NOTICE} Grad-CAM of class {explained.density}; not for diagnosis."
-    made.DerivationDescription = long_string(f"Grad-CAM over the model's input (cropped, {view})")
-    source = Dataset()
-    source.ReferencedSOPClassUID, source.ReferencedSOPInstanceUID = image.SOPClassUID, image.SOPInstanceUID
-    made.SourceImageSequence = [source]
+    made.DerivationDescription = long_string(f"Grad-CAM over the source image, reduced, {view}")
+    reference = Dataset()
+    reference.ReferencedSOPClassUID, reference.ReferencedSOPInstanceUID = source.SOPClassUID, source.SOPInstanceUID
+    purpose = codes.CID7202.SourceImageForImageProcessingOperation
+    coded = Dataset()
+    coded.CodeValue, coded.CodingSchemeDesignator, coded.CodeMeaning = (
+        purpose.value,
+        purpose.scheme_designator,
+        purpose.meaning,
+    )
+    reference.PurposeOfReferenceCodeSequence = [coded]
+    made.SourceImageSequence = [reference]
     return made
+
+
+def _orientation(source: Dataset) -> list[str]:
+    """The source's Patient Orientation, for the picture hangs as it does; empty where it has none that is one."""
+    value = source.get("PatientOrientation")
+    found = [] if value is None or isinstance(value, str) else [str(direction) for direction in value]
+    return found if len(found) == 2 and all(map(_DIRECTIONS.fullmatch, found)) else []

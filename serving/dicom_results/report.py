@@ -11,8 +11,11 @@ from highdicom.sr import (
     CodeContentItem,
     CodedConcept,
     ComprehensiveSR,
+    ContainerContentItem,
+    ContentSequence,
     DeviceObserverIdentifyingAttributes,
     FindingSite,
+    ImageContentItem,
     Measurement,
     MeasurementReport,
     MeasurementsAndQualitativeEvaluations,
@@ -25,11 +28,13 @@ from highdicom.sr import (
     TrackingIdentifier,
 )
 from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes
 
-from schema.features import DENSITY_CLASSES
-from serving.client import Probabilities
+from schema.features import DENSITY_CLASSES, VIEWS
 from serving.dicom_results.config import ResultsConfig
 from serving.dicom_results.source import derived_uid
+from serving.grades import Probabilities
+from serving.preprocessing import PreprocessingRecipe
 
 # CID 6000 "Overall Breast Composition"; the terms of BI-RADS' classes A to D.
 COMPOSITIONS: Final = {
@@ -46,7 +51,15 @@ SITES: Final = {
     "right": CodedConcept("73056007", "SCT", "Right breast"),
     "left": CodedConcept("80248007", "SCT", "Left breast"),
 }
-_ANALYSIS: Final = CodedConcept("111004", "DCM", "Analysis Performed")
+# CID 4014 "View for Mammography" and CID 244 "Laterality".
+PROJECTIONS: Final = {
+    "CC": CodedConcept("399162004", "SCT", "cranio-caudal"),
+    "MLO": CodedConcept("399368009", "SCT", "medio-lateral oblique"),
+}
+LATERALITIES: Final = {"R": CodedConcept("24028007", "SCT", "Right"), "L": CodedConcept("7771000", "SCT", "Left")}
+_IMAGE_VIEW: Final = CodedConcept("111031", "DCM", "Image View")
+_IMAGE_LATERALITY: Final = CodedConcept("111027", "DCM", "Image Laterality")
+_SOURCE: Final = CodedConcept("260753009", "SCT", "Source")
 _COMPOSITION_ANALYSIS: Final = CodedConcept("133890006", "SCT", "Breast composition analysis")
 _FAILED: Final = CodedConcept("111024", "DCM", "Failed Analyses")
 _MAMMOGRAPHY: Final = CodedConcept("71651007", "SCT", "Mammography")
@@ -70,17 +83,59 @@ def _probability(density: str, value: float) -> Measurement:
     return measurement
 
 
-def algorithm(config: ResultsConfig, model_version: int | None) -> AlgorithmIdentification:
-    """Identifies the algorithm, TID 4019."""
+def _shown_view(name: str) -> ContentSequence:
+    """Projection and side as an image's acquisition context (TID 1602 and 1603); empty where it is no standard view."""
+    context = ContentSequence()
+    if name in VIEWS:
+        projection, side = name.split("_")
+        for concept, value in ((_IMAGE_LATERALITY, LATERALITIES[side]), (_IMAGE_VIEW, PROJECTIONS[projection])):
+            context.append(CodeContentItem(concept, value, RelationshipTypeValues.HAS_ACQ_CONTEXT))
+    return context
+
+
+def _with_view(item: ImageContentItem, name: str) -> ImageContentItem:
+    if context := _shown_view(name):
+        item.ContentSequence = context
+    return item
+
+
+def _library(images: Mapping[str, Dataset]) -> ContainerContentItem:
+    """Lists the images with their views, TID 1600; highdicom's own knows neither film scans nor views."""
+    entries = ContainerContentItem(codes.DCM.ImageLibraryGroup, relationship_type=RelationshipTypeValues.CONTAINS)
+    entries.ContentSequence = ContentSequence(
+        [
+            _with_view(
+                ImageContentItem(
+                    _SOURCE, i.SOPClassUID, i.SOPInstanceUID, relationship_type=RelationshipTypeValues.CONTAINS
+                ),
+                name,
+            )
+            for name, i in images.items()
+        ]
+    )
+    library = ContainerContentItem(codes.DCM.ImageLibrary, relationship_type=RelationshipTypeValues.CONTAINS)
+    library.ContentSequence = ContentSequence([entries])
+    return library
+
+
+def algorithm(
+    config: ResultsConfig, model_version: int | None, recipe: PreprocessingRecipe | None
+) -> AlgorithmIdentification:
+    """Identifies the algorithm, TID 4019; version and recipe are those of the model that answered, if one did."""
     version = f"software {config.software_version}" + ("" if model_version is None else f", model {model_version}")
-    return AlgorithmIdentification(name=config.model_name, version=version)
+    parameters = [] if model_version is None else [f"Model version: {model_version}"]
+    if recipe is not None:
+        parameters.append(f"Preprocessing recipe, SHA-256: {recipe.digest()}")
+    return AlgorithmIdentification(
+        name=config.model_name, version=version, parameters=parameters or None, manufacturer=config.manufacturer
+    )
 
 
 def group(
     name: str,
     seed: str,
     probabilities: Probabilities | None,
-    images: Sequence[Dataset],
+    images: Mapping[str, Dataset],
     identified: AlgorithmIdentification,
     comments: Sequence[str],
     density: str = "",
@@ -91,7 +146,7 @@ def group(
         name: ``exam``, ``right`` or ``left``.
         seed: What the group's tracking UID is derived from.
         probabilities: Of each class; None for an exam that was refused.
-        images: References to the images it is of.
+        images: References to the images it is of, by view or another name.
         identified: The algorithm.
         comments: Texts for the reader.
         density: Class, where it is not the most probable one.
@@ -108,7 +163,10 @@ def group(
         algorithm_id=identified,
         measurements=measurements,
         qualitative_evaluations=[evaluation],
-        source_images=[SourceImageForMeasurementGroup(i.SOPClassUID, i.SOPInstanceUID) for i in images],
+        source_images=[
+            _with_view(SourceImageForMeasurementGroup(i.SOPClassUID, i.SOPInstanceUID), name)
+            for name, i in images.items()
+        ],
     )
     for text in comments:
         made[0].ContentSequence.append(_comment(text))
@@ -137,6 +195,7 @@ def report(
         procedure_reported=_MAMMOGRAPHY,
         imaging_measurements=list(groups),
     )
+    content[0].ContentSequence.insert(len(content[0].ContentSequence) - 1, _library(images))
     evidence = []
     for image in images.values():
         blank = Dataset()

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from pydicom.dataset import Dataset
 
 from components.dicom_example_gen import tags
 from components.dicom_example_gen.header import parse_date
-from components.dicom_example_gen.rejections import shown
+from components.dicom_example_gen.rejections import IngestError, shown
+from components.dicom_example_gen.views import view_of
 
 _NAMESPACE: Final = uuid.UUID("6f3c1f0e-8f7e-5a51-9d52-2c8a3b0d7e11")
 _REFERENCE: Final = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
@@ -47,6 +48,31 @@ def reference_of(source: Dataset) -> Dataset:
             )
         setattr(found, keyword, uid)
     found.Rows, found.Columns = (max(1, tags.integer(source, keyword) or 1) for keyword in ("Rows", "Columns"))
+    if "PatientOrientation" in source:
+        found["PatientOrientation"] = source["PatientOrientation"]
+    return found
+
+
+def by_view(headers: Iterable[Dataset]) -> dict[str, Dataset]:
+    """Names the images that a refusal speaks of.
+
+    Args:
+        headers: Headers of an exam's files.
+
+    Returns:
+        Headers by standard view, and by ``image 1``, ``image 2`` where they show none or one that came before. What has
+        no UIDs is left out, for no object can refer to it.
+    """
+    found: dict[str, Dataset] = {}
+    for number, header in enumerate(headers, 1):
+        try:
+            reference_of(header)
+            view = view_of(header, "")
+        except ResultsError:
+            continue
+        except IngestError:
+            view = ""
+        found[view if view and view not in found else f"image {number}"] = header
     return found
 
 

@@ -60,6 +60,7 @@ _UNREADABLE: Final = frozenset(
         RejectionReason.UNSUPPORTED_TRANSFER_SYNTAX,
     }
 )
+_VOLUMES: Final = frozenset({RejectionReason.TOMOSYNTHESIS, RejectionReason.MULTI_FRAME})
 
 
 @dataclass(frozen=True)
@@ -134,6 +135,8 @@ def read_instance(path: Path, name: str, max_pixels: int) -> Instance:
     sop_class, sop_uid, study_uid = _uids(path, name, max_pixels)
     if problem is not None and problem.reason == RejectionReason.NOT_MAMMOGRAPHY:
         raise RefusedInstanceError(problem.reason.value, DOES_NOT_MATCH, problem.message, sop_class, sop_uid)
+    if problem is not None and problem.reason in _VOLUMES and sop_class not in SOP_CLASSES:
+        raise RefusedInstanceError(problem.reason.value, SOP_CLASS_NOT_SUPPORTED, problem.message, sop_class, sop_uid)
     if sop_class not in SOP_CLASSES:
         raise RefusedInstanceError(
             RejectionReason.NOT_MAMMOGRAPHY.value,

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from schema.features import VIEWS
 from serving.client import DEFAULT_MODEL_NAME
+from serving.client_tls import ClientTls
 from serving.dicom_results import ResultsConfig
 from serving.grading import GradingPolicy
 
@@ -46,26 +47,6 @@ class TlsFiles(_Part):
     client_ca: Path | None = None
 
 
-class PeerTls(_Part):
-    """TLS towards a peer.
-
-    Attributes:
-        ca: PEM file of the authority that signed the peer's certificate; ``None`` takes the system's.
-        certificate: PEM file with our own certificate, where the peer asks for one.
-        key: PEM file with its private key.
-    """
-
-    ca: Path | None = None
-    certificate: Path | None = None
-    key: Path | None = None
-
-    @model_validator(mode="after")
-    def _pair(self) -> PeerTls:
-        if (self.certificate is None) != (self.key is None):
-            raise ValueError("certificate and key go together: give both or neither")
-        return self
-
-
 class ModelServerConfig(_Part):
     """Where grades come from.
 
@@ -79,7 +60,7 @@ class ModelServerConfig(_Part):
     address: str = Field("127.0.0.1:8500", pattern=r"^.+:\d+$")
     name: str = DEFAULT_MODEL_NAME
     timeout_s: float = Field(60.0, gt=0)
-    tls: PeerTls | None = None
+    tls: ClientTls | None = None
 
 
 class DicomNodeConfig(_Part):
@@ -213,7 +194,7 @@ class _Destination(_Part):
     name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,32}$")
     send: tuple[Sent, ...] = ("sr", "heat_maps", "refusals")
     timeout_s: float = Field(60.0, gt=0)
-    tls: PeerTls | None = None
+    tls: ClientTls | None = None
 
 
 class DicomDestination(_Destination):
@@ -322,12 +303,13 @@ def load_gateway_config(path: Path) -> GatewayConfig:
         ) from error
 
 
-def read_token(variable: str, environ: Mapping[str, str]) -> str:
+def read_token(variable: str, environ: Mapping[str, str], how: str = "make one with: openssl rand -hex 32") -> str:
     """Reads a bearer token from the environment, or from the file that ``VARIABLE_FILE`` names.
 
     Args:
         variable: Name of the variable.
         environ: Environment.
+        how: Where a token comes from, for messages.
 
     Returns:
         The token.
@@ -342,7 +324,6 @@ def read_token(variable: str, environ: Mapping[str, str]) -> str:
         except (OSError, UnicodeDecodeError) as error:
             raise GatewayConfigError(f"{variable}_FILE names a file that cannot be read: correct it.") from error
     token = value.strip()
-    how = "make one with: openssl rand -hex 32"
     if not token:
         raise GatewayConfigError(f"Neither {variable} nor {variable}_FILE is set: {how}.")
     if len(token) < _MIN_TOKEN_CHARACTERS or not all("!" <= c <= "~" for c in token):

@@ -138,7 +138,8 @@ class Forwarder(threading.Thread):
         self._stopping = stopping
         self._token = ""
         if isinstance(destination, StowDestination) and destination.token_variable:
-            self._token = read_token(destination.token_variable, environ)
+            how = f"set it to the token that destination {destination.name} asks for, or leave token_variable out"
+            self._token = read_token(destination.token_variable, environ, how)
         if destination.tls is not None:
             peer_context(destination.tls)  # files that cannot be used are found out at the start
         own = studies.config.dicom

@@ -11,10 +11,12 @@ from typing import Any, Final
 import pydicom
 from pydicom.dataset import Dataset
 
+from components.common.png import encode_png
 from serving.dicom_results import ResultsConfig, build_refusal, build_results
 from serving.gateway.config import Sent
 from serving.grading import ExamRefusedError, GradedExam, exam_document
 from serving.heat_layer import heat_layer_png
+from serving.source_pictures import station_pictures
 
 _REPORT_CLASSES: Final = "1.2.840.10008.5.1.4.1.1.88."  # Structured Reports, PS3.4 table B.5-1
 
@@ -78,8 +80,9 @@ def graded_outcome(graded: GradedExam, images: Mapping[str, Path], results: Resu
         headers = {view: _header(images[item.loaded.header.sop_uid]) for view, item in views}
         files |= _encoded(build_results(headers, graded, results), refusal=False)
     for view, item in graded.prepared.views.items():
-        files[f"{view}.png"] = item.png
-        files[f"{view}.heatmap.png"] = heat_layer_png(graded.explanations[view].heatmap, item.png)
+        grey, heat = station_pictures(item, graded.explanations[view], graded.recipe)
+        files[f"{view}.png"] = encode_png(grey)
+        files[f"{view}.heatmap.png"] = heat_layer_png(heat, files[f"{view}.png"])
     return Outcome(exam_document(graded), None, _rejected(graded), files)
 
 

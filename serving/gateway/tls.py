@@ -7,7 +7,7 @@ import ssl
 import grpc
 
 from serving.client_tls import ClientTls
-from serving.gateway.config import GatewayConfigError, PeerTls, TlsFiles
+from serving.gateway.config import GatewayConfigError, TlsFiles
 
 
 def server_context(files: TlsFiles) -> ssl.SSLContext:
@@ -28,30 +28,26 @@ def server_context(files: TlsFiles) -> ssl.SSLContext:
     return context
 
 
-def peer_context(files: PeerTls) -> ssl.SSLContext:
-    """Makes the context towards a peer, whose certificate and name are checked.
+def peer_context(tls: ClientTls) -> ssl.SSLContext:
+    """Makes the context towards a peer.
 
     Raises:
         GatewayConfigError: A file cannot be used.
     """
     try:
-        context = ssl.create_default_context(cafile=None if files.ca is None else str(files.ca))
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        if files.certificate is not None and files.key is not None:
-            context.load_cert_chain(files.certificate, files.key)
+        return tls.context()
     except OSError as error:
         raise _unusable(error) from error
-    return context
 
 
-def peer_credentials(files: PeerTls) -> grpc.ChannelCredentials:
+def peer_credentials(tls: ClientTls) -> grpc.ChannelCredentials:
     """Makes gRPC's credentials towards a model server.
 
     Raises:
         GatewayConfigError: A file cannot be used.
     """
     try:
-        return ClientTls(**files.model_dump()).credentials()
+        return tls.credentials()
     except OSError as error:
         raise _unusable(error) from error
 

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Final
 
 from schema.features import VIEWS
-from serving.client import Grader, InvalidExamError, ServingError
+from serving.dicom_results import ResultsError
 from serving.gateway.logs import log
 from serving.gateway.outcome import Outcome, graded_outcome, refused_outcome
 from serving.gateway.records import Claim
 from serving.gateway.spool import SpoolFullError
 from serving.gateway.studies import Studies
+from serving.grades import Grader, InvalidExamError, ServingError
 from serving.grading import ExamRefusedError, GradedExam, ModelChangedError, grade_exam, recipe_of
 from serving.preprocessing import PreprocessingRecipe
 
@@ -145,7 +146,7 @@ class Worker(threading.Thread):
             self._postpone(claim, str(error), others_fault=True)
             return
         problem = f"The gateway could not grade the study ({type(error).__name__}): look at its log."
-        if isinstance(error, InvalidExamError):
+        if isinstance(error, (InvalidExamError, ResultsError)):
             problem = str(error)
         else:
             log.error("study %s: grading broke", claim.key, exc_info=error)

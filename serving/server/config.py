@@ -47,7 +47,9 @@ class ServedModel(_Frozen):
         base_path: Folder of version folders as the Pusher writes it, or a SavedModel itself.
         name: Name it is served under.
         policy: Versions served at once.
-        labels: Version by label, such as ``stable`` and ``canary``.
+        labels: Version by label, such as ``stable`` and ``canary``. As with TensorFlow Serving's
+            ``--allow_version_labels_for_unavailable_models``, a new label may name a version that is not there yet;
+            until it is, requests by that label are NOT_FOUND.
     """
 
     base_path: Path

@@ -1,8 +1,8 @@
 """TensorFlow Serving's gRPC services over the served model.
 
-What differs from TensorFlow Serving: messages are limited to `Limits.message_bytes`; ``MultiInference`` is
-UNIMPLEMENTED; ``HandleReloadConfigRequest`` changes the version policy and labels of the served model alone, and
-where it fails what was served before stays.
+What differs from TensorFlow Serving: messages are limited to `Limits.message_bytes`; ``MultiInference`` and the health
+service's ``Watch`` are UNIMPLEMENTED; ``HandleReloadConfigRequest`` changes the version policy and labels of the served
+model alone, and where it fails what was served before stays.
 """
 
 from __future__ import annotations
@@ -26,16 +26,18 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
+from serving.server.answers import AnswerCodec
 from serving.server.core import ServerCore
 from serving.server.errors import StatusError, invalid_argument, not_found, unimplemented
 from serving.server.manager import ModelManager
 from serving.server.model import DEFAULT_SIGNATURE, LoadedModel
-from serving.server.tensors import to_array, to_proto
+from serving.server.tensors import to_array
 from serving.server.text_protos import policy_of
 
 _log = logging.getLogger(__name__)
 
 SIGNATURE_DEF_FIELD: Final = "signature_def"
+PREDICTION_SERVICE: Final = "tensorflow.serving.PredictionService"
 
 
 def _answered(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -112,12 +114,13 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
     def __init__(self, core: ServerCore) -> None:
         self._core = core
         self._manager = core.manager
+        self._answers = AnswerCodec()
 
     @_answered
     def Predict(  # noqa: N802 (name of the service definition)
         self, request: predict_pb2.PredictRequest, context: grpc.ServicerContext
-    ) -> predict_pb2.PredictResponse:
-        """Runs one signature."""
+    ) -> bytes:
+        """Runs one signature; gives a serialized ``PredictResponse``, see `add_prediction_service`."""
         with self._core.counted(request.model_spec.name, "Predict", "GRPC"):
             model = _served(self._manager, request)
             signature = request.model_spec.signature_name
@@ -125,12 +128,9 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
             outputs = self._core.predict(
                 model, signature, inputs, list(request.output_filter), _seconds_left(context), context.is_active
             )
-            response = predict_pb2.PredictResponse()
-            _fill_spec(response.model_spec, self._manager, model)
-            response.model_spec.signature_name = signature or DEFAULT_SIGNATURE
-            for name, array in outputs.items():
-                response.outputs[name].CopyFrom(to_proto(array))
-            return response
+            spec = model_pb2.ModelSpec(signature_name=signature or DEFAULT_SIGNATURE)
+            _fill_spec(spec, self._manager, model)
+            return self._answers.write(outputs, spec)
 
     @_answered
     def GetModelMetadata(  # noqa: N802
@@ -163,6 +163,16 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         with self._core.counted(request.model_spec.name, "Regress", "GRPC"):
             model = _served(self._manager, request)
             refuse_other_method(model, request.model_spec.signature_name, "regression", "regress")
+
+
+def add_prediction_service(service: PredictionService, server: grpc.Server) -> None:
+    """Serves ``tensorflow.serving.PredictionService``; answers of ``Predict`` are bytes already, see `AnswerCodec`."""
+    predict = grpc.unary_unary_rpc_method_handler(
+        service.Predict, predict_pb2.PredictRequest.FromString, response_serializer=bytes
+    )
+    handler = grpc.method_handlers_generic_handler(PREDICTION_SERVICE, {"Predict": predict})
+    server.add_generic_rpc_handlers((handler,))  # of two that know a method gRPC takes the first
+    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(service, server)
 
 
 class ModelService(model_service_pb2_grpc.ModelServiceServicer):

@@ -14,21 +14,26 @@ from types import TracebackType
 from typing import Final
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
+from grpc_health.v1 import health, health_pb2
+from tensorflow_serving.apis import model_service_pb2_grpc
 
 from serving.server.config import ServedModel, ServerConfig, ServerTls
 from serving.server.config_watch import ConfigWatch
 from serving.server.core import ServerCore
 from serving.server.errors import ServerStartError
-from serving.server.grpc_service import ModelService, PredictionService
+from serving.server.grpc_service import (
+    PREDICTION_SERVICE,
+    ModelService,
+    PredictionService,
+    add_prediction_service,
+)
 from serving.server.http_server import RestServer
 from serving.server.manager import ModelManager
 from serving.server.slow_clients import ReadLimit
 
 _CONTROL_WORKERS: Final = 8  # for status, metadata and health while predictions fill the queue
 _GRACE_SECONDS: Final = 5.0
-_SERVICES: Final = ("", "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService")
+_SERVICES: Final = ("", PREDICTION_SERVICE, "tensorflow.serving.ModelService")
 
 
 @contextmanager
@@ -127,10 +132,14 @@ def _start_grpc(core: ServerCore, read_limit: ReadLimit) -> tuple[grpc.Server, i
         ],
         maximum_concurrent_rpcs=2 * workers,  # beyond it calls are refused unread
     )
-    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(PredictionService(core), server)
+    add_prediction_service(PredictionService(core), server)
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(core.manager), server)
     healthy = health.HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
+    # Without Watch, whose calls last as long as the client likes: enough of them would leave no room for predictions.
+    check = grpc.unary_unary_rpc_method_handler(
+        healthy.Check, health_pb2.HealthCheckRequest.FromString, health_pb2.HealthCheckResponse.SerializeToString
+    )
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(health.SERVICE_NAME, {"Check": check}),))
     for service in _SERVICES:
         healthy.set(service, health_pb2.HealthCheckResponse.SERVING)
     address = f"{config.host}:{config.grpc_port}"

@@ -9,11 +9,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
+from google.protobuf import descriptor_pb2, text_format
 from google.protobuf.message import Message
 from tensorflow_serving.config import model_server_config_pb2
 
 from serving.server.config import METRICS_PATH, ServedModel, ServerTls, VersionPolicy
+from serving.server.dynamic_messages import message_class
 from serving.server.errors import ServerStartError
 
 _PLATFORM: Final = "tensorflow"
@@ -44,13 +45,7 @@ def new_message(name: str) -> Any:
                 entry.type, entry.type_name = _MESSAGE, f".{_PACKAGE}.{kind}"
             else:
                 entry.type = kind
-    # A pool of its own: the process-wide one may hold TensorFlow Serving's under the same names.
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    descriptor = pool.FindMessageTypeByName(f"{_PACKAGE}.{name}")
-    if hasattr(message_factory, "GetMessageClass"):
-        return message_factory.GetMessageClass(descriptor)()
-    return message_factory.MessageFactory(pool).GetPrototype(descriptor)()
+    return message_class(file, f"{_PACKAGE}.{name}")()
 
 
 def _parse(path: Path, message: Message) -> None:

@@ -11,9 +11,8 @@ from tensorflow_serving.apis import prediction_log_pb2
 from serving.server.errors import ModelLoadError, StatusError
 from serving.server.model import LoadedModel
 from serving.server.tensors import to_array
+from serving.warmup import WARMUP_FILE
 
-# Source: https://www.tensorflow.org/tfx/serving/saved_model_warmup
-WARMUP_FILE: Final = Path("assets.extra", "tf_serving_warmup_requests")
 MAX_REQUESTS: Final = 1000
 
 

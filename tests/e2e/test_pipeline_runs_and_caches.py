@@ -25,6 +25,7 @@ NODES = {
     "StatisticsGen",
     "ImportSchemaGen",
     "ExampleValidator",
+    "DriftMonitor",
     "Transform",
     *(f"Trainer.{view}" for view in VIEWS),
     "ExamEnsemble",
@@ -46,7 +47,7 @@ def run_command(settings: Path, code: Path = PROJECT, *arguments: str) -> subpro
 
 def test_each_node_runs_once_and_is_cached_the_second_time(finished: Any, execution_states: Any) -> None:
     output = finished.config.output
-    assert len(NODES) == 17
+    assert len(NODES) == 18
     before = execution_states(output)
     assert set(before) == NODES
     assert {node: states for node, states in before.items() if states != ["COMPLETE"]} == {}
@@ -56,7 +57,7 @@ def test_each_node_runs_once_and_is_cached_the_second_time(finished: Any, execut
 
     assert again.returncode == 0, again.stderr
     assert {node: states for node, states in execution_states(output).items() if states != ["COMPLETE", "CACHED"]} == {}
-    assert len(re.findall(r"^\[[ \d]\d/17\] \S+ +cached$", again.stdout, re.M)) == 17
+    assert len(re.findall(r"^\[[ \d]\d/18\] \S+ +cached$", again.stdout, re.M)) == 18
     assert sorted(path.name for path in finished.outcome.serving.iterdir()) == versions
     assert "model    blessed, served from" in again.stdout
     assert "Research software. Not a medical device." in again.stdout
@@ -65,7 +66,7 @@ def test_each_node_runs_once_and_is_cached_the_second_time(finished: Any, execut
 
 def test_terminal_shows_a_line_a_node_and_no_chatter(finished: Any) -> None:
     lines = finished.terminal.splitlines()
-    named = [match[1] for line in lines if (match := re.match(r"\[[ \d]\d/17\] (\S+) +\d", line))]
+    named = [match[1] for line in lines if (match := re.match(r"\[[ \d]\d/18\] (\S+) +\d", line))]
     assert set(named) == NODES
     assert not re.search(r"WARNING|INFO|tensorflow", finished.terminal)
     [ingest] = [line for line in lines if "DicomExampleGen" in line and "files" in line]

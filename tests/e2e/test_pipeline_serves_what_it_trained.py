@@ -137,7 +137,7 @@ def test_a_stranger_with_tensorflow_alone_calls_every_signature(
 def test_served_preprocessing_is_that_of_training_to_the_byte(
     finished: Any, phantoms: Path, preprocessed: dict[tuple[str, str], bytes], client: ExamClient
 ) -> None:
-    recipe = PreprocessingRecipe.model_validate_json(client.preprocessing())
+    recipe = PreprocessingRecipe.model_validate_json(client.preprocessing().json)
     assert recipe == recipe_of(finished.config.pipeline)
     report = finished.artifact("DicomExampleGen", "ingest_report") / "files.jsonl"
     rows = [json.loads(line) for line in report.read_text(encoding="utf-8").splitlines()]

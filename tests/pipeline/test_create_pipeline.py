@@ -35,6 +35,7 @@ def test_nodes_are_those_of_the_design_and_one_that_finds_the_baseline() -> None
     trainers = [f"Trainer.{view}" for view in VIEWS]
     ids = list(nodes())
     before = ["DicomExampleGen", "MammogramPreprocessor", "StatisticsGen", "ImportSchemaGen", "ExampleValidator"]
+    before += ["DriftMonitor"]
     after = [
         "ExamEnsemble",
         "BaselineModel",
@@ -58,6 +59,19 @@ def test_upstream_nodes_are_those_of_the_design() -> None:
     assert {"Evaluator", "GradCamExplainer", "InfraCheck", "Pusher"} <= upstream["ReportGenerator"]
 
 
+def test_drift_is_looked_at_beside_training_or_before_it_or_not_at_all() -> None:
+    def upstream(*overrides: str) -> dict[str, set[str]]:
+        by_id = nodes(load_config(find_config("demo"), overrides).pipeline)
+        return {name: {node.id for node in by_id[name].upstream_nodes} for name in by_id}
+
+    found = upstream()
+    assert found["DriftMonitor"] == {"MammogramPreprocessor", "ImportSchemaGen", "ExampleValidator"}
+    assert [name for name, nodes_before in found.items() if "DriftMonitor" in nodes_before] == ["ReportGenerator"]
+    assert "DriftMonitor" in upstream("pipeline.drift.on_drift=stop")["Transform"]
+    without = upstream("pipeline.drift.enabled=false")
+    assert set(found) - set(without) == {"DriftMonitor"}
+
+
 def test_mirrored_sides_share_a_network() -> None:
     by_id = nodes(load_config(find_config("demo"), ["pipeline.trainer.sides=mirrored"]).pipeline)
     trainers = {name for name in by_id if name.startswith("Trainer.")}
@@ -70,6 +84,7 @@ def test_a_pipeline_may_end_with_a_node_and_has_what_that_needs() -> None:
     whole = nodes()
     until = nodes(last="ExamEnsemble")
     judging = {"BaselineModel", "Evaluator", "GradCamExplainer", "InfraCheck", "Pusher", "ReportGenerator"}
+    judging |= {"DriftMonitor"}  # it alerts, and nothing waits for it
     assert set(whole) - set(until) == judging
     assert properties(until) == {name: values for name, values in properties(whole).items() if name in until}
     assert set(nodes(last="StatisticsGen")) == {"DicomExampleGen", "MammogramPreprocessor", "StatisticsGen"}
@@ -84,7 +99,7 @@ def test_a_selection_is_an_option_that_touches_what_learns_and_nothing_that_judg
     learning = {"Transform", "ExamEnsemble", *(f"Trainer.{view}" for view in VIEWS)}
     assert {name for name, node in by_id.items() if node.inputs.get("examples") == selected} == learning
     preprocessed = by_id["MammogramPreprocessor"].outputs["preprocessed_examples"]
-    judging = {"ExamSelector", "StatisticsGen", "Evaluator", "GradCamExplainer", "InfraCheck"}
+    judging = {"ExamSelector", "StatisticsGen", "DriftMonitor", "Evaluator", "GradCamExplainer", "InfraCheck"}
     assert {name for name, node in by_id.items() if node.inputs.get("examples") == preprocessed} == judging
 
 
@@ -124,6 +139,7 @@ def test_the_same_schema_elsewhere_changes_no_parameter(tmp_path: Path) -> None:
         ("pipeline.ingest.split_seed=9", {"DicomExampleGen"}),
         ("pipeline.preprocess.method=none", {"MammogramPreprocessor", "ExamEnsemble"}),  # the model carries its recipe
         ("pipeline.quality.doubtful_overlays=3", {"MammogramPreprocessor"}),
+        ("pipeline.drift.on_drift=stop", {"DriftMonitor"}),
         ("pipeline.trainer.epochs=3", {f"Trainer.{view}" for view in VIEWS}),
         ("pipeline.ensemble.minimum_views=2", {"ExamEnsemble", "Evaluator"}),
         ("pipeline.evaluator.minimum_exam_accuracy=0.9", {"Evaluator"}),

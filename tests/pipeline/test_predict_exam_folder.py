@@ -20,7 +20,7 @@ from pipeline.phantom.config import PhantomConfig
 from pipeline.phantom.generate import generate_phantoms
 from pipeline.predict import describe, predict_exam
 from schema.features import VIEWS
-from serving.client import ExamGrade, ExplainedExam, NotGradedError, ViewExplanation
+from serving.grades import ExamGrade, ExplainedExam, NotGradedError, ServedRecipe, ViewExplanation
 from serving.grading import ExamRefusedError
 from serving.preprocessing import PreprocessingRecipe, SeveralExamsError, prepare_exam, prepare_file
 
@@ -34,8 +34,8 @@ class FixedGrader:
     def __init__(self) -> None:
         self.images: dict[str, bytes] = {}
 
-    def preprocessing(self) -> str:
-        return RECIPE.model_dump_json()
+    def preprocessing(self) -> ServedRecipe:
+        return ServedRecipe(RECIPE.model_dump_json(), 7)
 
     def predict_exam(self, images: Mapping[str, bytes], exam_id: str = "exam") -> ExamGrade:
         self.images = dict(images)
@@ -47,7 +47,7 @@ class FixedGrader:
         return {view: ViewExplanation("B", B, np.zeros((6, 6), np.float32), png) for view, png in images.items()}
 
     def explain_exam(self, images: Mapping[str, bytes], exam_id: str = "exam") -> ExplainedExam:
-        return ExplainedExam(self.predict_exam(images), self.gradcam(images), 7, self.preprocessing())
+        return ExplainedExam(self.predict_exam(images), self.gradcam(images), 7, RECIPE.model_dump_json())
 
 
 @pytest.fixture(scope="module")

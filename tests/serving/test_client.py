@@ -13,14 +13,9 @@ import cv2
 import numpy as np
 import pytest
 
-from serving.client import (
-    ExamClient,
-    Grader,
-    InvalidExamError,
-    LocalModel,
-    ModelNotFoundError,
-    ServerUnreachableError,
-)
+from serving.client import ExamClient
+from serving.grades import Grader, InvalidExamError, ModelNotFoundError, ServerUnreachableError
+from serving.local_model import LocalModel
 
 
 def png(grey: int) -> bytes:

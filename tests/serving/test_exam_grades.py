@@ -18,8 +18,9 @@ from components.exam_ensemble.combination import combine_views
 from components.exam_ensemble.ensemble import load_exam_model, view_functions
 from components.transform.config import ImageConfig
 from schema.features import DENSITY_CLASSES, VIEWS
-from serving.client import LocalModel, NotGradedError
 from serving.exam_grades import grade_exams
+from serving.grades import NotGradedError
+from serving.local_model import LocalModel
 from serving.signatures import ExamModel, export
 
 IMAGE = ImageConfig(size=64)
@@ -82,7 +83,7 @@ def test_an_exam_of_too_few_views_gets_no_grade_but_the_reason(strict: Path, tex
     reason = r"^The exam has 2 of 4 views and a grade needs at least 3: add CC_L, MLO_L\.$"
     with pytest.raises(NotGradedError, match=reason):
         client.predict_exam({"CC_R": texture_png(0), "MLO_R": texture_png(1)})
-    assert client.preprocessing() == "{}", "the recipe is asked for with one blank view"
+    assert client.preprocessing().json == "{}", "the recipe is asked for with one blank view"
     png = texture_png(0)
     answer = tf.saved_model.load(str(strict)).signatures["predict_exam"](
         image_bytes=tf.constant([png] * 4),

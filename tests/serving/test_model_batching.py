@@ -17,7 +17,8 @@ from components.exam_ensemble.config import BatchingConfig
 from components.exam_ensemble.ensemble import view_functions
 from components.transform.config import ImageConfig
 from schema.features import VIEWS
-from serving.client import LocalModel, ServerBusyError
+from serving.grades import ServerBusyError
+from serving.local_model import LocalModel
 from serving.signatures import ExamModel, export
 
 IMAGE = ImageConfig(size=64)

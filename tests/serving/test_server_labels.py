@@ -19,6 +19,7 @@ import pytest
 import tensorflow as tf
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tensorflow_serving.apis import (
+    get_model_status_pb2,
     model_management_pb2,
     model_service_pb2_grpc,
     predict_pb2,
@@ -57,6 +58,13 @@ class Client:
         request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto([PNG]))
         request.inputs["view"].CopyFrom(tf.make_tensor_proto(["CC_R"]))
         return int(self._predict(request, timeout=30).model_spec.version.value)
+
+    def served(self) -> set[int]:
+        request = get_model_status_pb2.GetModelStatusRequest()
+        request.model_spec.name = "breast_density"
+        available = get_model_status_pb2.ModelVersionStatus.AVAILABLE
+        states = self._models.GetModelStatus(request, timeout=30).model_version_status
+        return {status.version for status in states if status.state == available}
 
     def reload(self, model: ServedModel) -> None:
         request = model_management_pb2.ReloadConfigRequest()
@@ -132,6 +140,18 @@ def test_a_label_does_not_move_to_a_version_that_is_not_served(push: Push) -> No
         assert client.version("stable") == 1
 
 
+def test_a_new_label_may_name_a_version_that_comes_later(push: Push) -> None:
+    with serve(ServedModel(base_path=push(1, 0), policy=VersionPolicy(count=2), labels={"canary": 2})) as server:
+        client = Client(server)
+        with pytest.raises(grpc.RpcError) as caught:
+            client.version("canary")
+        assert caught.value.code() == grpc.StatusCode.NOT_FOUND
+        assert caught.value.details() == "Servable not found for request: Specific(breast_density, 2)"
+        push(2, 1)
+        wait_until(lambda: client.served() == {1, 2})
+        assert client.version("canary") == 2
+
+
 def test_promotion_and_rollback_by_config_file(push: Push, tmp_path: Path) -> None:
     model = two_versions(push, stable=1, canary=2)
     path = tmp_path / "models.config"
@@ -156,6 +176,9 @@ def test_health_and_metrics(push: Push) -> None:
         for service in ("", "tensorflow.serving.PredictionService"):
             answer = health.Check(health_pb2.HealthCheckRequest(service=service), timeout=10)
             assert answer.status == health_pb2.HealthCheckResponse.SERVING
+        with pytest.raises(grpc.RpcError) as caught:  # its calls would last for ever
+            next(health.Watch(health_pb2.HealthCheckRequest(), timeout=10))
+        assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
         for _ in range(3):
             client.version()
         with pytest.raises(grpc.RpcError):

@@ -24,8 +24,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from tensorflow_serving.apis import get_model_status_pb2, model_service_pb2_grpc
 
-from serving.client import ExamClient, ServerUnreachableError
+from serving.client import ExamClient
 from serving.client_tls import ClientTls
+from serving.grades import ServerUnreachableError
 from serving.server.config import ServedModel, ServerConfig, ServerTls
 from serving.server.errors import ServerStartError
 from serving.server.run import RunningServer, run_server

@@ -16,7 +16,8 @@ from serving.server.config import ServedModel
 from serving.server.errors import ModelLoadError, ServerStartError
 from serving.server.manager import ModelManager
 from serving.server.model import LoadedModel
-from serving.server.warmup import WARMUP_FILE, warm_up
+from serving.server.warmup import warm_up
+from serving.warmup import WARMUP_FILE
 
 PNG = cv2.imencode(".png", np.full((16, 16), 30, np.uint8))[1].tobytes()
 

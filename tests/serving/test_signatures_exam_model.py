@@ -119,7 +119,7 @@ def test_predict_exam_means_right_left_and_all(loaded: Any, pngs: list[bytes], e
     assert answer["view_count"].tolist() == [1, 3, 1]
     assert answer["missing_views"].tolist() == [b"CC_R CC_L MLO_L", b"MLO_R", b"CC_R CC_L MLO_R"]
     assert answer["reason"].tolist() == [b"", b"", b""]
-    assert answer["preprocessing"].tolist() == [b'{"recipe": "of the test"}'] * 3
+    assert answer["preprocessing"].tolist() == [b'{"longest_side": 512}'] * 3
     grades = [f.DENSITY_CLASSES[int(np.argmax(row))] for row in (expected[4], combined, expected[5])]
     assert [d.decode() for d in answer["density"]] == grades
 

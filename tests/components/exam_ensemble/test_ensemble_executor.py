@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from components.exam_ensemble.config import EnsembleConfig
 from components.exam_ensemble.executor import Executor
 from components.transform.config import ImageConfig
 from schema import features as f
+from serving.contract import CONTRACT_FILE, SplitCounts, TrainingData, sha256_of, write_contract
+from serving.saved_model import check_contract, load_contract
 
 EXAMS = 24  # the last has one view
 
@@ -29,6 +32,7 @@ def views_of(exam: int) -> tuple[str, ...]:
 def record(png: bytes, view: str, exam: int) -> bytes:
     density = f.DENSITY_CLASSES[exam % 4]
     values = {f.IMAGE: png, f.VIEW: view.encode(), f.EXAM_ID: f"exam{exam}".encode(), f.DENSITY: density.encode()}
+    values[f.ACQUISITION_SYSTEM] = f"system {exam % 2}".encode()
     features = {k: tf.train.Feature(bytes_list=tf.train.BytesList(value=[v])) for k, v in values.items()}
     return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
 
@@ -51,6 +55,7 @@ def model_folder(exam_networks: dict[str, Any], pngs: dict[tuple[int, str], byte
     for index in range(2):  # the exam in the middle lies in both shards
         part = records[:50] if index == 0 else records[50:]
         write_shard(str(Path(split_folder(str(tmp_path / "examples"), "eval"), shard_name(index, 2))), part)
+    write_shard(str(Path(split_folder(str(tmp_path / "examples"), "train"), shard_name(0, 1))), records[:7])
     inputs = {"examples": artifact(standard_artifacts.Examples, tmp_path / "examples")}
     inputs["examples"][0].split_names = '["train", "eval", "test"]'
     for view, network in exam_networks.items():
@@ -63,6 +68,7 @@ def model_folder(exam_networks: dict[str, Any], pngs: dict[tuple[int, str], byte
         "preprocessing": "{}",
         "config": EnsembleConfig(minimum_views=2).model_dump_json(),
         "mirrored": 0,
+        "origin": "noise",
     }
     Executor().Do(inputs, {"model": artifact(standard_artifacts.Model, tmp_path / "model")}, properties)
     return path_utils.serving_model_path(str(tmp_path / "model"))
@@ -90,3 +96,32 @@ def test_the_model_applies_the_temperature_fitted_to_the_eval_exams_it_grades(
     assert before is not None
     assert after is not None
     assert after < before
+    check_contract_of(model_folder, calibration.temperature)
+
+
+def check_contract_of(model_folder: str, temperature: float) -> None:
+    contract = load_contract(model_folder)
+    check_contract(contract, model_folder)
+    assert Path(model_folder, CONTRACT_FILE).read_bytes() == write_contract(contract)
+    assert (contract.calibration.temperature, contract.calibration.exams) == (temperature, EXAMS - 1)
+    file = Path(model_folder, contract.calibration.file).read_bytes()
+    assert (contract.calibration.file_sha256, json.loads(file)["temperature"]) == (sha256_of(file), temperature)
+    assert (contract.exam.minimum_views, contract.image.height, contract.evaluation) == (2, 64, None)
+    assert contract.training_data == TrainingData(
+        origin="noise",
+        splits={
+            "train": SplitCounts(
+                exams=2,
+                views=7,
+                by_class={"A": 1, "B": 1, "C": 0, "D": 0},
+                by_acquisition_system={"system 0": 1, "system 1": 1},
+            ),
+            "eval": SplitCounts(
+                exams=EXAMS,
+                views=4 * EXAMS - 3,
+                by_class=dict.fromkeys(f.DENSITY_CLASSES, EXAMS // 4),
+                by_acquisition_system={"system 0": EXAMS // 2, "system 1": EXAMS // 2},
+            ),
+        },
+    )
+    assert {"missing_views", "for_processing", "not_mammography"} <= set(contract.refuses)

@@ -19,9 +19,10 @@ BROWSE = Path(__file__).parents[3] / ".." / "shared" / "data" / "ddsm_browse"
 
 def with_plate(pixels: np.ndarray, x: int, y: int) -> tuple[np.ndarray, np.ndarray]:
     """Lays a tilted plate with white letters on the picture; returns also where."""
-    plate = np.full((110, 190), 700, np.uint16)
+    letters = np.zeros((110, 190), np.uint8)  # OpenCV 5 writes on 8 bits only
     for row in range(3):
-        cv2.putText(plate, "MAMMOGR", (6, 32 + 33 * row), cv2.FONT_HERSHEY_SIMPLEX, 1.2, (4095,), 6)
+        cv2.putText(letters, "MAMMOGR", (6, 32 + 33 * row), cv2.FONT_HERSHEY_SIMPLEX, 1.2, (1,), 6)
+    plate = np.where(letters > 0, 4095, 700).astype(np.uint16)
     turn = cv2.getRotationMatrix2D((95, 55), -50, 1.0) + np.array([[0, 0, x - 95], [0, 0, y - 55]])
     size = (pixels.shape[1], pixels.shape[0])
     where = cv2.warpAffine(np.ones(plate.shape, np.uint8), turn, size, flags=cv2.INTER_NEAREST).astype(bool)

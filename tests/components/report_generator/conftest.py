@@ -113,6 +113,23 @@ def write_quality(folder: Path) -> Path:
     return folder
 
 
+def write_drift(folder: Path) -> Path:
+    moved = {"measure": "L-infinity", "threshold": 0.1, "chance": 0.21}
+    drift = {
+        **{"kind": "drift", "subject": "newest span 7", "reference": "earlier spans"},
+        **{"exams": 40, "reference_exams": 64},
+        "features": [
+            {**moved, "feature": "density", "distance": 0.35, "verdict": "alert", "detail": "D: 10 % -> 45 %"},
+            {**moved, "feature": "manufacturer", "distance": 0.15, "verdict": "chance", "detail": "GE: 60 % -> 75 %"},
+        ],
+        "unseen": [{"system": HOSTILE, "exams": 1}],
+    }
+    remark = "Nothing to compare: no image of the eval and test splits."
+    skew = {"kind": "skew", "subject": "eval and test splits", "reference": "train split", "remark": remark}
+    _write_json(folder / "summary.json", {"comparisons": [drift, skew]})
+    return folder
+
+
 def write_history(folder: Path, view: str) -> Path:
     epochs = [
         {
@@ -291,6 +308,7 @@ def write_inputs(root: Path) -> ReportInputs:
     return ReportInputs(
         ingest=(write_ingest(root / "ingest"),),
         quality=write_quality(root / "quality"),
+        drift=write_drift(root / "drift"),
         training={v: write_history(root / f"train-{v}", v) for v in VIEWS},
         evaluation=write_evaluation(root / "evaluation"),
         explanations=write_explanations(root / "explanations"),

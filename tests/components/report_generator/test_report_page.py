@@ -27,7 +27,7 @@ from components.report_generator.report import (
 )
 
 SECTIONS = (
-    *("data", "segmentation", "training", "evaluation", "calibration"),
+    *("data", "segmentation", "drift", "training", "evaluation", "calibration"),
     *("explanation", "serving", "experiments", "lineage", "limits"),
 )
 VOID = {"meta", "link", "img", "br"}
@@ -163,6 +163,20 @@ def test_sections_show_the_figures_of_their_nodes(page: Page) -> None:
     assert "confidence and accuracy over 15 bins" in calibration
     assert re.search(r"Mean of the views\s*60\s+0\.210\s*0\.020 to 0\.300\s+0\.900\s*0\.800 to 1\.000", calibration)
     assert re.search(r"As served\s*60\s+0\.040\s*0\.020 to 0\.300\s+0\.700\s*0\.600 to 0\.800", calibration)
+
+
+def test_drift_shows_what_moved_and_warns_at_the_head(page: Page) -> None:
+    text = page.text["drift"]
+    assert "✗ Alerts: 2, listed at the head of this page." in text
+    assert "Drift: newest span 7 against earlier spans; n = 40 and 64 exams" in text
+    assert re.search(r"density\s+0\.350\s*L-infinity\s+0\.1\s+0\.210\s+D: 10 % -> 45 %\s+✗ moved", text)
+    assert re.search(r"manufacturer\s+0\.150.*\s+GE: 60 % -> 75 %\s+too few exams to tell", text)
+    assert "Skew: eval and test splits against train split. Nothing to compare: no image of the" in text
+    unseen = f"Unseen acquisition system in the newest span 7 (1 exam): {HOSTILE}; no earlier training exam is of it."
+    moved = "Drift of density: D: 10 % -> 45 % (earlier spans -> newest span 7); L-infinity 0.350, threshold 0.1,"
+    for section in ("head", "limits"):
+        assert unseen in page.text[section]
+        assert moved in page.text[section]
 
 
 def test_lineage_shows_fingerprints_of_data_code_and_configuration(page: Page) -> None:
@@ -308,6 +322,7 @@ def test_page_without_any_input_names_what_is_missing() -> None:
     [
         ("ingest", {"data", "limits"}),
         ("quality", {"segmentation", "limits"}),  # a failed segmentation is a limit
+        ("drift", {"drift", "limits"}),  # an alert is a limit
         ("explanations", {"explanation"}),
         ("infra", set()),
         ("push", set()),

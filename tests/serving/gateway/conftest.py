@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -13,11 +14,12 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 import pydicom
 import pytest
+import yaml
 
 from serving.gateway.config import GatewayConfig
 from serving.gateway.run import RunningGateway, running_gateway
@@ -45,9 +47,9 @@ def export_model(exam_networks: dict[str, Any], tmp_path_factory: pytest.TempPat
     for view, network in exam_networks.items():
         network.save(files[view])
 
-    def _export(to: Path, longest_side: int) -> None:
+    def _export(to: Path, longest_side: int, method: Literal["auto", "none"] = "none") -> None:
         recipe = PreprocessingRecipe(
-            longest_side=longest_side, preprocess=PreprocessConfig(method="none", output_size=64)
+            longest_side=longest_side, preprocess=PreprocessConfig(method=method, output_size=64)
         )
         export(load_exam_model(files, ImageConfig(size=64), recipe.model_dump_json()), str(to))
 
@@ -122,7 +124,7 @@ def start_gateway(
 def wait_for() -> Callable[..., Any]:
     """Calls until the result is true, and returns it."""
 
-    def wait(question: Callable[[], Any], seconds: float = 30.0) -> Any:
+    def wait(question: Callable[[], Any], seconds: float = 120.0) -> Any:
         deadline = time.monotonic() + seconds
         while not (answer := question()):
             assert time.monotonic() < deadline, "it did not happen in time"
@@ -246,3 +248,55 @@ def pacs(running_pacs: Pacs) -> Pacs:
     """An Orthanc without instances."""
     running_pacs.clear()
     return running_pacs
+
+
+@dataclass(frozen=True)
+class Process:
+    """A gateway started by the command line."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+    dicom_port: int
+    client: httpx.Client
+    storescu: str
+
+    def studies(self) -> list[dict[str, Any]]:
+        listed = self.client.get("/api/studies").json()["studies"]
+        return [self.client.get(f"/api/studies/{study['key']}").json() for study in listed]
+
+    def send(self, paths: list[Path], syntax: str = "--propose-jls-lossless") -> str:
+        """Sends files by storescu; returns what it printed."""
+        command = [self.storescu, "-v", syntax, "-aec", "BREASTDENSITY", "127.0.0.1", str(self.dicom_port)]
+        done = subprocess.run([*command, *map(str, paths)], capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+
+@pytest.fixture
+def start_process(gateway_config: Any, tmp_path: Path, token: str, dcmtk: Callable[[str], str]) -> Any:
+    """Starts ``breast-density gateway`` with a configuration; the context kills it in the end."""
+
+    @contextmanager
+    def start(model_address: str, **changes: Any) -> Iterator[Process]:
+        file = tmp_path / "gateway.yaml"
+        file.write_text(yaml.safe_dump(gateway_config(model_address, **changes).model_dump(mode="json")))
+        log = tmp_path / "log"
+        environ = os.environ | {"BREAST_DENSITY_GATEWAY_TOKEN": token, "PYTHONUNBUFFERED": "1"}
+        with log.open("ab") as stream:
+            begin = stream.tell()
+            command = [sys.executable, "-m", "pipeline.cli", "gateway", str(file)]
+            process = subprocess.Popen(command, stdout=stream, stderr=stream, env=environ)
+        try:
+            deadline = time.monotonic() + 120
+            while not (found := re.search(rb":(\d+), HTTP (http\S+),", log.read_bytes()[begin:])):
+                assert process.poll() is None, log.read_text()
+                assert time.monotonic() < deadline, log.read_text()
+                time.sleep(0.1)
+            headers = {"Authorization": f"Bearer {token}"}
+            with httpx.Client(base_url=found[2].decode(), headers=headers, trust_env=False, timeout=30) as client:
+                yield Process(process, log, int(found[1]), client, dcmtk("storescu"))
+        finally:
+            process.kill()
+            process.wait()
+
+    return start

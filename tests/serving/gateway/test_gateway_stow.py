@@ -54,7 +54,9 @@ def test_an_uploaded_exam_is_graded_and_shown(client: httpx.Client, exams: list[
     assert sum(study["exam"]["probabilities"].values()) == pytest.approx(1, abs=1e-5)
     view = client.get(f"/api/studies/{key}/views/CC_R.png")
     layer = client.get(f"/api/studies/{key}/views/CC_R.heatmap.png")
-    assert Image.open(io.BytesIO(view.content)).size == Image.open(io.BytesIO(layer.content)).size == (64, 64)
+    width, height = Image.open(io.BytesIO(view.content)).size
+    assert Image.open(io.BytesIO(layer.content)).size == (width, height)
+    assert width < height <= 256  # not stretched to the network's square
     assert Image.open(io.BytesIO(layer.content)).mode == "RGBA"
     dataset = pydicom.dcmread(exams[0][0], stop_before_pixels=True)
     for text in (client.get("/api/studies").text, str(study), client.get("/metrics").text):

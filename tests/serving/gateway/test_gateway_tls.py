@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import socket
 import ssl
@@ -12,10 +13,17 @@ from typing import Any
 import httpx
 import pydicom
 import pytest
+from typer.testing import CliRunner
 
-from serving.gateway.config import DicomDestination, GatewayConfigError, PeerTls, TlsFiles
+from pipeline.cli import app
+from serving.client_tls import ClientTls
+from serving.gateway.config import DicomDestination, GatewayConfigError, TlsFiles
 from serving.gateway.forward import DeliveryError, send_by_dicom
+from serving.gateway.run import running_gateway
 from serving.gateway.tls import server_context
+from serving.grades import ServerUnreachableError
+from serving.server.config import ServedModel, ServerConfig, ServerTls
+from serving.server.run import run_server
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
 
@@ -48,13 +56,13 @@ def test_only_peers_with_a_certificate_get_through(
             port=gateway.dicom_port or 1,
             ae_title="BREASTDENSITY",
             timeout_s=20,
-            tls=PeerTls(ca=cert, certificate=cert, key=key),
+            tls=ClientTls(ca=cert, certificate=cert, key=key),
         )
         objects = [pydicom.dcmread(path) for path in exams[1]]
         silent = socket.create_connection(("127.0.0.1", gateway.dicom_port))  # never shakes hands, holds up nobody
         send_by_dicom(objects, node, "MODALITY")
         silent.close()
-        for tls in (None, PeerTls(ca=cert)):
+        for tls in (None, ClientTls(ca=cert)):
             with pytest.raises(DeliveryError):
                 send_by_dicom(objects, node.model_copy(update={"tls": tls}), "MODALITY")
         context = ssl.create_default_context(cafile=str(cert))
@@ -63,6 +71,43 @@ def test_only_peers_with_a_certificate_get_through(
         with httpx.Client(base_url=gateway.http_address, headers=headers, verify=context, trust_env=False) as client:
             (study,) = client.get("/api/studies").json()["studies"]
         assert study["files"] == 4
+
+
+def test_exams_reach_the_model_server_by_mutual_tls_alone(
+    gateway_model: Path,
+    gateway_config: Any,
+    token: str,
+    certificate: tuple[Path, Path],
+    exams: list[list[Path]],
+    tmp_path: Path,
+    wait_for: Any,
+) -> None:
+    """From the gateway, and from the command ``predict``."""
+    cert, key = certificate
+    server_tls = ServerTls(certificate=cert, key=key, client_ca=cert)
+    own = {"ca": cert, "certificate": cert, "key": key}
+    folder = exams[2][0].parent
+    with run_server(
+        ServerConfig(model=ServedModel(base_path=gateway_model), grpc_port=0, rest_port=0, tls=server_tls)
+    ) as server:
+        config = gateway_config(server.grpc_address, model={"tls": own})
+        with (
+            running_gateway(config, {config.http.token_variable: token}) as gateway,
+            httpx.Client(base_url=gateway.http_address, headers={"Authorization": f"Bearer {token}"}) as client,
+        ):
+            files = [("files", (path.name, path.read_bytes())) for path in exams[2]]
+            (study,) = client.post("/api/studies", files=files).json()["keys"]
+            wait_for(lambda: client.get(f"/api/studies/{study}").json()["state"] == "graded")
+            exam = client.get(f"/api/studies/{study}").json()["exam"]
+        arguments = ["predict", str(folder), "--server", server.grpc_address, "--out", str(tmp_path / "out")]
+        options = [text for name, path in own.items() for text in (f"--{name}", str(path))]
+        done = CliRunner().invoke(app, [*arguments, *options])
+        assert done.exit_code == 0, done.output
+        predicted = json.loads((tmp_path / "out" / "exam.json").read_bytes())
+        assert predicted["probabilities"] == pytest.approx(exam["probabilities"], abs=2e-6)
+        for fewer in ([], options[:2]):
+            failed = CliRunner().invoke(app, [*arguments, *fewer])
+            assert isinstance(failed.exception, ServerUnreachableError)
 
 
 def test_files_that_cannot_be_used_are_one_sentence(certificate: tuple[Path, Path], tmp_path: Path) -> None:

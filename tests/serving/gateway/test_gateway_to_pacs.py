@@ -2,80 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import re
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pydicom
 import pytest
-import yaml
 
 from pipeline.demo import real_exams
 from schema.features import VIEWS
 
 pytestmark = pytest.mark.e2e
 Wait = Callable[..., Any]
-
-
-@dataclass(frozen=True)
-class Process:
-    """A gateway started by the command line."""
-
-    process: subprocess.Popen[bytes]
-    log: Path
-    dicom_port: int
-    client: httpx.Client
-    storescu: str
-
-    def studies(self) -> list[dict[str, Any]]:
-        listed = self.client.get("/api/studies").json()["studies"]
-        return [self.client.get(f"/api/studies/{study['key']}").json() for study in listed]
-
-    def send(self, paths: list[Path], syntax: str = "--propose-jls-lossless") -> str:
-        """Sends files by storescu; returns what it printed."""
-        command = [self.storescu, "-v", syntax, "-aec", "BREASTDENSITY", "127.0.0.1", str(self.dicom_port)]
-        done = subprocess.run([*command, *map(str, paths)], capture_output=True, text=True, timeout=120)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout + done.stderr
-
-
-@pytest.fixture
-def start_process(gateway_config: Any, tmp_path: Path, token: str, dcmtk: Callable[[str], str]) -> Any:
-    """Starts ``breast-density gateway`` with a configuration; the context kills it in the end."""
-
-    @contextmanager
-    def start(model_address: str, **changes: Any) -> Iterator[Process]:
-        file = tmp_path / "gateway.yaml"
-        file.write_text(yaml.safe_dump(gateway_config(model_address, **changes).model_dump(mode="json")))
-        log = tmp_path / "log"
-        environ = os.environ | {"BREAST_DENSITY_GATEWAY_TOKEN": token, "PYTHONUNBUFFERED": "1"}
-        with log.open("ab") as stream:
-            begin = stream.tell()
-            command = [sys.executable, "-m", "pipeline.cli", "gateway", str(file)]
-            process = subprocess.Popen(command, stdout=stream, stderr=stream, env=environ)
-        try:
-            deadline = time.monotonic() + 30
-            while not (found := re.search(rb":(\d+), HTTP (http\S+),", log.read_bytes()[begin:])):
-                assert process.poll() is None, log.read_text()
-                assert time.monotonic() < deadline, log.read_text()
-                time.sleep(0.1)
-            headers = {"Authorization": f"Bearer {token}"}
-            with httpx.Client(base_url=found[2].decode(), headers=headers, trust_env=False, timeout=30) as client:
-                yield Process(process, log, int(found[1]), client, dcmtk("storescu"))
-        finally:
-            process.kill()
-            process.wait()
-
-    return start
 
 
 @pytest.fixture

@@ -17,9 +17,10 @@ import pydicom
 import pytest
 from pydicom.uid import generate_uid
 
-from serving.client import ExamClient, ServingError
+from serving.client import ExamClient
 from serving.gateway.run import running_gateway
 from serving.gateway.worker import ConsistentGrader
+from serving.grades import ServedRecipe, ServingError
 from serving.grading import GradingPolicy, ModelChangedError, grade_exam, recipe_of
 from serving.preprocessing import PreprocessingRecipe
 
@@ -38,8 +39,9 @@ class ChangingServer:
         self.calls.append(f"{call} {version}")
         return version
 
-    def preprocessing(self) -> str:
-        return recipe_of_version(self._next("recipe")).model_dump_json()
+    def preprocessing(self) -> ServedRecipe:
+        version = self._next("recipe")
+        return ServedRecipe(recipe_of_version(version).model_dump_json(), version)
 
     def grade(self, _: Any, recipe: PreprocessingRecipe) -> Any:
         """As `serving.grading.grade_exam`: an answer of another recipe than that of the images is an error."""

@@ -25,8 +25,8 @@ export class Hanging {
     hanging.style.setProperty("--heat", value / 100);
   }
 
-  empty() {
-    this.#replace("", (view) => this.#place(view, ""));
+  empty(text = "") {
+    this.#replace("", (view) => this.#place(view, text));
   }
 
   // Draws once: the pictures change with the grade alone, as when an image came late.
@@ -67,7 +67,7 @@ export class Hanging {
       el("span", { className: "soft" }, `${percent(found.probabilities?.[found.density] ?? 0)} %`), ...flags);
     const figure = el("figure", { className: "view", "data-view": view }, frame, caption);
     frame.addEventListener("click", () => this.#enlarge(figure, frame));
-    this.#load(frame, key, view, `${words}, preprocessed`, "grey");
+    this.#load(frame, key, view, words, "grey");
     this.#load(frame, key, `${view}.heatmap`, `Heat map of ${words}`, "heat");
     return figure;
   }

@@ -64,10 +64,12 @@ function drawStudy(study) {
   if (now === drawn) return;
   drawn = now;
   const names = sent.get(study.key)?.names;
-  byId("status").textContent = stateWords(study.state) + (MOVING.has(study.state) ? " …" : deliveryWords(study.delivery));
+  const more = MOVING.has(study.state) ? " …" : deliveryWords(study.delivery, study.state === "refused");
+  byId("status").textContent = stateWords(study.state) + more;
   byId("status").dataset.state = study.state;
   byId("report").replaceChildren(...reportOf(study, (name) => names?.get(name) ?? String(name ?? "")));
-  if (study.exam) hanging.show(study.key, study.exam); else hanging.empty();
+  if (study.exam) hanging.show(study.key, study.exam);
+  else hanging.empty(MOVING.has(study.state) ? "" : "Not graded, not shown");
 }
 
 function clearStudy(text) {

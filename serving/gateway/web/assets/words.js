@@ -14,11 +14,12 @@ const STATES = {
   receiving: "Receiving files", queued: "Waiting for the model", grading: "Grading", graded: "Graded",
   refused: "Not graded", failed: "Failed",
 };
-const DELIVERY = { pending: ", results on their way", delivered: ", results delivered" };
+const RESULTS = { pending: ", results on their way", delivered: ", results delivered" };
+const REFUSAL = { pending: ", refusal on its way", delivered: ", refusal delivered" };
 
 export const stateWords = (state) => STATES[state] ?? String(state);
 
-export const deliveryWords = (delivery) => DELIVERY[delivery] ?? "";
+export const deliveryWords = (delivery, refused) => (refused ? REFUSAL : RESULTS)[delivery] ?? "";
 
 export const spaced = (name) => String(name ?? "").replaceAll("_", " ");
 

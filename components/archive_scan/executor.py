@@ -1,0 +1,53 @@
+"""TFX executor of ArchiveScan."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from tfx import types
+from tfx.dsl.components.base import base_executor
+from tfx.types import artifact_utils
+
+from components.archive_scan.scan import chosen_span
+from components.common.progress import advance, expect
+from components.dicom_example_gen.config import IngestConfig
+from components.dicom_example_gen.identity import find_key
+from components.dicom_example_gen.manifest import archive_fingerprint
+from components.dicom_example_gen.source_json import source_from_json, source_to_json
+from components.mammogram_preprocessor.review.folder import review_source
+
+
+class Executor(base_executor.BaseExecutor):
+    """Looks an archive up."""
+
+    def Do(  # noqa: N802
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Writes ``source``, ``fingerprint``, ``span``, ``key_id`` and ``reviews`` as DicomExampleGen takes them.
+
+        Raises:
+            ManifestError: The archive, its labels or its spans cannot be used.
+            HashKeyError: The key of the hashes cannot be used.
+            ReviewFolderError: The folder of reviews cannot be read.
+        """
+        del input_dict
+        expect(1, "archives")
+        part = chosen_span(source_from_json(exec_properties["archive"]), exec_properties["wanted_span"])
+        reviews = exec_properties["reviews_folder"]
+        found = {
+            "source": source_to_json(part.source),
+            "fingerprint": archive_fingerprint(part.source),
+            "span": json.dumps(dataclasses.asdict(part.span)) if part.span else "",
+            "key_id": find_key(IngestConfig.model_validate_json(exec_properties["config"]), os.environ).key_id,
+            "reviews": review_source(Path(reviews)).to_json() if reviews else "",
+        }
+        for name, value in found.items():
+            artifact_utils.get_single_instance(output_dict[name]).value = value
+        advance()

@@ -1,0 +1,50 @@
+"""TFX interface of the DriftMonitor node."""
+
+from __future__ import annotations
+
+from tfx import types
+from tfx.dsl.components.base import base_beam_component, executor_spec
+from tfx.types import component_spec, standard_artifacts
+
+from components.common.artifacts import DriftReport
+from components.common.fingerprint import code_fingerprint
+from components.drift_monitor import executor
+from components.drift_monitor.config import DriftConfig
+
+
+class DriftMonitorSpec(component_spec.ComponentSpec):
+    """Inputs, outputs and parameters of DriftMonitor."""
+
+    PARAMETERS = {
+        "config": component_spec.ExecutionParameter(type=str),
+        "code": component_spec.ExecutionParameter(type=str),
+    }
+    INPUTS = {
+        "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
+        "schema": component_spec.ChannelParameter(type=standard_artifacts.Schema),
+    }
+    OUTPUTS = {"drift_report": component_spec.ChannelParameter(type=DriftReport)}
+
+
+class DriftMonitor(base_beam_component.BaseBeamComponent):
+    """Tells whether new exams are like earlier ones, and held-out exams like those that are trained on."""
+
+    SPEC_CLASS = DriftMonitorSpec
+    EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(executor.Executor)
+
+    def __init__(self, examples: types.BaseChannel, schema: types.BaseChannel, config: DriftConfig):
+        """Makes the node.
+
+        Args:
+            examples: Preprocessed examples, of one span or several.
+            schema: The curated schema, whose comparators say how far a feature may move.
+            config: What an alert does.
+        """
+        spec = DriftMonitorSpec(
+            examples=examples,
+            schema=schema,
+            config=config.model_dump_json(),
+            code=code_fingerprint("components.drift_monitor.executor"),
+            drift_report=types.Channel(type=DriftReport),
+        )
+        super().__init__(spec=spec)

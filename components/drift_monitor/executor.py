@@ -1,0 +1,62 @@
+"""TFX executor of DriftMonitor; ``measure`` and ``compare`` have the work."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Final
+
+from tfx import types
+from tfx.dsl.components.base import base_beam_executor
+from tfx.types import artifact_utils
+from tfx.utils import io_utils
+
+from components.common.progress import expect
+from components.common.shards import write_text
+from components.common.stages import LostRecordsError
+from components.drift_monitor.compare import compare, compared_features
+from components.drift_monitor.config import DriftConfig
+from components.drift_monitor.groups import Group, grouped_shards
+from components.drift_monitor.measure import is_measured, measure, read_exams, read_statistics
+from components.drift_monitor.summary import SUMMARY_FILE
+
+_SCHEMA_FILE: Final = "schema.pbtxt"
+
+
+class DriftError(ValueError):
+    """Exams have drifted, and the configuration says that this stops the run."""
+
+
+class Executor(base_beam_executor.BaseBeamExecutor):
+    """Compares new exams with earlier ones, and held-out exams with those that are trained on."""
+
+    def Do(  # noqa: N802
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Writes ``drift_report``.
+
+        Raises:
+            DriftError: There are alerts, and ``on_drift`` is ``stop``; the message lists them.
+            LostRecordsError: Beam wrote no statistics.
+        """
+        config = DriftConfig.model_validate_json(exec_properties["config"])
+        examples = artifact_utils.get_single_instance(input_dict["examples"])
+        out = artifact_utils.get_single_uri(output_dict["drift_report"])
+        schema_uri = artifact_utils.get_single_uri(input_dict["schema"])
+        schema = io_utils.SchemaReader().read(os.path.join(schema_uri, _SCHEMA_FILE))
+        shards = grouped_shards(examples.uri, artifact_utils.decode_split_names(examples.split_names), examples.span)
+        expect(len(shards), "shards")
+        with self._make_beam_pipeline() as pipeline:
+            measure(pipeline, shards, compared_features(schema), out)
+        if not is_measured(out):
+            raise LostRecordsError("Beam ended without statistics; run again, with another runner.")
+        in_spans = any(group in shard.groups for shard in shards for group in (Group.NEWEST, Group.EARLIER))
+        summary = compare(read_statistics(out), read_exams(out), schema, examples.span if in_spans else None)
+        write_text(os.path.join(out, SUMMARY_FILE), summary.model_dump_json(indent=1))
+        if summary.alerts and config.on_drift == "stop":
+            raise DriftError(
+                "pipeline.drift.on_drift is stop, and exams have drifted; look at them, then set it to alert to go on: "
+                + " ".join(summary.alerts)
+            )

@@ -1,0 +1,150 @@
+"""The Beam pipeline: one element a shard, from which the workers take rows without images, and TFDV's statistics.
+
+Memory holds a batch of rows a worker; what is written is as large as the number of features and acquisition systems.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final
+
+import apache_beam as beam
+import pyarrow as pa
+import tensorflow as tf
+import tensorflow_data_validation as tfdv
+from tensorflow_metadata.proto.v0 import statistics_pb2
+
+from components.common.progress import advance
+from components.common.shards import read_bytes, read_shard, write_bytes, write_text
+from components.drift_monitor.groups import Group, GroupedShard
+from schema import features as f
+
+_GROUPS: Final = "drift/groups"  # column of a batch; no feature
+_BATCH: Final = 1024  # rows
+_STATISTICS_FILE: Final = "statistics.pb"
+_EXAMS_FILE: Final = "exams.json"
+_ARROW: Final = {"bytes_list": pa.large_binary(), "int64_list": pa.int64(), "float_list": pa.float32()}
+
+# Group -> acquisition system -> exams. An exam of two systems counts in both.
+ExamCounts = Mapping[Group, Mapping[str, int]]
+
+
+def _column(name: str, rows: Sequence[Mapping[str, tf.train.Feature]]) -> pa.Array:
+    """Makes a column of a feature: large lists, as TFX's own readers do; null where a row lacks it."""
+    kinds = {row[name].WhichOneof("kind") for row in rows if name in row} - {None}
+    if len(kinds) > 1:
+        raise ValueError(f"{name}: a feature has one type; run the preprocessing again. Received: {sorted(kinds)}")
+    if not kinds:
+        return pa.nulls(len(rows))
+    kind = kinds.pop()
+    values = [list(getattr(row[name], kind).value) if name in row else None for row in rows]
+    return pa.array(values, type=pa.large_list(_ARROW[kind]))
+
+
+def read_batches(shard: GroupedShard, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """Reads a shard without its images.
+
+    Args:
+        shard: TFRecord shard of preprocessed views.
+        names: Features to read.
+
+    Yields:
+        Batches with a column a feature, and one that names the groups.
+    """
+    records = read_shard(shard.path)
+    groups = [group.value.encode() for group in shard.groups]
+    while batch := list(itertools.islice(records, _BATCH)):
+        rows = [_without_image(record, names) for record in batch]
+        columns = [_column(name, rows) for name in names]
+        columns.append(pa.array([groups] * len(rows), type=pa.large_list(pa.large_binary())))
+        yield pa.RecordBatch.from_arrays(columns, [*names, _GROUPS])
+    advance()
+
+
+def _without_image(record: bytes, names: Sequence[str]) -> dict[str, tf.train.Feature]:
+    features = tf.train.Example.FromString(record).features.feature
+    return {name: features[name] for name in names if name in features}
+
+
+def _groups(batch: pa.RecordBatch) -> list[str]:
+    return [name.decode() for name in batch.column(_GROUPS)[0].as_py()]
+
+
+def slice_by_group(batch: pa.RecordBatch) -> Iterable[tuple[str, pa.RecordBatch]]:
+    """Gives a batch to each of its groups: TFDV's slice function."""
+    return [(name, batch) for name in _groups(batch)]
+
+
+def _exams(batch: pa.RecordBatch) -> Iterator[tuple[str, str, bytes]]:
+    systems, exams = (batch.column(name).to_pylist() for name in (f.ACQUISITION_SYSTEM, f.EXAM_ID))
+    for group in _groups(batch):
+        for system, exam in set(zip((s[0] for s in systems), (e[0] for e in exams), strict=True)):
+            yield group, system.decode(), exam
+
+
+def _group_and_system(row: tuple[str, str, bytes]) -> tuple[str, str]:
+    return row[:2]
+
+
+def _write_statistics(statistics: statistics_pb2.DatasetFeatureStatisticsList, out: str) -> None:
+    write_bytes(os.path.join(out, _STATISTICS_FILE), statistics.SerializeToString())
+
+
+def _write_exams(counts: Iterable[tuple[tuple[str, str], int]], out: str) -> None:
+    rows = sorted([group, system, exams] for (group, system), exams in counts)
+    write_text(os.path.join(out, _EXAMS_FILE), json.dumps(rows, indent=1))
+
+
+def measure(pipeline: beam.Pipeline, shards: Sequence[GroupedShard], names: Sequence[str], out: str) -> None:
+    """Lays out the pipeline.
+
+    Args:
+        pipeline: Beam pipeline to add to.
+        shards: Preprocessed views.
+        names: Features whose statistics are made.
+        out: Folder to write to.
+    """
+    columns = [*names, *(name for name in (f.EXAM_ID, f.ACQUISITION_SYSTEM) if name not in names)]
+    batches = pipeline | "Shards" >> beam.Create(shards) | "Read" >> beam.FlatMap(read_batches, columns)
+    options = tfdv.StatsOptions(feature_allowlist=[*names, _GROUPS], experimental_slice_functions=[slice_by_group])
+    _ = (
+        batches
+        | "Statistics" >> tfdv.GenerateStatistics(options)
+        | "WriteStatistics" >> beam.Map(_write_statistics, out)
+    )
+    _ = (
+        batches
+        | "Exams" >> beam.FlatMap(_exams)
+        | "EachOnce" >> beam.Distinct()
+        | "System" >> beam.Map(_group_and_system)
+        | "Count" >> beam.combiners.Count.PerElement()
+        | "ToOne" >> beam.combiners.ToList()
+        | "WriteExams" >> beam.Map(_write_exams, out)
+    )
+
+
+def read_statistics(out: str) -> dict[Group, statistics_pb2.DatasetFeatureStatisticsList]:
+    """Reads the statistics of each group that has views, as TFDV's comparison wants them."""
+    found = statistics_pb2.DatasetFeatureStatisticsList.FromString(read_bytes(os.path.join(out, _STATISTICS_FILE)))
+    names = {group.value: group for group in Group}
+    return {
+        names[part.name]: statistics_pb2.DatasetFeatureStatisticsList(datasets=[part])
+        for part in found.datasets
+        if part.name in names
+    }
+
+
+def read_exams(out: str) -> ExamCounts:
+    """Reads the exams by group and acquisition system."""
+    counts: dict[Group, dict[str, int]] = {group: {} for group in Group}
+    for group, system, exams in json.loads(read_bytes(os.path.join(out, _EXAMS_FILE))):
+        counts[Group(group)][system] = exams
+    return counts
+
+
+def is_measured(out: str) -> bool:
+    """Tells whether Beam wrote both files."""
+    return all(tf.io.gfile.exists(os.path.join(out, name)) for name in (_STATISTICS_FILE, _EXAMS_FILE))

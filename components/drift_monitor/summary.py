@@ -1,0 +1,116 @@
+"""What DriftMonitor found, as its ``summary.json`` holds it. Imports neither TensorFlow nor TFX."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+SUMMARY_FILE: Final = "summary.json"
+
+Kind = Literal["drift", "skew"]
+Verdict = Literal["alert", "chance", "alike"]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Moved(_Record):
+    """How far a feature of one group is from that of another.
+
+    Attributes:
+        feature: Name.
+        measure: ``L-infinity`` (largest difference of a value's share) or ``Jensen-Shannon`` (divergence, base 2).
+        distance: By that measure, 0 to 1.
+        threshold: Of the schema's comparator.
+        chance: What chance alone seldom exceeds with so few exams.
+        verdict: ``alert`` above both; ``chance`` above the threshold alone; else ``alike``.
+        detail: What moved most, such as ``D: 10 % -> 45 %``.
+    """
+
+    feature: str
+    measure: Literal["L-infinity", "Jensen-Shannon"]
+    distance: float
+    threshold: float
+    chance: float
+    verdict: Verdict
+    detail: str
+
+
+class UnseenSystem(_Record):
+    """An acquisition system that no exam was trained on.
+
+    Attributes:
+        system: Manufacturer, model and software version.
+        exams: Exams of it.
+    """
+
+    system: str
+    exams: int
+
+
+class Comparison(_Record):
+    """One group of exams compared with another.
+
+    Attributes:
+        kind: ``drift``: new against earlier; ``skew``: held-out against trained on.
+        subject: The group that is looked at.
+        reference: What it is compared with.
+        exams: Exams of the subject.
+        reference_exams: Exams of the reference.
+        features: A line a feature, in the schema's order.
+        unseen: Acquisition systems of the subject that were not trained on, the most frequent first.
+        remark: Why nothing was compared; empty otherwise.
+    """
+
+    kind: Kind
+    subject: str
+    reference: str
+    exams: int = 0
+    reference_exams: int = 0
+    features: tuple[Moved, ...] = ()
+    unseen: tuple[UnseenSystem, ...] = ()
+    remark: str = ""
+
+
+class DriftSummary(_Record):
+    """All that DriftMonitor found.
+
+    Attributes:
+        comparisons: Drift, then skew.
+    """
+
+    comparisons: tuple[Comparison, ...]
+
+    @property
+    def alerts(self) -> tuple[str, ...]:
+        """A sentence for each thing that a person should look at; unseen acquisition systems first."""
+        return tuple(
+            sentence
+            for write in (_unseen_sentences, _moved_sentences)
+            for comparison in self.comparisons
+            for sentence in write(comparison)
+        )
+
+
+def _count(exams: int) -> str:
+    return f"{exams:,} exam{'' if exams == 1 else 's'}"
+
+
+def _unseen_sentences(comparison: Comparison) -> list[str]:
+    seen = {"drift": "no earlier training exam is of it", "skew": "no training exam is of it"}[comparison.kind]
+    return [
+        f"Unseen acquisition system in the {comparison.subject} ({_count(unseen.exams)}): {unseen.system}; {seen}."
+        for unseen in comparison.unseen
+    ]
+
+
+def _moved_sentences(comparison: Comparison) -> list[str]:
+    return [
+        f"{comparison.kind.capitalize()} of {moved.feature}: {moved.detail} ({comparison.reference} -> "
+        f"{comparison.subject}); {moved.measure} {moved.distance:.3f}, threshold {moved.threshold:g}, chance explains "
+        f"{moved.chance:.3f} (n = {comparison.reference_exams:,} and {comparison.exams:,} exams)."
+        for moved in comparison.features
+        if moved.verdict == "alert"
+    ]

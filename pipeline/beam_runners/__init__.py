@@ -1,0 +1,1 @@
+"""Where Beam's work is done: in this process, or on a cluster."""

@@ -1,0 +1,86 @@
+"""From the configuration of Beam to the arguments that its pipelines take. Nothing here asks for the main session."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pipeline.beam_runners.config import BeamConfig, DataflowBeam, DirectBeam, FlinkBeam, SparkBeam
+
+_SPARK_RUNNER: Final = "pipeline.beam_runners.spark_runner.SparkStageRunner"
+# Naming an image keeps TFX from building a package of itself for remote workers: they have it.
+_NO_PACKAGE: Final = "--sdk_container_image=none"
+
+
+def beam_arguments(config: BeamConfig) -> list[str]:
+    """Gives the arguments for every node.
+
+    Returns:
+        None for the DirectRunner, whose defaults TFX's own nodes are fastest with; else all that the runner needs.
+    """
+    if isinstance(config, FlinkBeam):
+        return _flink(config)
+    if isinstance(config, SparkBeam):
+        return _spark(config)
+    if isinstance(config, DataflowBeam):
+        return _dataflow(config)
+    return []
+
+
+def image_beam_arguments(config: BeamConfig, workers: int, processes: bool) -> list[str]:
+    """Gives the further arguments for the nodes that work on pixels and free the GIL.
+
+    Args:
+        config: Configuration of Beam.
+        workers: Workers of the DirectRunner; 0 for one a core.
+        processes: Whether they are processes.
+    """
+    if not isinstance(config, DirectBeam):
+        return []
+    return [
+        f"--direct_running_mode={'multi_processing' if processes else 'multi_threading'}",
+        # 0 is one a core; the number itself would make TFX's cache depend on the machine.
+        f"--direct_num_workers={workers}",
+        _NO_PACKAGE,
+    ]
+
+
+def _flink(config: FlinkBeam) -> list[str]:
+    if config.job_endpoint is None:
+        runner = ["--runner=FlinkRunner", f"--flink_master={config.master}"]
+        if config.job_server_jar is not None:
+            runner.append(f"--flink_job_server_jar={config.job_server_jar}")
+    else:
+        runner = ["--runner=PortableRunner", f"--job_endpoint={config.job_endpoint}"]
+    kind, where = ("DOCKER", config.worker_image) if config.worker_image else ("EXTERNAL", config.worker_pool)
+    return [
+        *runner,
+        f"--environment_type={kind}",
+        f"--environment_config={where}",
+        f"--parallelism={config.parallelism}",
+        _NO_PACKAGE,
+    ]
+
+
+def _spark(config: SparkBeam) -> list[str]:
+    return [
+        f"--runner={_SPARK_RUNNER}",
+        f"--spark_master_url={config.master}",
+        f"--spark_partitions={config.partitions}",
+        *(f"--spark_property={key}={value}" for key, value in sorted(config.properties.items())),
+        _NO_PACKAGE,
+    ]
+
+
+def _dataflow(config: DataflowBeam) -> list[str]:
+    optional = {"service_account_email": config.service_account, "worker_machine_type": config.machine_type}
+    return [
+        "--runner=DataflowRunner",
+        f"--project={config.project}",
+        f"--region={config.region}",
+        f"--temp_location={config.temp_location}",
+        f"--sdk_container_image={config.worker_image}",
+        "--sdk_location=container",
+        f"--max_num_workers={config.maximum_workers}",
+        *(f"--{name}={value}" for name, value in optional.items() if value is not None),
+        *(["--no_use_public_ips"] if config.private_network else []),
+    ]

@@ -1,0 +1,134 @@
+"""Compiles the pipeline of a configuration into a package of Kubeflow Pipelines v2."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from tfx.dsl.components.base.base_beam_component import BaseBeamComponent
+from tfx.orchestration import pipeline as tfx_pipeline
+from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import KubeflowV2DagRunner, KubeflowV2DagRunnerConfig
+
+from components.common.files import write_whole
+from components.common.location import location
+from components.dicom_example_gen.manifest import ArchiveSource, FolderSource, ManifestSource, Source
+from pipeline.config import ConfigError, DataConfig, RunConfig
+from pipeline.kubeflow.config import KubeflowConfig
+from pipeline.kubeflow.package import Package
+from pipeline.kubeflow.parameters import run_parameters
+from pipeline.kubeflow.platform import platform_spec
+from pipeline.kubeflow.specification import for_open_source, kubeflow_name
+from pipeline.kubeflow.validation import check, parse_spec
+from pipeline.local_runner import SCHEMA_FILE
+from pipeline.pipeline import Places, UnseenArchive, create_pipeline
+
+_WORKERS: Final = "--direct_num_workers="
+_A_WORKER_A_CORE: Final = f"{_WORKERS}0"
+
+
+def cluster_source(data: DataConfig) -> Source:
+    """Makes the source that pods see; nothing of it is looked up here.
+
+    Raises:
+        ConfigError: A path is relative, which a pod has no folder for.
+    """
+
+    def place(key: str, value: object) -> Any:
+        if not str(value).startswith("/") and "://" not in str(value):
+            raise ConfigError(f"data.{key} is a path in the pods or a URI, so absolute. Received: {value}")
+        return location(str(value))
+
+    if data.manifest is not None:
+        return ManifestSource(place("manifest", data.manifest))
+    folder = place("folder", data.folder)
+    if data.archive is not None:
+        return ArchiveSource(data.archive, folder)
+    return FolderSource(folder, place("labels", data.labels))
+
+
+def _count_cores(nodes: Sequence[Any], config: KubeflowConfig) -> None:
+    """Gives the DirectRunner of a pixel node a worker a core that the node asks for: it would count the machine's."""
+    for node in nodes:
+        if isinstance(node, BaseBeamComponent):
+            workers = max(1, math.floor(config.settings_of(node.id).cpu))
+            node.executor_spec.beam_pipeline_args = [
+                arg.replace(_A_WORKER_A_CORE, f"{_WORKERS}{workers}") for arg in node.executor_spec.beam_pipeline_args
+            ]
+
+
+def build(config: RunConfig) -> tfx_pipeline.Pipeline:
+    """Builds the pipeline of a configuration for Kubeflow.
+
+    Raises:
+        ConfigError: The configuration names no data, or a relative path.
+    """
+    if config.data is None:
+        raise ConfigError("The configuration names no archive: give data.folder and data.labels, or data.manifest.")
+    if config.pipeline.trainer.strategy == "multi_worker":
+        raise ConfigError(
+            "pipeline.trainer.strategy multi_worker needs machines that start together, which a node of Kubeflow"
+            " Pipelines is not: train with kubeflow/manifests/training, or choose mirrored with several gpus."
+        )
+    reviews = str(config.data.reviews) if config.data.reviews else ""
+    if reviews and not reviews.startswith("/"):
+        raise ConfigError(f"data.reviews is a path in the pods, so absolute. Received: {reviews}")
+    kubeflow = config.kubeflow
+    built = create_pipeline(
+        config.pipeline,
+        UnseenArchive(
+            cluster_source(config.data), kubeflow.span, reviews, "computed phantoms" if config.phantoms else ""
+        ),
+        Places(kubeflow.pipeline_root, f"{kubeflow.serving.path}/{config.pipeline.name}", str(SCHEMA_FILE)),
+        beam_args=["--sdk_container_image=none"],  # keeps TFX from building a package of itself
+        image_beam_args=["--direct_running_mode=multi_threading", _A_WORKER_A_CORE],
+        name=kubeflow_name(config.pipeline.name),
+    )
+    _count_cores(built.components, kubeflow)
+    return built
+
+
+def compile_pipeline(config: RunConfig) -> Package:
+    """Compiles the pipeline of a configuration.
+
+    Args:
+        config: Configuration; its data are where the pods see them.
+
+    Returns:
+        The package, checked.
+
+    Raises:
+        ConfigError: The configuration names no data, or a relative path.
+        SpecificationError: The pipeline would not run on Kubeflow.
+    """
+    kubeflow = config.kubeflow
+    pipeline = build(config)
+    runner = KubeflowV2DagRunner(KubeflowV2DagRunnerConfig(default_image=kubeflow.image, use_pipeline_spec_2_1=True))
+    job = runner.run(pipeline, write_out=False)
+
+    def image_of(node: str) -> str:
+        return kubeflow.image_gpu if kubeflow.image_gpu and kubeflow.settings_of(node).gpus else kubeflow.image
+
+    spec = for_open_source(
+        parse_spec(job["pipelineSpec"]),
+        kubeflow.settings_of,
+        image_of,
+        run_parameters(config.model_dump(mode="json")),
+    )
+    spec.default_pipeline_root = kubeflow.pipeline_root
+    check(spec)
+    nodes = [node.id for node in pipeline.components]
+    return Package(spec, platform_spec(nodes, kubeflow, config.pipeline.ingest.hash_key_variable))
+
+
+def write_package(config: RunConfig, file: Path) -> Package:
+    """Compiles a configuration and writes the package.
+
+    Raises:
+        As :func:`compile_pipeline`.
+        OSError: The file cannot be written.
+    """
+    package = compile_pipeline(config)
+    write_whole(file, package.to_yaml().encode())
+    return package

@@ -1,0 +1,72 @@
+"""The command of every node's container: TFX's own entry point, between what open-source Kubeflow gives and takes.
+
+``python -m pipeline.kubeflow.entrypoint --executor_class_path CLASS --json_serialized_invocation_args {{$}} ...``; what
+it does not know are Beam's arguments.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from google.protobuf import json_format
+from kfp.pipeline_spec import pipeline_spec_pb2 as spec_pb2
+
+from components.common.files import write_whole
+from pipeline.kubeflow.executor_input import for_backend, for_tfx, prepare_folders
+from pipeline.kubeflow.specification import RUN_PARAMETER, parse_run_parameters
+
+# Where the launcher keeps artifacts; only the walk without a cluster, which may not write there, sets another folder.
+ROOT_VARIABLE: Final = "BREAST_DENSITY_ARTIFACTS_ROOT"
+
+
+def _arguments(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    parser = argparse.ArgumentParser(allow_abbrev=False)  # Beam's arguments are not to be taken for shortened ones
+    parser.add_argument("--executor_class_path", required=True)
+    parser.add_argument("--json_serialized_invocation_args", required=True)
+    parser.add_argument("--json_serialized_inputs_spec_args", required=True)
+    parser.add_argument(RUN_PARAMETER, action="append", default=[], metavar="NAME=PLACE[,PLACE]")
+    return parser.parse_known_args(argv)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
+def main(argv: Sequence[str]) -> None:
+    """Runs a node's executor.
+
+    Args:
+        argv: Arguments of the command.
+
+    Raises:
+        LocationError: An artifact is in no object store that the launcher knows.
+        ParameterError: A run parameter does not fit the node.
+    """
+    arguments, beam_args = _arguments(argv)
+    root = Path(os.environ.get(ROOT_VARIABLE, "/"))
+    given, inputs = spec_pb2.ExecutorInput(), spec_pb2.ComponentInputsSpec()
+    json_format.Parse(arguments.json_serialized_invocation_args, given, ignore_unknown_fields=True)
+    json_format.Parse(arguments.json_serialized_inputs_spec_args, inputs, ignore_unknown_fields=True)
+    made = for_tfx(given, inputs, parse_run_parameters(arguments.run_parameter), root)
+    prepare_folders(made, _remove)
+    # Many seconds of imports, which wrong arguments should not wait for.
+    from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor
+
+    arguments.json_serialized_invocation_args = json_format.MessageToJson(made)
+    kubeflow_v2_run_executor.main((arguments, beam_args))
+    file = Path(given.outputs.output_file)
+    output = json_format.Parse(file.read_bytes(), spec_pb2.ExecutorOutput(), ignore_unknown_fields=True)
+    write_whole(file, json_format.MessageToJson(for_backend(output, given, root)).encode())
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

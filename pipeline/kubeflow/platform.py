@@ -1,0 +1,58 @@
+"""What Kubernetes gives a node beyond its container: volumes, secrets, machines. The second document of a package.
+
+Kubeflow's SDK keeps the message's definition in a package of its own, kfp-kubernetes; its JSON is written here.
+
+Source: kubeflow/pipelines, kubernetes_platform/proto/kubernetes_executor_config.proto
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from pipeline.kubeflow.config import SCAN, KubeflowConfig, Volume
+from pipeline.kubeflow.locations import bucket_folder
+from pipeline.kubeflow.specification import executor_name
+
+# Kinds of nodes that read the archive, that know the key of the hashes, and that work with pushed versions.
+_READ_ARCHIVE: Final = frozenset({SCAN, "DicomExampleGen", "MammogramPreprocessor"})
+_KNOW_KEY: Final = frozenset({SCAN, "DicomExampleGen"})
+_SERVE: Final = frozenset({"BaselineModel", "WarmStart", "Pusher"})
+
+
+def _volumes(kind: str, config: KubeflowConfig) -> list[Volume]:
+    volumes = [config.data] if config.data and kind in _READ_ARCHIVE else []
+    volumes += [config.serving] if kind in _SERVE else []
+    if config.artifacts_claim:
+        volumes.append(Volume(claim=config.artifacts_claim, path=bucket_folder(config.pipeline_root)))
+    return volumes
+
+
+def _executor(node: str, config: KubeflowConfig, key_variable: str) -> dict[str, Any]:
+    kind = node.partition(".")[0]
+    found: dict[str, Any] = {}
+    if volumes := _volumes(kind, config):
+        found["pvcMount"] = [{"constant": volume.claim, "mountPath": volume.path} for volume in volumes]
+    if config.hash_key and kind in _KNOW_KEY:
+        secret = config.hash_key
+        found["secretAsEnv"] = [
+            {"secretName": secret.name, "keyToEnv": [{"secretKey": secret.key, "envVar": key_variable}]}
+        ]
+    if labels := config.settings_of(node).node_selector:
+        found["nodeSelector"] = {"labels": dict(labels)}
+    return found
+
+
+def platform_spec(nodes: Iterable[str], config: KubeflowConfig, key_variable: str) -> dict[str, Any]:
+    """Writes what nodes need of Kubernetes.
+
+    Args:
+        nodes: Their ids.
+        config: How the pipeline runs.
+        key_variable: Environment variable that holds the key of the hashes.
+
+    Returns:
+        JSON of the message ``PlatformSpec``.
+    """
+    executors = {executor_name(node): _executor(node, config, key_variable) for node in nodes}
+    return {"platforms": {"kubernetes": {"deploymentSpec": {"executors": {k: v for k, v in executors.items() if v}}}}}

@@ -1,0 +1,176 @@
+"""From the specification that TFX 1.16 compiles to the one that open-source Kubeflow Pipelines v2 runs: pure functions.
+
+What differs, and why:
+
+* Argo, below Kubeflow, takes letters, digits and hyphens in names of tasks: ``Trainer.CC_R`` becomes ``trainer-cc-r``.
+* TFX names the producer of a parameter that another node finds ``NODE_task``, a task that there is not.
+* Retries, run parameters, and caching by node are not TFX's.
+* The command of each container is our entry point, which mends what differs at run time.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from google.protobuf import json_format
+from kfp.pipeline_spec import pipeline_spec_pb2 as spec_pb2
+
+from pipeline.kubeflow.config import NodeSettings
+from pipeline.kubeflow.parameters import Place, RunParameter, Value, place_of
+
+RUN_PARAMETER: Final = "--run_parameter"
+COMMAND: Final = ("python", "-m", "pipeline.kubeflow.entrypoint")
+_PRODUCER_SUFFIX: Final = "_task"
+_TYPES: Final = {
+    str: spec_pb2.ParameterType.STRING,
+    int: spec_pb2.ParameterType.NUMBER_INTEGER,
+    float: spec_pb2.ParameterType.NUMBER_DOUBLE,
+}
+
+
+def kubeflow_name(name: str) -> str:
+    """Makes a name that Argo takes, such as ``trainer-cc-r`` of ``Trainer.CC_R``, as Kubeflow's own compiler does."""
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name)
+    return re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")
+
+
+def component_name(node: str) -> str:
+    """Names the component of a node."""
+    return f"comp-{kubeflow_name(node)}"
+
+
+def executor_name(node: str) -> str:
+    """Names the executor of a node."""
+    return f"exec-{kubeflow_name(node)}"
+
+
+def _task(task: spec_pb2.PipelineTaskSpec, nodes: Mapping[str, str]) -> spec_pb2.PipelineTaskSpec:
+    """Renames a task and what it refers to."""
+    found = spec_pb2.PipelineTaskSpec()
+    found.CopyFrom(task)
+    node = task.task_info.name
+    found.task_info.name = nodes[node]
+    found.component_ref.name = component_name(node)
+    for artifact in found.inputs.artifacts.values():
+        artifact.task_output_artifact.producer_task = nodes[artifact.task_output_artifact.producer_task]
+    producers = set(task.dependent_tasks)
+    for parameter in found.inputs.parameters.values():
+        if parameter.WhichOneof("kind") == "task_output_parameter":
+            named = parameter.task_output_parameter.producer_task
+            producer = named if named in nodes else named.removesuffix(_PRODUCER_SUFFIX)
+            parameter.task_output_parameter.producer_task = nodes[producer]
+            producers.add(producer)
+    del found.dependent_tasks[:]
+    found.dependent_tasks.extend(sorted(nodes[producer] for producer in producers))
+    return found
+
+
+def _with_settings(task: spec_pb2.PipelineTaskSpec, settings: NodeSettings) -> None:
+    task.caching_options.enable_cache = settings.cache
+    if settings.retries:
+        task.retry_policy.max_retry_count = settings.retries
+        task.retry_policy.backoff_duration.seconds = settings.backoff_seconds
+        task.retry_policy.backoff_factor = 2.0
+        task.retry_policy.backoff_max_duration.seconds = 3600
+
+
+def _container(compiled: Any, settings: NodeSettings, image: str, places: Mapping[str, Sequence[Place]]) -> Any:
+    """Gives a node its image, command and resources."""
+    found = spec_pb2.PipelineDeploymentConfig.PipelineContainerSpec()
+    found.CopyFrom(compiled)
+    found.image = image
+    del found.command[:]
+    found.command.extend(COMMAND)
+    for name, at in places.items():
+        found.args.extend([RUN_PARAMETER, f"{name}={','.join(map(str, at))}"])
+    resources = found.resources
+    resources.cpu_request = resources.cpu_limit = settings.cpu
+    resources.memory_request = resources.memory_limit = settings.memory
+    if settings.gpus:
+        resources.accelerator.type = settings.gpu_resource
+        resources.accelerator.count = settings.gpus
+    return found
+
+
+def parse_run_parameters(arguments: Iterable[str]) -> dict[str, tuple[Place, ...]]:
+    """Reads ``NAME=PLACE,PLACE``, as the containers' arguments have it."""
+    pairs = (argument.partition("=") for argument in arguments)
+    return {name: tuple(map(Place.parse, places.split(","))) for name, _, places in pairs}
+
+
+def run_parameter_places(container: Any) -> dict[str, tuple[Place, ...]]:
+    """Tells where a node puts its run parameters, from its container's arguments."""
+    return parse_run_parameters(value for flag, value in itertools.pairwise(container.args) if flag == RUN_PARAMETER)
+
+
+def _declare(inputs: spec_pb2.ComponentInputsSpec, parameter: RunParameter, default: Value | None = None) -> None:
+    declared = inputs.parameters[parameter.name]
+    declared.parameter_type = _TYPES[type(parameter.default)]
+    if default is None:
+        return
+    if isinstance(default, str):
+        declared.default_value.string_value = default
+    else:
+        declared.default_value.number_value = default
+
+
+def for_open_source(
+    compiled: spec_pb2.PipelineSpec,
+    settings_of: Callable[[str], NodeSettings],
+    image_of: Callable[[str], str],
+    parameters: Sequence[RunParameter],
+) -> spec_pb2.PipelineSpec:
+    """Makes the specification that open-source Kubeflow Pipelines v2 runs.
+
+    Args:
+        compiled: As TFX's ``KubeflowV2DagRunner`` makes it, schema version 2.1.
+        settings_of: What a node asks of the cluster, by its id.
+        image_of: Its image.
+        parameters: Run parameters; those that no node takes are left out.
+
+    Returns:
+        A new specification.
+
+    Raises:
+        ValueError: Two nodes, or two parameters of a node, would have one name.
+    """
+    nodes = {node: kubeflow_name(node) for node in compiled.root.dag.tasks}
+    if len(set(nodes.values())) < len(nodes):
+        raise ValueError(f"Two nodes would have one name on Kubeflow. Received: {', '.join(sorted(nodes))}")
+    deployment = spec_pb2.PipelineDeploymentConfig()
+    json_format.ParseDict(json_format.MessageToDict(compiled.deployment_spec), deployment)
+    found, executors = spec_pb2.PipelineSpec(), spec_pb2.PipelineDeploymentConfig()
+    found.CopyFrom(compiled)
+    for field in ("components", "deployment_spec"):
+        found.ClearField(field)
+    found.root.dag.ClearField("tasks")
+    for node, name in nodes.items():
+        task = _task(compiled.root.dag.tasks[node], nodes)
+        component = found.components[component_name(node)]
+        component.CopyFrom(compiled.components[node])
+        component.executor_label = executor_name(node)
+        settings = settings_of(node)
+        _with_settings(task, settings)
+        places: dict[str, list[Place]] = {}
+        for parameter in parameters:
+            place = place_of(parameter, node.partition(".")[0])
+            if place is None:
+                continue
+            if parameter.name in component.input_definitions.parameters:
+                raise ValueError(
+                    f"{node} has a parameter of its own with the name of a run parameter: {parameter.name}"
+                )
+            places[parameter.name] = [place]
+            _declare(component.input_definitions, parameter)
+            _declare(found.root.input_definitions, parameter, parameter.default)
+            task.inputs.parameters[parameter.name].component_input_parameter = parameter.name
+        container = deployment.executors[compiled.components[node].executor_label].container
+        executors.executors[executor_name(node)].container.CopyFrom(
+            _container(container, settings, image_of(node), places)
+        )
+        found.root.dag.tasks[name].CopyFrom(task)
+    found.deployment_spec.update(json_format.MessageToDict(executors))
+    return found

@@ -1,0 +1,207 @@
+"""Walks through a compiled pipeline without a cluster.
+
+It does what Kubeflow's driver and launcher do: resolves each task's inputs, copies artifacts from the store to an empty
+folder in the place of a pod, starts the container's own command with ``{{$}}`` filled in, and copies outputs back. The
+command line, the parameters and the entry point are those that a cluster would start; image, scheduling, cache and
+retries are not there.
+
+Source: kubeflow/pipelines, backend/src/v2/driver and backend/src/v2/component/launcher_v2.go
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from google.protobuf import json_format, struct_pb2
+from kfp.pipeline_spec import pipeline_spec_pb2 as spec_pb2
+
+from pipeline.kubeflow.entrypoint import ROOT_VARIABLE
+from pipeline.kubeflow.object_store import download, upload
+from pipeline.kubeflow.package import Package
+from pipeline.kubeflow.parameters import Value
+
+_PROJECT: Final = Path(__file__).resolve().parents[2]
+_LOG_LINES: Final = 8
+_OUTPUT_FILE: Final = "tmp/kfp_outputs/output_metadata.json"
+
+
+class WalkError(RuntimeError):
+    """A task's command failed; the message says where its log is and how it ended."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A task that ended well.
+
+    Attributes:
+        task: Its name.
+        seconds: Time taken.
+        output: What its command wrote, the outputs' URIs among them.
+    """
+
+    task: str
+    seconds: float
+    output: spec_pb2.ExecutorOutput
+
+
+def executor_input(
+    package: Package,
+    task: str,
+    values: Mapping[str, Value],
+    done: Mapping[str, Finished],
+    run: str,
+    pod: Path,
+) -> spec_pb2.ExecutorInput:
+    """Resolves a task's inputs and names its outputs, as the driver does.
+
+    Artifacts come as the backend hands them on: with metadata, without type.
+
+    Args:
+        package: The pipeline.
+        task: Name of the task.
+        values: Run parameters that were given.
+        done: Tasks that are finished.
+        run: Name of the run.
+        pod: Folder in the place of the pod's root.
+    """
+    spec = package.spec
+    given = spec.root.dag.tasks[task].inputs
+    outputs = spec.components[spec.root.dag.tasks[task].component_ref.name].output_definitions
+    found = spec_pb2.ExecutorInput()
+    for name, parameter in given.parameters.items():
+        kind = parameter.WhichOneof("kind")
+        if kind == "runtime_value":
+            value = parameter.runtime_value.constant
+        elif kind == "component_input_parameter":
+            value = _run_value(spec, parameter.component_input_parameter, values)
+        else:
+            made = parameter.task_output_parameter
+            value = done[made.producer_task].output.parameter_values[made.output_parameter_key]
+        found.inputs.parameter_values[name].CopyFrom(value)
+    for name, artifact in given.artifacts.items():
+        source = artifact.task_output_artifact
+        made = done[source.producer_task].output.artifacts[source.output_artifact_key].artifacts[0]
+        found.inputs.artifacts[name].artifacts.add(name=made.name, uri=made.uri, metadata=made.metadata)
+    for name, declared in outputs.artifacts.items():
+        uri = f"{spec.default_pipeline_root}/{spec.pipeline_info.name}/{run}/{task}/{name}"
+        found.outputs.artifacts[name].artifacts.add(name=f"{run}/{task}/{name}", uri=uri, type=declared.artifact_type)
+    for name in outputs.parameters:
+        found.outputs.parameters[name].output_file = str(pod / "tmp" / "kfp" / "outputs" / name)
+    found.outputs.output_file = str(pod / _OUTPUT_FILE)
+    return found
+
+
+def _run_value(spec: spec_pb2.PipelineSpec, name: str, values: Mapping[str, Value]) -> struct_pb2.Value:
+    if name not in values:
+        return spec.root.input_definitions.parameters[name].default_value
+    value = values[name]
+    return struct_pb2.Value(string_value=value) if isinstance(value, str) else struct_pb2.Value(number_value=value)
+
+
+def _environment(package: Package, executor: str, pod: Path) -> dict[str, str]:
+    """Gives a task this process's environment, the hash key only where the package gives it."""
+    executors: Mapping[str, Any] = package.platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+
+    def secrets(settings: Mapping[str, Any]) -> set[str]:
+        return {pair["envVar"] for secret in settings.get("secretAsEnv", ()) for pair in secret["keyToEnv"]}
+
+    everyone = set().union(*map(secrets, executors.values()))
+    hidden = everyone - secrets(executors.get(executor, {}))
+    kept = {name: value for name, value in os.environ.items() if name not in hidden}
+    path = os.pathsep.join((str(Path(sys.executable).parent), kept.get("PATH", os.defpath)))
+    return kept | {"PATH": path, "PYTHONPATH": str(_PROJECT), ROOT_VARIABLE: str(pod)}
+
+
+def _last_lines(log: Path) -> str:
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return "\n".join(lines[-_LOG_LINES:])
+
+
+def run_task(
+    package: Package, task: str, values: Mapping[str, Value], done: Mapping[str, Finished], run: str, folder: Path
+) -> Finished:
+    """Runs one task, as the launcher does.
+
+    Raises:
+        WalkError: Its command failed.
+    """
+    started = time.monotonic()
+    pod, store = folder / "pods" / task, folder / "store"
+    given = executor_input(package, task, values, done, run, pod)
+    label = package.spec.components[package.spec.root.dag.tasks[task].component_ref.name].executor_label
+    container = package.containers()[task]
+    for name in given.inputs.artifacts:
+        download(given.inputs.artifacts[name].artifacts[0].uri, store, pod)
+    file = pod / _OUTPUT_FILE
+    file.parent.mkdir(parents=True, exist_ok=True)
+    filled = json_format.MessageToJson(given, indent=None)
+    command = [part.replace("{{$}}", filled) for part in (*container.command, *container.args)]
+    log = folder / "logs" / f"{task}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as output:
+        ended = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=_environment(package, label, pod),
+            cwd=pod,
+            check=False,
+        )
+    if ended.returncode:
+        raise WalkError(f"Task {task} ended with {ended.returncode}; its log is {log}, which ends:\n{_last_lines(log)}")
+    made = json_format.Parse(file.read_bytes(), spec_pb2.ExecutorOutput())
+    for name in given.outputs.artifacts:
+        upload(given.outputs.artifacts[name].artifacts[0].uri, pod, store)
+    return Finished(task, time.monotonic() - started, made)
+
+
+def walk(
+    package: Package,
+    folder: Path,
+    values: Mapping[str, Value],
+    jobs: int,
+    say: Callable[[Finished, int, int], None],
+    run: str = "walk",
+) -> Sequence[Finished]:
+    """Runs all tasks, each when those that it waits for are done.
+
+    Args:
+        package: The pipeline.
+        folder: For the store (``store``), the pods (``pods``) and their logs (``logs``).
+        values: Run parameters, typed.
+        jobs: Tasks that run side by side.
+        say: Is told of each task that is done, with its number and how many there are.
+        run: Name of the run.
+
+    Returns:
+        The tasks in the order in which they ended.
+
+    Raises:
+        WalkError: A task's command failed; tasks that run are waited for, no other is begun.
+    """
+    tasks = package.spec.root.dag.tasks
+    done: dict[str, Finished] = {}
+    begun: set[str] = set()
+    folder = folder.resolve()
+    with ThreadPoolExecutor(jobs) as pool:
+        running: set[Future[Finished]] = set()
+        while len(done) < len(tasks):
+            for task in sorted(set(tasks) - begun):
+                if len(running) < jobs and all(other in done for other in tasks[task].dependent_tasks):
+                    begun.add(task)
+                    running.add(pool.submit(run_task, package, task, values, dict(done), run, folder))
+            ended, running = wait(running, return_when=FIRST_COMPLETED)
+            for future in ended:
+                finished = future.result()
+                done[finished.task] = finished
+                say(finished, len(done), len(tasks))
+    return list(done.values())

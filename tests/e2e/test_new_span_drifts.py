@@ -1,0 +1,110 @@
+"""A new span of a machine that nobody has seen, with another class mix: the run goes on, and says so."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from components.drift_monitor.summary import SUMMARY_FILE, DriftSummary
+from components.report_generator.report import ReportInputs, build_report
+from pipeline.config import RunConfig
+from pipeline.local_runner import NodeResult, build, run
+from pipeline.phantom.config import PhantomConfig
+from pipeline.phantom.generate import generate_phantoms
+from pipeline.phantom.plan import plan_exams
+from schema.acquisition import REFERENCE_SYSTEMS
+
+pytestmark = pytest.mark.e2e
+
+PHANTOMS = PhantomConfig(
+    exams=40,
+    seed=3,
+    reduction=16,
+    workers=1,
+    system_weights=(0.3, 0.4, 0.0, 0.3),
+    repeat_share=0,
+    distribution="uniform",
+)
+NEW = 1  # index of the system that comes with the second span
+INGEST = {"DicomExampleGen.span_1", "DicomExampleGen.span_2"}
+
+
+class Quiet:
+    """Watches a run and keeps what its nodes gave."""
+
+    def __init__(self) -> None:
+        self.results: dict[str, NodeResult] = {}
+
+    def start(self, node: str, number: int, count: int, progress_file: Path) -> None:
+        """Nothing is shown."""
+
+    def finish(self, result: NodeResult) -> None:
+        self.results[result.node] = result
+
+
+@pytest.fixture(scope="module")
+def exams(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("exams")
+    generate_phantoms(PHANTOMS, folder)
+    return folder
+
+
+def deliver(exams: Path, span: Path, names: set[str], density: str | None = None) -> None:
+    """Puts exams into a span's folder, with their labels, or all with one."""
+    with (exams / "labels.csv").open(encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["exam_id"] in names]
+    (span / "images").mkdir(parents=True)
+    for name in names:
+        (exams / "images" / name).rename(span / "images" / name)
+    with (span / "labels.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(row | ({"density": density} if density else {}) for row in rows)
+
+
+def look(config: RunConfig) -> tuple[dict[str, NodeResult], DriftSummary]:
+    """Runs the pipeline as far as DriftMonitor."""
+    observer = Quiet()
+    run(build(config, last="DriftMonitor"), config.output, observer)
+    report = Path(observer.results["DriftMonitor"].outputs["drift_report"])
+    return observer.results, DriftSummary.model_validate_json((report / SUMMARY_FILE).read_text(encoding="utf-8"))
+
+
+def test_an_unseen_system_and_another_class_mix_are_alerts_and_no_error(exams: Path, tmp_path: Path) -> None:
+    config = RunConfig.model_validate(
+        {
+            "pipeline": {
+                "ingest": {"longest_side": 160, "splits": {"train": 0.4, "eval": 0.3, "test": 0.3}},
+                "preprocess": {"output_size": 96, "method": "none"},
+                "trainer": {"image": {"size": 96}},
+            },
+            "data": {"folder": str(tmp_path / "s{SPAN}/images"), "labels": str(tmp_path / "s{SPAN}/labels.csv")},
+            "output": str(tmp_path / "out"),
+            "runner": {"workers": 1},
+        }
+    )
+    plans = plan_exams(PHANTOMS)
+    new = {plan.exam_id for plan in plans if plan.system == NEW}
+    deliver(exams, tmp_path / "s1", {plan.exam_id for plan in plans} - new)
+    _, summary = look(config)
+    assert summary.alerts == ()
+    assert summary.comparisons[0].remark
+
+    deliver(exams, tmp_path / "s2", new, density="D")
+    results, summary = look(config)
+    assert {name for name in INGEST if results[name].cached} == {"DicomExampleGen.span_1"}
+    drift = summary.comparisons[0]
+    assert (drift.subject, drift.exams, drift.reference_exams) == ("newest span 2", 16, 24)
+    system = REFERENCE_SYSTEMS[NEW].system.key
+    assert [(unseen.system, unseen.exams) for unseen in drift.unseen] == [(system, 16)]
+    assert summary.alerts[0] == (
+        f"Unseen acquisition system in the newest span 2 (16 exams): {system}; no earlier training exam is of it."
+    )
+    told = {alert.partition(":")[0] for alert in summary.alerts}
+    assert {"Drift of density", "Drift of acquisition_system"} <= told
+
+    page = build_report(ReportInputs(drift=Path(results["DriftMonitor"].outputs["drift_report"])))
+    assert page.count(f"16 exams): {system}; no earlier training exam is of it.") == 2  # at its head, and under limits
+    assert "✗ moved" in page

@@ -1,0 +1,119 @@
+"""Between what open-source Kubeflow hands a node and what TFX takes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from google.protobuf import json_format
+from kfp.pipeline_spec import pipeline_spec_pb2 as spec_pb2
+
+from pipeline.kubeflow.executor_input import for_backend, for_tfx, prepare_folders, title_of
+from pipeline.kubeflow.locations import LocationError
+from pipeline.kubeflow.parameters import ParameterError, Place
+
+EXAMPLES = "title: tfx.Examples\ntype: object\n"
+REPORT = "title: breast_density.IngestReport\ntype: object\n"
+INPUTS = json_format.ParseDict(
+    {
+        "artifacts": {
+            "examples": {"artifactType": {"instanceSchema": EXAMPLES}},
+            "report": {"artifactType": {"instanceSchema": REPORT}},
+        },
+        "parameters": {"config": {"parameterType": "STRING"}},
+    },
+    spec_pb2.ComponentInputsSpec(),
+)
+ROOT = "minio://mlpipeline/run/task"
+
+
+def given() -> spec_pb2.ExecutorInput:
+    """As the driver fills it in: input artifacts without type, or with an empty schema."""
+    return json_format.ParseDict(
+        {
+            "inputs": {
+                "parameterValues": {"config": '{"epochs": 2}', "epochs": 7},
+                "artifacts": {
+                    "examples": {"artifacts": [{"name": "1", "uri": f"{ROOT}/examples", "metadata": {"span": 3}}]},
+                    "report": {"artifacts": [{"uri": f"{ROOT}/report", "type": {"instanceSchema": ""}}]},
+                },
+            },
+            "outputs": {
+                "artifacts": {
+                    "model": {"artifacts": [{"uri": f"{ROOT}/model", "type": {"instanceSchema": "title: tfx.Model"}}]},
+                    "span": {"artifacts": [{"uri": f"{ROOT}/span", "type": {"schemaTitle": "tfx.String"}}]},
+                },
+                "outputFile": "/tmp/out.json",
+            },
+        },
+        spec_pb2.ExecutorInput(),
+    )
+
+
+PLACES = {"epochs": (Place("config", ("epochs",)),)}
+
+
+def test_types_come_from_the_component_and_uris_become_paths(tmp_path: Path) -> None:
+    made = for_tfx(given(), INPUTS, PLACES, tmp_path)
+    examples = made.inputs.artifacts["examples"].artifacts[0]
+    assert title_of(examples.type) == "tfx.Examples"
+    assert examples.uri == str(tmp_path / "minio/mlpipeline/run/task/examples")
+    assert examples.metadata["span"] == 3
+    report = made.inputs.artifacts["report"].artifacts[0]
+    assert title_of(report.type) == "components.common.artifacts.IngestReport"
+    assert made.outputs.output_file == "/tmp/out.json"
+
+
+def test_tfx_finds_the_classes() -> None:
+    from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_entrypoint_utils
+    from tfx.types.standard_artifacts import Examples
+
+    from components.common.artifacts import IngestReport
+
+    made = for_tfx(given(), INPUTS, PLACES, Path("/"))
+    found = kubeflow_v2_entrypoint_utils.parse_raw_artifact_dict(made.inputs.artifacts)
+    assert isinstance(found["examples"][0], Examples)
+    assert found["examples"][0].span == 3
+    assert isinstance(found["report"][0], IngestReport)
+
+
+def test_run_parameters_get_to_their_places() -> None:
+    made = for_tfx(given(), INPUTS, PLACES, Path("/"))
+    assert json.loads(made.inputs.parameter_values["config"].string_value) == {"epochs": 7}
+    assert "epochs" not in made.inputs.parameter_values
+    with pytest.raises(ParameterError, match="batch has no value"):
+        for_tfx(given(), INPUTS, {"batch": (Place("config", ("batch",)),)}, Path("/"))
+
+
+def test_other_stores_are_refused() -> None:
+    other = given()
+    other.inputs.artifacts["examples"].artifacts[0].uri = "/somewhere/else"
+    with pytest.raises(LocationError, match="somewhere/else"):
+        for_tfx(other, INPUTS, PLACES, Path("/"))
+
+
+def test_empty_inputs_get_a_folder_and_old_outputs_go(tmp_path: Path) -> None:
+    made = for_tfx(given(), INPUTS, PLACES, tmp_path)
+    task = tmp_path / "minio/mlpipeline/run/task"
+    (task / "model").mkdir(parents=True)
+    (task / "model" / "half.txt").write_text("of a try that failed")
+    (task / "span").write_text("the same")
+    prepare_folders(made, lambda path: shutil.rmtree(path) if path.is_dir() else path.unlink())
+    assert (task / "examples").is_dir()  # an artifact without files: object stores keep no folders
+    assert (task / "model").is_dir()
+    assert not any((task / "model").iterdir())
+    assert not (task / "span").exists()  # a value is a file, which TFX writes
+
+
+def test_uris_go_back(tmp_path: Path) -> None:
+    made = for_tfx(given(), INPUTS, PLACES, tmp_path)
+    output = spec_pb2.ExecutorOutput()
+    output.artifacts["model"].artifacts.add(uri=made.outputs.artifacts["model"].artifacts[0].uri)
+    model = output.artifacts["model"].artifacts[0]
+    model.metadata["current_model_uri"] = made.inputs.artifacts["examples"].artifacts[0].uri
+    model.metadata["blessed"] = 1
+    back = for_backend(output, given(), tmp_path).artifacts["model"].artifacts[0]
+    assert back.uri == f"{ROOT}/model"
+    assert dict(back.metadata.items()) == {"current_model_uri": f"{ROOT}/examples", "blessed": 1}
