@@ -1,7 +1,7 @@
-"""Runs the nodes that use Beam, with the runner of a configuration: ``python -m benchmarks.beam_stages SETTINGS.yaml``.
+"""Runs the nodes that use Beam, with the runner of a configuration: ``python -m benchmarks.beam_stages FILE.yaml``.
 
-Ingest, preprocessing, statistics and Transform run as the pipeline does; the Evaluator judges a stand-in for a model, so
-that nothing needs to be trained. What each node wrote, and how long it took, is printed as JSON.
+Ingest, preprocessing, statistics and Transform run as the pipeline does; the Evaluator judges a stand-in for a model,
+so that nothing needs to be trained. What each node wrote, and how long it took, is printed as JSON.
 """
 
 from __future__ import annotations
@@ -103,9 +103,7 @@ def run(config: RunConfig, last: str) -> dict[str, Any]:
     """
     in_pipeline = "Transform" if last == "Evaluator" else last
     results = local_runner.run(local_runner.build(config, in_pipeline), config.output, _Quiet())
-    found: dict[str, Any] = {
-        result.node: {"seconds": result.seconds, "outputs": result.outputs} for result in results
-    }
+    found: dict[str, Any] = {result.node: {"seconds": result.seconds, "outputs": result.outputs} for result in results}
     if last == "Evaluator":
         started = time.monotonic()
         evaluation = evaluate(

@@ -1,6 +1,6 @@
 """DICOM files to a DICOM report and heat maps, end to end, and where the time goes.
 
-    python -m benchmarks.dicom_to_sr [--phantoms 4] [--rounds 3]
+    python -m benchmarks.dicom_to_sr [--phantoms 2] [--rounds 2]
 
 Prints a section of Markdown. The steps are those of ``predict --dicom`` and of the gateway, called one by one: first
 an exam after the other with a clock around each step, then the whole of ``predict`` with one worker and with two. The
@@ -129,8 +129,8 @@ def measure(phantoms: int, rounds: int) -> Iterator[str]:
 def main() -> None:
     """Runs the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--phantoms", type=int, default=4, help="phantom exams")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--phantoms", type=int, default=2, help="phantom exams")
+    parser.add_argument("--rounds", type=int, default=2)
     arguments = parser.parse_args()
     print(f"## DICOM files to a DICOM report with heat maps\n\n{load()} Medians; one request at a time.\n")
     for line in measure(arguments.phantoms, arguments.rounds):

@@ -1,6 +1,6 @@
 """Server and gateway under load and faults: no crash, no wrong answer, no accepted study lost.
 
-    python -m benchmarks.faults [--answers 600] [--studies 40] [--kills 5]
+    python -m benchmarks.faults [--answers 400] [--studies 30] [--kills 4]
 
 Prints a section of Markdown. Every answer is compared with what the model version that gave it says in this process.
 The model is a small one: what is measured is the machinery, and how it holds.
@@ -91,9 +91,9 @@ def of_gateway(folder: Path, studies: int, kills: int) -> Iterator[gateway_fault
 def main() -> None:
     """Runs the benchmark; exit code 1 where an answer was wrong or a study was lost."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--answers", type=int, default=600, help="of the model server, under each load")
-    parser.add_argument("--studies", type=int, default=40, help="accepted by the gateway while it is killed")
-    parser.add_argument("--kills", type=int, default=5, help="of the gateway")
+    parser.add_argument("--answers", type=int, default=400, help="of the model server, under each load")
+    parser.add_argument("--studies", type=int, default=30, help="accepted by the gateway while it is killed")
+    parser.add_argument("--kills", type=int, default=4, help="of the gateway")
     arguments = parser.parse_args()
     print(f"## Loads and faults\n\n{load()} `explain_exam`, one exam of four images a request:\n")
     bad = 0

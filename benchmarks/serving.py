@@ -1,6 +1,6 @@
 """What the model server costs: latency and exams a second through gRPC against the bare SavedModel, in one run.
 
-    python -m benchmarks.serving [--demo demo] [--seconds 60]
+    python -m benchmarks.serving [--demo demo] [--seconds 40]
 
 Prints a section of Markdown. The server runs in a process of its own, as it would; the floor calls the same signature
 of the same SavedModel in this process, on the same bytes, to numpy arrays. Calls of all ways alternate, so that a
@@ -286,7 +286,7 @@ def main() -> None:
     """Runs the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--demo", type=Path, default=Path("demo"), help="output folder of a demo run")
-    parser.add_argument("--seconds", type=float, default=60.0, help="length of a set of rounds")
+    parser.add_argument("--seconds", type=float, default=40.0, help="length of a set of rounds")
     arguments = parser.parse_args()
     print(f"## Serving\n\n{load()} gRPC: this product's client; stubs: the public stubs with `tf.make_ndarray`.")
     print("In brackets 95 % intervals, by a bootstrap over rounds.")

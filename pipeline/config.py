@@ -184,7 +184,7 @@ def _allowed_keys(model: type[BaseModel], location: Sequence[Any]) -> str:
     options: list[Any] = [model]
     for part in location[:-1]:
         if len(options) > 1:  # one of several models, told apart by its tag
-            options = [one for one in options if any(get_args(f.annotation) == (part,) for f in one.model_fields.values())]
+            options = [one for one in options if get_args(one.model_fields["runner"].annotation) == (part,)]
             continue
         annotation = options[0].model_fields[part].annotation
         found = get_args(annotation) or (annotation,)
@@ -195,7 +195,8 @@ def _allowed_keys(model: type[BaseModel], location: Sequence[Any]) -> str:
 def _explain(error: ValidationError, origin: str) -> ConfigError:
     lines = []
     for item in error.errors():
-        key = ".".join(str(part) for part in item["loc"]) or "configuration"
+        loc = item["loc"][:1] + item["loc"][2:] if item["loc"][:1] == ("beam",) else item["loc"]  # without its tag
+        key = ".".join(str(part) for part in loc) or "configuration"
         if item["type"] == "extra_forbidden":
             lines.append(f"{key}: unknown key; allowed: {_allowed_keys(RunConfig, item['loc'])}")
         else:

@@ -71,7 +71,7 @@ def _of_histograms(
 ) -> tuple[float, str]:
     """Gives the bound of chance, and the means."""
     bins = len(_edges(new) | _edges(old)) - 1
-    return chance_of_divergence(bins, n, others, error), f"mean {old.num_stats.mean:.3g} -> {new.num_stats.mean:.3g}"
+    return chance_of_divergence(bins, n, others, error), f"mean {old.num_stats.mean:.4g} -> {new.num_stats.mean:.4g}"
 
 
 def _moved(

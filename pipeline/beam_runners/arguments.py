@@ -1,4 +1,4 @@
-"""From the configuration of Beam to the arguments that its pipelines take. Nothing here asks for the main session."""
+"""From the configuration of Beam to the arguments that its pipelines take."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pipeline.beam_runners.config import BeamConfig, DataflowBeam, DirectBeam, F
 _SPARK_RUNNER: Final = "pipeline.beam_runners.spark_runner.SparkStageRunner"
 # Naming an image keeps TFX from building a package of itself for remote workers: they have it.
 _NO_PACKAGE: Final = "--sdk_container_image=none"
+# Workers import what they run; Dataflow would pickle the main session unless told not to.
+_BY_IMPORT: Final = "--no_save_main_session"
 
 
 def beam_arguments(config: BeamConfig) -> list[str]:
@@ -58,6 +60,7 @@ def _flink(config: FlinkBeam) -> list[str]:
         f"--environment_config={where}",
         f"--parallelism={config.parallelism}",
         _NO_PACKAGE,
+        _BY_IMPORT,
     ]
 
 
@@ -68,6 +71,7 @@ def _spark(config: SparkBeam) -> list[str]:
         f"--spark_partitions={config.partitions}",
         *(f"--spark_property={key}={value}" for key, value in sorted(config.properties.items())),
         _NO_PACKAGE,
+        _BY_IMPORT,
     ]
 
 
@@ -80,6 +84,7 @@ def _dataflow(config: DataflowBeam) -> list[str]:
         f"--temp_location={config.temp_location}",
         f"--sdk_container_image={config.worker_image}",
         "--sdk_location=container",
+        _BY_IMPORT,
         f"--max_num_workers={config.maximum_workers}",
         *(f"--{name}={value}" for name, value in optional.items() if value is not None),
         *(["--no_use_public_ips"] if config.private_network else []),

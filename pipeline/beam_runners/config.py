@@ -61,7 +61,9 @@ class FlinkBeam(_Runner):
                 f" other. Received: {self.worker_image} and {self.worker_pool}"
             )
         if self.job_endpoint is not None and self.job_server_jar is not None:
-            raise ValueError("beam.job_server_jar is for a job server started here: leave it out with beam.job_endpoint")
+            raise ValueError(
+                "beam.job_server_jar is for a job server started here: leave it out with beam.job_endpoint"
+            )
         return self
 
 

@@ -113,7 +113,9 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 @contextlib.contextmanager
-def spark_cluster(spark_home: Path, java_home: Path, folder: Path, size: ClusterSize | None = None) -> Iterator[SparkCluster]:
+def spark_cluster(
+    spark_home: Path, java_home: Path, folder: Path, size: ClusterSize | None = None
+) -> Iterator[SparkCluster]:
     """Starts a cluster, and stops all of it in the end.
 
     Args:

@@ -86,7 +86,9 @@ def _flink(config: FlinkBeam, environment: Mapping[str, str]) -> list[Callable[[
 
 def _spark(config: SparkBeam, environment: Mapping[str, str]) -> list[Callable[[], str | None]]:
     checks: list[Callable[[], str | None]] = [
-        lambda: _module("pyspark", "The runner spark needs PySpark of the cluster's version: pip install pyspark==3.5.*"),
+        lambda: _module(
+            "pyspark", "The runner spark needs PySpark of the cluster's version: pip install pyspark==3.5.*"
+        ),
         lambda: _java(_SPARK_JAVA, "Spark", environment),
     ]
     if config.master.startswith("spark://"):

@@ -156,7 +156,9 @@ def grouped(grouping: Grouping, pairs: Iterable[tuple[bytes, Numbered]]) -> Iter
     return (chunk for chunk in buffer if chunk)
 
 
-def one_by_one(components: bytes, coder: str, partition: int, chunks: Iterable[bytes]) -> Iterator[tuple[int, Numbered]]:
+def one_by_one(
+    components: bytes, coder: str, partition: int, chunks: Iterable[bytes]
+) -> Iterator[tuple[int, Numbered]]:
     """Takes chunks of elements apart: place and the numbered element, to be dealt out in turn."""
     found = _context(components).coders[coder]
     for place, element in enumerate(_decoded(found, chunks)):

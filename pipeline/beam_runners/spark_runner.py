@@ -1,8 +1,8 @@
 """A Beam runner that executes fused stages as Spark tasks, through PySpark.
 
-Beam's own Spark runner is a Java job server. This one needs a Spark cluster and PySpark, and nothing else: Beam's Python
-code optimises the pipeline into fused stages and executes the bundles; Spark spreads them over the workers, shuffles
-between them, and repeats what a lost worker had done. Batch only: no user state, timers or unbounded sources.
+Beam's own Spark runner is a Java job server. This one needs a Spark cluster and PySpark, and nothing else: Beam's
+Python code optimises the pipeline into fused stages and executes the bundles; Spark spreads them over the workers,
+shuffles between them, and repeats what a lost worker had done. Batch only: no user state, timers or unbounded sources.
 
 A stage is a ``mapPartitions``, grouping by key is a shuffle, a side input is collected and broadcast. Elements travel
 encoded. Values of a key come in the order in which they were made, so that a run's result does not depend on timing.
@@ -49,7 +49,9 @@ class SparkStageOptions(PipelineOptions):
     @classmethod
     def _add_argparse_args(cls, parser: Any) -> None:
         parser.add_argument("--spark_property", action="append", default=[], help="KEY=VALUE of Spark's configuration")
-        parser.add_argument("--spark_partitions", type=int, default=0, help="of a shuffle; 0: twice the cluster's cores")
+        parser.add_argument(
+            "--spark_partitions", type=int, default=0, help="of a shuffle; 0: twice the cluster's cores"
+        )
 
 
 class SparkStageError(RuntimeError):

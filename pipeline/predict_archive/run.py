@@ -10,7 +10,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -185,8 +184,11 @@ def _patiently(exam: FoundExam, task: _Task) -> GradedExam:
 def _headers(exam: FoundExam) -> Iterator[pydicom.Dataset]:
     """Reads the headers of an exam's DICOM files; a file that was left out may be anything, and is passed over."""
     for path in exam.files.values():
-        with suppress(Exception):
-            yield pydicom.dcmread(path, stop_before_pixels=True)
+        try:
+            header = pydicom.dcmread(path, stop_before_pixels=True)
+        except Exception:  # pydicom raises nearly anything on broken files
+            continue
+        yield header
 
 
 def _dicom_results(exam: FoundExam, graded: GradedExam) -> list[pydicom.Dataset]:
@@ -202,11 +204,13 @@ def _dicom_results(exam: FoundExam, graded: GradedExam) -> list[pydicom.Dataset]
 
 def _dicom_refusal(exam: FoundExam, refusal: ExamRefusedError) -> list[pydicom.Dataset]:
     """Makes the refusal's report; none for files that no DICOM object can refer to."""
-    from serving.dicom_results import ResultsConfig, build_refusal, by_view
+    from serving.dicom_results import ResultsConfig, ResultsError, build_refusal, by_view
 
-    if sources := by_view(_headers(exam)):
-        return build_refusal(sources, refusal, ResultsConfig())
-    return []
+    sources = by_view(_headers(exam))
+    try:
+        return build_refusal(sources, refusal, ResultsConfig()) if sources else []
+    except ResultsError:  # the table has the refusal all the same
+        return []
 
 
 def _write(out: Path, record: dict[str, Any], files: dict[str, bytes], objects: list[pydicom.Dataset]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Final, TypeVar
 
 from highdicom.sr import (
     AlgorithmIdentification,
@@ -35,6 +35,8 @@ from serving.dicom_results.config import ResultsConfig
 from serving.dicom_results.source import derived_uid
 from serving.grades import Probabilities
 from serving.preprocessing import PreprocessingRecipe
+
+_Image = TypeVar("_Image", bound=ImageContentItem)
 
 # CID 6000 "Overall Breast Composition"; the terms of BI-RADS' classes A to D.
 COMPOSITIONS: Final = {
@@ -93,7 +95,7 @@ def _shown_view(name: str) -> ContentSequence:
     return context
 
 
-def _with_view(item: ImageContentItem, name: str) -> ImageContentItem:
+def _with_view(item: _Image, name: str) -> _Image:
     if context := _shown_view(name):
         item.ContentSequence = context
     return item

@@ -120,7 +120,7 @@ def test_a_later_override_wins(minimal: Path) -> None:
 # Override, key that the message must name, what else it must say.
 REFUSED = [
     ("pipeline.trainer.epoch=3", "pipeline.trainer.epoch", "unknown key; allowed: image, network, augmentation"),
-    ("pipline.name=x", "pipline", "unknown key; allowed: pipeline, data, output, runner, phantoms"),
+    ("pipline.name=x", "pipline", "unknown key; allowed: pipeline, data, output, runner, "),
     ("phantoms.exam=9", "phantoms.exam", "allowed: exams, seed, distribution, reduction"),
     ("runner.workers=-1", "runner.workers", "greater than or equal to 0. Received: -1"),
     ("runner.workers=many", "runner.workers", "Received: 'many'"),

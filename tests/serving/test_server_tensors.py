@@ -8,10 +8,12 @@ import json
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from tensorflow_serving.apis import model_pb2, predict_pb2
 
+from serving.server.answers import AnswerCodec
 from serving.server.errors import StatusError
 from serving.server.json_tensors import parse_body, to_inputs, to_json
 from serving.server.tensors import to_array, to_proto
@@ -36,6 +38,21 @@ def test_proto_edges() -> None:
         back = to_array("x", to_proto(np.asarray(array)))
         assert back.shape == np.shape(array)
         np.testing.assert_array_equal(back, array)
+
+
+@settings(deadline=None)
+@given(st.dictionaries(st.text(min_size=1, max_size=8), st.one_of(NUMBERS, BYTES), max_size=4), st.integers(0, 2**60))
+def test_answers_are_predict_responses_both_ways(outputs: dict[str, np.ndarray], version: int) -> None:
+    codec = AnswerCodec()
+    spec = model_pb2.ModelSpec(name="m", signature_name="s", version={"value": version})
+    response = predict_pb2.PredictResponse.FromString(codec.write(outputs, spec))
+    assert response.model_spec == spec
+    answer = codec.read(response.SerializeToString())
+    assert answer.version == version
+    assert answer.outputs.keys() == response.outputs.keys() == outputs.keys()
+    for name, array in outputs.items():
+        np.testing.assert_array_equal(to_array(name, response.outputs[name]), array)
+        np.testing.assert_array_equal(answer.outputs[name], array)
 
 
 def test_heat_map_is_in_float_val() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +95,7 @@ def alarmed(comparison: Comparison) -> set[str]:
     return {name for name, verdict in verdicts(comparison).items() if verdict == "alert"}
 
 
-NEW = {f.DENSITY: "D", f.ACQUISITION_SYSTEM: "Fujifilm Innovality", f.MANUFACTURER: "Fujifilm"}
+NEW: dict[str, Any] = {f.DENSITY: "D", f.ACQUISITION_SYSTEM: "Fujifilm Innovality", f.MANUFACTURER: "Fujifilm"}
 
 
 def test_a_new_span_of_another_system_and_class_mix_is_told(tmp_path: Path) -> None:
@@ -165,11 +164,12 @@ def test_a_shard_belongs_to_the_groups_of_its_split_and_span(split: str, span: i
     assert set(groups_of(split, span, newest=3)) == groups
 
 
-def divergences(first: np.ndarray, second: np.ndarray) -> Iterable[float]:
+def divergences(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Jensen-Shannon divergence, base 2, of pairs of histograms."""
     p, q = (counts / counts.sum(axis=1, keepdims=True) for counts in (first, second))
     middle = np.where(p + q > 0, (p + q) / 2, 1)
-    return sum(np.sum(np.where(x > 0, x * np.log2(np.where(x > 0, x, 1) / middle), 0), axis=1) / 2 for x in (p, q))
+    terms = [np.where(x > 0, x * np.log2(np.where(x > 0, x, 1) / middle), 0) for x in (p, q)]
+    return np.sum(terms, axis=(0, 2)) / 2
 
 
 @pytest.mark.parametrize(("n", "others"), [(30, 120), (400, 4000)])

@@ -19,7 +19,7 @@ from components.baseline_model.baseline import copy_baseline
 from components.common.shards import shard_name, split_folder, write_shard
 from components.evaluator.config import EvaluatorConfig
 from components.evaluator.executor import Executor
-from components.evaluator.results import METRICS_FILE
+from components.evaluator.summary import METRICS_FILE
 from components.exam_ensemble.calibration import (
     CALIBRATION_FILE,
     calibrate,

@@ -170,9 +170,9 @@ def test_drift_shows_what_moved_and_warns_at_the_head(page: Page) -> None:
     assert "✗ Alerts: 2, listed at the head of this page." in text
     assert "Drift: newest span 7 against earlier spans; n = 40 and 64 exams" in text
     assert re.search(r"density\s+0\.350\s*L-infinity\s+0\.1\s+0\.210\s+D: 10 % -> 45 %\s+✗ moved", text)
-    assert re.search(r"manufacturer\s+0\.150.*\s+GE: 60 % -> 75 %\s+too few exams to tell", text)
+    assert re.search(r"manufacturer\s+0\.150\s*L-infinity.+?GE: 60 % -> 75 %\s+too few exams to tell", text, re.S)
     assert "Skew: eval and test splits against train split. Nothing to compare: no image of the" in text
-    unseen = f"Unseen acquisition system in the newest span 7 (1 exam): {HOSTILE}; no earlier training exam is of it."
+    unseen = "Unseen acquisition system in the newest span 7 (1 exam): <script>alert('x')</script> & "  # as text
     moved = "Drift of density: D: 10 % -> 45 % (earlier spans -> newest span 7); L-infinity 0.350, threshold 0.1,"
     for section in ("head", "limits"):
         assert unseen in page.text[section]

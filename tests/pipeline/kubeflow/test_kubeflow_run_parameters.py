@@ -67,7 +67,9 @@ def test_nodes_keep_them_where_their_configuration_is() -> None:
     assert place_of(epochs, "ReportGenerator") == Place("configuration", ("trainer", "epochs"))
     assert place_of(epochs, "Evaluator") is None
     assert place_of(RunParameter("span", "kubeflow.span", "latest"), "ArchiveScan") == Place("wanted_span", ())
-    assert Place.parse(str(Place("custom_config", ("config", "epochs")))) == Place("custom_config", ("config", "epochs"))
+    assert Place.parse(str(Place("custom_config", ("config", "epochs")))) == Place(
+        "custom_config", ("config", "epochs")
+    )
 
 
 def test_what_a_person_gives_is_typed_and_checked() -> None:

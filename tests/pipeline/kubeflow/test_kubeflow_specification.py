@@ -25,6 +25,7 @@ TASKS = {
     "statistics-gen",
     "import-schema-gen",
     "example-validator",
+    "drift-monitor",
     "transform",
     "trainer-cc-r",
     "trainer-cc-l",
@@ -132,8 +133,9 @@ def test_run_parameters_are_kubeflows(spec: dict[str, Any]) -> None:
     assert taken["trainer-mlo-l"] == {"epochs", "batch_size", "learning_rate"}
     assert {"distribution", "split_seed"} == taken["dicom-example-gen"]
     assert {"data_folder", "data_labels", "span"} == taken["archive-scan"]
-    assert "epochs=custom_config/config/epochs" in (
-        spec["deploymentSpec"]["executors"]["exec-trainer-cc-r"]["container"]["args"]
+    assert (
+        "epochs=custom_config/config/epochs"
+        in (spec["deploymentSpec"]["executors"]["exec-trainer-cc-r"]["container"]["args"])
     )
 
 

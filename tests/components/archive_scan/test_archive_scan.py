@@ -1,0 +1,78 @@
+"""ArchiveScan: which span, and what other nodes are told of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from components.archive_scan.scan import chosen_span
+from components.common.location import location
+from components.dicom_example_gen.config import IngestConfig
+from components.dicom_example_gen.labels import ManifestError
+from components.dicom_example_gen.manifest import FolderSource, Source, archive_fingerprint
+from components.dicom_example_gen.source_json import source_from_json, source_to_json
+
+
+def archive(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name / "images").mkdir(parents=True)
+        (folder / name / "images" / "a.dcm").write_bytes(name.encode())
+        (folder / name / "labels.csv").write_text("exam_id,density\n1,A\n")
+
+
+def source(folder: Path, name: str) -> Source:
+    return FolderSource(location(str(folder / name / "images")), location(str(folder / name / "labels.csv")))
+
+
+def test_the_latest_span_or_the_one_that_is_asked_for(tmp_path: Path) -> None:
+    archive(tmp_path, "span-1", "span-2", "span-10")
+    pattern = source(tmp_path, "span-{SPAN}")
+    latest, second = chosen_span(pattern, "latest"), chosen_span(pattern, "2")
+    assert (latest.source, latest.span and latest.span.number) == (source(tmp_path, "span-10"), 10)
+    assert (second.source, second.span and second.span.number) == (source(tmp_path, "span-2"), 2)
+    with pytest.raises(ManifestError, match="no span 3: give latest, or one of 1, 2, 10"):
+        chosen_span(pattern, "3")
+
+
+def test_an_archive_without_spans_is_taken_whole(tmp_path: Path) -> None:
+    archive(tmp_path, "all")
+    assert chosen_span(source(tmp_path, "all"), "latest").span is None
+    with pytest.raises(ManifestError, match=r"has no spans.*Received: span=3"):
+        chosen_span(source(tmp_path, "all"), "3")
+
+
+def test_other_nodes_get_what_the_local_runner_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tfx.types.standard_artifacts import String
+
+    from components.archive_scan.component import FOUND
+    from components.archive_scan.executor import Executor
+
+    monkeypatch.setenv("BREAST_DENSITY_HASH_KEY", "0123456789abcdef0123456789abcdef")
+    archive(tmp_path, "span-1", "span-2")
+    reviews = tmp_path / "reviewed"
+    reviews.mkdir()
+    outputs = {name: [String()] for name in FOUND}
+    for name, (artifact,) in outputs.items():
+        artifact.uri = str(tmp_path / name)
+    properties = {
+        "archive": source_to_json(source(tmp_path, "span-{SPAN}")),
+        "wanted_span": "latest",
+        "reviews_folder": str(reviews),
+        "config": IngestConfig().model_dump_json(),
+    }
+
+    Executor().Do({}, outputs, properties)
+
+    found = {name: artifact.read() for name, (artifact,) in outputs.items()}
+    latest = source(tmp_path, "span-2")
+    assert source_from_json(found["source"]) == latest
+    assert found["fingerprint"] == archive_fingerprint(latest)
+    assert json.loads(found["span"]) == {"number": 2, "version": -1}
+    assert json.loads(found["reviews"])["folder"] == str(reviews)
+    assert len(found["key_id"]) == 16
+    # A new file is noticed.
+    (tmp_path / "span-2" / "images" / "b.dcm").write_bytes(b"new")
+    Executor().Do({}, outputs, properties)
+    assert outputs["fingerprint"][0].read() != found["fingerprint"]
