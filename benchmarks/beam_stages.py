@@ -10,13 +10,16 @@ import argparse
 import json
 import logging
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.utils import path_utils
 
+from benchmarks.processes import Process, cpu_between, processes_of
 from components.evaluator.config import EvaluatorConfig
 from components.evaluator.executor import Executor
 from components.exam_ensemble.calibration import CALIBRATION_FILE, fit_calibration
@@ -28,14 +31,29 @@ from schema import features as f
 NODES = ("DicomExampleGen", "MammogramPreprocessor", "StatisticsGen", "Transform", "Evaluator")
 
 
-class _Quiet:
-    """Shows nothing."""
+class _Meter:
+    """Measures nodes by the processes of some sessions."""
+
+    def __init__(self, sessions: Collection[int]):
+        self._sessions = sessions
+        self._before: dict[int, Process] = {}
+        self._began = 0.0
+        self.figures: dict[str, dict[str, float]] = {}
 
     def start(self, node: str, number: int, count: int, progress_file: Path) -> None:
+        """A node begins."""
         del node, number, count, progress_file
+        self._before, self._began = processes_of(self._sessions), time.time()
 
     def finish(self, result: local_runner.NodeResult) -> None:
-        del result
+        """A node ended."""
+        after = processes_of(self._sessions)
+        self.figures[result.node] = {
+            "began": self._began,
+            "ended": time.time(),
+            "cpu_seconds": cpu_between(self._before, after),
+            "peak_mib": max((process.peak for process in after.values()), default=0.0),
+        }
 
 
 class _Brightness(tf.Module):
@@ -63,8 +81,6 @@ def _artifact(kind: type, folder: Path) -> Any:
 
 
 def _save_model(folder: Path) -> None:
-    import numpy as np
-
     module = _Brightness()
     tf.saved_model.save(module, str(folder), signatures={"serving_default": module.serving_default})
     file = folder / CALIBRATION_FILE
@@ -95,15 +111,24 @@ def evaluate(config: RunConfig, examples_uri: Path, schema_uri: Path, folder: Pa
     return Path(evaluation.uri)
 
 
-def run(config: RunConfig, last: str) -> dict[str, Any]:
+def run(config: RunConfig, last: str, sessions: Collection[int] = ()) -> dict[str, Any]:
     """Runs the nodes up to one of ``NODES``.
 
+    Args:
+        config: Configuration with data.
+        last: Node to end with.
+        sessions: Whose processes are measured.
+
     Returns:
-        Node -> ``seconds``, and ``outputs`` by name.
+        Node -> ``seconds``, ``outputs`` by name, and what was measured of all but the Evaluator.
     """
+    meter = _Meter(sessions)
     in_pipeline = "Transform" if last == "Evaluator" else last
-    results = local_runner.run(local_runner.build(config, in_pipeline), config.output, _Quiet())
-    found: dict[str, Any] = {result.node: {"seconds": result.seconds, "outputs": result.outputs} for result in results}
+    results = local_runner.run(local_runner.build(config, in_pipeline), config.output, meter)
+    found: dict[str, Any] = {
+        result.node: {"seconds": result.seconds, "outputs": result.outputs, **meter.figures[result.node]}
+        for result in results
+    }
     if last == "Evaluator":
         started = time.monotonic()
         evaluation = evaluate(
@@ -112,10 +137,7 @@ def run(config: RunConfig, last: str) -> dict[str, Any]:
             Path(found["ImportSchemaGen"]["outputs"]["schema"]),
             config.output / "evaluator",
         )
-        found["Evaluator"] = {
-            "seconds": time.monotonic() - started,
-            "outputs": {"evaluation": str(evaluation)},
-        }
+        found["Evaluator"] = {"seconds": time.monotonic() - started, "outputs": {"evaluation": str(evaluation)}}
     return found
 
 
@@ -124,9 +146,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("settings", type=Path)
     parser.add_argument("--last", choices=NODES, default="Evaluator")
+    parser.add_argument("--session", type=int, action="append", default=[], help="whose processes are measured")
     arguments = parser.parse_args()
     logging.disable(logging.WARNING)
-    print(json.dumps(run(load_config(arguments.settings), arguments.last)))
+    print(json.dumps(run(load_config(arguments.settings), arguments.last, arguments.session)))
 
 
 if __name__ == "__main__":

@@ -21,13 +21,13 @@ from pipeline.kubeflow.command import register as register_kubeflow
 from pipeline.logs import quiet_tensorflow
 from pipeline.operations.command import register as register_operations
 from pipeline.review_cli import review_app
+from schema.intended_use import NOTICE
 
-_NOTICE: Final = "Research software. Not a medical device."
 _GIVE_DATA: Final = "give --data with --labels or --archive, or --manifest."
 
 app = typer.Typer(
     name="breast-density",
-    help=f"Mammography DICOM to a served, explainable BI-RADS density classifier. {_NOTICE}",
+    help=f"Mammography DICOM to a served, explainable BI-RADS density classifier. {NOTICE}",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -125,7 +125,7 @@ def run(
     verdict = "blessed" if outcome.blessed else "refused by the gates, not pushed"
     typer.echo(f"model    {verdict}" + (f", served from {outcome.serving}" if outcome.pushed else ""))
     typer.echo(f"report   {outcome.report}")
-    typer.echo(_NOTICE)
+    typer.echo(NOTICE)
 
 
 @app.command()
@@ -225,7 +225,7 @@ def experiment(
     values = _data_keys(data, labels, manifest, archive) | ({"output": str(output)} if output else {})
     chosen = list(EXPERIMENTS.values()) if name == _ALL else [EXPERIMENTS[name]]
     run_named(chosen, find_config(config), overrides or (), values, Console(highlight=False))
-    typer.echo(_NOTICE)
+    typer.echo(NOTICE)
 
 
 @app.command()
@@ -325,7 +325,7 @@ def serve(
             f"serving {config.model.name} from {config.model.base_path}: gRPC {server.grpc_address}, "
             f"REST {server.rest_address or 'none: tensorflow_model_server has no TLS for it'}"
         )
-        typer.echo(f"{_NOTICE} Stop with Ctrl-C.")
+        typer.echo(f"{NOTICE} Stop with Ctrl-C.")
         server.wait()
 
 
@@ -342,7 +342,7 @@ def gateway(
     quiet_tensorflow()
     from serving.gateway.run import run_gateway
 
-    typer.echo(_NOTICE)
+    typer.echo(NOTICE)
     run_gateway(settings, os.environ, typer.echo)
 
 
@@ -427,7 +427,7 @@ def predict(
     else:
         assert model is not None
         code = grade_folders(folders, LocalModel(model), out, options, hash_key, typer.echo)
-    typer.echo(_NOTICE)
+    typer.echo(NOTICE)
     raise typer.Exit(code)
 
 

@@ -2,20 +2,54 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+
+class _LossyFile(io.RawIOBase):
+    """Writes what the disk takes, and drops the rest without an error.
+
+    Beam's workers print an error before they answer with it. Were printing to fail, for the disk is full, the runner
+    would wait for that answer for ever, and nobody would learn why.
+    """
+
+    def __init__(self, descriptor: int):
+        super().__init__()
+        self._descriptor = descriptor
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def write(self, data: Buffer) -> int:
+        try:
+            return os.write(self._descriptor, data)
+        except OSError:
+            return memoryview(data).nbytes
+
+
+def _lossy_text(descriptor: int) -> TextIO:
+    file = io.BufferedWriter(_LossyFile(descriptor))
+    return io.TextIOWrapper(file, encoding="utf-8", errors="replace", line_buffering=True)
 
 
 @contextmanager
 def chatter_to(path: Path) -> Iterator[TextIO]:
     """Sends everything that this process and its children print to a file.
 
-    Works on file descriptors, because C++ code and subprocesses write to them directly.
+    Works on file descriptors, because C++ code and subprocesses write to them directly. A full disk costs lines of the
+    log, and nothing else.
 
     Args:
         path: Log file, appended to; its folder is made.
@@ -34,7 +68,8 @@ def chatter_to(path: Path) -> Iterator[TextIO]:
         try:
             for number in saved:
                 os.dup2(log.fileno(), number)
-            yield terminal
+            with redirect_stdout(_lossy_text(1)), redirect_stderr(_lossy_text(2)):
+                yield terminal
         finally:
             sys.stdout.flush()
             sys.stderr.flush()

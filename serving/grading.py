@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from components.dicom_example_gen.rejections import Rejection
 from schema.features import DENSITY_CLASSES, VIEWS
+from schema.intended_use import NOTICE
 from serving.grades import (
     ExamGrade,
     Grader,
@@ -25,7 +26,6 @@ from serving.grades import (
 )
 from serving.preprocessing import PreparedExam, PreprocessingRecipe, SeveralExamsError, files_of, prepare_files
 
-NOTICE: Final = "Research software. Not a medical device."
 NO_FILE: Final = "no_file"
 SEVERAL_EXAMS: Final = "several_exams"
 MISSING_VIEWS: Final = "missing_views"

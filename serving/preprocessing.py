@@ -14,9 +14,10 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from components.common.png import encode_png
+from components.dicom_example_gen import tags
 from components.dicom_example_gen.acceptance import AcceptanceConfig, SpecialCase
 from components.dicom_example_gen.config import DEFAULT_MAX_PIXELS
-from components.dicom_example_gen.exams import mixed_patients
+from components.dicom_example_gen.exams import persons
 from components.dicom_example_gen.header import view_rank
 from components.dicom_example_gen.reading import LoadedView, load_view
 from components.dicom_example_gen.rejections import IngestError, Rejection, RejectionReason
@@ -163,7 +164,11 @@ def prepare_files(files: Mapping[str, Path], recipe: PreprocessingRecipe) -> Pre
             rejected.append(Rejection(RejectionReason.DUPLICATE_VIEW, name, "view", header.view, remedy))
             continue
         views[header.view] = (name, prepared)
-    mixed = mixed_patients([prepared.loaded.header for _, prepared in views.values()])
-    if mixed and SpecialCase.MIXED_PATIENTS not in recipe.acceptance.accept:
-        raise SeveralExamsError(f"The exam holds images of {mixed}: give the folder of one exam.")
+    # Stricter than ingest, which takes two Patient IDs in one study for a correction: a result is one patient's.
+    named = persons([prepared.loaded.header for _, prepared in views.values()])
+    if named > 1 and SpecialCase.MIXED_PATIENTS not in recipe.acceptance.accept:
+        raise SeveralExamsError(
+            f"The exam holds images of {named} patients, by their {tags.tag_name('PatientID')}: give the folder of one"
+            " exam, or correct the archive."
+        )
     return PreparedExam({view: views[view][1] for view in VIEWS if view in views}, tuple(rejected))

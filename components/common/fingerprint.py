@@ -1,13 +1,15 @@
 """Fingerprints of a node's code, so that editing it invalidates TFX's cache.
 
 TFX keys its cache on inputs and parameters. Code named by a dotted path is neither, so each node carries the hash of
-the source that it runs as one more parameter.
+the source that it runs as one more parameter. The version of Python stands for the libraries: each lane of the lock has
+its own, and what one lane's Keras wrote, the other's may not read.
 """
 
 from __future__ import annotations
 
 import ast
 import hashlib
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -75,20 +77,20 @@ def source_files(module: str, root: Path | None = None) -> tuple[Path, ...]:
 
 
 def code_fingerprint(module: str, root: Path | None = None) -> str:
-    """Hashes the source that a module runs.
+    """Hashes the source that a module runs, and the version of Python that runs it.
 
     Args:
         module: Dotted name of a first-party module.
         root: Folder that holds the packages; default is where this project is installed.
 
     Returns:
-        16 hexadecimal digits; equal code in another folder has an equal fingerprint.
+        16 hexadecimal digits; equal code in another folder has an equal fingerprint, in another lane it has not.
 
     Raises:
         ModuleNotFoundError: No such first-party module.
     """
     root = root or _source_root()
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(f"Python {sys.version_info.major}.{sys.version_info.minor}\0".encode())
     for file in source_files(module, root):
         digest.update(file.relative_to(root).as_posix().encode() + b"\0")
         digest.update(hashlib.sha256(file.read_bytes()).digest())

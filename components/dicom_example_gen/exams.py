@@ -114,6 +114,11 @@ def _person(header: ViewHeader) -> str:
     return " ".join(parts[: len(parts) - own_view])
 
 
+def persons(headers: Sequence[ViewHeader]) -> int:
+    """Counts the patients that images name; those without a Patient ID say nothing."""
+    return len({_person(header) for header in headers} - {""})
+
+
 def mixed_patients(headers: Sequence[ViewHeader]) -> str:
     """Tells whether images that are said to be one exam are of several patients, as their headers have it.
 
@@ -126,14 +131,14 @@ def mixed_patients(headers: Sequence[ViewHeader]) -> str:
     Returns:
         What differs, such as ``2 patients in 2 studies``, or an empty string; it identifies nobody.
     """
-    patients = {_person(header) for header in headers} - {""}
+    patients = persons(headers)
     studies = {header.study_uid for header in headers}
     systems = {header.system.key for header in headers} - {UNKNOWN}
-    if len(patients) < 2 or (len(studies) == 1 and "" not in studies and len(systems) < 2):
+    if patients < 2 or (len(studies) == 1 and "" not in studies and len(systems) < 2):
         return ""
     places = [(len(studies - {""}), "studies"), (len(systems), "acquisition systems")]
     several = " and ".join(f"{count} {kind}" for count, kind in places if count > 1)
-    return f"{len(patients)} patients in {several or 'unnamed studies'}"
+    return f"{patients} patients in {several or 'unnamed studies'}"
 
 
 def exams_of(members: Iterable[Membership], key: bytes) -> tuple[PlannedExam, ...]:

@@ -9,7 +9,7 @@ import itertools
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import apache_beam as beam
 import pyarrow as pa
@@ -28,20 +28,28 @@ _STATISTICS_FILE: Final = "statistics.pb"
 _EXAMS_FILE: Final = "exams.json"
 _ARROW: Final = {"bytes_list": pa.large_binary(), "int64_list": pa.int64(), "float_list": pa.float32()}
 
+# Feature -> kind of tf.train.Feature, and values.
+_Row = Mapping[str, tuple[str, list[Any]]]
 # Group -> acquisition system -> exams. An exam of two systems counts in both.
 ExamCounts = Mapping[Group, Mapping[str, int]]
 
 
-def _column(name: str, rows: Sequence[Mapping[str, tf.train.Feature]]) -> pa.Array:
+def _row(record: bytes, names: Sequence[str]) -> _Row:
+    """Copies what is read out of a record: a part of a parsed message would keep its image in memory."""
+    features = tf.train.Example.FromString(record).features.feature
+    kinds = {name: features[name].WhichOneof("kind") for name in names if name in features}
+    return {name: (kind, list(getattr(features[name], kind).value)) for name, kind in kinds.items() if kind}
+
+
+def _column(name: str, rows: Sequence[_Row]) -> pa.Array:
     """Makes a column of a feature: large lists, as TFX's own readers do; null where a row lacks it."""
-    kinds = {row[name].WhichOneof("kind") for row in rows if name in row} - {None}
+    kinds = {row[name][0] for row in rows if name in row}
     if len(kinds) > 1:
         raise ValueError(f"{name}: a feature has one type; run the preprocessing again. Received: {sorted(kinds)}")
     if not kinds:
         return pa.nulls(len(rows))
-    kind = kinds.pop()
-    values = [list(getattr(row[name], kind).value) if name in row else None for row in rows]
-    return pa.array(values, type=pa.large_list(_ARROW[kind]))
+    values = [row[name][1] if name in row else None for row in rows]
+    return pa.array(values, type=pa.large_list(_ARROW[kinds.pop()]))
 
 
 def read_batches(shard: GroupedShard, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
@@ -54,19 +62,13 @@ def read_batches(shard: GroupedShard, names: Sequence[str]) -> Iterator[pa.Recor
     Yields:
         Batches with a column a feature, and one that names the groups.
     """
-    records = read_shard(shard.path)
     groups = [group.value.encode() for group in shard.groups]
-    while batch := list(itertools.islice(records, _BATCH)):
-        rows = [_without_image(record, names) for record in batch]
+    read = (_row(record, names) for record in read_shard(shard.path))
+    while rows := list(itertools.islice(read, _BATCH)):
         columns = [_column(name, rows) for name in names]
         columns.append(pa.array([groups] * len(rows), type=pa.large_list(pa.large_binary())))
         yield pa.RecordBatch.from_arrays(columns, [*names, _GROUPS])
     advance()
-
-
-def _without_image(record: bytes, names: Sequence[str]) -> dict[str, tf.train.Feature]:
-    features = tf.train.Example.FromString(record).features.feature
-    return {name: features[name] for name in names if name in features}
 
 
 def _groups(batch: pa.RecordBatch) -> list[str]:

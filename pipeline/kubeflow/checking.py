@@ -27,23 +27,23 @@ _READ: Final[Mapping[str, type[BaseModel]]] = {
 
 
 def _check_task(task: spec_pb2.PipelineTaskSpec, container: object, values: Mapping[str, Value]) -> None:
-    kind = next((name for name in _READ if task.component_ref.name.startswith(name)), None)
-    texts: dict[str, str] = {}
-    for name, places in run_parameter_places(container).items():
-        for place in places if name in values else ():
-            text = (
-                texts.get(place.parameter)
-                or task.inputs.parameters[place.parameter].runtime_value.constant.string_value
-            )
-            texts[place.parameter] = with_value(text, place.path, meaning(values[name]))
-    for text in texts.values() if kind else ():
-        document = json.loads(text)
-        try:
-            _READ[kind or ""].model_validate_json(document["config"] if "view" in document else text)
-        except ValidationError as error:
-            first = error.errors()[0]
-            key = ".".join(map(str, first["loc"])) or "values"
-            raise ParameterError(f"{key}: {first['msg']}. Received: {first['input']!r}") from error
+    model = next((model for name, model in _READ.items() if task.component_ref.name.startswith(name)), None)
+    if model is None:
+        return
+    text = ""
+    for name, place in run_parameter_places(container).items():
+        if name in values:
+            text = text or task.inputs.parameters[place.parameter].runtime_value.constant.string_value
+            text = with_value(text, place.path, meaning(values[name]))
+    if not text:
+        return
+    document = json.loads(text)
+    try:
+        model.model_validate_json(document["config"] if "view" in document else text)  # a Trainer's is inside another
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"])) or "values"
+        raise ParameterError(f"{key}: {first['msg']}. Received: {first['input']!r}") from error
 
 
 def check_values(package: Package, given: Mapping[str, str]) -> dict[str, Value]:

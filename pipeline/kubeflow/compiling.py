@@ -14,16 +14,20 @@ from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import KubeflowV2DagRu
 from components.common.files import write_whole
 from components.common.location import location
 from components.dicom_example_gen.manifest import ArchiveSource, FolderSource, ManifestSource, Source
+from pipeline.beam_runners.arguments import beam_arguments, image_beam_arguments
+from pipeline.beam_runners.config import DirectBeam, FlinkBeam
 from pipeline.config import ConfigError, DataConfig, RunConfig
 from pipeline.kubeflow.config import KubeflowConfig
 from pipeline.kubeflow.package import Package
 from pipeline.kubeflow.parameters import run_parameters
 from pipeline.kubeflow.platform import platform_spec
-from pipeline.kubeflow.specification import for_open_source, kubeflow_name
+from pipeline.kubeflow.specification import TRAINING_JOB, for_open_source, kubeflow_name
+from pipeline.kubeflow.training_job import training_job
 from pipeline.kubeflow.validation import check, parse_spec
 from pipeline.local_runner import SCHEMA_FILE
 from pipeline.pipeline import Places, UnseenArchive, create_pipeline
 
+_NO_PACKAGE: Final = "--sdk_container_image=none"  # keeps TFX from building a package of itself
 _WORKERS: Final = "--direct_num_workers="
 _A_WORKER_A_CORE: Final = f"{_WORKERS}0"
 
@@ -58,31 +62,56 @@ def _count_cores(nodes: Sequence[Any], config: KubeflowConfig) -> None:
             ]
 
 
+def _on_machines(config: RunConfig) -> bool:
+    return config.pipeline.trainer.strategy == "multi_worker"
+
+
+def _require_beam(config: RunConfig) -> None:
+    """Checks that a node's pod can start Beam's work where the configuration wants it, on files that are there.
+
+    Raises:
+        ConfigError: It cannot.
+    """
+    beam = config.beam
+    if isinstance(beam, DirectBeam):
+        return
+    if not isinstance(beam, FlinkBeam):
+        raise ConfigError(
+            "Nodes on Kubeflow work on local files without Java: beam.runner is direct or flink there. Received:"
+            f" {beam.runner}"
+        )
+    if beam.job_endpoint is None:
+        raise ConfigError("beam.job_endpoint is missing: a node's pod has no Java to start Beam's job server itself.")
+    if not config.kubeflow.artifacts_claim:
+        raise ConfigError(
+            "kubeflow.artifacts_claim is missing: Flink's workers have to see the artifacts that the nodes work on."
+        )
+
+
 def build(config: RunConfig) -> tfx_pipeline.Pipeline:
     """Builds the pipeline of a configuration for Kubeflow.
 
     Raises:
-        ConfigError: The configuration names no data, or a relative path.
+        ConfigError: The configuration names no data, or a relative path, or a runner that pods cannot start.
     """
     if config.data is None:
         raise ConfigError("The configuration names no archive: give data.folder and data.labels, or data.manifest.")
-    if config.pipeline.trainer.strategy == "multi_worker":
+    if _on_machines(config) and not config.kubeflow.artifacts_claim:
         raise ConfigError(
-            "pipeline.trainer.strategy multi_worker needs machines that start together, which a node of Kubeflow"
-            " Pipelines is not: train with kubeflow/manifests/training, or choose mirrored with several gpus."
+            "kubeflow.artifacts_claim is missing: machines of pipeline.trainer.strategy multi_worker share a volume."
         )
+    _require_beam(config)
     reviews = str(config.data.reviews) if config.data.reviews else ""
     if reviews and not reviews.startswith("/"):
         raise ConfigError(f"data.reviews is a path in the pods, so absolute. Received: {reviews}")
     kubeflow = config.kubeflow
+    origin = "computed phantoms" if config.phantoms else ""
     built = create_pipeline(
         config.pipeline,
-        UnseenArchive(
-            cluster_source(config.data), kubeflow.span, reviews, "computed phantoms" if config.phantoms else ""
-        ),
+        UnseenArchive(cluster_source(config.data), kubeflow.span, reviews, origin),
         Places(kubeflow.pipeline_root, f"{kubeflow.serving.path}/{config.pipeline.name}", str(SCHEMA_FILE)),
-        beam_args=["--sdk_container_image=none"],  # keeps TFX from building a package of itself
-        image_beam_args=["--direct_running_mode=multi_threading", _A_WORKER_A_CORE],
+        beam_args=beam_arguments(config.beam) or [_NO_PACKAGE],
+        image_beam_args=image_beam_arguments(config.beam, workers=0, processes=config.runner.processes),
         name=kubeflow_name(config.pipeline.name),
     )
     _count_cores(built.components, kubeflow)
@@ -110,11 +139,17 @@ def compile_pipeline(config: RunConfig) -> Package:
     def image_of(node: str) -> str:
         return kubeflow.image_gpu if kubeflow.image_gpu and kubeflow.settings_of(node).gpus else kubeflow.image
 
+    def arguments_of(node: str) -> tuple[str, ...]:
+        if not (_on_machines(config) and node.partition(".")[0] == "Trainer"):
+            return ()
+        return TRAINING_JOB, training_job(node, image_of(node), kubeflow).model_dump_json()
+
     spec = for_open_source(
         parse_spec(job["pipelineSpec"]),
         kubeflow.settings_of,
         image_of,
         run_parameters(config.model_dump(mode="json")),
+        arguments_of,
     )
     spec.default_pipeline_root = kubeflow.pipeline_root
     check(spec)

@@ -109,6 +109,7 @@ class KubeflowConfig(BaseModel):
         serving: Volume that the Pusher pushes to and TensorFlow Serving reads.
         artifacts_claim: ReadWriteMany volume to work on where artifacts have to be seen by Beam's remote workers; each
             pod's own disk where empty.
+        training_workers: Machines of a training with ``pipeline.trainer.strategy: multi_worker``, for each network.
         hash_key: Secret with the key of the patient and exam hashes; without, identifiers are not protected.
     """
 
@@ -123,6 +124,7 @@ class KubeflowConfig(BaseModel):
     data: Volume | None = Volume(claim="breast-density-data", path="/data")
     serving: Volume = Volume(claim="breast-density-models", path="/models")
     artifacts_claim: str = Field("", pattern=rf"^$|{_KUBERNETES_NAME}")
+    training_workers: int = Field(2, ge=2, le=64)
     hash_key: Secret | None = Secret(name="breast-density-hash-key", key="key")
 
     @field_validator("pipeline_root")

@@ -10,6 +10,7 @@ import argparse
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -19,7 +20,8 @@ from kfp.pipeline_spec import pipeline_spec_pb2 as spec_pb2
 
 from components.common.files import write_whole
 from pipeline.kubeflow.executor_input import for_backend, for_tfx, prepare_folders
-from pipeline.kubeflow.specification import RUN_PARAMETER, parse_run_parameters
+from pipeline.kubeflow.specification import COMMAND, RUN_PARAMETER, TRAINING_JOB, parse_run_parameters
+from pipeline.kubeflow.training_job import TrainingJob, is_first_machine, is_machine, run_tf_job, tf_job
 
 # Where the launcher keeps artifacts; only the walk without a cluster, which may not write there, sets another folder.
 ROOT_VARIABLE: Final = "BREAST_DENSITY_ARTIFACTS_ROOT"
@@ -30,7 +32,8 @@ def _arguments(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--executor_class_path", required=True)
     parser.add_argument("--json_serialized_invocation_args", required=True)
     parser.add_argument("--json_serialized_inputs_spec_args", required=True)
-    parser.add_argument(RUN_PARAMETER, action="append", default=[], metavar="NAME=PLACE[,PLACE]")
+    parser.add_argument(RUN_PARAMETER, action="append", default=[], metavar="NAME=PLACE")
+    parser.add_argument(TRAINING_JOB, help="JSON of a TrainingJob: machines that do this node's work")
     return parser.parse_known_args(argv)
 
 
@@ -39,6 +42,30 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink()
+
+
+def _run_executor(arguments: argparse.Namespace, beam_args: list[str], made: spec_pb2.ExecutorInput) -> None:
+    """Runs TFX's entry point, which writes the executor's output to the file that ``made`` names."""
+    # Many seconds of imports, which wrong arguments should not wait for.
+    from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor
+
+    arguments.json_serialized_invocation_args = json_format.MessageToJson(made)
+    kubeflow_v2_run_executor.main((arguments, beam_args))
+
+
+def _start_machines(argv: Sequence[str], arguments: argparse.Namespace, made: spec_pb2.ExecutorInput) -> None:
+    """Lets a TFJob run this very command, and takes the output that its first machine leaves on the volume."""
+    job = TrainingJob.model_validate_json(arguments.training_job)
+    given = spec_pb2.ExecutorInput()
+    json_format.Parse(arguments.json_serialized_invocation_args, given, ignore_unknown_fields=True)
+    artifact = next(iter(made.outputs.artifacts.values())).artifacts[0]
+    shared = Path(artifact.uri).parent / "training_job" / "output_metadata.json"
+    shared.parent.mkdir(parents=True, exist_ok=True)
+    given.outputs.output_file = str(shared)
+    handed = json_format.MessageToJson(given, indent=None)
+    command = [handed if argument == arguments.json_serialized_invocation_args else argument for argument in argv]
+    run_tf_job(tf_job(job, [*COMMAND, *command]))
+    write_whole(Path(made.outputs.output_file), shared.read_bytes())
 
 
 def main(argv: Sequence[str]) -> None:
@@ -50,6 +77,7 @@ def main(argv: Sequence[str]) -> None:
     Raises:
         LocationError: An artifact is in no object store that the launcher knows.
         ParameterError: A run parameter does not fit the node.
+        TrainingJobError: The machines of a training did not start, or failed.
     """
     arguments, beam_args = _arguments(argv)
     root = Path(os.environ.get(ROOT_VARIABLE, "/"))
@@ -57,12 +85,17 @@ def main(argv: Sequence[str]) -> None:
     json_format.Parse(arguments.json_serialized_invocation_args, given, ignore_unknown_fields=True)
     json_format.Parse(arguments.json_serialized_inputs_spec_args, inputs, ignore_unknown_fields=True)
     made = for_tfx(given, inputs, parse_run_parameters(arguments.run_parameter), root)
-    prepare_folders(made, _remove)
-    # Many seconds of imports, which wrong arguments should not wait for.
-    from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor
-
-    arguments.json_serialized_invocation_args = json_format.MessageToJson(made)
-    kubeflow_v2_run_executor.main((arguments, beam_args))
+    on_machine = bool(arguments.training_job) and is_machine(os.environ)
+    if on_machine and not is_first_machine(os.environ):
+        made.outputs.output_file = str(Path(tempfile.mkdtemp()) / "output_metadata.json")
+        _run_executor(arguments, beam_args, made)
+        return
+    if not on_machine:
+        prepare_folders(made, _remove)
+    if arguments.training_job and not on_machine:
+        _start_machines(argv, arguments, made)
+        return
+    _run_executor(arguments, beam_args, made)
     file = Path(given.outputs.output_file)
     output = json_format.Parse(file.read_bytes(), spec_pb2.ExecutorOutput(), ignore_unknown_fields=True)
     write_whole(file, json_format.MessageToJson(for_backend(output, given, root)).encode())

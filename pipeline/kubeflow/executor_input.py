@@ -54,7 +54,7 @@ def _artifacts(lists: Mapping[str, spec_pb2.ArtifactList]) -> Iterator[tuple[str
 def for_tfx(
     given: spec_pb2.ExecutorInput,
     inputs: spec_pb2.ComponentInputsSpec,
-    run_parameters: Mapping[str, tuple[Place, ...]],
+    run_parameters: Mapping[str, Place],
     root: Path,
 ) -> spec_pb2.ExecutorInput:
     """Makes of the backend's ``ExecutorInput`` what TFX's entry point takes.
@@ -81,12 +81,11 @@ def for_tfx(
         artifact.type.CopyFrom(_importable(artifact.type))
         artifact.uri = str(local_path(artifact.uri, root))
     values = found.inputs.parameter_values
-    for name, places in run_parameters.items():
+    for name, place in run_parameters.items():
         if name not in values:
             raise ParameterError(f"The run parameter {name} has no value: compile the pipeline anew.")
         value = meaning(_plain(values.pop(name)))
-        for place in places:
-            values[place.parameter].string_value = with_value(values[place.parameter].string_value, place.path, value)
+        values[place.parameter].string_value = with_value(values[place.parameter].string_value, place.path, value)
     return found
 
 

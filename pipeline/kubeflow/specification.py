@@ -22,6 +22,7 @@ from pipeline.kubeflow.config import NodeSettings
 from pipeline.kubeflow.parameters import Place, RunParameter, Value, place_of
 
 RUN_PARAMETER: Final = "--run_parameter"
+TRAINING_JOB: Final = "--training_job"
 COMMAND: Final = ("python", "-m", "pipeline.kubeflow.entrypoint")
 _PRODUCER_SUFFIX: Final = "_task"
 _TYPES: Final = {
@@ -77,15 +78,18 @@ def _with_settings(task: spec_pb2.PipelineTaskSpec, settings: NodeSettings) -> N
         task.retry_policy.backoff_max_duration.seconds = 3600
 
 
-def _container(compiled: Any, settings: NodeSettings, image: str, places: Mapping[str, Sequence[Place]]) -> Any:
+def _container(
+    compiled: Any, settings: NodeSettings, image: str, places: Mapping[str, Place], further: Sequence[str]
+) -> Any:
     """Gives a node its image, command and resources."""
     found = spec_pb2.PipelineDeploymentConfig.PipelineContainerSpec()
     found.CopyFrom(compiled)
     found.image = image
     del found.command[:]
     found.command.extend(COMMAND)
-    for name, at in places.items():
-        found.args.extend([RUN_PARAMETER, f"{name}={','.join(map(str, at))}"])
+    for name, place in places.items():
+        found.args.extend([RUN_PARAMETER, f"{name}={place}"])
+    found.args.extend(further)
     resources = found.resources
     resources.cpu_request = resources.cpu_limit = settings.cpu
     resources.memory_request = resources.memory_limit = settings.memory
@@ -95,13 +99,13 @@ def _container(compiled: Any, settings: NodeSettings, image: str, places: Mappin
     return found
 
 
-def parse_run_parameters(arguments: Iterable[str]) -> dict[str, tuple[Place, ...]]:
-    """Reads ``NAME=PLACE,PLACE``, as the containers' arguments have it."""
+def parse_run_parameters(arguments: Iterable[str]) -> dict[str, Place]:
+    """Reads ``NAME=PLACE``, as the containers' arguments have it."""
     pairs = (argument.partition("=") for argument in arguments)
-    return {name: tuple(map(Place.parse, places.split(","))) for name, _, places in pairs}
+    return {name: Place.parse(place) for name, _, place in pairs}
 
 
-def run_parameter_places(container: Any) -> dict[str, tuple[Place, ...]]:
+def run_parameter_places(container: Any) -> dict[str, Place]:
     """Tells where a node puts its run parameters, from its container's arguments."""
     return parse_run_parameters(value for flag, value in itertools.pairwise(container.args) if flag == RUN_PARAMETER)
 
@@ -122,6 +126,7 @@ def for_open_source(
     settings_of: Callable[[str], NodeSettings],
     image_of: Callable[[str], str],
     parameters: Sequence[RunParameter],
+    arguments_of: Callable[[str], Sequence[str]] = lambda node: (),
 ) -> spec_pb2.PipelineSpec:
     """Makes the specification that open-source Kubeflow Pipelines v2 runs.
 
@@ -130,6 +135,7 @@ def for_open_source(
         settings_of: What a node asks of the cluster, by its id.
         image_of: Its image.
         parameters: Run parameters; those that no node takes are left out.
+        arguments_of: Further arguments of its entry point.
 
     Returns:
         A new specification.
@@ -154,7 +160,7 @@ def for_open_source(
         component.executor_label = executor_name(node)
         settings = settings_of(node)
         _with_settings(task, settings)
-        places: dict[str, list[Place]] = {}
+        places: dict[str, Place] = {}
         for parameter in parameters:
             place = place_of(parameter, node.partition(".")[0])
             if place is None:
@@ -163,13 +169,13 @@ def for_open_source(
                 raise ValueError(
                     f"{node} has a parameter of its own with the name of a run parameter: {parameter.name}"
                 )
-            places[parameter.name] = [place]
+            places[parameter.name] = place
             _declare(component.input_definitions, parameter)
             _declare(found.root.input_definitions, parameter, parameter.default)
             task.inputs.parameters[parameter.name].component_input_parameter = parameter.name
         container = deployment.executors[compiled.components[node].executor_label].container
         executors.executors[executor_name(node)].container.CopyFrom(
-            _container(container, settings, image_of(node), places)
+            _container(container, settings, image_of(node), places, arguments_of(node))
         )
         found.root.dag.tasks[name].CopyFrom(task)
     found.deployment_spec.update(json_format.MessageToDict(executors))

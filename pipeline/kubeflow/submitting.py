@@ -85,7 +85,20 @@ def _one_sentence(host: str) -> Iterator[None]:
         ) from error
 
 
+def _require_health(target: Target) -> None:
+    """Asks once whether anybody is there: the client itself asks for half a minute, and tells of no reason."""
+    configuration = kfp_server_api.Configuration(host=target.host.rstrip("/"))
+    configuration.ssl_ca_cert = str(target.ca) if target.ca else None
+    if target.token:
+        configuration.api_key, configuration.api_key_prefix = (
+            {"authorization": target.token},
+            {"authorization": "Bearer"},
+        )
+    kfp_server_api.HealthzServiceApi(kfp_server_api.ApiClient(configuration)).get_healthz()
+
+
 def _client(target: Target) -> Client:
+    _require_health(target)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that it works with version 2 alone
         client = Client(

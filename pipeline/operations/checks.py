@@ -81,12 +81,13 @@ def _codecs(machine: Machine) -> Iterable[Check]:
 
 def _hash_key(machine: Machine) -> Check:
     variable = IngestConfig().hash_key_variable
-    there = bool(machine.variables.get(variable))
-    found = f"{variable} is {'set' if there else 'not set'}"
+    names = [name for name in (variable, f"{variable}_FILE") if machine.variables.get(name)]
+    found = f"{names[0]} is set" if names else f"{variable} and {variable}_FILE are not set"
     advice = (
-        f"identifiers are hashed with a public key until you export {variable}=$(openssl rand -hex 32); keep it safe"
+        "identifiers are hashed with a public key; make one of your own once, keep it safe, and name it:"
+        f" (umask 077; openssl rand -hex 32 > key) && export {variable}_FILE=$PWD/key"
     )
-    return Check("real archives", "key of identifiers", found, there, False, "" if there else advice)
+    return Check("real archives", "key of identifiers", found, bool(names), False, "" if names else advice)
 
 
 def _gpus(machine: Machine) -> Check:

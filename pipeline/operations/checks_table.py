@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich.console import Group, RenderableType
+from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -18,12 +18,21 @@ def _sign(check: Check) -> Text:
 
 
 def checks_table(checks: Sequence[Check]) -> RenderableType:
-    """Draws the checks, then one sentence that says whether the pipeline can run."""
+    """Draws the checks."""
     table = Table()
-    for column in ("", "for", "what", "found", "what to do"):
+    for column in ("", "for", "what", "found"):
         table.add_column(column, overflow="fold")
     for check in checks:
-        table.add_row(_sign(check), check.task, check.subject, check.found, check.advice)
+        table.add_row(_sign(check), check.task, check.subject, check.found)
+    return table
+
+
+def advice_lines(checks: Sequence[Check]) -> list[str]:
+    """Says what to do about those that are not good, and whether the pipeline can run.
+
+    Lines of their own, not cells of the table, which would break commands that are to be copied.
+    """
+    wanting = [f"- {check.subject}: {check.advice}" for check in checks if check.advice]
     missing = [check.subject for check in checks if check.needed and not check.good]
     sentence = f"The pipeline cannot run here yet: {', '.join(missing)}." if missing else "The pipeline can run here."
-    return Group(table, sentence)
+    return [*(("What to do:", *wanting) if wanting else ()), sentence]

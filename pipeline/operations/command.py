@@ -46,11 +46,13 @@ def doctor(
     from rich.console import Console
 
     from pipeline.operations.checks import check_machine
-    from pipeline.operations.checks_table import checks_table
+    from pipeline.operations.checks_table import advice_lines, checks_table
     from pipeline.operations.machine import look_at_machine
 
     checks = check_machine(look_at_machine(output))
     Console(highlight=False).print(checks_table(checks))
+    for line in advice_lines(checks):
+        typer.echo(line)
     if any(check.needed and not check.good for check in checks):
         raise typer.Exit(1)
 

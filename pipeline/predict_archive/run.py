@@ -35,7 +35,7 @@ from serving.grading import (
 
 _STOPPING: Final = (ServerUnreachableError, ServerBusyError, ModelNotFoundError, ModelChangedError)
 _LINE_S: Final = 5.0
-_BLANK_SIDE: Final = 32  # pixels
+_NO_DICOM: Final = "no_dicom"
 
 
 class ArchiveOptions(BaseModel):
@@ -152,7 +152,8 @@ def _grade(exam: FoundExam, task: _Task) -> dict[str, Any]:
             files[f"{view}.png"] = item.png
             files[f"{view}.heatmap.png"] = graded.explanations[view].overlay_png
         if task.options.dicom:
-            objects = _dicom_results(exam, graded)
+            objects, problem = _dicom_results(exam, graded)
+            record |= problem
     except ExamRefusedError as refusal:
         record |= {"status": "refused", "reason": refusal.reason, "message": refusal.message}
         version = task.model.model_version
@@ -191,15 +192,19 @@ def _headers(exam: FoundExam) -> Iterator[pydicom.Dataset]:
         yield header
 
 
-def _dicom_results(exam: FoundExam, graded: GradedExam) -> list[pydicom.Dataset]:
-    from serving.dicom_results import ResultsConfig, build_results
+def _dicom_results(exam: FoundExam, graded: GradedExam) -> tuple[list[pydicom.Dataset], dict[str, str]]:
+    """Makes the results, or says why these files can have none: the grade is kept either way."""
+    from serving.dicom_results import ResultsConfig, ResultsError, build_results
 
     views = {item.loaded.header.sop_uid: view for view, item in graded.prepared.views.items()}
     sources: dict[str, pydicom.Dataset] = {}
     for source in _headers(exam):
         if view := views.get(str(source.get("SOPInstanceUID", ""))):
             sources.setdefault(view, source)
-    return build_results(sources, graded, ResultsConfig())
+    try:
+        return build_results(sources, graded, ResultsConfig()), {}
+    except ResultsError as error:
+        return [], {"reason": _NO_DICOM, "message": str(error)}
 
 
 def _dicom_refusal(exam: FoundExam, refusal: ExamRefusedError) -> list[pydicom.Dataset]:

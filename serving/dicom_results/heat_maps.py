@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
+from schema.intended_use import NOTICE
 from serving.dicom_results.config import ResultsConfig
 from serving.dicom_results.source import derived_uid, long_string
 from serving.grades import ViewExplanation
-from serving.grading import NOTICE, GradedExam
+from serving.grading import GradedExam
 from serving.heat_layer import blend
 from serving.preprocessing import PreparedView, PreprocessingRecipe
 from serving.source_pictures import source_grey, source_heat

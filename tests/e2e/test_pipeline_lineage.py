@@ -39,7 +39,7 @@ def test_everything_that_made_the_model_is_named(finished: Any) -> None:
     assert ingest is not None
     assert ensemble is not None
     source = json.loads(ingest.configuration["source"])
-    assert source == {"folder": finished.config.data.folder, "labels": finished.config.data.labels}
+    assert source == {"folder": str(finished.config.data.folder), "labels": str(finished.config.data.labels)}
     assert len(ingest.configuration["fingerprint"]) == 32
     assert {name.split("/")[0] for name in ensemble.inputs} == {"MammogramPreprocessor", *TRAINERS}
     written = {name for step in found.steps for name in step.outputs}

@@ -59,6 +59,8 @@ def test_each_node_runs_once_and_is_cached_the_second_time(finished: Any, execut
     assert {node: states for node, states in execution_states(output).items() if states != ["COMPLETE", "CACHED"]} == {}
     assert len(re.findall(r"^\[[ \d]\d/18\] \S+ +cached$", again.stdout, re.M)) == 18
     assert sorted(path.name for path in finished.outcome.serving.iterdir()) == versions
+    told = [line for line in again.stdout.splitlines() if line.startswith("alert ")]
+    assert told == [f"alert    {alert}" for alert in finished.outcome.alerts]
     assert "model    blessed, served from" in again.stdout
     assert "Research software. Not a medical device." in again.stdout
     assert "Traceback" not in again.stdout + again.stderr

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -19,13 +18,12 @@ import numpy as np
 import pytest
 import yaml
 
-from pipeline.beam_runners.local_spark import SparkCluster, spark_cluster
-from pipeline.beam_runners.requirements import find_java
+from pipeline.beam_runners.local_spark import SparkCluster, find_spark, spark_cluster
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+LIMIT = 1500.0  # seconds; what takes longer hangs
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(2 * LIMIT)]
 
 ROOT = Path(__file__).parents[2]
-LIMIT = 1500.0  # seconds; what takes longer hangs
 PIPELINE: dict[str, Any] = {
     "drift": {"enabled": False},
     "ingest": {
@@ -77,10 +75,10 @@ def files(folder: Path) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def programs() -> tuple[Path, Path]:
     """Folders of Spark and Java."""
-    spark, java = importlib.util.find_spec("pyspark"), find_java(os.environ)
-    if spark is None or spark.origin is None or java is None:
+    found = find_spark(os.environ)
+    if found is None:
         pytest.skip("Spark or Java is not here; make test-spark fetches them.")
-    return Path(spark.origin).parent, java.parents[1]
+    return found
 
 
 @pytest.fixture(scope="module")

@@ -16,9 +16,21 @@ from pydicom import dcmread
 from pipeline.demo import real_exams
 
 PROJECT = Path(__file__).resolve().parents[2]
-COMMANDS = (
-    ["phantom", "run", "describe", "demo", "preprocess", "review", "serve", "gateway", "predict", "evaluate", "experiment", "lineage", "doctor"]
-)
+COMMANDS = [
+    "phantom",
+    "run",
+    "describe",
+    "demo",
+    "preprocess",
+    "review",
+    "serve",
+    "gateway",
+    "predict",
+    "evaluate",
+    "experiment",
+    "lineage",
+    "doctor",
+]
 
 
 def breast_density(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:

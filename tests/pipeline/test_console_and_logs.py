@@ -144,3 +144,24 @@ def test_a_log_is_appended_to(tmp_path: Path) -> None:
         with chatter_to(tmp_path / "run.log"):
             os.write(2, f"{text}\n".encode())
     assert (tmp_path / "run.log").read_text(encoding="utf-8").splitlines() == ["first", "second"]
+
+
+# Beam's workers print an error before they answer with it: an error in printing would leave the runner waiting.
+_FULL_DISK = """
+import sys
+from pathlib import Path
+from pipeline.logs import chatter_to
+
+with chatter_to(Path("/dev/full")) as terminal:
+    print("lost")
+    print("lost", file=sys.stderr, flush=True)
+    print("for the user", file=terminal)
+"""
+
+
+def test_a_full_disk_costs_lines_of_the_log_alone() -> None:
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(
+        [sys.executable, "-c", _FULL_DISK], capture_output=True, text=True, env=environment, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "for the user\n", "")

@@ -61,14 +61,13 @@ def archive(source: Path, tmp_path: Path) -> Path:
     """Three exams: the second lost a file's end, the third has one view; a list lies beside them."""
     images = Path(shutil.copytree(source, tmp_path / "archive"))
     _, second, third = sorted(images.iterdir())
-    (second / "CC_L.dcm").write_bytes((second / "CC_L.dcm").read_bytes()[:-2000])
     for view in VIEWS[1:]:
         (third / f"{view}.dcm").unlink()
     for path in images.rglob("*.dcm"):
-        if path.name != "CC_L.dcm":
-            data = dcmread(path)
-            data.PatientID = f"{SECRET}-{path.parent.name}"
-            data.save_as(path)
+        data = dcmread(path)
+        data.PatientID = f"{SECRET}-{path.parent.name}"
+        data.save_as(path)
+    (second / "CC_L.dcm").write_bytes((second / "CC_L.dcm").read_bytes()[:-2000])
     images.joinpath("list.csv").write_text("a,b\n", encoding="utf-8")
     return images
 
@@ -131,7 +130,7 @@ def test_a_second_run_grades_what_changed_alone(archive: Path, tmp_path: Path) -
     assert again.asked == 0
     path = next(archive.rglob("MLO_R.dcm"))
     data = dcmread(path)
-    data.PatientID += "0"
+    data.PatientComments = "seen again"
     data.save_as(path)
     third = CountingGrader()
     grade(archive, tmp_path / "out", third)
@@ -160,6 +159,19 @@ def test_dicom_results_lie_by_exam(archive: Path, tmp_path: Path) -> None:
     assert names[2] == ["report.dcm"]  # of the refusal
     assert [len(found) for found in names] == [5, 4, 1]
     assert "report.dcm" in names[0]
+
+
+def test_a_grade_is_kept_where_the_files_can_carry_no_dicom_results(archive: Path, tmp_path: Path) -> None:
+    for path in sorted(archive.iterdir())[0].rglob("*"):
+        if path.is_file():
+            data = dcmread(path)
+            data.PatientID = "7" * 65
+            data.save_as(path)
+    first, *others = grade(archive, tmp_path / "out", CountingGrader(), QUICK.model_copy(update={"dicom": True}))
+    assert (first["status"], first["density"], first["reason"]) == ("graded", "B", "no_dicom")
+    assert "no LO of up to 64 characters (65 received)" in first["message"]
+    assert "777" not in first["message"]
+    assert others[0]["reason"] is None
 
 
 def test_the_command_tells_by_its_code_that_an_exam_was_refused(archive: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ _VERDICTS: Final = {
     "alike": Cell("✓ alike", tone="pass"),
 }
 _TITLES: Final = {"drift": "Drift", "skew": "Skew"}
+_UNSEEN: Final = {"drift": "no earlier training exam", "skew": "no training exam"}
 
 
 def _row(moved: Moved) -> tuple[Cell, ...]:
@@ -40,7 +41,7 @@ def _blocks(comparison: Comparison) -> list[Block]:
     if comparison.unseen:
         tables.append(
             Table(
-                f"Acquisition systems of the {comparison.subject} that were not trained on",
+                f"Acquisition systems of the {comparison.subject} that {_UNSEEN[comparison.kind]} is of",
                 ("System", "Exams"),
                 tuple((Cell(unseen.system, tone="warn"), Cell(f"{unseen.exams:,}")) for unseen in comparison.unseen),
             )

@@ -52,7 +52,7 @@ def given() -> spec_pb2.ExecutorInput:
     )
 
 
-PLACES = {"epochs": (Place("config", ("epochs",)),)}
+PLACES = {"epochs": Place("config", ("epochs",))}
 
 
 def test_types_come_from_the_component_and_uris_become_paths(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_run_parameters_get_to_their_places() -> None:
     assert json.loads(made.inputs.parameter_values["config"].string_value) == {"epochs": 7}
     assert "epochs" not in made.inputs.parameter_values
     with pytest.raises(ParameterError, match="batch has no value"):
-        for_tfx(given(), INPUTS, {"batch": (Place("config", ("batch",)),)}, Path("/"))
+        for_tfx(given(), INPUTS, {"batch": Place("config", ("batch",))}, Path("/"))
 
 
 def test_other_stores_are_refused() -> None:

@@ -202,7 +202,13 @@ def test_no_package_is_one_sentence(tmp_path: Path) -> None:
     [
         (["data.folder=images", "data.labels=/data/labels.csv"], "data.folder is a path in the pods"),
         (["data.reviews=reviews"], "data.reviews is a path in the pods"),
-        (["pipeline.trainer.strategy=multi_worker"], "multi_worker"),
+        (["pipeline.trainer.strategy=multi_worker"], "artifacts_claim is missing: machines"),
+        (["beam={runner: spark, master: 'local[2]'}"], "direct or flink there. Received: spark"),
+        (["beam={runner: flink, master: 'f:8081', worker_pool: 'localhost:50000'}"], "job_endpoint is missing"),
+        (
+            ["beam={runner: flink, master: 'f:8081', worker_pool: 'localhost:50000', job_endpoint: 'j:8099'}"],
+            "artifacts_claim is missing",
+        ),
     ],
 )
 def test_what_a_pod_has_not_is_refused(overrides: list[str], said: str) -> None:

@@ -18,18 +18,19 @@ import json, os, pathlib, sys
 given = json.loads(sys.argv[1])
 root = pathlib.Path(os.environ["BREAST_DENSITY_ARTIFACTS_ROOT"])
 local = lambda uri: root / uri.replace("minio://", "minio/")
+inputs = given.get("inputs", {}).get("artifacts", {})
 seen = {
     name: sorted(p.relative_to(local(found["artifacts"][0]["uri"])).as_posix()
                  for p in local(found["artifacts"][0]["uri"]).rglob("*"))
-    for name, found in given["inputs"].get("artifacts", {}).items()
+    for name, found in inputs.items()
 }
 [made] = given["outputs"]["artifacts"]["made"]["artifacts"]
 folder = local(made["uri"])
 (folder / "empty").mkdir(parents=True)
 (folder / "files").mkdir()
 (folder / "files" / "seen.json").write_text(json.dumps({
-    "inputs": seen, "types": [f["artifacts"][0].get("type") for f in given["inputs"].get("artifacts", {}).values()],
-    "parameters": given["inputs"].get("parameterValues", {}), "key": os.environ.get("KEY")}))
+    "inputs": seen, "types": [f["artifacts"][0].get("type") for f in inputs.values()],
+    "parameters": given.get("inputs", {}).get("parameterValues", {}), "key": os.environ.get("KEY")}))
 out = pathlib.Path(given["outputs"]["outputFile"])
 out.write_text(json.dumps({"artifacts": {"made": {"artifacts": [{"uri": made["uri"], "metadata": {"n": 1}}]}},
                            "parameterValues": {"found": "by " + sys.argv[2]}}))

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.operations.checks import Check, check_machine
+from pipeline.operations.checks_table import advice_lines
 from pipeline.operations.machine import PACKAGES, PROGRAMS, Machine, look_at_machine
 
 WHOLE = Machine(
@@ -51,6 +52,13 @@ def test_what_every_run_needs() -> None:
     assert old["memory"].found == "2.0 GiB"
     assert faults(python=(3, 12, 1)).keys() == {"Python"}
     assert faults(system="Darwin arm64", glibc=None).keys() == {"system", "glibc"}
+
+
+def test_the_key_may_be_in_a_file() -> None:
+    assert faults(variables={"BREAST_DENSITY_HASH_KEY_FILE": "/run/key"}) == {}
+    lacking = faults(variables={})["key of identifiers"]
+    assert "export BREAST_DENSITY_HASH_KEY_FILE=" in lacking.advice
+    assert not lacking.needed
 
 
 def test_python_3_11_is_the_other_lane() -> None:
@@ -110,3 +118,13 @@ def test_this_machine_can_run_the_tests(tmp_path: Path) -> None:
     assert machine.free_bytes > 0
     assert all(machine.codecs.values())
     assert [check.subject for check in check_machine(machine) if check.needed and not check.good] == []
+
+
+def test_what_to_do_stands_on_lines_that_can_be_copied() -> None:
+    assert advice_lines(check_machine(WHOLE)) == ["The pipeline can run here."]
+    machine = dataclasses.replace(WHOLE, variables={}, memory_bytes=2 << 30)
+    head, memory, key, sentence = advice_lines(check_machine(machine))
+    assert (head, sentence) == ("What to do:", "The pipeline cannot run here yet: memory.")
+    assert memory.startswith("- memory: 6 GiB are the least")
+    assert key.startswith("- key of identifiers: ")
+    assert key.endswith("&& export BREAST_DENSITY_HASH_KEY_FILE=$PWD/key")

@@ -60,7 +60,7 @@ def _mediolateral(exam: Exam) -> Exam:
 
 
 def _two_women(exam: Exam) -> Exam:
-    exam[0].PatientID, exam[0].PatientBirthDate, exam[0].Manufacturer = "another", "19310203", "OTHER"
+    exam[0].PatientID, exam[0].PatientBirthDate = "another", "19310203"
     return exam
 
 

@@ -1,0 +1,45 @@
+"""CPU time and memory of all processes of some sessions, from ``/proc``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+_TICK = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True)
+class Process:
+    """One process.
+
+    Attributes:
+        cpu: Seconds of user and system time so far.
+        peak: Largest resident size so far, MiB.
+    """
+
+    cpu: float
+    peak: float
+
+
+def _process(folder: Path, sessions: Collection[int]) -> Process | None:
+    try:
+        fields = (folder / "stat").read_text().rpartition(")")[2].split()
+        if int(fields[3]) not in sessions:
+            return None
+        [peak] = [line for line in (folder / "status").read_text().splitlines() if line.startswith("VmHWM:")]
+    except (OSError, ValueError):  # it has just ended, or is a zombie
+        return None
+    return Process((int(fields[11]) + int(fields[12])) / _TICK, int(peak.split()[1]) / 1024)
+
+
+def processes_of(sessions: Collection[int]) -> dict[int, Process]:
+    """Lists the processes of sessions, which are known by the id of their first process."""
+    found = {int(path.name): _process(path, sessions) for path in Path("/proc").iterdir() if path.name.isdigit()}
+    return {number: process for number, process in found.items() if process is not None}
+
+
+def cpu_between(before: Mapping[int, Process], after: Mapping[int, Process]) -> float:
+    """Adds up the CPU seconds that the processes of ``after`` have used since ``before``."""
+    return sum(process.cpu - (before[n].cpu if n in before else 0.0) for n, process in after.items())
