@@ -120,7 +120,7 @@ def flood(address: str, exams: Sequence[Exam], truth: Truth, clients: int, durin
                     code = cause.code().name if isinstance(cause, grpc.RpcError) else type(error).__name__
                     with lock:
                         tally.refused[code] += 1
-                    done.wait(0.01)
+                    done.wait(0.05)
                     continue
                 except Exception:
                     with lock:

@@ -197,26 +197,16 @@ def _all(nodes: Sequence[BaseNode], output: str) -> BaseChannel:
     return channels[0] if len(channels) == 1 else union(channels)
 
 
-def _drift_monitor(
-    config: PipelineConfig, examples: BaseChannel, schema: BaseNode, validator: BaseNode, transform: BaseNode
-) -> DriftMonitor:
-    """Makes the node: after the validation, for what it reads must be whole; before training, if it may stop runs."""
-    drift = DriftMonitor(examples, schema.outputs["schema"], config.drift)
-    drift.add_upstream_node(validator)
-    if config.drift.on_drift == "stop":
-        transform.add_upstream_node(drift)
-    return drift
-
-
-def _needed_for(last: str, nodes: Sequence[BaseNode]) -> list[BaseNode]:
-    """Gives a node and all that it depends on, in the order of the nodes."""
+def _needed_for(last: str, nodes: Sequence[BaseNode], order: Sequence[tuple[BaseNode, BaseNode]]) -> list[BaseNode]:
+    """Gives a node and all that it depends on, by data or by order, in the order of the nodes."""
     by_id = {node.id: node for node in nodes}
     needed, open_ids = set(), {last}
     while open_ids:
         node = by_id[open_ids.pop()]
         needed.add(node.id)
         data = {name for channel in node.inputs.values() for name in channel.get_data_dependent_node_ids()}
-        open_ids |= (data | {upstream.id for upstream in node.upstream_nodes}) - needed
+        before = {first.id for first, then in order if then is node}
+        open_ids |= (data | before | {upstream.id for upstream in node.upstream_nodes}) - needed
     return [node for node in nodes if node.id in needed]
 
 
@@ -264,8 +254,12 @@ def create_pipeline(
         disable_statistics=True,
         custom_config={"code": code_fingerprint("components.transform.preprocessing")},
     )
-    transform.add_upstream_node(validator)  # anomalies stop the run
-    drift = _drift_monitor(config, examples, schema, validator, transform) if config.drift.enabled else None
+    order: list[tuple[BaseNode, BaseNode]] = [(validator, transform)]  # anomalies stop the run
+    drift = DriftMonitor(examples, schema.outputs["schema"], config.drift) if config.drift.enabled else None
+    if drift is not None:
+        order.append((validator, drift))  # what it reads is whole
+        if config.drift.on_drift == "stop":
+            order.append((drift, transform))
     tuner = _tuner(config, learnt, schema, transform) if config.tuner.enabled else None
     warm_start = None
     if config.trainer.warm_start == "latest":
@@ -328,10 +322,14 @@ def create_pipeline(
         nodes=describe_nodes(nodes),
     )
     nodes.append(report)
+    chosen = nodes if last is None else _needed_for(last, nodes, order)
+    for first, then in order:
+        if first in chosen and then in chosen:
+            then.add_upstream_node(first)
     return pipeline.Pipeline(
         pipeline_name=name or config.name,
         pipeline_root=places.root,
-        components=nodes if last is None else _needed_for(last, nodes),
+        components=chosen,
         enable_cache=True,
         metadata_connection_config=metadata,
         beam_pipeline_args=list(beam_args),

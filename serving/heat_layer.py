@@ -32,9 +32,8 @@ def blend(grey: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np.uint
         uint8 [H, W, 3], RGB.
     """
     colours = heat_colours()[np.round(np.clip(heat, 0.0, 1.0) * 255.0).astype(np.intp)]
-    strength = HEAT_OPACITY * (COLD_SHARE + (1.0 - COLD_SHARE) * heat)
-    opacity = np.where(grey > 0, strength, np.float32(0.0))[..., np.newaxis]
-    mixed: NDArray[np.float32] = grey[..., np.newaxis] * (1.0 - opacity) + colours * opacity
+    opacity = np.where(grey > 0, HEAT_OPACITY * (COLD_SHARE + (1.0 - COLD_SHARE) * heat), 0.0)[..., np.newaxis]
+    mixed = grey[..., np.newaxis] * (1.0 - opacity) + colours * opacity
     return np.round(mixed).astype(np.uint8)
 
 

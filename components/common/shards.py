@@ -18,6 +18,9 @@ import tensorflow as tf
 _SPAN: Final = re.compile(r"span-(\d+)-")
 
 
+_UNFINISHED: Final = ".partial"
+
+
 class EmptySplitError(ValueError):
     """A split has no image, so nothing can be trained, chosen or judged."""
 
@@ -72,7 +75,7 @@ def write_shard(path: str, records: Iterable[bytes]) -> int:
     """
     tf.io.gfile.makedirs(os.path.dirname(path))
     # TFX reads every file of a split folder, so the unfinished one waits in the parent.
-    temporary = os.path.join(os.path.dirname(os.path.dirname(path)), f".{uuid.uuid4().hex}.partial")
+    temporary = os.path.join(os.path.dirname(os.path.dirname(path)), f".{uuid.uuid4().hex}{_UNFINISHED}")
     count = 0
     options = tf.io.TFRecordOptions(compression_type="GZIP", compression_level=0)  # PNG does not shrink further
     try:
@@ -85,6 +88,14 @@ def write_shard(path: str, records: Iterable[bytes]) -> int:
     finally:
         remove_file(temporary)
     return count
+
+
+def remove_unfinished(folder: str) -> None:
+    """Removes, in all subfolders too, what a worker that was killed had begun to write; whole files stay."""
+    for place, _, names in tf.io.gfile.walk(folder):
+        for name in names:
+            if name.endswith(_UNFINISHED):
+                remove_file(os.path.join(place, name))
 
 
 def relative_name(path: str) -> str:
@@ -108,7 +119,7 @@ def write_bytes(path: str | Path, data: bytes) -> None:
     """Writes a file under a temporary name beside it and renames it when it is whole; its folder is made."""
     path = os.fspath(path)
     tf.io.gfile.makedirs(os.path.dirname(path))
-    temporary = f"{path}.{uuid.uuid4().hex}.partial"
+    temporary = f"{path}.{uuid.uuid4().hex}{_UNFINISHED}"
     try:
         with tf.io.gfile.GFile(temporary, "wb") as file:
             file.write(data)

@@ -15,7 +15,7 @@ from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils
 
 from components.common.progress import expect
-from components.common.shards import EmptySplitError, read_bytes, write_text
+from components.common.shards import EmptySplitError, read_bytes, remove_unfinished, write_text
 from components.common.stages import LostRecordsError
 from components.dicom_example_gen.config import SPLITS, IngestConfig
 from components.dicom_example_gen.identity import find_key, require_same_key
@@ -70,6 +70,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         expect(len(offered.found), "headers")
         with self._make_beam_pipeline() as pipeline:
             ingest(pipeline, offered, config, key.key, places)
+        for folder in (places.examples, places.report):
+            remove_unfinished(folder)
         report = json.loads(read_bytes(os.path.join(places.report, "summary.json")))
         if report["found"] != len(offered.found):
             raise LostRecordsError(

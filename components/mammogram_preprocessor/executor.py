@@ -16,7 +16,14 @@ from tfx.types import artifact_utils
 
 from components.common.progress import expect
 from components.common.shard_index import read_index
-from components.common.shards import EmptySplitError, relative_name, shards_of, span_prefix, split_folder
+from components.common.shards import (
+    EmptySplitError,
+    relative_name,
+    remove_unfinished,
+    shards_of,
+    span_prefix,
+    split_folder,
+)
 from components.common.stages import LostRecordsError
 from components.mammogram_preprocessor.config import PreprocessConfig, QualityConfig
 from components.mammogram_preprocessor.merging import IngestedShard, left_out
@@ -100,6 +107,8 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         expect(sum((task.records or 0) - len(task.dropped) for task in tasks), "images")
         with self._make_beam_pipeline() as pipeline:
             preprocess(pipeline, tasks, config, quality, reviews, report)
+        for folder in (output.uri, report):
+            remove_unfinished(folder)
         if not tf.io.gfile.exists(os.path.join(report, "summary.json")):
             raise LostRecordsError(
                 "Beam ended without a report; run again, with another runner or direct_running_mode."

@@ -45,7 +45,7 @@ class ClusterSize:
 
     workers: int = 2
     cores: int = 1
-    executor_memory: int = 512
+    executor_memory: int = 1024
 
 
 @dataclass

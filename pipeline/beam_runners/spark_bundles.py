@@ -5,6 +5,7 @@ All of it runs in Spark's Python workers, with Beam's own worker code.
 
 from __future__ import annotations
 
+import random
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -52,13 +53,11 @@ class Grouping:
     """How a partition is grouped by key.
 
     Attributes:
-        components: Serialized ``Components`` of the pipeline.
         before: Id of the coder of the key-value pairs.
         after: Id of the coder of keys with all their values.
         windowing: Id of the windowing strategy.
     """
 
-    components: bytes
     before: str
     after: str
     windowing: str
@@ -73,11 +72,16 @@ def _context(components: bytes) -> PipelineContext:
     return PipelineContext(beam_runner_api_pb2.Components.FromString(components))
 
 
-def run_bundle(task: StageTask, records: Iterable[tuple[str, bytes]]) -> Iterator[tuple[bytes, bytes]]:
+def run_bundle(task: StageTask, partition: int, records: Iterable[tuple[str, bytes]]) -> Iterator[tuple[bytes, bytes]]:
     """Executes a stage on one partition.
+
+    Beam draws keys at random to spread elements (``Reshuffle``). Spark repeats only what was lost, and the rest of the
+    shuffle keeps what it had, so a repeated bundle must draw the same keys: another key would lose an element or give
+    it twice. So each bundle starts Python's random numbers from its stage and partition.
 
     Args:
         task: The stage.
+        partition: Index of the partition.
         records: Id of a reading transform, and encoded elements for it. A partition without any is no bundle.
 
     Yields:
@@ -97,6 +101,7 @@ def run_bundle(task: StageTask, records: Iterable[tuple[str, bytes]]) -> Iterato
     state = StateServicer()
     for key, values in task.side_inputs.items():
         state.append_raw(beam_fn_api_pb2.StateKey.FromString(key), values)
+    random.seed(zlib.crc32(descriptor.id.encode()) + (partition << 32))
     worker = EmbeddedWorkerHandler(None, state, ExtendedProvisionInfo(), manager)
     try:
         yield from _process(worker, descriptor.id, given, task.outputs)
@@ -136,17 +141,19 @@ def _decoded(coder: WindowedValueCoder, chunks: Iterable[bytes]) -> Iterator[Any
             yield coder.get_impl().decode_from_stream(stream, True)
 
 
-def by_key(grouping: Grouping, partition: int, chunks: Iterable[bytes]) -> Iterator[tuple[bytes, Numbered]]:
+def by_key(
+    components: bytes, grouping: Grouping, partition: int, chunks: Iterable[bytes]
+) -> Iterator[tuple[bytes, Numbered]]:
     """Takes chunks of key-value pairs apart: encoded key, and the numbered pair."""
-    coder = _context(grouping.components).coders[grouping.before]
+    coder = _context(components).coders[grouping.before]
     key_coder, pair_coder = coder.key_coder().get_impl(), coder.get_impl()
     for place, element in enumerate(_decoded(coder, chunks)):
         yield key_coder.encode(element.value[0]), (partition, place, pair_coder.encode_nested(element))
 
 
-def grouped(grouping: Grouping, pairs: Iterable[tuple[bytes, Numbered]]) -> Iterator[bytes]:
+def grouped(components: bytes, grouping: Grouping, pairs: Iterable[tuple[bytes, Numbered]]) -> Iterator[bytes]:
     """Groups a shuffled partition by key, its values in the order in which they were made, whatever came first."""
-    context = _context(grouping.components)
+    context = _context(components)
     buffer = GroupingBuffer(
         context.coders[grouping.before],
         context.coders[grouping.after],

@@ -5,7 +5,8 @@ Python code optimises the pipeline into fused stages and executes the bundles; S
 shuffles between them, and repeats what a lost worker had done. Batch only: no user state, timers or unbounded sources.
 
 A stage is a ``mapPartitions``, grouping by key is a shuffle, a side input is collected and broadcast. Elements travel
-encoded. Values of a key come in the order in which they were made, so that a run's result does not depend on timing.
+encoded. Values of a key come in the order in which they were made, so that a run's result does not depend on timing,
+and random numbers start from stage and partition, so that what Spark repeats is what was lost.
 """
 
 from __future__ import annotations
@@ -115,7 +116,9 @@ class _Run:
         given = [self._read(name, buffer, manager, spread) for name, buffer in sources.items()]
         sent = self._spark.broadcast(task)
         # Kept, on disk too, so that a stage runs once, but for what is lost with a worker.
-        done = self._together(given).mapPartitions(lambda records: run_bundle(sent.value, records))
+        done = self._together(given).mapPartitionsWithIndex(
+            lambda index, records: run_bundle(sent.value, index, records)
+        )
         done.persist(StorageLevel.MEMORY_AND_DISK)
         self._kept.append(done)
         for buffer in set(task.outputs.values()):
@@ -161,18 +164,17 @@ class _Run:
         if context.safe_windowing_strategies[windowing] != windowing:
             raise NotImplementedError(f"{transform}: a window function of one's own cannot be grouped on Spark here.")
         return Grouping(
-            self._components.value,
             context.safe_coders[context.data_channel_coders[before]],
             context.safe_coders[context.data_channel_coders[after]],
             windowing,
         )
 
     def _group(self, chunks: RDD[bytes], grouping: Grouping) -> RDD[bytes]:
-        sent = self._spark.broadcast(grouping)
+        components = self._components
         return (
-            chunks.mapPartitionsWithIndex(lambda index, part: by_key(sent.value, index, part))
+            chunks.mapPartitionsWithIndex(lambda index, part: by_key(components.value, grouping, index, part))
             .partitionBy(self._partitions, partition_of)
-            .mapPartitions(lambda pairs: grouped(sent.value, pairs))
+            .mapPartitions(lambda pairs: grouped(components.value, grouping, pairs))
         )
 
     def _spread(self, chunks: RDD[bytes], coder: str) -> RDD[bytes]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tfx.dsl.compiler import compiler
 
 from components.dicom_example_gen.manifest import FolderSource
 from components.mammogram_preprocessor.review.folder import review_source
@@ -89,6 +90,13 @@ def test_a_pipeline_may_end_with_a_node_and_has_what_that_needs() -> None:
     assert properties(until) == {name: values for name, values in properties(whole).items() if name in until}
     assert set(nodes(last="StatisticsGen")) == {"DicomExampleGen", "MammogramPreprocessor", "StatisticsGen"}
     assert "ExampleValidator" in until  # not by its outputs: anomalies stop the run
+    assert "ExampleValidator" in nodes(last="DriftMonitor")
+
+
+@pytest.mark.parametrize("last", ["ExampleValidator", "DriftMonitor", "ExamEnsemble"])
+def test_a_pipeline_that_ends_with_a_node_refers_to_none_that_is_left_out(last: str) -> None:
+    pipeline = create_pipeline(CONFIG, ARCHIVE, Places("/the/root", "/the/serving", str(SCHEMA_FILE)), last=last)
+    assert last in {node.pipeline_node.node_info.id for node in compiler.Compiler().compile(pipeline).nodes}
 
 
 def test_a_selection_is_an_option_that_touches_what_learns_and_nothing_that_judges() -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from components.common.shards import (
     read_shard,
+    remove_unfinished,
     shard_name,
     shards_of,
     split_folder,
@@ -90,3 +91,22 @@ def test_files_are_replaced_whole(tmp_path: Path) -> None:
     write_bytes(str(path), b"second")
     assert path.read_bytes() == b"second"
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == [path]
+
+
+def test_what_a_killed_worker_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    shard = Path(split_folder(str(tmp_path), "train"), shard_name(0, 1))
+    write_shard(str(shard), [b"whole"])
+
+    def killed() -> Iterator[bytes]:
+        yield b"half"
+        unfinished.extend(path.read_bytes() for path in tmp_path.glob(".*"))
+        for path in list(tmp_path.glob(".*")):
+            path.with_name(f".copy{path.name}").touch()  # as if nobody had lived to remove it
+
+    unfinished: list[bytes] = []
+    write_shard(str(shard.with_name(shard_name(1, 2))), killed())
+    assert unfinished
+    assert list(tmp_path.glob(".copy*"))
+    remove_unfinished(str(tmp_path))
+    assert not list(tmp_path.glob(".*"))
+    assert list(read_shard(str(shard))) == [b"whole"]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from google.protobuf import json_format
 
 from pipeline.config import ConfigError, RunConfig, load_config
@@ -178,7 +178,7 @@ def test_run_parameters_are_checked_before_they_are_sent(package: Package) -> No
 def test_what_would_not_run_is_told(spec: dict[str, Any], change: dict[str, Any], said: str) -> None:
     from pipeline.kubeflow.validation import parse_spec
 
-    changed = yaml.safe_load(yaml.safe_dump(spec))
+    changed = copy.deepcopy(spec)
     ((key, value),) = change.items()
     *parents, last = key.split(".")
     node = changed
