@@ -19,7 +19,6 @@ from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
 
 _STORE_FILE: Final = "metadata.sqlite"
-_HOPS: Final = 100  # more than any chain of nodes is long
 _CODE: Final = "code"
 
 
@@ -151,6 +150,30 @@ def _steps(graph: pb.LineageGraph) -> Iterable[Step]:
         )
 
 
+def _upstream(store: MetadataStore, artifact: int) -> pb.LineageGraph:
+    """Walks from an artifact to all that it was made of, by plain queries: ML Metadata 1.21 has no lineage query."""
+    events: list[pb.Event] = []
+    artifacts: set[int] = set()
+    executions: set[int] = set()
+    found = {artifact}
+    while found:
+        artifacts |= found
+        made = [event for event in store.get_events_by_artifact_ids(found) if event.type == pb.Event.OUTPUT]
+        new = {event.execution_id for event in made} - executions
+        executions |= new
+        read = [e for e in store.get_events_by_execution_ids(new) if e.type == pb.Event.INPUT] if new else []
+        events += [*made, *read]
+        found = {event.artifact_id for event in read} - artifacts
+    graph = pb.LineageGraph(events=events)
+    graph.artifacts.extend(store.get_artifacts_by_id(sorted(artifacts)))
+    graph.executions.extend(store.get_executions_by_id(sorted(executions)))
+    for execution in sorted(executions):
+        for context in store.get_contexts_by_execution(execution):
+            graph.contexts.append(context)
+            graph.associations.add(execution_id=execution, context_id=context.id)
+    return graph
+
+
 def _versions_before(artifacts: Iterable[pb.Artifact]) -> dict[str, str]:
     from components.baseline_model.baseline import baseline_version  # imports TensorFlow
 
@@ -178,13 +201,7 @@ def read_lineage(store: MetadataStore, version: str | None = None) -> Lineage:
         LineageError: There is no such model.
     """
     model = _pushed(store, version)
-    options = pb.LineageSubgraphQueryOptions(
-        starting_artifacts=pb.LineageSubgraphQueryOptions.StartingNodes(filter_query=f"id = {model.id}"),
-        max_num_hops=_HOPS,
-        direction=pb.LineageSubgraphQueryOptions.UPSTREAM,
-    )
-    fields = ("artifacts", "executions", "events", "contexts", "associations")
-    graph = store.get_lineage_subgraph(options, fields)
+    graph = _upstream(store, model.id)
     blessings = {
         Path(artifact.uri).parts[-3]: bool(artifact.custom_properties["blessed"].int_value)
         for artifact in graph.artifacts
