@@ -79,6 +79,9 @@ class Worker(threading.Thread):
                     claim = None
                     continue
             except Exception:  # the disk is full or fails: what was accepted waits until it does not
+                if self._stopping.is_set():  # the gateway did not wait for this study, and has closed its store
+                    log.info("grading: stopped in the middle of a study, which is graded after the next start")
+                    return
                 log.exception("grading: the spool cannot be used")
                 self._stopping.wait(1.0)
             with self._studies.work:
@@ -160,7 +163,7 @@ class Worker(threading.Thread):
         now = studies.now()
         studies.store.postpone(claim, problem, now + studies.config.retry.wait(attempts), now, others_fault)
         studies.metrics.answers.labels("postponed").inc()
-        log.warning("study %s: waits, attempt %d failed", claim.key, attempts)
+        log.warning("study %s: waits, attempt %d failed: %s", claim.key, attempts, " ".join(problem.split()))
 
     def _fail(self, claim: Claim, problem: str) -> None:
         self._studies.store.fail(claim, problem, self._studies.now())
