@@ -19,17 +19,15 @@ def code_of(text: str) -> list[str]:
     return [*re.findall(r"`([^`\n]+)`", text), *re.findall(r"--set '?([^\s'`]+)", text)]
 
 
-def exists(key: str) -> bool:
-    model: object = RunConfig
-    for part in key.split("."):
-        if not (isinstance(model, type) and issubclass(model, BaseModel)):
-            return True  # inside a value, such as a class of a distribution
-        if part not in model.model_fields:
-            return False
-        annotation = model.model_fields[part].annotation
-        options = getattr(annotation, "__args__", (annotation,))
-        model = next((o for o in options if isinstance(o, type) and issubclass(o, BaseModel)), None)
-    return True
+def exists(key: str, model: type[BaseModel] = RunConfig) -> bool:
+    name, _, rest = key.partition(".")
+    if name not in model.model_fields:
+        return False
+    annotation = model.model_fields[name].annotation
+    options = getattr(annotation, "__args__", (annotation,))
+    models = [option for option in options if isinstance(option, type) and issubclass(option, BaseModel)]
+    # Without a model it is inside a value, such as a class of a distribution.
+    return not rest or not models or any(exists(rest, option) for option in models)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
@@ -51,4 +49,6 @@ def test_documented_configuration_is_so(page: Path, tmp_path: Path) -> None:
 def test_keys_that_there_are_not_are_found_out() -> None:
     assert exists("pipeline.ingest.splits.train")
     assert not exists("pipeline.ingest.split")
+    assert exists("beam.job_endpoint")
+    assert not exists("beam.job_server")
     assert "pipeline.trainer.epochs=50" in code_of("--set pipeline.trainer.epochs=50")
