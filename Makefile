@@ -75,11 +75,11 @@ bench-model: $(READY)
 	.venv/bin/python -m benchmarks.report docs/benchmarks_model.md "Benchmarks of training, judging and explaining" \
 		training explainer
 
-# Server, DICOM to DICOM, and parity; writes docs/benchmarks_serving.md. Run `make demo` before; wants the machine
+# Server, DICOM to DICOM, faults, and parity; writes docs/benchmarks_serving.md. Run `make demo` before; wants the machine
 # for itself, ten minutes.
 bench-serving: $(READY)
 	.venv/bin/python -m benchmarks.report docs/benchmarks_serving.md "Benchmarks of serving" \
-		serving dicom_to_sr parity
+		serving dicom_to_sr faults parity
 
 # One worker and two, here and on Spark; writes docs/benchmarks_beam.md. Wants the machine for itself.
 bench-beam: $(SPARK)
