@@ -69,14 +69,7 @@ class ExamGrader(ABC):
             ServingError: With another of its subclasses saying whether server, model or exam is at fault.
         """
         views = _checked_views(images)
-        outputs = self.run(
-            "predict_exam",
-            {
-                "image_bytes": _strings([images[view] for view in views]),
-                "view": _strings(views),
-                "exam_id": _strings([exam_id] * len(views)),
-            },
-        ).outputs
+        outputs = self.run("predict_exam", _exam_inputs(images, views, exam_id)).outputs
         return _grade_of(outputs, views)
 
     def explain_exam(self, images: Mapping[str, bytes], exam_id: str = "exam") -> ExplainedExam:
@@ -94,15 +87,8 @@ class ExamGrader(ABC):
             ServingError: With another of its subclasses saying whether server, model or exam is at fault.
         """
         views = _checked_views(images)
-        answer = self.run(
-            "explain_exam",
-            {
-                "image_bytes": _strings([images[view] for view in views]),
-                "view": _strings(views),
-                "exam_id": _strings([exam_id] * len(views)),
-                "target_class": _strings([""] * len(views)),
-            },
-        )
+        inputs = _exam_inputs(images, views, exam_id) | {"target_class": _strings([""] * len(views))}
+        answer = self.run("explain_exam", inputs)
         outputs = answer.outputs
         recipe = outputs["preprocessing"][0].decode()
         return ExplainedExam(_grade_of(outputs, views), _explanations(outputs, views, "view_"), answer.version, recipe)
@@ -188,6 +174,14 @@ def _strings(values: list[str] | list[bytes]) -> np.ndarray:
     array = np.empty(len(values), dtype=object)
     array[:] = [value if isinstance(value, bytes) else value.encode() for value in values]
     return array
+
+
+def _exam_inputs(images: Mapping[str, bytes], views: list[str], exam_id: str) -> dict[str, np.ndarray]:
+    return {
+        "image_bytes": _strings([images[view] for view in views]),
+        "view": _strings(views),
+        "exam_id": _strings([exam_id] * len(views)),
+    }
 
 
 def _explanations(outputs: Mapping[str, np.ndarray], views: list[str], prefix: str = "") -> dict[str, ViewExplanation]:
