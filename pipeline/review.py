@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections import defaultdict
 from collections.abc import Collection, Iterator
@@ -12,7 +13,6 @@ from typing import Any, Final
 
 import numpy as np
 import tensorflow as tf
-from ml_metadata.metadata_store import metadata_store
 from ml_metadata.proto import metadata_store_pb2
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -37,12 +37,12 @@ from components.mammogram_preprocessor.review.folder import read_reviews
 from components.mammogram_preprocessor.review.naming import ReviewName, parse_stem, review_name
 from components.mammogram_preprocessor.review.polygon import mask_to_polygons
 from components.mammogram_preprocessor.review.review import SUFFIXES
+from pipeline.metadata import open_store
 from pipeline.review_page import PageView, review_page
 from schema import features as f
 
 TODO: Final = "todo"
 PAGE: Final = "review.html"
-_METADATA: Final = "metadata.sqlite"  # as the local runner names it
 _NODE: Final = ".MammogramPreprocessor"
 _DONE: Final = (metadata_store_pb2.Execution.COMPLETE, metadata_store_pb2.Execution.CACHED)
 
@@ -140,13 +140,9 @@ def find_run(output: Path) -> ReviewableRun:
         ReviewRunError: There is no finished MammogramPreprocessor, or its report is gone.
     """
     missing = ReviewRunError(f"{output}: no run has preprocessed images here; give the output folder of a run.")
-    database = output / _METADATA
-    if not database.is_file():
+    store = open_store(output, os.environ)
+    if store is None:
         raise missing
-    connection = metadata_store_pb2.ConnectionConfig()
-    connection.sqlite.filename_uri = str(database.resolve())
-    connection.sqlite.connection_mode = metadata_store_pb2.SqliteMetadataSourceConfig.READONLY
-    store = metadata_store.MetadataStore(connection)
     nodes = [context for context in store.get_contexts_by_type("node") if context.name.endswith(_NODE)]
     executions = [e for node in nodes for e in store.get_executions_by_context(node.id) if e.last_known_state in _DONE]
     if not executions:

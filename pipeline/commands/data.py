@@ -1,0 +1,145 @@
+"""Commands on images: ``phantom`` makes them, ``describe`` counts them, ``preprocess`` shows what networks see."""
+
+from __future__ import annotations
+
+import sys
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.commands.options import GIVE_DATA, Archive, DataFolder, Labels, Manifest, Overrides, data_keys
+
+
+class Distribution(str, Enum):
+    """Class distributions of the thesis."""
+
+    AOUP = "AOUP"
+    BIRADS = "BIRADS"
+    UNIFORM = "uniform"
+
+
+class View(str, Enum):
+    """The four standard views."""
+
+    CC_R = "CC_R"
+    CC_L = "CC_L"
+    MLO_R = "MLO_R"
+    MLO_L = "MLO_L"
+
+
+class Method(str, Enum):
+    """Ways to segment the pectoral muscle."""
+
+    AUTO = "auto"
+    THESIS = "thesis"
+    NONE = "none"
+
+
+def phantom(
+    out: Annotated[Path, typer.Argument(help="Folder to write to.")],
+    exams: Annotated[int, typer.Option(min=1, help="Number of exams.")] = 40,
+    seed: Annotated[int, typer.Option(help="Seed; the same one writes the same bytes.")] = 1,
+    distribution: Annotated[Distribution, typer.Option(help="Class distribution.")] = Distribution.AOUP,
+    reduction: Annotated[int, typer.Option(min=1, max=16, help="Divide the systems' matrices by this.")] = 1,
+) -> None:
+    """Write four-view phantom exams as DICOM, with labels and ground truth."""
+    from pipeline.phantom.config import PhantomConfig
+    from pipeline.phantom.generate import generate_phantoms
+
+    config = PhantomConfig(exams=exams, seed=seed, distribution=distribution.value, reduction=reduction)
+    with typer.progressbar(length=exams, label="phantom exams", file=sys.stderr) as bar:
+        summary = generate_phantoms(config, out, lambda done, total, exam: bar.update(1))
+    typer.echo(f"{summary.exams} exams of {summary.patients} patients in {out / 'images'}")
+    typer.echo(f"labels in {summary.labels}, ground truth in {out / 'truth'}")
+
+
+def describe(
+    config: Annotated[
+        str | None, typer.Argument(help="YAML file, or one of demo, small, thesis_resnet3, as for run.")
+    ] = None,
+    data: DataFolder = None,
+    labels: Labels = None,
+    manifest: Manifest = None,
+    archive: Archive = None,
+    files: Annotated[
+        Path | None,
+        typer.Option(help="Write a line of JSON a file: accepted, or why not. It names files, as the archive does."),
+    ] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Print a data set's tables: exams by class, age, system and split, and what is left out; headers only.
+
+    Exit code 1 where nothing would be accepted.
+    """
+    from rich.console import Console
+
+    from components.dicom_example_gen.spans import find_spans
+    from pipeline.config import find_config, load_config
+    from pipeline.describe import describe_spans, tables_of, write_files
+    from pipeline.sources import source_of
+
+    path = find_config(config) if config else None
+    settings = load_config(path, overrides or (), data_keys(data, labels, manifest, archive))
+    if settings.data is None:
+        raise ValueError(f"No archive is named: {GIVE_DATA}")
+    ingest = settings.pipeline.ingest
+    with typer.progressbar(length=1, label="headers", file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
+
+        def on_file(done: int, total: int) -> None:
+            bar.length = total
+            bar.update(1)
+
+        described = describe_spans(find_spans(source_of(settings.data)), ingest, on_file)
+    console = Console(highlight=False)
+    console.print(f"Configuration: {config or 'the defaults; name the one that you will run with'}")
+    for part in tables_of(described.figures, ingest):
+        console.print(part)
+    if files is not None:
+        write_files(described, files)
+        typer.echo(f"What becomes of each file: {files}")
+    if not described.figures["accepted"]:
+        raise typer.Exit(1)
+
+
+def preprocess(
+    files: Annotated[list[Path], typer.Argument(help="DICOM, PNG or JPEG files.", exists=True, dir_okay=False)],
+    out: Annotated[Path, typer.Option(help="Folder to write to.")],
+    view: Annotated[
+        View | None, typer.Option(help="View of the files; needed for PNG and JPEG, overrides DICOM's own.")
+    ] = None,
+    method: Annotated[Method, typer.Option(help="How the pectoral muscle is found.")] = Method.AUTO,
+    size: Annotated[int, typer.Option(min=32, max=4096, help="Side of the square result, pixels.")] = 450,
+    longest_side: Annotated[int, typer.Option(min=64, help="Reduce to this longest side first, pixels.")] = 1024,
+) -> None:
+    """Preprocess single files: STEM.png, STEM.pectoral.png, STEM.overlay.png and STEM.json."""
+    from components.dicom_example_gen.acceptance import AcceptanceConfig, SpecialCase
+    from components.dicom_example_gen.rejections import IngestError
+    from components.mammogram_preprocessor.config import PreprocessConfig
+    from pipeline.preprocess import check_targets, preprocess_file
+    from serving.preprocessing import PreprocessingRecipe
+
+    check_targets(files, out)
+    recipe = PreprocessingRecipe(
+        longest_side=longest_side,
+        acceptance=AcceptanceConfig(accept=(SpecialCase.VIEW_CONFLICT,)),  # --view is what a person says of these files
+        preprocess=PreprocessConfig(method=method.value, output_size=size),
+    )
+    failures = 0
+    for number, file in enumerate(files, start=1):
+        try:
+            result = preprocess_file(file, view.value if view else None, recipe, out)
+            typer.echo(f"[{number}/{len(files)}] {file.name}: {result.status}, doubt {result.doubt:.2f}")
+        except IngestError as error:
+            failures += 1
+            typer.echo(f"[{number}/{len(files)}] {error}", err=True)
+    if failures:
+        raise typer.Exit(1)
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    app.command()(phantom)
+    app.command()(describe)
+    app.command()(preprocess)

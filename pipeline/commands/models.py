@@ -1,0 +1,183 @@
+"""Commands that use a model: ``serve``, ``gateway``, ``predict``, and ``evaluate`` for predictions made elsewhere."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.logs import quiet_tensorflow
+from schema.intended_use import NOTICE
+
+
+def serve(
+    model_dir: Annotated[
+        Path | None,
+        typer.Argument(help="Folder of version folders, as the Pusher writes it; needless with --model-config-file."),
+    ] = None,
+    name: Annotated[str, typer.Option(help="Name the model is served under.")] = "breast_density",
+    grpc_port: Annotated[int, typer.Option(help="Port of gRPC; 0 takes a free one.")] = 8500,
+    rest_port: Annotated[int, typer.Option(help="Port of REST; 0 takes a free one.")] = 8501,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; tensorflow_model_server listens on all.")
+    ] = "127.0.0.1",
+    model_config_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="TensorFlow Serving's ModelServerConfig: versions and labels. MODEL_DIR replaces its folder."
+        ),
+    ] = None,
+    model_config_poll: Annotated[
+        float, typer.Option(min=0, help="Look at that file again every so many seconds; 0 reads it once.")
+    ] = 0.0,
+    monitoring_config_file: Annotated[
+        Path | None, typer.Option(help="TensorFlow Serving's MonitoringConfig: Prometheus metrics on the REST port.")
+    ] = None,
+    tls_cert: Annotated[Path | None, typer.Option(help="PEM certificate of the server: gRPC and REST by TLS.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="PEM key of that certificate, without a passphrase.")] = None,
+    tls_client_ca: Annotated[
+        Path | None, typer.Option(help="PEM authorities; clients then need a certificate of theirs (mutual TLS).")
+    ] = None,
+    max_message_mb: Annotated[int, typer.Option(min=1, max=2047, help="Largest request, MiB.")] = 64,
+    request_seconds: Annotated[float, typer.Option(help="Longest time to an answer, s.")] = 60.0,
+    read_seconds: Annotated[float, typer.Option(help="Longest time for a request to arrive, s.")] = 30.0,
+    running: Annotated[int | None, typer.Option(min=1, help="Predictions at once; by default four a CPU.")] = None,
+    queued: Annotated[int, typer.Option(min=0, help="Predictions that may wait; any further one is refused.")] = 32,
+    connections: Annotated[int, typer.Option(min=1, help="REST connections at once.")] = 64,
+) -> None:
+    """Serve a model as TensorFlow Serving does; tensorflow_model_server is used where there is one."""
+    quiet_tensorflow()
+    from pipeline.serve import server_config
+    from serving.tf_serving import start_model_server
+
+    limits = {
+        "message_bytes": max_message_mb << 20,
+        "request_seconds": request_seconds,
+        "read_seconds": read_seconds,
+        "queued": queued,
+        "connections": connections,
+    } | ({"running": running} if running else {})
+    config = server_config(
+        model_dir,
+        name,
+        (model_config_file, model_config_poll),
+        monitoring_config_file,
+        (tls_cert, tls_key, tls_client_ca),
+        {"host": host, "grpc_port": grpc_port, "rest_port": rest_port, "limits": limits},
+    )
+    with start_model_server(config) as server:
+        typer.echo(
+            f"serving {config.model.name} from {config.model.base_path}: gRPC {server.grpc_address}, "
+            f"REST {server.rest_address or 'none: tensorflow_model_server has no TLS for it'}"
+        )
+        typer.echo(f"{NOTICE} Stop with Ctrl-C.")
+        server.wait()
+
+
+def gateway(
+    config: Annotated[Path, typer.Argument(help="YAML file, see docs/gateway.md.", exists=True, dir_okay=False)],
+) -> None:
+    """Take exams by DICOM and DICOMweb, grade them on a model server, send results on to a PACS."""
+    from serving.gateway.config import load_gateway_config
+    from serving.gateway.logs import configure_logs
+
+    settings = load_gateway_config(config)
+    configure_logs()
+    quiet_tensorflow()
+    from serving.gateway.run import run_gateway
+
+    typer.echo(NOTICE)
+    run_gateway(settings, os.environ, typer.echo)
+
+
+def evaluate(
+    predictions: Annotated[Path, typer.Argument(help="CSV: exam_id, view, label, p_A..p_D.", dir_okay=False)],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON: slices of exams, breasts and views.")] = False,
+    temperature: Annotated[float, typer.Option(help="Of the exam model; calibrates breasts and exams.")] = 1.0,
+    draws: Annotated[int, typer.Option(min=100, help="Bootstrap resamples behind an interval.")] = 2000,
+    seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 1,
+) -> None:
+    """Judge view probabilities made elsewhere: the Evaluator's figures with their intervals.
+
+    Further columns are sliced by, such as acquisition_system; patient_age becomes age bands; patient_id makes the
+    intervals those of patients.
+    """
+    import json
+
+    from rich.console import Console
+
+    from pipeline.evaluate import describe as tables_of
+    from pipeline.evaluate import evaluate_file
+
+    table, figures = evaluate_file(predictions, temperature, draws, seed)
+    if as_json:
+        typer.echo(json.dumps(figures, indent=1))
+        return
+    console = Console(highlight=False)
+    for part in tables_of(table, figures):
+        console.print(part)
+
+
+def predict(
+    folders: Annotated[
+        list[Path],
+        typer.Argument(metavar="PATH...", help="Folder of one exam, or of archives.", exists=True, file_okay=False),
+    ],
+    model: Annotated[Path | None, typer.Option(help="SavedModel, or folder of versions, to run here.")] = None,
+    server: Annotated[str | None, typer.Option(help="HOST:PORT of a model server's gRPC.")] = None,
+    name: Annotated[str, typer.Option(help="Name the model is served under.")] = "breast_density",
+    out: Annotated[Path, typer.Option(help="Folder for heat maps, exam.json and tables.")] = Path("predictions"),
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Exams that are graded side by side.")] = 2,
+    minimum_views: Annotated[int, typer.Option(min=1, max=4, help="Refuse exams with fewer views.")] = 1,
+    maximum_doubt: Annotated[
+        float, typer.Option(min=0, max=1, help="Refuse exams with a segmentation doubted more.")
+    ] = 1.0,
+    dicom: Annotated[bool, typer.Option("--dicom", help="Write DICOM results too; they name the patient.")] = False,
+    ca: Annotated[Path | None, typer.Option(help="Authorities of the server's certificate, PEM: use TLS.")] = None,
+    certificate: Annotated[Path | None, typer.Option(help="Client certificate, PEM: use mutual TLS.")] = None,
+    key: Annotated[Path | None, typer.Option(help="Its private key, PEM.")] = None,
+) -> None:
+    """Grade exams: density, probabilities, heat maps.
+
+    One exam is described here. Several give a folder an exam, grades.csv and grades.json, without names, and exams.csv,
+    which says which files an exam has: its paths may name patients. Run it again to go on where a run ended.
+
+    Exit code: 0 all exams graded, 3 some of several refused or failed, 1 error.
+    """
+    if (model is None) == (server is None):
+        raise ValueError("Give either --model MODEL_DIR or --server HOST:PORT.")
+    secured = any(path is not None for path in (ca, certificate, key))
+    if secured and server is None:
+        raise ValueError("--ca, --certificate and --key are for --server: leave them out with --model.")
+    quiet_tensorflow()
+    from components.dicom_example_gen.config import IngestConfig
+    from components.dicom_example_gen.identity import find_key
+    from pipeline.predict_archive.command import grade_folders
+    from pipeline.predict_archive.run import ArchiveOptions
+    from serving.client import ExamClient
+    from serving.client_tls import ClientTls
+    from serving.grading import GradingPolicy
+    from serving.local_model import LocalModel
+
+    policy = GradingPolicy(minimum_views=minimum_views, maximum_doubt=maximum_doubt)
+    options = ArchiveOptions(workers=workers, policy=policy, dicom=dicom)
+    hash_key = find_key(IngestConfig(), os.environ)
+    if server is not None:
+        tls = ClientTls(ca=ca, certificate=certificate, key=key).credentials() if secured else None
+        with ExamClient(server, name, credentials=tls) as client:
+            code = grade_folders(folders, client, out, options, hash_key, typer.echo)
+    else:
+        assert model is not None
+        code = grade_folders(folders, LocalModel(model), out, options, hash_key, typer.echo)
+    typer.echo(NOTICE)
+    raise typer.Exit(code)
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    app.command()(serve)
+    app.command()(gateway)
+    app.command()(predict)
+    app.command()(evaluate)

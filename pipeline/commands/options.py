@@ -1,0 +1,29 @@
+"""Options that several commands have: the archive, and overrides of the configuration."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+import typer
+
+from components.dicom_example_gen.archives.kinds import ArchiveKind
+
+GIVE_DATA: Final = "give --data with --labels or --archive, or --manifest."
+
+DataFolder = Annotated[str | None, typer.Option("--data", help="Folder of DICOM files, or of a public archive.")]
+Labels = Annotated[str | None, typer.Option(help="CSV or Parquet: exam_id, density.")]
+Manifest = Annotated[str | None, typer.Option(help="CSV or Parquet: exam_id, view, file, density.")]
+Archive = Annotated[ArchiveKind | None, typer.Option(help="Public archive that the folder holds.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key, such as pipeline.trainer.epochs=3. Repeatable."),
+]
+
+
+def data_keys(
+    folder: str | None, labels: str | None, manifest: str | None, archive: ArchiveKind | None
+) -> dict[str, str]:
+    """Maps the options that name an archive to their configuration keys."""
+    named = {"data.folder": folder, "data.labels": labels, "data.manifest": manifest}
+    paths = {key: str(value) for key, value in named.items() if value is not None}
+    return paths | ({"data.archive": archive.value} if archive else {})

@@ -1,0 +1,107 @@
+"""Commands that run the pipeline: ``run``, ``demo`` and ``experiment``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from pipeline.commands.options import GIVE_DATA, Archive, DataFolder, Labels, Manifest, Overrides, data_keys
+from pipeline.experiments.catalogue import EXPERIMENTS
+from schema.intended_use import NOTICE
+
+_ALL: Final = "all"
+_EXPERIMENTS_HELP: Final = "\n\n".join(
+    (
+        "Run one of the thesis's experiments and print its table beside the slides' figures.",
+        *(f"{name}: {found.sentence}" for name, found in EXPERIMENTS.items()),
+        f"{_ALL}: all of them.",
+        "An experiment runs the pipeline once an arm and pushes nothing. What arms have in common is computed once, "
+        "and what ran before is not run again. Without data it makes the phantoms of its configuration. Figures, "
+        "predictions and a page are in OUTPUT/experiments.",
+    )
+)
+
+
+def run(
+    config: Annotated[str, typer.Argument(help="YAML file, or one of demo, small, thesis_resnet3.")],
+    data: DataFolder = None,
+    labels: Labels = None,
+    manifest: Manifest = None,
+    archive: Archive = None,
+    reviews: Annotated[Path | None, typer.Option(help="Folder of reviewed segmentations, see docs/review.md.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Folder for all that the run writes.")] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Run the pipeline: archive to report, and to a served or refused model."""
+    from pipeline.config import find_config, load_config
+    from pipeline.logs import chatter_to
+
+    paths = {key: str(value) for key, value in (("data.reviews", reviews), ("output", output)) if value is not None}
+    named = data_keys(data, labels, manifest, archive) | paths
+    settings = load_config(find_config(config), overrides or (), named)
+    if settings.data is None:
+        raise ValueError(f"{config} names no archive: {GIVE_DATA}")
+    if absent := settings.data.absent():  # said before TensorFlow is imported, which takes seconds
+        raise ValueError(f"{', '.join(absent)}: not there; correct the name, or put it there.")
+    with chatter_to(settings.output / "pipeline.log") as terminal:
+        from pipeline.run import figures_table, run_config
+
+        outcome = run_config(settings, terminal)
+    if outcome.public_key:
+        typer.echo(f"warning  {settings.pipeline.ingest.hash_key_variable} is not set: identifiers are hashed with a")
+        typer.echo("         public key, which protects nobody. Set it to a secret before using real archives.")
+    for alert in outcome.alerts:
+        typer.echo(f"alert    {alert}")
+    typer.echo("")
+    typer.echo("Exam-level figures on the test split:")
+    for line in figures_table(outcome.figures):
+        typer.echo("  " + line)
+    verdict = "blessed" if outcome.blessed else "refused by the gates, not pushed"
+    typer.echo(f"model    {verdict}" + (f", served from {outcome.serving}" if outcome.pushed else ""))
+    typer.echo(f"report   {outcome.report}")
+    typer.echo(NOTICE)
+
+
+def demo(
+    output: Annotated[Path, typer.Option(help="Folder for all that the demo writes.")] = Path("demo"),
+    overrides: Overrides = None,
+) -> None:
+    """Phantoms through the whole pipeline, then a real exam graded by gRPC."""
+    from pipeline.demo import run_demo
+
+    run_demo(output, tuple(overrides or ()), typer.echo)
+
+
+def experiment(
+    name: Annotated[str, typer.Argument(help="One of the names above.")],
+    config: Annotated[
+        str, typer.Argument(help="YAML file, or one of experiment (the reduced size), small, thesis_resnet3.")
+    ] = "experiment",
+    data: DataFolder = None,
+    labels: Labels = None,
+    manifest: Manifest = None,
+    archive: Archive = None,
+    output: Annotated[Path | None, typer.Option(help="Folder for all that the experiment writes.")] = None,
+    overrides: Overrides = None,
+) -> None:
+    """See the help above."""
+    if name not in (*EXPERIMENTS, _ALL):
+        raise ValueError(f"There is no experiment {name}: give one of {', '.join((*EXPERIMENTS, _ALL))}.")
+    from rich.console import Console
+
+    from pipeline.config import find_config
+    from pipeline.experiments.command import run_named
+
+    values = data_keys(data, labels, manifest, archive) | ({"output": str(output)} if output else {})
+    chosen = list(EXPERIMENTS.values()) if name == _ALL else [EXPERIMENTS[name]]
+    run_named(chosen, find_config(config), overrides or (), values, Console(highlight=False))
+    typer.echo(NOTICE)
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    app.command()(run)
+    app.command()(demo)
+    app.command(help=_EXPERIMENTS_HELP)(experiment)
