@@ -26,6 +26,8 @@ class ArchiveScanSpec(component_spec.ComponentSpec):
     PARAMETERS = {
         "archive": component_spec.ExecutionParameter(type=str),
         "wanted_span": component_spec.ExecutionParameter(type=str),
+        "newest_span": component_spec.ExecutionParameter(type=str),
+        "before": component_spec.ExecutionParameter(type=int),
         "reviews_folder": component_spec.ExecutionParameter(type=str),
         "config": component_spec.ExecutionParameter(type=str),
         "code": component_spec.ExecutionParameter(type=str),
@@ -43,7 +45,15 @@ class ArchiveScan(base_component.BaseComponent):
     SPEC_CLASS = ArchiveScanSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
 
-    def __init__(self, source: Source, config: IngestConfig, span: str = LATEST, reviews: str = ""):
+    def __init__(
+        self,
+        source: Source,
+        config: IngestConfig,
+        span: str = LATEST,
+        reviews: str = "",
+        newest: Placeholder | None = None,
+        before: int = 0,
+    ):
         """Makes the node.
 
         Args:
@@ -51,10 +61,15 @@ class ArchiveScan(base_component.BaseComponent):
             config: How the archive will be read; names the key of the hashes.
             span: ``latest``, or the number of a span.
             reviews: Folder of reviews; empty for none.
+            newest: Span that another ArchiveScan of this run found, in the place of ``span``: a delivery that arrives
+                between the two must not shift what they find.
+            before: 0 for the span itself, 1 for the one before it, and so on.
         """
         spec = ArchiveScanSpec(
             archive=source_to_json(source),
             wanted_span=span,
+            newest_span="" if newest is None else newest,
+            before=before,
             reviews_folder=reviews,
             config=config.model_dump_json(),
             code=code_fingerprint("components.archive_scan.executor"),

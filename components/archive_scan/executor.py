@@ -39,7 +39,9 @@ class Executor(base_executor.BaseExecutor):
         """
         del input_dict
         expect(1, "archives")
-        part = chosen_span(source_from_json(exec_properties["archive"]), exec_properties["wanted_span"])
+        newest = exec_properties["newest_span"]
+        wanted = str(json.loads(newest)["number"]) if newest else exec_properties["wanted_span"]
+        part = chosen_span(source_from_json(exec_properties["archive"]), wanted, exec_properties["before"])
         reviews = exec_properties["reviews_folder"]
         found = {
             "source": source_to_json(part.source),

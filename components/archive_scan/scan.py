@@ -11,13 +11,14 @@ from components.dicom_example_gen.spans import SpanSource, find_spans
 LATEST: Final = "latest"
 
 
-def chosen_span(source: Source, span: str) -> SpanSource:
-    """Finds the span that is asked for, in its latest version.
+def chosen_span(source: Source, span: str, before: int = 0) -> SpanSource:
+    """Finds the span that is asked for, or one before it, in its latest version.
 
     Args:
         source: Archive, perhaps with a pattern such as ``{SPAN}``.
         span: ``latest``, or the number of a span; an archive without a pattern has no spans, and ``latest`` is all of
             it.
+        before: 0 for that span, 1 for the one before it, and so on.
 
     Returns:
         The source without patterns, and its span.
@@ -26,14 +27,21 @@ def chosen_span(source: Source, span: str) -> SpanSource:
         ManifestError: There is no such span; the message lists those that there are.
     """
     spans = find_spans(source)
-    if span == LATEST:
-        return spans[-1]
-    found = [part for part in spans if part.span is not None and str(part.span.number) == span]
-    if not found:
-        numbers = ", ".join(str(part.span.number) for part in spans if part.span is not None)
+    numbers = [str(part.span.number) for part in spans if part.span is not None]
+    if not numbers and (span != LATEST or before):
+        asked = f"kubeflow.spans={before + 1}" if before else f"span={span}"
         raise ManifestError(
-            f"There is no span {span}: give {LATEST}, or one of {numbers}."
-            if numbers
-            else f"The archive has no spans, put {{SPAN}} in its path or ask for {LATEST}. Received: span={span}"
+            f"The archive has no spans: put {{SPAN}} in its path, or ask for one, {LATEST}. Received: {asked}"
         )
-    return found[0]
+    if span == LATEST:
+        newest = len(spans) - 1
+    elif span in numbers:
+        newest = numbers.index(span)
+    else:
+        raise ManifestError(f"There is no span {span}: give {LATEST}, or one of {', '.join(numbers)}.")
+    if newest < before:
+        raise ManifestError(
+            f"The archive has {newest + 1} spans up to {numbers[newest]}: compile the pipeline with kubeflow.spans"
+            f" {newest + 1}. Received: {before + 1} or more."
+        )
+    return spans[newest - before]

@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 from typing import Any, Final
 
+import tensorflow as tf
 from absl import logging
 from tfx import types
 from tfx.components.util import examples_utils
@@ -14,13 +15,11 @@ from tfx.dsl.components.base import base_beam_executor
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils
 
-from components.common.progress import expect
 from components.common.shards import EmptySplitError, read_bytes, remove_unfinished, write_text
 from components.common.stages import LostRecordsError
 from components.dicom_example_gen.config import SPLITS, IngestConfig
 from components.dicom_example_gen.identity import find_key, require_same_key
 from components.dicom_example_gen.ingest_pipeline import FILES, Places, ingest
-from components.dicom_example_gen.manifest import find_candidates
 from components.dicom_example_gen.shortage import shortage
 from components.dicom_example_gen.source_json import source_from_json
 from components.dicom_example_gen.span import Span
@@ -50,10 +49,11 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         """Writes ``examples`` and ``ingest_report``.
 
         Raises:
-            ManifestError: The labels or manifest CSV cannot be used at all.
+            RuntimeError: A worker failed, as where labels or manifest cannot be used at all, or Beam lost files on the
+                way; Beam's message ends with the worker's error.
             HashKeyError: The key of the hashes cannot be used, or is not the one that the pipeline was built with.
             EmptySplitError: A split would have no image; the list of files is kept where the message says.
-            LostRecordsError: Beam lost files on the way.
+            LostRecordsError: Beam lost the report.
         """
         del input_dict
         config = IngestConfig.model_validate_json(exec_properties["config"])
@@ -66,18 +66,14 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 "%s is not set: identifiers are hashed with a public key, which protects nothing.",
                 config.hash_key_variable,
             )
-        offered = find_candidates(source_from_json(exec_properties["source"]))
-        expect(len(offered.found), "headers")
         with self._make_beam_pipeline() as pipeline:
-            ingest(pipeline, offered, config, key.key, places)
+            ingest(pipeline, source_from_json(exec_properties["source"]), config, key.key, places)
         for folder in (places.examples, places.report):
             remove_unfinished(folder)
-        report = json.loads(read_bytes(os.path.join(places.report, "summary.json")))
-        if report["found"] != len(offered.found):
-            raise LostRecordsError(
-                f"Each of {len(offered.found)} files must be in the ingest report; run again."
-                f" Received: {report['found']} files."
-            )
+        try:
+            report = json.loads(read_bytes(os.path.join(places.report, "summary.json")))
+        except tf.errors.NotFoundError as error:
+            raise LostRecordsError("Beam lost the ingest report; run again.") from error
         span = Span(**json.loads(exec_properties["span"])) if exec_properties.get("span") else None
         if span is None:
             _require_every_split(report, places.report)

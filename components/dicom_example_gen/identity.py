@@ -15,12 +15,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from components.common.key_files import read_key_file
 from components.dicom_example_gen.config import IngestConfig
 
 RESEARCH_KEY: Final = b"breast-density public research key, no protection"
@@ -52,21 +52,6 @@ class HashKey:
 
     def __repr__(self) -> str:
         return f"HashKey(key=<{len(self.key)} bytes>, is_research={self.is_research})"
-
-
-def _read_key_file(path: Path, origin: str) -> bytes:
-    try:
-        mode = path.stat().st_mode
-        if not stat.S_ISREG(mode):
-            raise HashKeyError(f"{origin} names {path}, which is no regular file: name the file that holds the key.")
-        if mode & stat.S_IROTH:
-            raise HashKeyError(
-                f"{origin} names {path}, which everyone on this machine may read"
-                f" (mode {stat.S_IMODE(mode):04o}): chmod 600 it, or mount the secret with mode 0400."
-            )
-        return path.read_bytes()
-    except OSError as error:
-        raise HashKeyError(f"{origin} names {path}, which cannot be read: {error.strerror}.") from error
 
 
 def _checked(key: bytes, origin: str) -> HashKey:
@@ -111,7 +96,7 @@ def find_key(config: IngestConfig, environment: Mapping[str, str]) -> HashKey:
         return _checked(os.fsencode(value), origin)
     if not value:
         raise HashKeyError(f"{origin} is set and names no file: name the file that holds the key, or unset it.")
-    return _checked(_read_key_file(Path(value), origin), f"{origin} ({value})")
+    return _checked(read_key_file(Path(value), origin, HashKeyError), f"{origin} ({value})")
 
 
 def require_same_key(found: HashKey, key_id: str) -> None:

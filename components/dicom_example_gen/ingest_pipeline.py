@@ -1,8 +1,9 @@
 """The Beam pipeline of ingest: two passes around one plan.
 
-Pass one reads every header; the plan decides what becomes of each file; pass two decodes and writes, one TFRecord shard
-an element; what only the pixels could tell is settled at the end. Headers and rows go through Beam, images never do, so
-a worker's memory holds one image however large the archive is. No worker needs a folder in common with another but the
+A worker lists the archive, so that the pipeline that is submitted is as small for ten million files as for ten. Pass
+one reads every header; the plan decides what becomes of each file; pass two decodes and writes, one TFRecord shard an
+element; what only the pixels could tell is settled at the end. Headers and rows go through Beam, images never do, so a
+worker's memory holds one image however large the archive is. No worker needs a folder in common with another but the
 archive and the artifacts.
 
 Nothing here imports TFX, whose import would double the start of a worker process.
@@ -10,9 +11,10 @@ Nothing here imports TFX, whose import would double the start of a worker proces
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,9 +25,10 @@ from components.common.progress import advance, expect
 from components.common.shard_index import write_index
 from components.common.shards import write_text
 from components.common.stages import Element, Gathered, LostRecordsError, Stage, elements
-from components.dicom_example_gen.candidates import Candidate, Candidates
+from components.dicom_example_gen.candidates import Candidate
 from components.dicom_example_gen.config import IngestConfig
 from components.dicom_example_gen.labels import Label, RowProblem
+from components.dicom_example_gen.manifest import Source, find_candidates
 from components.dicom_example_gen.pixel_copies import pixel_copies
 from components.dicom_example_gen.planning import IngestPlan, Outcome, inspect, plan, settle
 from components.dicom_example_gen.report import file_rows, summary
@@ -56,20 +59,56 @@ class Places:
 
 
 @dataclass(frozen=True)
+class _Listed:
+    """What the source offers beside its candidates, and a hash of these."""
+
+    labels: Mapping[str, Label | RowProblem]
+    ignored: Mapping[str, int]
+    digest: str
+
+
+@dataclass(frozen=True)
 class _Plan:
-    """The plan, and the shards that carry it out."""
+    """The plan, the shards that carry it out, and what was no candidate."""
 
     files: IngestPlan
     shards: tuple[Shard, ...]
+    ignored: Mapping[str, int]
 
 
 @dataclass(frozen=True)
 class _Settled:
-    """The plan as it was carried out, the shards as planned, and the hash of each accepted file's pixels."""
+    """The plan as it was made and as it was carried out, and the hash of each accepted file's pixels."""
 
+    planned: _Plan
     files: IngestPlan
-    shards: tuple[Shard, ...]
     digests: Mapping[str, str]
+
+
+def _digest(candidates: Iterable[Candidate]) -> str:
+    digest = hashlib.sha256()
+    for candidate in candidates:
+        digest.update(f"{candidate.line} {candidate.file}\0".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+def offer(source: Source) -> list[Element]:
+    """Lists an archive.
+
+    Args:
+        source: Archive.
+
+    Returns:
+        Elements for pass one, some files each.
+
+    Raises:
+        ManifestError: The folder is absent, or a labels file or manifest cannot be used at all.
+    """
+    offered = find_candidates(source)
+    found = offered.found
+    expect(len(found), "headers")
+    chunks = [found[start : start + _HEADERS_AN_ELEMENT] for start in range(0, len(found), _HEADERS_AN_ELEMENT)]
+    return elements(chunks, context=_Listed(offered.labels, offered.ignored, _digest(found)))
 
 
 def _inspect(candidates: Sequence[Candidate], root: Location, config: IngestConfig) -> list[Outcome]:
@@ -80,13 +119,37 @@ def _inspect(candidates: Sequence[Candidate], root: Location, config: IngestConf
     return outcomes
 
 
-def _plan(
-    inspected: Gathered, labels: Mapping[str, Label | RowProblem], config: IngestConfig, key: bytes, uri: str
-) -> list[Element]:
-    files = plan([outcome for part in inspected.results for outcome in part], labels, config, key)
+def plan_work(inspected: Gathered, config: IngestConfig, key: bytes, uri: str) -> list[Element]:
+    """Plans pass two.
+
+    Args:
+        inspected: What pass one gave for the elements of :func:`offer`.
+        config: How the archive is read and split.
+        key: Key of the keyed hashes.
+        uri: Folder of the examples.
+
+    Returns:
+        Elements for pass two, a shard each.
+
+    Raises:
+        LostRecordsError: The files are not those that were listed, or the plan does not name each of them.
+    """
+    listed: _Listed = inspected.context
+    outcomes = [outcome for part in inspected.results for outcome in part]
+    # A runner that repeats what a lost worker did lists again, and the parts of two lists do not add up.
+    if _digest(outcome.candidate for outcome in outcomes) != listed.digest:
+        raise LostRecordsError(
+            "The archive must stay as it is while it is read; run again. Received: another list of files, when the"
+            " runner repeated a lost worker's part."
+        )
+    files = plan(outcomes, listed.labels, config, key)
+    if (counted := len(files.accepted) + len(files.rejected)) != len(outcomes):
+        raise LostRecordsError(
+            f"Each of {len(outcomes)} files must be accepted or rejected. Received: a plan of {counted} files."
+        )
     expect(len(files.accepted), "files")
     shards = plan_shards(files.accepted, config.shard_size, uri)
-    return elements(shards, context=_Plan(files, tuple(shards)))
+    return elements(shards, context=_Plan(files, tuple(shards), listed.ignored))
 
 
 def _settle(written: Gathered) -> list[Element]:
@@ -100,36 +163,36 @@ def _settle(written: Gathered) -> list[Element]:
         )
     files = settle(decoded, pixel_copies(decoded.accepted, digests))
     kept = {view.file: digests[view.file] for view in files.accepted}
-    return elements(plan_cuts(planned.shards, digests.keys() - kept), context=_Settled(files, planned.shards, kept))
+    return elements(plan_cuts(planned.shards, digests.keys() - kept), context=_Settled(planned, files, kept))
 
 
-def _report(cut: Gathered, ignored: Mapping[str, int], places: Places) -> None:
+def _report(cut: Gathered, places: Places) -> None:
     settled: _Settled = cut.context
-    write_index(places.examples, index_of(settled.shards, settled.digests))
+    write_index(places.examples, index_of(settled.planned.shards, settled.digests))
     rows = "".join(json.dumps(row, sort_keys=True) + "\n" for row in file_rows(settled.files))
     write_text(os.path.join(places.report, FILES), rows)
-    write_text(os.path.join(places.report, "summary.json"), json.dumps(summary(settled.files, ignored), indent=1))
+    counts = summary(settled.files, settled.planned.ignored)
+    write_text(os.path.join(places.report, "summary.json"), json.dumps(counts, indent=1))
 
 
-def ingest(pipeline: beam.Pipeline, offered: Candidates, config: IngestConfig, key: bytes, places: Places) -> None:
+def ingest(pipeline: beam.Pipeline, source: Source, config: IngestConfig, key: bytes, places: Places) -> None:
     """Lays out the pipeline.
 
     Args:
         pipeline: Beam pipeline to add to.
-        offered: Files of the archive.
+        source: Archive.
         config: How it is read and split.
         key: Key of the keyed hashes. It travels inside the pipeline, as the plan is made by a worker.
         places: Where the artifacts go.
     """
-    found = offered.found
-    chunks = [found[start : start + _HEADERS_AN_ELEMENT] for start in range(0, len(found), _HEADERS_AN_ELEMENT)]
     _ = (
         pipeline
-        | "Candidates" >> beam.Create(elements(chunks), reshuffle=False)
-        | Stage("Inspect", _inspect, offered.root, config)
-        | "Plan" >> beam.FlatMap(_plan, offered.labels, config, key, places.examples)
-        | Stage("WriteShards", write_views, offered.root, config)
+        | "Source" >> beam.Create([source], reshuffle=False)
+        | "List" >> beam.FlatMap(offer)
+        | Stage("Inspect", _inspect, source.root, config)
+        | "Plan" >> beam.FlatMap(plan_work, config, key, places.examples)
+        | Stage("WriteShards", write_views, source.root, config)
         | "Settle" >> beam.FlatMap(_settle)
         | Stage("CutShards", cut_shard)
-        | "Report" >> beam.Map(_report, offered.ignored, places)
+        | "Report" >> beam.Map(_report, places)
     )

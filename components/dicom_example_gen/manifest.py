@@ -117,13 +117,15 @@ def _from_folder(source: FolderSource) -> Candidates:
     labels_file = absolute(source.labels)
     found, ignored = [], Counter[str]()
     for file in _files(source.folder):
-        path, suffix = source.folder / file, PurePosixPath(file).suffix.lower()
-        if path.name == "DICOMDIR":
+        name = PurePosixPath(file)
+        suffix = name.suffix.lower()
+        is_labels = name.name == labels_file.name and absolute(source.folder / file) == labels_file
+        if name.name == "DICOMDIR":
             ignored["DICOMDIR"] += 1
-        elif absolute(path) == labels_file or not (suffix in _SUFFIXES or _has_magic(path)):
-            ignored[suffix] += 1
-        else:
+        elif not is_labels and (suffix in _SUFFIXES or _has_magic(source.folder / file)):
             found.append(Candidate(file))
+        else:
+            ignored[suffix] += 1
     return Candidates(
         source.folder,
         tuple(found),

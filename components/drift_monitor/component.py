@@ -22,6 +22,7 @@ class DriftMonitorSpec(component_spec.ComponentSpec):
     INPUTS = {
         "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
         "schema": component_spec.ChannelParameter(type=standard_artifacts.Schema),
+        "selected_examples": component_spec.ChannelParameter(type=standard_artifacts.Examples, optional=True),
     }
     OUTPUTS = {"drift_report": component_spec.ChannelParameter(type=DriftReport)}
 
@@ -32,17 +33,25 @@ class DriftMonitor(base_beam_component.BaseBeamComponent):
     SPEC_CLASS = DriftMonitorSpec
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(executor.Executor)
 
-    def __init__(self, examples: types.BaseChannel, schema: types.BaseChannel, config: DriftConfig):
+    def __init__(
+        self,
+        examples: types.BaseChannel,
+        schema: types.BaseChannel,
+        config: DriftConfig,
+        selected_examples: types.BaseChannel | None = None,
+    ):
         """Makes the node.
 
         Args:
             examples: Preprocessed examples, of one span or several.
             schema: The curated schema, whose comparators say how far a feature may move.
             config: What an alert does.
+            selected_examples: Those that networks learn from, where ExamSelector leaves some out.
         """
         spec = DriftMonitorSpec(
             examples=examples,
             schema=schema,
+            selected_examples=selected_examples,
             config=config.model_dump_json(),
             code=code_fingerprint("components.drift_monitor.executor"),
             drift_report=types.Channel(type=DriftReport),

@@ -46,7 +46,10 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         out = artifact_utils.get_single_uri(output_dict["drift_report"])
         schema_uri = artifact_utils.get_single_uri(input_dict["schema"])
         schema = io_utils.SchemaReader().read(os.path.join(schema_uri, _SCHEMA_FILE))
-        shards = grouped_shards(examples.uri, artifact_utils.decode_split_names(examples.split_names), examples.span)
+        splits = artifact_utils.decode_split_names(examples.split_names)
+        selected = input_dict.get("selected_examples")
+        learnt = artifact_utils.get_single_uri(selected) if selected else None
+        shards = grouped_shards(examples.uri, splits, examples.span, learnt)
         expect(len(shards), "shards")
         with self._make_beam_pipeline() as pipeline:
             measure(pipeline, shards, compared_features(schema), out)

@@ -1,7 +1,8 @@
-"""TFMA's extractors, and one more that makes slicing features of raw ones."""
+"""TFMA's extractors, one before them that takes batches apart, and one that makes slicing features of raw ones."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Final
 
 import apache_beam as beam
@@ -12,8 +13,20 @@ from tensorflow_model_analysis.extractors import extractor
 from components.evaluator.slices import AGE_BAND, age_band
 from schema import features as f
 
+_SINGLE: Final = "TakeBatchesApart"
 _STAGE: Final = "ExtractSlicingFeatures"
 _BEFORE: Final = "ExtractSliceKeys"
+
+
+def single_images(extracts: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Takes a batch apart, so that the model is given one image at a time.
+
+    Beam sizes batches by the clock, and a batch's size changes the last bits of what a network gives for its images:
+    the figures of a run would differ from those of the run before.
+    """
+    batch = extracts[tfma.ARROW_RECORD_BATCH_KEY]
+    for row in range(batch.num_rows):
+        yield {**extracts, tfma.ARROW_RECORD_BATCH_KEY: batch.slice(row, 1)}
 
 
 def _with_age_band(extracts: dict[str, Any]) -> dict[str, Any]:
@@ -32,7 +45,7 @@ def custom_extractors(eval_shared_model: Any, eval_config: Any, tensor_adapter_c
         tensor_adapter_config: How examples are read.
 
     Returns:
-        TFMA's, with the slicing features before the slice keys.
+        TFMA's, of single images, with the slicing features before the slice keys.
     """
     extractors = tfma.default_extractors(
         eval_shared_model=eval_shared_model,
@@ -41,6 +54,7 @@ def custom_extractors(eval_shared_model: Any, eval_config: Any, tensor_adapter_c
     )
     place = [each.stage_name for each in extractors].index(_BEFORE)
     return [
+        extractor.Extractor(stage_name=_SINGLE, ptransform=beam.FlatMap(single_images)),
         *extractors[:place],
         extractor.Extractor(stage_name=_STAGE, ptransform=beam.Map(_with_age_band)),
         *extractors[place:],

@@ -102,13 +102,14 @@ def score_rows(
     Returns:
         The rows.
     """
+    images = list(zip(views, np.asarray(probabilities, np.float64).tolist(), strict=True))
     if level == "view":
-        pairs = zip(views, np.asarray(probabilities, np.float64).tolist(), strict=True)
-        return [ScoreRow(cluster, f"{exam_id} {view}", label, tuple(row)) for view, row in pairs]
+        return [ScoreRow(cluster, f"{exam_id} {view}", label, tuple(row)) for view, row in images]
+    images.sort()  # a sum's last bits depend on the order, and images come in any
     graded = len(set(views)) >= minimum_views
     rows = []
     for side, of in (SIDES if level == "breast" else {"": VIEWS}).items():
-        combined = combine_views([exam_id] * len(views), views, probabilities, of)
+        combined = combine_views([exam_id] * len(images), [v for v, _ in images], np.array([p for _, p in images]), of)
         for row in combined.probabilities.tolist():
             rows.append(ScoreRow(cluster, f"{exam_id} {side}".rstrip(), label, tuple(row) if graded else _NO_GRADE))
     return rows

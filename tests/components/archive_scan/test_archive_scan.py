@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,18 @@ def test_the_latest_span_or_the_one_that_is_asked_for(tmp_path: Path) -> None:
         chosen_span(pattern, "3")
 
 
+def test_a_window_of_spans_ends_with_the_newest(tmp_path: Path) -> None:
+    archive(tmp_path, "span-1", "span-2", "span-10")
+    pattern = source(tmp_path, "span-{SPAN}")
+    found = [chosen_span(pattern, wanted, 1).span for wanted in ("latest", "2")]
+    assert [span and span.number for span in found] == [2, 1]
+    with pytest.raises(ManifestError, match=r"has 2 spans up to 2: compile .* kubeflow.spans 2\. Received: 3 or more"):
+        chosen_span(pattern, "2", 2)
+    archive(tmp_path, "all")
+    with pytest.raises(ManifestError, match=r"has no spans.*Received: kubeflow.spans=2"):
+        chosen_span(source(tmp_path, "all"), "latest", 1)
+
+
 def test_an_archive_without_spans_is_taken_whole(tmp_path: Path) -> None:
     archive(tmp_path, "all")
     assert chosen_span(source(tmp_path, "all"), "latest").span is None
@@ -59,6 +72,8 @@ def test_other_nodes_get_what_the_local_runner_finds(tmp_path: Path, monkeypatch
     properties = {
         "archive": source_to_json(source(tmp_path, "span-{SPAN}")),
         "wanted_span": "latest",
+        "newest_span": "",
+        "before": 0,
         "reviews_folder": str(reviews),
         "config": IngestConfig().model_dump_json(),
     }
@@ -72,6 +87,12 @@ def test_other_nodes_get_what_the_local_runner_finds(tmp_path: Path, monkeypatch
     assert json.loads(found["span"]) == {"number": 2, "version": -1}
     assert json.loads(found["reviews"])["folder"] == str(reviews)
     assert len(found["key_id"]) == 16
+    # The node of the span before is told which the newest is, whatever has come since.
+    archive(tmp_path, "span-3")
+    Executor().Do({}, outputs, {**properties, "newest_span": found["span"], "before": 1})
+    assert source_from_json(outputs["source"][0].read()) == source(tmp_path, "span-1")
+    (tmp_path / "span-3" / "labels.csv").unlink()
+    shutil.rmtree(tmp_path / "span-3" / "images")
     # A new file is noticed.
     (tmp_path / "span-2" / "images" / "b.dcm").write_bytes(b"new")
     Executor().Do({}, outputs, properties)

@@ -18,7 +18,7 @@ from components.drift_monitor import executor
 from components.drift_monitor.chance import chance_of_divergence, chance_of_shares
 from components.drift_monitor.compare import compare
 from components.drift_monitor.config import DriftConfig
-from components.drift_monitor.groups import Group, groups_of
+from components.drift_monitor.groups import Group, grouped_shards
 from components.drift_monitor.summary import Comparison, DriftSummary
 from schema import features as f
 
@@ -70,14 +70,19 @@ def write_span(root: Path, exams: dict[str, int], span: int | None = None, **cha
         write_shard(str(Path(split_folder(str(root), split)) / (prefix + shard_name(0, 1))), records)
 
 
-def monitor(root: Path, config: DriftConfig, span: int = 0) -> DriftSummary:
+def monitor(root: Path, config: DriftConfig, span: int = 0, selected: Path | None = None) -> DriftSummary:
     """Runs the executor; where drift is to stop the run, it has to."""
     examples, schema, report = standard_artifacts.Examples(), standard_artifacts.Schema(), DriftReport()
     examples.uri, examples.span = str(root), span
     examples.split_names = artifact_utils.encode_split_names(list(SPLITS))
     schema.uri, report.uri = str(SCHEMA.parent), str(root / "report")
     context = executor.Executor.Context(tmp_dir=str(root / "tmp"), unique_id="1")
-    arguments = {"examples": [examples], "schema": [schema]}, {"drift_report": [report]}
+    inputs: dict[str, list[Any]] = {"examples": [examples], "schema": [schema]}
+    if selected is not None:
+        chosen = standard_artifacts.Examples()
+        chosen.uri = str(selected)
+        inputs["selected_examples"] = [chosen]
+    arguments = inputs, {"drift_report": [report]}
     properties = {"config": config.model_dump_json()}
     if config.on_drift == "stop":
         with pytest.raises(executor.DriftError, match=r"to go on: Unseen .*Fujifilm.* Drift of density"):
@@ -150,18 +155,42 @@ def test_what_has_no_image_is_not_compared() -> None:
     assert skew.remark == "Nothing to compare: no image of the eval and test splits."
 
 
-@pytest.mark.parametrize(
-    ("split", "span", "groups"),
-    [
-        ("train", None, {Group.TRAIN}),
-        ("eval", None, {Group.HELD_OUT}),
-        ("train", 3, {Group.TRAIN, Group.NEWEST}),
-        ("train", 2, {Group.TRAIN, Group.EARLIER, Group.TRAIN_EARLIER}),
-        ("test", 2, {Group.HELD_OUT, Group.EARLIER}),
-    ],
-)
-def test_a_shard_belongs_to_the_groups_of_its_split_and_span(split: str, span: int | None, groups: set[Group]) -> None:
-    assert set(groups_of(split, span, newest=3)) == groups
+def test_exams_that_selection_leaves_out_are_not_trained_on(tmp_path: Path) -> None:
+    data, selected = tmp_path / "data", tmp_path / "selected"
+    write_span(data, {"train": 8, "eval": 4, "test": 4}, span=1)
+    write_span(data, {"train": 6}, span=2, **NEW)  # seen by ingest
+    write_span(data, {"train": 4, "test": 4}, span=3, **NEW)
+    drift, skew = monitor(data, DriftConfig(), span=3).comparisons
+    assert (drift.unseen, skew.unseen) == ((), ())
+    assert skew.reference_exams == 18
+
+    # As ExamSelector writes the exams of the other system: a shard without any is not there.
+    write_span(selected, {"train": 8, "eval": 4}, span=1)
+    chosen = monitor(data, DriftConfig(), span=3, selected=selected)
+    for comparison, unseen in zip(chosen.comparisons, (8, 4), strict=True):
+        assert [(found.system, found.exams) for found in comparison.unseen] == [("Fujifilm Innovality", unseen)]
+    assert chosen.comparisons[1].reference_exams == 8
+    # What has come is compared with what had come, whoever learns from it.
+    assert chosen.comparisons[0].features == drift.features
+    assert "no training exam is of it" in chosen.alerts[1]
+
+
+def groups_of(root: Path, newest: int) -> dict[str, set[Group]]:
+    shards = grouped_shards(str(root), SPLITS, newest)
+    return {Path(shard.path).parent.name.removeprefix("Split-"): set(shard.groups) for shard in shards}
+
+
+def test_a_shard_belongs_to_the_groups_of_its_split_and_span(tmp_path: Path) -> None:
+    write_span(tmp_path, dict.fromkeys(SPLITS, 1), span=2)
+    held_out = {Group.HELD_OUT, Group.NEWEST}
+    assert groups_of(tmp_path, 2) == {"train": {Group.TRAIN, Group.NEWEST}, "eval": held_out, "test": held_out}
+    held_out = {Group.HELD_OUT, Group.EARLIER}
+    earlier = {Group.TRAIN, Group.EARLIER, Group.TRAIN_EARLIER}
+    assert groups_of(tmp_path, 3) == {"train": earlier, "eval": held_out, "test": held_out}
+
+    without = tmp_path / "without spans"
+    write_span(without, dict.fromkeys(SPLITS, 1))
+    assert groups_of(without, 0) == {"train": {Group.TRAIN}, "eval": {Group.HELD_OUT}, "test": {Group.HELD_OUT}}
 
 
 def divergences(first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -6,11 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
+import tensorflow_model_analysis as tfma
 
-from components.evaluator.extractors import _with_age_band
+from components.evaluator.extractors import _with_age_band, single_images
+from components.evaluator.figures import density_figures
+from components.evaluator.intervals import Figure
 from components.evaluator.metrics import cell_name
-from components.evaluator.scores import class_index, cluster_of, make_scores, score_rows
+from components.evaluator.scores import LEVELS, Level, ScoreRow, class_index, cluster_of, make_scores, score_rows
 from components.evaluator.slices import AGE_BAND, age_band, says_something, slice_value
 from schema import features as f
 
@@ -33,6 +37,33 @@ def test_breasts_and_exams_are_means_of_the_views_that_are_there() -> None:
 def test_copies_of_a_view_count_once() -> None:
     [exam] = score_rows("exam", "e", "c", 0, ["CC_R", "CC_R", "CC_L"], ROWS[:3])
     np.testing.assert_allclose(exam.probabilities, (ROWS[:2].mean(0) + ROWS[2]) / 2)
+
+
+def test_figures_are_the_same_to_the_last_bit_in_whatever_order_images_come() -> None:
+    random = np.random.default_rng(3)
+    views = (*VIEWS, *VIEWS[:2], VIEWS[0])  # three of one view: a sum of three depends on their order
+
+    def figures(level: Level, order: np.random.Generator | None) -> tuple[list[ScoreRow], dict[str, Figure]]:
+        rows = []
+        for exam, images in enumerate(probabilities):
+            images_in = range(len(views)) if order is None else order.permutation(len(views))
+            given = [views[i] for i in images_in], images[[*images_in]]
+            rows += score_rows(level, f"e{exam}", f"c{exam % 5}", exam % 4, *given)
+        if order is not None:
+            rows = [rows[i] for i in order.permutation(len(rows))]
+        return sorted(rows), density_figures(make_scores(rows), 50, 1)
+
+    probabilities = random.dirichlet(np.ones(4), (12, len(views)))
+    for level in LEVELS:
+        assert figures(level, None) == figures(level, random)
+
+
+def test_a_batch_is_taken_apart_into_single_images() -> None:
+    batch = pa.RecordBatch.from_pydict({"x": [[1], [2], [3]]})
+    given = {tfma.ARROW_RECORD_BATCH_KEY: batch, "other": 1}
+    found = list(single_images(given))
+    assert [each[tfma.ARROW_RECORD_BATCH_KEY].to_pydict() for each in found] == [{"x": [[n]]} for n in (1, 2, 3)]
+    assert all(each["other"] == 1 for each in found)
 
 
 def test_an_exam_of_too_few_views_has_no_grade_and_is_counted() -> None:

@@ -43,6 +43,7 @@ class FourBytes(tf.Module):
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
     def serving_default(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
+        tf.debugging.assert_equal(tf.size(examples), 1)  # what a network gives must not depend on the images beside
         parsed = tf.io.parse_example(examples, {f.IMAGE: tf.io.FixedLenFeature((), tf.string)})
         weights = tf.cast(tf.io.decode_raw(parsed[f.IMAGE], tf.uint8, fixed_length=8), tf.float32) + 1e-3
         weights = weights[:, self.start : self.start + 4]

@@ -1,0 +1,72 @@
+"""The Beam pipeline of ingest: it does not hold the archive, and two lists of an archive are never mixed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import apache_beam as beam
+import pytest
+
+from components.common.stages import Element, Gathered, LostRecordsError, gather
+from components.dicom_example_gen.candidates import Candidate
+from components.dicom_example_gen.config import IngestConfig
+from components.dicom_example_gen.ingest_pipeline import Places, ingest, offer, plan_work
+from components.dicom_example_gen.manifest import FolderSource
+from components.dicom_example_gen.planning import Outcome
+from components.dicom_example_gen.rejections import Rejection, RejectionReason
+
+CONFIG, KEY = IngestConfig(), b"key"
+
+
+def archive(folder: Path, files: int) -> FolderSource:
+    (folder / "images").mkdir(parents=True)
+    for number in range(files):
+        (folder / "images" / f"{number:04}.dcm").touch()
+    labels = folder / "labels.csv"
+    labels.write_text("exam_id,density\n" + "".join(f"{number},A\n" for number in range(files)), encoding="utf-8")
+    return FolderSource(folder / "images", labels)
+
+
+def submitted(folder: Path, files: int) -> int:
+    """Bytes of the pipeline that goes to the runner."""
+    pipeline = beam.Pipeline()
+    ingest(pipeline, archive(folder, files), CONFIG, KEY, Places("examples", "report"))
+    return len(pipeline.to_runner_api().SerializeToString())
+
+
+def inspected(offered: list[Element]) -> Gathered:
+    """What pass one gives where no file is readable."""
+
+    def outcome(candidate: Candidate) -> Outcome:
+        return Outcome(candidate, rejection=Rejection(RejectionReason.TRUNCATED, candidate.file, "file", "0 bytes", ""))
+
+    done = [
+        Element(element.index, [outcome(candidate) for candidate in element.value]) if element.index >= 0 else element
+        for element in offered
+    ]
+    return gather(done, "Inspect")
+
+
+def test_the_pipeline_is_no_larger_for_a_larger_archive(tmp_path: Path) -> None:
+    # Beam draws some names, so that sizes differ by some bytes.
+    assert submitted(tmp_path / "b", 2000) < submitted(tmp_path / "a", 2) + 500
+
+
+def test_files_come_in_parts_and_each_is_planned_once(tmp_path: Path) -> None:
+    offered = offer(archive(tmp_path, 150))
+    assert [len(element.value) for element in offered[:-1]] == [64, 64, 22]
+    [mark] = plan_work(inspected(offered), CONFIG, KEY, "examples")  # nothing is readable, so there is no shard
+    rejected = mark.value[1].files.rejected
+    assert [rejection.file for rejection in rejected] == [f"{number:04}.dcm" for number in range(150)]
+
+
+def test_a_part_of_another_list_stops_the_run(tmp_path: Path) -> None:
+    source = archive(tmp_path, 150)
+    first = offer(source)
+    (tmp_path / "images" / "0000a.dcm").touch()
+    second = offer(source)
+    # Each part exists, none came twice: only the names tell that 0063.dcm is in both lists' parts and 0127.dcm in none.
+    assert len(first) == len(second)
+    mixed = [first[0], second[1], *first[2:]]
+    with pytest.raises(LostRecordsError, match="another list of files"):
+        plan_work(inspected(mixed), CONFIG, KEY, "examples")
