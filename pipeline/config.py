@@ -23,6 +23,7 @@ from components.trainer.hyperparameters import with_hyperparameters
 from components.tuner.config import TunerConfig
 from pipeline.beam_runners.config import BeamConfig, DirectBeam
 from pipeline.kubeflow.config import KubeflowConfig
+from pipeline.metadata_config import MetadataConfig
 from serving.preprocessing import PreprocessingRecipe
 
 CONFIG_FOLDER: Final = Path(__file__).parent / "configs"
@@ -121,6 +122,11 @@ class DataConfig(BaseModel):
             )
         return self
 
+    def absent(self) -> list[str]:
+        """Names the local files and folders that are not there; patterns and URIs are looked up when the run begins."""
+        named = (self.folder, self.labels, self.manifest, self.reviews)
+        return [str(path) for path in named if isinstance(path, Path) and "{" not in str(path) and not path.exists()]
+
 
 class RunnerConfig(BaseModel):
     """How the local runner works.
@@ -164,6 +170,7 @@ class RunConfig(BaseModel):
         output: Folder for everything the run writes.
         runner: The local runner.
         beam: Where Beam's work is done (docs/scaling.md).
+        metadata: Where the local runner keeps ML Metadata (docs/kubeflow.md).
         phantoms: Phantom exams of the demo.
         kubeflow: The Kubeflow runner (docs/kubeflow.md).
     """
@@ -175,6 +182,7 @@ class RunConfig(BaseModel):
     output: Path = Path("runs/breast_density")
     runner: RunnerConfig = RunnerConfig()
     beam: BeamConfig = DirectBeam()
+    metadata: MetadataConfig = MetadataConfig()
     phantoms: PhantomDataConfig | None = None
     kubeflow: KubeflowConfig = KubeflowConfig()
 

@@ -28,6 +28,7 @@ from components.mammogram_preprocessor.review.folder import review_source
 from pipeline.beam_runners.arguments import beam_arguments, image_beam_arguments
 from pipeline.beam_runners.requirements import require
 from pipeline.config import RunConfig
+from pipeline.metadata import Connection, prepare
 from pipeline.pipeline import Archive, ArchivePart, Places, create_pipeline
 from pipeline.sources import source_of
 
@@ -86,12 +87,6 @@ def places_in(output: Path, name: str) -> Places:
     return Places(str(output / "artifacts"), str(output / "serving" / name), str(SCHEMA_FILE))
 
 
-def metadata_config(output: Path) -> metadata_store_pb2.ConnectionConfig:
-    """Gives the ML Metadata store of a run's folder: ``metadata.sqlite``."""
-    output.mkdir(parents=True, exist_ok=True)
-    return metadata.sqlite_metadata_connection_config(str(output.resolve() / "metadata.sqlite"))
-
-
 def build(config: RunConfig, last: str | None = None) -> tfx_pipeline.Pipeline:
     """Builds the pipeline of a configuration for this machine.
 
@@ -104,6 +99,7 @@ def build(config: RunConfig, last: str | None = None) -> tfx_pipeline.Pipeline:
         BeamRunnerError: Beam's runner lacks something.
         ManifestError: The archive, its labels or its spans cannot be used.
         ReviewFolderError: Its folder of reviews cannot be read.
+        MetadataError: ML Metadata cannot be reached.
     """
     if config.data is None:
         raise ValueError("The configuration names no archive: give data.folder and data.labels, or data.manifest.")
@@ -119,10 +115,10 @@ def build(config: RunConfig, last: str | None = None) -> tfx_pipeline.Pipeline:
             "computed phantoms" if config.phantoms else "",
         ),
         places_in(config.output, config.pipeline.name),
-        beam_args=beam_arguments(config.beam),
+        beam_args=beam_arguments(config.beam, str(config.output.resolve())),
         # Threads help where OpenCV and codecs free the GIL; TFX's own nodes are faster without.
         image_beam_args=image_beam_arguments(config.beam, config.runner.workers, config.runner.processes),
-        metadata=metadata_config(config.output),
+        metadata=prepare(config.metadata, config.output, os.environ),
         last=last,
     )
 
@@ -143,7 +139,7 @@ def _progress_file(path: Path) -> Iterator[Path]:
         path.unlink(missing_ok=True)
 
 
-def _outcome(connection: metadata_store_pb2.ConnectionConfig, execution_id: int) -> tuple[bool, dict[str, str]]:
+def _outcome(connection: Connection, execution_id: int) -> tuple[bool, dict[str, str]]:
     """Reads from ML Metadata whether an execution was cached, and the URI of each output.
 
     The launcher's own answer names folders that a cached execution never wrote.

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from ml_metadata.proto import metadata_store_pb2
 from tensorflow_data_validation import StatsOptions
 from tfx.components import StatisticsGen, Trainer, Transform, Tuner
 from tfx.dsl.components.base.base_beam_component import BaseBeamComponent
@@ -37,6 +36,7 @@ from components.report_generator.component import ReportGenerator
 from components.report_generator.lineage import describe_nodes
 from components.warm_start.component import WarmStart
 from pipeline.config import PipelineConfig, recipe_of, to_yaml
+from pipeline.metadata import Connection
 from schema import features as f
 
 # Statistics of the image bytes say nothing and cost much.
@@ -99,15 +99,17 @@ class UnseenArchive:
 
     Attributes:
         source: The archive as the nodes will see it; perhaps with a pattern such as ``{SPAN}``.
-        span: ``latest``, or the number of the span to ingest.
+        span: ``latest``, or the number of the newest span to ingest.
         reviews: Folder of people's segmentations of its images; empty for none.
         origin: As of :class:`Archive`.
+        spans: How many spans: that one, and those before it.
     """
 
     source: Source
     span: str = LATEST
     reviews: str = ""
     origin: str = ""
+    spans: int = 1
 
 
 @dataclass(frozen=True)
@@ -177,18 +179,34 @@ def _ingest_nodes(config: PipelineConfig, archive: Archive) -> list[DicomExample
 
 def _data_nodes(
     config: PipelineConfig, archive: Archive | UnseenArchive
-) -> tuple[list[BaseNode], list[DicomExampleGen], MammogramPreprocessor]:
+) -> tuple[Sequence[BaseNode], list[DicomExampleGen], MammogramPreprocessor]:
     """Makes the nodes from the archive to preprocessed examples: what finds it, what ingests it, and the last."""
     if isinstance(archive, Archive):
         ingest = _ingest_nodes(config, archive)
         examples = _all(ingest, "examples")
         return [], ingest, MammogramPreprocessor(examples, config.preprocess, config.quality, archive.reviews)
-    scan = ArchiveScan(archive.source, config.ingest, archive.span, archive.reviews)
-    found = scan.found()
-    node = DicomExampleGen(found["source"], found["fingerprint"], config.ingest, found["key_id"], found["span"])
-    node.add_upstream_node(scan)
-    preprocessor = MammogramPreprocessor(node.outputs["examples"], config.preprocess, config.quality, found["reviews"])
-    return [scan], [node], preprocessor
+    scans, ingest = _unseen_ingest_nodes(config, archive)
+    reviews = scans[0].found()["reviews"]
+    return scans, ingest, MammogramPreprocessor(_all(ingest, "examples"), config.preprocess, config.quality, reviews)
+
+
+def _unseen_ingest_nodes(
+    config: PipelineConfig, archive: UnseenArchive
+) -> tuple[list[ArchiveScan], list[DicomExampleGen]]:
+    """Makes a pair of nodes a span, newest first: what finds it, and what ingests it."""
+    scans: list[ArchiveScan] = []
+    ingest = []
+    for before in range(archive.spans):
+        suffix = f".before_{before}" if before else ""
+        newest = scans[0].found()["span"] if scans else None
+        scan = ArchiveScan(archive.source, config.ingest, archive.span, archive.reviews, newest, before)
+        scan.with_id(scan.id + suffix).add_upstream_nodes(scans[:1])
+        found = scan.found()
+        node = DicomExampleGen(found["source"], found["fingerprint"], config.ingest, found["key_id"], found["span"])
+        node.with_id(node.id + suffix).add_upstream_node(scan)
+        scans.append(scan)
+        ingest.append(node)
+    return scans, ingest
 
 
 def _all(nodes: Sequence[BaseNode], output: str) -> BaseChannel:
@@ -216,7 +234,7 @@ def create_pipeline(
     places: Places,
     beam_args: Sequence[str] = (),
     image_beam_args: Sequence[str] = (),
-    metadata: metadata_store_pb2.ConnectionConfig | None = None,
+    metadata: Connection | None = None,
     last: str | None = None,
     name: str | None = None,
 ) -> pipeline.Pipeline:
@@ -255,8 +273,9 @@ def create_pipeline(
         custom_config={"code": code_fingerprint("components.transform.preprocessing")},
     )
     order: list[tuple[BaseNode, BaseNode]] = [(validator, transform)]  # anomalies stop the run
-    drift = DriftMonitor(examples, schema.outputs["schema"], config.drift) if config.drift.enabled else None
-    if drift is not None:
+    drift = None
+    if config.drift.enabled:
+        drift = DriftMonitor(examples, schema.outputs["schema"], config.drift, learnt if selector else None)
         order.append((validator, drift))  # what it reads is whole
         if config.drift.on_drift == "stop":
             order.append((drift, transform))

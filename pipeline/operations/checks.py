@@ -6,12 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from components.dicom_example_gen.config import IngestConfig
 from pipeline.operations.machine import Machine
 
 _GIB: Final = 1 << 30
 _MEMORY_BYTES: Final = 6 * _GIB
-_FREE_BYTES: Final = 5 * _GIB
+_FREE_BYTES: Final = 2 * _GIB  # the demo writes 0.4
 # Python and glibc by version of TFX: see docs/compatibility.md.
 _LANES: Final = {(3, 10): ("1.16.0", (2, 28)), (3, 11): ("1.21.0", (2, 39))}
 
@@ -26,7 +25,7 @@ class Check:
         found: What is there.
         good: It is as it should be.
         needed: The pipeline cannot run without it; else only its task cannot.
-        advice: What to do; empty where nothing is to do.
+        advice: What to do, a line a thing; empty where nothing is to do.
     """
 
     task: str
@@ -43,9 +42,10 @@ def _dots(version: Iterable[int]) -> str:
 
 def _platform(machine: Machine) -> Iterable[Check]:
     linux = machine.system == "Linux x86_64"
-    yield Check("run", "system", machine.system, linux, True, "" if linux else "use Linux on x86-64, or a container")
+    advice = "" if linux else "run it on Linux x86_64, or in a container there"
+    yield Check("run", "system", machine.system, linux, True, advice)
     lane = _LANES.get((machine.python[0], machine.python[1]))
-    advice = "" if lane else "make a new environment with Python 3.10: uv python install 3.10, then make setup"
+    advice = "" if lane else "run make setup, which fetches Python 3.10 if need be, and use .venv/bin/breast-density"
     yield Check("run", "Python", _dots(machine.python), lane is not None, True, advice)
     if lane is None:
         return
@@ -64,12 +64,23 @@ def _resources(machine: Machine) -> Iterable[Check]:
     yield Check("run", "processors", str(machine.cores), machine.cores >= 1, True)
     for subject, there, least, needed, advice in (
         ("memory", machine.memory_bytes, _MEMORY_BYTES, True, "give it more, or fewer workers: runner.workers=1"),
-        ("free disk", machine.free_bytes, _FREE_BYTES, False, "make room, or name another folder: --output"),
+        ("free disk", machine.free_bytes, _FREE_BYTES, True, "make room, or name another folder: --output"),
     ):
         good = there >= least
         found = f"{there / _GIB:.1f} GiB"
         text = "" if good else f"{least // _GIB} GiB are the least for a small run: {advice}"
         yield Check("run", subject, found, good, needed, text)
+    found = "can be written" if machine.can_write else "cannot be written"
+    advice = "" if machine.can_write else "give this user the right to write there, or name another folder: --output"
+    yield Check("run", "output folder", found, machine.can_write, True, advice)
+
+
+def _runner(machine: Machine) -> Check:
+    subject, lacks = f"Beam's runner {machine.runner}", machine.runner_lacks
+    if machine.runner == "direct":
+        return Check("run", subject, "needs nothing; Flink, Spark and Dataflow are not used", True, True)
+    found = f"{len(lacks)} missing" if lacks else "has what it needs here"
+    return Check("run", subject, found, not lacks, True, "\n".join(sentence.removesuffix(".") for sentence in lacks))
 
 
 def _codecs(machine: Machine) -> Iterable[Check]:
@@ -80,21 +91,25 @@ def _codecs(machine: Machine) -> Iterable[Check]:
 
 
 def _hash_key(machine: Machine) -> Check:
-    variable = IngestConfig().hash_key_variable
-    names = [name for name in (variable, f"{variable}_FILE") if machine.variables.get(name)]
-    found = f"{names[0]} is set" if names else f"{variable} and {variable}_FILE are not set"
+    subject = "key of identifiers"
+    if machine.key_problem:
+        return Check("run", subject, "cannot be used", False, True, machine.key_problem.removesuffix("."))
+    if machine.own_key:
+        return Check("real archives", subject, "your own", True, False)
     advice = (
         "identifiers are hashed with a public key; make one of your own once, keep it safe, and name it:"
-        f" (umask 077; openssl rand -hex 32 > key) && export {variable}_FILE=$PWD/key"
+        f" (umask 077; openssl rand -hex 32 > key) && export {machine.key_variable}_FILE=$PWD/key"
     )
-    return Check("real archives", "key of identifiers", found, bool(names), False, "" if names else advice)
+    return Check("real archives", subject, "the public one", False, False, advice)
 
 
 def _gpus(machine: Machine) -> Check:
     if not machine.gpus:
-        return Check("fast training", "GPU", "none", False, False, "the thesis's networks want one; the demo does not")
+        advice = "train the thesis's networks on a machine with an NVIDIA GPU and its driver; the demo needs none"
+        return Check("fast training", "GPU", "none", False, False, advice)
     found = ", ".join(machine.gpus)
-    advice = "" if machine.tensorflow_cuda else "TensorFlow lacks CUDA: uv pip install 'tensorflow[and-cuda]'"
+    install = ".uv/bin/uv pip install --python .venv/bin/python 'tensorflow[and-cuda]'"
+    advice = "" if machine.tensorflow_cuda else f"TensorFlow lacks CUDA: {install}"
     return Check("fast training", "GPU", found, machine.tensorflow_cuda, False, advice)
 
 
@@ -115,26 +130,23 @@ def check_machine(machine: Machine) -> tuple[Check, ...]:
         *_platform(machine),
         *_resources(machine),
         *_codecs(machine),
+        _runner(machine),
         _hash_key(machine),
         _gpus(machine),
         _there(
             "serving",
             "tensorflow_model_server",
             machine.programs["tensorflow_model_server"],
-            "breast-density serve answers in its place; in production run the image tensorflow/serving",
-        ),
-        _there(
-            "Flink, Spark",
-            "Java",
-            machine.programs["java"],
-            "install a Java runtime, 11 or 17: apt-get install openjdk-17-jre-headless",
+            "nothing here, breast-density serve answers in its place; in production run the image tensorflow/serving",
         ),
         _there(
             "Kubeflow",
             "container engine",
             machine.container_engine,
-            "to build the image, install Docker Engine or Podman, and start it",
+            "to build the image, install one and start it: apt-get install podman, or docs.docker.com/engine/install",
         ),
-        _there("Kubeflow", "kubectl", machine.programs["kubectl"], "install kubectl to apply the manifests"),
+        _there(
+            "Kubeflow", "kubectl", machine.programs["kubectl"], "to apply the manifests: kubernetes.io/docs/tasks/tools"
+        ),
         _there("make setup", "g++", machine.programs["g++"], "apt-get install g++: one wheel is built from source"),
     )

@@ -20,8 +20,9 @@ def _sign(check: Check) -> Text:
 def checks_table(checks: Sequence[Check]) -> RenderableType:
     """Draws the checks."""
     table = Table()
-    for column in ("", "for", "what", "found"):
-        table.add_column(column, overflow="fold")
+    for column in ("", "for", "what"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("found", overflow="fold")
     for check in checks:
         table.add_row(_sign(check), check.task, check.subject, check.found)
     return table
@@ -32,7 +33,7 @@ def advice_lines(checks: Sequence[Check]) -> list[str]:
 
     Lines of their own, not cells of the table, which would break commands that are to be copied.
     """
-    wanting = [f"- {check.subject}: {check.advice}" for check in checks if check.advice]
+    wanting = [f"- {check.subject}: {line}" for check in checks for line in check.advice.splitlines()]
     missing = [check.subject for check in checks if check.needed and not check.good]
     sentence = f"The pipeline cannot run here yet: {', '.join(missing)}." if missing else "The pipeline can run here."
     return [*(("What to do:", *wanting) if wanting else ()), sentence]

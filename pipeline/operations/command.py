@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
+from pipeline.commands.options import Overrides
 from pipeline.logs import quiet_tensorflow
+
+_LINE: Final = 400  # characters
 
 
 def lineage(
@@ -33,23 +37,34 @@ def lineage(
     if as_json:
         typer.echo(json.dumps(written(found), indent=1))
         return
-    Console(highlight=False).print(lineage_tables(found))
+    # A file or another program takes whole lines.
+    width = None if sys.stdout.isatty() else _LINE
+    Console(highlight=False, width=width).print(lineage_tables(found))
 
 
 def doctor(
-    output: Annotated[Path, typer.Option(help="Folder whose disk a run would write to.", exists=True)] = Path("."),
+    config: Annotated[
+        str | None, typer.Argument(help="Configuration that is to run here, as for run; the defaults without one.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="Folder that a run would write to.")] = None,
+    overrides: Overrides = None,
 ) -> None:
     """Tell what is missing on this machine, for which task, and how to get it.
 
-    Exit code 1 where something is missing that every run needs.
+    Of Beam's runners only the configured one is looked at: its packages, Java, and the servers that it names.
+
+    Exit code 1 where something is missing that every run of this configuration needs.
     """
     from rich.console import Console
 
+    from pipeline.config import find_config, load_config
     from pipeline.operations.checks import check_machine
     from pipeline.operations.checks_table import advice_lines, checks_table
     from pipeline.operations.machine import look_at_machine
 
-    checks = check_machine(look_at_machine(output))
+    named = {"output": str(output)} if output else {}
+    settings = load_config(find_config(config) if config else None, overrides or (), named)
+    checks = check_machine(look_at_machine(settings))
     Console(highlight=False).print(checks_table(checks))
     for line in advice_lines(checks):
         typer.echo(line)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -18,7 +19,8 @@ from typing import Any, Final
 from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
 
-_STORE_FILE: Final = "metadata.sqlite"
+from pipeline import metadata
+
 _CODE: Final = "code"
 
 
@@ -87,14 +89,12 @@ def open_store(run: Path) -> MetadataStore:
 
     Raises:
         LineageError: There is none.
+        MetadataError: It is in a database that cannot be reached.
     """
-    path = run / _STORE_FILE
-    if not path.is_file():
-        raise LineageError(f"{run} holds no {_STORE_FILE}: give the output folder of a run, such as demo.")
-    config = pb.ConnectionConfig()
-    config.sqlite.filename_uri = str(path.resolve())
-    config.sqlite.connection_mode = pb.SqliteMetadataSourceConfig.READONLY
-    return MetadataStore(config)
+    store = metadata.open_store(run, os.environ)
+    if store is None:
+        raise LineageError(f"{run} holds no {metadata.STORE_FILE}: give the output folder of a run, such as demo.")
+    return store
 
 
 def _value(value: pb.Value) -> str:

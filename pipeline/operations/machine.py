@@ -13,7 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-PROGRAMS: Final = ("g++", "java", "docker", "podman", "kubectl", "nvidia-smi", "tensorflow_model_server")
+from components.dicom_example_gen.config import IngestConfig
+from components.dicom_example_gen.identity import HashKeyError, find_key
+from pipeline.beam_runners.requirements import missing
+from pipeline.config import RunConfig
+
+PROGRAMS: Final = ("g++", "docker", "podman", "kubectl", "nvidia-smi", "tensorflow_model_server")
 PACKAGES: Final = ("tfx", "tensorflow", "apache-beam", "tensorflow-model-analysis", "keras", "protobuf", "numpy")
 _PROGRAM_SECONDS: Final = 10
 
@@ -28,14 +33,19 @@ class Machine:
         glibc: Version; None where the C library is another.
         cores: Processors that this process may use.
         memory_bytes: Memory, bytes: the machine's, or what its container may have.
-        free_bytes: Free space of the folder asked about, bytes.
+        free_bytes: Free space where the output folder is or would be, bytes.
+        can_write: Whether this user may write there.
         packages: Installed version by distribution; None where it is missing.
         programs: Path by program; None where it is missing.
         container_engine: Name and version of one that answers; None where there is none.
         gpus: Names, as the driver tells them.
         tensorflow_cuda: TensorFlow's CUDA libraries are installed.
         codecs: Whether a decoder is there, by name of the transfer syntax.
-        variables: The environment.
+        runner: Beam's runner.
+        runner_lacks: What it lacks here, a sentence each.
+        key_variable: Environment variable of the key that replaces identifiers.
+        own_key: It is a secret of the user's, not the public one.
+        key_problem: Why it cannot be used; empty where it can.
     """
 
     system: str
@@ -44,13 +54,18 @@ class Machine:
     cores: int
     memory_bytes: int
     free_bytes: int
+    can_write: bool
     packages: Mapping[str, str | None]
     programs: Mapping[str, str | None]
     container_engine: str | None
     gpus: tuple[str, ...]
     tensorflow_cuda: bool
     codecs: Mapping[str, bool]
-    variables: Mapping[str, str]
+    runner: str
+    runner_lacks: tuple[str, ...]
+    key_variable: str
+    own_key: bool
+    key_problem: str
 
 
 def _installed(name: str) -> str | None:
@@ -107,25 +122,41 @@ def _codecs() -> dict[str, bool]:
     return {UID(syntax).name: has_plugin(syntax) for syntax in syntaxes}
 
 
-def look_at_machine(folder: Path) -> Machine:
+def _key(config: IngestConfig, environment: Mapping[str, str]) -> tuple[bool, str]:
+    """Tells whether the key of identifiers is the user's own, and why it cannot be used."""
+    try:
+        return not find_key(config, environment).is_research, ""
+    except HashKeyError as error:
+        return False, str(error)
+
+
+def look_at_machine(settings: RunConfig) -> Machine:
     """Finds out what this machine has; takes a second, and imports no TensorFlow.
 
     Args:
-        folder: Folder whose free space counts.
+        settings: What is to run. Its output folder need not be there; servers that its Beam runner names are called.
     """
+    output = settings.output.resolve()
+    place = next(folder for folder in (output, *output.parents) if folder.exists())
     programs = {name: shutil.which(name) for name in PROGRAMS}
+    own_key, key_problem = _key(settings.pipeline.ingest, os.environ)
     return Machine(
         system=f"{platform.system()} {platform.machine()}",
         python=sys.version_info[:3],
         glibc=_glibc(),
         cores=len(os.sched_getaffinity(0)),
         memory_bytes=_memory_bytes(),
-        free_bytes=shutil.disk_usage(folder).free,
+        free_bytes=shutil.disk_usage(place).free,
+        can_write=place.is_dir() and os.access(place, os.W_OK),
         packages={name: _installed(name) for name in PACKAGES},
         programs=programs,
         container_engine=_engine(programs),
         gpus=_answer(programs["nvidia-smi"], "--query-gpu=name", "--format=csv,noheader"),
         tensorflow_cuda=_installed("nvidia-cudnn-cu12") is not None,
         codecs=_codecs(),
-        variables=dict(os.environ),
+        runner=settings.beam.runner,
+        runner_lacks=tuple(missing(settings.beam, settings.output, os.environ)),
+        key_variable=settings.pipeline.ingest.hash_key_variable,
+        own_key=own_key,
+        key_problem=key_problem,
     )

@@ -9,8 +9,18 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from components.common.location import Uri
 from components.trainer.config import NetworkConfig
-from pipeline.config import CONFIG_FOLDER, ConfigError, PipelineConfig, find_config, load_config, recipe_of, to_yaml
+from pipeline.config import (
+    CONFIG_FOLDER,
+    ConfigError,
+    DataConfig,
+    PipelineConfig,
+    find_config,
+    load_config,
+    recipe_of,
+    to_yaml,
+)
 
 
 @pytest.fixture
@@ -226,3 +236,10 @@ def test_the_yaml_of_a_configuration_reads_back_equal_and_has_no_path() -> None:
     text = to_yaml(config)
     assert PipelineConfig.model_validate(yaml.safe_load(text)) == config
     assert "/somewhere" not in text
+
+
+def test_absent_places_are_named_but_for_patterns_and_uris(tmp_path: Path) -> None:
+    (tmp_path / "labels.csv").touch()
+    data = DataConfig(folder=tmp_path / "images", labels=tmp_path / "labels.csv")
+    assert data.absent() == [str(tmp_path / "images")]
+    assert DataConfig(folder=tmp_path / "{SPAN}", labels=Uri("gs://bucket/labels.csv")).absent() == []

@@ -109,6 +109,8 @@ def test_a_selection_is_an_option_that_touches_what_learns_and_nothing_that_judg
     preprocessed = by_id["MammogramPreprocessor"].outputs["preprocessed_examples"]
     judging = {"ExamSelector", "StatisticsGen", "DriftMonitor", "Evaluator", "GradCamExplainer", "InfraCheck"}
     assert {name for name, node in by_id.items() if node.inputs.get("examples") == preprocessed} == judging
+    assert by_id["DriftMonitor"].inputs["selected_examples"] == selected
+    assert "selected_examples" not in nodes()["DriftMonitor"].inputs
 
 
 def test_the_tuner_is_an_option_whose_result_the_trainers_take() -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
 
 from components.common.progress import PROGRESS_FILE_VARIABLE, advance, expect, read_progress
 from components.dicom_example_gen.identity import HashKey
+from pipeline.beam_runners.config import FlinkBeam
+from pipeline.beam_runners.task_key import KEY_VARIABLE
 from pipeline.config import RunConfig, find_config, load_config
 from pipeline.local_runner import NodeError, build
 from pipeline.run import is_served
@@ -56,6 +59,15 @@ def test_another_hash_key_ingests_again_and_is_not_revealed(tmp_path: Path, monk
     assert public != secret
     assert "secret" not in secret
     assert secret == HashKey(b"a secret of this site", False).key_id
+
+
+def test_workers_elsewhere_get_absolute_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(KEY_VARIABLE, "a secret that nodes share with workers")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        beam = FlinkBeam(runner="flink", master=f"127.0.0.1:{server.getsockname()[1]}")
+        built = build(_config(tmp_path, 0).model_copy(update={"beam": beam, "output": Path("out")}))
+    assert f"--flink_scratch={tmp_path}/out/scratch" in built.beam_pipeline_args
 
 
 @pytest.mark.parametrize("name", ["2024", "on", "a #1", "x: y", "[a]"])

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import socket
 from pathlib import Path
+from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.config import RunConfig
 from pipeline.operations.checks import Check, check_machine
 from pipeline.operations.checks_table import advice_lines
 from pipeline.operations.machine import PACKAGES, PROGRAMS, Machine, look_at_machine
@@ -19,13 +23,18 @@ WHOLE = Machine(
     cores=2,
     memory_bytes=24 << 30,
     free_bytes=100 << 30,
+    can_write=True,
     packages=dict.fromkeys(PACKAGES, "1.16.0"),
     programs={name: f"/usr/bin/{name}" for name in PROGRAMS},
     container_engine="docker 28.2.2",
     gpus=("NVIDIA L4",),
     tensorflow_cuda=True,
     codecs={"RLE Lossless": True, "JPEG 2000": True},
-    variables={"BREAST_DENSITY_HASH_KEY": "secret"},
+    runner="direct",
+    runner_lacks=(),
+    key_variable="BREAST_DENSITY_HASH_KEY",
+    own_key=True,
+    key_problem="",
 )
 
 
@@ -37,7 +46,6 @@ def faults(**changes: object) -> dict[str, Check]:
 def test_nothing_to_do_on_a_whole_machine() -> None:
     checks = check_machine(WHOLE)
     assert all(check.good and not check.advice for check in checks)
-    assert "secret" not in str(checks)
 
 
 def test_what_every_run_needs() -> None:
@@ -54,11 +62,60 @@ def test_what_every_run_needs() -> None:
     assert faults(system="Darwin arm64", glibc=None).keys() == {"system", "glibc"}
 
 
-def test_the_key_may_be_in_a_file() -> None:
-    assert faults(variables={"BREAST_DENSITY_HASH_KEY_FILE": "/run/key"}) == {}
-    lacking = faults(variables={})["key of identifiers"]
+def test_where_a_run_writes() -> None:
+    full = faults(free_bytes=300 << 20, can_write=False)
+    assert {name: check.needed for name, check in full.items()} == {"free disk": True, "output folder": True}
+    assert full["free disk"].found == "0.3 GiB"
+
+
+def test_a_key_is_missing_or_cannot_be_used() -> None:
+    lacking = faults(own_key=False)["key of identifiers"]
     assert "export BREAST_DENSITY_HASH_KEY_FILE=" in lacking.advice
     assert not lacking.needed
+    short = faults(own_key=False, key_problem="X holds a key of 5 bytes: make one.")["key of identifiers"]
+    assert (short.found, short.advice, short.needed) == ("cannot be used", "X holds a key of 5 bytes: make one", True)
+
+
+def settings(output: Path, **values: Any) -> RunConfig:
+    return RunConfig.model_validate({"output": output, **values})
+
+
+def test_the_machine_is_asked_for_the_key_that_ingest_will_take(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BREAST_DENSITY_HASH_KEY", "s" * 32)
+    machine = look_at_machine(settings(tmp_path))
+    assert (machine.own_key, machine.key_problem) == (True, "")
+    assert "sss" not in str(machine)
+    monkeypatch.setenv("BREAST_DENSITY_HASH_KEY", "short")
+    assert "holds a key of 5 bytes" in look_at_machine(settings(tmp_path)).key_problem
+
+
+def test_the_runner_that_is_configured_is_looked_at_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    direct = look_at_machine(settings(tmp_path))
+    [check] = [check for check in check_machine(direct) if check.subject == "Beam's runner direct"]
+    assert (check.good, check.found) == (True, "needs nothing; Flink, Spark and Dataflow are not used")
+
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    master = "spark://127.0.0.1:1"
+    spark = look_at_machine(settings(tmp_path, beam={"runner": "spark", "master": master}))
+    [check] = [check for check in check_machine(spark) if check.subject == "Beam's runner spark"]
+    assert not check.good
+    assert check.needed
+    assert "Spark needs Java, and there is none. Install Java" in check.advice
+    assert "The Spark master at 127.0.0.1:1 cannot be reached" in check.advice
+    lines = advice_lines(check_machine(spark))
+    assert sum(line.startswith("- Beam's runner spark: ") for line in lines) == len(spark.runner_lacks)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        flink = {"runner": "flink", "master": "127.0.0.1:1", "worker_pool": "127.0.0.1:1", "job_endpoint": address}
+        answers = look_at_machine(settings(tmp_path, beam=flink))
+    assert answers.runner_lacks == ()
+    assert f"The Flink job server at {address}" in look_at_machine(settings(tmp_path, beam=flink)).runner_lacks[0]
 
 
 def test_python_3_11_is_the_other_lane() -> None:
@@ -72,7 +129,7 @@ def test_what_single_tasks_need() -> None:
         programs=dict.fromkeys(PROGRAMS),
         container_engine=None,
         gpus=(),
-        variables={},
+        own_key=False,
         codecs=WHOLE.codecs | {"JPEG 2000": False},
     )
     assert {check.subject: check.task for check in bare.values()} == {
@@ -80,7 +137,6 @@ def test_what_single_tasks_need() -> None:
         "key of identifiers": "real archives",
         "GPU": "fast training",
         "tensorflow_model_server": "serving",
-        "Java": "Flink, Spark",
         "container engine": "Kubeflow",
         "kubectl": "Kubeflow",
         "g++": "make setup",
@@ -105,7 +161,12 @@ def test_what_single_tasks_need() -> None:
         gpus=st.lists(st.text()).map(tuple),
         tensorflow_cuda=st.booleans(),
         codecs=st.dictionaries(st.text(), st.booleans()),
-        variables=st.dictionaries(st.text(), st.text()),
+        can_write=st.booleans(),
+        runner=st.sampled_from(["flink", "spark", "dataflow"]),
+        runner_lacks=st.lists(st.text(min_size=2)).map(tuple),
+        key_variable=st.text(min_size=1),
+        own_key=st.booleans(),
+        key_problem=st.text(min_size=2),
     )
 )
 def test_whatever_is_missing_has_an_advice(machine: Machine) -> None:
@@ -113,7 +174,7 @@ def test_whatever_is_missing_has_an_advice(machine: Machine) -> None:
 
 
 def test_this_machine_can_run_the_tests(tmp_path: Path) -> None:
-    machine = look_at_machine(tmp_path)
+    machine = look_at_machine(settings(tmp_path / "not" / "yet"))
     assert machine.packages["tfx"] is not None
     assert machine.free_bytes > 0
     assert all(machine.codecs.values())
@@ -122,7 +183,7 @@ def test_this_machine_can_run_the_tests(tmp_path: Path) -> None:
 
 def test_what_to_do_stands_on_lines_that_can_be_copied() -> None:
     assert advice_lines(check_machine(WHOLE)) == ["The pipeline can run here."]
-    machine = dataclasses.replace(WHOLE, variables={}, memory_bytes=2 << 30)
+    machine = dataclasses.replace(WHOLE, own_key=False, memory_bytes=2 << 30)
     head, memory, key, sentence = advice_lines(check_machine(machine))
     assert (head, sentence) == ("What to do:", "The pipeline cannot run here yet: memory.")
     assert memory.startswith("- memory: 6 GiB are the least")
