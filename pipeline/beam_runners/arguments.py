@@ -6,23 +6,29 @@ from typing import Final
 
 from pipeline.beam_runners.config import BeamConfig, DataflowBeam, DirectBeam, FlinkBeam, SparkBeam
 
+_FLINK_RUNNER: Final = "pipeline.beam_runners.flink_runner.FlinkStageRunner"
 _SPARK_RUNNER: Final = "pipeline.beam_runners.spark_runner.SparkStageRunner"
+_SCRATCH: Final = "scratch"  # in the output's folder
 # Naming an image keeps TFX from building a package of itself for remote workers: they have it.
 _NO_PACKAGE: Final = "--sdk_container_image=none"
 # Workers import what they run; Dataflow would pickle the main session unless told not to.
 _BY_IMPORT: Final = "--no_save_main_session"
 
 
-def beam_arguments(config: BeamConfig) -> list[str]:
+def beam_arguments(config: BeamConfig, output: str) -> list[str]:
     """Gives the arguments for every node.
+
+    Args:
+        config: Configuration of Beam.
+        output: Absolute path or URI of a folder for what the pipeline writes; workers see it, and Beam can open it.
 
     Returns:
         None for the DirectRunner, whose defaults TFX's own nodes are fastest with; else all that the runner needs.
     """
     if isinstance(config, FlinkBeam):
-        return _flink(config)
+        return _flink_job_server(config) if config.by_job_server else _flink(config, output)
     if isinstance(config, SparkBeam):
-        return _spark(config)
+        return _spark(config, output)
     if isinstance(config, DataflowBeam):
         return _dataflow(config)
     return []
@@ -46,7 +52,18 @@ def image_beam_arguments(config: BeamConfig, workers: int, processes: bool) -> l
     ]
 
 
-def _flink(config: FlinkBeam) -> list[str]:
+def _flink(config: FlinkBeam, output: str) -> list[str]:
+    return [
+        f"--runner={_FLINK_RUNNER}",
+        f"--flink_master={config.master}",
+        f"--flink_partitions={config.partitions}",
+        f"--flink_scratch={output}/{_SCRATCH}",
+        _NO_PACKAGE,
+        _BY_IMPORT,
+    ]
+
+
+def _flink_job_server(config: FlinkBeam) -> list[str]:
     if config.job_endpoint is None:
         runner = ["--runner=FlinkRunner", f"--flink_master={config.master}"]
         if config.job_server_jar is not None:
@@ -64,11 +81,12 @@ def _flink(config: FlinkBeam) -> list[str]:
     ]
 
 
-def _spark(config: SparkBeam) -> list[str]:
+def _spark(config: SparkBeam, output: str) -> list[str]:
     return [
         f"--runner={_SPARK_RUNNER}",
         f"--spark_master_url={config.master}",
         f"--spark_partitions={config.partitions}",
+        f"--spark_scratch={output}/{_SCRATCH}",
         *(f"--spark_property={key}={value}" for key, value in sorted(config.properties.items())),
         _NO_PACKAGE,
         _BY_IMPORT,

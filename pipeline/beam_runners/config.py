@@ -30,23 +30,25 @@ class DirectBeam(_Runner):
 
 
 class FlinkBeam(_Runner):
-    """A Flink session cluster, through Beam's Flink job server.
+    """A Flink session cluster; the workers are Python processes beside its TaskManagers, with this package.
 
-    The workers are Python processes beside the TaskManagers: of a container image, or of worker pools that run there
-    already (``python -m apache_beam.runners.worker.worker_pool_main``). Either way this package is installed there.
+    They are a pool of ours (``flink_runner``), unless one of Beam's two kinds is named: ``worker_image`` or
+    ``worker_pool`` (``python -m apache_beam.runners.worker.worker_pool_main``), which needs Beam's Flink job server.
 
     Attributes:
         runner: Tells it apart.
         master: ``host:port`` of the JobManager's REST service.
+        partitions: Tasks of a stage, at most; 0 means twice the cluster's slots when the run begins.
         job_endpoint: ``host:port`` of a job server that is running; None to start one here, which needs Java.
         job_server_jar: Its jar; None lets Beam fetch it from Maven Central.
         worker_image: Image of the workers, for TaskManagers that can start containers.
         worker_pool: ``host:port`` of the worker pool, as each TaskManager sees it.
-        parallelism: Tasks at a time.
+        parallelism: Tasks at a time, of a job that the job server starts.
     """
 
     runner: Literal["flink"]
     master: str = Field(pattern=_ADDRESS)
+    partitions: int = Field(0, ge=0, le=32768)
     job_endpoint: str | None = Field(None, pattern=_ADDRESS)
     job_server_jar: Path | None = None
     worker_image: str | None = Field(None, pattern=r"^\S+$")
@@ -55,16 +57,28 @@ class FlinkBeam(_Runner):
 
     @model_validator(mode="after")
     def _one_kind_of_worker(self) -> FlinkBeam:
-        if (self.worker_image is None) == (self.worker_pool is None):
+        if self.worker_image is not None and self.worker_pool is not None:
             raise ValueError(
-                "give either beam.worker_image or beam.worker_pool: Flink's workers are Python processes of one or the"
-                f" other. Received: {self.worker_image} and {self.worker_pool}"
+                "give beam.worker_image or beam.worker_pool, not both: Flink's workers are of one kind. Received:"
+                f" {self.worker_image} and {self.worker_pool}"
+            )
+        foreign = ("partitions",) if self.by_job_server else ("job_endpoint", "job_server_jar", "parallelism")
+        if found := [f"beam.{name}" for name in foreign if name in self.model_fields_set]:
+            side = "with" if self.by_job_server else "without"
+            raise ValueError(
+                f"leave {' and '.join(found)} out {side} beam.worker_image or beam.worker_pool, which stand for Beam's"
+                " job server"
             )
         if self.job_endpoint is not None and self.job_server_jar is not None:
             raise ValueError(
                 "beam.job_server_jar is for a job server started here: leave it out with beam.job_endpoint"
             )
         return self
+
+    @property
+    def by_job_server(self) -> bool:
+        """Whether Beam's job server hands the work to Flink, and not this project's runner."""
+        return self.worker_image is not None or self.worker_pool is not None
 
 
 class SparkBeam(_Runner):
@@ -73,7 +87,7 @@ class SparkBeam(_Runner):
     Attributes:
         runner: Tells it apart.
         master: Spark's master URL, such as ``spark://host:7077``, ``k8s://https://host:443``, ``yarn`` or ``local[2]``.
-        partitions: Parts of a shuffle; 0 means twice the cluster's cores when the run begins.
+        partitions: Tasks of a stage, at most; 0 means twice the cluster's cores when the run begins.
         properties: Of Spark's configuration, such as ``spark.executor.memory``. They are kept in ML Metadata: secrets
             belong in ``spark-defaults.conf`` of ``SPARK_CONF_DIR``.
     """

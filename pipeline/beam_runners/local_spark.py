@@ -9,28 +9,23 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
-import re
 import secrets
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Final
 
+from pipeline.beam_runners.local_processes import said, start, stop, stop_all, wait
 from pipeline.beam_runners.requirements import SPARK_JAVA, find_java, java_version
 
 _HOST: Final = "127.0.0.1"
-_START: Final = 120.0  # seconds; a busy machine takes a while
+_DEPLOY: Final = "org.apache.spark.deploy"
 # Short-lived and many: no second compiler, no threads for the garbage.
 _SMALL_JVM: Final = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1"
-
-
-class ClusterError(RuntimeError):
-    """The cluster did not start; the message ends with the log's last lines."""
 
 
 @dataclass(frozen=True)
@@ -56,18 +51,39 @@ class SparkCluster:
         master_url: For ``--spark_master_url``.
         environment: Variables that a process needs to use it.
         folder: Logs, configuration and scratch.
-        workers: Process of each worker.
+        size: How large each worker is.
+        workers: Process of each worker that was started.
     """
 
     master_url: str
     environment: Mapping[str, str]
     folder: Path
+    size: ClusterSize
     workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    @property
+    def sessions(self) -> list[int]:
+        """Sessions that hold the workers' processes."""
+        return [worker.pid for worker in self.workers]
+
+    def add_worker(self) -> Path:
+        """Starts one more worker; gives its log, which tells when it has registered."""
+        log = self.folder / f"worker-{len(self.workers)}.log"
+        arguments = ["--host", _HOST, "--port", "0", "--webui-port", "0", "--cores", str(self.size.cores)]
+        arguments += ["--memory", "4g", "--work-dir", str(self.folder / "work"), self.master_url]
+        self.workers.append(
+            start([*_launch(self.environment), f"{_DEPLOY}.worker.Worker", *arguments], self.environment, log)
+        )
+        return log
 
     def kill_worker(self, index: int) -> None:
         """Kills a worker and its executor as a power cut would: SIGKILL, and nobody is told."""
         os.killpg(self.workers[index].pid, signal.SIGKILL)
         self.workers[index].wait()
+
+
+def _launch(environment: Mapping[str, str]) -> list[str]:
+    return [str(Path(environment["SPARK_HOME"], "bin", "spark-class"))]
 
 
 def _defaults(size: ClusterSize, folder: Path) -> str:
@@ -91,34 +107,6 @@ def _defaults(size: ClusterSize, folder: Path) -> str:
         "spark.eventLog.dir": (folder / "events").as_uri(),
     }
     return "".join(f"{key} {value}\n" for key, value in values.items())
-
-
-def _said(log: Path, pattern: str) -> str | None:
-    found = re.search(pattern, log.read_text(errors="replace"))
-    return found.group(1) if found else None
-
-
-def _wait(until: Callable[[], str | None], process: subprocess.Popen[bytes], log: Path) -> str:
-    deadline = time.monotonic() + _START
-    while (found := until()) is None:
-        if process.poll() is not None or time.monotonic() > deadline:
-            ended = " | ".join(log.read_text(errors="replace").splitlines()[-5:])
-            raise ClusterError(f"{log.name}: the process did not come up within {_START:.0f} s: {ended}")
-        time.sleep(0.1)
-    return found
-
-
-def _start(arguments: list[str], environment: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
-    with log.open("wb") as output:
-        return subprocess.Popen(arguments, env=environment, stdout=output, stderr=output, start_new_session=True)
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(20)
 
 
 def find_spark(environment: Mapping[str, str]) -> tuple[Path, Path] | None:
@@ -171,25 +159,18 @@ def spark_cluster(
         "SPARK_DAEMON_MEMORY": "256m",
         "SPARK_DAEMON_JAVA_OPTS": _SMALL_JVM,
     }
-    launch = [str(spark_home / "bin" / "spark-class")]
     log = folder / "master.log"
     with contextlib.ExitStack() as running:
-        master = _start(
-            [*launch, "org.apache.spark.deploy.master.Master", "--host", _HOST, "--port", "0", "--webui-port", "0"],
+        master = start(
+            [*_launch(environment), f"{_DEPLOY}.master.Master", "--host", _HOST, "--port", "0", "--webui-port", "0"],
             environment,
             log,
         )
-        running.callback(_stop, master)
-        address = _wait(partial(_said, log, r"Starting Spark master at (spark://\S+)"), master, log)
-        cluster = SparkCluster(address, environment, folder)
-        for number in range(size.workers):
-            own = folder / f"worker-{number}.log"
-            arguments = ["--host", _HOST, "--port", "0", "--webui-port", "0", "--cores", str(size.cores)]
-            arguments += ["--memory", "4g", "--work-dir", str(folder / "work"), cluster.master_url]
-            worker = _start([*launch, "org.apache.spark.deploy.worker.Worker", *arguments], environment, own)
-            running.callback(_stop, worker)
-            cluster.workers.append(worker)
-        for number, worker in enumerate(cluster.workers):
-            own = folder / f"worker-{number}.log"
-            _wait(partial(_said, own, r"(Successfully registered)"), worker, own)
+        running.callback(stop, master)
+        address = wait(partial(said, log, r"Starting Spark master at (spark://\S+)"), master, log)
+        cluster = SparkCluster(address, environment, folder, size)
+        running.callback(stop_all, cluster.workers)
+        logs = [cluster.add_worker() for _ in range(size.workers)]
+        for worker, own in zip(cluster.workers, logs, strict=True):
+            wait(partial(said, own, r"(Successfully registered)"), worker, own)
         yield cluster

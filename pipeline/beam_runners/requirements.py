@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Final
 
 from pipeline.beam_runners.config import BeamConfig, DataflowBeam, FlinkBeam, SparkBeam
+from pipeline.beam_runners.task_key import TaskKeyError, find_task_key
 
 _CONNECT: Final = 10.0  # seconds
+_INSTALL: Final = ".uv/bin/uv pip install --python .venv/bin/python"  # .venv has no pip
 SPARK_JAVA: Final = (8, 11, 17)  # Spark 3.5
 _FLINK_JAVA: Final = (11, 17)
 
@@ -64,7 +66,17 @@ def _reachable(address: str, what: str) -> str | None:
     return None
 
 
+def _task_key(environment: Mapping[str, str]) -> str | None:
+    try:
+        find_task_key(environment)
+    except TaskKeyError as error:
+        return f"The runner flink shares a key with its workers. {error}"
+    return None
+
+
 def _flink(config: FlinkBeam, environment: Mapping[str, str]) -> list[Callable[[], str | None]]:
+    if not config.by_job_server:
+        return [lambda: _task_key(environment), lambda: _reachable(config.master, "The Flink JobManager")]
     if config.job_endpoint is not None:
         endpoint = config.job_endpoint
         return [lambda: _reachable(endpoint, "The Flink job server")]
@@ -82,7 +94,8 @@ def _flink(config: FlinkBeam, environment: Mapping[str, str]) -> list[Callable[[
 def _spark(config: SparkBeam, environment: Mapping[str, str]) -> list[Callable[[], str | None]]:
     checks: list[Callable[[], str | None]] = [
         lambda: _module(
-            "pyspark", "The runner spark needs PySpark of the cluster's version: pip install pyspark==3.5.*"
+            "pyspark",
+            f"The runner spark needs PySpark of the cluster's version: {_INSTALL} 'pyspark==3.5.*'",
         ),
         lambda: _java(SPARK_JAVA, "Spark", environment),
     ]
@@ -98,7 +111,7 @@ def _spark(config: SparkBeam, environment: Mapping[str, str]) -> list[Callable[[
 
 
 def _dataflow(output: Path) -> list[Callable[[], str | None]]:
-    extra = "The runner dataflow needs Beam's extra for Google Cloud: pip install 'apache-beam[gcp]'"
+    extra = f"The runner dataflow needs Beam's extra for Google Cloud: {_INSTALL} 'apache-beam[gcp]'"
     local = (
         "Dataflow's machines cannot write to a folder of this one: run the pipeline on Kubeflow with its root on gs://."
         f" Received: output={output}"

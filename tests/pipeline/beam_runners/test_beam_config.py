@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from apache_beam.options.pipeline_options import (
+    FlinkRunnerOptions,
     GoogleCloudOptions,
     PipelineOptions,
     PortableOptions,
@@ -19,7 +20,8 @@ from pipeline.beam_runners.arguments import beam_arguments, image_beam_arguments
 from pipeline.beam_runners.config import BeamConfig
 from pipeline.config import ConfigError, load_config
 
-FLINK = {"runner": "flink", "master": "jobmanager:8081", "worker_pool": "localhost:50000", "parallelism": 4}
+FLINK = {"runner": "flink", "master": "jobmanager:8081", "partitions": 8}
+JOB_SERVER = {"runner": "flink", "master": "jobmanager:8081", "worker_pool": "localhost:50000", "parallelism": 4}
 SPARK = {"runner": "spark", "master": "spark://head:7077", "properties": {"spark.executor.memory": "2g"}}
 DATAFLOW = {
     "runner": "dataflow",
@@ -36,9 +38,10 @@ def configured(**values: Any) -> BeamConfig:
 
 def parsed(config: BeamConfig) -> PipelineOptions:
     """Reads the arguments as Beam does; every one of them must be known."""
-    import pipeline.beam_runners.spark_runner  # noqa: F401 - Beam knows its options once it is imported
+    import pipeline.beam_runners.flink_runner
+    import pipeline.beam_runners.spark_runner  # noqa: F401 - Beam knows their options once they are imported
 
-    arguments = [*beam_arguments(config), *image_beam_arguments(config, 2, processes=False)]
+    arguments = [*beam_arguments(config, "out"), *image_beam_arguments(config, 2, processes=False)]
     options = PipelineOptions(arguments)
     names = {argument.removeprefix("--").removeprefix("no_").partition("=")[0] for argument in arguments}
     assert names <= options.get_all_options().keys()
@@ -47,25 +50,32 @@ def parsed(config: BeamConfig) -> PipelineOptions:
 
 def test_the_direct_runner_is_the_default_and_only_image_nodes_have_arguments() -> None:
     config = load_config(None).beam
-    assert beam_arguments(config) == []
+    assert beam_arguments(config, "out") == []
     assert image_beam_arguments(config, 0, processes=True)[:2] == [
         "--direct_running_mode=multi_processing",
         "--direct_num_workers=0",
     ]
 
 
-def test_flink_workers_are_a_pool_or_an_image() -> None:
-    pool = parsed(configured(**FLINK))
+def test_flink_has_its_job_manager_and_a_scratch_folder() -> None:
+    options = parsed(configured(**FLINK))
+    assert options.view_as(FlinkRunnerOptions).flink_master == "jobmanager:8081"
+    assert options.get_all_options()["flink_scratch"] == "out/scratch"
+    assert options.get_all_options()["flink_partitions"] == 8
+
+
+def test_workers_of_beams_job_server_are_a_pool_or_an_image() -> None:
+    pool = parsed(configured(**JOB_SERVER))
     assert pool.view_as(StandardOptions).runner == "FlinkRunner"
     assert pool.view_as(PortableOptions).environment_type == "EXTERNAL"
     assert pool.view_as(PortableOptions).environment_config == "localhost:50000"
-    image = parsed(configured(**{**FLINK, "worker_pool": None, "worker_image": "registry/density:1"}))
+    image = parsed(configured(**{**JOB_SERVER, "worker_pool": None, "worker_image": "registry/density:1"}))
     assert image.view_as(PortableOptions).environment_type == "DOCKER"
     assert image.view_as(PortableOptions).environment_config == "registry/density:1"
 
 
 def test_a_running_job_server_is_used_by_its_endpoint() -> None:
-    options = parsed(configured(**FLINK, job_endpoint="jobserver:8099"))
+    options = parsed(configured(**JOB_SERVER, job_endpoint="jobserver:8099"))
     assert options.view_as(StandardOptions).runner == "PortableRunner"
     assert options.view_as(PortableOptions).job_endpoint == "jobserver:8099"
 
@@ -83,7 +93,7 @@ def test_dataflow_has_its_image_and_no_public_addresses() -> None:
     assert options.view_as(WorkerOptions).use_public_ips is False
 
 
-@pytest.mark.parametrize("values", [FLINK, SPARK, DATAFLOW], ids=lambda values: values["runner"])
+@pytest.mark.parametrize("values", [FLINK, JOB_SERVER, SPARK, DATAFLOW], ids=lambda values: " ".join(map(str, values)))
 def test_nothing_pickles_the_main_session_nor_builds_a_package(values: dict[str, Any]) -> None:
     options = parsed(configured(**values))
     assert options.view_as(SetupOptions).save_main_session is False
@@ -95,8 +105,13 @@ def test_nothing_pickles_the_main_session_nor_builds_a_package(values: dict[str,
     ("values", "message"),
     [
         ({"runner": "dask"}, "expected tags: 'direct', 'flink', 'spark', 'dataflow'"),
-        ({"runner": "flink", "master": "a:1"}, "give either beam.worker_image or beam.worker_pool"),
-        ({**FLINK, "job_endpoint": "a:1", "job_server_jar": "x.jar"}, "leave it out with beam.job_endpoint"),
+        ({**JOB_SERVER, "worker_image": "a/b:1"}, "give beam.worker_image or beam.worker_pool, not both"),
+        ({**JOB_SERVER, "job_endpoint": "a:1", "job_server_jar": "x.jar"}, "leave it out with beam.job_endpoint"),
+        ({**JOB_SERVER, "partitions": 4}, "leave beam.partitions out with beam.worker_image or beam.worker_pool"),
+        (
+            {**FLINK, "parallelism": 2, "job_endpoint": "a:1"},
+            "leave beam.job_endpoint and beam.parallelism out without beam.worker_image or beam.worker_pool",
+        ),
         ({**SPARK, "master": "head:7077"}, "beam.master: String should match"),
         ({**SPARK, "properties": {"spark.authenticate.secret": "abc"}}, "spark-defaults.conf of SPARK_CONF_DIR"),
         ({**SPARK, "executors": 3}, "unknown key; allowed: runner, master, partitions, properties"),

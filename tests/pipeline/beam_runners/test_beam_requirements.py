@@ -13,7 +13,8 @@ import pytest
 from pipeline.beam_runners.requirements import BeamRunnerError, find_java, java_version, missing, require
 from pipeline.config import load_config
 
-FLINK: dict[str, Any] = {"runner": "flink", "worker_pool": "localhost:50000"}
+FLINK: dict[str, Any] = {"runner": "flink"}
+JOB_SERVER: dict[str, Any] = {"runner": "flink", "worker_pool": "localhost:50000"}
 
 
 def problems(environment: dict[str, str], **values: Any) -> list[str]:
@@ -46,21 +47,29 @@ def test_the_direct_runner_needs_nothing() -> None:
     assert problems({}, runner="direct") == []
 
 
+def test_flink_needs_its_job_manager_and_a_key(listening: str, nobody: str) -> None:
+    environment = {"BREAST_DENSITY_TASK_KEY": "0123456789abcdef"}
+    assert problems(environment, **FLINK, master=listening) == []
+    [key, cluster] = problems({}, **FLINK, master=nobody)
+    assert key.startswith("The runner flink shares a key with its workers. Set either BREAST_DENSITY_TASK_KEY or")
+    assert f"The Flink JobManager at {nobody} cannot be reached" in cluster
+
+
 def test_a_running_job_server_is_all_that_flink_needs(listening: str, nobody: str) -> None:
-    assert problems({}, **FLINK, master=nobody, job_endpoint=listening) == []
-    [sentence] = problems({}, **FLINK, master=listening, job_endpoint=nobody)
+    assert problems({}, **JOB_SERVER, master=nobody, job_endpoint=listening) == []
+    [sentence] = problems({}, **JOB_SERVER, master=listening, job_endpoint=nobody)
     assert f"The Flink job server at {nobody} cannot be reached" in sentence
 
 
 def test_a_job_server_of_its_own_needs_java_and_the_cluster(tmp_path: Path, listening: str, nobody: str) -> None:
     old, new = java_saying("1.8.0_402", tmp_path / "old"), java_saying("17.0.9", tmp_path / "new")
-    assert problems(new, **FLINK, master=listening) == []
-    [java] = problems(old, **FLINK, master=listening)
+    assert problems(new, **JOB_SERVER, master=listening) == []
+    [java] = problems(old, **JOB_SERVER, master=listening)
     assert "needs Java 11 or 17" in java
     assert "Received: 8" in java
-    [cluster] = problems(new, **FLINK, master=nobody)
+    [cluster] = problems(new, **JOB_SERVER, master=nobody)
     assert f"The Flink JobManager at {nobody} cannot be reached" in cluster
-    [jar] = problems(new, **FLINK, master=listening, job_server_jar=str(tmp_path / "none.jar"))
+    [jar] = problems(new, **JOB_SERVER, master=listening, job_server_jar=str(tmp_path / "none.jar"))
     assert "none.jar is no file: fetch beam-runners-flink" in jar
 
 

@@ -67,7 +67,7 @@ def addresses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, s
 def test_work_goes_to_the_pool_and_no_main_session_with_it(addresses: tuple[str, str], tmp_path: Path) -> None:
     job_server, pool = addresses
     values = {"runner": "flink", "master": "127.0.0.1:1", "job_endpoint": job_server, "worker_pool": pool}
-    arguments = beam_arguments(load_config(None, values_by_key={"beam": values}).beam)
+    arguments = beam_arguments(load_config(None, values_by_key={"beam": values}).beam, "out")
     written = [tmp_path / str(number) for number in range(5)]
     with beam.Pipeline(options=PipelineOptions(arguments)) as pipeline:
         # Functions of installed modules travel by name; a worker could not import this test.

@@ -10,16 +10,8 @@ from pathlib import Path
 import apache_beam as beam
 import pytest
 from apache_beam.coders import VarIntCoder
-from apache_beam.runners.portability.fn_api_runner.execution import (
-    ENCODED_IMPULSE_VALUE,
-    FnApiRunnerExecutionContext,
-)
-from apache_beam.runners.portability.fn_api_runner.fn_runner import ExtendedProvisionInfo
-from apache_beam.runners.portability.fn_api_runner.worker_handlers import WorkerHandlerManager
-from apache_beam.transforms import environments
 from apache_beam.transforms.userstate import CombiningValueStateSpec
 
-from pipeline.beam_runners.spark_bundles import StageTask, dealt, partition_of, run_bundle
 from pipeline.beam_runners.spark_runner import SparkStageRunner
 
 
@@ -37,42 +29,11 @@ def test_user_state_is_refused_before_anything_runs() -> None:
         pipeline.run()
 
 
-def test_a_bundle_that_is_repeated_draws_the_same_random_keys() -> None:
-    """Else an element of a repeated map task could go to a partition that was read before: lost, or there twice."""
+def test_a_run_needs_a_folder_that_all_workers_see() -> None:
     pipeline = beam.Pipeline(runner=SparkStageRunner())
-    _ = pipeline | beam.Create(range(50), reshuffle=False) | beam.Reshuffle()
-    runner = SparkStageRunner()
-    made, stages = runner.create_stages(
-        pipeline.to_runner_api(default_environment=environments.EmbeddedPythonEnvironment.default())
-    )
-    manager = WorkerHandlerManager(made.components.environments, ExtendedProvisionInfo())
-    context = FnApiRunnerExecutionContext(
-        stages, manager, made.components, made.safe_coders, made.data_channel_coders, num_workers=1
-    )
-    context.setup()
-    [stage] = [stage for stage in stages if any("AddRandomKeys" in t.unique_name for t in stage.transforms)]
-    bundle = context.bundle_manager_for(stage)
-    sources = [t.unique_name for t in stage.transforms if t.unique_name in context.input_transform_to_buffer_id]
-    task = StageTask(
-        bundle.process_bundle_descriptor.SerializeToString(), tuple(sources), bundle.stage_data_outputs, {}
-    )
-
-    def output(partition: int) -> list[tuple[bytes, bytes]]:
-        return list(run_bundle(task, partition, [(sources[0], ENCODED_IMPULSE_VALUE)]))
-
-    assert output(0) == output(0)
-    assert output(0) != output(1)
-
-
-def test_elements_are_dealt_in_the_order_of_their_making() -> None:
-    made = [(0, (1, 0, b"c")), (1, (0, 1, b"b")), (0, (0, 0, b"a"))]
-    assert list(dealt(made)) == [b"a", b"b", b"c"]
-
-
-def test_a_key_has_the_same_partition_in_every_process() -> None:
-    program = "from pipeline.beam_runners.spark_bundles import partition_of; print(partition_of(b'key'))"
-    other = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert int(other.stdout) == partition_of(b"key")
+    _ = pipeline | beam.Create([1])
+    with pytest.raises(ValueError, match="--spark_scratch is missing"):
+        pipeline.run()
 
 
 @pytest.mark.parametrize("installed", [True, False])
