@@ -2,7 +2,8 @@
 
 ``python3 kubeflow/rootfs.py FOLDER [TARGET]`` as root, on Debian 12; TARGET is cpu. What a registry would give is put
 together here: the Python image is Debian with this machine's Python 3.10, and Beam's boot program is built from its
-source by Go. All else is the Dockerfile's own RUN, COPY, ENV and USER. It ends by running a node as the image's user.
+source by Go. All else is the Dockerfile's own RUN, COPY, ENV and USER. It ends with checks as the image's user: what is
+installed is what the lock says, a pipeline is compiled and walked there on phantoms, and Beam's worker pool does work.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -31,6 +33,49 @@ GIVEN = {
     },
 }
 INPUTS = {"parameters": {"schema_text": {"parameterType": "STRING"}, "code": {"parameterType": "STRING"}}}
+# A pipeline small enough for a check: each container's own command, by the image's own programs.
+WALK = """
+breast-density phantom phantoms --exams 24 --seed 5 --distribution uniform --reduction 8
+printf 'base: small
+data: {folder: %s/phantoms/images, labels: %s/phantoms/labels.csv}
+kubeflow: {serving: {claim: models, path: %s/models}}
+pipeline:
+  ingest: {longest_side: 320, splits: {train: .5, eval: .25, test: .25}, split_seed: "e2e 2"}
+  preprocess: {output_size: 64}
+  trainer: {image: {size: 64}, network: {width: .0625}, batch_size: 8, sides: mirrored}
+  evaluator: {minimum_exam_accuracy: 0, minimum_exam_macro_recall: null, minimum_exam_quadratic_kappa: null}
+  explainer: {pictures_a_group: 1, minimum_energy_in_breast: 0, feature_map_blocks: 0, sanity_views: 0}
+' $PWD $PWD $PWD > walk.yaml
+breast-density compile walk.yaml --runner kubeflow --out pipeline.yaml
+breast-density walk pipeline.yaml --folder walk -p epochs=1
+ls -R models | head -5
+"""
+# Beam hands its work to the pool, which starts a worker for it; the worker says whose package it has.
+POOL = """
+/opt/apache/beam/boot --worker_pool > pool.log 2>&1 &
+timeout 900 python - <<'END' || { tail -5 pool.log; exit 1; }
+import getpass, os, socket, time
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.testing.util import assert_that, equal_to
+
+for _ in range(120):
+    try:
+        socket.create_connection(("localhost", 50000)).close()
+        break
+    except OSError:
+        time.sleep(.5)
+pool = ["--runner=PortableRunner", "--job_endpoint=embed", "--environment_type=EXTERNAL"]
+with beam.Pipeline(options=PipelineOptions([*pool, "--environment_config=localhost:50000"])) as pipeline:
+    def work(name, us=os.getpid()):
+        import getpass, os
+        from pipeline.kubeflow.specification import kubeflow_name
+        return kubeflow_name(name), getpass.getuser(), os.getpid() != us
+    done = pipeline | beam.Create(["Trainer.CC_R"]) | beam.Map(work)
+    assert_that(done, equal_to([("trainer-cc-r", getpass.getuser(), True)]))
+print("the worker pool did the work in a process of its own, as", getpass.getuser())
+END
+"""
 
 
 def stages(text: str) -> tuple[dict[str, list[tuple[str, str]]], dict[str, str]]:
@@ -63,7 +108,6 @@ class Builder:
     def __init__(self, folder: Path):
         self.folder = folder
         self.stages, self.arguments = stages((PROJECT / "kubeflow" / "Dockerfile").read_text(encoding="utf-8"))
-        self.environments: dict[str, dict[str, str]] = {}
 
     def python_image(self) -> Path:
         """Makes what python:3.10-slim-bookworm is: Debian with Python in /usr/local."""
@@ -73,6 +117,7 @@ class Builder:
         shutil.rmtree(root, ignore_errors=True)
         run("debootstrap", "--variant=minbase", "bookworm", str(root))
         shutil.copy("/etc/resolv.conf", root / "etc" / "resolv.conf")
+        (root / "etc" / "hosts").write_text("127.0.0.1 localhost\n", encoding="utf-8")  # as a container's has
         self.inside(root, {}, f"apt-get update -qq && apt-get install -y -qq --no-install-recommends {PYTHON_NEEDS}")
         shutil.copy("/etc/ssl/certs/ca-certificates.crt", root / "etc/ssl/certs/ca-certificates.crt")
         found = subprocess.run(
@@ -98,17 +143,46 @@ class Builder:
             (target / "container").rename(target / "boot")
         return root
 
-    def inside(self, root: Path, environment: dict[str, str], command: str, user: str = "0:0", cwd: str = "/") -> None:
-        """Runs a shell command in a root file system, with /proc, /dev and uv's downloads of this machine."""
+    def inside(
+        self,
+        root: Path,
+        environment: dict[str, str],
+        command: str,
+        user: str = "0:0",
+        cwd: str = "/",
+        *,
+        alone: bool = False,
+    ) -> None:
+        """Runs a shell command in a root file system, with /proc, /dev and uv's downloads of this machine.
+
+        ``alone`` gives it network and processes of its own, which end with it: ports of this machine stay free.
+        """
         downloads = str(Path.home() / ".cache" / "uv")
         bound = {"/proc": "/proc", "/dev": "/dev", downloads: "/root/.cache/uv"}
         mounts = [f"mkdir -p {root}{there} {here}; mount --rbind {here} {root}{there}" for here, there in bound.items()]
         entered = f"exec chroot --userspec={user} {root} /bin/sh -c 'cd {cwd} && eval \"$COMMAND\"'"
         # A mount namespace of its own: whatever happens, nothing stays mounted.
         run(
-            *("unshare", "--mount", "sh", "-ec", "; ".join([*mounts, entered])),
+            *("unshare", "--mount", *(("--net", "--uts", "--pid", "--fork", "--kill-child") if alone else ())),
+            *(
+                "sh",
+                "-ec",
+                "; ".join([*(("ip link set lo up", "hostname localhost") if alone else ()), *mounts, entered]),
+            ),
             env={"PATH": SYSTEM_PATH, "HOME": "/root", "COMMAND": command, **CERTIFICATES} | environment,
         )
+
+    def environment_of(self, name: str) -> tuple[dict[str, str], str]:
+        """Gives the environment variables and the working folder that a stage ends with."""
+        (_, base), *steps = self.stages[name]
+        environment, cwd = self.environment_of(base) if base in self.stages else ({}, "/")
+        for instruction, rest in steps:
+            if instruction == "WORKDIR":
+                cwd = rest
+            elif instruction == "ENV":
+                for key, value in re.findall(r"(\w+)=(\S+)", rest):
+                    environment[key] = value.replace("$PATH", environment.get("PATH", SYSTEM_PATH))
+        return environment, cwd
 
     def build(self, name: str) -> Path:
         """Builds a stage and what it is built on."""
@@ -116,11 +190,10 @@ class Builder:
             return self.beam()
         (_, base), *steps = self.stages[name]
         below = self.python_image() if base.startswith("${") else self.build(base)
-        environment = dict(self.environments.get(base, {}))
+        environment, cwd = self.environment_of(base) if base in self.stages else ({}, "/")
         root = self.folder / name
         shutil.rmtree(root, ignore_errors=True)
         run("cp", "-a", "--reflink=auto", str(below), str(root))
-        cwd = environment.pop("", "/")
         for instruction, rest in steps:
             print(f"[{name}] {instruction} {rest[:150]}", flush=True)
             if instruction == "ENV":
@@ -143,37 +216,62 @@ class Builder:
                     run("cp", "-a", str(origin / source), str(whole))
             elif instruction == "RUN":
                 self.inside(root, environment, rest.replace("--no-cache-dir", "").replace("--no-cache", ""), cwd=cwd)
-        self.environments[name] = environment | {"": cwd}
         return root
 
+    def check_versions(self, root: Path, environment: dict[str, str], user: str) -> None:
+        """Compares what is installed in the image with uv.lock.
+
+        Raises:
+            SystemExit: Something is not of the lock.
+        """
+        lock = (PROJECT / "uv.lock").read_text(encoding="utf-8")
+        locked = set(re.findall(r'^name = "(.+)"\nversion = "(.+)"$', lock, re.MULTILINE))
+        locked |= {("pip", version) for _, rest in self.stages["build"] for version in re.findall(r" pip==(\S+)", rest)}
+        script = (
+            "import importlib.metadata as m; open('/tmp/installed', 'w').writelines("
+            "f'{d.name} {d.version}\\n' for d in m.distributions(path=['/opt/venv/lib/python3.10/site-packages']))"
+        )
+        self.inside(root, environment, f'python -c "{script}"', user)
+        lines = (root / "tmp" / "installed").read_text().splitlines()
+        installed = {(re.sub(r"[-_.]+", "-", name).lower(), version) for name, version in map(str.split, lines)}
+        if strange := installed - locked:
+            raise SystemExit(f"Not of uv.lock: {sorted(strange)}")
+        tfx, beam = dict(installed)["tfx"], dict(installed)["apache-beam"]
+        print(f"{len(installed)} packages, all of uv.lock: TFX {tfx}, Beam {beam}", flush=True)
+
     def check(self, name: str) -> None:
-        """Runs a node and Beam's boot program in the image, as its user."""
-        root, environment = self.folder / name, dict(self.environments[name])
-        cwd = environment.pop("")
+        """Uses the image as Kubeflow and Beam do, as its user."""
+        root, (environment, cwd) = self.folder / name, self.environment_of(name)
         environment["HOME"] = cwd
         user = next(rest for instruction, rest in self.stages[name] if instruction == "USER")
         environment |= {"GIVEN": json.dumps(GIVEN), "INPUTS": json.dumps(INPUTS)}
+        self.check_versions(root, environment, user)
         node = (
             "mkdir -p /tmp/kfp_outputs && python -m pipeline.kubeflow.entrypoint"
             " --executor_class_path components.import_schema_gen.executor.Executor"
             ' --json_serialized_invocation_args "$GIVEN" --json_serialized_inputs_spec_args "$INPUTS"'
         )
-        for command in (
-            "id -u && python --version && ! test -w /opt/venv && breast-density --help | head -3",
-            "python -c 'import cv2, gdcm, pylibjpeg, tensorflow, tfx.components, pipeline.kubeflow.compiling'",
-            node + " 2>/dev/null && ls -l /minio/b/run/schema && cat /tmp/kfp_outputs/output_metadata.json",
-            "/opt/apache/beam/boot --help 2>&1 | grep worker_pool",
+        for command, alone in (
+            ("id -u && python --version && ! test -w /opt/venv && breast-density --help | head -3", False),
+            ("python -c 'import cv2, gdcm, pylibjpeg, tensorflow, tfx.components, pipeline.kubeflow.compiling'", False),
+            (node + " 2>/dev/null && ls -l /minio/b/run/schema && cat /tmp/kfp_outputs/output_metadata.json", False),
+            (POOL, True),
+            (WALK, True),
         ):
-            print(f"[{name} as {user}] {command[:100]}", flush=True)
-            self.inside(root, environment, command, user, cwd)
+            print(f"[{name} as {user}] {' '.join(command.split())[:100]}", flush=True)
+            self.inside(root, environment, f"set -e; {command}", user, cwd, alone=alone)
 
 
 def main() -> None:
     """Builds and checks a target."""
     builder = Builder(Path(sys.argv[1]).resolve())
     target = sys.argv[2] if len(sys.argv) > 2 else "cpu"
-    builder.build(target)
+    begun = time.monotonic()
+    root = builder.build(target)
+    size = subprocess.run(["du", "-sm", str(root)], capture_output=True, text=True, check=True).stdout.split()[0]
+    print(f"[{target}] built in {time.monotonic() - begun:.0f} s, {size} MB", flush=True)
     builder.check(target)
+    print(f"[{target}] built and checked in {time.monotonic() - begun:.0f} s", flush=True)
 
 
 if __name__ == "__main__":

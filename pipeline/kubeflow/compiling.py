@@ -18,11 +18,13 @@ from pipeline.beam_runners.arguments import beam_arguments, image_beam_arguments
 from pipeline.beam_runners.config import DirectBeam, FlinkBeam
 from pipeline.config import ConfigError, DataConfig, RunConfig
 from pipeline.kubeflow.config import KubeflowConfig
+from pipeline.kubeflow.locations import VOLUME_ROOT
 from pipeline.kubeflow.package import Package
 from pipeline.kubeflow.parameters import run_parameters
 from pipeline.kubeflow.platform import platform_spec
-from pipeline.kubeflow.specification import TRAINING_JOB, for_open_source, kubeflow_name
+from pipeline.kubeflow.specification import ARTIFACTS_ROOT, TRAINING_JOB, for_open_source, kubeflow_name
 from pipeline.kubeflow.training_job import training_job
+from pipeline.kubeflow.unions import split_unions, with_further_inputs
 from pipeline.kubeflow.validation import check, parse_spec
 from pipeline.local_runner import SCHEMA_FILE
 from pipeline.pipeline import Places, UnseenArchive, create_pipeline
@@ -80,7 +82,7 @@ def _require_beam(config: RunConfig) -> None:
             "Nodes on Kubeflow work on local files without Java: beam.runner is direct or flink there. Received:"
             f" {beam.runner}"
         )
-    if beam.job_endpoint is None:
+    if beam.by_job_server and beam.job_endpoint is None:
         raise ConfigError("beam.job_endpoint is missing: a node's pod has no Java to start Beam's job server itself.")
     if not config.kubeflow.artifacts_claim:
         raise ConfigError(
@@ -108,9 +110,9 @@ def build(config: RunConfig) -> tfx_pipeline.Pipeline:
     origin = "computed phantoms" if config.phantoms else ""
     built = create_pipeline(
         config.pipeline,
-        UnseenArchive(cluster_source(config.data), kubeflow.span, reviews, origin),
+        UnseenArchive(cluster_source(config.data), kubeflow.span, reviews, origin, kubeflow.spans),
         Places(kubeflow.pipeline_root, f"{kubeflow.serving.path}/{config.pipeline.name}", str(SCHEMA_FILE)),
-        beam_args=beam_arguments(config.beam) or [_NO_PACKAGE],
+        beam_args=beam_arguments(config.beam, VOLUME_ROOT) or [_NO_PACKAGE],
         image_beam_args=image_beam_arguments(config.beam, workers=0, processes=config.runner.processes),
         name=kubeflow_name(config.pipeline.name),
     )
@@ -133,6 +135,7 @@ def compile_pipeline(config: RunConfig) -> Package:
     """
     kubeflow = config.kubeflow
     pipeline = build(config)
+    further = split_unions(pipeline.components)
     runner = KubeflowV2DagRunner(KubeflowV2DagRunnerConfig(default_image=kubeflow.image, use_pipeline_spec_2_1=True))
     job = runner.run(pipeline, write_out=False)
 
@@ -140,12 +143,13 @@ def compile_pipeline(config: RunConfig) -> Package:
         return kubeflow.image_gpu if kubeflow.image_gpu and kubeflow.settings_of(node).gpus else kubeflow.image
 
     def arguments_of(node: str) -> tuple[str, ...]:
+        on_volume = (ARTIFACTS_ROOT, VOLUME_ROOT) if kubeflow.artifacts_claim else ()
         if not (_on_machines(config) and node.partition(".")[0] == "Trainer"):
-            return ()
-        return TRAINING_JOB, training_job(node, image_of(node), kubeflow).model_dump_json()
+            return on_volume
+        return *on_volume, TRAINING_JOB, training_job(node, image_of(node), kubeflow).model_dump_json()
 
     spec = for_open_source(
-        parse_spec(job["pipelineSpec"]),
+        with_further_inputs(parse_spec(job["pipelineSpec"]), further),
         kubeflow.settings_of,
         image_of,
         run_parameters(config.model_dump(mode="json")),
@@ -154,7 +158,10 @@ def compile_pipeline(config: RunConfig) -> Package:
     spec.default_pipeline_root = kubeflow.pipeline_root
     check(spec)
     nodes = [node.id for node in pipeline.components]
-    return Package(spec, platform_spec(nodes, kubeflow, config.pipeline.ingest.hash_key_variable))
+    on_flink = isinstance(config.beam, FlinkBeam) and not config.beam.by_job_server
+    give_tasks = [node.id for node in pipeline.components if on_flink and isinstance(node, BaseBeamComponent)]
+    platform = platform_spec(nodes, kubeflow, config.pipeline.ingest.hash_key_variable, give_tasks)
+    return Package(spec, platform)
 
 
 def write_package(config: RunConfig, file: Path) -> Package:

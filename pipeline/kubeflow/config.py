@@ -101,16 +101,19 @@ class KubeflowConfig(BaseModel):
         image: Container image of the nodes; name it by version or digest, so that a run can be repeated.
         image_gpu: Image of nodes with accelerators; ``image`` where empty.
         pipeline_root: Where artifacts are kept: ``minio://``, ``s3://`` or ``gs://`` with bucket and folder.
-        span: ``latest``, or the number of the span to ingest, where the archive's path has ``{SPAN}``.
+        span: ``latest``, or the number of the newest span to ingest, where the archive's path has ``{SPAN}``.
+        spans: How many spans a run takes: that one, and those before it.
         all_nodes: What each node asks for.
         nodes: What nodes ask for instead, by kind (``Trainer``) or by one node's id
             (``Trainer.CC_R``), which wins; over defaults that give the image nodes and the Trainers more.
         data: Volume that the archive is on; none where it is in an object store.
         serving: Volume that the Pusher pushes to and TensorFlow Serving reads.
-        artifacts_claim: ReadWriteMany volume to work on where artifacts have to be seen by Beam's remote workers; each
-            pod's own disk where empty.
+        artifacts_claim: ReadWriteMany volume as pipeline root: nodes keep artifacts there, under ``/artifacts``, and
+            the object store gets none; Beam's remote workers and the machines of a training need it. Empty for the
+            object store.
         training_workers: Machines of a training with ``pipeline.trainer.strategy: multi_worker``, for each network.
         hash_key: Secret with the key of the patient and exam hashes; without, identifiers are not protected.
+        task_key: Secret with the key that nodes share with the workers of ``beam.runner: flink``.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -119,6 +122,7 @@ class KubeflowConfig(BaseModel):
     image_gpu: str = Field("", pattern=r"^([^\s]+[:@][^\s/]+)?$")
     pipeline_root: str = "minio://mlpipeline/v2/artifacts/breast-density"
     span: str = Field("latest", pattern=r"^(latest|[0-9]{1,9})$")
+    spans: int = Field(1, ge=1, le=64)
     all_nodes: NodeSettings = NodeSettings()
     nodes: Mapping[str, NodeOverrides] = {}
     data: Volume | None = Volume(claim="breast-density-data", path="/data")
@@ -126,6 +130,7 @@ class KubeflowConfig(BaseModel):
     artifacts_claim: str = Field("", pattern=rf"^$|{_KUBERNETES_NAME}")
     training_workers: int = Field(2, ge=2, le=64)
     hash_key: Secret | None = Secret(name="breast-density-hash-key", key="key")
+    task_key: Secret = Secret(name="breast-density-task-key", key="key")
 
     @field_validator("pipeline_root")
     @classmethod
@@ -147,6 +152,6 @@ class KubeflowConfig(BaseModel):
         for key in dict.fromkeys((kind, node)):
             for defaults in (_DEFAULT_NODES.get(key), self.nodes.get(key)):
                 values |= defaults.model_dump(exclude_none=True) if defaults else {}
-        if node == SCAN:
+        if kind == SCAN:
             values["cache"] = False  # it notices what changed
         return NodeSettings.model_validate(values)

@@ -20,10 +20,16 @@ from kfp.pipeline_spec import pipeline_spec_pb2 as spec_pb2
 
 from components.common.files import write_whole
 from pipeline.kubeflow.executor_input import for_backend, for_tfx, prepare_folders
-from pipeline.kubeflow.specification import COMMAND, RUN_PARAMETER, TRAINING_JOB, parse_run_parameters
+from pipeline.kubeflow.specification import (
+    ARTIFACTS_ROOT,
+    COMMAND,
+    RUN_PARAMETER,
+    TRAINING_JOB,
+    parse_run_parameters,
+)
 from pipeline.kubeflow.training_job import TrainingJob, is_first_machine, is_machine, run_tf_job, tf_job
 
-# Where the launcher keeps artifacts; only the walk without a cluster, which may not write there, sets another folder.
+# Where artifacts are; only the walk without a cluster, which may not write there, sets another folder.
 ROOT_VARIABLE: Final = "BREAST_DENSITY_ARTIFACTS_ROOT"
 
 
@@ -33,6 +39,7 @@ def _arguments(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--json_serialized_invocation_args", required=True)
     parser.add_argument("--json_serialized_inputs_spec_args", required=True)
     parser.add_argument(RUN_PARAMETER, action="append", default=[], metavar="NAME=PLACE")
+    parser.add_argument(ARTIFACTS_ROOT, default="/", help="a volume in the place of the launcher's folders")
     parser.add_argument(TRAINING_JOB, help="JSON of a TrainingJob: machines that do this node's work")
     return parser.parse_known_args(argv)
 
@@ -80,7 +87,7 @@ def main(argv: Sequence[str]) -> None:
         TrainingJobError: The machines of a training did not start, or failed.
     """
     arguments, beam_args = _arguments(argv)
-    root = Path(os.environ.get(ROOT_VARIABLE, "/"))
+    root = Path(os.environ.get(ROOT_VARIABLE, arguments.artifacts_root))
     given, inputs = spec_pb2.ExecutorInput(), spec_pb2.ComponentInputsSpec()
     json_format.Parse(arguments.json_serialized_invocation_args, given, ignore_unknown_fields=True)
     json_format.Parse(arguments.json_serialized_inputs_spec_args, inputs, ignore_unknown_fields=True)

@@ -7,6 +7,7 @@ Open-source Kubeflow Pipelines v2 and TFX 1.16 differ:
 * URIs are the object store's, ``minio://`` among them, which TensorFlow and Beam cannot open. The launcher has copied
   the files to local folders.
 * An artifact without files leaves no folder, since object stores have none.
+* An input is one artifact; several of one input are inputs beside each other (``unions.py``).
 """
 
 from __future__ import annotations
@@ -51,6 +52,20 @@ def _artifacts(lists: Mapping[str, spec_pb2.ArtifactList]) -> Iterator[tuple[str
             yield name, artifact
 
 
+def _put_together(lists: Mapping[str, spec_pb2.ArtifactList]) -> dict[str, spec_pb2.ArtifactList]:
+    """Makes one list of a union's artifacts again, in the order of its channels."""
+    found: dict[str, spec_pb2.ArtifactList] = {}
+    for name in sorted(lists, key=_place):
+        found.setdefault(_place(name)[0], spec_pb2.ArtifactList()).artifacts.extend(lists[name].artifacts)
+    return found
+
+
+def _place(name: str) -> tuple[str, int]:
+    """Reads ``examples-1``."""
+    base, _, number = name.partition("-")
+    return base, int(number or 0)
+
+
 def for_tfx(
     given: spec_pb2.ExecutorInput,
     inputs: spec_pb2.ComponentInputsSpec,
@@ -66,7 +81,7 @@ def for_tfx(
         root: Folder under which the launcher keeps artifacts.
 
     Returns:
-        A copy with types, local paths, and run parameters in their places.
+        A copy with types, local paths, and run parameters and further artifacts of an input in their places.
 
     Raises:
         LocationError: An artifact is in no object store that the launcher knows.
@@ -75,8 +90,12 @@ def for_tfx(
     found = spec_pb2.ExecutorInput()
     found.CopyFrom(given)
     for name, artifact in _artifacts(found.inputs.artifacts):
-        artifact.type.CopyFrom(_importable(inputs.artifacts[name].artifact_type))
+        artifact.type.CopyFrom(_importable(inputs.artifacts[_place(name)[0]].artifact_type))
         artifact.uri = str(local_path(artifact.uri, root))
+    together = _put_together(found.inputs.artifacts)
+    found.inputs.ClearField("artifacts")
+    for name, artifacts in together.items():
+        found.inputs.artifacts[name].CopyFrom(artifacts)
     for _, artifact in _artifacts(found.outputs.artifacts):
         artifact.type.CopyFrom(_importable(artifact.type))
         artifact.uri = str(local_path(artifact.uri, root))

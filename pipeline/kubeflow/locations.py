@@ -4,6 +4,10 @@ The launcher, which starts each node's command, downloads every input artifact b
 A node that works on these local files needs no client of the object store, and leaves no zero-byte objects in the place
 of folders, at which the launcher fails (kubeflow/pipelines issue 13476).
 
+With a volume as pipeline root, all nodes work on it, under :data:`VOLUME_ROOT`. URIs stay the object store's, since the
+launcher refuses all others; but it finds nothing in its own folders, so it copies nothing, and does not write over
+files that other pods read.
+
 Source: kubeflow/pipelines, backend/src/v2/component/launcher_v2.go, LocalPathForURI
 """
 
@@ -12,6 +16,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+# Where nodes see the volume that is the pipeline root.
+VOLUME_ROOT: Final = "/artifacts"
 _FOLDERS: Final = {"gs://": "gcs", "minio://": "minio", "s3://": "s3"}
 
 
@@ -20,11 +26,11 @@ class LocationError(ValueError):
 
 
 def local_path(uri: str, root: Path) -> Path:
-    """Tells where the launcher puts an artifact.
+    """Tells where an artifact's files are.
 
     Args:
         uri: Its URI.
-        root: ``/`` in a pod.
+        root: ``/`` in a pod, where the launcher puts them; :data:`VOLUME_ROOT` where they are on a volume.
 
     Raises:
         LocationError: The URI has another scheme, or steps out of its bucket.
@@ -36,9 +42,3 @@ def local_path(uri: str, root: Path) -> Path:
                 raise LocationError(f"A URI must not step out of its bucket. Received: {uri}")
             return root / folder / key
     raise LocationError(f"Artifacts are in {', '.join(_FOLDERS)}. Received: {uri}")
-
-
-def bucket_folder(uri: str) -> str:
-    """Tells under which folder of a pod all artifacts of a URI's bucket lie, such as ``/minio/mlpipeline``."""
-    path = local_path(uri, Path("/"))
-    return "/".join(("", *path.parts[1:3]))

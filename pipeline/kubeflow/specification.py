@@ -23,6 +23,7 @@ from pipeline.kubeflow.parameters import Place, RunParameter, Value, place_of
 
 RUN_PARAMETER: Final = "--run_parameter"
 TRAINING_JOB: Final = "--training_job"
+ARTIFACTS_ROOT: Final = "--artifacts_root"
 COMMAND: Final = ("python", "-m", "pipeline.kubeflow.entrypoint")
 _PRODUCER_SUFFIX: Final = "_task"
 _TYPES: Final = {

@@ -18,7 +18,7 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict
 
 from pipeline.kubeflow.config import KubeflowConfig
-from pipeline.kubeflow.locations import bucket_folder
+from pipeline.kubeflow.locations import VOLUME_ROOT
 from pipeline.kubeflow.specification import kubeflow_name
 
 _GROUP: Final = ("kubeflow.org", "v1")
@@ -74,7 +74,7 @@ def training_job(node: str, image: str, config: KubeflowConfig) -> TrainingJob:
         gpu_resource=settings.gpu_resource,
         node_selector=settings.node_selector,
         claim=config.artifacts_claim,
-        mount=bucket_folder(config.pipeline_root),
+        mount=VOLUME_ROOT,
     )
 
 

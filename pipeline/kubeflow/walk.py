@@ -1,7 +1,8 @@
 """Walks through a compiled pipeline without a cluster.
 
 It does what Kubeflow's driver and launcher do: resolves each task's inputs, copies artifacts from the store to an empty
-folder in the place of a pod, starts the container's own command with ``{{$}}`` filled in, and copies outputs back. The
+folder in the place of a pod, starts the container's own command with ``{{$}}`` filled in, and copies outputs back. With
+a volume as pipeline root, one folder in its place is all tasks', and nothing is copied. The
 command line, the parameters and the entry point are those that a cluster would start; image, scheduling, cache and
 retries are not there.
 
@@ -27,6 +28,7 @@ from pipeline.kubeflow.entrypoint import ROOT_VARIABLE
 from pipeline.kubeflow.object_store import download, upload
 from pipeline.kubeflow.package import Package
 from pipeline.kubeflow.parameters import Value
+from pipeline.kubeflow.specification import ARTIFACTS_ROOT
 
 _PROJECT: Final = Path(__file__).resolve().parents[2]
 _LOG_LINES: Final = 8
@@ -106,8 +108,8 @@ def _run_value(spec: spec_pb2.PipelineSpec, name: str, values: Mapping[str, Valu
     return struct_pb2.Value(string_value=value) if isinstance(value, str) else struct_pb2.Value(number_value=value)
 
 
-def _environment(package: Package, executor: str, pod: Path) -> dict[str, str]:
-    """Gives a task this process's environment, the hash key only where the package gives it."""
+def _environment(package: Package, executor: str, root: Path) -> dict[str, str]:
+    """Gives a task this process's environment, with the root of artifacts; the hash key where the package gives it."""
     executors: Mapping[str, Any] = package.platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
 
     def secrets(settings: Mapping[str, Any]) -> set[str]:
@@ -117,7 +119,7 @@ def _environment(package: Package, executor: str, pod: Path) -> dict[str, str]:
     hidden = everyone - secrets(executors.get(executor, {}))
     kept = {name: value for name, value in os.environ.items() if name not in hidden}
     path = os.pathsep.join((str(Path(sys.executable).parent), kept.get("PATH", os.defpath)))
-    return kept | {"PATH": path, "PYTHONPATH": str(_PROJECT), ROOT_VARIABLE: str(pod)}
+    return kept | {"PATH": path, "PYTHONPATH": str(_PROJECT), ROOT_VARIABLE: str(root)}
 
 
 def _last_lines(log: Path) -> str:
@@ -138,7 +140,8 @@ def run_task(
     given = executor_input(package, task, values, done, run, pod)
     label = package.spec.components[package.spec.root.dag.tasks[task].component_ref.name].executor_label
     container = package.containers()[task]
-    for name in given.inputs.artifacts:
+    on_volume = ARTIFACTS_ROOT in container.args
+    for name in () if on_volume else given.inputs.artifacts:
         download(given.inputs.artifacts[name].artifacts[0].uri, store, pod)
     file = pod / _OUTPUT_FILE
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -152,14 +155,14 @@ def run_task(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env=_environment(package, label, pod),
+            env=_environment(package, label, folder / "volume" if on_volume else pod),
             cwd=pod,
             check=False,
         )
     if ended.returncode:
         raise WalkError(f"Task {task} ended with {ended.returncode}; its log is {log}, which ends:\n{_last_lines(log)}")
     made = json_format.Parse(file.read_bytes(), spec_pb2.ExecutorOutput())
-    for name in given.outputs.artifacts:
+    for name in () if on_volume else given.outputs.artifacts:
         upload(given.outputs.artifacts[name].artifacts[0].uri, pod, store)
     return Finished(task, time.monotonic() - started, made)
 
@@ -176,7 +179,7 @@ def walk(
 
     Args:
         package: The pipeline.
-        folder: For the store (``store``), the pods (``pods``) and their logs (``logs``).
+        folder: For the store (``store``) or the volume (``volume``), the pods (``pods``) and their logs (``logs``).
         values: Run parameters, typed.
         jobs: Tasks that run side by side.
         say: Is told of each task that is done, with its number and how many there are.

@@ -83,6 +83,8 @@ def test_packages_are_those_of_the_lock(stages: dict[str, list[Instruction]]) ->
     synced = [run for run in of(stages["build"], "RUN") if "uv sync" in run]
     assert len(synced) == 2
     assert all("--locked" in run and "--no-dev" in run for run in synced)
+    # Beam's boot program finds no Beam, and starts no worker, where there is no pip to ask.
+    assert any("--python /opt/venv/bin/python pip==" in run for run in of(stages["build"], "RUN"))
     installs = [run for stage in stages.values() for run in of(stage, "RUN") if "pip install" in run]
     for run in installs:
-        assert re.search(r"uv==[0-9.]+|--constraint", run), run
+        assert re.search(r" (uv|pip)==[0-9.]+|--constraint", run), run

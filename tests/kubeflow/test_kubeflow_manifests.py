@@ -2,27 +2,40 @@
 
 from __future__ import annotations
 
+import copy
 import re
 import shutil
 import subprocess
-from pathlib import Path
+from collections.abc import Iterator
+from pathlib import Path, PurePath
 from typing import Any
 
 import kubernetes_validate
 import pytest
 import yaml
 
+from pipeline.beam_runners import task_pool
+from pipeline.beam_runners.stage_job import SOURCE
+from pipeline.beam_runners.task_key import KEY_VARIABLE
 from pipeline.kubeflow.config import KubeflowConfig
-from pipeline.kubeflow.locations import bucket_folder
+from pipeline.kubeflow.locations import VOLUME_ROOT
 
 MANIFESTS = Path(__file__).resolve().parents[2] / "kubeflow" / "manifests"
-PARTS = ("volumes", "flink", "metadata", "training")
+REQUIREMENTS = Path(__file__).resolve().parents[1] / "e2e" / "flink-requirements.txt"
+SERVING = MANIFESTS.parents[1] / "serving" / "deploy" / "kubernetes"
+PARTS = ("volumes", "flink", "metadata", "training", "serving")
 Document = dict[str, Any]
 
 
+def resources(folder: Path) -> Iterator[Path]:
+    """The files of a kustomization, and of those that it takes in."""
+    for name in yaml.safe_load((folder / "kustomization.yaml").read_text())["resources"]:
+        path = (folder / name).resolve()
+        yield from resources(path) if path.is_dir() else [path]
+
+
 def load(part: str) -> list[Document]:
-    names = yaml.safe_load((MANIFESTS / part / "kustomization.yaml").read_text())["resources"]
-    return [document for name in names for document in yaml.safe_load_all((MANIFESTS / part / name).read_text())]
+    return [document for path in resources(MANIFESTS / part) for document in yaml.safe_load_all(path.read_text())]
 
 
 def one(documents: list[Document], kind: str, name: str) -> Document:
@@ -41,10 +54,109 @@ def test_kubernetes_schemas(part: str, version: str) -> None:
         kubernetes_validate.validate(document, version, strict=True)
 
 
-@pytest.mark.parametrize("part", PARTS)
-def test_every_file_is_in_the_tree(part: str) -> None:
-    names = yaml.safe_load((MANIFESTS / part / "kustomization.yaml").read_text())["resources"]
-    assert {*names, "kustomization.yaml"} == {path.name for path in (MANIFESTS / part).iterdir()}
+def test_every_file_is_in_the_tree() -> None:
+    taken = {path for path in resources(MANIFESTS) if path.name != "kustomization.yaml"}
+    there = {path.resolve() for folder in (MANIFESTS, SERVING) for path in folder.rglob("*.yaml")}
+    assert taken == {path for path in there if path.name != "kustomization.yaml"}
+    assert {path.name for path in MANIFESTS.iterdir() if path.is_dir()} == set(PARTS)
+
+
+def broken_references(documents: list[Document]) -> list[str]:
+    """What names something that the tree does not have: volumes, settings, pods, accounts."""
+    names = {(d["kind"], d["metadata"]["name"]) for d in documents}
+    names.add(("ConfigMap", "breast-density-serving"))  # made by kustomize
+    found = []
+    workloads = [d for d in documents if d["kind"] in ("Deployment", "StatefulSet")]
+    for document in workloads:
+        name, spec = document["metadata"]["name"], pod(document)
+        labels = document["spec"]["template"]["metadata"]["labels"]
+        if not document["spec"]["selector"]["matchLabels"].items() <= labels.items():
+            found.append(f"{name}: its selector is not of its pods")
+        own = {claim["metadata"]["name"] for claim in document["spec"].get("volumeClaimTemplates", [])}
+        volumes = own | {volume["name"] for volume in spec.get("volumes", [])}
+        for volume in spec.get("volumes", []):
+            claim = volume.get("persistentVolumeClaim", {}).get("claimName")
+            settings = volume.get("configMap", {}).get("name")
+            if claim and ("PersistentVolumeClaim", claim) not in names:
+                found.append(f"{name}: no claim {claim}")
+            if settings and ("ConfigMap", settings) not in names:
+                found.append(f"{name}: no settings {settings}")
+        for container in spec["containers"]:
+            mounts = {mount["name"] for mount in container.get("volumeMounts", [])}
+            ports = {port["name"] for port in container.get("ports", [])}
+            probes = [container.get(probe, {}) for probe in ("readinessProbe", "livenessProbe", "startupProbe")]
+            asked = {p.get(kind, {}).get("port") for p in probes for kind in ("tcpSocket", "httpGet")} - {None}
+            found += [f"{name}: no volume {mount}" for mount in mounts - volumes]
+            found += [f"{name}: no port {port}" for port in asked - ports if isinstance(port, str)]
+    for document in documents:
+        if document["kind"] == "Service":
+            wanted = document["spec"]["selector"].items()
+            chosen = [d for d in workloads if wanted <= d["spec"]["template"]["metadata"]["labels"].items()]
+            ports = {p["containerPort"]: p["name"] for d in chosen for c in pod(d)["containers"] for p in c["ports"]}
+            if len(chosen) != 1:
+                found.append(f"service {document['metadata']['name']}: {len(chosen)} workloads")
+            for port in document["spec"]["ports"]:
+                target = port.get("targetPort", port["port"])
+                if target not in ports and target not in ports.values():
+                    found.append(f"service {document['metadata']['name']}: nobody listens on {target}")
+        if document["kind"] == "RoleBinding" and ("Role", document["roleRef"]["name"]) not in names:
+            found.append(f"no role {document['roleRef']['name']}")
+    return found
+
+
+def whole_tree() -> list[Document]:
+    return [document for path in resources(MANIFESTS) for document in yaml.safe_load_all(path.read_text())]
+
+
+def test_the_parts_name_each_other_rightly() -> None:
+    assert broken_references(whole_tree()) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "path", "value"),
+    [
+        ("Deployment", "breast-density-flink-taskmanager", "spec.replica", 2),  # a field that there is not
+        ("Deployment", "breast-density-metadata", "spec.replicas", "two"),
+        ("Deployment", "breast-density-serving", "spec.template.spec.containers.0.ports.0.containerPort", "grpc"),
+        ("PersistentVolumeClaim", "breast-density-artifacts", "spec.accessModes", "ReadWriteMany"),
+        ("Role", "breast-density-training", "rules.0.verbs", None),
+        ("NetworkPolicy", "breast-density-flink", "spec.ingress.0.froms", []),
+    ],
+)
+def test_schemas_refuse_a_wrong_manifest(kind: str, name: str, path: str, value: object) -> None:
+    changed = copy.deepcopy(one(whole_tree(), kind, name))
+    *parents, last = path.split(".")
+    node: Any = changed
+    for parent in parents:
+        node = node[int(parent)] if parent.isdecimal() else node[parent]
+    if value is None:
+        del node[last]
+    else:
+        node[last] = value
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(changed, "1.30", strict=True)
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "said"),
+    [
+        ("volumes/artifacts.yaml", "breast-density-artifacts", "artifacts", "no claim breast-density-artifacts"),
+        ("flink/config.yaml", "name: breast-density-flink", "name: flink", "no settings breast-density-flink"),
+        ("metadata/services.yaml", "port: 3306", "port: 3307", "nobody listens on 3307"),
+        ("metadata/server.yaml", "tcpSocket: {port: grpc}", "tcpSocket: {port: rpc}", "no port rpc"),
+        ("training/rbac.yaml", "kind: Role\n  name: breast-density-training", "kind: Role\n  name: x", "no role x"),
+    ],
+)
+def test_a_name_that_nobody_has_is_found(file: str, old: str, new: str, said: str, tmp_path: Path) -> None:
+    shutil.copytree(MANIFESTS, tmp_path / "kubeflow" / "manifests")
+    shutil.copytree(SERVING, tmp_path / "serving" / "deploy" / "kubernetes")
+    changed = tmp_path / "kubeflow" / "manifests" / file
+    text = changed.read_text(encoding="utf-8")
+    assert old in text
+    changed.write_text(text.replace(old, new), encoding="utf-8")
+    tree = resources(tmp_path / "kubeflow" / "manifests")
+    found = broken_references([document for path in tree for document in yaml.safe_load_all(path.read_text())])
+    assert said in " ".join(found)
 
 
 def test_the_tree_builds_into_one_namespace() -> None:
@@ -79,17 +191,24 @@ def test_flinks_workers_see_what_the_nodes_see() -> None:
     config = KubeflowConfig()
     assert config.data is not None
     assert pool["image"] == config.image
-    assert pool["command"] == ["/opt/apache/beam/boot", "--worker_pool"]
+    # Tasks find the pool's socket, the pool its key.
+    assert pool["command"][:3] == ["python", "-m", task_pool.__name__]
+    socket = PurePath(pool["command"][3])
+    (variable,) = re.findall(r'VARIABLE = "(\w+)"', SOURCE.read_text())
+    (named,) = task["env"]
+    assert (named["name"], named["value"]) == (variable, str(socket))
+    shared = [[m for m in c["volumeMounts"] if m["mountPath"] == str(socket.parent)] for c in (task, pool)]
+    assert shared[0] == shared[1] == [{"name": "pool", "mountPath": str(socket.parent)}]
+    assert worker["securityContext"]["fsGroup"] == pool["securityContext"]["runAsGroup"]  # the socket's group
+    (key,) = pool["env"]
+    assert key["name"] == KEY_VARIABLE
+    assert key["valueFrom"]["secretKeyRef"] == config.task_key.model_dump()
     mounts = {mount["mountPath"]: mount for mount in pool["volumeMounts"]}
     assert mounts[config.data.path]["name"] == "data"
-    assert mounts[bucket_folder(config.pipeline_root)]["name"] == "artifacts"
-    claims = {v["name"]: v["persistentVolumeClaim"]["claimName"] for v in worker["volumes"] if v["name"] != "config"}
+    assert mounts[VOLUME_ROOT]["name"] == "artifacts"
+    volumes = [v for v in worker["volumes"] if "persistentVolumeClaim" in v]
+    claims = {v["name"]: v["persistentVolumeClaim"]["claimName"] for v in volumes}
     assert claims == {"data": config.data.claim, "artifacts": "breast-density-artifacts"}
-    # Beam's job server stages files for workers in a folder that all three see.
-    server = pod(one(documents, "Deployment", "breast-density-flink-jobserver"))["containers"][0]
-    staged = next(flag.partition("=")[2] for flag in server["args"] if flag.startswith("--artifacts-dir="))
-    shared = [[m for m in c["volumeMounts"] if m["mountPath"] == staged] for c in (server, task, pool)]
-    assert shared[0] == shared[1] == shared[2] != []
     assert task["image"] == manager["containers"][0]["image"]
     flink = yaml.safe_load(one(documents, "ConfigMap", "breast-density-flink")["data"]["config.yaml"])
     service = one(documents, "Service", "breast-density-flink")
@@ -102,16 +221,11 @@ def test_flinks_workers_see_what_the_nodes_see() -> None:
     assert task["resources"]["limits"]["memory"] == f"{size // 1024}Gi"
 
 
-def test_the_flink_that_beam_knows() -> None:
-    from apache_beam.options.pipeline_options import FlinkRunnerOptions
-
+def test_the_flink_that_was_tested() -> None:
     image = pod(one(load("flink"), "Deployment", "breast-density-flink-taskmanager"))["containers"][0]["image"]
-    version = image.partition(":")[2].rpartition(".")[0]
-    assert version in FlinkRunnerOptions.PUBLISHED_FLINK_VERSIONS
-    server = pod(one(load("flink"), "Deployment", "breast-density-flink-jobserver"))["containers"][0]["image"]
-    worker = re.search(r"^ARG BEAM_IMAGE=\S+:(\S+)$", (MANIFESTS.parent / "Dockerfile").read_text(), re.MULTILINE)
-    assert worker is not None
-    assert server == f"apache/beam_flink{version}_job_server:{worker[1]}"
+    tested = re.search(r"^apache-flink-libraries==(\S+)", REQUIREMENTS.read_text(), re.MULTILINE)
+    assert tested is not None
+    assert image == f"flink:{tested[1]}-java17"  # the class of its job is of Java 17
 
 
 def test_metadata_is_in_mysql_behind_a_secret() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.config import ConfigError, load_config
 from pipeline.kubeflow.config import KubeflowConfig, NodeOverrides, NodeSettings
-from pipeline.kubeflow.locations import LocationError, bucket_folder, local_path
+from pipeline.kubeflow.locations import VOLUME_ROOT, LocationError, local_path
 from pipeline.kubeflow.platform import platform_spec
 
 
@@ -51,7 +51,8 @@ def test_artifacts_lie_where_the_launcher_copies_them() -> None:
     assert local_path("minio://mlpipeline/v2/a", root) == Path("/minio/mlpipeline/v2/a")
     assert local_path("gs://bucket/a", root) == Path("/gcs/bucket/a")
     assert local_path("s3://bucket/a?region=eu", Path("/pod")) == Path("/pod/s3/bucket/a")
-    assert bucket_folder("minio://mlpipeline/v2/artifacts") == "/minio/mlpipeline"
+    # A volume as pipeline root is no folder of the launcher's.
+    assert local_path("minio://mlpipeline/v2/a", Path(VOLUME_ROOT)) == Path("/artifacts/minio/mlpipeline/v2/a")
     for uri in ("/local/a", "oci://image", "gs://bucket/../other"):
         with pytest.raises(LocationError, match="Received"):
             local_path(uri, root)
@@ -62,7 +63,8 @@ def test_only_who_needs_them_gets_volumes_and_the_key() -> None:
         artifacts_claim="shared", nodes={"Trainer": NodeOverrides(node_selector={"accelerator": "a100"})}
     )
     nodes = ("ArchiveScan", "DicomExampleGen", "Trainer.CC_R", "Pusher", "Evaluator")
-    executors = platform_spec(nodes, config, "KEY")["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    platform = platform_spec(nodes, config, "KEY", give_tasks=["DicomExampleGen", "Evaluator"])
+    executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     claims = {name: [mount["constant"] for mount in found["pvcMount"]] for name, found in executors.items()}
     assert claims == {
         "exec-archive-scan": ["breast-density-data", "shared"],
@@ -72,7 +74,14 @@ def test_only_who_needs_them_gets_volumes_and_the_key() -> None:
         "exec-evaluator": ["shared"],
     }
     secret = {"secretName": "breast-density-hash-key", "keyToEnv": [{"secretKey": "key", "envVar": "KEY"}]}
-    assert [name for name in executors if "secretAsEnv" in executors[name]] == list(claims)[:2]
-    assert executors["exec-archive-scan"]["secretAsEnv"] == [secret]
+    shared = {
+        "secretName": "breast-density-task-key",
+        "keyToEnv": [{"secretKey": "key", "envVar": "BREAST_DENSITY_TASK_KEY"}],
+    }
+    assert {name: found["secretAsEnv"] for name, found in executors.items() if "secretAsEnv" in found} == {
+        "exec-archive-scan": [secret],
+        "exec-dicom-example-gen": [secret, shared],
+        "exec-evaluator": [shared],
+    }
     assert executors["exec-trainer-cc-r"]["nodeSelector"] == {"labels": {"accelerator": "a100"}}
-    assert executors["exec-pusher"]["pvcMount"][1]["mountPath"] == "/minio/mlpipeline"
+    assert executors["exec-pusher"]["pvcMount"][1]["mountPath"] == VOLUME_ROOT

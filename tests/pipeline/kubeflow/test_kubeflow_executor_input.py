@@ -52,6 +52,17 @@ def given() -> spec_pb2.ExecutorInput:
     )
 
 
+def test_several_artifacts_of_an_input_are_put_together(tmp_path: Path) -> None:
+    split = given()
+    for number in range(1, 11):  # examples-10 comes after examples-9
+        split.inputs.artifacts[f"examples-{number}"].artifacts.add(uri=f"{ROOT}/examples-{number}")
+    made = for_tfx(split, INPUTS, {}, tmp_path)
+    assert set(made.inputs.artifacts) == {"examples", "report"}
+    together = made.inputs.artifacts["examples"].artifacts
+    assert [Path(artifact.uri).name for artifact in together] == ["examples", *(f"examples-{n}" for n in range(1, 11))]
+    assert {title_of(artifact.type) for artifact in together} == {"tfx.Examples"}
+
+
 PLACES = {"epochs": Place("config", ("epochs",))}
 
 
@@ -117,3 +128,31 @@ def test_uris_go_back(tmp_path: Path) -> None:
     back = for_backend(output, given(), tmp_path).artifacts["model"].artifacts[0]
     assert back.uri == f"{ROOT}/model"
     assert dict(back.metadata.items()) == {"current_model_uri": f"{ROOT}/examples", "blessed": 1}
+
+
+def test_a_node_works_on_the_volume_and_reports_the_object_stores_uri(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipeline.kubeflow import entrypoint
+
+    monkeypatch.delenv(entrypoint.ROOT_VARIABLE, raising=False)
+    uri, told = "minio://bucket/run/schema", tmp_path / "out" / "output_metadata.json"
+    told.parent.mkdir()
+    filled = {
+        "inputs": {"parameterValues": {"schema_text": "feature { name: 'view' }", "code": "0"}},
+        "outputs": {
+            "artifacts": {"schema": {"artifacts": [{"uri": uri, "type": {"schemaTitle": "tfx.Schema"}}]}},
+            "outputFile": str(told),
+        },
+    }
+    texts = {"parameters": {name: {"parameterType": "STRING"} for name in ("schema_text", "code")}}
+    entrypoint.main(
+        [
+            *("--executor_class_path", "components.import_schema_gen.executor.Executor"),
+            *("--json_serialized_invocation_args", json.dumps(filled)),
+            *("--json_serialized_inputs_spec_args", json.dumps(texts)),
+            *("--artifacts_root", str(tmp_path / "volume")),
+        ]
+    )
+    assert (tmp_path / "volume/minio/bucket/run/schema/schema.pbtxt").is_file()
+    assert json.loads(told.read_text())["artifacts"]["schema"]["artifacts"][0]["uri"] == uri

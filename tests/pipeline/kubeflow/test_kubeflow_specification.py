@@ -145,10 +145,64 @@ def test_the_key_is_where_identifiers_are_hashed(package: Package) -> None:
     assert with_key == ["exec-archive-scan", "exec-dicom-example-gen"]
 
 
+def test_nodes_that_use_beam_share_a_key_with_flinks_workers() -> None:
+    from pipeline.kubeflow.compiling import compile_pipeline
+
+    flink = config("beam={runner: flink, master: 'f:8081'}", "kubeflow.artifacts_claim=shared")
+    package = compile_pipeline(flink)
+    executors = package.platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    sharing = {
+        name.removeprefix("exec-")
+        for name, found in executors.items()
+        if "breast-density-task-key" in [secret["secretName"] for secret in found.get("secretAsEnv", ())]
+    }
+    assert sharing == {
+        *("dicom-example-gen", "mammogram-preprocessor", "statistics-gen", "transform"),
+        *("drift-monitor", "evaluator", "grad-cam-explainer"),
+    }
+    # On the volume that both see: Beam opens no object store.
+    ingest = package.containers()["dicom-example-gen"]
+    assert "--flink_scratch=/artifacts/scratch" in ingest.args
+
+
 def test_platform_matches_its_protocol_buffer(package: Package) -> None:
-    pb2 = pytest.importorskip("kfp.kubernetes.kubernetes_executor_config_pb2", reason="needs kfp-kubernetes")
+    from kfp.kubernetes import kubernetes_executor_config_pb2 as pb2
+
     for found in package.platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"].values():
         json_format.ParseDict(found, pb2.KubernetesExecutorConfig())
+
+
+def test_several_spans_are_inputs_beside_each_other() -> None:
+    from pipeline.kubeflow.compiling import compile_pipeline
+
+    found = compile_pipeline(config("kubeflow.spans=3", "kubeflow.artifacts_claim=shared"))
+    tasks = found.spec.root.dag.tasks
+    more = {f"{node}-before-{n}" for node in ("archive-scan", "dicom-example-gen") for n in (1, 2)}
+    assert set(tasks) == TASKS | more
+    for task, name, output in (
+        ("mammogram-preprocessor", "examples", "examples"),
+        ("report-generator", "ingest_report", "ingest_report"),
+    ):
+        made = {
+            key: (given.task_output_artifact.producer_task, given.task_output_artifact.output_artifact_key)
+            for key, given in tasks[task].inputs.artifacts.items()
+        }
+        assert made[name] == ("dicom-example-gen", output)
+        for number in (1, 2):
+            assert made[f"{name}-{number}"] == (f"dicom-example-gen-before-{number}", output)
+            assert f"dicom-example-gen-before-{number}" in tasks[task].dependent_tasks
+    # Those before count from what the first scan found, and no scan is cached.
+    newest = tasks["archive-scan-before-2"].inputs.parameters["newest_span"].task_output_parameter
+    assert (newest.producer_task, newest.output_parameter_key) == ("archive-scan", "span")
+    assert not tasks["archive-scan-before-2"].caching_options.enable_cache
+    executors = found.platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    ingest = executors["exec-dicom-example-gen"]
+    assert ingest == executors["exec-dicom-example-gen-before-2"]
+    # The volume that is the pipeline root: all nodes see it, and are told where.
+    assert {mount["constant"]: mount["mountPath"] for mount in ingest["pvcMount"]}["shared"] == "/artifacts"
+    assert len(executors) == len(tasks)
+    for container in found.containers().values():
+        assert "--artifacts_root /artifacts" in " ".join(container.args)
 
 
 def test_run_parameters_are_checked_before_they_are_sent(package: Package) -> None:
@@ -209,6 +263,7 @@ def test_no_package_is_one_sentence(tmp_path: Path) -> None:
             ["beam={runner: flink, master: 'f:8081', worker_pool: 'localhost:50000', job_endpoint: 'j:8099'}"],
             "artifacts_claim is missing",
         ),
+        (["beam={runner: flink, master: 'f:8081'}"], "artifacts_claim is missing"),
     ],
 )
 def test_what_a_pod_has_not_is_refused(overrides: list[str], said: str) -> None:

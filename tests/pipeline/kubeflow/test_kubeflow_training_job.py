@@ -53,7 +53,7 @@ def test_the_machines_are_pods_that_kubernetes_takes(job: TrainingJob) -> None:
     (container,) = worker["template"]["spec"]["containers"]
     assert container["name"] == "tensorflow"
     assert container["resources"]["limits"] == {"cpu": "2500m", "memory": "8000M", "nvidia.com/gpu": 1}
-    assert container["volumeMounts"] == [{"name": "artifacts", "mountPath": "/minio/mlpipeline"}]
+    assert container["volumeMounts"] == [{"name": "artifacts", "mountPath": "/artifacts"}]
 
 
 @pytest.mark.parametrize(("kind", "index", "first"), [("worker", 0, True), ("worker", 1, False), ("ps", 0, False)])

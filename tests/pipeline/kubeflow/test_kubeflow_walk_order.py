@@ -46,11 +46,11 @@ def component(name: str, inputs: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def package(second: str = WRITE) -> Package:
+def package(second: str = WRITE, further: tuple[str, ...] = ()) -> Package:
     """Two tasks: the second takes the first's artifact and its parameter, and a run parameter."""
 
     def container(code: str, name: str) -> dict[str, Any]:
-        return {"container": {"image": "i:1", "command": ["python", "-c", code], "args": ["{{$}}", name]}}
+        return {"container": {"image": "i:1", "command": ["python", "-c", code], "args": ["{{$}}", name, *further]}}
 
     spec = parse_spec(
         {
@@ -132,6 +132,15 @@ def test_each_task_gets_what_it_waits_for(tmp_path: Path, monkeypatch: pytest.Mo
         "parameters": {"epochs": 7.0, "found": "by first"},
         "key": None,
     }
+
+
+def test_on_a_volume_nothing_is_copied(tmp_path: Path) -> None:
+    walk(package(further=("--artifacts_root", "/artifacts")), tmp_path, {}, 2, lambda *_: None)
+    made = tmp_path / "volume/minio/bucket/root/two/walk/a-second/made/files/seen.json"
+    # Folders stay, empty ones too, since the second task reads what the first has written and no copy of it.
+    assert json.loads(made.read_text())["inputs"] == {"given": ["empty", "files", "files/seen.json"]}
+    assert not (tmp_path / "store").exists()
+    assert not list((tmp_path / "pods").rglob("seen.json"))
 
 
 def test_a_task_that_fails_ends_the_walk(tmp_path: Path) -> None:
