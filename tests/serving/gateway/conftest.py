@@ -164,7 +164,7 @@ class Pacs:
 
     def get(self, path: str) -> Any:
         """Asks its REST service."""
-        return httpx.get(f"http://127.0.0.1:{self.http_port}{path}", trust_env=False).json()
+        return httpx.get(f"http://127.0.0.1:{self.http_port}{path}", trust_env=False, timeout=60).json()
 
     def instances(self) -> list[dict[str, Any]]:
         """Its instances with their tags."""
@@ -173,7 +173,7 @@ class Pacs:
     def clear(self) -> None:
         """Deletes all that it has."""
         for name in self.get("/patients"):
-            httpx.delete(f"http://127.0.0.1:{self.http_port}/patients/{name}", trust_env=False)
+            httpx.delete(f"http://127.0.0.1:{self.http_port}/patients/{name}", trust_env=False, timeout=60)
 
 
 @pytest.fixture(scope="session")

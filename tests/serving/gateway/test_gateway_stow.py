@@ -150,7 +150,7 @@ def test_uploads_are_bounded(start_gateway: Any, token: str, exams: list[list[Pa
     changes = {"limits": limits, "grouping": {"timeout_seconds": 60}, "http": {"idle_seconds": 0.5}}
     with (
         start_gateway(**changes) as gateway,
-        httpx.Client(base_url=gateway.http_address, headers={"Authorization": f"Bearer {token}"}) as client,
+        httpx.Client(base_url=gateway.http_address, headers={"Authorization": f"Bearer {token}"}, timeout=60) as client,
     ):
         too_large = related(bodies[0] + bytes(2 * limits["instance_bytes"]))
         assert client.post("/dicom-web/studies", **too_large).status_code == 413
@@ -182,7 +182,7 @@ def test_uploads_are_bounded(start_gateway: Any, token: str, exams: list[list[Pa
 def test_a_full_disk_is_told_and_nothing_is_accepted(start_gateway: Any, token: str, exams: list[list[Path]]) -> None:
     with (
         start_gateway(limits={"free_bytes": 1 << 60}) as gateway,
-        httpx.Client(base_url=gateway.http_address, headers={"Authorization": f"Bearer {token}"}) as client,
+        httpx.Client(base_url=gateway.http_address, headers={"Authorization": f"Bearer {token}"}, timeout=60) as client,
     ):
         assert client.post("/dicom-web/studies", **related(exams[0][0].read_bytes())).status_code == 507
         assert client.post("/api/studies", files=files(exams[0])).status_code == 507

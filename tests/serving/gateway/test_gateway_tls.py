@@ -68,7 +68,9 @@ def test_only_peers_with_a_certificate_get_through(
         context = ssl.create_default_context(cafile=str(cert))
         headers = {"Authorization": f"Bearer {token}"}
         assert gateway.http_address.startswith("https://")
-        with httpx.Client(base_url=gateway.http_address, headers=headers, verify=context, trust_env=False) as client:
+        with httpx.Client(
+            base_url=gateway.http_address, headers=headers, verify=context, trust_env=False, timeout=60
+        ) as client:
             (study,) = client.get("/api/studies").json()["studies"]
         assert study["files"] == 4
 
@@ -93,7 +95,9 @@ def test_exams_reach_the_model_server_by_mutual_tls_alone(
         config = gateway_config(server.grpc_address, model={"tls": own})
         with (
             running_gateway(config, {config.http.token_variable: token}) as gateway,
-            httpx.Client(base_url=gateway.http_address, headers={"Authorization": f"Bearer {token}"}) as client,
+            httpx.Client(
+                base_url=gateway.http_address, headers={"Authorization": f"Bearer {token}"}, timeout=60
+            ) as client,
         ):
             files = [("files", (path.name, path.read_bytes())) for path in exams[2]]
             (study,) = client.post("/api/studies", files=files).json()["keys"]

@@ -78,7 +78,7 @@ def test_missing_views_are_refused_and_graded_once_they_come(
 ) -> None:
     with (
         start_gateway(grouping={"settle_seconds": 0, "timeout_seconds": 0.5}) as gateway,
-        httpx.Client(base_url=gateway.http_address, headers={"Authorization": f"Bearer {token}"}) as client,
+        httpx.Client(base_url=gateway.http_address, headers={"Authorization": f"Bearer {token}"}, timeout=60) as client,
     ):
 
         def send(path: Path) -> None:
@@ -116,7 +116,7 @@ def test_an_exam_for_processing_is_refused_with_the_reason(
         files.append(("files", (f"{number}.dcm", (tmp_path / f"{number}.dcm").read_bytes())))
     with (
         start_gateway() as gateway,
-        httpx.Client(base_url=gateway.http_address, headers={"Authorization": f"Bearer {token}"}) as client,
+        httpx.Client(base_url=gateway.http_address, headers={"Authorization": f"Bearer {token}"}, timeout=60) as client,
     ):
         answer = client.post("/api/studies", files=files).json()
         study = wait_for(
@@ -150,7 +150,9 @@ def test_studies_wait_for_the_server_and_no_answer_is_wrong_while_its_model_is_s
         config = gateway_config(f"127.0.0.1:{port}")
         gateway = stack.enter_context(running_gateway(config, {config.http.token_variable: token}))
         headers = {"Authorization": f"Bearer {token}"}
-        client = stack.enter_context(httpx.Client(base_url=gateway.http_address, headers=headers, trust_env=False))
+        client = stack.enter_context(
+            httpx.Client(base_url=gateway.http_address, headers=headers, trust_env=False, timeout=60)
+        )
         uploads: dict[str, int] = {}
         answers: dict[str, dict[str, Any]] = {}
 
