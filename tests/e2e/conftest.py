@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+
+from tests.e2e.beam_nodes import Nodes, make_archive, settings
 
 PIPELINE: dict[str, Any] = {
     "ingest": {"longest_side": 320, "splits": {"train": 0.5, "eval": 0.25, "test": 0.25}, "split_seed": "e2e 2"},
@@ -95,13 +99,13 @@ States = Callable[[Path], dict[str, list[str]]]
 @pytest.fixture(scope="session")
 def execution_states() -> States:
     """Reads from ML Metadata the states of each node's executions, in their order: ``{node: [state, ...]}``."""
-    from ml_metadata.metadata_store import metadata_store
     from ml_metadata.proto import metadata_store_pb2
 
-    from pipeline.local_runner import metadata_config
+    from pipeline.metadata import open_store
 
     def read(output: Path) -> dict[str, list[str]]:
-        store = metadata_store.MetadataStore(metadata_config(output))
+        store = open_store(output, {})
+        assert store is not None
         states: dict[str, list[str]] = defaultdict(list)
         for context in store.get_contexts_by_type("node"):
             node = context.name.removeprefix("breast_density.")
@@ -110,3 +114,30 @@ def execution_states() -> States:
         return dict(states)
 
     return read
+
+
+@pytest.fixture
+def start_nodes() -> Iterator[Callable[[Path, Mapping[str, str]], Nodes]]:
+    """Starts nodes, which end with the test."""
+    with contextlib.ExitStack() as running:
+
+        def started(path: Path, environment: Mapping[str, str]) -> Nodes:
+            nodes = Nodes(path, environment)
+            running.callback(nodes.stop)
+            return nodes
+
+        yield started
+
+
+@pytest.fixture(scope="session")
+def archive_of_nodes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Phantom exams for the nodes that use Beam."""
+    return make_archive(tmp_path_factory.mktemp("archive") / "phantoms")
+
+
+@pytest.fixture(scope="session")
+def direct_nodes(archive_of_nodes: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
+    """The same nodes on the DirectRunner, which run beside the tests."""
+    nodes = Nodes(settings(tmp_path_factory.mktemp("direct"), archive_of_nodes, {"runner": "direct"}), os.environ)
+    yield nodes
+    nodes.stop()

@@ -28,13 +28,20 @@ def breast_density(*arguments: object) -> subprocess.CompletedProcess[str]:
 def test_phantoms_to_a_pushed_model(phantoms: Path, settings_file: Path, tmp_path: Path) -> None:
     settings = yaml.safe_load(settings_file.read_text(encoding="utf-8"))
     settings["pipeline"]["trainer"] |= {"sides": "mirrored", "epochs": 9}
-    # What a volume with a folder a delivery looks like; the run is told to take the latest.
+    # What a volume with a folder a delivery looks like; the run is told to take the latest two.
     spans = tmp_path / "data"
     (spans / "span-1" / "images").mkdir(parents=True)
     (spans / "span-1" / "images" / "old.dcm").write_bytes(b"of an older span, which nobody reads")
-    shutil.copytree(phantoms, spans / "span-2", copy_function=os.link)
+    exams = sorted(folder.name for folder in (phantoms / "images").iterdir())
+    for span, names in ((2, exams[:14]), (3, exams[14:])):
+        for name in names:
+            target = spans / f"span-{span}" / "images" / name
+            shutil.copytree(phantoms / "images" / name, target, copy_function=os.link)
+        lines = (phantoms / "labels.csv").read_text(encoding="utf-8").splitlines()
+        kept = [line for line in lines if line.split(",")[0] in ("exam_id", *names)]
+        (spans / f"span-{span}" / "labels.csv").write_text("\n".join([*kept, ""]), encoding="utf-8")
     settings["data"] = {"folder": f"{spans}/span-{{SPAN}}/images", "labels": f"{spans}/span-{{SPAN}}/labels.csv"}
-    settings["kubeflow"] = {"serving": {"claim": "models", "path": str(tmp_path / "models")}}
+    settings["kubeflow"] = {"spans": 2, "serving": {"claim": "models", "path": str(tmp_path / "models")}}
     config, package, folder = tmp_path / "walk.yaml", tmp_path / "pipeline.yaml", tmp_path / "walk"
     config.write_text(yaml.safe_dump(settings), encoding="utf-8")
 
@@ -58,8 +65,16 @@ def test_phantoms_to_a_pushed_model(phantoms: Path, settings_file: Path, tmp_pat
         return artifact["metadata"], folder / "store" / artifact["uri"].replace("://", "/")
 
     metadata, examples = output("dicom-example-gen", "examples")
-    assert metadata["span"] == 2
+    assert metadata["span"] == 3
     assert list((examples / "Split-train").glob("*"))
+    assert output("dicom-example-gen-before-1", "examples")[0]["span"] == 2
+    # Both are trained on, and the newest is compared with the one before.
+    _, examples = output("mammogram-preprocessor", "preprocessed_examples")
+    names = {file.name[:10] for file in (examples / "Split-train").glob("*.gz")}
+    assert names == {"span-00002", "span-00003"}
+    _, drift = output("drift-monitor", "drift_report")
+    compared = json.loads((drift / "summary.json").read_text(encoding="utf-8"))["comparisons"]
+    assert ("newest span 3", "earlier spans") in {(one["subject"], one["reference"]) for one in compared}
     # The run parameter, not what was compiled.
     _, network = output("trainer-cc", "model")
     assert len(json.loads((network / "Format-Serving" / "history.json").read_text())["epochs"]) == 1

@@ -1,0 +1,103 @@
+"""The nodes that use Beam on a real Flink cluster that loses workers: the DirectRunner's records all the same.
+
+``make test-flink`` fetches Flink and Java; without them this test skips.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import subprocess
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+from apache_beam import Create, Map, Pipeline
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from pipeline.beam_runners.flink_rest import FlinkError
+from pipeline.beam_runners.flink_runner import FlinkStageError, FlinkStageRunner
+from pipeline.beam_runners.local_flink import FlinkCluster, find_flink, flink_cluster
+from pipeline.beam_runners.stage_job import JAR
+from pipeline.beam_runners.stage_job.build import build
+from pipeline.beam_runners.task_key import KEY_VARIABLE
+from tests.e2e.beam_nodes import LIMIT, Nodes, assert_equal, outputs_though_workers_die, settings
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(2 * LIMIT)]
+LOST = "is no longer reachable"  # as the JobManager says it of a TaskManager
+
+
+def kill_a_worker(cluster: FlinkCluster, nodes: Nodes, index: int, begun: Callable[[], bool]) -> None:
+    """Kills a TaskManager and its pool as soon as something is true; the JobManager must notice."""
+    log = cluster.folder / "jobmanager.log"
+    nodes.until(begun)
+    before = log.read_text().count(LOST)
+    cluster.kill_worker(index)
+    nodes.until(lambda: log.read_text().count(LOST) > before)
+
+
+@pytest.fixture(scope="session")  # before the others of this scope, which are for nothing without them
+def programs() -> tuple[Path, Path]:
+    """Folders of Flink and of Java."""
+    found = find_flink(os.environ)
+    if found is None:
+        pytest.skip("Flink or Java is not here; make test-flink fetches them.")
+    return found
+
+
+def test_every_node_gives_what_the_direct_runner_gives_though_task_managers_are_killed(
+    programs: tuple[Path, Path],
+    start_nodes: Callable[[Path, Mapping[str, str]], Nodes],
+    archive_of_nodes: Path,
+    direct_nodes: Nodes,
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "flink"
+    with flink_cluster(*programs, tmp_path / "cluster") as cluster:
+        beam = {"runner": "flink", "master": cluster.master, "partitions": 2}
+        nodes = start_nodes(settings(folder, archive_of_nodes, beam), cluster.environment)
+        kill = functools.partial(kill_a_worker, cluster, nodes)
+        found = outputs_though_workers_die(nodes, folder / "out" / "artifacts", kill, cluster.add_worker)
+    assert_equal(found, direct_nodes.outputs())
+
+
+def test_what_python_and_flink_say_of_a_failure_reaches_the_user(
+    programs: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with flink_cluster(*programs, tmp_path / "cluster", workers=0) as cluster:
+        monkeypatch.setenv(KEY_VARIABLE, cluster.environment[KEY_VARIABLE])
+        arguments = [f"--flink_master={cluster.master}", f"--flink_scratch={tmp_path / 'scratch'}"]
+
+        def divide(numbers: list[int]) -> None:
+            with Pipeline(runner=FlinkStageRunner(), options=PipelineOptions(arguments)) as pipeline:
+                _ = pipeline | Create(numbers) | Map(lambda number: 12 // number)
+
+        with pytest.raises(FlinkError, match="has no TaskManager: start one"):
+            divide([1])
+        cluster.add_worker()
+        cluster.wait()
+        divide([1, 2, 3])
+        with pytest.raises(FlinkStageError, match=r"(?s)^Traceback .*ZeroDivisionError") as raised:
+            divide([1, 0])
+        assert "\tat " not in str(raised.value)
+        monkeypatch.setenv(KEY_VARIABLE, "another key than the pools have")
+        with pytest.raises(FlinkStageError, match=f"{KEY_VARIABLE} and the scratch folder must be the same"):
+            divide([1])
+    with pytest.raises(FlinkError, match="cannot be reached"):
+        divide([1])
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
+def test_the_job_is_what_its_source_says(programs: tuple[Path, Path], tmp_path: Path) -> None:
+    """With the compiler that made it, to the byte; another one may write other bytes for the same."""
+    if shutil.which("javac") is None:
+        pytest.skip("There is no javac (Debian: openjdk-17-jdk-headless)")
+    built = tmp_path / "built.jar"
+    build(programs[0] / "lib", built)
+    with zipfile.ZipFile(JAR) as kept, zipfile.ZipFile(built) as made:
+        assert kept.namelist() == made.namelist()
+    said = subprocess.run(["javac", "-version"], capture_output=True, text=True, check=True).stdout
+    if said.startswith("javac 17."):
+        assert built.read_bytes() == JAR.read_bytes()
