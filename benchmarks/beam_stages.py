@@ -20,39 +20,52 @@ from tfx.types import artifact_utils, standard_artifacts
 from tfx.utils import path_utils
 
 from benchmarks.processes import Process, cpu_between, processes_of
-from components.evaluator.config import EvaluatorConfig
 from components.evaluator.executor import Executor
 from components.exam_ensemble.calibration import CALIBRATION_FILE, fit_calibration
 from pipeline import local_runner
 from pipeline.beam_runners.arguments import beam_arguments
+from pipeline.beam_runners.staged_runner import LOG as RUNNER_LOG
 from pipeline.config import RunConfig, load_config
 from schema import features as f
 
 NODES = ("DicomExampleGen", "MammogramPreprocessor", "StatisticsGen", "Transform", "Evaluator")
 
 
+class _HandedOn(logging.Handler):
+    """Adds up the bytes between stages, as the runner tells them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Takes what the runner says at a pipeline's end."""
+        assert isinstance(record.args, tuple)
+        self.bytes += int(str(record.args[1]))
+
+
 class _Meter:
     """Measures nodes by the processes of some sessions."""
 
-    def __init__(self, sessions: Collection[int]):
+    def __init__(self, sessions: Collection[int], handed_on: _HandedOn):
         self._sessions = sessions
+        self._handed_on = handed_on
+        self._handed_on_before = 0
         self._before: dict[int, Process] = {}
-        self._began = 0.0
         self.figures: dict[str, dict[str, float]] = {}
 
     def start(self, node: str, number: int, count: int, progress_file: Path) -> None:
         """A node begins."""
         del node, number, count, progress_file
-        self._before, self._began = processes_of(self._sessions), time.time()
+        self._before, self._handed_on_before = processes_of(self._sessions), self._handed_on.bytes
 
     def finish(self, result: local_runner.NodeResult) -> None:
         """A node ended."""
         after = processes_of(self._sessions)
         self.figures[result.node] = {
-            "began": self._began,
-            "ended": time.time(),
             "cpu_seconds": cpu_between(self._before, after),
             "peak_mib": max((process.peak for process in after.values()), default=0.0),
+            "handed_on": self._handed_on.bytes - self._handed_on_before,
         }
 
 
@@ -96,7 +109,7 @@ def evaluate(config: RunConfig, examples_uri: Path, schema_uri: Path, folder: Pa
     _save_model(Path(path_utils.serving_model_path(model.uri)))
     evaluation = _artifact(standard_artifacts.ModelEvaluation, folder / "evaluation")
     context = Executor.Context(
-        beam_pipeline_args=beam_arguments(config.beam) or None, tmp_dir=str(folder), unique_id="1"
+        beam_pipeline_args=beam_arguments(config.beam, str(config.output)) or None, tmp_dir=str(folder), unique_id="1"
     )
     Executor(context).Do(
         {
@@ -106,7 +119,7 @@ def evaluate(config: RunConfig, examples_uri: Path, schema_uri: Path, folder: Pa
             "schema": [_artifact(standard_artifacts.Schema, schema_uri)],
         },
         {"evaluation": [evaluation], "blessing": [_artifact(standard_artifacts.ModelBlessing, folder / "blessing")]},
-        {"config": EvaluatorConfig().model_dump_json(), "minimum_views": 1, "code": "any"},
+        {"config": config.pipeline.evaluator.model_dump_json(), "minimum_views": 1, "code": "any"},
     )
     return Path(evaluation.uri)
 
@@ -122,7 +135,10 @@ def run(config: RunConfig, last: str, sessions: Collection[int] = ()) -> dict[st
     Returns:
         Node -> ``seconds``, ``outputs`` by name, and what was measured of all but the Evaluator.
     """
-    meter = _Meter(sessions)
+    handed_on = _HandedOn()
+    RUNNER_LOG.addHandler(handed_on)
+    RUNNER_LOG.setLevel(logging.INFO)
+    meter = _Meter(sessions, handed_on)
     in_pipeline = "Transform" if last == "Evaluator" else last
     results = local_runner.run(local_runner.build(config, in_pipeline), config.output, meter)
     found: dict[str, Any] = {
@@ -148,7 +164,7 @@ def main() -> None:
     parser.add_argument("--last", choices=NODES, default="Evaluator")
     parser.add_argument("--session", type=int, action="append", default=[], help="whose processes are measured")
     arguments = parser.parse_args()
-    logging.disable(logging.WARNING)
+    logging.getLogger().setLevel(logging.ERROR)
     print(json.dumps(run(load_config(arguments.settings), arguments.last, arguments.session)))
 
 

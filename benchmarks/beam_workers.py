@@ -1,33 +1,39 @@
-"""One worker and two, in this process and on a Spark cluster: seconds, CPU, bytes, shuffle and memory of image nodes.
+"""One worker and two, in this process, on Spark and on Flink: speed, CPU, bytes and memory of the nodes that use Beam.
 
-PYTHONPATH=.spark python -m benchmarks.beam_workers --exams 32
+PYTHONPATH=.flink:.spark python -m benchmarks.beam_workers --exams 8 32
+
+Each way runs on a small and on a large archive. Their difference is what further images cost; starting Python,
+TensorFlow and the workers is in both.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
 
+from pipeline.beam_runners.local_flink import FlinkCluster, find_flink, flink_cluster
 from pipeline.beam_runners.local_spark import ClusterSize, SparkCluster, find_spark, spark_cluster
 from pipeline.phantom.config import PhantomConfig
 from pipeline.phantom.generate import generate_phantoms
-from schema.features import VIEWS
 
 _NODES: Final = {
     "DicomExampleGen": "examples",
     "MammogramPreprocessor": "preprocessed_examples",
+    "StatisticsGen": "statistics",
+    "Transform": "transform_graph",
 }
+_SPLITS: Final = {"train": 0.5, "eval": 0.25, "test": 0.25}  # none is empty where exams are few
 _MIB: Final = 2**20
 
 
@@ -35,103 +41,128 @@ _MIB: Final = 2**20
 class _Way:
     """A runner with a number of workers, and where it is."""
 
-    name: str
-    beam: dict[str, Any]
-    runner: dict[str, Any]
-    cluster: SparkCluster | None = None
+    runner: str
+    workers: int
+    settings: dict[str, Any]
+    cluster: SparkCluster | FlinkCluster | None = None
+
+
+@dataclass(frozen=True)
+class _Archive:
+    """Phantoms.
+
+    Attributes:
+        folder: With images and labels.
+        images: How many there are.
+        size: Bytes of them.
+    """
+
+    folder: Path
+    images: int
+    size: int
 
 
 def _size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def _events(cluster: SparkCluster) -> Iterator[dict[str, Any]]:
-    for path in (cluster.folder / "events").iterdir():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            with contextlib.suppress(ValueError):  # the last line may be half written
-                yield json.loads(line)
+def _archive(folder: Path, exams: int, reduction: int) -> _Archive:
+    generate_phantoms(PhantomConfig(exams=exams, seed=3, reduction=reduction, repeat_share=0.0, workers=2), folder)
+    images = folder / "images"
+    return _Archive(folder, sum(1 for _ in images.rglob("*.dcm")), _size(images))
 
 
-def _shuffled(cluster: SparkCluster | None, began: float, ended: float) -> float:
-    """Adds up what tasks wrote to shuffles between two times, MiB."""
-    if cluster is None:
-        return 0.0
-    tasks = (event for event in _events(cluster) if event["Event"] == "SparkListenerTaskEnd")
-    return sum(
-        task["Task Metrics"]["Shuffle Write Metrics"]["Shuffle Bytes Written"] / _MIB
-        for task in tasks
-        if began <= task["Task Info"]["Finish Time"] / 1000 <= ended
-    )
-
-
-def _measure(way: _Way, archive: Path, folder: Path) -> dict[str, Any]:
+def _run(way: _Way, archive: _Archive, folder: Path) -> dict[str, Any]:
+    """Runs the nodes; gives each one's figures, with the bytes that it wrote."""
     folder.mkdir()
     settings = folder / "settings.yaml"
     document = {
-        "pipeline": {"ingest": {"shard_size": 8}, "drift": {"enabled": False}},
-        "data": {"folder": str(archive / "images"), "labels": str(archive / "labels.csv")},
+        "pipeline": {"ingest": {"shard_size": 8, "splits": _SPLITS}, "drift": {"enabled": False}},
+        "data": {"folder": str(archive.folder / "images"), "labels": str(archive.folder / "labels.csv")},
         "output": str(folder / "out"),
-        "beam": way.beam,
-        "runner": way.runner,
+        **way.settings,
     }
     settings.write_text(yaml.safe_dump(document), encoding="utf-8")
-    command = [sys.executable, "-m", "benchmarks.beam_stages", str(settings), "--last", "MammogramPreprocessor"]
-    sessions = [os.getsid(0), *(worker.pid for worker in way.cluster.workers)] if way.cluster else [os.getsid(0)]
-    for session in sessions:
+    command = [sys.executable, "-m", "benchmarks.beam_stages", str(settings), "--last", "Transform"]
+    for session in [os.getsid(0), *(way.cluster.sessions if way.cluster else [])]:
         command += ["--session", str(session)]
     environment = {**os.environ, **(way.cluster.environment if way.cluster else {})}
     done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
-    return json.loads(done.stdout.splitlines()[-1])
+    found = json.loads(done.stdout.splitlines()[-1])
+    return {node: found[node] | {"written": _size(Path(found[node]["outputs"][key]))} for node, key in _NODES.items()}
 
 
-def _rows(way: _Way, found: dict[str, Any], images: int, archive: Path) -> list[str]:
-    rows = []
-    read = _size(archive / "images")
-    for node, key in _NODES.items():
-        figures = found[node]
-        written = _size(Path(figures["outputs"][key]))
-        shuffled = _shuffled(way.cluster, figures["began"], figures["ended"])
-        rows.append(
-            f"| {node} | {way.name} | {figures['seconds']:.0f} | {figures['cpu_seconds']:.0f}"
-            f" | {figures['cpu_seconds'] / images:.3f} | {read / _MIB / images:.2f} | {written / _MIB / images:.2f}"
-            f" | {shuffled * 1024 / images:.2f} | {figures['peak_mib']:.0f} |"
+def _ways(folder: Path, most_workers: int) -> Iterator[tuple[_Way, ExitStack]]:
+    """Gives each way with what ends it."""
+    spark, flink = find_spark(os.environ), find_flink(os.environ)
+    for workers in range(1, most_workers + 1):
+        yield (
+            _Way("direct, threads", workers, {"beam": {"runner": "direct"}, "runner": {"workers": workers}}),
+            ExitStack(),
         )
-        read = written
-    return rows
+    for workers in range(1, most_workers + 1) if spark else ():
+        ending = ExitStack()
+        on_spark = ending.enter_context(spark_cluster(*spark, folder / f"Spark {workers}", ClusterSize(workers)))
+        beam = {"runner": "spark", "master": on_spark.master_url, "partitions": 4}
+        yield _Way("Spark, workers", workers, {"beam": beam}, on_spark), ending
+    for workers in range(1, most_workers + 1) if flink else ():
+        ending = ExitStack()
+        on_flink = ending.enter_context(flink_cluster(*flink, folder / f"Flink {workers}", workers))
+        beam = {"runner": "flink", "master": on_flink.master, "partitions": 4}
+        yield _Way("Flink, TaskManagers", workers, {"beam": beam}, on_flink), ending
+
+
+def _row(node: str, way: _Way, found: Sequence[dict[str, Any]], further: int, alone: float) -> str:
+    """Writes a row; ``alone`` are the seconds that the further images take one worker."""
+    small, large = (run[node] for run in found)
+    seconds, cpu = (large[key] - small[key] for key in ("seconds", "cpu_seconds"))
+    speed = f"{further / seconds:.1f}" if seconds > 0.5 else "not to be told"
+    gain = f"{alone / seconds:.2f}" if alone > 0.5 and seconds > 0.5 and way.workers > 1 else ""
+    handed_on = (large["handed_on"] - small["handed_on"]) / 1024 / further
+    written = (large["written"] - small["written"]) / _MIB / further
+    return (
+        f"| {node} | {way.runner} | {way.workers} | {small['seconds']:.1f} | {large['seconds']:.1f} | {speed} | {gain}"
+        f" | {1000 * cpu / further:.0f} | {written:.3f} | {handed_on if way.cluster else 0:.2f} |"
+        f" {large['peak_mib']:.0f} |"
+    )
 
 
 def main() -> None:
     """Runs the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--exams", type=int, default=32)
+    parser.add_argument("--exams", type=int, nargs=2, default=(8, 32), metavar=("SMALL", "LARGE"))
     parser.add_argument("--reduction", type=int, default=2, help="of the phantoms' matrices")
+    parser.add_argument("--workers", type=int, default=2, help="at most")
     arguments = parser.parse_args()
     os.setsid()  # so that this session holds the benchmark's processes and no others
-    spark = find_spark(os.environ)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        archive = folder / "archive"
-        generate_phantoms(
-            PhantomConfig(exams=arguments.exams, seed=3, reduction=arguments.reduction, repeat_share=0.0), archive
-        )
-        images = sum(1 for _ in (archive / "images").rglob("*.dcm"))
-        rows = []
-        for workers in (1, 2):
-            way = _Way(f"direct, {workers} thread{'s' * (workers > 1)}", {"runner": "direct"}, {"workers": workers})
-            rows += _rows(way, _measure(way, archive, folder / f"direct {workers}"), images, archive)
-        for workers in (1, 2) if spark is not None else ():
-            with spark_cluster(*spark, folder / f"cluster {workers}", ClusterSize(workers)) as cluster:
-                beam = {"runner": "spark", "master": cluster.master_url, "partitions": 8}
-                way = _Way(f"Spark, {workers} worker{'s' * (workers > 1)}", beam, {}, cluster)
-                rows += _rows(way, _measure(way, archive, folder / f"spark {workers}"), images, archive)
-        print(
-            f"## Workers\n\n{images} phantom views of {len(VIEWS)} a exam. CPU is of all processes, start included.\n"
-        )
-        print(
-            "| node | runner | seconds | CPU s | CPU s an image | MiB read an image | MiB written an image"
-            " | KiB shuffled an image | largest process, MiB |\n| --- | --- " + "| ---: " * 7 + "|"
-        )
-        print("\n".join(sorted(rows)))
+        archives = [_archive(folder / f"archive {n}", n, arguments.reduction) for n in arguments.exams]
+        _print(folder, archives, arguments.workers)
+
+
+def _print(folder: Path, archives: Sequence[_Archive], most_workers: int) -> None:
+    small, large = archives
+    further = large.images - small.images
+    rows: dict[str, list[str]] = {node: [] for node in _NODES}
+    alone: dict[tuple[str, str], float] = {}
+    for way, ending in _ways(folder, most_workers):
+        with ending:
+            found = [_run(way, one, folder / f"{way.runner} {way.workers} {one.images}") for one in archives]
+        for node in _NODES:
+            alone.setdefault((node, way.runner), found[1][node]["seconds"] - found[0][node]["seconds"])
+            rows[node].append(_row(node, way, found, further, alone[node, way.runner]))
+    print(
+        f"## Workers\n\nPhantom views, {large.size / _MIB / large.images:.1f} MiB each, {small.images} and then"
+        f" {large.images} of them; a further image is one of the {further} between. CPU is of all processes. What is"
+        " handed on are bytes between stages, in files of the runner for Spark and Flink.\n"
+    )
+    print(
+        f"| node | runner | of them | s, {small.images} views | s, {large.images} views | further images a second"
+        " | gain over one | CPU ms a further image | MiB written a further image | KiB handed on a further image"
+        " | largest process, MiB |\n| --- | --- " + "| ---: " * 9 + "|"
+    )
+    print("\n".join(row for node in _NODES for row in rows[node]))
 
 
 if __name__ == "__main__":
