@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import time
 import urllib.error
 import urllib.request
@@ -15,9 +16,11 @@ from typing import Any, Final
 
 from pipeline.beam_runners.stage_job import ENTRY_CLASS
 
+_LOG: Final = logging.getLogger(__name__)
 _ANSWER: Final = 60.0  # seconds
 _PATIENCE: Final = 60.0  # seconds that the JobManager may be away
 _FIRST_POLL, _LONGEST_POLL = 0.05, 1.0  # seconds
+_NEWS: Final = 10.0  # seconds between two looks at what went wrong
 _ENDED: Final = frozenset({"FINISHED", "FAILED", "CANCELED", "SUSPENDED"})
 
 
@@ -68,6 +71,8 @@ class FlinkRest:
     def wait(self, job: str) -> None:
         """Waits for a job's end; an exception that comes meanwhile, such as Ctrl-C, cancels it.
 
+        What Flink begins again meanwhile, and why, is a warning.
+
         Raises:
             FlinkError: It did not finish; the message ends with Flink's.
         """
@@ -81,12 +86,17 @@ class FlinkRest:
 
     def _end_of(self, job: str) -> str:
         pause, last_answer = _FIRST_POLL, time.monotonic()
+        news, told = last_answer + _NEWS, ""
         while True:
             try:
                 state = str(self._ask(f"/jobs/{job}/status")["status"])
                 last_answer = time.monotonic()
                 if state in _ENDED:
                     return state
+                if last_answer > news:
+                    news, before, told = last_answer + _NEWS, told, _last_cause(self._failure(job))
+                    if told != before:
+                        _LOG.warning("Flink's job %s has begun tasks again: %s", job, told)
             except FlinkError as error:
                 # A JobManager that comes back without high availability has forgotten its jobs.
                 if "HTTP 404" in str(error) or time.monotonic() - last_answer > _PATIENCE:
@@ -95,8 +105,12 @@ class FlinkRest:
             pause = min(1.5 * pause, _LONGEST_POLL)
 
     def _reason(self, job: str) -> str:
+        return self._failure(job) or "It gave no reason: see the JobManager's log."
+
+    def _failure(self, job: str) -> str:
+        """Gives the stack trace of what failed last, else nothing."""
         entries = self._ask(f"/jobs/{job}/exceptions").get("exceptionHistory", {}).get("entries", [])
-        return str(entries[0]["stacktrace"]) if entries else "It gave no reason: see the JobManager's log."
+        return str(entries[0]["stacktrace"]) if entries else ""
 
     def _cancel(self, job: str) -> None:
         with contextlib.suppress(FlinkError):  # what brought us here matters more
@@ -112,18 +126,22 @@ class FlinkRest:
             with urllib.request.urlopen(request, timeout=_ANSWER) as answer:
                 text = answer.read()
         except urllib.error.HTTPError as error:
-            reason = _last_cause(error.read().decode(errors="replace"))
+            reason = _last_cause(_errors(error.read().decode(errors="replace")))
             raise FlinkError(f"Flink at {self._master} refused {path}: HTTP {error.code}. {reason}") from None
         except OSError as error:
             raise FlinkError(f"Flink at {self._master} cannot be reached ({error}).") from error
         return json.loads(text) if text else {}
 
 
-def _last_cause(text: str) -> str:
-    """Finds the last cause in what Flink says of an error: a JSON of stack traces."""
+def _errors(text: str) -> str:
+    """Finds the stack traces in what the REST service says of a request that it refused."""
     try:
-        errors = json.loads(text).get("errors", [])
+        return "\n".join(map(str, json.loads(text).get("errors", [])))
     except (ValueError, AttributeError):
-        errors = [text]
-    causes = [line.removeprefix("Caused by: ") for line in "\n".join(map(str, errors)).splitlines() if line[:1] != "\t"]
+        return text
+
+
+def _last_cause(trace: str) -> str:
+    """Finds the last cause of a stack trace."""
+    causes = [line.removeprefix("Caused by: ") for line in trace.splitlines() if line[:1] not in ("\t", "")]
     return causes[-1] if causes else ""

@@ -92,13 +92,21 @@ class FlinkCluster:
     def add_worker(self) -> None:
         """Starts one more worker; :meth:`wait` waits for it."""
         number = len(self.workers)
-        path = str(self.sockets / str(number))
-        pool = [sys.executable, "-m", task_pool.__name__, path]
         manager = [*self.launch, f"{_RUNTIME}.taskexecutor.TaskManagerRunner", *self._options()]
-        named = {**self.environment, "BREAST_DENSITY_TASK_POOL": path}
-        self.workers.append(
-            (start(manager, named, self._log("manager", number)), start(pool, named, self._log("pool", number)))
-        )
+        named = {**self.environment, "BREAST_DENSITY_TASK_POOL": self._socket(number)}
+        self.workers.append((start(manager, named, self._log("manager", number)), self._start_pool(number)))
+
+    def restart_pool(self, index: int) -> None:
+        """Starts a worker's pool anew, as Kubernetes would once it has ended."""
+        manager, _ = self.workers[index]
+        self.workers[index] = (manager, self._start_pool(index))
+
+    def _start_pool(self, number: int) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", task_pool.__name__, self._socket(number)]
+        return start(command, self.environment, self._log("pool", number))
+
+    def _socket(self, number: int) -> str:
+        return str(self.sockets / str(number))
 
     def wait(self) -> None:
         """Waits until all workers that were started have registered, and their pools take tasks.

@@ -9,8 +9,10 @@ import functools
 import os
 import shutil
 import subprocess
+import time
 import zipfile
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from pipeline.beam_runners.flink_rest import FlinkError
 from pipeline.beam_runners.flink_runner import FlinkStageError, FlinkStageRunner
 from pipeline.beam_runners.local_flink import FlinkCluster, find_flink, flink_cluster
+from pipeline.beam_runners.local_processes import stop
 from pipeline.beam_runners.stage_job import JAR
 from pipeline.beam_runners.stage_job.build import build
 from pipeline.beam_runners.task_key import KEY_VARIABLE
@@ -79,6 +82,7 @@ def test_what_python_and_flink_say_of_a_failure_reaches_the_user(
         cluster.add_worker()
         cluster.wait()
         divide([1, 2, 3])
+        wait_for_the_pool(cluster, lambda: divide([1, 2, 3]))
         with pytest.raises(FlinkStageError, match=r"(?s)^Traceback .*ZeroDivisionError") as raised:
             divide([1, 0])
         assert "\tat " not in str(raised.value)
@@ -88,6 +92,25 @@ def test_what_python_and_flink_say_of_a_failure_reaches_the_user(
     with pytest.raises(FlinkError, match="cannot be reached"):
         divide([1])
     assert list((tmp_path / "scratch").iterdir()) == []
+
+
+def wait_for_the_pool(cluster: FlinkCluster, run: Callable[[], None]) -> None:
+    """Runs a pipeline while the pool is away: a TaskManager may come up long before its pool, and no task fails."""
+    log = cluster.folder / "jobmanager.log"
+
+    def deployed() -> int:
+        return log.read_text().count("to RUNNING")
+
+    before, deadline = deployed(), time.monotonic() + LIMIT
+    stop(cluster.workers[0][1])
+    with ThreadPoolExecutor(1) as driver:
+        running = driver.submit(run)
+        while deployed() == before:
+            assert time.monotonic() < deadline, log.read_text()[-3000:]
+            time.sleep(0.1)
+        cluster.restart_pool(0)
+        running.result(LIMIT)
+    assert "to FAILED" not in log.read_text()
 
 
 def test_the_job_is_what_its_source_says(programs: tuple[Path, Path], tmp_path: Path) -> None:

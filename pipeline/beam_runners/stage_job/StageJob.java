@@ -44,6 +44,9 @@ public final class StageJob {
         private static final long serialVersionUID = 1L;
         private static final String VARIABLE = "BREAST_DENSITY_TASK_POOL";
         private static final int ATTEMPTS = 3;
+        /** A pool that starts beside its TaskManager imports TensorFlow first. */
+        private static final Duration PATIENCE = Duration.ofSeconds(120);
+        private static final Duration PAUSE = Duration.ofMillis(200);
 
         private final String folder;
 
@@ -52,7 +55,7 @@ public final class StageJob {
         }
 
         @Override
-        public Long map(Long number) throws IOException {
+        public Long map(Long number) throws IOException, InterruptedException {
             String answer = "";
             for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
                 answer = ask(number);
@@ -67,18 +70,38 @@ public final class StageJob {
             throw new SuppressRestartsException(new RuntimeException(answer));
         }
 
-        private String ask(long number) throws IOException {
-            String pool = System.getenv(VARIABLE);
-            if (pool == null) {
-                throw new IOException(VARIABLE + " of the TaskManager names no pool of Python workers");
-            }
-            try (SocketChannel connection = SocketChannel.open(StandardProtocolFamily.UNIX)) {
-                connection.connect(UnixDomainSocketAddress.of(pool));
+        private String ask(long number) throws IOException, InterruptedException {
+            try (SocketChannel connection = connect()) {
                 ByteBuffer request = ByteBuffer.wrap((folder + "\t" + number + "\n").getBytes(StandardCharsets.UTF_8));
                 while (request.hasRemaining()) {
                     connection.write(request);
                 }
                 return new String(Channels.newInputStream(connection).readAllBytes(), StandardCharsets.UTF_8);
+            }
+        }
+
+        /** Waits for the pool: a task that failed meanwhile would use up what the job has of restarts. */
+        private static SocketChannel connect() throws IOException, InterruptedException {
+            String pool = System.getenv(VARIABLE);
+            if (pool == null) {
+                throw new IOException(VARIABLE + " of the TaskManager names no pool of Python workers");
+            }
+            long until = System.nanoTime() + PATIENCE.toNanos();
+            while (true) {
+                SocketChannel connection = SocketChannel.open(StandardProtocolFamily.UNIX);
+                try {
+                    connection.connect(UnixDomainSocketAddress.of(pool));
+                    return connection;
+                } catch (IOException error) {
+                    connection.close();
+                    if (Thread.currentThread().isInterrupted()) {
+                        throw error; // the task was cancelled
+                    }
+                    if (System.nanoTime() > until) {
+                        throw new IOException("no pool of Python workers takes tasks at " + pool, error);
+                    }
+                }
+                Thread.sleep(PAUSE.toMillis());
             }
         }
     }

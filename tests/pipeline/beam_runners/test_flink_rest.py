@@ -90,6 +90,19 @@ def test_a_failed_job_is_told_with_flinks_reason(service: Service, flink: FlinkR
         flink.wait("7")
 
 
+def test_what_flink_begins_again_is_told_once(
+    service: Service, flink: FlinkRest, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(flink_rest, "_NEWS", 0.0)
+    running, none, lost = (200, {"status": "RUNNING"}), (200, {"exceptionHistory": {"entries": []}}), "java.Lost: gone"
+    service.answers["GET /v1/jobs/7/status"] = [*[running] * 4, (200, {"status": "FINISHED"})]
+    entry = {"exceptionHistory": {"entries": [{"stacktrace": f"a.Failed: x\n\tat a.b\nCaused by: {lost}\n\tat a.c\n"}]}}
+    service.answers["GET /v1/jobs/7/exceptions"] = [none, (200, entry)]
+    with caplog.at_level("WARNING"):
+        flink.wait("7")
+    assert caplog.messages == [f"Flink's job 7 has begun tasks again: {lost}"]
+
+
 def test_a_job_that_a_new_job_manager_does_not_know_is_lost(service: Service, flink: FlinkRest) -> None:
     service.answers["GET /v1/jobs/7/status"] = [
         (200, {"status": "RUNNING"}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import zipfile
@@ -50,5 +51,7 @@ def test_archives_leave_the_path_where_pyspark_is_installed(installed: bool, tmp
         "from pipeline.beam_runners.spark_daemon import _without_archives; _without_archives()\n"
         "import pyspark; print(pyspark.__file__)"
     )
-    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}  # it may name a PySpark
+    command = [sys.executable, "-c", program]
+    found = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
     assert ("pyspark.zip" not in found) == installed
