@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -79,7 +80,24 @@ def chatter_to(path: Path) -> Iterator[TextIO]:
 
 
 def quiet_tensorflow() -> None:
-    """Keeps the C++ log, which can hold what a client sent, and libraries' advice off the terminal."""
+    """Imports TensorFlow, and keeps its log, which can hold what a client sent, and libraries' advice off the terminal."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     warnings.filterwarnings("ignore", category=FutureWarning, module="google")
+    with _standard_error_to(Path(os.devnull)):  # where 2.21 says what it finds on the machine, whatever its log level
+        import_module("tensorflow")
+
+
+@contextmanager
+def _standard_error_to(path: Path) -> Iterator[None]:
+    """Redirects what C++ writes to the process's standard error."""
+    sys.stderr.flush()
+    saved = os.dup(2)
+    try:
+        with path.open("wb") as log:
+            os.dup2(log.fileno(), 2)
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(saved, 2)
+        os.close(saved)

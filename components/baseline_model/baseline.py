@@ -7,8 +7,9 @@ from typing import Final
 
 import tensorflow as tf
 
+from components.baseline_model.version_file import VERSION_FILE
+
 _MODEL_FILE: Final = "saved_model.pb"
-_VERSION_FILE: Final = "baseline_version.txt"
 
 
 def latest_version(serving_dir: str) -> str | None:
@@ -51,15 +52,6 @@ def copy_baseline(serving_dir: str, model_uri: str, serving_model_path: str) -> 
         tf.io.gfile.makedirs(target)
         for name in files:
             tf.io.gfile.copy(os.path.join(folder, name), os.path.join(target, name), overwrite=True)
-    with tf.io.gfile.GFile(os.path.join(model_uri, _VERSION_FILE), "w") as file:
+    with tf.io.gfile.GFile(os.path.join(model_uri, VERSION_FILE), "w") as file:
         file.write(version)
     return version
-
-
-def baseline_version(model_uri: str) -> str | None:
-    """Tells which version a Model artifact of :func:`copy_baseline` holds, None for an empty one."""
-    path = os.path.join(model_uri, _VERSION_FILE)
-    if not tf.io.gfile.exists(path):
-        return None
-    with tf.io.gfile.GFile(path) as file:
-        return file.read()

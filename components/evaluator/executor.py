@@ -12,7 +12,7 @@ from tfx.components.evaluator import executor as tfma_executor
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import path_utils, proto_utils
 
-from components.baseline_model.baseline import baseline_version
+from components.baseline_model.version_file import baseline_version
 from components.common.shards import write_text
 from components.evaluator.config import EvaluatorConfig
 from components.evaluator.eval_config import build_eval_config

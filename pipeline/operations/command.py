@@ -9,7 +9,6 @@ from typing import Annotated, Final
 import typer
 
 from pipeline.commands.options import Overrides
-from pipeline.logs import quiet_tensorflow
 
 _LINE: Final = 400  # characters
 
@@ -24,7 +23,6 @@ def lineage(
     Data is the archive's fingerprint, code each node's own; both change when a byte that matters does. Numbers are
     those of the executions in ML Metadata; what a run took from its cache keeps the number of the run that computed it.
     """
-    quiet_tensorflow()
     import json
 
     from rich.console import Console

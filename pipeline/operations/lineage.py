@@ -19,6 +19,7 @@ from typing import Any, Final
 from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
 
+from components.baseline_model.version_file import baseline_version
 from pipeline import metadata
 
 _CODE: Final = "code"
@@ -175,8 +176,6 @@ def _upstream(store: MetadataStore, artifact: int) -> pb.LineageGraph:
 
 
 def _versions_before(artifacts: Iterable[pb.Artifact]) -> dict[str, str]:
-    from components.baseline_model.baseline import baseline_version  # imports TensorFlow
-
     roles = {"baseline_model": "compared to", "base_model": "started from"}
     found = {}
     for artifact in artifacts:

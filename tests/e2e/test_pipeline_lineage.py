@@ -50,7 +50,7 @@ def test_everything_that_made_the_model_is_named(finished: Any) -> None:
 
 def test_command_prints_tables_or_json(finished: Any) -> None:
     done = lineage_command(finished.config.output)
-    assert done.returncode == 0, done.stderr
+    assert (done.returncode, done.stderr) == (0, "")
     assert all(node in done.stdout for node in ("DicomExampleGen", "Trainer.CC_R", "Pusher"))
     document = json.loads(lineage_command(finished.config.output, "--json").stdout)
     assert document["version"] in done.stdout

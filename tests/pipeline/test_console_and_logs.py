@@ -146,6 +146,23 @@ def test_a_log_is_appended_to(tmp_path: Path) -> None:
     assert (tmp_path / "run.log").read_text(encoding="utf-8").splitlines() == ["first", "second"]
 
 
+_QUIET = """
+import os, sys
+from pipeline.logs import quiet_tensorflow
+
+quiet_tensorflow()
+assert "tensorflow" in sys.modules
+os.write(2, b"after err\\n")
+"""
+
+
+def test_tensorflow_is_imported_without_a_word() -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+    environment["PYTHONPATH"] = str(Path(__file__).parents[2])
+    done = subprocess.run([sys.executable, "-c", _QUIET], capture_output=True, text=True, check=True, env=environment)
+    assert (done.stdout, done.stderr) == ("", "after err\n")
+
+
 # Beam's workers print an error before they answer with it: an error in printing would leave the runner waiting.
 _FULL_DISK = """
 import sys

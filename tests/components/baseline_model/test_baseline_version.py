@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from components.baseline_model.baseline import baseline_version, copy_baseline, latest_version
+from components.baseline_model.baseline import copy_baseline, latest_version
+from components.baseline_model.version_file import baseline_version
 
 
 @pytest.fixture
