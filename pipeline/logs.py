@@ -80,7 +80,7 @@ def chatter_to(path: Path) -> Iterator[TextIO]:
 
 
 def quiet_tensorflow() -> None:
-    """Imports TensorFlow, and keeps its log, which can hold what a client sent, and libraries' advice off the terminal."""
+    """Imports TensorFlow; keeps its log, which can hold what a client sent, and libraries' advice off the terminal."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     warnings.filterwarnings("ignore", category=FutureWarning, module="google")
