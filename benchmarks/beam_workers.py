@@ -1,6 +1,6 @@
 """One worker and two, in this process, on Spark and on Flink: speed, CPU, bytes and memory of the nodes that use Beam.
 
-PYTHONPATH=.flink:.spark python -m benchmarks.beam_workers --exams 8 32
+PYTHONPATH=.flink:.spark python -m benchmarks.beam_workers --exams 8 96
 
 Each way runs on a small and on a large archive. Their difference is what further images cost; starting Python,
 TensorFlow and the workers is in both.
@@ -130,7 +130,7 @@ def _row(node: str, way: _Way, found: Sequence[dict[str, Any]], further: int, al
 def main() -> None:
     """Runs the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--exams", type=int, nargs=2, default=(8, 32), metavar=("SMALL", "LARGE"))
+    parser.add_argument("--exams", type=int, nargs=2, default=(8, 96), metavar=("SMALL", "LARGE"))
     parser.add_argument("--reduction", type=int, default=2, help="of the phantoms' matrices")
     parser.add_argument("--workers", type=int, default=2, help="at most")
     arguments = parser.parse_args()

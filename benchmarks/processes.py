@@ -15,7 +15,7 @@ class Process:
     """One process.
 
     Attributes:
-        cpu: Seconds of user and system time so far.
+        cpu: Seconds of user and system time so far, its own and that of children which have ended.
         peak: Largest resident size so far, MiB.
     """
 
@@ -31,7 +31,7 @@ def _process(folder: Path, sessions: Collection[int]) -> Process | None:
         [peak] = [line for line in (folder / "status").read_text().splitlines() if line.startswith("VmHWM:")]
     except (OSError, ValueError):  # it has just ended, or is a zombie
         return None
-    return Process((int(fields[11]) + int(fields[12])) / _TICK, int(peak.split()[1]) / 1024)
+    return Process(sum(map(int, fields[11:15])) / _TICK, int(peak.split()[1]) / 1024)
 
 
 def processes_of(sessions: Collection[int]) -> dict[int, Process]:
@@ -41,5 +41,5 @@ def processes_of(sessions: Collection[int]) -> dict[int, Process]:
 
 
 def cpu_between(before: Mapping[int, Process], after: Mapping[int, Process]) -> float:
-    """Adds up the CPU seconds that the processes of ``after`` have used since ``before``."""
-    return sum(process.cpu - (before[n].cpu if n in before else 0.0) for n, process in after.items())
+    """Tells the CPU seconds that sessions have used; what a process used that has ended is in its parent's."""
+    return sum(process.cpu for process in after.values()) - sum(process.cpu for process in before.values())

@@ -124,7 +124,7 @@ def test_a_task_ends_when_its_task_manager_hangs_up(pool: Path, tmp_path: Path) 
         with beam.Pipeline(runner=HangsUp(pool, tmp_path / "scratch")) as pipeline:
             _ = pipeline | beam.Impulse() | beam.Map(lambda _: 1) | beam.Map(sleep)
     deadline = time.monotonic() + LIMIT / 2
-    while Path(f"/proc/{pid_file.read_text()}").exists():
+    while Path(f"/proc/{pid_file.read_text()}").exists():  # no zombie either
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
