@@ -21,6 +21,7 @@ _ANSWER: Final = 60.0  # seconds
 _PATIENCE: Final = 60.0  # seconds that the JobManager may be away
 _FIRST_POLL, _LONGEST_POLL = 0.05, 1.0  # seconds
 _NEWS: Final = 10.0  # seconds between two looks at what went wrong
+_LOST: Final = ("HTTP 404", "FlinkJobNotFoundException")  # Flink 2 says HTTP 500 and this of a status
 _ENDED: Final = frozenset({"FINISHED", "FAILED", "CANCELED", "SUSPENDED"})
 
 
@@ -99,7 +100,7 @@ class FlinkRest:
                         _LOG.warning("Flink's job %s has begun tasks again: %s", job, told)
             except FlinkError as error:
                 # A JobManager that comes back without high availability has forgotten its jobs.
-                if "HTTP 404" in str(error) or time.monotonic() - last_answer > _PATIENCE:
+                if any(sign in str(error) for sign in _LOST) or time.monotonic() - last_answer > _PATIENCE:
                     raise FlinkError(f"{error} The job is lost: run again, finished nodes are kept.") from error
             time.sleep(pause)
             pause = min(1.5 * pause, _LONGEST_POLL)
@@ -143,5 +144,7 @@ def _errors(text: str) -> str:
 
 def _last_cause(trace: str) -> str:
     """Finds the last cause of a stack trace."""
-    causes = [line.removeprefix("Caused by: ") for line in trace.splitlines() if line[:1] not in ("\t", "")]
-    return causes[-1] if causes else ""
+    causes = [
+        line for line in trace.splitlines() if line[:1] not in ("\t", "") and "xception on server side" not in line
+    ]
+    return causes[-1].removeprefix("Caused by: ") if causes else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -103,12 +104,30 @@ def test_what_flink_begins_again_is_told_once(
     assert caplog.messages == [f"Flink's job 7 has begun tasks again: {lost}"]
 
 
-def test_a_job_that_a_new_job_manager_does_not_know_is_lost(service: Service, flink: FlinkRest) -> None:
-    service.answers["GET /v1/jobs/7/status"] = [
-        (200, {"status": "RUNNING"}),
-        (404, {"errors": ["a.b.NotFound: Job 7 not found\n\tat a.b\nCaused by: a.c: not found\n\tat a.c"]}),
-    ]
-    with pytest.raises(FlinkError, match=r"HTTP 404\. a\.c: not found The job is lost: run again, finished nodes"):
+@pytest.mark.parametrize(
+    ("code", "errors", "said"),
+    [
+        (
+            404,
+            ["a.b.NotFound: Job 7 not found\n\tat a.b\nCaused by: a.c: not found\n\tat a.c"],
+            "HTTP 404. a.c: not found",
+        ),
+        (
+            500,  # as Flink 2.2 has it
+            [
+                "Internal server error.",
+                "<Exception on server side:\na.FlinkJobNotFoundException: Could not find Flink job (7)\n\tat a.b"
+                "\n\nEnd of exception on server side>",
+            ],
+            "HTTP 500. a.FlinkJobNotFoundException: Could not find Flink job (7)",
+        ),
+    ],
+)
+def test_a_job_that_a_new_job_manager_does_not_know_is_lost(
+    service: Service, flink: FlinkRest, code: int, errors: list[str], said: str
+) -> None:
+    service.answers["GET /v1/jobs/7/status"] = [(200, {"status": "RUNNING"}), (code, {"errors": errors})]
+    with pytest.raises(FlinkError, match=re.escape(f"{said} The job is lost: run again, finished nodes")):
         flink.wait("7")
 
 
