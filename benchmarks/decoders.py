@@ -110,7 +110,7 @@ def _decode(data: bytes, plugin: str) -> np.ndarray:
 def _read(data: bytes) -> np.ndarray:
     """What ingest does with the bytes of a file."""
     image = open_dicom(io.BytesIO(data), "benchmark", None, DEFAULT_MAX_PIXELS, ANY_IMAGE)
-    return reduce_by_area(decode_dicom(image, "benchmark"), 1024)
+    return reduce_by_area(decode_dicom(image, "benchmark").grey, 1024)
 
 
 def _floor(data: bytes, plugin: str) -> np.ndarray:

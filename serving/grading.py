@@ -212,6 +212,7 @@ def quality_flags(graded: GradedExam) -> dict[str, tuple[str, ...]]:
         if item.result.status != "not_applicable":  # whose reason is that the view shows no muscle
             of_view += [reason.replace("_", " ") for reason in item.result.figures.reasons]
         of_view += [case.value.replace("_", " ") for case in item.loaded.header.special]
+        of_view += [remark.text for remark in item.loaded.remarks]
         flags[view] = tuple(dict.fromkeys(of_view))
     return flags
 

@@ -25,6 +25,7 @@ from components.dicom_example_gen.decoders import DECODERS, decode_stored
 from components.dicom_example_gen.greyscale import to_grey
 from components.dicom_example_gen.header import ViewHeader, header_of
 from components.dicom_example_gen.rejections import IngestError, RejectionReason, shown
+from components.dicom_example_gen.remarks import Remark
 
 _PIXEL_DATA: Final = tags.tag_name("PixelData")
 _UNDEFINED_LENGTH: Final = 0xFFFFFFFF
@@ -269,7 +270,20 @@ def open_dicom(
     return DicomImage(dataset, header, syntax, content, pixels)
 
 
-def decode_dicom(image: DicomImage, file: str, voi_index: int = 0) -> np.ndarray:
+@dataclass(frozen=True, eq=False)
+class DecodedImage:
+    """A DICOM image in grey.
+
+    Attributes:
+        grey: uint16 [Rows, Columns], bright = dense, scaled by the range of the stored bits (see ``greyscale``).
+        remarks: What must be told of how it was decoded, besides what the header tells.
+    """
+
+    grey: np.ndarray
+    remarks: tuple[Remark, ...] = ()
+
+
+def decode_dicom(image: DicomImage, file: str, voi_index: int = 0) -> DecodedImage:
     """Decodes a DICOM image.
 
     Args:
@@ -278,7 +292,7 @@ def decode_dicom(image: DicomImage, file: str, voi_index: int = 0) -> np.ndarray
         voi_index: VOI LUT or window of several, from 0 (see ``greyscale``).
 
     Returns:
-        uint16 [Rows, Columns], bright = dense, scaled by the range of the stored bits (see ``greyscale``).
+        The image.
 
     Raises:
         IngestError: ``undecodable_pixels``, ``truncated``, or ``malformed_header`` for an unusable grey scale.
@@ -294,4 +308,4 @@ def decode_dicom(image: DicomImage, file: str, voi_index: int = 0) -> np.ndarray
     shift = high_bit + 1 - dataset.BitsStored if has_cells and high_bit is not None else 0
     grey_tags = ", ".join(map(tags.tag_name, ("RescaleSlope", "ModalityLUTSequence", "VOILUTSequence")))
     with _typed(RejectionReason.MALFORMED_HEADER, file, grey_tags, "export the image again"):
-        return to_grey(stored, dataset, shift, voi_index)
+        return DecodedImage(to_grey(stored, dataset, shift, voi_index))

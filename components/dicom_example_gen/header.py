@@ -21,6 +21,7 @@ from components.dicom_example_gen import tags
 from components.dicom_example_gen.acceptance import STANDARD_ONLY, AcceptanceConfig, SpecialCase
 from components.dicom_example_gen.deidentification import generalised_age
 from components.dicom_example_gen.rejections import IngestError, RejectionReason, shown
+from components.dicom_example_gen.remarks import Remark
 from components.dicom_example_gen.special_cases import require_accepted
 from components.dicom_example_gen.views import resolve_view
 from schema.acquisition import AcquisitionSystem, canonical_system
@@ -59,6 +60,7 @@ class ViewHeader:
         acquired_at: Date and time of acquisition as sortable digits, empty = unknown.
         special: Special cases that the image was accepted with.
         derived: Image Type (0008,0008) says DERIVED.
+        remarks: What must be told of how the header was read.
         study_uid: Study Instance UID, empty = unknown (so are the following).
         sop_uid: SOP Instance UID.
         accession_number: Accession Number.
@@ -76,6 +78,7 @@ class ViewHeader:
     acquired_at: str = ""
     special: tuple[SpecialCase, ...] = ()
     derived: bool = False
+    remarks: tuple[Remark, ...] = ()
     study_uid: str = ""
     sop_uid: str = ""
     accession_number: str = ""

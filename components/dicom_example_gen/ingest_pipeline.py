@@ -154,7 +154,11 @@ def plan_work(inspected: Gathered, config: IngestConfig, key: bytes, uri: str) -
 
 def _settle(written: Gathered) -> list[Element]:
     planned: _Plan = written.context
-    decoded = settle(planned.files, (rejection for part in written.results for rejection in part.late))
+    decoded = settle(
+        planned.files,
+        (rejection for part in written.results for rejection in part.late),
+        dict(item for part in written.results for item in part.remarks),
+    )
     digests = dict(item for part in written.results for item in part.digests)
     if digests.keys() != {view.file for view in decoded.accepted}:
         raise LostRecordsError(

@@ -36,6 +36,7 @@ from components.dicom_example_gen.identity import keyed_hash
 from components.dicom_example_gen.labels import Label, RowProblem
 from components.dicom_example_gen.reading import read_header
 from components.dicom_example_gen.rejections import IngestError, Rejection, RejectionReason
+from components.dicom_example_gen.remarks import Remark, joined
 from components.dicom_example_gen.splits import split_of
 from schema.acquisition import AcquisitionSystem
 from schema.features import UNKNOWN_INT
@@ -71,6 +72,7 @@ class PlannedView:
         acquisition_year: Year, -1 = unknown.
         system: Acquisition system of the header.
         acquisition_system: Slicing key: the label's, else the header's.
+        remarks: What must be told of how the file was read.
     """
 
     file: str
@@ -83,6 +85,7 @@ class PlannedView:
     acquisition_year: int
     system: AcquisitionSystem
     acquisition_system: str
+    remarks: tuple[Remark, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -249,6 +252,7 @@ def _planned(view: _Labelled, exam_hash: str, patient_hash: str, split: str) -> 
         acquisition_year=header.acquisition_year,
         system=header.system,
         acquisition_system=label.acquisition_system or header.system.key,
+        remarks=header.remarks,
     )
 
 
@@ -331,12 +335,15 @@ def plan(
     )
 
 
-def settle(settled: IngestPlan, late: Iterable[Rejection]) -> IngestPlan:
-    """Moves files whose pixels turned out to be unreadable from accepted to rejected.
+def settle(
+    settled: IngestPlan, late: Iterable[Rejection], remarks: Mapping[str, Iterable[Remark]] | None = None
+) -> IngestPlan:
+    """Moves files whose pixels turned out to be unreadable from accepted to rejected, and adds decoding's remarks.
 
     Args:
         settled: The plan.
         late: Rejections of accepted files.
+        remarks: File -> what decoding has to tell of it; files without any may be absent.
 
     Returns:
         The plan as it was carried out; the count of files stays the same.
@@ -345,6 +352,10 @@ def settle(settled: IngestPlan, late: Iterable[Rejection]) -> IngestPlan:
     moved = [by_file[view.file] for view in settled.accepted if view.file in by_file]
     return replace(
         settled,
-        accepted=tuple(view for view in settled.accepted if view.file not in by_file),
+        accepted=tuple(
+            replace(view, remarks=joined(view.remarks, (remarks or {}).get(view.file, ())))
+            for view in settled.accepted
+            if view.file not in by_file
+        ),
         rejected=tuple(sorted((*settled.rejected, *moved), key=lambda r: (r.file, r.reason.value))),
     )

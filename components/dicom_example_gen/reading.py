@@ -24,6 +24,7 @@ from components.dicom_example_gen.dicom_file import decode_dicom, is_dicom, open
 from components.dicom_example_gen.header import ViewHeader
 from components.dicom_example_gen.image_file import decode_image, image_size, is_image_file
 from components.dicom_example_gen.rejections import IngestError, RejectionReason, shown
+from components.dicom_example_gen.remarks import Remark, joined
 from schema.features import VIEWS
 
 __all__ = [
@@ -48,11 +49,13 @@ class LoadedView:
         header: What the file says about it (or its manifest, for other files than DICOM).
         pixels: uint16 [H, W], bright = dense, reduced to the longest side asked for.
         pixel_spacing_mm: Pixel spacing of ``pixels``, mm; 0 = unknown.
+        remarks: What must be told of how it was read: the header's and decoding's.
     """
 
     header: ViewHeader
     pixels: np.ndarray
     pixel_spacing_mm: float
+    remarks: tuple[Remark, ...] = ()
 
 
 def _open(path: Location) -> BinaryIO:
@@ -194,7 +197,7 @@ def read_pixels(path: Location, max_pixels: int = DEFAULT_MAX_PIXELS) -> np.ndar
     data = _read_bytes(path)
     _require_known(data, str(path))
     # Any view and any kind of image will do here: pixels are asked for.
-    return decode_dicom(open_dicom(io.BytesIO(data), str(path), VIEWS[0], max_pixels, ANY_IMAGE), str(path))
+    return decode_dicom(open_dicom(io.BytesIO(data), str(path), VIEWS[0], max_pixels, ANY_IMAGE), str(path)).grey
 
 
 def read_image_file(path: Location, max_pixels: int = DEFAULT_MAX_PIXELS) -> np.ndarray:
@@ -248,11 +251,12 @@ def load_view(
         stream.seek(0)
         if is_dicom(first):
             image = open_dicom(stream, file, view, max_pixels, acceptance)
-            header, stored = image.header, decode_dicom(image, file, voi_index)
+            header, decoded = image.header, decode_dicom(image, file, voi_index)
+            stored, remarks = decoded.grey, joined(header.remarks, decoded.remarks)
         else:
             data = stream.read()
-            header, stored = _image_header(data, file, view, max_pixels), decode_image(data, file)
+            header, stored, remarks = _image_header(data, file, view, max_pixels), decode_image(data, file), ()
     pixels = reduce_by_area(stored, longest_side)
     _require_content(pixels, file)
     spacing = header.pixel_spacing_mm * max(stored.shape) / max(pixels.shape)
-    return LoadedView(header, pixels, spacing)
+    return LoadedView(header, pixels, spacing, remarks)

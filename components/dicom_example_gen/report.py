@@ -49,6 +49,7 @@ def _accepted_row(view: PlannedView) -> dict[str, Any]:
         "density": view.density,
         "exam_id": view.exam_hash,
         "acquisition_system": view.acquisition_system,
+        "remarks": [remark.value for remark in view.remarks],
     }
 
 
@@ -121,18 +122,20 @@ def summary(plan: IngestPlan, ignored: Mapping[str, int]) -> dict[str, Any]:
         ignored: Suffix, or what else tells them -> files that were no candidates.
 
     Returns:
-        ``found`` = ``accepted`` + ``rejected`` files, ``by_reason``, ``ignored``; kept exams by class, ages by class,
-        splits with their exams by class; ``labels_without_files``, ``bad_labels``; and what
-        :func:`exam_counts.exam_counts` counts.
+        ``found`` = ``accepted`` + ``rejected`` files, ``by_reason``, ``remarks`` of accepted files, ``ignored``; kept
+        exams by class, ages by class, splits with their exams by class; ``labels_without_files``, ``bad_labels``; and
+        what :func:`exam_counts.exam_counts` counts.
     """
     exams = _exams(plan.accepted)
     densities = Counter(views[0].density for views in exams.values())
     reasons = Counter(r.reason.value for r in plan.rejected)
+    remarks = Counter(remark.value for view in plan.accepted for remark in view.remarks)
     return {
         "found": len(plan.accepted) + len(plan.rejected),
         "accepted": len(plan.accepted),
         "rejected": len(plan.rejected),
         "by_reason": dict(sorted(reasons.items())),
+        "remarks": dict(sorted(remarks.items())),
         "ignored": _kinds(ignored),
         "exams": {c: densities[c] for c in DENSITY_CLASSES},
         "labels_without_files": plan.labels_without_files,

@@ -18,6 +18,7 @@ from components.dicom_example_gen.planning import PlannedView
 from components.dicom_example_gen.reading import load_view
 from components.dicom_example_gen.records import to_example
 from components.dicom_example_gen.rejections import IngestError, Rejection
+from components.dicom_example_gen.remarks import Remark
 from schema import features as f
 
 
@@ -41,10 +42,12 @@ class WrittenShard:
     Attributes:
         digests: File and hash of its decoded pixels, for the views that were written.
         late: Views whose pixels turned out to be unreadable.
+        remarks: File and what must be told of how it was read, for the files of which there is anything.
     """
 
     digests: tuple[tuple[str, str], ...]
     late: tuple[Rejection, ...]
+    remarks: tuple[tuple[str, tuple[Remark, ...]], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,7 @@ def write_views(shard: Shard, root: Location, config: IngestConfig) -> WrittenSh
     """
     digests: list[tuple[str, str]] = []
     late: list[Rejection] = []
+    remarks: list[tuple[str, tuple[Remark, ...]]] = []
 
     def records() -> Iterator[bytes]:
         for view in shard.views:
@@ -95,11 +99,13 @@ def write_views(shard: Shard, root: Location, config: IngestConfig) -> WrittenSh
                 late.append(error.rejection(view.file))
             else:
                 digests.append((view.file, pixels_sha256(loaded.pixels)))
+                if loaded.remarks:
+                    remarks.append((view.file, loaded.remarks))
                 yield to_example(view, loaded).SerializeToString(deterministic=True)
             advance()
 
     write_shard(shard.path, records())
-    return WrittenShard(tuple(digests), tuple(late))
+    return WrittenShard(tuple(digests), tuple(late), tuple(remarks))
 
 
 def index_of(shards: Sequence[Shard], digests: Mapping[str, str]) -> dict[str, list[IndexedView]]:

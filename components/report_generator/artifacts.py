@@ -72,6 +72,7 @@ class IngestSummary(Record):
     accepted: int
     rejected: int
     by_reason: dict[str, int]
+    remarks: dict[str, int] = {}
     ignored: dict[str, int]
     files_without_exam: int
     labels_without_files: int

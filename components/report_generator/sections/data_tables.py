@@ -90,7 +90,7 @@ def count_table(caption: str, head: str, unit: str, counts: Mapping[str, int]) -
 
 
 def loss_tables(ingest: IngestSummary) -> tuple[Table, ...]:
-    """What was left out, by reason; tables of nothing are not drawn."""
+    """What was left out, by reason, and what was read by another rule; tables of nothing are not drawn."""
     tables = (
         count_table("Exams left out, by reason", "Reason", "Exams", ingest.exams_left_out),
         count_table(
@@ -100,6 +100,7 @@ def loss_tables(ingest: IngestSummary) -> tuple[Table, ...]:
             ingest.incomplete_by_reason,
         ),
         count_table("Rejected files, by reason", "Reason", "Files", ingest.by_reason),
+        count_table("Accepted files that depart from the standard, by remark", "Remark", "Files", ingest.remarks),
         count_table("Other files, not looked at, by suffix", "Suffix", "Files", ingest.ignored),
     )
     return tuple(table for table in tables if table.rows)
