@@ -22,12 +22,14 @@ from components.dicom_example_gen import tags
 from components.dicom_example_gen.acceptance import STANDARD_ONLY, AcceptanceConfig
 from components.dicom_example_gen.bounded_stream import BoundedStream, TooMuchError, read_header
 from components.dicom_example_gen.decoders import DECODERS, decode_stored
-from components.dicom_example_gen.greyscale import to_grey
+from components.dicom_example_gen.greyscale import grey_of_values, to_grey
 from components.dicom_example_gen.header import ViewHeader, header_of
 from components.dicom_example_gen.rejections import IngestError, RejectionReason, shown
 from components.dicom_example_gen.remarks import Remark
+from components.dicom_example_gen.stored_values import stored_range
 
 _PIXEL_DATA: Final = tags.tag_name("PixelData")
+_GREY_TAGS: Final = ", ".join(map(tags.tag_name, ("RescaleSlope", "ModalityLUTSequence", "VOILUTSequence")))
 _UNDEFINED_LENGTH: Final = 0xFFFFFFFF
 _MAX_SIDE: Final = 32_767  # pixels; OpenCV looks up and resizes up to this
 _HEADER_ROOM: Final = 1 << 24  # bytes of an inflated data set besides its pixels
@@ -145,6 +147,13 @@ def _transfer_syntax(dataset: Dataset, file: str) -> UID:
             "uncompressed, deflated, RLE, JPEG, JPEG-LS, JPEG 2000 and HTJ2K are supported",
         )
     return syntax
+
+
+def _require_grey_scale(dataset: Dataset, file: str) -> None:
+    """Rejects a grey scale that cannot be made, before pixels are decoded."""
+    ends = np.array(stored_range(dataset.BitsStored, dataset.PixelRepresentation == 1))
+    with _typed(RejectionReason.MALFORMED_HEADER, file, _GREY_TAGS, "export the image again"):
+        grey_of_values(ends, dataset, dataset.BitsStored, dataset.PixelRepresentation == 1)
 
 
 @dataclass(frozen=True)
@@ -265,6 +274,7 @@ def open_dicom(
         element = _pixel_element(content, dataset, file)
         _require_sound_image(dataset, file, max_pixels)
         syntax = _transfer_syntax(dataset, file)
+        _require_grey_scale(dataset, file)
     with _typed(RejectionReason.UNDECODABLE_PIXELS, file, _PIXEL_DATA, "export the file again"):
         pixels = _whole_pixel_data(content, element, dataset, syntax, file, size)
     return DicomImage(dataset, header, syntax, content, pixels)
@@ -306,6 +316,5 @@ def decode_dicom(image: DicomImage, file: str, voi_index: int = 0) -> DecodedIma
     has_cells = not image.syntax.is_encapsulated or image.syntax == RLELossless
     high_bit = tags.integer(dataset, "HighBit")
     shift = high_bit + 1 - dataset.BitsStored if has_cells and high_bit is not None else 0
-    grey_tags = ", ".join(map(tags.tag_name, ("RescaleSlope", "ModalityLUTSequence", "VOILUTSequence")))
-    with _typed(RejectionReason.MALFORMED_HEADER, file, grey_tags, "export the image again"):
+    with _typed(RejectionReason.MALFORMED_HEADER, file, _GREY_TAGS, "export the image again"):
         return DecodedImage(to_grey(stored, dataset, shift, voi_index))

@@ -110,7 +110,7 @@ def _apply_lut(values: np.ndarray, dataset: Dataset, sequence: str, index: int) 
         order = ">" if dataset.original_encoding[1] is False else "<"
         table = np.frombuffer(raw, np.uint8 if len(raw) in (entries, entries + 1) else f"{order}u2")
     else:
-        table = np.asarray(raw, np.float64)
+        table = np.atleast_1d(np.asarray(raw, np.float64))
     if table.ndim != 1 or table.size < entries:
         raise ValueError(f"LUT Data needs {entries} entries. Received: {table.size}")
     if table.dtype == np.float64:

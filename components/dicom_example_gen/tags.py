@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from pydicom.datadict import dictionary_description, tag_for_keyword
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
-from pydicom.multival import MultiValue
 
 
 def tag_name(keyword: str) -> str:
@@ -26,8 +27,10 @@ def values(dataset: Dataset, key: str | int) -> tuple[Any, ...]:
         value = found.value if isinstance(found, DataElement) else found
         if value is None:
             return ()
-        # MultiValue converts lazily: iterating here keeps the conversion inside the guard.
-        return tuple(value) if isinstance(value, MultiValue) else (value,)
+        # pydicom gives a list for binary numbers read from a file, and a MultiValue for text and for values set in
+        # memory, which converts lazily: iterating here keeps the conversion inside the guard.
+        several = isinstance(value, Sequence | np.ndarray) and not isinstance(value, str | bytes)
+        return tuple(value) if several else (value,)
     except Exception:
         # pydicom converts on access, and junk raises whatever its converters happen to raise.
         return ()
