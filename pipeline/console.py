@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ from rich.live import Live
 from rich.text import Text
 
 from components.common.progress import Progress, read_progress
+from components.dicom_example_gen.losses import losses
+from components.dicom_example_gen.report import SUMMARY_FILE
 
 if TYPE_CHECKING:  # the runner imports TFX, which takes seconds
     from pipeline.local_runner import NodeResult
@@ -45,6 +48,15 @@ def progress_text(progress: Progress, seconds: float) -> str:
     return ", ".join(parts)
 
 
+def _warnings(result: NodeResult) -> list[str]:
+    """Returns what DicomExampleGen warns of, and the reasons for which it left many images out."""
+    folder = result.outputs.get("ingest_report")
+    if folder is None:
+        return []
+    summary = json.loads(Path(folder, SUMMARY_FILE).read_text(encoding="utf-8"))
+    return [*summary["warnings"], *losses(summary["found"], summary["by_reason"])]
+
+
 class ConsoleObserver:
     """Shows each node of a run while it works, and leaves one line a node."""
 
@@ -72,15 +84,17 @@ class ConsoleObserver:
         self._watcher.start()
 
     def finish(self, result: NodeResult) -> None:
-        """Leaves a node's line."""
+        """Leaves a node's line, and below it what ingest warns of."""
         progress = read_progress(self._progress_file)
         self.stop()
         if result.cached:
             self._console.print(f"{self._label:<34} cached", markup=False)
-            return
-        done = f"{progress.done} {progress.unit}" if progress.done > 1 else ""
-        note = f"  ({progress.note})" if progress.note else ""
-        self._console.print(f"{self._label:<34} {duration(result.seconds):>9}  {done}{note}".rstrip(), markup=False)
+        else:
+            done = f"{progress.done} {progress.unit}" if progress.done > 1 else ""
+            note = f"  ({progress.note})" if progress.note else ""
+            self._console.print(f"{self._label:<34} {duration(result.seconds):>9}  {done}{note}".rstrip(), markup=False)
+        for warning in _warnings(result):
+            self._console.print(f"warning  {warning}", markup=False)
 
     def stop(self) -> None:
         """Stops watching; a run that fails calls it too."""

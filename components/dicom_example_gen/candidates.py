@@ -41,6 +41,7 @@ class Candidates:
         labels: exam_id -> label or problem, of a folder's labels file; empty for other sources.
         ignored: Suffix (or ``DICOMDIR``, or what else tells them) -> files of a folder that are no candidates.
         tables: Label files that were read.
+        warnings: What a person should know of the tables or the files as a whole, sentences that identify nobody.
     """
 
     root: Location
@@ -48,3 +49,4 @@ class Candidates:
     labels: Mapping[str, Label | RowProblem] = field(default_factory=dict)
     ignored: Mapping[str, int] = field(default_factory=dict)
     tables: tuple[Location, ...] = ()
+    warnings: tuple[str, ...] = ()

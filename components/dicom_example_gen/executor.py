@@ -20,7 +20,8 @@ from components.common.stages import LostRecordsError
 from components.dicom_example_gen.config import SPLITS, IngestConfig
 from components.dicom_example_gen.identity import find_key, require_same_key
 from components.dicom_example_gen.ingest_pipeline import FILES, Places, ingest
-from components.dicom_example_gen.shortage import shortage
+from components.dicom_example_gen.losses import losses, shortage
+from components.dicom_example_gen.report import SUMMARY_FILE
 from components.dicom_example_gen.source_json import source_from_json
 from components.dicom_example_gen.span import Span
 
@@ -71,9 +72,11 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         for folder in (places.examples, places.report):
             remove_unfinished(folder)
         try:
-            report = json.loads(read_bytes(os.path.join(places.report, "summary.json")))
+            report = json.loads(read_bytes(os.path.join(places.report, SUMMARY_FILE)))
         except tf.errors.NotFoundError as error:
             raise LostRecordsError("Beam lost the ingest report; run again.") from error
+        for sentence in (*report["warnings"], *losses(report["found"], report["by_reason"])):
+            logging.warning("%s", sentence)
         span = Span(**json.loads(exec_properties["span"])) if exec_properties.get("span") else None
         if span is None:
             _require_every_split(report, places.report)

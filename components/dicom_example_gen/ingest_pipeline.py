@@ -31,7 +31,7 @@ from components.dicom_example_gen.labels import Label, RowProblem
 from components.dicom_example_gen.manifest import Source, find_candidates
 from components.dicom_example_gen.pixel_copies import pixel_copies
 from components.dicom_example_gen.planning import IngestPlan, Outcome, inspect, plan, settle
-from components.dicom_example_gen.report import file_rows, summary
+from components.dicom_example_gen.report import SUMMARY_FILE, file_rows, summary
 from components.dicom_example_gen.view_shards import (
     Shard,
     cut_shard,
@@ -64,16 +64,18 @@ class _Listed:
 
     labels: Mapping[str, Label | RowProblem]
     ignored: Mapping[str, int]
+    warnings: tuple[str, ...]
     digest: str
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """The plan, the shards that carry it out, and what was no candidate."""
+    """The plan, the shards that carry it out, what was no candidate, and warnings."""
 
     files: IngestPlan
     shards: tuple[Shard, ...]
     ignored: Mapping[str, int]
+    warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ def offer(source: Source) -> list[Element]:
     found = offered.found
     expect(len(found), "headers")
     chunks = [found[start : start + _HEADERS_AN_ELEMENT] for start in range(0, len(found), _HEADERS_AN_ELEMENT)]
-    return elements(chunks, context=_Listed(offered.labels, offered.ignored, _digest(found)))
+    return elements(chunks, context=_Listed(offered.labels, offered.ignored, offered.warnings, _digest(found)))
 
 
 def _inspect(candidates: Sequence[Candidate], root: Location, config: IngestConfig) -> list[Outcome]:
@@ -149,7 +151,7 @@ def plan_work(inspected: Gathered, config: IngestConfig, key: bytes, uri: str) -
         )
     expect(len(files.accepted), "files")
     shards = plan_shards(files.accepted, config.shard_size, uri)
-    return elements(shards, context=_Plan(files, tuple(shards), listed.ignored))
+    return elements(shards, context=_Plan(files, tuple(shards), listed.ignored, listed.warnings))
 
 
 def _settle(written: Gathered) -> list[Element]:
@@ -175,8 +177,8 @@ def _report(cut: Gathered, places: Places) -> None:
     write_index(places.examples, index_of(settled.planned.shards, settled.digests))
     rows = "".join(json.dumps(row, sort_keys=True) + "\n" for row in file_rows(settled.files))
     write_text(os.path.join(places.report, FILES), rows)
-    counts = summary(settled.files, settled.planned.ignored)
-    write_text(os.path.join(places.report, "summary.json"), json.dumps(counts, indent=1))
+    counts = summary(settled.files, settled.planned.ignored, settled.planned.warnings)
+    write_text(os.path.join(places.report, SUMMARY_FILE), json.dumps(counts, indent=1))
 
 
 def ingest(pipeline: beam.Pipeline, source: Source, config: IngestConfig, key: bytes, places: Places) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from components.dicom_example_gen.config import SPLITS
@@ -17,6 +17,7 @@ from components.dicom_example_gen.planning import IngestPlan, PlannedView
 from components.dicom_example_gen.rejections import Rejection
 from schema.features import DENSITY_CLASSES, UNKNOWN_INT
 
+SUMMARY_FILE: Final = "summary.json"
 # Suffixes that name a kind of file. Others may be part of a person's name or number (``letter.rossi``, ``1.2.840.99``).
 _KNOWN_SUFFIXES: Final = (
     *(
@@ -114,17 +115,18 @@ def _kinds(ignored: Mapping[str, int]) -> dict[str, int]:
     return dict(sorted(kinds.items()))
 
 
-def summary(plan: IngestPlan, ignored: Mapping[str, int]) -> dict[str, Any]:
+def summary(plan: IngestPlan, ignored: Mapping[str, int], warnings: Sequence[str] = ()) -> dict[str, Any]:
     """Summarises an ingest, as JSON types.
 
     Args:
         plan: The plan as it was carried out.
         ignored: Suffix, or what else tells them -> files that were no candidates.
+        warnings: ``Candidates.warnings``.
 
     Returns:
         ``found`` = ``accepted`` + ``rejected`` files, ``by_reason``, ``remarks`` of accepted files, ``ignored``; kept
-        exams by class, ages by class, splits with their exams by class; ``labels_without_files``, ``bad_labels``; and
-        what :func:`exam_counts.exam_counts` counts.
+        exams by class, ages by class, splits with their exams by class; ``labels_without_files``, ``bad_labels``,
+        ``warnings``; and what :func:`exam_counts.exam_counts` counts.
     """
     exams = _exams(plan.accepted)
     densities = Counter(views[0].density for views in exams.values())
@@ -140,6 +142,7 @@ def summary(plan: IngestPlan, ignored: Mapping[str, int]) -> dict[str, Any]:
         "exams": {c: densities[c] for c in DENSITY_CLASSES},
         "labels_without_files": plan.labels_without_files,
         "bad_labels": plan.bad_labels,
+        "warnings": list(warnings),
         "splits": {split: _split(plan.accepted, split) for split in SPLITS},
         "ages": _ages(exams),
         **exam_counts(plan),

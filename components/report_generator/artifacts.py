@@ -77,6 +77,7 @@ class IngestSummary(Record):
     files_without_exam: int
     labels_without_files: int
     bad_labels: int
+    warnings: tuple[str, ...] = ()
     exams_found: int
     exams_kept: int
     exams_left_out: dict[str, int]

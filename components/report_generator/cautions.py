@@ -47,6 +47,7 @@ def _of_ingest(ingest: IngestSummary, evaluation: Evaluation | None) -> Iterator
         unseen = sorted(name for name, size in ingest.systems.items() if size.exams and name not in judged)
         if judged and unseen:
             yield f"Acquisition systems without a test exam: {', '.join(unseen)}."
+    yield from ingest.warnings
     if ingest.incomplete_exams:
         yield f"Kept exams that lack a view: {ingest.incomplete_exams:,} of {ingest.exams_kept:,}."
 

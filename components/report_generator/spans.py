@@ -49,4 +49,5 @@ def combine(spans: Sequence[IngestSummary]) -> IngestSummary:
     figures = reduce(_add, (span.model_dump(exclude={"ages"}) for span in spans))
     classes = dict.fromkeys(density for span in spans for density in span.ages)
     ages = {density: _ages(span.ages[density] for span in spans if density in span.ages) for density in classes}
-    return IngestSummary.model_validate(figures | {"ages": ages})
+    warnings = tuple(dict.fromkeys(figures["warnings"]))
+    return IngestSummary.model_validate(figures | {"ages": ages, "warnings": warnings})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import subprocess
 import sys
@@ -67,6 +68,22 @@ def test_a_log_gets_one_plain_line_a_node(tmp_path: Path, monkeypatch: pytest.Mo
         f"{'[ 7/17] Trainer.CC_R':<34} 1 min 05 s  2 epochs  (loss [0.5])",
         f"{'[16/17] Pusher':<34} cached",
     ]
+
+
+def test_what_ingest_warns_of_stands_below_its_line(tmp_path: Path) -> None:
+    terminal = io.StringIO()
+    counts = {"found": 80, "by_reason": {"truncated": 8}, "warnings": ["labels.csv: age is [unclear]."]}
+    (tmp_path / "summary.json").write_text(json.dumps(counts), encoding="utf-8")
+    with watching(terminal) as observer:
+        for cached in (False, True):
+            observer.start("DicomExampleGen", 1, 17, tmp_path / "progress.tsv")
+            observer.finish(NodeResult("DicomExampleGen", cached, 1.0, {"ingest_report": str(tmp_path)}))
+    warnings = [
+        "warning  labels.csv: age is [unclear].",
+        "warning  8 of 80 images (10.0%) are left out as truncated: Transfer these files again: they are cut short.",
+    ]
+    lines = terminal.getvalue().splitlines()
+    assert lines[1:3] == lines[4:6] == warnings
 
 
 def test_a_long_node_shows_a_line_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

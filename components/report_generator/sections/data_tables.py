@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from components.dicom_example_gen.losses import losses
 from components.report_generator.artifacts import IngestSummary
 from components.report_generator.page import Cell, Note, Table
 from components.report_generator.text import number, share
@@ -114,7 +115,7 @@ def _balanced(unit: str, found: int, kept: str, taken: int, lost: str, left: int
 
 
 def balances(ingest: IngestSummary) -> tuple[Note, ...]:
-    """Says whether files and exams add up, and what the labels name in vain."""
+    """Says whether files and exams add up, what was warned of, which reasons cost many images, what labels lack."""
     lacking = f"; {ingest.incomplete_exams:,} of the kept lack a view" if ingest.incomplete_exams else ""
     left_out = sum(ingest.exams_left_out.values())
     offered = "rows and files" if MISSING in ingest.by_reason else "files"
@@ -122,6 +123,7 @@ def balances(ingest: IngestSummary) -> tuple[Note, ...]:
         _balanced(offered, ingest.found, "accepted", ingest.accepted, "rejected", ingest.rejected, ""),
         _balanced("exams", ingest.exams_found, "kept", ingest.exams_kept, "left out", left_out, lacking),
     ]
+    notes += [Note(warning, "warn") for warning in (*ingest.warnings, *losses(ingest.found, ingest.by_reason))]
     if ingest.files_without_exam:
         notes.append(Note(f"Rejected files of no known exam: {ingest.files_without_exam:,}.", "muted"))
     if ingest.labels_without_files:

@@ -32,7 +32,11 @@ KEPT = {"found": 8, "accepted": 8, "exams_found": 2, "exams_kept": 2}
         ({}, ["✗ Nothing is accepted: 0 files found =", "✗ Nothing is kept: 0 exams found ="]),
         (
             {"found": 3, "rejected": 3, "by_reason": {"missing_file": 3}},
-            ["✗ Nothing is accepted: 3 rows and files found =", "✗ Nothing is kept"],
+            [
+                "✗ Nothing is accepted: 3 rows and files found =",
+                "✗ Nothing is kept",
+                "3 of 3 images (100.0%) are left out",
+            ],
         ),
         (KEPT | {"splits": split(2, 1)}, ["✓ 8 files found = 8 accepted", "✓ 2 exams"]),
         (KEPT | {"splits": split(2, 2)}, ["✓ 8 files", "✓ 2 exams", "As many patients as exams"]),
@@ -43,6 +47,15 @@ def test_notes_of_an_archive(values: dict[str, Any], notes: list[str]) -> None:
     texts = [note.text for note in balances(summary(**values))]
     assert len(texts) == len(notes)
     assert all(text.startswith(start) for text, start in zip(texts, notes, strict=True)), texts
+
+
+def test_warnings_and_costly_reasons_are_noted_once_over_all_spans() -> None:
+    span = summary(**KEPT | {"found": 10, "rejected": 2, "by_reason": {"truncated": 2}}, warnings=["Mind the ages."])
+    texts = [note.text for note in balances(combine([span, span])) if note.tone == "warn"]
+    assert texts == [
+        "Mind the ages.",
+        "4 of 20 images (20.0%) are left out as truncated: Transfer these files again: they are cut short.",
+    ]
 
 
 def test_what_the_labels_name_in_vain_is_said_to_be_summed_over_spans() -> None:

@@ -1,4 +1,4 @@
-"""The remedy that is named follows the reason of most rejected files."""
+"""The remedy that is named follows the reason of most rejected files; costly reasons are told."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from components.dicom_example_gen.shortage import shortage
+from components.dicom_example_gen.losses import losses, shortage
+from components.dicom_example_gen.rejections import RejectionReason
 
 
 def summary(
@@ -25,7 +26,8 @@ def summary(
         (summary(1, no_label=5, truncated=1), "The labels name none of these exams: exam_id must be their Study"),
         (summary(magnification=3), "Add magnification to pipeline.ingest.accept if"),
         (summary(mixed_patients=3), "Put each exam in a folder of its own"),
-        (summary(truncated=3), "Look at the list of files"),
+        (summary(unsupported_image=3), "Look at the list of files"),
+        (summary(truncated=3), "Transfer these files again"),
         (summary(ignored={".jpg": 4}), "give --manifest."),
         (summary(ignored={".txt": 4}), "Name the folder that holds the DICOM files."),
     ],
@@ -38,3 +40,20 @@ def test_the_remedy_follows_the_main_reason(figures: dict[str, Any], says: str) 
 
 def test_nothing_is_said_where_every_split_has_an_image() -> None:
     assert shortage(summary(4, views=4, truncated=9)) is None
+
+
+def test_reasons_that_cost_more_than_a_hundredth_are_told_the_costliest_first() -> None:
+    told = losses(1000, {"truncated": 10, "unknown_view": 11, "synthetic_2d": 400})
+    assert told == [
+        "400 of 1,000 images (40.0%) are left out as synthetic_2d: Add synthetic_2d to pipeline.ingest.accept if these"
+        " images are wanted.",
+        "11 of 1,000 images (1.1%) are left out as unknown_view: Name the views in a manifest.",
+    ]
+    assert losses(0, {}) == []
+
+
+@pytest.mark.parametrize("reason", RejectionReason)
+def test_every_reason_has_something_to_do(reason: RejectionReason) -> None:
+    [sentence] = losses(1, {reason.value: 1})
+    assert sentence.startswith(f"1 of 1 images (100.0%) are left out as {reason.value}: ")
+    assert sentence.endswith(".")
