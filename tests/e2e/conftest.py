@@ -1,15 +1,17 @@
-"""One run of the whole pipeline on a few phantom exams, that all end-to-end tests share."""
+"""One run of the whole pipeline on a few phantom exams, which end-to-end tests share."""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import io
 import os
+import pickle
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import yaml
@@ -59,20 +61,48 @@ class FinishedRun:
         return Path(result.outputs[key])
 
 
-@pytest.fixture(scope="session")
-def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """24 four-view exams: ``images/`` and ``labels.csv``."""
+T = TypeVar("T")
+
+
+def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], T]) -> T:
+    """Makes something that is only read, once for all worker processes; the others wait for it.
+
+    Args:
+        factory: pytest's.
+        name: Name of its folder.
+        make: Makes it in the folder that it is given.
+
+    Returns:
+        What ``make`` returned.
+    """
+    base = factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / f"shared_{name}"
+    shared.mkdir(exist_ok=True)
+    kept = shared / "result.pickle"
+    with (shared / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not kept.exists():
+            kept.write_bytes(pickle.dumps(make(shared)))
+        result: T = pickle.loads(kept.read_bytes())
+    return result
+
+
+def _make_phantoms(folder: Path) -> Path:
     from pipeline.phantom.config import PhantomConfig
     from pipeline.phantom.generate import generate_phantoms
 
-    folder = tmp_path_factory.mktemp("phantoms") / "set"
-    generate_phantoms(PhantomConfig(exams=24, seed=5, distribution="uniform", reduction=8, workers=2), folder)
-    return folder
+    generate_phantoms(PhantomConfig(exams=24, seed=5, distribution="uniform", reduction=8, workers=2), folder / "set")
+    return folder / "set"
 
 
 @pytest.fixture(scope="session")
-def settings_file(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("e2e")
+def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """24 four-view exams: ``images/`` and ``labels.csv``."""
+    return once(tmp_path_factory, "phantoms", _make_phantoms)
+
+
+def write_settings(phantoms: Path, folder: Path) -> Path:
+    """Writes the settings of a run on the phantoms, with its output in the same folder."""
     document = {
         "pipeline": PIPELINE,
         "data": {"folder": str(phantoms / "images"), "labels": str(phantoms / "labels.csv")},
@@ -83,14 +113,24 @@ def settings_file(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     return path
 
 
-@pytest.fixture(scope="session")
-def finished(settings_file: Path) -> FinishedRun:
-    """The pipeline, run once in this process."""
+def run_pipeline(settings: Path) -> FinishedRun:
+    """Runs the pipeline in this process."""
     from pipeline.config import load_config
     from pipeline.run import run_config
 
-    config, terminal = load_config(settings_file), io.StringIO()
-    return FinishedRun(settings_file, config, run_config(config, terminal), terminal.getvalue())
+    config, terminal = load_config(settings), io.StringIO()
+    return FinishedRun(settings, config, run_config(config, terminal), terminal.getvalue())
+
+
+@pytest.fixture(scope="session")
+def settings_file(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_settings(phantoms, tmp_path_factory.mktemp("e2e"))
+
+
+@pytest.fixture(scope="session")
+def finished(phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
+    """The pipeline, run once for all worker processes: tests only read its output."""
+    return once(tmp_path_factory, "run", lambda folder: run_pipeline(write_settings(phantoms, folder)))
 
 
 States = Callable[[Path], dict[str, list[str]]]

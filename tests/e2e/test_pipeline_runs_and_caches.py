@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from schema.features import DENSITY_CLASSES, VIEWS
+from tests.e2e.conftest import run_pipeline
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
 
@@ -43,6 +44,12 @@ def run_command(settings: Path, code: Path = PROJECT, *arguments: str) -> subpro
     environment = os.environ | {"PYTHONPATH": str(code)}
     command = [sys.executable, "-m", "pipeline.cli", "run", str(settings), *arguments]
     return subprocess.run(command, cwd=code, env=environment, capture_output=True, text=True, timeout=900, check=False)
+
+
+@pytest.fixture(scope="module")
+def finished(settings_file: Path) -> Any:
+    """A run of this module's own, for its tests run it again and add to its output."""
+    return run_pipeline(settings_file)
 
 
 def test_each_node_runs_once_and_is_cached_the_second_time(finished: Any, execution_states: Any) -> None:
