@@ -26,7 +26,7 @@ ifeq ($(LANE)$(NEW_GLIBC),current)
   $(error LANE=current needs glibc 2.39 or newer (Debian 13, Ubuntu 24.04), this machine has $(shell getconf GNU_LIBC_VERSION): use LANE=base, or run it in a container (docs/compatibility.md))
 endif
 
-.PHONY: setup demo test clusters test-flink test-spark fast lint bench-data bench-model bench-serving bench-beam fuzz clean
+.PHONY: setup demo test clusters test-flink test-spark fast lint bench-data bench-model bench-serving bench-beam fuzz conformance clean
 
 setup: $(READY)
 
@@ -98,6 +98,12 @@ bench-beam: $(FLINK) $(SPARK)
 # 20,000 mutated files through ingest, for crashes, hangs, untyped errors and memory. A quarter of an hour.
 fuzz: $(READY)
 	.venv/bin/python -m benchmarks.fuzz --files 20000 --seed 1
+
+# Our grey of 3,000 generated files against readers that others wrote, and 300 archives whose truth is known; writes
+# docs/conformance.md, or stops at what is unexplained or broken. A quarter of an hour; wants dcmtk (Debian: dcmtk).
+conformance: $(READY)
+	.venv/bin/python -m benchmarks.report docs/conformance.md "Conformance laboratory" conformance.run
+	cat docs/conformance.md
 
 clean:
 	rm -rf demo runs .venv .uv .flink .spark
