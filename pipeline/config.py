@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Annotated, Any, Final, get_args
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from components.common.location import Location, location
 from components.dicom_example_gen.archives.kinds import ArchiveKind
 from components.dicom_example_gen.config import IngestConfig
+from components.dicom_example_gen.densities import read_density_values
 from components.drift_monitor.config import DriftConfig
 from components.evaluator.config import EvaluatorConfig
 from components.exam_ensemble.config import EnsembleConfig
@@ -96,6 +97,9 @@ class DataConfig(BaseModel):
         manifest: Table with columns exam_id, view, file, density and optionally patient_id, split, acquisition_system,
             age; its files are DICOM, PNG, JPEG or TIFF.
         archive: Public archive that ``folder`` holds (docs/archives.md).
+        density_values: What the texts of the column density mean, such as ``{0: A, 1: B, 2: C, 3: D}`` or
+            ``0=A,1=B,2=C,3=D``; nothing behind a text means no density. Without it A to D and 1 to 4 are understood
+            (docs/archives.md). For labels and manifest; a public archive's coding is known.
         reviews: Folder of reviewers' masks and polygons, which win over the automatic segmentation (docs/review.md).
     """
 
@@ -105,7 +109,18 @@ class DataConfig(BaseModel):
     labels: _Place = None
     manifest: _Place = None
     archive: ArchiveKind | None = None
+    density_values: dict[str, str] = {}
     reviews: Path | None = None
+
+    @field_validator("density_values", mode="before")
+    @classmethod
+    def _understood(cls, value: Any) -> dict[str, str]:
+        if isinstance(value, str):
+            pairs = [pair.partition("=") for pair in value.split(",")]
+            value = {text: density for text, _, density in pairs} if all(equals for _, equals, _ in pairs) else ()
+        if not isinstance(value, Mapping):
+            raise ValueError("map each text to a class, such as 0=A,1=B,2=C,3=D")
+        return read_density_values({str(text): str(density or "") for text, density in value.items()}) if value else {}
 
     @model_validator(mode="after")
     def _one_source(self) -> DataConfig:
@@ -120,7 +135,16 @@ class DataConfig(BaseModel):
                 f" Received: folder={self.folder}, labels={self.labels}, manifest={self.manifest},"
                 f" archive={self.archive.value if self.archive else None}"
             )
+        if self.archive is not None and self.density_values:
+            raise ValueError(
+                f"data.density_values is for labels and manifest: {self.archive.value} has its own coding."
+            )
         return self
+
+    @property
+    def densities(self) -> tuple[tuple[str, str], ...]:
+        """``density_values`` as sources have them."""
+        return tuple(self.density_values.items())
 
     def absent(self) -> list[str]:
         """Names the local files and folders that are not there; patterns and URIs are looked up when the run begins."""

@@ -10,9 +10,9 @@ from pipeline.config import DataConfig
 def source_of(data: DataConfig) -> Source:
     """Makes the source that the configuration names, with absolute paths."""
     if data.manifest is not None:
-        return ManifestSource(absolute(data.manifest))
+        return ManifestSource(absolute(data.manifest), data.densities)
     assert data.folder is not None
     if data.archive is not None:
         return ArchiveSource(data.archive, absolute(data.folder))
     assert data.labels is not None
-    return FolderSource(absolute(data.folder), absolute(data.labels))
+    return FolderSource(absolute(data.folder), absolute(data.labels), data.densities)

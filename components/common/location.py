@@ -6,28 +6,12 @@ that reading an archive takes.
 
 from __future__ import annotations
 
-import errno
-import os
-import stat
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-
-@dataclass(frozen=True)
-class StoredFile:
-    """A file as its filesystem lists it.
-
-    Attributes:
-        name: Path relative to the folder that was listed, POSIX style.
-        size: Bytes.
-        changed_ns: Time of the last change, nanoseconds; 0 = unknown.
-    """
-
-    name: str
-    size: int
-    changed_ns: int
+from components.common.walk import LinkCounts, StoredFile, local_files
 
 
 @dataclass(frozen=True, order=True)
@@ -124,38 +108,22 @@ def absolute(place: Location) -> Location:
     return place.resolve() if isinstance(place, Path) else place
 
 
-def _local_files(folder: Path) -> Iterator[StoredFile]:
-    # Plain strings: objects of pathlib take three times as long, and archives have millions of files.
-    for parent, folders, names in os.walk(folder, followlinks=False):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        inside = os.path.relpath(parent, folder)
-        for name in names:
-            if name.startswith("."):
-                continue
-            relative = name if inside == "." else f"{inside}/{name}"
-            try:
-                status = os.stat(os.path.join(parent, name))
-            except OSError as error:
-                if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
-                    raise
-                if os.path.islink(os.path.join(parent, name)):  # it points nowhere, which reading will say
-                    yield StoredFile(relative, 0, 0)
-                continue
-            if stat.S_ISREG(status.st_mode):  # no pipes, sockets, devices
-                yield StoredFile(relative, status.st_size, status.st_mtime_ns)
+def files_below(folder: Location, counts: LinkCounts | None = None) -> Iterator[StoredFile]:
+    """Lists all files below a folder, the only way for ingest, its fingerprint, spans and ``predict``; see ``walk``.
 
+    Args:
+        folder: Folder.
+        counts: Takes what a walk over a local folder met besides files.
 
-def files_below(folder: Location) -> Iterator[StoredFile]:
-    """Lists all files below a folder; hidden ones are left out, and links to folders are not followed.
-
-    A link that leads nowhere is listed like an empty file, so that it is missed when it is read, and counted.
+    Yields:
+        The files, without hidden ones, in no order.
 
     Raises:
         OSError: There is no such folder, or Beam knows no such filesystem.
     """
     if isinstance(folder, Path) and not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder")
-    return _local_files(folder) if isinstance(folder, Path) else folder.files()
+    return local_files(folder, counts or LinkCounts()) if isinstance(folder, Path) else folder.files()
 
 
 def file_states(folder: Location, names: Collection[str]) -> dict[str, StoredFile | None]:

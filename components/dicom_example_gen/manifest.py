@@ -4,9 +4,9 @@ Three kinds of source:
     * ``FolderSource``: a folder read recursively, and a labels file. A file is a candidate if its suffix is
       ``.dcm``, ``.dicom`` or ``.ima``, if it has no suffix, or if its content begins as DICOM does.
       ``DICOMDIR`` and all other files are counted as ignored, by suffix; hidden files and folders (``.name``)
-      are not looked at; links to folders are not followed.
+      are not looked at. Links to folders are followed (see ``components.common.walk``).
     * ``ManifestSource``: a table whose rows are the candidates. Files are relative to the manifest's folder and
-      may not leave it.
+      may not leave it but by a link in it. Backslashes, as Windows writes paths, stand for folders.
     * ``ArchiveSource``: a public archive as it was downloaded (see ``archives``).
 Labels and manifests are CSV or Parquet.
 """
@@ -15,31 +15,28 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Final
 
 from components.common.location import Location, Uri, absolute, file_states, files_below
+from components.common.walk import LinkCounts
 from components.dicom_example_gen.archives.kinds import ArchiveKind
 from components.dicom_example_gen.archives.listing import Listing
 from components.dicom_example_gen.archives.registry import archive_candidates
 from components.dicom_example_gen.candidates import Candidate, Candidates
 from components.dicom_example_gen.dicom_file import is_dicom
-from components.dicom_example_gen.labels import (
-    ManifestError,
-    Row,
-    RowProblem,
-    parse_label,
-    read_labels,
-    read_rows,
-)
-from components.dicom_example_gen.rejections import RejectionReason, shown
+from components.dicom_example_gen.labels import Label, LabelReader, LabelRow, read_labels
+from components.dicom_example_gen.rejections import ManifestError, RejectionReason, shown
+from components.dicom_example_gen.tables import Row, RowProblem, read_rows
 from components.dicom_example_gen.views import parse_view
 from schema.features import VIEWS
 
 _SUFFIXES: Final = frozenset({".dcm", ".dicom", ".ima", ""})
-_MANIFEST_COLUMNS: Final = frozenset({"exam_id", "view", "file", "density"})
+MANIFEST_COLUMNS: Final = frozenset({"exam_id", "view", "file"})
 
 
 @dataclass(frozen=True)
@@ -49,10 +46,12 @@ class FolderSource:
     Attributes:
         folder: Folder, read recursively.
         labels: CSV or Parquet with the columns ``exam_id`` and ``density`` (see ``labels.read_labels``).
+        density_values: What the texts of ``density`` mean (see ``densities``), empty = as built in.
     """
 
     folder: Location
     labels: Location
+    density_values: tuple[tuple[str, str], ...] = ()
 
     @property
     def root(self) -> Location:
@@ -67,9 +66,11 @@ class ManifestSource:
     Attributes:
         manifest: CSV or Parquet with the columns ``exam_id``, ``view``, ``file``, ``density``, and optionally
             ``patient_id``, ``split``, ``acquisition_system``, ``age``.
+        density_values: What the texts of ``density`` mean (see ``densities``), empty = as built in.
     """
 
     manifest: Location
+    density_values: tuple[tuple[str, str], ...] = ()
 
     @property
     def root(self) -> Location:
@@ -106,9 +107,11 @@ def _has_magic(path: Location) -> bool:
         return False
 
 
-def _files(folder: Location) -> list[str]:
+def _files(folder: Location) -> tuple[list[str], tuple[str, ...]]:
+    """Lists the files of a folder, and what should be known of its links."""
+    counts = LinkCounts()
     try:
-        return sorted(file.name for file in files_below(folder))
+        return sorted(file.name for file in files_below(folder, counts)), counts.warnings()
     except OSError as error:
         raise ManifestError(f"{error}; name the folder that holds the images.") from error
 
@@ -116,7 +119,9 @@ def _files(folder: Location) -> list[str]:
 def _from_folder(source: FolderSource) -> Candidates:
     labels_file = absolute(source.labels)
     found, ignored = [], Counter[str]()
-    for file in _files(source.folder):
+    files, of_links = _files(source.folder)
+    labels, of_labels = read_labels(source.labels, dict(source.density_values))
+    for file in files:
         name = PurePosixPath(file)
         suffix = name.suffix.lower()
         is_labels = name.name == labels_file.name and absolute(source.folder / file) == labels_file
@@ -129,14 +134,17 @@ def _from_folder(source: FolderSource) -> Candidates:
     return Candidates(
         source.folder,
         tuple(found),
-        read_labels(source.labels),
+        labels,
         dict(sorted(ignored.items())),
         (source.labels,),
+        (*of_labels, *of_links),
     )
 
 
 def _from_archive(source: ArchiveSource) -> Candidates:
-    return archive_candidates(source.kind, Listing(source.folder, tuple(_files(source.folder))))
+    files, of_links = _files(source.folder)
+    offered = archive_candidates(source.kind, Listing(source.folder, tuple(files)))
+    return replace(offered, warnings=(*offered.warnings, *of_links))
 
 
 def _safe_path(root: Location, file: str) -> str | None:
@@ -150,30 +158,89 @@ def _safe_path(root: Location, file: str) -> str | None:
     return None if inside == ".." or inside.startswith(".." + os.sep) or inside == "." else Path(inside).as_posix()
 
 
-def _from_row(root: Location, row: Row, line: int) -> Candidate:
-    named, exam = row.cells["file"], row.cells["exam_id"]
-    file = _safe_path(root, named)
-    if file is None:
-        allowed = "a file inside the manifest's folder is allowed"
-        name = shown(named)
-        unsafe = row.problem(RejectionReason.UNSAFE_PATH, "file", allowed).rejection(name)
-        return Candidate(name, line, rejection=unsafe, exam_id=exam)
-    view = parse_view(row.cells["view"])
-    if view is None:
-        reason = RejectionReason.UNSUPPORTED_VIEW if row.cells["view"] else RejectionReason.UNKNOWN_VIEW
-        problem = row.problem(reason, "view", f"{', '.join(VIEWS)} are allowed")
-        return Candidate(file, line, rejection=problem.rejection(file), exam_id=exam)
-    label = parse_label(row)
-    if isinstance(label, RowProblem):
-        return Candidate(file, line, view, rejection=label.rejection(file), exam_id=exam)
-    return Candidate(file, line, view, label, exam_id=exam)
+_OF_WINDOWS: Final = re.compile(r"[A-Za-z]:[\\/]|\\\\")
+
+
+class ManifestRows:
+    """Reads a manifest's rows as candidates, without what they say of density."""
+
+    def __init__(self, root: Location) -> None:
+        """Makes a reader of a manifest in the folder ``root``."""
+        self._root = root
+        self._with_backslashes: list[str] = []
+
+    def candidate(self, row: Row, line: int) -> Candidate:
+        """Reads file, view and exam of a row; ``line`` is its number, the header is 1."""
+        named, exam = row.cells["file"], row.cells["exam_id"]
+        file, allowed = self._file(named, row)
+        if file is None:
+            name = shown(named)
+            unsafe = row.problem(RejectionReason.UNSAFE_PATH, "file", allowed).rejection(name)
+            return Candidate(name, line, rejection=unsafe, exam_id=exam)
+        view = parse_view(row.cells["view"])
+        if view is None:
+            reason = RejectionReason.UNSUPPORTED_VIEW if row.cells["view"] else RejectionReason.UNKNOWN_VIEW
+            problem = row.problem(reason, "view", f"{', '.join(VIEWS)} are allowed")
+            return Candidate(file, line, rejection=problem.rejection(file), exam_id=exam)
+        return Candidate(file, line, view, exam_id=exam)
+
+    def _file(self, named: str, row: Row) -> tuple[str | None, str]:
+        """Returns the file below the manifest's folder, or None and what is allowed."""
+        if _OF_WINDOWS.match(named):
+            return None, "this is a path of a Windows machine, name the file from the manifest's folder on"
+        is_named_so = isinstance(self._root, Path) and os.path.exists(self._root / named)
+        if "\\" in named and not is_named_so:
+            self._with_backslashes.append(row.where)
+            named = named.replace("\\", "/")
+        return _safe_path(self._root, named), "a file inside the manifest's folder is allowed"
+
+    def warnings(self) -> tuple[str, ...]:
+        """Says what a person should know of the files' names, once all rows were read."""
+        rows = self._with_backslashes
+        return (
+            (f"{len(rows):,} files are named with backslashes (first {rows[0]}), which are read as folders.",)
+            if rows
+            else ()
+        )
+
+
+def _with_labels(candidates: Sequence[Candidate], rows: Sequence[LabelRow], reader: LabelReader) -> list[Candidate]:
+    """Adds the labels of a manifest's rows; where rows give densities of breasts, the exam's."""
+    exams: dict[str, list[LabelRow]] = {}
+    for row in rows:
+        if isinstance(row.label, Label):
+            exams.setdefault(row.label.exam_id, []).append(row)
+    of_exams = {exam: (reader.density_of(of_one), reader.age_of(of_one)) for exam, of_one in exams.items()}
+
+    def labelled(candidate: Candidate, row: LabelRow) -> Candidate:
+        if candidate.rejection is not None:
+            return candidate
+        if isinstance(row.label, RowProblem):
+            return replace(candidate, rejection=row.label.rejection(candidate.file))
+        side_of_view = candidate.view[-1] if candidate.view else ""
+        if row.side and row.side != side_of_view:
+            problem = row.row.problem(RejectionReason.INVALID_ROW, "view", f"column side says {row.side}")
+            return replace(candidate, rejection=problem.rejection(candidate.file))
+        density, age = of_exams[row.label.exam_id]
+        if isinstance(density, RowProblem):  # planning refuses its files, for it sees the same contradiction
+            density = row.label.density
+        return replace(candidate, label=replace(row.label, density=density, age=age))
+
+    return [labelled(candidate, row) for candidate, row in zip(candidates, rows, strict=True)]
 
 
 def _from_manifest(source: ManifestSource) -> Candidates:
-    rows = read_rows(source.manifest, _MANIFEST_COLUMNS)
+    manifest, reader = ManifestRows(source.root), LabelReader(source.manifest.name, dict(source.density_values))
     # Numbered by row, not by line of text: quoted cells may hold line breaks.
-    found = [_from_row(source.root, row, number) for number, row in enumerate(rows, start=2)]
-    return Candidates(source.root, tuple(sorted(found, key=lambda c: (c.file, c.line))), tables=(source.manifest,))
+    rows = list(enumerate(read_rows(source.manifest, MANIFEST_COLUMNS | {"density"}), start=2))
+    labels = [reader.read(row) for _, row in rows]
+    found = _with_labels([manifest.candidate(row, number) for number, row in rows], labels, reader)
+    return Candidates(
+        source.root,
+        tuple(sorted(found, key=lambda c: (c.file, c.line))),
+        tables=(source.manifest,),
+        warnings=(*reader.warnings(), *manifest.warnings()),
+    )
 
 
 def find_candidates(source: Source) -> Candidates:
@@ -210,7 +277,7 @@ def archive_fingerprint(source: Source) -> str:
     """
     candidates = find_candidates(source)
     states = file_states(candidates.root, {candidate.file for candidate in candidates.found})
-    kind = source.kind.value if isinstance(source, ArchiveSource) else ""
+    kind = source.kind.value if isinstance(source, ArchiveSource) else repr(sorted(source.density_values))
     digest = hashlib.sha256(f"{type(source).__name__}\0{kind}\0".encode())
     for table in candidates.tables:
         digest.update(f"{table.name}\0".encode())

@@ -1,4 +1,4 @@
-"""Why a file is left out: the closed list of reasons, and the error that carries one."""
+"""Why a file is left out: the closed list of reasons, and the error that carries one; the error of a whole table."""
 
 from __future__ import annotations
 
@@ -92,6 +92,10 @@ class Rejection:
     def message(self) -> str:
         """One sentence naming file, tag, value and what to do."""
         return f"{self.file}: {self.reason.value}, {self.tag} is {self.value}; {self.remedy}."
+
+
+class ManifestError(Exception):
+    """A labels file or manifest cannot be used at all; the message names the file, the fault and what is needed."""
 
 
 class IngestError(Exception):

@@ -10,13 +10,19 @@ from components.dicom_example_gen.manifest import ArchiveSource, FolderSource, M
 
 
 def source_to_json(source: Source) -> str:
-    """Writes a source as JSON: ``folder`` and ``labels``, ``manifest``, or ``archive`` (its kind) and ``folder``."""
+    """Writes a source as JSON.
+
+    Its keys are ``folder`` and ``labels``, ``manifest``, or ``archive`` (its kind) and ``folder``, and
+    ``density_values`` where there are any.
+    """
     if isinstance(source, ArchiveSource):
         values = {"archive": source.kind.value, "folder": str(source.folder)}
     elif isinstance(source, FolderSource):
         values = {"folder": str(source.folder), "labels": str(source.labels)}
     else:
         values = {"manifest": str(source.manifest)}
+    if not isinstance(source, ArchiveSource) and source.density_values:
+        values["density_values"] = json.dumps(dict(source.density_values))
     return json.dumps(values, sort_keys=True)
 
 
@@ -25,6 +31,7 @@ def source_from_json(text: str) -> Source:
     values = json.loads(text)
     if "archive" in values:
         return ArchiveSource(ArchiveKind(values["archive"]), location(values["folder"]))
+    densities = tuple(json.loads(values.get("density_values", "{}")).items())
     if "manifest" in values:
-        return ManifestSource(location(values["manifest"]))
-    return FolderSource(location(values["folder"]), location(values["labels"]))
+        return ManifestSource(location(values["manifest"]), densities)
+    return FolderSource(location(values["folder"]), location(values["labels"]), densities)

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from components.common.location import Location, files_below, location
-from components.dicom_example_gen.labels import ManifestError
 from components.dicom_example_gen.manifest import FolderSource, ManifestSource, Source
+from components.dicom_example_gen.rejections import ManifestError
 from components.dicom_example_gen.span import Span
 
 _SPEC: Final = re.compile(r"\{(SPAN|VERSION)(?::([1-9][0-9]?))?\}|\{(YYYY|MM|DD)\}")
@@ -135,9 +135,9 @@ def find_spans(source: Source) -> tuple[SpanSource, ...]:
 
     def fill(values: dict[str, str]) -> Source:
         if isinstance(source, ManifestSource):
-            return ManifestSource(_filled(source.manifest, values))
+            return replace(source, manifest=_filled(source.manifest, values))
         if isinstance(source, FolderSource):
-            return FolderSource(_filled(source.folder, values), _filled(source.labels, values))
+            return replace(source, folder=_filled(source.folder, values), labels=_filled(source.labels, values))
         return replace(source, folder=_filled(source.folder, values))
 
     return tuple(SpanSource(fill(values), span) for span, values in latest.values())

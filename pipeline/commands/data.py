@@ -9,7 +9,16 @@ from typing import Annotated
 
 import typer
 
-from pipeline.commands.options import GIVE_DATA, Archive, DataFolder, Labels, Manifest, Overrides, data_keys
+from pipeline.commands.options import (
+    GIVE_DATA,
+    Archive,
+    DataFolder,
+    DensityValues,
+    Labels,
+    Manifest,
+    Overrides,
+    data_keys,
+)
 
 
 class Distribution(str, Enum):
@@ -63,6 +72,7 @@ def describe(
     labels: Labels = None,
     manifest: Manifest = None,
     archive: Archive = None,
+    density_values: DensityValues = None,
     files: Annotated[
         Path | None,
         typer.Option(help="Write a line of JSON a file: accepted, or why not. It names files, as the archive does."),
@@ -81,7 +91,7 @@ def describe(
     from pipeline.sources import source_of
 
     path = find_config(config) if config else None
-    settings = load_config(path, overrides or (), data_keys(data, labels, manifest, archive))
+    settings = load_config(path, overrides or (), data_keys(data, labels, manifest, archive, density_values))
     if settings.data is None:
         raise ValueError(f"No archive is named: {GIVE_DATA}")
     ingest = settings.pipeline.ingest

@@ -14,6 +14,9 @@ DataFolder = Annotated[str | None, typer.Option("--data", help="Folder of DICOM 
 Labels = Annotated[str | None, typer.Option(help="CSV or Parquet: exam_id, density.")]
 Manifest = Annotated[str | None, typer.Option(help="CSV or Parquet: exam_id, view, file, density.")]
 Archive = Annotated[ArchiveKind | None, typer.Option(help="Public archive that the folder holds.")]
+DensityValues = Annotated[
+    str | None, typer.Option("--density-values", help="What densities mean, such as 0=A,1=B,2=C,3=D; 0= for none.")
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a key, such as pipeline.trainer.epochs=3. Repeatable."),
@@ -21,9 +24,18 @@ Overrides = Annotated[
 
 
 def data_keys(
-    folder: str | None, labels: str | None, manifest: str | None, archive: ArchiveKind | None
+    folder: str | None,
+    labels: str | None,
+    manifest: str | None,
+    archive: ArchiveKind | None,
+    density_values: str | None = None,
 ) -> dict[str, str]:
     """Maps the options that name an archive to their configuration keys."""
-    named = {"data.folder": folder, "data.labels": labels, "data.manifest": manifest}
+    named = {
+        "data.folder": folder,
+        "data.labels": labels,
+        "data.manifest": manifest,
+        "data.density_values": density_values,
+    }
     paths = {key: str(value) for key, value in named.items() if value is not None}
     return paths | ({"data.archive": archive.value} if archive else {})

@@ -7,7 +7,16 @@ from typing import Annotated, Final
 
 import typer
 
-from pipeline.commands.options import GIVE_DATA, Archive, DataFolder, Labels, Manifest, Overrides, data_keys
+from pipeline.commands.options import (
+    GIVE_DATA,
+    Archive,
+    DataFolder,
+    DensityValues,
+    Labels,
+    Manifest,
+    Overrides,
+    data_keys,
+)
 from pipeline.experiments.catalogue import EXPERIMENTS
 from schema.intended_use import NOTICE
 
@@ -30,6 +39,7 @@ def run(
     labels: Labels = None,
     manifest: Manifest = None,
     archive: Archive = None,
+    density_values: DensityValues = None,
     reviews: Annotated[Path | None, typer.Option(help="Folder of reviewed segmentations, see docs/review.md.")] = None,
     output: Annotated[Path | None, typer.Option(help="Folder for all that the run writes.")] = None,
     overrides: Overrides = None,
@@ -39,7 +49,7 @@ def run(
     from pipeline.logs import chatter_to
 
     paths = {key: str(value) for key, value in (("data.reviews", reviews), ("output", output)) if value is not None}
-    named = data_keys(data, labels, manifest, archive) | paths
+    named = data_keys(data, labels, manifest, archive, density_values) | paths
     settings = load_config(find_config(config), overrides or (), named)
     if settings.data is None:
         raise ValueError(f"{config} names no archive: {GIVE_DATA}")
@@ -83,6 +93,7 @@ def experiment(
     labels: Labels = None,
     manifest: Manifest = None,
     archive: Archive = None,
+    density_values: DensityValues = None,
     output: Annotated[Path | None, typer.Option(help="Folder for all that the experiment writes.")] = None,
     overrides: Overrides = None,
 ) -> None:
@@ -94,7 +105,7 @@ def experiment(
     from pipeline.config import find_config
     from pipeline.experiments.command import run_named
 
-    values = data_keys(data, labels, manifest, archive) | ({"output": str(output)} if output else {})
+    values = data_keys(data, labels, manifest, archive, density_values) | ({"output": str(output)} if output else {})
     chosen = list(EXPERIMENTS.values()) if name == _ALL else [EXPERIMENTS[name]]
     run_named(chosen, find_config(config), overrides or (), values, Console(highlight=False))
     typer.echo(NOTICE)

@@ -47,11 +47,11 @@ def cluster_source(data: DataConfig) -> Source:
         return location(str(value))
 
     if data.manifest is not None:
-        return ManifestSource(place("manifest", data.manifest))
+        return ManifestSource(place("manifest", data.manifest), data.densities)
     folder = place("folder", data.folder)
     if data.archive is not None:
         return ArchiveSource(data.archive, folder)
-    return FolderSource(folder, place("labels", data.labels))
+    return FolderSource(folder, place("labels", data.labels), data.densities)
 
 
 def _count_cores(nodes: Sequence[Any], config: KubeflowConfig) -> None:

@@ -17,6 +17,7 @@ from components.dicom_example_gen.archives.kinds import ArchiveKind
 from components.dicom_example_gen.config import IngestConfig
 from components.dicom_example_gen.identity import HashKeyError
 from components.dicom_example_gen.manifest import ArchiveSource, FolderSource, ManifestSource
+from components.dicom_example_gen.source_json import source_from_json, source_to_json
 from pipeline.cli import app
 from pipeline.config import ConfigError, DataConfig, load_config
 from pipeline.describe import describe_source, tables_of
@@ -140,6 +141,35 @@ def test_each_source_is_named_in_one_way(tmp_path: Path) -> None:
             load_config(None, (), keys)
     with pytest.raises(ConfigError, match=r"data\.archive: Input should be 'cbis_ddsm', 'embed'"):
         load_config(None, (), {"data.folder": "a", "data.archive": "mias"})
+
+
+def test_densities_that_count_from_zero_are_read_as_it_is_said(tmp_path: Path) -> None:
+    for name in "wxyz":
+        cv2.imwrite(str(tmp_path / f"{name}.png"), np.full((9, 9), ord(name), np.uint8))
+    rows = [f"E{number},CC_R,{name}.png,{number}" for number, name in enumerate("wxyz")]
+    table = tmp_path / "m.csv"
+    table.write_text("\n".join(["exam_id,view,file,density", *rows]) + "\n")
+    result = CliRunner().invoke(app, ["describe", "--manifest", str(table)])
+    assert result.exit_code == 1
+    assert "column density holds 0 in 1 rows" in " ".join(str(result.exception or result.output).split())
+    for option in (["--density-values", "0=A,1=B,2=C,3=D"], ["--set", "data.density_values={0: A, 1: B, 2: C, 3: D}"]):
+        listed = tmp_path / "files.jsonl"
+        result = CliRunner().invoke(app, ["describe", "--manifest", str(table), "--files", str(listed), *option])
+        assert result.exit_code == 0, result.output
+        assert [json.loads(line)["density"] for line in listed.read_text().splitlines()] == list("ABCD")
+
+
+def test_density_values_are_checked() -> None:
+    data = load_config(None, (), {"data.manifest": "m.csv", "data.density_values": "0=,1=A"}).data
+    assert data is not None
+    assert data.densities == (("0", ""), ("1", "A"))
+    source = source_of(data)
+    assert source_from_json(source_to_json(source)) == source
+    for value in ("0=E", "x", "[1]"):
+        with pytest.raises(ConfigError, match=r"data\.density_values: .* such as 0=A,1=B,2=C,3=D"):
+            load_config(None, [f"data.density_values={value}"], {"data.manifest": "m.csv"})
+    with pytest.raises(ConfigError, match="embed has its own coding"):
+        load_config(None, (), {"data.folder": "a", "data.archive": "embed", "data.density_values": "0=A"})
 
 
 def test_describe_needs_no_tensorflow() -> None:

@@ -27,8 +27,7 @@ import pandas as pd
 from components.dicom_example_gen.archives.listing import Listing, is_image
 from components.dicom_example_gen.archives.rows import ImageRows, exam_densities, index_files, reject
 from components.dicom_example_gen.config import DEVELOPMENT
-from components.dicom_example_gen.labels import ManifestError
-from components.dicom_example_gen.rejections import RejectionReason
+from components.dicom_example_gen.rejections import ManifestError, RejectionReason
 from schema.features import DENSITY_CLASSES
 
 _LABEL_FILES: Final = {

@@ -10,8 +10,7 @@ from typing import Final
 import pandas as pd
 
 from components.common.location import Location
-from components.dicom_example_gen.labels import ManifestError
-from components.dicom_example_gen.rejections import shown
+from components.dicom_example_gen.rejections import ManifestError, shown
 
 # DICOM as archives name it, and the formats of the many converted copies. The content decides when a file is read.
 IMAGE_SUFFIXES: Final = frozenset({".dcm", ".dicom", ".png", ".jpg", ".jpeg", ".tif", ".tiff"})

@@ -20,7 +20,7 @@ import pandas as pd
 
 from components.dicom_example_gen.archives.listing import Listing, is_image
 from components.dicom_example_gen.candidates import Candidate, Candidates
-from components.dicom_example_gen.labels import Label
+from components.dicom_example_gen.labels import Label, breasts_differ_warning
 from components.dicom_example_gen.rejections import Rejection, RejectionReason, shown
 from components.dicom_example_gen.views import parse_view
 from schema.features import DENSITY_CLASSES, UNKNOWN_INT
@@ -64,7 +64,8 @@ def exam_densities(
         absent: Texts that stand for no density.
 
     Returns:
-        By exam: ``density``, or None with the ``reason``, the ``value`` received and what is ``allowed``.
+        By exam: ``density``, or None with the ``reason``, the ``value`` received and what is ``allowed``; and whether
+        its ``breasts_differ``.
     """
     rows = pd.DataFrame({"exam": exam, "side": side, "text": density})
     rows = rows[~rows["text"].isin(absent)]
@@ -77,6 +78,8 @@ def exam_densities(
     exams["value"], exams["allowed"] = "absent", f"{', '.join(classes)} are allowed"
 
     by_breast = rows.groupby(["exam", "side"])["rank"]
+    breasts = by_breast.max().groupby("exam").nunique()
+    exams["breasts_differ"] = (breasts > 1).reindex(exams.index, fill_value=False)
     both = by_breast.agg(["min", "max"]).query("min != max").dropna()
     differing = both.index.get_level_values("exam")
     columns = ["density", "reason", "value", "allowed"]
@@ -175,6 +178,11 @@ def _candidates(row: Any, files_of: Mapping[str, Sequence[str]]) -> list[Candida
     return found
 
 
+def _warnings(densities: pd.DataFrame) -> tuple[str, ...]:
+    differing = int((densities["breasts_differ"] & densities["density"].notna()).sum())
+    return (breasts_differ_warning("the archive's tables", differing),) if differing else ()
+
+
 def offered(listing: Listing, rows: ImageRows) -> Candidates:
     """Makes candidates of an archive's rows.
 
@@ -212,4 +220,5 @@ def offered(listing: Listing, rows: ImageRows) -> Candidates:
         tuple(sorted(found, key=lambda c: (c.file, c.line))),
         ignored=dict(sorted(ignored.items())),
         tables=tuple(listing.root / file for file in rows.label_files),
+        warnings=_warnings(rows.densities),
     )

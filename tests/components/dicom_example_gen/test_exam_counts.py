@@ -13,10 +13,10 @@ from components.dicom_example_gen.candidates import Candidate
 from components.dicom_example_gen.config import IngestConfig
 from components.dicom_example_gen.exam_counts import exam_counts
 from components.dicom_example_gen.header import ViewHeader
-from components.dicom_example_gen.labels import Label, ManifestError, RowProblem, read_labels
+from components.dicom_example_gen.labels import Label, RowProblem, read_labels
 from components.dicom_example_gen.manifest import ManifestSource, find_candidates
 from components.dicom_example_gen.planning import IngestPlan, Outcome, plan
-from components.dicom_example_gen.rejections import Rejection
+from components.dicom_example_gen.rejections import ManifestError, Rejection
 from components.dicom_example_gen.rejections import RejectionReason as Reason
 from components.dicom_example_gen.report import summary
 from schema.acquisition import AcquisitionSystem
@@ -126,10 +126,10 @@ def test_parquet_says_the_same_as_csv(tmp_path: Path) -> None:
     table.to_parquet(tmp_path / "labels.parquet")
     table.to_csv(tmp_path / "labels.csv", index=False)
     expected = {"E1": Label("E1", "A", age=50, split="train+eval"), "E2": Label("E2", "C")}
-    assert read_labels(tmp_path / "labels.parquet") == read_labels(tmp_path / "labels.csv") == expected
+    assert read_labels(tmp_path / "labels.parquet")[0] == read_labels(tmp_path / "labels.csv")[0] == expected
     table["density"] = ["A", "Z", "B"]
     table.to_parquet(tmp_path / "bad.parquet")
-    problem = read_labels(tmp_path / "bad.parquet")["E2"]
+    problem = read_labels(tmp_path / "bad.parquet")[0]["E2"]
     assert isinstance(problem, RowProblem)
     assert (problem.where, problem.value) == ("bad.parquet row 2, column density", "Z")
 
