@@ -20,7 +20,8 @@ import cv2
 import numpy as np
 import pydicom
 from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.encaps import encapsulate
+from pydicom.encaps import encapsulate, get_frame
+from pydicom.pixels import get_decoder
 from pydicom.uid import (
     JPEG2000,
     UID,
@@ -32,8 +33,11 @@ from pydicom.uid import (
     JPEGLosslessSV1,
     JPEGLSLossless,
     JPEGLSNearLossless,
+    JPEGTransferSyntaxes,
     RLELossless,
 )
+
+from components.dicom_example_gen.codestream import declared_frame, repair_scan_header
 
 # Options of pydicom's encoders: largest error of near-lossless JPEG-LS, compression ratio of lossy JPEG 2000.
 _PYDICOM_ENCODERS: dict[UID, dict[str, Any]] = {
@@ -134,6 +138,37 @@ def by_gdcm(pixels: np.ndarray, bits: int, syntax: UID) -> FileDataset:
         program = Path(found.origin).with_name("gdcmconv")
         subprocess.run([program, *options, source, target], check=True, capture_output=True)
         return pydicom.dcmread(io.BytesIO(target.read_bytes()))
+
+
+def decoded_by(dataset: FileDataset, plugin: str) -> np.ndarray:
+    """Decodes a compressed mammogram with a decoder that pydicom knows.
+
+    Args:
+        dataset: Mammogram of one frame.
+        plugin: Decoding plugin of pydicom.
+
+    Returns:
+        (u)int8 or (u)int16 [Rows, Columns], bits beyond the stored ones as found.
+    """
+    stream = repair_scan_header(get_frame(dataset.PixelData, 0, number_of_frames=1))
+    syntax = dataset.file_meta.TransferSyntaxUID
+    frame = declared_frame(stream)
+    # Decoders of JPEG answer in bytes where the stream has up to 8 bits, whatever the header allocates.
+    narrow = syntax in JPEGTransferSyntaxes and frame is not None and frame.precision <= 8
+    options: dict[str, Any] = {
+        "rows": dataset.Rows,
+        "columns": dataset.Columns,
+        "number_of_frames": 1,
+        "samples_per_pixel": 1,
+        "photometric_interpretation": dataset.PhotometricInterpretation,
+        "bits_allocated": 8 if narrow else dataset.BitsAllocated,
+        "bits_stored": min(8, dataset.BitsStored) if narrow else dataset.BitsStored,
+        "pixel_representation": dataset.PixelRepresentation,
+        "pixel_keyword": "PixelData",
+        "correct_unused_bits": False,
+        "decoding_plugin": plugin,
+    }
+    return get_decoder(syntax).as_array(encapsulate([stream]), index=0, raw=True, validate=False, **options)[0]
 
 
 def reference_streams() -> dict[str, bytes]:

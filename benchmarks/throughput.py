@@ -20,9 +20,11 @@ from functools import partial
 from pathlib import Path
 
 import cv2
+import imagecodecs
 import numpy as np
 import pydicom
 import tensorflow as tf
+from pydicom.encaps import get_frame
 from pydicom.uid import (
     UID,
     ExplicitVRLittleEndian,
@@ -43,11 +45,11 @@ from benchmarks.nodes import (
     write_archive,
 )
 from benchmarks.reference_images import file_bytes, mammogram
-from components.common.png import decode_png
+from components.common.png import decode_png, encode_png
 from components.common.progress import PROGRESS_FILE_VARIABLE, read_progress
 from components.common.shards import read_shard, shards_of, split_folder
 from components.dicom_example_gen.config import SPLITS
-from components.dicom_example_gen.decoders import DECODERS, decode_stored
+from components.dicom_example_gen.greyscale import to_grey
 from components.dicom_example_gen.manifest import FolderSource
 from components.dicom_example_gen.reading import reduce_by_area
 from components.mammogram_preprocessor.config import PreprocessConfig
@@ -62,6 +64,13 @@ _SYNTAXES: dict[str, tuple[UID, int]] = {
     "JPEG lossless SV1": (JPEGLosslessSV1, 48),
     "JPEG-LS": (JPEGLSLossless, 64),
     "JPEG 2000": (JPEG2000Lossless, 32),
+}
+# What decodes with nothing around it.
+_DECODERS: dict[UID, Callable[[bytes], np.ndarray]] = {
+    RLELossless: lambda stream: np.frombuffer(imagecodecs.dicomrle_decode(stream, "uint16"), np.uint16),
+    JPEGLosslessSV1: imagecodecs.jpeg8_decode,
+    JPEGLSLossless: imagecodecs.jpegls_decode,
+    JPEG2000Lossless: imagecodecs.jpeg2k_decode,
 }
 _FEW = 12  # small files: hardly any work
 _PHANTOMS = 16  # different phantom exams
@@ -137,11 +146,16 @@ def _files(source: FolderSource) -> list[Path]:
 
 
 def _ingest_floor(source: FolderSource) -> None:
+    """Reads, decodes, makes grey, reduces and encodes, without a check of anything."""
     for path in _files(source):
         dataset = pydicom.dcmread(path)
         syntax, element = dataset.file_meta.TransferSyntaxUID, dataset["PixelData"]
-        stored = decode_stored(dataset, syntax, element.value, element.VR, DECODERS[syntax])
-        reduce_by_area(np.ascontiguousarray(stored.astype(np.uint16, copy=False)), CONFIG.longest_side)
+        if syntax.is_encapsulated:
+            stored = _DECODERS[syntax](get_frame(element.value, 0, number_of_frames=1))
+        else:
+            stored = np.frombuffer(element.value, np.uint16)
+        grey = to_grey(stored.reshape(dataset.Rows, dataset.Columns), dataset)
+        encode_png(reduce_by_area(grey, CONFIG.longest_side))
 
 
 def _records(examples_uri: str) -> Iterator[tf.train.Example]:

@@ -1,6 +1,7 @@
-"""JPEG, JPEG-LS and JPEG 2000 streams: what they declare, and the repair of one known fault.
+"""JPEG, JPEG-LS and JPEG 2000 streams: what they are and what they declare, and the repair of one known fault.
 
-Decoders believe the stream, not the DICOM header, and allocate what it declares. So both are compared first.
+Decoders believe the stream, not the DICOM header, and allocate what it declares. So both are compared first. And the
+stream tells by which process it was encoded; transfer syntaxes may be wrong about it.
 
 Old encoders of JPEG Extended (Process 2 and 4) write sequential scan headers that name no full scan, where ITU-T
 T.81 B.2.3 demands coefficients 0 to 63. The data are sound, but a strict decoder refuses them; the NEMA WG-04
@@ -11,21 +12,65 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import Enum
 from typing import Final
 
 # Progressive JPEGs have some ten scans of all their pixels, and a hostile one may have thousands.
 _MAX_SCANNED_PIXELS: Final = 1_000_000_000
 _START_OF_SCAN: Final = 0xDA
 _SEQUENTIAL_FRAMES: Final = frozenset({0xC0, 0xC1})  # baseline and extended sequential DCT, Huffman coded
-JPEG_LS_PROCESS: Final = 0xF7  # SOF55
+_LOSSLESS_FRAME: Final = 0xC3
+_JPEG_LS_FRAME: Final = 0xF7  # SOF55
 # All start-of-frame markers: SOF0 to SOF15 without DHT, JPG and DAC, and SOF55 of JPEG-LS.
-_FRAMES: Final = (frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}) | {JPEG_LS_PROCESS}
+_FRAMES: Final = (frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}) | {_JPEG_LS_FRAME}
 _FULL_SCAN: Final = bytes([0, 63, 0])  # Ss, Se, Ah/Al
+_JPEG: Final = b"\xff\xd8"  # SOI
 _JPEG_2000: Final = b"\xff\x4f\xff\x51"  # SOC, SIZ
 _JP2: Final = b"\0\0\0\x0cjP  \r\n\x87\n"  # signature box, ITU-T T.800 I.5.1
-JPEG_2000_PROCESS: Final = 0x51
+_CAPABILITIES, _CODING_STYLE, _START_OF_TILE = 0x50, 0x52, 0x90  # markers of JPEG 2000: CAP, COD, SOT
+_COMPONENT_STYLE: Final = 0x53  # COC
 END_OF_IMAGE: Final = b"\xff\xd9"
 _JPEG_2000_HEADER: Final = 45  # bytes of a stream up to and with the fields of its first component
+
+
+class Coding(Enum):
+    """What a stream can be, by the name that messages give it."""
+
+    BASELINE = "JPEG baseline"
+    EXTENDED = "JPEG extended"
+    LOSSLESS_SV1 = "JPEG lossless, predictor 1"
+    LOSSLESS = "JPEG lossless, another predictor than 1"
+    JPEG_LS = "JPEG-LS lossless"
+    JPEG_LS_NEAR = "JPEG-LS near-lossless"
+    JPEG_2000 = "JPEG 2000 lossless"
+    JPEG_2000_LOSSY = "JPEG 2000 lossy"
+    HTJ2K = "HTJ2K lossless"
+    HTJ2K_LOSSY = "HTJ2K lossy"
+    RLE = "RLE"
+    OTHER = "another JPEG process"
+
+
+LOSSY: Final = frozenset(
+    {Coding.BASELINE, Coding.EXTENDED, Coding.JPEG_LS_NEAR, Coding.JPEG_2000_LOSSY, Coding.HTJ2K_LOSSY}
+)
+
+
+class StreamError(ValueError):
+    """A stream that cannot be read, or not be believed.
+
+    Attributes:
+        found: What it is, without anything that identifies a person.
+        remedy: What to do, as a clause.
+    """
+
+    def __init__(self, found: str, remedy: str) -> None:
+        super().__init__(found, remedy)
+        self.found = found
+        self.remedy = remedy
+
+
+class SecondImageError(StreamError):
+    """The frame holds more than one image."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +78,7 @@ class Frame:
     """What a stream declares of its image.
 
     Attributes:
-        process: Marker that starts the frame, as 0xC0 for baseline JPEG (ITU-T T.81 table B.1); that of the SIZ segment
-            for JPEG 2000.
+        coding: What it is.
         rows: Rows, pixels.
         columns: Columns, pixels.
         precision: Bits of a sample.
@@ -42,7 +86,7 @@ class Frame:
         tiles: Tiles of JPEG 2000 (a decoder keeps some kilobytes for each); 1 for the others.
     """
 
-    process: int
+    coding: Coding
     rows: int
     columns: int
     precision: int
@@ -50,9 +94,14 @@ class Frame:
     tiles: int = 1
 
 
-def _segments(stream: bytes) -> Iterator[tuple[int, int, int]]:
-    """Walks the marker segments of a JPEG up to its first scan: marker, start of content, end."""
-    position = 2
+def is_stream(first_bytes: bytes) -> bool:
+    """Tells JPEG, JPEG-LS and JPEG 2000 by their first 12 bytes."""
+    return first_bytes.startswith((_JPEG + b"\xff", _JPEG_2000, _JP2))
+
+
+def segments(stream: bytes, start: int = 2, last: int = _START_OF_SCAN) -> Iterator[tuple[int, int, int]]:
+    """Walks the marker segments of a header, up to and with the marker ``last``: marker, start of content, end."""
+    position = start
     while position + 4 <= len(stream) and stream[position] == 0xFF:
         marker = stream[position + 1]
         if marker == 0xFF:  # fill byte, ITU-T T.81 B.1.1.2
@@ -60,9 +109,25 @@ def _segments(stream: bytes) -> Iterator[tuple[int, int, int]]:
             continue
         end = position + 2 + int.from_bytes(stream[position + 2 : position + 4], "big")
         yield marker, position + 4, end
-        if marker == _START_OF_SCAN:
+        if marker == last:
             return
         position = end
+
+
+def _jpeg_2000_coding(stream: bytes) -> Coding:
+    """Reads the coding style, ITU-T T.800 A.6.1 and A.6.2, T.814 A.3; that of the component counts, if it has one."""
+    is_high_throughput = False
+    reversible: dict[int, bool] = {}
+    for marker, start, end in segments(stream, 2, _START_OF_TILE):
+        if marker == _CAPABILITIES:
+            is_high_throughput = True
+        offset = {_CODING_STYLE: 9, _COMPONENT_STYLE: 6}.get(marker)
+        if offset is not None and start + offset < min(end, len(stream)):
+            reversible[marker] = stream[start + offset] == 1
+    is_lossless = reversible.get(_COMPONENT_STYLE, reversible.get(_CODING_STYLE, False))
+    if is_high_throughput:
+        return Coding.HTJ2K if is_lossless else Coding.HTJ2K_LOSSY
+    return Coding.JPEG_2000 if is_lossless else Coding.JPEG_2000_LOSSY
 
 
 def _jpeg_2000_frame(stream: bytes) -> Frame:
@@ -76,7 +141,35 @@ def _jpeg_2000_frame(stream: bytes) -> Frame:
     components = int.from_bytes(stream[40:42], "big")
     subsampled = stream[43:45] != b"\1\1"
     rows, columns = (0, 0) if subsampled else (y - y_offset, x - x_offset)
-    return Frame(JPEG_2000_PROCESS, rows, columns, (stream[42] & 0x7F) + 1, components, tiles)
+    return Frame(_jpeg_2000_coding(stream), rows, columns, (stream[42] & 0x7F) + 1, components, tiles)
+
+
+def _jpeg_coding(frame: int, scan: bytes) -> Coding:
+    """Tells the coding by the marker of the frame and the parameters of the scan, of one component."""
+    if frame == 0xC0:
+        return Coding.BASELINE
+    if frame == 0xC1:
+        return Coding.EXTENDED
+    first = scan[3] if len(scan) > 3 else 0  # Ss: predictor of lossless JPEG, NEAR of JPEG-LS
+    if frame == _LOSSLESS_FRAME:
+        return Coding.LOSSLESS_SV1 if first == 1 else Coding.LOSSLESS
+    if frame == _JPEG_LS_FRAME:
+        return Coding.JPEG_LS_NEAR if first else Coding.JPEG_LS
+    return Coding.OTHER
+
+
+def _jpeg_frame(stream: bytes) -> Frame | None:
+    found, scan = None, b""
+    for marker, start, end in segments(stream):
+        if marker in _FRAMES and found is None and start + 6 <= min(end, len(stream)):
+            found = marker, stream[start : start + 6]
+        if marker == _START_OF_SCAN:
+            scan = stream[start:end]
+    if found is None:
+        return None
+    marker, content = found
+    rows, columns = (int.from_bytes(content[i : i + 2], "big") for i in (1, 3))
+    return Frame(_jpeg_coding(marker, scan), rows, columns, content[0], content[5])
 
 
 def declared_frame(stream: bytes) -> Frame | None:
@@ -90,12 +183,7 @@ def declared_frame(stream: bytes) -> Frame | None:
     """
     if stream.startswith(_JPEG_2000):
         return _jpeg_2000_frame(stream) if len(stream) >= _JPEG_2000_HEADER else None
-    if stream.startswith(b"\xff\xd8"):
-        for marker, start, end in _segments(stream):
-            if marker in _FRAMES and start + 6 <= min(end, len(stream)):
-                rows, columns = (int.from_bytes(stream[i : i + 2], "big") for i in (start + 1, start + 3))
-                return Frame(marker, rows, columns, stream[start], stream[start + 5])
-    return None
+    return _jpeg_frame(stream) if stream.startswith(_JPEG) else None
 
 
 def without_jp2(stream: bytes) -> bytes:
@@ -118,7 +206,7 @@ def repair_scan_header(stream: bytes) -> bytes:
         The stream, repaired if it is a sequential JPEG; any other one unchanged.
     """
     sequential = False
-    for marker, start, end in _segments(stream):
+    for marker, start, end in segments(stream):
         sequential = sequential or marker in _SEQUENTIAL_FRAMES
         if marker == _START_OF_SCAN and sequential and end - start >= 4 and end <= len(stream):
             return stream[: end - 3] + _FULL_SCAN + stream[end:]

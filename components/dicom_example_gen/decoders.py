@@ -1,28 +1,30 @@
-"""Which decoder reads which transfer syntax, and stored values out of pixel data.
+"""Stored values out of pixel data, by what the stream is.
 
-Each syntax has one fixed decoder, so that ingest, preprocessing and serving read the very same pixels on every
-machine. It is the fastest of those that are right for every bit depth and sign and that survive damaged streams
-(``benchmarks/decoders.py`` measures, ``tests/.../test_decoder_registry.py`` checks the pixels,
-``benchmarks/fuzz.py`` the survival):
+Each kind of stream has one fixed decoder, so that ingest, preprocessing and serving read the very same pixels on every
+machine. All are imagecodecs': the fastest of those that are right for every bit depth and sign and that survive damaged
+streams, and they let other threads run (``benchmarks/decoders.py`` measures, ``tests/.../test_decoder_registry.py``
+checks the pixels, ``benchmarks/fuzz.py`` the survival). Not these:
 
-* GDCM is right wherever it decodes, and nowhere much faster, but it ends the process on damaged streams (C++
-  exceptions that nothing catches). An archive must not be able to do that.
-* Pillow reads 8-bit JPEG three times as fast as the others; it has no 12-bit JPEG, no JPEG-LS and no lossless JPEG,
-  and takes twice as long as OpenJPEG for JPEG 2000.
-* OpenCV has no signed JPEG 2000.
-* libjpeg is the only safe one with lossless JPEG and 12-bit JPEG, and takes four times as long as CharLS for JPEG-LS.
+* GDCM ends the process on damaged streams (C++ exceptions that nothing catches), as do ``ljpeg_decode`` and
+  ``jpegsof3_decode`` of imagecodecs. An archive must not be able to do that.
+* pylibjpeg is right, but takes five times as long for lossless JPEG, clamps differences modulo 2^16, and keeps the
+  interpreter locked while it decodes, as does pyjpegls.
+* Pillow has no 12-bit JPEG, no JPEG-LS and no lossless JPEG; OpenCV has no signed JPEG 2000.
+
+imagecodecs fills up JPEGs that are cut short, so ``jpeg_scan``, ``jpeg_2000`` and ``rle`` prove that streams are whole.
+A transfer syntax may be wrong about the stream. What the stream is counts, and the difference is told.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final
 
+import imagecodecs
 import numpy as np
 from pydicom.dataset import Dataset
-from pydicom.encaps import encapsulate, get_frame
-from pydicom.pixels import get_decoder
 from pydicom.uid import (
     HTJ2K,
     JPEG2000,
@@ -46,124 +48,181 @@ from pydicom.uid import (
 from components.dicom_example_gen.bounded_stream import TooMuchError
 from components.dicom_example_gen.codestream import (
     END_OF_IMAGE,
-    JPEG_2000_PROCESS,
-    JPEG_LS_PROCESS,
+    LOSSY,
+    Coding,
+    Frame,
+    SecondImageError,
+    StreamError,
     declared_frame,
-    has_too_many_scans,
+    is_stream,
     repair_scan_header,
     without_jp2,
 )
+from components.dicom_example_gen.jpeg_2000 import decode_jpeg_2000
+from components.dicom_example_gen.jpeg_scan import decode_jpeg
+from components.dicom_example_gen.remarks import Remark
+from components.dicom_example_gen.rle import decode_rle, is_rle
+from components.dicom_example_gen.stored_values import stored_range
 
-# OpenJPEG keeps some 6 kB for a tile; a mammogram in tiles of 64 x 64 has 3,500.
-_MAX_TILES: Final = 16_384
-
-# Decoding plugin of pydicom by transfer syntax; the empty one is pydicom's own for uncompressed pixels.
-DECODERS: Final[Mapping[UID, str]] = MappingProxyType(
+# What the streams of each transfer syntax may be, PS3.5 sections 8.2 and 10 and annex A.4.
+CODINGS: Final[Mapping[UID, tuple[Coding, ...]]] = MappingProxyType(
     {
-        ImplicitVRLittleEndian: "",
-        ExplicitVRLittleEndian: "",
-        ExplicitVRBigEndian: "",
-        DeflatedExplicitVRLittleEndian: "",
-        RLELossless: "pylibjpeg",
-        JPEGBaseline8Bit: "pillow",
-        JPEGExtended12Bit: "pylibjpeg",
-        JPEGLossless: "pylibjpeg",
-        JPEGLosslessSV1: "pylibjpeg",
-        JPEGLSLossless: "pyjpegls",
-        JPEGLSNearLossless: "pyjpegls",
-        JPEG2000Lossless: "pylibjpeg",
-        JPEG2000: "pylibjpeg",
-        HTJ2KLossless: "pylibjpeg",
-        HTJ2KLosslessRPCL: "pylibjpeg",
-        HTJ2K: "pylibjpeg",
+        ImplicitVRLittleEndian: (),
+        ExplicitVRLittleEndian: (),
+        ExplicitVRBigEndian: (),
+        DeflatedExplicitVRLittleEndian: (),
+        RLELossless: (Coding.RLE,),
+        JPEGBaseline8Bit: (Coding.BASELINE,),
+        JPEGExtended12Bit: (Coding.BASELINE, Coding.EXTENDED),
+        JPEGLossless: (Coding.LOSSLESS_SV1, Coding.LOSSLESS),
+        JPEGLosslessSV1: (Coding.LOSSLESS_SV1,),
+        JPEGLSLossless: (Coding.JPEG_LS,),
+        JPEGLSNearLossless: (Coding.JPEG_LS, Coding.JPEG_LS_NEAR),
+        JPEG2000Lossless: (Coding.JPEG_2000,),
+        JPEG2000: (Coding.JPEG_2000, Coding.JPEG_2000_LOSSY),
+        HTJ2KLossless: (Coding.HTJ2K,),
+        HTJ2KLosslessRPCL: (Coding.HTJ2K,),
+        HTJ2K: (Coding.HTJ2K, Coding.HTJ2K_LOSSY),
     }
 )
-
+_DCT: Final = (Coding.BASELINE, Coding.EXTENDED)
+_JPEG: Final = (*_DCT, Coding.LOSSLESS_SV1, Coding.LOSSLESS)
+_JPEG_LS: Final = (Coding.JPEG_LS, Coding.JPEG_LS_NEAR)
+# OpenJPEG keeps some 6 kB for a tile; a mammogram in tiles of 64 x 64 has 3,500.
+_MAX_TILES: Final = 16_384
 # Decoders work through all the pixels that a header declares, whatever the stream holds. Lossy mammograms of the worst
 # quality have 50 pixels a byte, and JPEG cannot pack more than some 100; a black image of JPEG 2000 may have more, and
 # would be left out anyway.
 _MAX_PIXELS_A_BYTE: Final = 400
-_JPEG: Final = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1)
-_SEQUENTIAL: Final = (0xC0, 0xC1)
-# Frames that a stream of the syntax may have, PS3.5 section 8.2; decoders would take others too.
-_PROCESSES: Final[Mapping[UID, tuple[int, ...]]] = MappingProxyType(
-    {
-        JPEGBaseline8Bit: _SEQUENTIAL,
-        JPEGExtended12Bit: _SEQUENTIAL,
-        JPEGLossless: (0xC3,),
-        JPEGLosslessSV1: (0xC3,),
-        JPEGLSLossless: (JPEG_LS_PROCESS,),
-        JPEGLSNearLossless: (JPEG_LS_PROCESS,),
-    }
-)
 
 
-def _require_fitting_frame(stream: bytes, dataset: Dataset, syntax: UID) -> int:
-    """Compares a stream with the header; returns the precision of the stream."""
-    frame = declared_frame(stream)
-    if frame is None:
-        raise ValueError("the stream must declare its size. Received: none")
-    declared, expected = (frame.rows, frame.columns), (dataset.Rows, dataset.Columns)
-    if declared != expected or frame.components != 1 or not 2 <= frame.precision <= 16:
-        raise ValueError(f"the stream must hold the image of the header, {expected}. Received: {frame}")
-    if frame.rows * frame.columns > _MAX_PIXELS_A_BYTE * len(stream):
-        raise TooMuchError(f"a byte may hold up to {_MAX_PIXELS_A_BYTE} pixels. Received: {frame}, {len(stream)} bytes")
-    if frame.process not in _PROCESSES.get(syntax, (JPEG_2000_PROCESS,)):
-        raise ValueError(f"the stream must be {syntax.name}. Received: {frame}")
-    if frame.process == JPEG_LS_PROCESS and not stream.rstrip(b"\0").endswith(END_OF_IMAGE):
-        raise EOFError("the stream must end with its marker, or CharLS reads on without end")
-    if syntax in _JPEG and has_too_many_scans(stream, frame.rows * frame.columns):
-        raise TooMuchError(f"the stream has more scans than any real one. Received: {frame}")
+@dataclass(frozen=True, eq=False)
+class StoredPixels:
+    """What was stored.
+
+    Attributes:
+        cells: (u)int8 or (u)int16 [Rows, Columns], as signed as the header says; read-only where nothing had to be
+            decoded. Bits beyond the stored ones are as found.
+        are_samples: Whether a cell holds a sample in its lowest bits, as out of JPEG streams; otherwise it lies where
+            High Bit (0028,0102) says.
+        remarks: What must be told.
+    """
+
+    cells: np.ndarray
+    are_samples: bool = False
+    remarks: tuple[Remark, ...] = ()
+
+
+def _require_fitting_frame(frame: Frame, dataset: Dataset, syntax: UID, size: int) -> None:
+    """Compares what a stream of ``size`` bytes declares with the header."""
+    found = f"{frame.coding.value}, {frame.rows} x {frame.columns}, {frame.precision} bits"
+    if frame.components != 1:
+        raise StreamError(f"{found}, {frame.components} components", "grey images of one component are supported")
+    if (frame.rows, frame.columns) != (dataset.Rows, dataset.Columns) or not 2 <= frame.precision <= 16:
+        expected = f"{dataset.Rows} x {dataset.Columns}, up to 16 bits"
+        raise StreamError(found, f"the header tells of an image of {expected}, export it again")
+    if frame.rows * frame.columns > _MAX_PIXELS_A_BYTE * size:
+        raise TooMuchError(f"a byte may hold up to {_MAX_PIXELS_A_BYTE} pixels")
+    if frame.coding is Coding.OTHER:
+        raise StreamError(f"{found} under {syntax.name}", "sequential and lossless JPEG are supported")
+    if frame.coding in _DCT and frame.precision not in (8, 12):
+        raise StreamError(found, "8 and 12 bits are supported")
+    if frame.coding in _DCT and frame.precision < dataset.BitsStored:
+        remedy = f"Bits Stored is {dataset.BitsStored}, and lossy samples of fewer bits are on another scale"
+        raise StreamError(f"{found} under {syntax.name}", remedy)
     if not 1 <= frame.tiles <= _MAX_TILES:
-        raise ValueError(f"the stream must have up to {_MAX_TILES} tiles. Received: {frame}")
-    return frame.precision
+        raise TooMuchError(f"up to {_MAX_TILES} tiles are decoded")
 
 
-def decode_stored(dataset: Dataset, syntax: UID, pixel_data: bytes, vr: str, plugin: str | None = None) -> np.ndarray:
-    """Decodes the pixels of a single grey image.
+def _decode_jpeg_ls(stream: bytes) -> tuple[np.ndarray, bool]:
+    end = stream.find(END_OF_IMAGE, 2)
+    if end >= 0 and stream.find(b"\xff\xd8\xff", end) >= 0:
+        raise SecondImageError("several JPEG-LS images", "give each image a file of its own")
+    # Without its marker CharLS would read on.
+    whole = stream[:end] if end >= 0 else stream.rstrip(b"\0")
+    try:
+        return imagecodecs.jpegls_decode(whole + END_OF_IMAGE), end >= 0
+    except imagecodecs.JpeglsError as error:
+        if end < 0 or whole.endswith((bytes(8), b"\xff\xff")):
+            raise EOFError("the stream is cut short") from error
+        raise
+
+
+def _decode_stream(stream: bytes, frame: Frame) -> tuple[np.ndarray, bool]:
+    """Decodes a stream; tells whether its end marker is there."""
+    if frame.coding in _JPEG:
+        return decode_jpeg(repair_scan_header(stream), frame)
+    return _decode_jpeg_ls(stream) if frame.coding in _JPEG_LS else decode_jpeg_2000(stream, frame)
+
+
+def _as_declared(pixels: np.ndarray, frame: Frame, dataset: Dataset) -> np.ndarray:
+    """Gives samples the sign that the header says, and at least its bits."""
+    bits, signed = dataset.BitsStored, dataset.PixelRepresentation == 1
+    is_signed_alike = (pixels.dtype.kind == "i") == signed
+    if frame.coding in LOSSY and frame.precision > bits and is_signed_alike:
+        # Rounding leads beyond the stored bits, and cutting them off would turn white into black.
+        pixels = np.clip(pixels, *stored_range(bits, signed))
+    if bits > 8 and pixels.itemsize == 1:
+        pixels = pixels.astype("i2" if pixels.dtype.kind == "i" else "u2")
+    return pixels.view(f"{'i' if signed else 'u'}{pixels.itemsize}")
+
+
+def _remarks(coding: Coding, syntax: UID, is_closed: bool) -> tuple[Remark, ...]:
+    allowed = CODINGS[syntax]
+    found = []
+    if coding not in allowed:
+        found.append(Remark.OTHER_COMPRESSION)
+    if coding in LOSSY and not LOSSY.intersection(allowed):
+        found.append(Remark.UNDECLARED_LOSS)
+    if not is_closed:
+        found.append(Remark.NO_END_MARKER)
+    return tuple(found)
+
+
+def decode_native(dataset: Dataset, pixel_data: bytes, vr: str) -> np.ndarray:
+    """Reads uncompressed pixels, PS3.5 sections 7.3 and 8.1.1.
 
     Args:
         dataset: Header, whose Image Pixel module was found to be sound.
-        syntax: Transfer syntax, one of ``DECODERS``.
-        pixel_data: Value of Pixel Data (7FE0,0010).
-        vr: Its value representation; it tells how 8-bit samples lie in big endian files (PS3.5 section 7.3).
-        plugin: Decoding plugin of pydicom; None for that of ``DECODERS``.
+        pixel_data: Value of Pixel Data (7FE0,0010), not shorter than the image.
+        vr: Its value representation; it tells how 8-bit samples lie in big endian files.
 
     Returns:
-        (u)int8 or (u)int16 [Rows, Columns], as signed as the header says; read-only where nothing had to be decoded.
-        Bits beyond the stored ones are as found.
+        As ``StoredPixels.cells``.
+    """
+    rows, columns, kind = dataset.Rows, dataset.Columns, "i" if dataset.PixelRepresentation == 1 else "u"
+    order = "<" if dataset.original_encoding[1] else ">"
+    size = dataset.BitsAllocated // 8
+    if order == ">" and vr == "OW" and size == 1:  # words of two samples
+        pixel_data = np.frombuffer(pixel_data, "u2", len(pixel_data) // 2).byteswap().tobytes()
+    return np.frombuffer(pixel_data, f"{order}{kind}{size}", rows * columns).reshape(rows, columns)
+
+
+def decode_frame(dataset: Dataset, syntax: UID, stream: bytes) -> StoredPixels:
+    """Decodes the compressed frame of a single grey image.
+
+    Args:
+        dataset: Header, whose Image Pixel module was found to be sound.
+        syntax: Transfer syntax, one of ``CODINGS``.
+        stream: All fragments of the frame.
 
     Raises:
         EOFError: The stream is cut short.
-        TooMuchError: The stream is far too small for the image.
-        ValueError: The stream does not hold the image of the header.
+        TooMuchError: The stream is far too small for the image, or asks for too much work.
+        SecondImageError: It holds more than one image.
+        StreamError: It does not hold the image of the header, or is none that is supported.
         Exception: Whatever the decoder raises on damaged streams.
     """
-    options: dict[str, Any] = {
-        "rows": dataset.Rows,
-        "columns": dataset.Columns,
-        "number_of_frames": 1,
-        "samples_per_pixel": 1,
-        "photometric_interpretation": dataset.PhotometricInterpretation,
-        "bits_allocated": dataset.BitsAllocated,
-        "bits_stored": dataset.BitsStored,
-        "pixel_representation": dataset.PixelRepresentation,
-        "pixel_keyword": "PixelData",
-        "pixel_vr": vr,
-        "correct_unused_bits": False,  # overlays and excess are for ``greyscale`` to judge
-    }
-    if syntax.is_encapsulated:
-        options["decoding_plugin"] = DECODERS[syntax] if plugin is None else plugin
-        if syntax != RLELossless:
-            found = get_frame(pixel_data, 0, number_of_frames=1)
-            frame = repair_scan_header(without_jp2(found))
-            precision = _require_fitting_frame(frame, dataset, syntax)
-            if syntax in _JPEG and precision <= 8:
-                # Decoders of JPEG answer in bytes then, whatever the header allocates.
-                options |= {"bits_allocated": 8, "bits_stored": min(8, dataset.BitsStored)}
-            if frame is not found:
-                pixel_data = encapsulate([frame])
-    else:
-        options["view_only"] = True
-    array, _ = get_decoder(syntax).as_array(pixel_data, index=0, raw=True, validate=False, **options)
-    return array
+    if not is_stream(stream[:16]) and (is_rle(stream) or syntax == RLELossless):
+        cells = decode_rle(stream, dataset.Rows, dataset.Columns, dataset.BitsAllocated)
+        signed = dataset.PixelRepresentation == 1
+        return StoredPixels(
+            cells.view(f"{'i' if signed else 'u'}{cells.itemsize}"), False, _remarks(Coding.RLE, syntax, True)
+        )
+    stream = without_jp2(stream)
+    frame = declared_frame(stream)
+    if frame is None:
+        raise StreamError(f"no stream of a known kind under {syntax.name}", "export the image again")
+    _require_fitting_frame(frame, dataset, syntax, len(stream))
+    pixels, is_closed = _decode_stream(stream, frame)
+    return StoredPixels(_as_declared(pixels, frame, dataset), True, _remarks(frame.coding, syntax, is_closed))

@@ -107,6 +107,7 @@ PROFILE: Final = (
     ),
     *_used("pixels to grey, or whether they can be", "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel"),
     *_used("pixels to grey, or whether they can be", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
+    *_used("whether the offsets of compressed pixels are those of one frame", "ExtendedOffsetTable"),
     *_used("pixels to grey", "TransferSyntaxUID", "PhotometricInterpretation"),
     *_used("pixels to grey", "PixelPaddingValue", "PixelPaddingRangeLimit"),
     *_used("pixels to grey", "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "VOILUTSequence"),

@@ -8,27 +8,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from struct import error as StructError
-from struct import unpack
-from typing import Any, BinaryIO, Final
+from typing import BinaryIO, Final
 
 import numpy as np
 from pydicom import config
 from pydicom.dataset import Dataset
-from pydicom.encaps import parse_fragments
 from pydicom.errors import InvalidDicomError
-from pydicom.uid import UID, RLELossless
+from pydicom.uid import UID
 
 from components.dicom_example_gen import tags
 from components.dicom_example_gen.acceptance import STANDARD_ONLY, AcceptanceConfig
-from components.dicom_example_gen.bounded_stream import BoundedStream, TooMuchError, read_header
-from components.dicom_example_gen.decoders import DECODERS, decode_stored
+from components.dicom_example_gen.bounded_stream import TooMuchError, read_header
+from components.dicom_example_gen.codestream import SecondImageError, StreamError
+from components.dicom_example_gen.decoders import CODINGS, StoredPixels, decode_frame, decode_native
 from components.dicom_example_gen.greyscale import grey_of_values, to_grey
 from components.dicom_example_gen.header import ViewHeader, header_of
+from components.dicom_example_gen.pixel_element import PIXEL_DATA, PixelElement, find_pixels, require_pixel_data
 from components.dicom_example_gen.rejections import IngestError, RejectionReason, shown
-from components.dicom_example_gen.remarks import Remark
+from components.dicom_example_gen.remarks import Remark, joined
 from components.dicom_example_gen.stored_values import stored_range
 
-_PIXEL_DATA: Final = tags.tag_name("PixelData")
 _GREY_TAGS: Final = ", ".join(map(tags.tag_name, ("RescaleSlope", "ModalityLUTSequence", "VOILUTSequence")))
 _UNDEFINED_LENGTH: Final = 0xFFFFFFFF
 _MAX_SIDE: Final = 32_767  # pixels; OpenCV looks up and resizes up to this
@@ -59,15 +58,17 @@ def _typed(reason: RejectionReason, file: str, tag: str, remedy: str) -> Iterato
     except InvalidDicomError as error:
         remedy = "store it as a DICOM Part 10 file"
         raise _fail(RejectionReason.NOT_DICOM, file, "File Preamble", "without DICM", remedy) from error
+    except StreamError as error:
+        is_second = isinstance(error, SecondImageError)
+        raise _fail(
+            RejectionReason.MULTI_FRAME if is_second else reason, file, tag, error.found, error.remedy
+        ) from error
     except TooMuchError as error:
         remedy = "no real image is so, export it again"
         raise _fail(RejectionReason.TOO_LARGE, file, tag, "out of bounds", remedy) from error
     except (EOFError, StructError, zlib.error) as error:
         raise _fail(RejectionReason.TRUNCATED, file, tag, "cut short", "transfer the file again") from error
-    except BaseException as error:
-        # A Rust panic of pylibjpeg-rle derives from BaseException, and its class cannot be imported.
-        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
-            raise
+    except Exception as error:
         raise _fail(reason, file, tag, f"unreadable ({type(error).__name__})", remedy) from error
 
 
@@ -138,7 +139,7 @@ def _require_sound_image(dataset: Dataset, file: str, max_pixels: int) -> None:
 def _transfer_syntax(dataset: Dataset, file: str) -> UID:
     found = tags.text(dataset.file_meta, "TransferSyntaxUID") if hasattr(dataset, "file_meta") else ""
     syntax = UID(found)
-    if syntax not in DECODERS:
+    if syntax not in CODINGS:
         raise _fail(
             RejectionReason.UNSUPPORTED_TRANSFER_SYNTAX,
             file,
@@ -157,80 +158,13 @@ def _require_grey_scale(dataset: Dataset, file: str) -> None:
 
 
 @dataclass(frozen=True)
-class PixelElement:
-    """Where the pixel data are.
-
-    Attributes:
-        vr: Value representation.
-        start: Position of the value in the stream.
-        length: Length of the value, bytes; of encapsulated pixel data all fragments.
-    """
-
-    vr: str
-    start: int
-    length: int
-
-
-def _pixel_element(stream: BinaryIO, dataset: Dataset, file: str) -> PixelElement:
-    """Reads the head of the pixel data element, which must begin where the header ended.
-
-    Args:
-        stream: The file, where a parser that stops before pixels stopped; left at the element's value.
-        dataset: Header.
-        file: File name for error messages.
-    """
-    implicit, little = dataset.original_encoding
-    order, size = ("<" if little else ">"), (8 if implicit else 12)
-    # Tag, then VR with two reserved bytes where VRs are explicit, then a length of four bytes (PS3.5 section
-    # 7.1).
-    head = stream.read(size)
-    if len(head) < size or unpack(f"{order}HH", head[:4]) != (0x7FE0, 0x0010):
-        remedy = "only image objects with integer pixel data are supported"
-        raise _fail(RejectionReason.NO_PIXEL_DATA, file, _PIXEL_DATA, "", remedy)
-    length: int = unpack(f"{order}L", head[-4:])[0]
-    if length == 0:
-        raise _fail(RejectionReason.NO_PIXEL_DATA, file, _PIXEL_DATA, "empty", "export the file again")
-    return PixelElement("OW" if implicit else head[4:6].decode("ascii", "replace"), stream.tell(), length)
-
-
-def _whole_pixel_data(
-    stream: BinaryIO, element: PixelElement, dataset: Dataset, syntax: UID, file: str, size: int
-) -> PixelElement:
-    """Checks that the file (``size`` bytes) holds all the pixel data, and limits them to one image."""
-    start = element.start
-    if syntax.is_encapsulated:  # always little endian, PS3.5 section A.4
-        if element.length != _UNDEFINED_LENGTH:
-            remedy = "compressed pixel data come in items, and have no length of their own"
-            raise _fail(RejectionReason.UNDECODABLE_PIXELS, file, _PIXEL_DATA, f"{element.length} bytes long", remedy)
-        stream.seek(start)
-        bounded: Any = BoundedStream(stream)  # of items of no bytes there could be millions
-        _, offsets = parse_fragments(bounded)
-        if len(offsets) < 2:  # the first item is the Basic Offset Table
-            raise _fail(RejectionReason.TRUNCATED, file, _PIXEL_DATA, "without fragments", "transfer the file again")
-        stream.seek(offsets[-1] + 4)
-        end = offsets[-1] + 8 + unpack("<L", stream.read(4))[0]
-    else:
-        bits, rows, columns = (tags.integer(dataset, k) or 0 for k in ("BitsAllocated", "Rows", "Columns"))
-        needed = rows * columns * bits // 8
-        if element.length < needed:
-            found = f"{element.length} bytes of {needed}"
-            remedy = "its length must be Rows x Columns x bytes a pixel"
-            raise _fail(RejectionReason.TRUNCATED, file, _PIXEL_DATA, found, remedy)
-        end = start + needed
-    if end > size:
-        found = f"{size - start} bytes of {end - start}"
-        raise _fail(RejectionReason.TRUNCATED, file, _PIXEL_DATA, found, "transfer the file again")
-    return replace(element, length=end - start)
-
-
-@dataclass(frozen=True)
 class DicomImage:
     """A DICOM file whose header was found to be sound; nothing is decoded yet.
 
     Attributes:
         dataset: Header without pixels.
         header: Its interpretation.
-        syntax: Transfer syntax, one of ``decoders.DECODERS``.
+        syntax: Transfer syntax, one of ``decoders.CODINGS``.
         stream: The file, or the inflated data set.
         pixels: Where the pixel data are in the stream.
     """
@@ -271,12 +205,14 @@ def open_dicom(
         content.seek(position)
         _require_complete_header(content, dataset, file, size)
         header = header_of(dataset, file, view, acceptance)
-        element = _pixel_element(content, dataset, file)
+        require_pixel_data(content, dataset, file)
         _require_sound_image(dataset, file, max_pixels)
         syntax = _transfer_syntax(dataset, file)
         _require_grey_scale(dataset, file)
-    with _typed(RejectionReason.UNDECODABLE_PIXELS, file, _PIXEL_DATA, "export the file again"):
-        pixels = _whole_pixel_data(content, element, dataset, syntax, file, size)
+    with _typed(RejectionReason.UNDECODABLE_PIXELS, file, PIXEL_DATA, "export the file again"):
+        content.seek(position)
+        pixels = find_pixels(content, dataset, syntax, file)
+    header = replace(header, remarks=joined(header.remarks, pixels.remarks))
     return DicomImage(dataset, header, syntax, content, pixels)
 
 
@@ -308,13 +244,13 @@ def decode_dicom(image: DicomImage, file: str, voi_index: int = 0) -> DecodedIma
         IngestError: ``undecodable_pixels``, ``truncated``, or ``malformed_header`` for an unusable grey scale.
     """
     dataset = image.dataset
-    with _typed(RejectionReason.UNDECODABLE_PIXELS, file, _PIXEL_DATA, "transfer or export the file again"):
-        image.stream.seek(image.pixels.start)
-        value = image.stream.read(image.pixels.length)
-        stored = decode_stored(dataset, image.syntax, value, image.pixels.vr)
-    # Code streams hold samples without unused bits.
-    has_cells = not image.syntax.is_encapsulated or image.syntax == RLELossless
+    with _typed(RejectionReason.UNDECODABLE_PIXELS, file, PIXEL_DATA, "transfer or export the file again"):
+        value = image.pixels.read(image.stream)
+        if image.pixels.is_encapsulated:
+            stored = decode_frame(dataset, image.syntax, value)
+        else:
+            stored = StoredPixels(decode_native(dataset, value, image.pixels.vr))
     high_bit = tags.integer(dataset, "HighBit")
-    shift = high_bit + 1 - dataset.BitsStored if has_cells and high_bit is not None else 0
+    shift = 0 if stored.are_samples or high_bit is None else high_bit + 1 - dataset.BitsStored
     with _typed(RejectionReason.MALFORMED_HEADER, file, _GREY_TAGS, "export the image again"):
-        return DecodedImage(to_grey(stored, dataset, shift, voi_index))
+        return DecodedImage(to_grey(stored.cells, dataset, shift, voi_index), stored.remarks)

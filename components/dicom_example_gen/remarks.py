@@ -20,11 +20,24 @@ class Remark(str, Enum):
             read as it is written.
         UNREADABLE_WINDOW: A window, or a part of it, is not a number; another window or the full range was used.
         DECIMAL_COMMA: A number of the grey scale is written with a decimal comma, and was read as meant.
+        WRONG_OFFSET_TABLE: The offset table of compressed pixels is missing or is not that of one frame; all fragments
+            were taken as the frame.
+        IRREGULAR_FRAGMENTS: Fragments of compressed pixels are empty, or without a delimiter, or in an element with a
+            length of its own.
+        OTHER_COMPRESSION: The transfer syntax names another compression than the pixels have; they were read as what
+            they are.
+        UNDECLARED_LOSS: The compression is lossy, and the transfer syntax says that it is not.
+        NO_END_MARKER: The compressed pixels are all there, but the marker that ends them is not.
     """
 
     OTHER_VR_ENCODING = "other_vr_encoding"
     UNREADABLE_WINDOW = "unreadable_window"
     DECIMAL_COMMA = "decimal_comma"
+    WRONG_OFFSET_TABLE = "wrong_offset_table"
+    IRREGULAR_FRAGMENTS = "irregular_fragments"
+    OTHER_COMPRESSION = "other_compression"
+    UNDECLARED_LOSS = "undeclared_loss"
+    NO_END_MARKER = "no_end_marker"
 
     @property
     def text(self) -> str:

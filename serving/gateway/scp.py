@@ -14,7 +14,7 @@ from pynetdicom.dsutils import encode_file_meta
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # made at run time
 from pynetdicom.transport import ThreadedAssociationServer
 
-from components.dicom_example_gen.decoders import DECODERS
+from components.dicom_example_gen.decoders import CODINGS
 from serving.gateway.admission import DOES_NOT_MATCH, OUT_OF_RESOURCES, SOP_CLASSES, RefusedInstanceError
 from serving.gateway.config import DicomNodeConfig, GatewayConfigError
 from serving.gateway.logs import log
@@ -103,7 +103,7 @@ class DicomNode:
         ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = config.idle_seconds
         ae.add_supported_context(Verification)
         for sop_class in SOP_CLASSES:
-            ae.add_supported_context(sop_class, list(DECODERS))
+            ae.add_supported_context(sop_class, list(CODINGS))
         handlers: list[Any] = [(evt.EVT_C_STORE, self._store), (evt.EVT_C_ECHO, self._echo)]
         try:
             self._server = ae.make_server((config.host, config.port), evt_handlers=handlers, server_class=_Server)

@@ -1,0 +1,125 @@
+"""A lossless JPEG encoder written after ITU-T T.81 annex H alone, and files of any fragments."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from pydicom.uid import UID, JPEGLosslessSV1
+
+from benchmarks.reference_images import file_bytes, mammogram
+
+END = b"\xff\xd9"
+
+
+class _Bits:
+    def __init__(self) -> None:
+        self.done = bytearray()
+        self._value = self._size = 0
+
+    def put(self, value: int, size: int) -> None:
+        self._value, self._size = self._value << size | value, self._size + size
+        while self._size >= 8:
+            self._size -= 8
+            byte = self._value >> self._size & 255
+            self.done += bytes([byte, 0]) if byte == 255 else bytes([byte])
+        self._value &= (1 << self._size) - 1
+
+    def fill(self, bit: int) -> None:
+        while self._size:
+            self.put(bit, 1)
+
+
+def _predicted(x: np.ndarray, row: int, column: int, first: int, predictor: int, bits: int) -> int:
+    """Table H.1, with the rules for the first row and column (H.1.1)."""
+    if row == first:
+        return int(x[row, column - 1]) if column else 1 << (bits - 1)
+    if column == 0:
+        return int(x[row - 1, 0])
+    a, b, c = (int(value) for value in (x[row, column - 1], x[row - 1, column], x[row - 1, column - 1]))
+    return (0, a, b, c, a + b - c, a + ((b - c) >> 1), b + ((a - c) >> 1), (a + b) >> 1)[predictor]
+
+
+def lossless_jpeg(
+    pixels: np.ndarray,
+    precision: int,
+    predictor: int = 1,
+    shift: int = 0,
+    modulus: int = 1 << 16,
+    rows_an_interval: int = 0,
+    filling: int = 1,
+) -> bytes:
+    """Encodes pixels with 17 codes of 5 bits, one for each category.
+
+    Args:
+        pixels: Unsigned samples [H, W].
+        precision: Bits of a sample.
+        predictor: 1 to 7.
+        shift: Point transform.
+        modulus: What differences are taken modulo of: 2^16 in T.81, 2^precision as some systems do.
+        rows_an_interval: Rows of a restart interval, 0 for none.
+        filling: Bit that fills the last byte up.
+    """
+    x = pixels.astype(np.int64) >> shift
+    rows, columns = x.shape
+    bits, interval, first = _Bits(), 0, 0
+    for row in range(rows):
+        if rows_an_interval and row and row % rows_an_interval == 0:
+            bits.fill(filling)
+            bits.done += bytes([0xFF, 0xD0 + interval % 8])
+            interval, first = interval + 1, row
+        for column in range(columns):
+            difference = int(x[row, column]) - _predicted(x, row, column, first, predictor, precision - shift)
+            difference = (difference + modulus // 2) % modulus - modulus // 2
+            if difference == -(1 << 15):
+                bits.put(16, 5)
+                continue
+            category = abs(difference).bit_length()
+            bits.put(category, 5)
+            bits.put(difference if difference >= 0 else difference + (1 << category) - 1, category)
+    bits.fill(filling)
+    frame = b"\xff\xc3" + struct.pack(">HBHHB3B", 11, precision, rows, columns, 1, 1, 0x11, 0)
+    table = b"\xff\xc4" + struct.pack(">HB", 36, 0) + bytes([0, 0, 0, 0, 17, *[0] * 11, *range(17)])
+    restart = b"\xff\xdd" + struct.pack(">HH", 4, rows_an_interval * columns) if rows_an_interval else b""
+    scan = b"\xff\xda" + struct.pack(">H6B", 8, 1, 1, 0, predictor, 0, shift)
+    return b"\xff\xd8" + frame + table + restart + scan + bytes(bits.done) + END
+
+
+def item(content: bytes) -> bytes:
+    """Makes an item of encapsulated pixel data, PS3.5 section A.4."""
+    return struct.pack("<HHL", 0xFFFE, 0xE000, len(content)) + content
+
+
+def even(content: bytes) -> bytes:
+    return content + b"\0" * (len(content) % 2)
+
+
+DELIMITER = struct.pack("<HHL", 0xFFFE, 0xE0DD, 0)
+
+
+def write_encapsulated(
+    path: Path,
+    pixels: np.ndarray,
+    bits: int,
+    fragments: Sequence[bytes],
+    syntax: UID = JPEGLosslessSV1,
+    table: bytes | None = b"",
+    delimiter: bytes = DELIMITER,
+    has_length: bool = False,
+    **changes: object,
+) -> Path:
+    """Writes a mammogram whose pixel data are these fragments, byte by byte."""
+    data = (b"" if table is None else item(table)) + b"".join(map(item, fragments)) + delimiter
+    dataset = mammogram(np.zeros_like(pixels, np.uint8 if bits == 8 else np.uint16), bits, **changes)
+    head = file_bytes(dataset)
+    head = head[: head.rindex(b"\xe0\x7f\x10\0OW")]
+    length = len(data) if has_length else 0xFFFFFFFF
+    old, new = even(b"1.2.840.10008.1.2.1"), even(str(syntax).encode())
+    size = head.index(b"\x02\0\0\0UL") + 8
+    group = struct.unpack_from("<L", head, size)[0] + len(new) - len(old)
+    head = head[:size] + struct.pack("<L", group) + head[size + 4 :]
+    head = head.replace(struct.pack("<H", len(old)) + old, struct.pack("<H", len(new)) + new, 1)
+    path.write_bytes(head + b"\xe0\x7f\x10\0OB\0\0" + struct.pack("<L", length) + data)
+    return path
