@@ -60,6 +60,7 @@ def _used(purpose: str, *keywords: str, basic_profile: str = "") -> tuple[Attrib
 
 _PATIENT_HASH: Final = f"`{f.PATIENT_ID}`; matches labels"
 _EXAM_HASH: Final = f"`{f.EXAM_ID}`, where the labels name exams by it; matches labels"
+_TEXTS: Final = "recognises synthetic 2D images and tomosynthesis by name"
 _DATES: Final = f"`{f.ACQUISITION_YEAR}`; age; which of several images is the latest"
 
 PROFILE: Final = (
@@ -76,7 +77,9 @@ PROFILE: Final = (
     Attribute("ContentDate", Action.GENERALISED, _DATES, "Z/D"),
     *_used("which of several images is the latest", "AcquisitionTime", basic_profile="X/Z"),
     *_used("which of several images is the latest", "ContentTime", basic_profile="Z/D"),
-    *_used("recognises synthetic 2D images by product name", "SeriesDescription", basic_profile="X"),
+    *_used(_TEXTS, "SeriesDescription", "DerivationDescription", "ImageComments", basic_profile="X"),
+    *_used(_TEXTS, "ProtocolName", "AcquisitionDeviceProcessingDescription", basic_profile="X/D"),
+    *_used(_TEXTS, "AcquisitionDeviceProcessingCode"),
     Attribute("Manufacturer", Action.GENERALISED, f"`{f.MANUFACTURER}`: canonical name, 64 characters at most"),
     Attribute("ManufacturerModelName", Action.GENERALISED, f"`{f.MODEL_NAME}`: canonical name, 64 characters at most"),
     Attribute(
@@ -113,9 +116,10 @@ PROFILE: Final = (
     *_used("pixels to grey", "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "VOILUTSequence"),
     *_used("pixels to grey", "LUTDescriptor", "LUTData", "WindowCenter", "WindowWidth", "VOILUTFunction"),
     *_used("pixels to grey", "PixelIntensityRelationship", "PixelIntensityRelationshipSign"),
-    *_used("whether it is a mammogram", "Modality", "SOPClassUID", "BodyPartExamined"),
+    *_used("whether it is a mammogram", "Modality", "SOPClassUID", "MediaStorageSOPClassUID", "BodyPartExamined"),
     *_used("special cases", "ImageType", "PresentationIntentType", "QualityControlImage", "BiopsyTargetSequence"),
     *_used("special cases", "BreastImplantPresent", "PartialView", "EstimatedRadiographicMagnificationFactor"),
+    *_used("special cases", "PaddleDescription"),
     *_used("special cases", "LossyImageCompression", "LossyImageCompressionRatio", "BurnedInAnnotation"),
 )
 

@@ -8,18 +8,11 @@ from datetime import date, datetime
 from typing import Final
 
 from pydicom.dataset import Dataset
-from pydicom.uid import (
-    UID,
-    BreastProjectionXRayImageStorageForPresentation,
-    BreastProjectionXRayImageStorageForProcessing,
-    BreastTomosynthesisImageStorage,
-    DigitalMammographyXRayImageStorageForPresentation,
-    DigitalMammographyXRayImageStorageForProcessing,
-)
 
 from components.dicom_example_gen import tags
 from components.dicom_example_gen.acceptance import STANDARD_ONLY, AcceptanceConfig, SpecialCase
 from components.dicom_example_gen.deidentification import generalised_age
+from components.dicom_example_gen.mammography import require_mammography
 from components.dicom_example_gen.rejections import IngestError, RejectionReason, shown
 from components.dicom_example_gen.remarks import Remark
 from components.dicom_example_gen.special_cases import require_accepted
@@ -27,18 +20,6 @@ from components.dicom_example_gen.views import resolve_view
 from schema.acquisition import AcquisitionSystem, canonical_system
 from schema.features import UNKNOWN, UNKNOWN_INT, laterality_of
 
-_MAMMOGRAPHY_CLASSES: Final = frozenset(
-    {
-        DigitalMammographyXRayImageStorageForPresentation,
-        DigitalMammographyXRayImageStorageForProcessing,
-        BreastTomosynthesisImageStorage,
-        BreastProjectionXRayImageStorageForPresentation,
-        BreastProjectionXRayImageStorageForProcessing,
-    }
-)
-# Modalities under which projection radiographs of the breast are found besides MG: CR plates, DX, scanned
-# film.
-_RADIOGRAPHY: Final = frozenset({"CR", "DX", "RG", "RF", "OT", ""})
 _DATES: Final = ("AcquisitionDate", "StudyDate", "SeriesDate", "ContentDate")
 _SPACINGS: Final = ("ImagerPixelSpacing", "PixelSpacing", "NominalScannedPixelSpacing")
 _MAX_AGE: Final = 120
@@ -145,26 +126,6 @@ def _acquired_at(dataset: Dataset, acquired: date | None) -> str:
     return acquired.strftime("%Y%m%d") + (time if re.fullmatch(r"[0-9]{2,6}(\.[0-9]{1,6})?", time) else "")
 
 
-def _require_mammography(dataset: Dataset, file: str) -> None:
-    sop_class, modality = tags.text(dataset, "SOPClassUID"), tags.code(dataset, "Modality")
-    of_breast = tags.code(dataset, "BodyPartExamined") == "BREAST"
-    # A CT under a mammography SOP class is a copy of an object that somebody changed: nothing of it can be trusted.
-    if modality == "MG" or (modality in _RADIOGRAPHY and (of_breast or sop_class in _MAMMOGRAPHY_CLASSES)):
-        return
-    if modality and modality not in _RADIOGRAPHY:
-        tag, value = tags.tag_name("Modality"), modality
-    else:
-        # A SOP Class UID names a kind of object, no person.
-        tag, value = tags.tag_name("SOPClassUID"), UID(sop_class).name
-    raise IngestError(
-        RejectionReason.NOT_MAMMOGRAPHY,
-        file,
-        tag,
-        shown(value),
-        "Modality MG, or a radiograph with a mammography SOP class or of Body Part BREAST, is supported",
-    )
-
-
 def _require_single_frame(dataset: Dataset, file: str) -> None:
     frames = tags.integer(dataset, "NumberOfFrames")
     if frames is not None and frames > 1:
@@ -195,7 +156,7 @@ def header_of(
         IngestError: ``not_mammography``, ``multi_frame``, ``unknown_view``, ``unsupported_view``, or a special
             case that is not accepted.
     """
-    _require_mammography(dataset, file)
+    remarks = require_mammography(dataset, file, view)
     special = require_accepted(dataset, file, acceptance)
     _require_single_frame(dataset, file)
     found_view, conflict = resolve_view(dataset, view, file, acceptance)
@@ -215,6 +176,7 @@ def header_of(
         acquired_at=_acquired_at(dataset, acquired),
         special=(*special, SpecialCase.VIEW_CONFLICT) if conflict else special,
         derived=tags.code(dataset, "ImageType").startswith("DERIVED"),
+        remarks=remarks,
         study_uid=tags.text(dataset, "StudyInstanceUID"),
         sop_uid=tags.text(dataset, "SOPInstanceUID"),
         accession_number=tags.text(dataset, "AccessionNumber"),

@@ -28,6 +28,9 @@ class Remark(str, Enum):
             they are.
         UNDECLARED_LOSS: The compression is lossy, and the transfer syntax says that it is not.
         NO_END_MARKER: The compressed pixels are all there, but the marker that ends them is not.
+        CLASS_OF_FILE_META: The data set names no SOP class, and no Modality of mammography; the file meta information's
+            mammography class counts.
+        VOUCHED_FOR: Nothing in the file says that it is a mammogram; whoever named its view did.
     """
 
     OTHER_VR_ENCODING = "other_vr_encoding"
@@ -38,6 +41,8 @@ class Remark(str, Enum):
     OTHER_COMPRESSION = "other_compression"
     UNDECLARED_LOSS = "undeclared_loss"
     NO_END_MARKER = "no_end_marker"
+    CLASS_OF_FILE_META = "class_of_file_meta"
+    VOUCHED_FOR = "vouched_for"
 
     @property
     def text(self) -> str:

@@ -3,12 +3,14 @@
 View modifiers are in ``views``. Decisions that are not plain from the standard:
 
 * **Synthetic 2D** is Image Type value 4 ``GENERATED_2D`` (PS3.3 C.8.11.7.1.4), and for systems from before that term a
-  product's name in Series Description. ``DERIVED`` alone is no evidence: Hologic writes it on every mammogram.
-* **Tomosynthesis** is the SOP class, or Image Type ``TOMO...`` or ``VOLUME``, so slices saved as mammograms or
-  secondary captures are found. Only single frames can be accepted: no slice of a volume stands for the view.
+  product's name in a text (``image_texts``). ``DERIVED`` alone is no evidence: Hologic writes it on every mammogram.
+* **Tomosynthesis** is the SOP class, Image Type ``TOMO...`` or ``VOLUME``, or a text that says so, so slices saved as
+  mammograms or secondary captures are found. Only single frames can be accepted: no slice of a volume stands for the
+  view.
 * **Contrast** mammography: the low-energy image is like any other and passes; sums, differences and high-energy images
   are special.
-* **Magnification**: modifier, or a factor above 1.3. Contact views have 1.0 to 1.1, magnification views 1.5 to 2.
+* **Magnification**: modifier, the paddle's description, or a factor above 1.3. Contact views have 1.0 to 1.1,
+  magnification views 1.5 to 2.
 * **Lossy**: Lossy Image Compression ``01`` with a ratio above the limit, the highest where there are several. Without a
   ratio nothing is known to be wrong.
 """
@@ -28,6 +30,7 @@ from pydicom.uid import (
 
 from components.dicom_example_gen import tags
 from components.dicom_example_gen.acceptance import AcceptanceConfig, SpecialCase
+from components.dicom_example_gen.image_texts import named_in_text, words_of
 from components.dicom_example_gen.rejections import IngestError, shown
 from components.dicom_example_gen.views import coded_projections, modifiers_of
 
@@ -41,19 +44,29 @@ _BIOPSY: Final = re.compile(r"STEREO_.*|(PREFIRE|POSTFIRE|POSTBIOPSY|POSTMARKER)
 _TOMOSYNTHESIS: Final = re.compile(r"TOMO.*|VOLUME")
 # Image Type values 4 and 5, PS3.3 tables C.8-74d and C.8-74e; RECOMBINED as systems wrote before.
 _CONTRAST: Final = frozenset({"ADDITION", "SUBTRACTION", "HIGH_ENERGY", "RECOMBINED"})
-# Hologic C-View and Intelligent 2D, Fujifilm S-View, GE V-Preview, Siemens Insight 2D.
-_SYNTHETIC_PRODUCTS: Final = re.compile(
-    r"\b([cs][- ]?view|v[- ]?preview|(?:insight|intelligent|generated|syn)[- _]?2d|i2d|synth(?:etic|esi[sz]ed))\b", re.I
-)
+
+# Words of Paddle Description (0018,11A4), such as Hologic's "7.5CM SPOT CONTACT" and "10CM MAG".
+_PADDLES: Final = {
+    SpecialCase.SPOT_COMPRESSION: re.compile(r"\bSPOT\b"),
+    SpecialCase.MAGNIFICATION: re.compile(r"\bMAG(?:NIF\w*)?\b"),
+    SpecialCase.BIOPSY: re.compile(r"\b(?:BIOPSY|NEEDLE LOC\w*)\b"),
+}
 
 # Special case, name of the tag that says so, value.
 Finding = tuple[SpecialCase, str, str]
 
 
+def sop_class(dataset: Dataset) -> str:
+    """Returns the SOP class of the data set, or of the file meta information where the data set names none."""
+    meta = getattr(dataset, "file_meta", None)
+    stated = tags.text(dataset, "SOPClassUID")
+    return stated or (tags.text(meta, "MediaStorageSOPClassUID") if meta is not None else "")
+
+
 def is_for_processing(dataset: Dataset) -> bool:
     """Tells raw detector values from an image made to be looked at."""
-    intent, sop_class = tags.code(dataset, "PresentationIntentType"), tags.text(dataset, "SOPClassUID")
-    return intent == "FOR PROCESSING" or sop_class in _FOR_PROCESSING_CLASSES
+    intent = tags.code(dataset, "PresentationIntentType")
+    return intent == "FOR PROCESSING" or sop_class(dataset) in _FOR_PROCESSING_CLASSES
 
 
 def _flags(dataset: Dataset) -> Iterator[Finding]:
@@ -70,20 +83,23 @@ def _flags(dataset: Dataset) -> Iterator[Finding]:
 def _image_type(dataset: Dataset) -> Iterator[Finding]:
     flavours = tags.code(dataset, "ImageType").split("\\")[2:]
     tag, value = tags.tag_name("ImageType"), shown("\\".join(flavours))
-    of_tomosynthesis = tags.text(dataset, "SOPClassUID") == BreastTomosynthesisImageStorage
+    of_tomosynthesis = sop_class(dataset) == BreastTomosynthesisImageStorage
     biopsy = any(map(_BIOPSY.fullmatch, flavours))
     if biopsy:
         yield SpecialCase.BIOPSY, tag, value
     elif tags.items(dataset, "BiopsyTargetSequence"):
         yield SpecialCase.BIOPSY, tags.tag_name("BiopsyTargetSequence"), "present"
+    named = named_in_text(dataset)
     if "GENERATED_2D" in flavours:
         yield SpecialCase.SYNTHETIC_2D, tag, value
-    elif product := _SYNTHETIC_PRODUCTS.search(tags.text(dataset, "SeriesDescription")):
-        yield SpecialCase.SYNTHETIC_2D, tags.tag_name("SeriesDescription"), product.group(1)
+    elif named is not None and named[0] is SpecialCase.SYNTHETIC_2D:
+        yield named
     elif of_tomosynthesis:
         yield SpecialCase.TOMOSYNTHESIS, tags.tag_name("SOPClassUID"), BreastTomosynthesisImageStorage.name
     elif any(map(_TOMOSYNTHESIS.fullmatch, flavours)):
         yield SpecialCase.TOMOSYNTHESIS, tag, value
+    elif named is not None:
+        yield named
     if _CONTRAST.intersection(flavours):
         yield SpecialCase.CONTRAST_ENHANCED, tag, value
 
@@ -93,6 +109,10 @@ def _geometry(dataset: Dataset) -> Iterator[Finding]:
         yield SpecialCase.SPECIMEN, tags.tag_name("ViewCodeSequence"), "specimen"
     modifiers = modifiers_of(dataset)
     yield from ((case, tag, value) for case, (tag, value) in modifiers.items())
+    paddle = words_of(tags.text(dataset, "PaddleDescription"))
+    for case, pattern in _PADDLES.items():
+        if case not in modifiers and (match := pattern.search(paddle)):
+            yield case, tags.tag_name("PaddleDescription"), match.group()
     factor = tags.number(dataset, "EstimatedRadiographicMagnificationFactor")
     if factor is not None and factor > _MAX_MAGNIFICATION and SpecialCase.MAGNIFICATION not in modifiers:
         tag = tags.tag_name("EstimatedRadiographicMagnificationFactor")

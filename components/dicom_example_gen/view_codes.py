@@ -73,9 +73,11 @@ MODIFIER_CODES: Final[dict[str, SpecialCase | None]] = {
     "R-40ABE": None,
 }
 
-# ACR's abbreviations of the modifiers (last column of CID 4015), written before or after that of the view.
+# ACR's abbreviations of the modifiers (last column of CID 4015), and consoles' words, before or after that of the view.
 MODIFIER_PREFIXES: Final = {"M": SpecialCase.MAGNIFICATION, "S": SpecialCase.SPOT_COMPRESSION}
 MODIFIER_SUFFIXES: Final[dict[str, SpecialCase | None]] = {
+    "SPOT": SpecialCase.SPOT_COMPRESSION,
+    "MAG": SpecialCase.MAGNIFICATION,
     "RL": SpecialCase.ROLLED,
     "RM": SpecialCase.ROLLED,
     "RI": SpecialCase.ROLLED,
@@ -91,6 +93,14 @@ COMBINED: Final = {
     "CV": ("CC", SpecialCase.CLEAVAGE),
     "AT": ("MLO", SpecialCase.AXILLARY_TAIL),
     "TAN": ("", SpecialCase.TANGENTIAL),
+}
+# Views written out, without blanks and hyphens, the longest first.
+NAMES: Final = {
+    "MEDIOLATERALOBLIQUE": "MLO",
+    "LATEROMEDIALOBLIQUE": "LMO",
+    "CRANIOCAUDAL": "CC",
+    "MEDIOLATERAL": "ML",
+    "LATEROMEDIAL": "LM",
 }
 # Terms of general radiography, PS3.3 C.8.7.1 and C.8.11.5: positions, but none of the breast.
 OTHER_POSITIONS: Final = frozenset({"AP", "PA", "LL", "LLD", "RLD", "LLO", "RLO"})

@@ -34,6 +34,7 @@ from components.dicom_example_gen.view_codes import (
     MODIFIER_CODES,
     MODIFIER_PREFIXES,
     MODIFIER_SUFFIXES,
+    NAMES,
     OTHER_POSITIONS,
     VIEW_CODES,
 )
@@ -72,7 +73,10 @@ class WrittenPosition:
 
 
 def _compact(value: str) -> str:
-    return re.sub(r"[\s_\-.]+", "", value).upper()
+    text = re.sub(r"[\s_\-.]+", "", value).upper()
+    for name, abbreviation in NAMES.items():
+        text = text.replace(name, abbreviation)
+    return text
 
 
 def parse_view(value: str) -> str | None:
