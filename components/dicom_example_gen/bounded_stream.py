@@ -3,12 +3,16 @@
 A parser in Python takes some 15 microseconds for an element and 80 for an item, and both may be 8 bytes small: a
 hostile header of two megabytes would keep it busy for half a minute. And deflated data (PS3.5 section A.5) may be a
 thousand times as large as the file.
+
+Nothing else reads DICOM files: the linter forbids ``pydicom.dcmread`` elsewhere (``pyproject.toml``, TID251).
 """
 
 from __future__ import annotations
 
 import io
 import zlib
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
@@ -24,6 +28,8 @@ _MAX_SEQUENCE_ITEMS: Final = 5_000
 _ITEM_TAGS: Final = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
 _PIXEL_DATA: Final = 0x7FE00010
 _PREAMBLE: Final = 132  # bytes, with the letters DICM
+_HEADER_BYTES: Final = 1 << 24  # of a deflated data set that are inflated for its header
+_OBJECT_BYTES: Final = 1 << 28  # of a deflated data set that is read as a whole
 
 
 class TooMuchError(ValueError):
@@ -90,10 +96,6 @@ def inflate(data: bytes, limit: int) -> bytes:
     return result
 
 
-def _at_pixel_data(tag: int, vr: str | None, length: int) -> bool:
-    return tag == _PIXEL_DATA
-
-
 def read_header(stream: BinaryIO, inflated_limit: int) -> tuple[FileDataset, BinaryIO]:
     """Parses a DICOM file up to Pixel Data (7FE0,0010).
 
@@ -108,16 +110,38 @@ def read_header(stream: BinaryIO, inflated_limit: int) -> tuple[FileDataset, Bin
         TooMuchError: Parsing would take too much time or memory.
         Exception: Whatever pydicom raises on junk.
     """
+    return _read(stream, lambda data: inflate(data, inflated_limit), header_only=True)
+
+
+def read_file_header(path: Path) -> FileDataset:
+    """Parses a file's header, whatever is behind it; errors as :func:`read_header`."""
+
+    def beginning(data: bytes) -> bytes:
+        return zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, _HEADER_BYTES)
+
+    with path.open("rb") as stream:
+        return _read(stream, beginning, header_only=True)[0]
+
+
+def read_object(path: Path) -> FileDataset:
+    """Parses a whole file, pixels included; errors as :func:`read_header`."""
+    with path.open("rb") as stream:
+        return _read(stream, lambda data: inflate(data, _OBJECT_BYTES), header_only=False)[0]
+
+
+def _read(stream: BinaryIO, inflated: Callable[[bytes], bytes], *, header_only: bool) -> tuple[FileDataset, BinaryIO]:
     stream.seek(_PREAMBLE)
     bounded: Any = BoundedStream(stream)  # pydicom needs no more of a stream than this has
     meta = read_dataset(bounded, False, True, stop_when=lambda tag, vr, length: tag >> 16 != 2)
     if tags.text(meta, "TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
         stream.seek(0)
-        dataset: FileDataset = dcmread(bounded, stop_before_pixels=True)
+        dataset: FileDataset = dcmread(bounded, stop_before_pixels=header_only)
     else:
-        stream = io.BytesIO(inflate(stream.read(), inflated_limit))
+        stream = io.BytesIO(inflated(stream.read()))
         bounded = BoundedStream(stream)
-        content = read_dataset(bounded, False, True, stop_when=lambda tag, vr, length: tag == _PIXEL_DATA)
+        content = read_dataset(
+            bounded, False, True, stop_when=lambda tag, vr, length: header_only and tag == _PIXEL_DATA
+        )
         dataset = FileDataset(
             bounded, content, file_meta=FileMetaDataset(meta), is_implicit_VR=False, is_little_endian=True
         )

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import pydicom
-
 from components.dicom_example_gen import tags
+from components.dicom_example_gen.bounded_stream import read_file_header
 from components.dicom_example_gen.exams import mixed_patients
 from components.dicom_example_gen.identity import keyed_hash
 from components.dicom_example_gen.reading import ViewHeader, read_header
@@ -107,10 +106,7 @@ def _read(path: Path, relative: str, recipe: PreprocessingRecipe) -> _File:
 def _study_of(path: Path) -> str:
     """Reads the study of a file that cannot be used, so that it is told of with its exam."""
     try:
-        with path.open("rb") as stream:
-            return tags.text(
-                pydicom.dcmread(stream, stop_before_pixels=True, specific_tags=["StudyInstanceUID"]), "StudyInstanceUID"
-            )
+        return tags.text(read_file_header(path), "StudyInstanceUID")
     except Exception:  # pydicom raises nearly anything on broken files, and then the folder tells
         return ""
 

@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import pydicom
 from pydantic import BaseModel, ConfigDict, Field
+from pydicom.dataset import Dataset
 
 from components.common.files import write_whole
 from components.common.progress import Progress
+from components.dicom_example_gen.bounded_stream import read_file_header
 from pipeline.console import progress_text
 from pipeline.predict_archive.find import FoundExam
 from pipeline.predict_archive.table import row_of, write_files, write_grades
@@ -141,7 +142,7 @@ def _kept(exam: FoundExam, task: _Task) -> dict[str, Any] | None:
 def _grade(exam: FoundExam, task: _Task) -> dict[str, Any]:
     record: dict[str, Any] = {"exam": exam.key}
     files: dict[str, bytes] = {}
-    objects: list[pydicom.Dataset] = []
+    objects: list[Dataset] = []
     try:
         stats = _stats(exam)  # before the files are read, lest a later change be missed
         graded = _patiently(exam, task)
@@ -182,22 +183,22 @@ def _patiently(exam: FoundExam, task: _Task) -> GradedExam:
     return grade_files(exam.files, task.grader, task.model.recipe, task.options.policy)
 
 
-def _headers(exam: FoundExam) -> Iterator[pydicom.Dataset]:
+def _headers(exam: FoundExam) -> Iterator[Dataset]:
     """Reads the headers of an exam's DICOM files; a file that was left out may be anything, and is passed over."""
     for path in exam.files.values():
         try:
-            header = pydicom.dcmread(path, stop_before_pixels=True)
+            header = read_file_header(path)
         except Exception:  # pydicom raises nearly anything on broken files
             continue
         yield header
 
 
-def _dicom_results(exam: FoundExam, graded: GradedExam) -> tuple[list[pydicom.Dataset], dict[str, str]]:
+def _dicom_results(exam: FoundExam, graded: GradedExam) -> tuple[list[Dataset], dict[str, str]]:
     """Makes the results, or says why these files can have none: the grade is kept either way."""
     from serving.dicom_results import ResultsConfig, ResultsError, build_results
 
     views = {item.loaded.header.sop_uid: view for view, item in graded.prepared.views.items()}
-    sources: dict[str, pydicom.Dataset] = {}
+    sources: dict[str, Dataset] = {}
     for source in _headers(exam):
         if view := views.get(str(source.get("SOPInstanceUID", ""))):
             sources.setdefault(view, source)
@@ -207,7 +208,7 @@ def _dicom_results(exam: FoundExam, graded: GradedExam) -> tuple[list[pydicom.Da
         return [], {"reason": _NO_DICOM, "message": str(error)}
 
 
-def _dicom_refusal(exam: FoundExam, refusal: ExamRefusedError) -> list[pydicom.Dataset]:
+def _dicom_refusal(exam: FoundExam, refusal: ExamRefusedError) -> list[Dataset]:
     """Makes the refusal's report; none for files that no DICOM object can refer to."""
     from serving.dicom_results import ResultsConfig, ResultsError, build_refusal, by_view
 
@@ -218,7 +219,7 @@ def _dicom_refusal(exam: FoundExam, refusal: ExamRefusedError) -> list[pydicom.D
         return []
 
 
-def _write(out: Path, record: dict[str, Any], files: dict[str, bytes], objects: list[pydicom.Dataset]) -> None:
+def _write(out: Path, record: dict[str, Any], files: dict[str, bytes], objects: list[Dataset]) -> None:
     """Replaces the exam's folder as a whole."""
     folder, fresh = out / record["exam"], out / f".{record['exam']}.new"
     shutil.rmtree(fresh, ignore_errors=True)

@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-import pydicom
 import requests
 from dicomweb_client.api import DICOMwebClient
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, build_context
 
+from components.dicom_example_gen.bounded_stream import read_object
 from serving.gateway.config import Destination, DicomDestination, StowDestination, read_token
 from serving.gateway.logs import log
 from serving.gateway.outcome import kind_of
@@ -182,7 +182,7 @@ class Forwarder(threading.Thread):
     def _send(self, folder: Path) -> None:
         wanted = self._destination.send
         files = [path for path in sorted(folder.iterdir()) if kind_of(path.name) in wanted]
-        objects = [pydicom.dcmread(path) for path in files]
+        objects = [read_object(path) for path in files]
         if not objects:
             return
         if isinstance(self._destination, DicomDestination):

@@ -12,6 +12,7 @@ import pydicom
 from pydicom.dataset import Dataset
 
 from components.common.png import encode_png
+from components.dicom_example_gen.bounded_stream import read_file_header
 from serving.dicom_results import ResultsConfig, build_refusal, build_results
 from serving.gateway.config import Sent
 from serving.grading import ExamRefusedError, GradedExam, exam_document
@@ -62,10 +63,6 @@ def _rejected(problem: GradedExam | ExamRefusedError) -> tuple[dict[str, str], .
     return tuple({"file": r.file, "reason": r.reason.value, "message": r.message} for r in rejections)
 
 
-def _header(path: Path) -> Dataset:
-    return pydicom.dcmread(path, stop_before_pixels=True)
-
-
 def graded_outcome(graded: GradedExam, images: Mapping[str, Path], results: ResultsConfig | None) -> Outcome:
     """Makes the outcome of a graded study.
 
@@ -77,7 +74,7 @@ def graded_outcome(graded: GradedExam, images: Mapping[str, Path], results: Resu
     files: dict[str, bytes] = {}
     if results is not None:
         views = graded.prepared.views.items()
-        headers = {view: _header(images[item.loaded.header.sop_uid]) for view, item in views}
+        headers = {view: read_file_header(images[item.loaded.header.sop_uid]) for view, item in views}
         files |= _encoded(build_results(headers, graded, results), refusal=False)
     for view, item in graded.prepared.views.items():
         grey, heat = station_pictures(item, graded.explanations[view], graded.recipe)
@@ -96,6 +93,6 @@ def refused_outcome(refusal: ExamRefusedError, images: Mapping[str, Path], resul
     """
     files: dict[str, bytes] = {}
     if results is not None:
-        headers = {view: _header(path) for view, path in images.items()}
+        headers = {view: read_file_header(path) for view, path in images.items()}
         files |= _encoded(build_refusal(headers, refusal, results), refusal=True)
     return Outcome(None, {"reason": refusal.reason, "message": refusal.message}, _rejected(refusal), files)

@@ -1,0 +1,87 @@
+"""No command inflates a bomb, and only one module may read DICOM files."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydicom import dcmread
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+from components.dicom_example_gen.bounded_stream import TooMuchError, read_file_header, read_object
+
+from .conftest import MakeDicom, mammogram, ramp
+
+PROJECT = Path(__file__).resolve().parents[3]
+CALLS = (
+    "import pydicom\n\npydicom.dcmread('x')\n",
+    "from pydicom import dcmread\n\ndcmread('x')\n",
+    "from pydicom.filereader import dcmread\n\ndcmread('x')\n",
+)
+
+
+@pytest.mark.parametrize("folder", ["serving/gateway", "pipeline", "components/dicom_example_gen", "schema"])
+@pytest.mark.parametrize("call", CALLS)
+def test_the_linter_forbids_another_reader(folder: str, call: str) -> None:
+    name = f"{folder}/new_module.py"
+    command = [sys.executable, "-m", "ruff", "check", "--select", "TID251", "--stdin-filename", name, "-"]
+    done = subprocess.run(command, input=call, capture_output=True, text=True, cwd=PROJECT, check=False)
+    assert done.returncode == 1
+    assert "bounded_stream" in done.stdout
+
+
+def test_the_linter_lets_the_one_reader_be() -> None:
+    name = "components/dicom_example_gen/bounded_stream.py"
+    command = [sys.executable, "-m", "ruff", "check", "--select", "TID251", name]
+    assert subprocess.run(command, capture_output=True, cwd=PROJECT, check=False).returncode == 0
+
+
+def deflated(path: Path, megabytes: int) -> Path:
+    """A deflated file whose pixel data are that many megabytes of zeros."""
+    dataset = mammogram(ramp(), TransferSyntaxUID=DeflatedExplicitVRLittleEndian)
+    plain = io.BytesIO()
+    dataset.PixelData = b"\0" * 4
+    dataset.save_as(plain, enforce_file_format=True)
+    data = plain.getvalue()
+    start = 132 + 12 + int.from_bytes(data[140:144], "little")  # group 2 begins with its own length
+    head = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data[start:])[:-8]
+    size = megabytes << 20
+    packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    body = packer.compress(head + size.to_bytes(4, "little"))
+    body += b"".join(packer.compress(b"\0" * (1 << 20)) for _ in range(megabytes)) + packer.flush()
+    path.write_bytes(data[:start] + body)
+    return path
+
+
+def test_a_header_is_read_without_inflating_what_is_behind_it(tmp_path: Path) -> None:
+    bomb = deflated(tmp_path / "bomb.dcm", 300)
+    assert bomb.stat().st_size < 1 << 20
+    probe = (
+        "import sys, resource; from pathlib import Path;"
+        "from components.dicom_example_gen.bounded_stream import read_file_header;"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss;"
+        "print(read_file_header(Path(sys.argv[1])).StudyInstanceUID,"
+        " resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
+    )
+    done = subprocess.run([sys.executable, "-c", probe, str(bomb)], capture_output=True, text=True, check=True)
+    study, kilobytes = done.stdout.split()
+    assert study == "1.2.3.4"
+    assert int(kilobytes) < 150 << 10  # of 300 MB
+    with pytest.raises(TooMuchError):
+        read_object(bomb)
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian])
+def test_headers_and_objects_are_what_pydicom_reads(make_dicom: MakeDicom, syntax: str) -> None:
+    pixels = ramp()
+    path = make_dicom(pixels=pixels, TransferSyntaxUID=syntax)
+    expected = dcmread(path)
+    assert read_object(path) == expected
+    np.testing.assert_array_equal(read_object(path).pixel_array, pixels)
+    del expected.PixelData
+    assert read_file_header(path) == expected
