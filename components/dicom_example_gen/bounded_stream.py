@@ -16,17 +16,21 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-from pydicom.filereader import dcmread, read_dataset
-from pydicom.uid import DeflatedExplicitVRLittleEndian
+from pydicom.filereader import read_dataset
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from components.dicom_example_gen import tags
+from components.dicom_example_gen.encoding import FIRST_BYTES, Encoding, encoding_of
 
 # Real headers take up to some 5,000 reads; 50,000 take about a second.
 _MAX_READS: Final = 50_000
 _MAX_SEQUENCE_BYTES: Final = 1 << 20
 _MAX_SEQUENCE_ITEMS: Final = 5_000
 _ITEM_TAGS: Final = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
-_PIXEL_DATA: Final = 0x7FE00010
+# Pixel data of floats, doubles or integers; offset tables come before them.
+_PIXEL_GROUP: Final = 0x7FE0
+_FIRST_PIXELS: Final = 0x0008
+_MAX_BEGINNING: Final = 1 << 16  # deflated bytes that give the first element
 _PREAMBLE: Final = 132  # bytes, with the letters DICM
 _HEADER_BYTES: Final = 1 << 24  # of a deflated data set that are inflated for its header
 _OBJECT_BYTES: Final = 1 << 28  # of a deflated data set that is read as a whole
@@ -96,15 +100,29 @@ def inflate(data: bytes, limit: int) -> bytes:
     return result
 
 
+def _at_pixel_data(tag: int, vr: str | None, length: int) -> bool:
+    return tag >> 16 == _PIXEL_GROUP and tag & 0xFFFF >= _FIRST_PIXELS
+
+
+def _is_deflated(data: bytes) -> bool:
+    """Tells whether the bytes inflate to the beginning of a data set."""
+    try:
+        beginning = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, FIRST_BYTES)
+    except zlib.error:
+        return False
+    return encoding_of(beginning) is not None
+
+
 def read_header(stream: BinaryIO, inflated_limit: int) -> tuple[FileDataset, BinaryIO]:
-    """Parses a DICOM file up to Pixel Data (7FE0,0010).
+    """Parses a DICOM file up to Pixel Data (7FE0,0010), in the encoding that the data set has, whatever file meta says.
 
     Args:
         stream: The file, at its beginning.
         inflated_limit: Most bytes that a deflated data set may have.
 
     Returns:
-        The header, and the stream where parsing stopped: the one given, or the inflated data set.
+        The header, whose ``original_encoding`` is as found, and the stream where parsing stopped: the one given, or the
+        inflated data set.
 
     Raises:
         TooMuchError: Parsing would take too much time or memory.
@@ -133,19 +151,22 @@ def _read(stream: BinaryIO, inflated: Callable[[bytes], bytes], *, header_only: 
     stream.seek(_PREAMBLE)
     bounded: Any = BoundedStream(stream)  # pydicom needs no more of a stream than this has
     meta = read_dataset(bounded, False, True, stop_when=lambda tag, vr, length: tag >> 16 != 2)
-    if tags.text(meta, "TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
-        stream.seek(0)
-        dataset: FileDataset = dcmread(bounded, stop_before_pixels=header_only)
-    else:
-        stream = io.BytesIO(inflated(stream.read()))
+    declared = UID(tags.text(meta, "TransferSyntaxUID"))
+    start = stream.tell()
+    found = encoding_of(stream.read(FIRST_BYTES))
+    stream.seek(start)
+    if found is None and (_is_deflated(stream.read(_MAX_BEGINNING)) or declared == DeflatedExplicitVRLittleEndian):
+        stream.seek(start)
+        stream, start = io.BytesIO(inflated(stream.read())), 0
         bounded = BoundedStream(stream)
-        content = read_dataset(
-            bounded, False, True, stop_when=lambda tag, vr, length: header_only and tag == _PIXEL_DATA
-        )
-        dataset = FileDataset(
-            bounded, content, file_meta=FileMetaDataset(meta), is_implicit_VR=False, is_little_endian=True
-        )
-        dataset.set_original_encoding(False, True, content._character_set)
+        found = encoding_of(stream.read(FIRST_BYTES))
+    if found is None:  # a damaged data set: say what its file meta makes of it
+        found = Encoding(declared == ImplicitVRLittleEndian, declared != ExplicitVRBigEndian)
+    stream.seek(start)
+    stop = _at_pixel_data if header_only else None
+    content = read_dataset(bounded, found.implicit, found.little, stop_when=stop)
+    dataset = FileDataset(bounded, content, None, FileMetaDataset(meta), found.implicit, found.little)
+    dataset.set_original_encoding(found.implicit, found.little, content._character_set)
     _require_small_sequences(dataset)
     return dataset, stream
 

@@ -45,6 +45,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from components.dicom_example_gen import tags
 from components.dicom_example_gen.bounded_stream import TooMuchError
 from components.dicom_example_gen.codestream import (
     END_OF_IMAGE,
@@ -103,8 +104,8 @@ class StoredPixels:
     Attributes:
         cells: (u)int8 or (u)int16 [Rows, Columns], as signed as the header says; read-only where nothing had to be
             decoded. Bits beyond the stored ones are as found.
-        are_samples: Whether a cell holds a sample in its lowest bits, as out of JPEG streams; otherwise it lies where
-            High Bit (0028,0102) says.
+        are_samples: Whether a cell holds a sample in its lowest bits, as out of JPEG streams unless they have all bits
+            of a cell; otherwise it lies where High Bit (0028,0102) says.
         remarks: What must be told.
     """
 
@@ -225,4 +226,5 @@ def decode_frame(dataset: Dataset, syntax: UID, stream: bytes) -> StoredPixels:
         raise StreamError(f"no stream of a known kind under {syntax.name}", "export the image again")
     _require_fitting_frame(frame, dataset, syntax, len(stream))
     pixels, is_closed = _decode_stream(stream, frame)
-    return StoredPixels(_as_declared(pixels, frame, dataset), True, _remarks(frame.coding, syntax, is_closed))
+    are_samples = frame.precision <= (tags.integer(dataset, "HighBit") or 0)
+    return StoredPixels(_as_declared(pixels, frame, dataset), are_samples, _remarks(frame.coding, syntax, is_closed))

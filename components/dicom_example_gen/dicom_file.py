@@ -14,21 +14,33 @@ import numpy as np
 from pydicom import config
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
-from pydicom.uid import UID
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
 
 from components.dicom_example_gen import tags
 from components.dicom_example_gen.acceptance import STANDARD_ONLY, AcceptanceConfig
 from components.dicom_example_gen.bounded_stream import TooMuchError, read_header
 from components.dicom_example_gen.codestream import SecondImageError, StreamError
 from components.dicom_example_gen.decoders import CODINGS, StoredPixels, decode_frame, decode_native
-from components.dicom_example_gen.greyscale import grey_of_values, to_grey
+from components.dicom_example_gen.functional_groups import effective_header
+from components.dicom_example_gen.greyscale import GreyScale, grey_scale_of, to_grey
 from components.dicom_example_gen.header import ViewHeader, header_of
 from components.dicom_example_gen.pixel_element import PIXEL_DATA, PixelElement, find_pixels, require_pixel_data
 from components.dicom_example_gen.rejections import IngestError, RejectionReason, shown
 from components.dicom_example_gen.remarks import Remark, joined
-from components.dicom_example_gen.stored_values import stored_range
+from components.dicom_example_gen.stored_values import cells_of
 
-_GREY_TAGS: Final = ", ".join(map(tags.tag_name, ("RescaleSlope", "ModalityLUTSequence", "VOILUTSequence")))
+# Uncompressed transfer syntaxes by how their data sets are encoded: VRs implicit, little endian.
+_WRITTEN: Final = {
+    (True, True): ImplicitVRLittleEndian,
+    (False, True): ExplicitVRLittleEndian,
+    (False, False): ExplicitVRBigEndian,
+}
 _UNDEFINED_LENGTH: Final = 0xFFFFFFFF
 _MAX_SIDE: Final = 32_767  # pixels; OpenCV looks up and resizes up to this
 _HEADER_ROOM: Final = 1 << 24  # bytes of an inflated data set besides its pixels
@@ -136,25 +148,32 @@ def _require_sound_image(dataset: Dataset, file: str, max_pixels: int) -> None:
         )
 
 
-def _transfer_syntax(dataset: Dataset, file: str) -> UID:
-    found = tags.text(dataset.file_meta, "TransferSyntaxUID") if hasattr(dataset, "file_meta") else ""
-    syntax = UID(found)
-    if syntax not in CODINGS:
+def _transfer_syntax(dataset: Dataset, inflated: bool, file: str) -> tuple[UID, tuple[Remark, ...]]:
+    """Settles the transfer syntax between file meta information and the data set, which is read as it is written.
+
+    Args:
+        dataset: Header, with the encoding that was found.
+        inflated: The data set was found deflated.
+        file: File name for error messages.
+
+    Returns:
+        The transfer syntax: how the pixels are compressed, if file meta says so, else how the data set is encoded; and
+        what must be told. Whether the pixels are compressed in fact is for ``pixel_element`` to find.
+    """
+    declared = UID(tags.text(dataset.file_meta, "TransferSyntaxUID") if hasattr(dataset, "file_meta") else "")
+    implicit, little = map(bool, dataset.original_encoding)
+    written = DeflatedExplicitVRLittleEndian if inflated else _WRITTEN.get((implicit, little))
+    if (declared and declared not in CODINGS) or written is None:
         raise _fail(
             RejectionReason.UNSUPPORTED_TRANSFER_SYNTAX,
             file,
             "Transfer Syntax UID (0002,0010)",
-            syntax.name if found else "",
+            declared.name if written is not None else "another than the data set's, Implicit VR Big Endian",
             "uncompressed, deflated, RLE, JPEG, JPEG-LS, JPEG 2000 and HTJ2K are supported",
         )
-    return syntax
-
-
-def _require_grey_scale(dataset: Dataset, file: str) -> None:
-    """Rejects a grey scale that cannot be made, before pixels are decoded."""
-    ends = np.array(stored_range(dataset.BitsStored, dataset.PixelRepresentation == 1))
-    with _typed(RejectionReason.MALFORMED_HEADER, file, _GREY_TAGS, "export the image again"):
-        grey_of_values(ends, dataset, dataset.BitsStored, dataset.PixelRepresentation == 1)
+    compressed = bool(declared) and declared.is_encapsulated
+    expected = ExplicitVRLittleEndian if compressed else declared
+    return declared if compressed else written, () if written == expected else (Remark.OTHER_VR_ENCODING,)
 
 
 @dataclass(frozen=True)
@@ -167,6 +186,7 @@ class DicomImage:
         syntax: Transfer syntax, one of ``decoders.CODINGS``.
         stream: The file, or the inflated data set.
         pixels: Where the pixel data are in the stream.
+        scale: Its grey scale.
     """
 
     dataset: Dataset
@@ -174,6 +194,7 @@ class DicomImage:
     syntax: UID
     stream: BinaryIO
     pixels: PixelElement
+    scale: GreyScale
 
 
 def open_dicom(
@@ -199,21 +220,23 @@ def open_dicom(
         IngestError: Typed by what is wrong.
     """
     with _typed(RejectionReason.MALFORMED_HEADER, file, "Data Set", "export the file again"):
-        dataset, content = read_header(stream, 2 * max_pixels + _HEADER_ROOM)
+        parsed, content = read_header(stream, 2 * max_pixels + _HEADER_ROOM)
         position = content.tell()
         size = content.seek(0, io.SEEK_END)
         content.seek(position)
-        _require_complete_header(content, dataset, file, size)
+        _require_complete_header(content, parsed, file, size)
+        effective = effective_header(parsed)
+        dataset = effective.dataset
         header = header_of(dataset, file, view, acceptance)
         require_pixel_data(content, dataset, file)
         _require_sound_image(dataset, file, max_pixels)
-        syntax = _transfer_syntax(dataset, file)
-        _require_grey_scale(dataset, file)
+        syntax, of_syntax = _transfer_syntax(dataset, content is not stream, file)
+        scale = grey_scale_of(dataset, file)
     with _typed(RejectionReason.UNDECODABLE_PIXELS, file, PIXEL_DATA, "export the file again"):
         content.seek(position)
         pixels = find_pixels(content, dataset, syntax, file)
-    header = replace(header, remarks=joined(header.remarks, pixels.remarks))
-    return DicomImage(dataset, header, syntax, content, pixels)
+    remarks = joined(header.remarks, effective.remarks, of_syntax, scale.remarks, pixels.remarks)
+    return DicomImage(dataset, replace(header, remarks=remarks), syntax, content, pixels, scale)
 
 
 @dataclass(frozen=True, eq=False)
@@ -241,7 +264,7 @@ def decode_dicom(image: DicomImage, file: str, voi_index: int = 0) -> DecodedIma
         The image.
 
     Raises:
-        IngestError: ``undecodable_pixels``, ``truncated``, or ``malformed_header`` for an unusable grey scale.
+        IngestError: ``undecodable_pixels``, ``truncated``, or ``malformed_header`` where Bits Stored is too small.
     """
     dataset = image.dataset
     with _typed(RejectionReason.UNDECODABLE_PIXELS, file, PIXEL_DATA, "transfer or export the file again"):
@@ -252,5 +275,5 @@ def decode_dicom(image: DicomImage, file: str, voi_index: int = 0) -> DecodedIma
             stored = StoredPixels(decode_native(dataset, value, image.pixels.vr))
     high_bit = tags.integer(dataset, "HighBit")
     shift = 0 if stored.are_samples or high_bit is None else high_bit + 1 - dataset.BitsStored
-    with _typed(RejectionReason.MALFORMED_HEADER, file, _GREY_TAGS, "export the image again"):
-        return DecodedImage(to_grey(stored.cells, dataset, shift, voi_index), stored.remarks)
+    cells = cells_of(stored.cells, dataset, shift, file)
+    return DecodedImage(to_grey(stored.cells, cells, image.scale, voi_index), joined(stored.remarks, cells.remarks))

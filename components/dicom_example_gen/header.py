@@ -12,6 +12,7 @@ from pydicom.dataset import Dataset
 from components.dicom_example_gen import tags
 from components.dicom_example_gen.acceptance import STANDARD_ONLY, AcceptanceConfig, SpecialCase
 from components.dicom_example_gen.deidentification import generalised_age
+from components.dicom_example_gen.functional_groups import require_one_frame_group
 from components.dicom_example_gen.mammography import require_mammography
 from components.dicom_example_gen.rejections import IngestError, RejectionReason, shown
 from components.dicom_example_gen.remarks import Remark
@@ -136,6 +137,7 @@ def _require_single_frame(dataset: Dataset, file: str) -> None:
             shown(frames),
             "images of one frame are supported, for no frame of a volume stands for the view",
         )
+    require_one_frame_group(dataset, file)
 
 
 def header_of(

@@ -10,6 +10,8 @@ A network trained on FOR PRESENTATION images sees other contrasts in these: the 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from pydicom.dataset import Dataset
 
@@ -17,23 +19,42 @@ from components.dicom_example_gen import tags
 from components.dicom_example_gen.special_cases import is_for_processing
 
 
-def raw_fraction(values: np.ndarray, first: float, last: float, dataset: Dataset) -> np.ndarray | None:
+@dataclass(frozen=True)
+class RawScale:
+    """How detector values become grey.
+
+    Attributes:
+        linear: Values are proportional to the X-ray intensity, so their logarithm is taken.
+        inverted: The lowest value is the densest.
+    """
+
+    linear: bool
+    inverted: bool
+
+
+def raw_scale_of(dataset: Dataset) -> RawScale | None:
+    """Reads how detector values become grey; None if the image is not FOR PROCESSING."""
+    if not is_for_processing(dataset):
+        return None
+    sign = tags.integer(dataset, "PixelIntensityRelationshipSign")
+    inverted = sign == 1 if sign in (1, -1) else tags.code(dataset, "PhotometricInterpretation") == "MONOCHROME1"
+    return RawScale(tags.code(dataset, "PixelIntensityRelationship") == "LIN", inverted)
+
+
+def raw_fraction(values: np.ndarray, first: float, last: float, scale: RawScale) -> np.ndarray:
     """Turns detector values into grey.
 
     Args:
         values: Values after the Modality LUT, float64 [N].
         first: Lowest value that they can have.
         last: Highest value that they can have.
-        dataset: DICOM header.
+        scale: How.
 
     Returns:
-        Grey, float64 [N] in 0..1, 1 = densest; None if the image is not FOR PROCESSING.
+        Grey, float64 [N] in 0..1, 1 = densest.
     """
-    if not is_for_processing(dataset):
-        return None
-    fraction = (values - first) / (last - first)
-    if tags.code(dataset, "PixelIntensityRelationship") == "LIN":
+    if scale.linear:
         fraction = np.log1p(np.clip(values - first, 0, None)) / np.log1p(last - first)
-    sign = tags.integer(dataset, "PixelIntensityRelationshipSign")
-    inverted = sign == 1 if sign in (1, -1) else tags.code(dataset, "PhotometricInterpretation") == "MONOCHROME1"
-    return 1 - fraction if inverted else fraction
+    else:
+        fraction = (values - first) / (last - first)
+    return 1 - fraction if scale.inverted else fraction

@@ -18,7 +18,13 @@ class Remark(str, Enum):
     Members:
         OTHER_VR_ENCODING: File meta information names another VR encoding or byte order than the data set has; it was
             read as it is written.
-        UNREADABLE_WINDOW: A window, or a part of it, is not a number; another window or the full range was used.
+        FUNCTIONAL_GROUPS_OVER_ROOT: The functional groups say something else than the root; they were taken.
+        UNUSABLE_WINDOW: A window, or a part of it, is not a number or cannot be meant; the first sound one was used, or
+            the full range where there is none.
+        UNUSABLE_LUT: One of several LUTs is damaged; the first sound one was used.
+        UNKNOWN_WINDOW_FUNCTION: VOI LUT Function is none of the standard; the window was taken as linear.
+        UNUSED_BITS_SET: Bits of the pixels that are not part of the value hold something, such as an overlay; cut off.
+        VALUES_BEYOND_BITS_STORED: Some pixels exceed Bits Stored, or many by little; they count as the greatest value.
         DECIMAL_COMMA: A number of the grey scale is written with a decimal comma, and was read as meant.
         WRONG_OFFSET_TABLE: The offset table of compressed pixels is missing or is not that of one frame; all fragments
             were taken as the frame.
@@ -34,7 +40,12 @@ class Remark(str, Enum):
     """
 
     OTHER_VR_ENCODING = "other_vr_encoding"
-    UNREADABLE_WINDOW = "unreadable_window"
+    FUNCTIONAL_GROUPS_OVER_ROOT = "functional_groups_over_root"
+    UNUSABLE_WINDOW = "unusable_window"
+    UNUSABLE_LUT = "unusable_lut"
+    UNKNOWN_WINDOW_FUNCTION = "unknown_window_function"
+    UNUSED_BITS_SET = "unused_bits_set"
+    VALUES_BEYOND_BITS_STORED = "values_beyond_bits_stored"
     DECIMAL_COMMA = "decimal_comma"
     WRONG_OFFSET_TABLE = "wrong_offset_table"
     IRREGULAR_FRAGMENTS = "irregular_fragments"

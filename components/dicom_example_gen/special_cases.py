@@ -81,7 +81,8 @@ def _flags(dataset: Dataset) -> Iterator[Finding]:
 
 
 def _image_type(dataset: Dataset) -> Iterator[Finding]:
-    flavours = tags.code(dataset, "ImageType").split("\\")[2:]
+    # Frame Type is that of enhanced objects, whose Image Type may say MIXED.
+    flavours = [f for keyword in ("ImageType", "FrameType") for f in tags.code(dataset, keyword).split("\\")[2:]]
     tag, value = tags.tag_name("ImageType"), shown("\\".join(flavours))
     of_tomosynthesis = sop_class(dataset) == BreastTomosynthesisImageStorage
     biopsy = any(map(_BIOPSY.fullmatch, flavours))

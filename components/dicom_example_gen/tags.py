@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from pydicom.datadict import dictionary_description, tag_for_keyword
-from pydicom.dataelem import DataElement
+from pydicom.datadict import dictionary_description, dictionary_VR, tag_for_keyword
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence as ItemSequence
 
 
 def tag_name(keyword: str) -> str:
@@ -75,9 +76,52 @@ def integer(dataset: Dataset, keyword: str) -> int | None:
     return int(found) if found is not None and found == int(found) else None
 
 
+def decimal_texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:
+    """Returns the values of a DS or IS as they are written, stripped, without empty ones at the end.
+
+    pydicom converts all values of an element or none, so one that is no number would hide the others.
+    """
+    try:
+        element = dataset.get_item(keyword)
+        if isinstance(element, RawDataElement) and element.VR in (None, "DS", "IS", "UN"):
+            written = (element.value or b"").decode("latin-1").split("\\")
+        else:
+            written = ["" if value is None else str(value) for value in values(dataset, keyword)]
+    except Exception:
+        return ()
+    found = [value.strip(" \0\t\r\n") for value in written]
+    while found and not found[-1]:
+        found.pop()
+    return tuple(found)
+
+
 def items(dataset: Dataset, keyword: str) -> tuple[Dataset, ...]:
     """Returns the items of a sequence; empty if it is absent or no sequence."""
     try:
         return tuple(item for item in (dataset.get(keyword) or ()) if isinstance(item, Dataset))
     except Exception:
         return ()
+
+
+def is_sequence(keyword: str) -> bool:
+    """Tells whether a keyword names a sequence."""
+    return dictionary_VR(keyword) == "SQ"
+
+
+def is_empty(dataset: Dataset, keyword: str) -> bool:
+    """Tells whether an element is absent or has no value; one that cannot be converted has one."""
+    try:
+        element = dataset.get_item(keyword)
+        if isinstance(element, RawDataElement):
+            return element.length == 0 or not (element.value or b"").strip(b" \\")
+        return element is None or element.is_empty or (is_sequence(keyword) and not element.value)
+    except Exception:
+        return False
+
+
+def is_readable_sequence(dataset: Dataset, keyword: str) -> bool:
+    """Tells whether a sequence is one, be it empty; one that is absent is too."""
+    try:
+        return keyword not in dataset or isinstance(dataset[keyword].value, ItemSequence)
+    except Exception:
+        return False

@@ -10,7 +10,10 @@ import io
 from typing import Final
 
 from pydicom import dcmread
+from pydicom.datadict import tag_for_keyword
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.tag import Tag
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
@@ -28,6 +31,15 @@ BOTH: Final = (ImplicitVRLittleEndian, ExplicitVRLittleEndian)
 def names(syntaxes: tuple[UID, ...]) -> list[str]:
     """Names transfer syntaxes for the ids of parameters."""
     return [syntax.name.replace(" ", "_") for syntax in syntaxes]
+
+
+def as_written(dataset: Dataset, vr: str = "DS", **values: str) -> Dataset:
+    """Puts elements into a data set byte for byte, so that they may hold what pydicom does not write."""
+    for keyword, text in values.items():
+        value = text.encode() + b" " * (len(text) % 2)
+        tag = Tag(tag_for_keyword(keyword) or 0)
+        dataset[tag] = RawDataElement(tag, vr, len(value), value, 0, False, True)
+    return dataset
 
 
 def part10(dataset: Dataset, syntax: UID = ExplicitVRLittleEndian) -> bytes:

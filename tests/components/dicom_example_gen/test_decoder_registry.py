@@ -37,7 +37,7 @@ from benchmarks.pictures import picture
 from benchmarks.reference_images import by_gdcm, compressed, decoded_by, file_bytes, reference_streams, with_stream
 from components.dicom_example_gen.decoders import CODINGS, decode_frame, decode_native
 from components.dicom_example_gen.reading import read_pixels
-from components.dicom_example_gen.stored_values import stored_range, values_of_cells
+from components.dicom_example_gen.stored_values import cells_of, stored_range
 
 NEMA = Path("../shared/data/nema_mg1")
 DEPTHS = [(bits, signed) for bits in (8, 10, 12, 14, 16) for signed in (False, True)]
@@ -60,7 +60,7 @@ def stored_values(dataset: FileDataset, plugin: str | None = None) -> np.ndarray
     signed = dataset.PixelRepresentation == 1
     assert pixels.dtype.kind == ("i" if signed else "u")
     cells = pixels.astype(pixels.dtype.newbyteorder("=")).view(f"u{pixels.itemsize}")
-    return values_of_cells(dataset, pixels.itemsize * 8, dataset.BitsStored, signed, 0)[cells]
+    return cells_of(pixels, dataset, 0, "a.dcm").values[cells]
 
 
 def with_each_decoder(dataset: FileDataset) -> Iterator[tuple[str, np.ndarray]]:
