@@ -9,8 +9,8 @@ from pathlib import Path
 from components.common.files import write_whole
 from schema.features import DENSITY_CLASSES, VIEWS
 from serving.grades import ExamGrade, Grader
-from serving.grading import GradingPolicy, exam_document, grade_exam, recipe_of
-from serving.preprocessing import PreparedExam, PreprocessingRecipe
+from serving.grading import GradingPolicy, exam_document, grade_exam, grade_files, recipe_of
+from serving.preprocessing import ExamFiles, PreparedExam, PreprocessingRecipe
 
 
 @dataclass(frozen=True)
@@ -31,16 +31,16 @@ class WrittenExam:
 
 
 def predict_exam(
-    folder: Path,
+    source: Path | ExamFiles,
     grader: Grader,
     out: Path,
     policy: GradingPolicy | None = None,
     recipe: PreprocessingRecipe | None = None,
 ) -> WrittenExam:
-    """Grades the exam in a folder and writes ``exam.json``, an image and an overlay a view.
+    """Grades an exam and writes ``exam.json``, an image and an overlay a view.
 
     Args:
-        folder: Folder with the exam's files, DICOM.
+        source: Folder with the exam's files, DICOM, or the files.
         grader: Client of a server, or a model in this process.
         out: Folder to write to.
         policy: Which exams are graded; None leaves it to the model.
@@ -53,7 +53,11 @@ def predict_exam(
         ExamRefusedError: The exam is not one to grade; the message gives the first reason.
         ServingError: Server, model or exam is at fault.
     """
-    graded = grade_exam(folder, grader, recipe or recipe_of(grader), policy or GradingPolicy())
+    recipe, policy = recipe or recipe_of(grader), policy or GradingPolicy()
+    if isinstance(source, ExamFiles):
+        graded = grade_files(source, grader, recipe, policy)
+    else:
+        graded = grade_exam(source, grader, recipe, policy)
     for view in VIEWS:  # pictures of an exam graded before must not stay beside this one's
         for ending in ("heatmap.png", "png"):
             (out / f"{view}.{ending}").unlink(missing_ok=True)

@@ -24,7 +24,14 @@ from serving.grades import (
     ServingError,
     ViewExplanation,
 )
-from serving.preprocessing import PreparedExam, PreprocessingRecipe, SeveralExamsError, files_of, prepare_files
+from serving.preprocessing import (
+    ExamFiles,
+    PreparedExam,
+    PreprocessingRecipe,
+    SeveralExamsError,
+    files_of,
+    prepare_files,
+)
 
 NO_FILE: Final = "no_file"
 SEVERAL_EXAMS: Final = "several_exams"
@@ -146,11 +153,11 @@ def grade_exam(folder: Path, grader: Grader, recipe: PreprocessingRecipe, policy
 
 
 def grade_files(
-    files: Mapping[str, Path], grader: Grader, recipe: PreprocessingRecipe, policy: GradingPolicy
+    exam: ExamFiles | Mapping[str, Path], grader: Grader, recipe: PreprocessingRecipe, policy: GradingPolicy
 ) -> GradedExam:
-    """Grades the exam of some files, as :func:`grade_exam` does; ``files`` are by the name they have in messages."""
+    """Grades the exam of some files, as :func:`grade_exam` does; ``exam`` as :func:`prepare_files` takes it."""
     try:
-        prepared = prepare_files(files, recipe)
+        prepared = prepare_files(exam, recipe)
     except SeveralExamsError as error:
         raise ExamRefusedError(SEVERAL_EXAMS, str(error)) from error
     refuse(prepared, policy)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -123,13 +123,28 @@ def files_of(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
 
 
-def prepare_files(files: Mapping[str, Path], recipe: PreprocessingRecipe) -> PreparedExam:
+@dataclass(frozen=True)
+class ExamFiles:
+    """The files of one exam, as a folder or a manifest gives them.
+
+    Attributes:
+        files: The files by the name that messages have for them.
+        views: The views that a manifest names, by the same names; other files are asked.
+        rejected: What is wrong with rows of a manifest, whose files are not among ``files``.
+    """
+
+    files: Mapping[str, Path]
+    views: Mapping[str, str] = field(default_factory=dict)
+    rejected: tuple[Rejection, ...] = ()
+
+
+def prepare_files(exam: ExamFiles | Mapping[str, Path], recipe: PreprocessingRecipe) -> PreparedExam:
     """Reads and preprocesses the files of one exam.
 
     Where several files show one view, the rule of ingest decides, ``view_rank``; of equals the first is taken.
 
     Args:
-        files: Files by the name they have in messages.
+        exam: The files, or these by the name they have in messages.
         recipe: The model's recipe.
 
     Returns:
@@ -139,10 +154,11 @@ def prepare_files(files: Mapping[str, Path], recipe: PreprocessingRecipe) -> Pre
         SeveralExamsError: The files are of more than one exam.
     """
     views: dict[str, tuple[str, PreparedView]] = {}
-    rejected: list[Rejection] = []
-    for name, path in files.items():
+    exam = exam if isinstance(exam, ExamFiles) else ExamFiles(exam)
+    rejected = list(exam.rejected)
+    for name, path in exam.files.items():
         try:
-            prepared = prepare_file(path, None, recipe)
+            prepared = prepare_file(path, exam.views.get(name), recipe)
         except IngestError as error:
             rejected.append(error.rejection(name))
             continue

@@ -102,6 +102,29 @@ def parse_label_age(text: str) -> int:
     return parse_age(match.group(1) + (unit if unit in ("M", "W", "D") else ""))
 
 
+def exam_problem(row: Row) -> RowProblem | None:
+    """Refuses a row that names no exam, or whose ``exam_id`` a spreadsheet turned into a number that names several."""
+    exam = row.cells["exam_id"]
+    if not exam:
+        return row.problem(RejectionReason.INVALID_ROW, "exam_id", "name the exam")
+    if _MANGLED.fullmatch(exam):
+        where, allowed = f"{row.where}, column exam_id", f"a spreadsheet cut off its digits, {_AS_TEXT}"
+        return RowProblem(RejectionReason.INVALID_ROW, where, "a number with an exponent", allowed)
+    return None
+
+
+def surplus_problem(row: Row) -> RowProblem | None:
+    """Refuses a row with more cells than columns: one of them holds a separator, and what follows is shifted."""
+    if not row.surplus:
+        return None
+    columns = list(row.cells)
+    if columns[-1] == "age" and len(row.surplus) == 1 and re.fullmatch("[0-9]{1,2}", row.surplus[0]):
+        return None  # the last column's own decimal comma: whole years are kept
+    count = f"{len(columns) + len(row.surplus)} cells"
+    allowed = f"the table has {len(columns)} columns, put cells that hold the separator in quotes"
+    return RowProblem(RejectionReason.INVALID_ROW, row.where, count, allowed)
+
+
 def _denser(densities: Iterable[str]) -> str:
     return max(densities, key=DENSITY_CLASSES.index)
 
@@ -151,7 +174,8 @@ class LabelReader:
             Its label, or the first problem found.
         """
         cells = dict(row.cells)
-        problem = self._exam_problem(row) or self._surplus_problem(row, cells)
+        self._count_exam(row)
+        problem = exam_problem(row) or surplus_problem(row)
         if problem is not None:
             return LabelRow(row, problem)
         side = _side(row)
@@ -171,32 +195,17 @@ class LabelReader:
         label = Label(cells["exam_id"], density, cells.get("patient_id", ""), age, split, system)
         return LabelRow(row, label, by_side, side)
 
-    def _exam_problem(self, row: Row) -> RowProblem | None:
+    def _count_exam(self, row: Row) -> None:
         exam = row.cells["exam_id"]
         if not exam:
             self._unnamed.append(row.where)
-            return row.problem(RejectionReason.INVALID_ROW, "exam_id", "name the exam")
+            return
         self._named += 1
         self._with_fraction += _WITH_FRACTION.fullmatch(exam) is not None
         if _CUT_DIGITS.fullmatch(exam):
             self._cut.add(exam)
         if _MANGLED.fullmatch(exam):
             self._mangled.append(row.where)
-            where, allowed = f"{row.where}, column exam_id", f"a spreadsheet cut off its digits, {_AS_TEXT}"
-            return RowProblem(RejectionReason.INVALID_ROW, where, "a number with an exponent", allowed)
-        return None
-
-    @staticmethod
-    def _surplus_problem(row: Row, cells: dict[str, str]) -> RowProblem | None:
-        """Refuses a row with more cells than columns: one of them holds a separator, and what follows is shifted."""
-        if not row.surplus:
-            return None
-        fraction = row.surplus[0]
-        if list(cells)[-1] == "age" and len(row.surplus) == 1 and re.fullmatch("[0-9]{1,2}", fraction):
-            return None  # the last column's own decimal comma: whole years are kept
-        where, count = row.where, f"{len(cells) + len(row.surplus)} cells"
-        allowed = f"the table has {len(cells)} columns, put cells that hold the separator in quotes"
-        return RowProblem(RejectionReason.INVALID_ROW, where, count, allowed)
 
     def _density(self, row: Row, side: str) -> tuple[dict[str, str], str | RowProblem]:
         """Returns the density by side, of a row that gives it so, and the row's."""

@@ -169,8 +169,14 @@ class ManifestRows:
         self._root = root
         self._with_backslashes: list[str] = []
 
-    def candidate(self, row: Row, line: int) -> Candidate:
-        """Reads file, view and exam of a row; ``line`` is its number, the header is 1."""
+    def candidate(self, row: Row, line: int, view_optional: bool = False) -> Candidate:
+        """Reads file, view and exam of a row.
+
+        Args:
+            row: The row.
+            line: Its number, the header is 1.
+            view_optional: The file is asked for its view where the row names none.
+        """
         named, exam = row.cells["file"], row.cells["exam_id"]
         file, allowed = self._file(named, row)
         if file is None:
@@ -178,7 +184,7 @@ class ManifestRows:
             unsafe = row.problem(RejectionReason.UNSAFE_PATH, "file", allowed).rejection(name)
             return Candidate(name, line, rejection=unsafe, exam_id=exam)
         view = parse_view(row.cells["view"])
-        if view is None:
+        if view is None and (row.cells["view"] or not view_optional):
             reason = RejectionReason.UNSUPPORTED_VIEW if row.cells["view"] else RejectionReason.UNKNOWN_VIEW
             problem = row.problem(reason, "view", f"{', '.join(VIEWS)} are allowed")
             return Candidate(file, line, rejection=problem.rejection(file), exam_id=exam)

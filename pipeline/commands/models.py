@@ -122,9 +122,13 @@ def evaluate(
 
 def predict(
     folders: Annotated[
-        list[Path],
-        typer.Argument(metavar="PATH...", help="Folder of one exam, or of archives.", exists=True, file_okay=False),
-    ],
+        list[Path] | None,
+        typer.Argument(metavar="[PATH]...", help="Folder of one exam, or of archives.", exists=True, file_okay=False),
+    ] = None,
+    manifest: Annotated[
+        Path | None,
+        typer.Option(help="CSV or Parquet instead: exam_id, view, file (DICOM, PNG, JPEG, TIFF).", dir_okay=False),
+    ] = None,
     model: Annotated[Path | None, typer.Option(help="SavedModel, or folder of versions, to run here.")] = None,
     server: Annotated[str | None, typer.Option(help="HOST:PORT of a model server's gRPC.")] = None,
     name: Annotated[str, typer.Option(help="Name the model is served under.")] = "breast_density",
@@ -144,8 +148,10 @@ def predict(
     One exam is described here. Several give a folder an exam, grades.csv and grades.json, without names, and exams.csv,
     which says which files an exam has: its paths may name patients. Run it again to go on where a run ended.
 
-    Exit code: 0 all exams graded, 3 some of several refused or failed, 1 error.
+    Exit code: 0 all exams graded, 3 an exam of several refused or failed, or no file usable, 1 error.
     """
+    if bool(folders) == (manifest is not None):
+        raise ValueError("Give either folders or --manifest FILE.")
     if (model is None) == (server is None):
         raise ValueError("Give either --model MODEL_DIR or --server HOST:PORT.")
     secured = any(path is not None for path in (ca, certificate, key))
@@ -154,23 +160,30 @@ def predict(
     quiet_tensorflow()
     from components.dicom_example_gen.config import IngestConfig
     from components.dicom_example_gen.identity import find_key
-    from pipeline.predict_archive.command import grade_folders
+    from pipeline.predict_archive.command import grade_folders, grade_manifest
     from pipeline.predict_archive.run import ArchiveOptions
     from serving.client import ExamClient
     from serving.client_tls import ClientTls
+    from serving.grades import Grader
     from serving.grading import GradingPolicy
     from serving.local_model import LocalModel
 
     policy = GradingPolicy(minimum_views=minimum_views, maximum_doubt=maximum_doubt)
     options = ArchiveOptions(workers=workers, policy=policy, dicom=dicom)
     hash_key = find_key(IngestConfig(), os.environ)
+
+    def grade(grader: Grader) -> int:
+        if manifest is not None:
+            return grade_manifest(manifest, grader, out, options, hash_key, typer.echo)
+        return grade_folders(folders or [], grader, out, options, hash_key, typer.echo)
+
     if server is not None:
         tls = ClientTls(ca=ca, certificate=certificate, key=key).credentials() if secured else None
         with ExamClient(server, name, credentials=tls) as client:
-            code = grade_folders(folders, client, out, options, hash_key, typer.echo)
+            code = grade(client)
     else:
         assert model is not None
-        code = grade_folders(folders, LocalModel(model), out, options, hash_key, typer.echo)
+        code = grade(LocalModel(model))
     typer.echo(NOTICE)
     raise typer.Exit(code)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -12,11 +12,11 @@ from components.dicom_example_gen.bounded_stream import read_file_header
 from components.dicom_example_gen.exams import mixed_patients
 from components.dicom_example_gen.identity import keyed_hash
 from components.dicom_example_gen.reading import ViewHeader, read_header
-from components.dicom_example_gen.rejections import IngestError, RejectionReason
+from components.dicom_example_gen.rejections import IngestError, Rejection, RejectionReason
 from schema.features import UNKNOWN_INT
-from serving.preprocessing import PreprocessingRecipe, files_of
+from serving.preprocessing import ExamFiles, PreprocessingRecipe, files_of
 
-_KEY_DIGITS: Final = 16
+KEY_DIGITS: Final = 16
 _NO_IMAGE: Final = (RejectionReason.NOT_DICOM, RejectionReason.NOT_MAMMOGRAPHY, RejectionReason.NO_PIXEL_DATA)
 
 
@@ -25,12 +25,23 @@ class FoundExam:
     """The files of one exam.
 
     Attributes:
-        key: 16 hexadecimal digits: a keyed hash of the files' relative paths.
+        key: 16 hexadecimal digits: a keyed hash of the files' relative paths, or of what a manifest calls the exam.
         files: The files by the name that messages have for them: ``file 1``, ``file 2``.
+        views: The views that a manifest names, by the same names.
+        rejected: What is wrong with rows of a manifest.
+        name: What a manifest calls the exam; it may identify a person.
     """
 
     key: str
     files: dict[str, Path]
+    views: dict[str, str] = field(default_factory=dict)
+    rejected: tuple[Rejection, ...] = ()
+    name: str = ""
+
+    @property
+    def source(self) -> ExamFiles:
+        """What is graded."""
+        return ExamFiles(self.files, self.views, self.rejected)
 
 
 @dataclass(frozen=True)
@@ -92,7 +103,7 @@ def find_exams(folders: Sequence[Path], recipe: PreprocessingRecipe, hash_key: b
 
 
 def _name(files: Iterable[_File], hash_key: bytes) -> str:
-    return keyed_hash("\n".join(sorted(file.relative for file in files)), hash_key, "exam")[:_KEY_DIGITS]
+    return keyed_hash("\n".join(sorted(file.relative for file in files)), hash_key, "exam")[:KEY_DIGITS]
 
 
 def _read(path: Path, relative: str, recipe: PreprocessingRecipe) -> _File:

@@ -117,11 +117,16 @@ def predict_archive(
     return rows
 
 
-def _stats(exam: FoundExam) -> list[tuple[str, str, int, int]]:
-    return [(name, path.name, path.stat().st_size, path.stat().st_mtime_ns) for name, path in exam.files.items()]
+def _stats(exam: FoundExam) -> list[tuple[str | int, ...]]:
+    """Returns what an exam's grade depends on besides the model: its files, and what a manifest says of them."""
+    files = [
+        (name, path.name, path.stat().st_size, path.stat().st_mtime_ns, exam.views.get(name, ""))
+        for name, path in exam.files.items()
+    ]
+    return [*files, *((rejection.message,) for rejection in exam.rejected)]
 
 
-def _fingerprint(stats: list[tuple[str, str, int, int]], version: int, task: _Task) -> str:
+def _fingerprint(stats: list[tuple[str | int, ...]], version: int, task: _Task) -> str:
     policy = task.options.policy.model_dump_json()
     whole = json.dumps([version, task.model.recipe.model_dump_json(), policy, task.options.dicom, stats])
     return hashlib.sha256(whole.encode()).hexdigest()
@@ -177,10 +182,10 @@ def _grade(exam: FoundExam, task: _Task) -> dict[str, Any]:
 def _patiently(exam: FoundExam, task: _Task) -> GradedExam:
     for pause in task.options.pauses_s:
         try:
-            return grade_files(exam.files, task.grader, task.model.recipe, task.options.policy)
+            return grade_files(exam.source, task.grader, task.model.recipe, task.options.policy)
         except (ServerUnreachableError, ServerBusyError):
             time.sleep(pause)
-    return grade_files(exam.files, task.grader, task.model.recipe, task.options.policy)
+    return grade_files(exam.source, task.grader, task.model.recipe, task.options.policy)
 
 
 def _headers(exam: FoundExam) -> Iterator[Dataset]:

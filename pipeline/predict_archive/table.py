@@ -50,7 +50,11 @@ def write_grades(out: Path, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def write_files(out: Path, exams: Iterable[FoundExam]) -> None:
-    """Writes ``exams.csv``: the files of each exam. It is for this machine alone, for paths may name patients."""
-    rows = [(exam.key, name, str(path)) for exam in exams for name, path in exam.files.items()]
-    write_whole(out / "exams.csv", _csv(("exam", "file", "path"), rows))
+    """Writes ``exams.csv``: the files of each exam. It is for this machine only: paths and exams may name patients."""
+    rows = [
+        (exam.key, name, path, exam.name)
+        for exam in exams
+        for name, path in ([(name, str(path)) for name, path in exam.files.items()] or [("", "")])
+    ]
+    write_whole(out / "exams.csv", _csv(("exam", "file", "path", "exam_id"), rows))
     (out / "exams.csv").chmod(0o600)
