@@ -1,7 +1,7 @@
 """The command ``describe``: the data set's tables of an archive, from its headers, without decoding a pixel.
 
-What only the pixels tell (undecodable images, equal pixels in different files) is not known here; the ingest report of
-a run counts it too.
+What only the pixels tell (undecodable images, what a picture shows, equal pixels in different files) is not known here,
+and the command says so; the ingest report of a run counts it too. Everything else is the same code as in a run.
 """
 
 from __future__ import annotations
@@ -37,6 +37,10 @@ from components.report_generator.sections.data_tables import (
 )
 from components.report_generator.spans import combine
 
+_BY_HEADERS = (
+    "By headers and tables. A run takes these files too, but for what only pixels show: compressed data that are"
+    " damaged, pictures that show no whole breast, and copies of one image under other identifiers."
+)
 _STYLES = {"pass": "green", "fail": "bold red", "warn": "yellow", "muted": "dim"}
 
 
@@ -125,6 +129,8 @@ def tables_of(figures: dict[str, Any], config: IngestConfig) -> list[RenderableT
     """
     ingest = IngestSummary.model_validate(figures)
     parts: list[RenderableType] = [Text(note.text, style=_STYLES.get(note.tone, "")) for note in balances(ingest)]
+    if ingest.accepted:
+        parts.append(Text(_BY_HEADERS, style=_STYLES["muted"]))
     lacking = shortage(figures)
     if lacking is not None:
         parts.append(Text(f"A run would stop: {lacking}", style=_STYLES["fail"]))

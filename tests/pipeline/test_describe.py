@@ -16,11 +16,13 @@ from typer.testing import CliRunner
 from components.dicom_example_gen.archives.kinds import ArchiveKind
 from components.dicom_example_gen.config import IngestConfig
 from components.dicom_example_gen.identity import HashKeyError
-from components.dicom_example_gen.manifest import ArchiveSource, FolderSource, ManifestSource
+from components.dicom_example_gen.manifest import ArchiveSource, FolderSource, ManifestSource, archive_fingerprint
 from components.dicom_example_gen.source_json import source_from_json, source_to_json
 from pipeline.cli import app
 from pipeline.config import ConfigError, DataConfig, load_config
 from pipeline.describe import describe_source, tables_of
+from pipeline.phantom.config import PhantomConfig
+from pipeline.phantom.generate import generate_phantoms
 from pipeline.sources import source_of
 from schema.features import VIEWS
 
@@ -68,6 +70,7 @@ def test_describe_counts_what_a_run_would(manifest: Path) -> None:
     assert "As many patients as exams" in text
     assert "40 exams found = 39 kept + 1 left out; 1 of the kept lack a view." in text
     assert "Median age" in text
+    assert "A run takes these files too, but for what only pixels show" in " ".join(text.split())
     assert SECRET not in text
     rejected = [row for row in described.files if row["outcome"] == "rejected"]
     assert len(described.files) == 160
@@ -157,6 +160,28 @@ def test_densities_that_count_from_zero_are_read_as_it_is_said(tmp_path: Path) -
         result = CliRunner().invoke(app, ["describe", "--manifest", str(table), "--files", str(listed), *option])
         assert result.exit_code == 0, result.output
         assert [json.loads(line)["density"] for line in listed.read_text().splitlines()] == list("ABCD")
+
+
+def test_a_cohort_of_links_is_ingested_as_the_folders_are(tmp_path: Path) -> None:
+    generate_phantoms(PhantomConfig(exams=2, seed=5, reduction=16, workers=1), tmp_path / "set")
+    cohort = tmp_path / "cohort"
+    cohort.mkdir()
+    for exam in (tmp_path / "set/images").iterdir():
+        (cohort / exam.name).symlink_to(exam)
+    (cohort / "PH999999").symlink_to(tmp_path / "gone")
+    (cohort / "again").symlink_to(cohort)
+    source = FolderSource(cohort, tmp_path / "set/labels.csv")
+    figures = describe_source(source, IngestConfig(), lambda done, total: None).figures
+    assert (figures["found"], figures["accepted"], figures["by_reason"]) == (9, 8, {"missing_file": 1})
+    assert figures["warnings"] == [
+        "2 linked folders are followed.",
+        "1 links lead to a folder that they are in, and are not followed.",
+        "1 links lead nowhere: what they stand for is missing.",
+    ]
+    first = archive_fingerprint(source)
+    [one] = list((tmp_path / "set/images").rglob("CC_R.dcm"))[:1]
+    one.write_bytes(one.read_bytes())
+    assert archive_fingerprint(source) != first  # a file behind a link counts
 
 
 def test_density_values_are_checked() -> None:
