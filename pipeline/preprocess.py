@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from components.dicom_example_gen.orientation import Turn
 from components.dicom_example_gen.reading import load_view
 from components.dicom_example_gen.rejections import IngestError, RejectionReason
 from components.mammogram_preprocessor.files import OUTPUT_ENDINGS, preprocess_pixels_to_files
@@ -40,8 +41,8 @@ def preprocess_file(file: Path, view: str | None, recipe: PreprocessingRecipe, o
         file: DICOM, PNG or JPEG.
         view: Overrides the file's own view; required for PNG and JPEG.
         recipe: How.
-        out: Folder for ``STEM.png`` (what the network sees), ``STEM.pectoral.png`` (0 or 255, in the file's own rows
-            and columns), ``STEM.overlay.png`` and ``STEM.json``.
+        out: Folder for ``STEM.png`` (what the network sees), ``STEM.pectoral.png`` (0 or 255, as the file lies, in its
+            own rows and columns), ``STEM.overlay.png`` (in the standard hanging) and ``STEM.json``.
 
     Returns:
         What preprocessing gave.
@@ -56,7 +57,6 @@ def preprocess_file(file: Path, view: str | None, recipe: PreprocessingRecipe, o
             raise
         remedy = f"give --view, one of {', '.join(VIEWS)}"
         raise IngestError(error.reason, error.file, error.tag, error.value, remedy) from error
-    header = loaded.header
-    return preprocess_pixels_to_files(
-        loaded.pixels, header.view, recipe.preprocess, out, file.stem, (header.rows, header.columns)
-    )
+    header, turn = loaded.header, loaded.header.turn or Turn()
+    shape = (header.columns, header.rows) if turn.transpose else (header.rows, header.columns)
+    return preprocess_pixels_to_files(loaded.pixels, header.view, recipe.preprocess, out, file.stem, shape, turn.undo)

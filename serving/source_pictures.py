@@ -1,4 +1,8 @@
-"""A view and its heat map in the geometry of the source image, for eyes; no TensorFlow."""
+"""A view and its heat map in the geometry of the image that was read, for eyes; no TensorFlow.
+
+Files whose Patient Orientation says so were turned into the standard hanging (``loaded.header.turn``), and pictures for
+the archive are turned back where they are made.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,7 @@ _WHITE: Final = 0.998  # share of the breast's pixels that are darker than white
 
 
 def source_grey(item: PreparedView) -> NDArray[np.uint8]:
-    """Draws the source image as ingest read it, muscle included.
+    """Draws the source image as ingest read and turned it, muscle included.
 
     What preprocessing took for background is black: the network saw nothing of it, and burned-in labels stay out.
 

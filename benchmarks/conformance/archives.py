@@ -247,7 +247,7 @@ def _file_bytes(archive: Archive, exam: Exam, view: str, take: int) -> bytes:
         "ManufacturerModelName": model,
         "SoftwareVersions": software,
         "ImagerPixelSpacing": [1.6, 1.6],
-        "PatientOrientation": ["P" if side == "R" else "A", "R" if side == "R" else "L"],
+        "PatientOrientation": ["P" if side == "R" else "A", "L" if side == "R" else "R"],
     }
     for keyword in ("StudyDate", "SeriesDate", "AcquisitionDate", "ContentDate"):
         changes[keyword] = _day(archive, exam)

@@ -14,8 +14,9 @@ from components.dicom_example_gen.acceptance import STANDARD_ONLY, AcceptanceCon
 from components.dicom_example_gen.deidentification import generalised_age
 from components.dicom_example_gen.functional_groups import require_one_frame_group
 from components.dicom_example_gen.mammography import require_mammography
+from components.dicom_example_gen.orientation import Turn, turn_of
 from components.dicom_example_gen.rejections import IngestError, RejectionReason, shown
-from components.dicom_example_gen.remarks import Remark
+from components.dicom_example_gen.remarks import Remark, joined
 from components.dicom_example_gen.special_cases import require_accepted
 from components.dicom_example_gen.views import resolve_view
 from schema.acquisition import AcquisitionSystem, canonical_system
@@ -42,6 +43,7 @@ class ViewHeader:
         acquired_at: Date and time of acquisition as sortable digits, empty = unknown.
         special: Special cases that the image was accepted with.
         derived: Image Type (0008,0008) says DERIVED.
+        turn: What brings the picture into the standard hanging; None where the header does not say how it lies.
         remarks: What must be told of how the header was read.
         study_uid: Study Instance UID, empty = unknown (so are the following).
         sop_uid: SOP Instance UID.
@@ -60,6 +62,7 @@ class ViewHeader:
     acquired_at: str = ""
     special: tuple[SpecialCase, ...] = ()
     derived: bool = False
+    turn: Turn | None = None
     remarks: tuple[Remark, ...] = ()
     study_uid: str = ""
     sop_uid: str = ""
@@ -155,13 +158,14 @@ def header_of(
         The header.
 
     Raises:
-        IngestError: ``not_mammography``, ``multi_frame``, ``unknown_view``, ``unsupported_view``, or a special
-            case that is not accepted.
+        IngestError: ``not_mammography``, ``multi_frame``, ``unknown_view``, ``unsupported_view``,
+            ``malformed_header`` for an impossible orientation, or a special case that is not accepted.
     """
     remarks = require_mammography(dataset, file, view)
     special = require_accepted(dataset, file, acceptance)
     _require_single_frame(dataset, file)
     found_view, conflict = resolve_view(dataset, view, file, acceptance)
+    turn, of_turn = turn_of(dataset, found_view, view is not None, file)
     acquired = _first_date(dataset)
     return ViewHeader(
         view=found_view,
@@ -177,8 +181,9 @@ def header_of(
         acquisition_year=acquired.year if acquired else UNKNOWN_INT,
         acquired_at=_acquired_at(dataset, acquired),
         special=(*special, SpecialCase.VIEW_CONFLICT) if conflict else special,
+        turn=turn,
         derived=tags.code(dataset, "ImageType").startswith("DERIVED"),
-        remarks=remarks,
+        remarks=joined(remarks, of_turn),
         study_uid=tags.text(dataset, "StudyInstanceUID"),
         sop_uid=tags.text(dataset, "SOPInstanceUID"),
         accession_number=tags.text(dataset, "AccessionNumber"),

@@ -23,6 +23,7 @@ from components.dicom_example_gen.config import DEFAULT_MAX_PIXELS
 from components.dicom_example_gen.dicom_file import decode_dicom, is_dicom, open_dicom
 from components.dicom_example_gen.header import ViewHeader
 from components.dicom_example_gen.image_file import decode_image, image_size, is_image_file
+from components.dicom_example_gen.orientation import require_wall
 from components.dicom_example_gen.rejections import IngestError, RejectionReason, shown
 from components.dicom_example_gen.remarks import Remark, joined
 from schema.features import VIEWS
@@ -47,7 +48,8 @@ class LoadedView:
 
     Attributes:
         header: What the file says about it (or its manifest, for other files than DICOM).
-        pixels: uint16 [H, W], bright = dense, reduced to the longest side asked for.
+        pixels: uint16 [H, W], bright = dense, turned into the standard hanging (``header.turn``), and reduced
+            to the longest side asked for.
         pixel_spacing_mm: Pixel spacing of ``pixels``, mm; 0 = unknown.
         remarks: What must be told of how it was read: the header's and decoding's.
     """
@@ -256,7 +258,11 @@ def load_view(
         else:
             data = stream.read()
             header, stored, remarks = _image_header(data, file, view, max_pixels), decode_image(data, file), ()
+    if header.turn is not None:
+        stored = header.turn.apply(stored)
     pixels = reduce_by_area(stored, longest_side)
     _require_content(pixels, file)
+    if header.turn is not None:
+        require_wall(pixels, header.view, file)
     spacing = header.pixel_spacing_mm * max(stored.shape) / max(pixels.shape)
     return LoadedView(header, pixels, spacing, remarks)

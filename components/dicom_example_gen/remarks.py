@@ -16,6 +16,8 @@ class Remark(str, Enum):
     """Every remark.
 
     Members:
+        TURNED: Patient Orientation says that the picture lies mirrored, upside down or on its side; it was turned.
+        IMPOSSIBLE_ORIENTATION: Patient Orientation contradicts the view that a manifest names; not turned.
         OTHER_VR_ENCODING: File meta information names another VR encoding or byte order than the data set has; it was
             read as it is written.
         FUNCTIONAL_GROUPS_OVER_ROOT: The functional groups say something else than the root; they were taken.
@@ -39,6 +41,8 @@ class Remark(str, Enum):
         VOUCHED_FOR: Nothing in the file says that it is a mammogram; whoever named its view did.
     """
 
+    TURNED = "turned"
+    IMPOSSIBLE_ORIENTATION = "impossible_orientation"
     OTHER_VR_ENCODING = "other_vr_encoding"
     FUNCTIONAL_GROUPS_OVER_ROOT = "functional_groups_over_root"
     UNUSABLE_WINDOW = "unusable_window"

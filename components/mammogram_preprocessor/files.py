@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -42,6 +43,7 @@ def preprocess_pixels_to_files(
     out_dir: str | os.PathLike[str],
     stem: str,
     mask_shape: tuple[int, int] | None = None,
+    as_in_file: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> PreprocessedView:
     """Preprocesses a view and writes ``STEM.png``, ``STEM.pectoral.png``, ``STEM.overlay.png`` and ``STEM.json``.
 
@@ -51,8 +53,9 @@ def preprocess_pixels_to_files(
         config: Method and geometry of the result.
         out_dir: Folder for the files; made where it is missing.
         stem: Name of the files without their ending.
-        mask_shape: Rows and columns of the muscle mask: those of the file that ``pixels`` were reduced from; default
+        mask_shape: Rows and columns of the muscle mask: those of the picture that ``pixels`` were reduced from; default
             is their own.
+        as_in_file: Turns a mask as the file lies, where ``pixels`` were turned; default: they lie as the file.
 
     Returns:
         The result that was written.
@@ -66,6 +69,7 @@ def preprocess_pixels_to_files(
     if mask_shape is not None and mask.shape != mask_shape:
         smooth = cv2.resize(mask, (mask_shape[1], mask_shape[0]), interpolation=cv2.INTER_LINEAR)
         mask = np.where(smooth > 127, 255, 0).astype(np.uint8)
+    mask = mask if as_in_file is None else as_in_file(mask)
     folder = Path(out_dir)
     write_whole(folder / f"{stem}.png", encode_png(result.image))
     write_whole(folder / f"{stem}.pectoral.png", encode_png(mask))

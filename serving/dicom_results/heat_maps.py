@@ -42,7 +42,9 @@ def source_picture(
     """
     grey = source_grey(item)
     picture = blend(grey, source_heat(item, explained, recipe))
-    rows, columns = grey.shape
+    if (turn := item.loaded.header.turn) is not None:
+        picture = turn.undo(picture)
+    rows, columns = picture.shape[:2]
     scale = min(1.0, longest_side / max(rows, columns))
     size = (max(_MINIMUM_SIDE, round(columns * scale)), max(_MINIMUM_SIDE, round(rows * scale)))
     return picture if scale == 1 else np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)

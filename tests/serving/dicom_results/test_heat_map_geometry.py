@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from components.dicom_example_gen.header import ViewHeader
+from components.dicom_example_gen.orientation import Turn
 from components.dicom_example_gen.reading import LoadedView
 from components.mammogram_preprocessor.config import PreprocessConfig
 from components.mammogram_preprocessor.preprocess import preprocess_view
@@ -52,6 +56,29 @@ def test_what_is_hot_in_the_networks_picture_is_hot_where_it_was(
     column = SPOT[1] if wall_left else SHAPE[1] - 1 - SPOT[1]
     assert (rows.mean(), columns.mean()) == pytest.approx((SPOT[0], column), abs=1.5)
     assert np.sqrt(len(rows) / np.pi) == pytest.approx(RADIUS, abs=2)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("turn", [Turn(*bits) for bits in itertools.product((False, True), repeat=3)])
+def test_the_archives_picture_lies_as_the_file_however_that_was_turned(turn: Turn, view: str) -> None:
+    recipe = PreprocessingRecipe(preprocess=PreprocessConfig(method="none", output_size=128))
+    upright = prepared(view, view.endswith("L"), recipe.preprocess)
+    item = replace(upright, loaded=replace(upright.loaded, header=replace(upright.loaded.header, turn=turn)))
+    heat = (item.result.image > 200).astype(np.float32)
+    explained = ViewExplanation("C", (0.1, 0.2, 0.6, 0.1), heat, b"")
+    picture = source_picture(item, explained, recipe, 1024)
+    assert picture.shape[:2] == (SHAPE[::-1] if turn.transpose else SHAPE)
+    np.testing.assert_array_equal(picture, turn.undo(source_picture(upright, explained, recipe, 1024)))
+    spot = np.zeros(SHAPE, np.uint8)
+    spot[SPOT[0], SPOT[1] if view.endswith("L") else SHAPE[1] - 1 - SPOT[1]] = 1
+    place = np.argwhere(turn.undo(spot))[0]
+    red = picture[..., 0].astype(int) - picture[..., 2]
+    hot = np.argwhere(red > red.max() // 2)
+    assert hot.mean(axis=0) == pytest.approx(place, abs=3)
+    for hung, expected in zip(
+        station_pictures(item, explained, recipe), station_pictures(upright, explained, recipe), strict=True
+    ):
+        np.testing.assert_array_equal(hung, expected)
 
 
 @pytest.mark.parametrize("wall_left", [True, False])
