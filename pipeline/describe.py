@@ -21,9 +21,10 @@ from rich.text import Text
 from components.common.files import write_whole
 from components.dicom_example_gen.config import IngestConfig
 from components.dicom_example_gen.identity import find_key
+from components.dicom_example_gen.label_hints import label_hints
 from components.dicom_example_gen.losses import shortage
 from components.dicom_example_gen.manifest import Source, find_candidates
-from components.dicom_example_gen.planning import inspect, plan
+from components.dicom_example_gen.planning import inspect, plan, without_label
 from components.dicom_example_gen.report import file_rows, summary
 from components.dicom_example_gen.spans import SpanSource
 from components.report_generator.artifacts import IngestSummary
@@ -81,7 +82,8 @@ def describe_source(source: Source, config: IngestConfig, on_file: Callable[[int
             outcomes.append(outcome)
             on_file(len(outcomes), count)
     planned = plan(outcomes, offered.labels, config, key.key)
-    return Described(summary(planned, offered.ignored, offered.warnings), tuple(file_rows(planned)))
+    warnings = (*offered.warnings, *label_hints(without_label(outcomes, planned), offered.labels))
+    return Described(summary(planned, offered.ignored, warnings), tuple(file_rows(planned)))
 
 
 def describe_spans(spans: Iterable[SpanSource], config: IngestConfig, on_file: Callable[[int, int], None]) -> Described:

@@ -27,6 +27,7 @@ from schema.features import DENSITY_CLASSES
 DENSITIES_ALLOWED: Final = f"{', '.join(DENSITY_CLASSES)} or 1 to {len(DENSITY_CLASSES)}"
 DensityValues = Mapping[str, str]  # text as ``plain`` gives it -> class, empty = no density
 
+_EMPTY: Final = frozenset({"", "nan", "na", "n/a", "#n/a", "none", "null", "<na>", "-", "--", ".", "?"})
 _WORDS: Final = {
     "A": ("almost entirely fatty", "almost entirely fat", "fatty", "entirely fatty"),
     "B": (
@@ -53,6 +54,11 @@ _BEGINNING: Final = re.compile(r"(?:^| )(?:the breasts? (?:is|are)|the breast ti
 _END: Final = re.compile(r",? (?:which|this) (?:may|could|lowers) [a-z ]+$")
 _CODE_BEHIND: Final = re.compile(r"(.+?) ?\((.+)\)")
 _BETWEEN: Final = " -:=.,()"
+
+
+def is_empty(text: str) -> bool:
+    """Tells whether a cell is empty, or has what programs write for an empty one."""
+    return text.strip().casefold() in _EMPTY
 
 
 def plain(text: str) -> str:
@@ -104,8 +110,9 @@ def parse_density(text: str, values: DensityValues | None = None) -> str | None:
 
 
 def is_no_density(text: str, values: DensityValues | None = None) -> bool:
-    """Tells whether a cell says that there is no density: it is empty, or ``values`` says so."""
-    return not text or (values or {}).get(plain(text), "?") == ""
+    """Tells whether a cell says that there is no density: ``values`` says so, or it is empty or as good as that."""
+    said = (values or {}).get(plain(text))
+    return is_empty(text) if said is None else said == ""
 
 
 def read_density_values(texts: Mapping[str, str]) -> dict[str, str]:

@@ -27,10 +27,11 @@ from components.common.shards import write_text
 from components.common.stages import Element, Gathered, LostRecordsError, Stage, elements
 from components.dicom_example_gen.candidates import Candidate
 from components.dicom_example_gen.config import IngestConfig
+from components.dicom_example_gen.label_hints import label_hints
 from components.dicom_example_gen.labels import Label, RowProblem
 from components.dicom_example_gen.manifest import Source, find_candidates
 from components.dicom_example_gen.pixel_copies import pixel_copies
-from components.dicom_example_gen.planning import IngestPlan, Outcome, inspect, plan, settle
+from components.dicom_example_gen.planning import IngestPlan, Outcome, inspect, plan, settle, without_label
 from components.dicom_example_gen.report import SUMMARY_FILE, file_rows, summary
 from components.dicom_example_gen.view_shards import (
     Shard,
@@ -149,9 +150,10 @@ def plan_work(inspected: Gathered, config: IngestConfig, key: bytes, uri: str) -
         raise LostRecordsError(
             f"Each of {len(outcomes)} files must be accepted or rejected. Received: a plan of {counted} files."
         )
+    hints = label_hints(without_label(outcomes, files), listed.labels)
     expect(len(files.accepted), "files")
     shards = plan_shards(files.accepted, config.shard_size, uri)
-    return elements(shards, context=_Plan(files, tuple(shards), listed.ignored, listed.warnings))
+    return elements(shards, context=_Plan(files, tuple(shards), listed.ignored, (*listed.warnings, *hints)))
 
 
 def _settle(written: Gathered) -> list[Element]:

@@ -26,6 +26,7 @@ from components.dicom_example_gen.densities import (
     DENSITIES_ALLOWED,
     DensityValues,
     density_warnings,
+    is_empty,
     is_no_density,
     parse_density,
 )
@@ -189,7 +190,7 @@ class LabelReader:
             allowed = f"{', '.join(SPLITS)}, {DEVELOPMENT} or nothing is allowed"
             return LabelRow(row, row.problem(RejectionReason.INVALID_ROW, "split", allowed))
         age = parse_label_age(cells.get("age", ""))
-        if cells.get("age") and age == UNKNOWN_INT:
+        if age == UNKNOWN_INT and not is_empty(cells.get("age", "")):
             self._ages.append(row.where)
         system = re.sub(r"\s+", " ", cells.get("acquisition_system", ""))[:96]
         label = Label(cells["exam_id"], density, cells.get("patient_id", ""), age, split, system)

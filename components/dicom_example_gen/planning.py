@@ -359,3 +359,9 @@ def settle(
         ),
         rejected=tuple(sorted((*settled.rejected, *moved), key=lambda r: (r.file, r.reason.value))),
     )
+
+
+def without_label(outcomes: Iterable[Outcome], planned: IngestPlan) -> list[tuple[str, ViewHeader | None]]:
+    """Lists the files that are left out for want of a label, with their headers as far as they were read."""
+    files = {rejection.file for rejection in planned.rejected if rejection.reason is RejectionReason.NO_LABEL}
+    return [(outcome.candidate.file, outcome.header) for outcome in outcomes if outcome.candidate.file in files]

@@ -162,6 +162,14 @@ def test_digits_that_a_spreadsheet_cut_off_are_suspected(tmp_path: Path) -> None
     assert "2 exam_id have more than 15 digits and end in zeros" in warning
 
 
+def test_cells_that_programs_write_for_empty_ones_are_empty(tmp_path: Path) -> None:
+    labels, warnings = labels_of(tmp_path, "exam_id,density,age\nE1,A,nan\nE1,NaN,50\nE2,#N/A,\nE2,D,None\nE3,NULL,\n")
+    assert {exam: label for exam, label in labels.items() if exam != "E3"} == PLAIN | {"E1": Label("E1", "A")}
+    problem = labels["E3"]
+    assert isinstance(problem, RowProblem)
+    assert (problem.reason, warnings) == (RejectionReason.NO_LABEL, ())
+
+
 def test_rows_without_exam_are_counted(tmp_path: Path) -> None:
     labels, [warning] = labels_of(tmp_path, "exam_id,density\n,A\nE1,A\n,\n")
     assert list(labels) == ["E1"]
