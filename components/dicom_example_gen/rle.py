@@ -26,16 +26,16 @@ def is_rle(stream: bytes) -> bool:
 def _plane(segment: bytes, samples: int) -> np.ndarray:
     """Decodes a segment: one byte of each sample."""
     result = np.empty(samples + _PADDING, np.uint8)
+
+    def is_whole(content: bytes) -> bool:
+        try:
+            return len(imagecodecs.packbits_decode(content, out=result.data)) == samples
+        except imagecodecs.PackbitsError:  # ends within a run, or has too many samples
+            return False
+
     # Zeros may pad it. They may also be data, of which the last run needs one.
-    bare = segment.rstrip(b"\0")
-    for size in (len(segment), len(bare), len(bare) + 1):
-        if size <= len(segment):
-            try:
-                found = len(imagecodecs.packbits_decode(segment[:size], out=result.data))
-            except imagecodecs.PackbitsError:  # ends in a run, or has too many samples
-                continue
-            if found == samples:
-                return result[:samples]
+    if is_whole(segment) or is_whole(bare := segment.rstrip(b"\0")) or is_whole(bare + b"\0"):
+        return result[:samples]
     raise EOFError("a segment must hold all samples")
 
 
