@@ -28,9 +28,9 @@ from schema.features import VIEWS
 CONFIG = IngestConfig(shard_size=4)
 
 
-def beam_arguments(workers: int, mode: str = "multi_threading") -> list[str]:
+def beam_arguments(workers: int) -> list[str]:
     """Gives the arguments that the local runner gives Beam."""
-    return [f"--direct_running_mode={mode}", f"--direct_num_workers={workers}", "--sdk_container_image=none"]
+    return ["--direct_running_mode=multi_threading", f"--direct_num_workers={workers}", "--sdk_container_image=none"]
 
 
 def write_archive(folder: Path, images: Sequence[bytes], files: int) -> FolderSource:

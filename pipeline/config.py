@@ -156,15 +156,12 @@ class RunnerConfig(BaseModel):
     """How the local runner works.
 
     Attributes:
-        workers: Workers of Beam's DirectRunner in the nodes that work on pixels; 0 means one a core.
-        processes: Whether these workers are processes. They take some seconds to start, but most decoders of compressed
-            images hold Python's lock, so that threads wait for each other: worth it from some hundred files on.
+        workers: Workers of Beam's DirectRunner in the nodes that work on pixels, threads; 0 means one a core.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     workers: int = Field(0, ge=0, le=256)
-    processes: bool = False
 
 
 class PhantomDataConfig(BaseModel):

@@ -117,7 +117,7 @@ def build(config: RunConfig, last: str | None = None) -> tfx_pipeline.Pipeline:
         places_in(config.output, config.pipeline.name),
         beam_args=beam_arguments(config.beam, str(config.output.resolve())),
         # Threads help where OpenCV and codecs free the GIL; TFX's own nodes are faster without.
-        image_beam_args=image_beam_arguments(config.beam, config.runner.workers, config.runner.processes),
+        image_beam_args=image_beam_arguments(config.beam, config.runner.workers),
         metadata=prepare(config.metadata, config.output, os.environ),
         last=last,
     )

@@ -34,18 +34,17 @@ def beam_arguments(config: BeamConfig, output: str) -> list[str]:
     return []
 
 
-def image_beam_arguments(config: BeamConfig, workers: int, processes: bool) -> list[str]:
+def image_beam_arguments(config: BeamConfig, workers: int) -> list[str]:
     """Gives the further arguments for the nodes that work on pixels and free the GIL.
 
     Args:
         config: Configuration of Beam.
         workers: Workers of the DirectRunner; 0 for one a core.
-        processes: Whether they are processes.
     """
     if not isinstance(config, DirectBeam):
         return []
     return [
-        f"--direct_running_mode={'multi_processing' if processes else 'multi_threading'}",
+        "--direct_running_mode=multi_threading",
         # 0 is one a core; the number itself would make TFX's cache depend on the machine.
         f"--direct_num_workers={workers}",
         _NO_PACKAGE,

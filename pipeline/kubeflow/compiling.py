@@ -113,7 +113,7 @@ def build(config: RunConfig) -> tfx_pipeline.Pipeline:
         UnseenArchive(cluster_source(config.data), kubeflow.span, reviews, origin, kubeflow.spans),
         Places(kubeflow.pipeline_root, f"{kubeflow.serving.path}/{config.pipeline.name}", str(SCHEMA_FILE)),
         beam_args=beam_arguments(config.beam, VOLUME_ROOT) or [_NO_PACKAGE],
-        image_beam_args=image_beam_arguments(config.beam, workers=0, processes=config.runner.processes),
+        image_beam_args=image_beam_arguments(config.beam, workers=0),
         name=kubeflow_name(config.pipeline.name),
     )
     _count_cores(built.components, kubeflow)

@@ -93,12 +93,11 @@ def test_the_index_names_every_record(ingested: NodeOutput) -> None:
     assert len(set(pixels)) == len(pixels)
 
 
-@pytest.mark.parametrize("mode", ["in_memory", pytest.param("multi_processing", marks=pytest.mark.slow)])
 def test_every_running_mode_writes_the_same_bytes(
-    mode: str, source: FolderSource, ingested: NodeOutput, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    source: FolderSource, ingested: NodeOutput, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(PROGRESS_FILE_VARIABLE, str(tmp_path / "progress.tsv"))
-    other = run_ingest(source, CONFIG, tmp_path / "other", 2 if mode == "multi_processing" else 1, mode=mode)
+    other = run_ingest(source, CONFIG, tmp_path / "other", 1, mode="in_memory")
     assert other.files() == ingested.files()
     progress = read_progress(tmp_path / "progress.tsv")
     assert (progress.done, progress.total, progress.unit) == (86, 86, "files")

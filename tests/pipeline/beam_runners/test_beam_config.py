@@ -41,7 +41,7 @@ def parsed(config: BeamConfig) -> PipelineOptions:
     import pipeline.beam_runners.flink_runner
     import pipeline.beam_runners.spark_runner  # noqa: F401 - Beam knows their options once they are imported
 
-    arguments = [*beam_arguments(config, "out"), *image_beam_arguments(config, 2, processes=False)]
+    arguments = [*beam_arguments(config, "out"), *image_beam_arguments(config, 2)]
     options = PipelineOptions(arguments)
     names = {argument.removeprefix("--").removeprefix("no_").partition("=")[0] for argument in arguments}
     assert names <= options.get_all_options().keys()
@@ -51,8 +51,8 @@ def parsed(config: BeamConfig) -> PipelineOptions:
 def test_the_direct_runner_is_the_default_and_only_image_nodes_have_arguments() -> None:
     config = load_config(None).beam
     assert beam_arguments(config, "out") == []
-    assert image_beam_arguments(config, 0, processes=True)[:2] == [
-        "--direct_running_mode=multi_processing",
+    assert image_beam_arguments(config, 0)[:2] == [
+        "--direct_running_mode=multi_threading",
         "--direct_num_workers=0",
     ]
 
@@ -98,7 +98,7 @@ def test_nothing_pickles_the_main_session_nor_builds_a_package(values: dict[str,
     options = parsed(configured(**values))
     assert options.view_as(SetupOptions).save_main_session is False
     assert options.view_as(WorkerOptions).sdk_container_image  # what keeps TFX from building one
-    assert image_beam_arguments(configured(**values), 2, processes=True) == []
+    assert image_beam_arguments(configured(**values), 2) == []
 
 
 @pytest.mark.parametrize(
