@@ -20,7 +20,7 @@ from typing import Final
 
 from components.common.files import write_whole
 
-_PACKAGES: Final = ("pydicom", "pylibjpeg", "opencv-python-headless", "numpy", "tensorflow", "keras", "apache-beam")
+_PACKAGES: Final = ("pydicom", "imagecodecs", "opencv-python-headless", "numpy", "tensorflow", "keras", "apache-beam")
 
 
 def _processor() -> str:

@@ -253,7 +253,7 @@ class Builder:
         )
         for command, alone in (
             ("id -u && python --version && ! test -w /opt/venv && breast-density --help | head -3", False),
-            ("python -c 'import cv2, gdcm, pylibjpeg, tensorflow, tfx.components, pipeline.kubeflow.compiling'", False),
+            ("python -c 'import cv2, imagecodecs, tensorflow, tfx.components, pipeline.kubeflow.compiling'", False),
             (node + " 2>/dev/null && ls -l /minio/b/run/schema && cat /tmp/kfp_outputs/output_metadata.json", False),
             (POOL, True),
             (WALK, True),

@@ -112,14 +112,18 @@ def _engine(programs: Mapping[str, str | None]) -> str | None:
 
 
 def _codecs() -> dict[str, bool]:
-    from pydicom.pixels import get_decoder
-    from pydicom.uid import JPEG2000, UID, JPEG2000Lossless, JPEGBaseline8Bit, JPEGLossless, JPEGLSLossless, RLELossless
+    import imagecodecs
+    from pydicom.uid import JPEG2000, JPEG2000Lossless, JPEGBaseline8Bit, JPEGLossless, JPEGLSLossless, RLELossless
 
-    def has_plugin(syntax: UID) -> bool:
-        return bool(get_decoder(syntax).available_plugins)
-
-    syntaxes = (RLELossless, JPEGBaseline8Bit, JPEGLossless, JPEGLSLossless, JPEG2000Lossless, JPEG2000)
-    return {UID(syntax).name: has_plugin(syntax) for syntax in syntaxes}
+    found = {
+        RLELossless: imagecodecs.PACKBITS.available,
+        JPEGBaseline8Bit: imagecodecs.JPEG8.available,
+        JPEGLossless: imagecodecs.JPEG8.available,
+        JPEGLSLossless: imagecodecs.JPEGLS.available,
+        JPEG2000Lossless: imagecodecs.JPEG2K.available,
+        JPEG2000: imagecodecs.JPEG2K.available,
+    }
+    return {syntax.name: there for syntax, there in found.items()}
 
 
 def _key(config: IngestConfig, environment: Mapping[str, str]) -> tuple[bool, str]:
