@@ -128,23 +128,36 @@ def read_header(stream: BinaryIO, inflated_limit: int) -> tuple[FileDataset, Bin
         TooMuchError: Parsing would take too much time or memory.
         Exception: Whatever pydicom raises on junk.
     """
-    return _read(stream, lambda data: inflate(data, inflated_limit), header_only=True)
+    return _read(stream, lambda data: inflate(data, _declared_size(data, inflated_limit)), header_only=True)
 
 
 def read_file_header(path: Path) -> FileDataset:
     """Parses a file's header, whatever is behind it; errors as :func:`read_header`."""
-
-    def beginning(data: bytes) -> bytes:
-        return zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, _HEADER_BYTES)
-
     with path.open("rb") as stream:
-        return _read(stream, beginning, header_only=True)[0]
+        return _read(stream, _beginning, header_only=True)[0]
 
 
 def read_object(path: Path) -> FileDataset:
     """Parses a whole file, pixels included; errors as :func:`read_header`."""
     with path.open("rb") as stream:
         return _read(stream, lambda data: inflate(data, _OBJECT_BYTES), header_only=False)[0]
+
+
+def _beginning(data: bytes) -> bytes:
+    return zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, _HEADER_BYTES)
+
+
+def _declared_size(data: bytes, limit: int) -> int:
+    """Returns how many bytes a deflated data set may have by the image that its header declares."""
+    beginning = _beginning(data)
+    found = encoding_of(beginning[:FIRST_BYTES])
+    if len(beginning) < _HEADER_BYTES or found is None:
+        return limit
+    bounded: Any = BoundedStream(io.BytesIO(beginning))
+    header = read_dataset(bounded, found.implicit, found.little, stop_when=_at_pixel_data)
+    rows, columns, bits = (tags.integer(header, keyword) or 0 for keyword in ("Rows", "Columns", "BitsAllocated"))
+    frames = tags.integer(header, "NumberOfFrames") or 1
+    return min(limit, _HEADER_BYTES + max(0, rows * columns * frames * bits // 8))
 
 
 def _read(stream: BinaryIO, inflated: Callable[[bytes], bytes], *, header_only: bool) -> tuple[FileDataset, BinaryIO]:

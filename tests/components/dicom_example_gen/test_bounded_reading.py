@@ -13,7 +13,8 @@ import pytest
 from pydicom import dcmread
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from components.dicom_example_gen.bounded_stream import TooMuchError, read_file_header, read_object
+from components.dicom_example_gen.bounded_stream import TooMuchError, read_file_header, read_header, read_object
+from components.dicom_example_gen.reading import read_pixels
 
 from .conftest import MakeDicom, mammogram, ramp
 
@@ -74,6 +75,14 @@ def test_a_header_is_read_without_inflating_what_is_behind_it(tmp_path: Path) ->
     assert int(kilobytes) < 150 << 10  # of 300 MB
     with pytest.raises(TooMuchError):
         read_object(bomb)
+    with bomb.open("rb") as stream, pytest.raises(TooMuchError, match=f"up to {(1 << 24) + 64 * 48 * 2} bytes"):
+        read_header(stream, 1 << 30)  # the image that the header declares bounds it, whatever the limit
+
+
+def test_a_large_deflated_image_is_read(make_dicom: MakeDicom) -> None:
+    pixels = np.random.default_rng(1).integers(0, 4096, (4000, 3000), np.uint16)  # 24 MB, more than a header may be
+    path = make_dicom(pixels=pixels, TransferSyntaxUID=DeflatedExplicitVRLittleEndian)
+    np.testing.assert_array_equal(read_pixels(path) >> 4, pixels)
 
 
 @pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian])
