@@ -14,6 +14,8 @@ from pydicom.uid import (
     generate_uid,
 )
 
+from .dicom_bytes import BOTH, names
+
 MakeDicom = Callable[..., Path]
 
 
@@ -71,6 +73,13 @@ def write(dataset: Dataset, path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     dataset.save_as(path, enforce_file_format=True)
     return path
+
+
+@pytest.fixture(scope="module", params=BOTH, ids=names(BOTH))
+def syntax(request: pytest.FixtureRequest) -> UID:
+    """Implicit and Explicit VR: tests of headers write what they read in both."""
+    found: UID = request.param
+    return found
 
 
 @pytest.fixture

@@ -20,18 +20,12 @@ from components.dicom_example_gen.rejections import IngestError, RejectionReason
 from components.dicom_example_gen.remarks import Remark
 
 from .conftest import mammogram, ramp
-from .dicom_bytes import BOTH, NATIVE, names, part10
+from .dicom_bytes import NATIVE, names, part10
 
 SHARED, FRAME = "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"
 WINDOW: Final = {"WindowCenter": "2000", "WindowWidth": "3000", "VOILUTFunction": "SIGMOID"}
 RESCALE: Final = {"RescaleIntercept": "-30000", "RescaleSlope": "1", "RescaleType": "US"}
 OTHER_WINDOW: Final = {"WindowCenter": "700", "WindowWidth": "300", "VOILUTFunction": "LINEAR"}
-
-
-@pytest.fixture(params=BOTH, ids=names(BOTH))
-def syntax(request: pytest.FixtureRequest) -> UID:
-    found: UID = request.param
-    return found
 
 
 def item(**values: Any) -> Dataset:

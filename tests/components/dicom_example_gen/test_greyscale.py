@@ -23,14 +23,7 @@ from components.dicom_example_gen.stored_values import cells_of, stored_range
 from components.dicom_example_gen.tags import tag_name
 from components.dicom_example_gen.windows import Window, window_fraction
 
-from .dicom_bytes import BOTH, as_written, names, reread
-
-
-@pytest.fixture(params=BOTH, ids=names(BOTH))
-def syntax(request: pytest.FixtureRequest) -> UID:
-    found: UID = request.param
-    return found
-
+from .dicom_bytes import BOTH, as_written, reread
 
 SYNTAXES = st.sampled_from(BOTH)
 

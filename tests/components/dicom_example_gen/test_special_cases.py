@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from pydicom.dataset import Dataset
 from pydicom.uid import (
+    UID,
     BreastProjectionXRayImageStorageForProcessing,
     BreastTomosynthesisImageStorage,
     DigitalMammographyXRayImageStorageForProcessing,
@@ -25,6 +26,7 @@ from components.dicom_example_gen.special_cases import find_special_cases
 from serving.preprocessing import PreprocessingRecipe, prepare_exam, prepare_file
 
 from .conftest import MakeDicom, mammogram
+from .dicom_bytes import reread
 
 LIMIT = 40.0
 
@@ -74,8 +76,10 @@ SPECIAL: list[tuple[SpecialCase, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("case", "changes"), SPECIAL)
-def test_each_special_image_has_its_reason_and_can_be_accepted(case: SpecialCase, changes: dict[str, Any]) -> None:
-    dataset = mammogram(**{"ViewPosition": "CC"} | changes)
+def test_each_special_image_has_its_reason_and_can_be_accepted(
+    case: SpecialCase, changes: dict[str, Any], syntax: UID
+) -> None:
+    dataset = reread(mammogram(**{"ViewPosition": "CC"} | changes), syntax)
     with pytest.raises(IngestError) as caught:
         header_of(dataset, "f", None)
     assert caught.value.reason is RejectionReason(case.value)
@@ -105,8 +109,8 @@ def test_each_special_image_has_its_reason_and_can_be_accepted(case: SpecialCase
         {"ViewCodeSequence": view_code("R-10242", "R-40AB3", "442593008"), "ViewPosition": "CCNP"},
     ],
 )
-def test_ordinary_images_pass(changes: dict[str, Any]) -> None:
-    assert header_of(mammogram(**changes), "f", None).special == ()
+def test_ordinary_images_pass(changes: dict[str, Any], syntax: UID) -> None:
+    assert header_of(reread(mammogram(**changes), syntax), "f", None).special == ()
 
 
 def test_every_case_is_a_reason_and_is_tested() -> None:
@@ -115,8 +119,8 @@ def test_every_case_is_a_reason_and_is_tested() -> None:
     assert untested == {SpecialCase.SPECIMEN, SpecialCase.VIEW_CONFLICT, SpecialCase.MIXED_PATIENTS}
 
 
-def test_a_specimen_needs_acceptance_and_a_view() -> None:
-    dataset = mammogram(ViewCodeSequence=view_code("127457009"), ViewPosition=None)
+def test_a_specimen_needs_acceptance_and_a_view(syntax: UID) -> None:
+    dataset = reread(mammogram(ViewCodeSequence=view_code("127457009"), ViewPosition=None), syntax)
     for acceptance, view, reason in (
         (AcceptanceConfig(), "CC_R", RejectionReason.SPECIMEN),
         (ANY_IMAGE, None, RejectionReason.UNSUPPORTED_VIEW),
@@ -127,21 +131,22 @@ def test_a_specimen_needs_acceptance_and_a_view() -> None:
     assert header_of(dataset, "f", "CC_R", ANY_IMAGE).special == (SpecialCase.SPECIMEN,)
 
 
-def test_volumes_are_left_out_whatever_is_accepted() -> None:
-    dataset = mammogram(SOPClassUID=BreastTomosynthesisImageStorage, NumberOfFrames=50)
+def test_volumes_are_left_out_whatever_is_accepted(syntax: UID) -> None:
+    dataset = reread(mammogram(SOPClassUID=BreastTomosynthesisImageStorage, NumberOfFrames=50), syntax)
     for acceptance, reason in ((AcceptanceConfig(), "tomosynthesis"), (ANY_IMAGE, "multi_frame")):
         with pytest.raises(IngestError, match=f"{reason}, "):
             header_of(dataset, "f", None, acceptance)
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(SPECIAL), max_size=6), st.sets(st.sampled_from(list(SpecialCase))))
 def test_an_image_is_taken_when_each_of_its_cases_is_accepted(
-    chosen: list[tuple[SpecialCase, dict[str, Any]]], accepted: set[SpecialCase]
+    syntax: UID, chosen: list[tuple[SpecialCase, dict[str, Any]]], accepted: set[SpecialCase]
 ) -> None:
     tags: dict[str, Any] = {}
     for _, changes in chosen:
         tags |= changes
-    dataset = mammogram(**tags)
+    dataset = reread(mammogram(**tags), syntax)
     found = [case for case, _, _ in find_special_cases(dataset, LIMIT)]
     assert found == sorted(set(found), key=list(SpecialCase).index)
     acceptance = AcceptanceConfig(accept=tuple(accepted))

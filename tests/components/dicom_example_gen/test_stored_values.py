@@ -14,13 +14,7 @@ from components.dicom_example_gen.rejections import IngestError, RejectionReason
 from components.dicom_example_gen.remarks import Remark
 from components.dicom_example_gen.stored_values import Cells, cells_of
 
-from .dicom_bytes import BOTH, names, reread
-
-
-@pytest.fixture(params=BOTH, ids=names(BOTH))
-def syntax(request: pytest.FixtureRequest) -> UID:
-    found: UID = request.param
-    return found
+from .dicom_bytes import reread
 
 
 def header(bits: int = 12, signed: bool = False, **tags: Any) -> Dataset:
