@@ -165,6 +165,10 @@ def _as_declared(pixels: np.ndarray, frame: Frame, dataset: Dataset) -> np.ndarr
         pixels = np.clip(pixels, *stored_range(bits, signed))
     if bits > 8 and pixels.itemsize == 1:
         pixels = pixels.astype("i2" if pixels.dtype.kind == "i" else "u2")
+    unused = 8 * pixels.itemsize - frame.precision
+    if signed and unused > 0 and pixels.dtype.kind == "u":
+        # JPEG and JPEG-LS know no sign: the highest bit of the stream's samples is that.
+        pixels = (pixels << unused).view(f"i{pixels.itemsize}") >> unused
     return pixels.view(f"{'i' if signed else 'u'}{pixels.itemsize}")
 
 

@@ -5,8 +5,8 @@ What a reader has to know of real ones:
     * Entries of 8 bits are packed, two to a word, the first in the low byte; some systems give each a word of its own.
       The length tells which (note of C.11.1.1.1).
     * LUT Descriptor (0028,3002) and LUT Data are unsigned but for the first input value, which is as signed as the
-      input; systems write all of them under either VR. So entries of 0 stand for 65,536, and a first input value that
-      lies beside the input's range under one sign and inside under the other is meant inside.
+      input; systems write all of them under either VR, and Implicit VR tells none. So 0 entries stand for 65,536, and a
+      first input value is read as signed where the input can be negative, unless only the other sign lies inside.
     * A table that does not have the entries that its descriptor names, or that exceeds its bits, is refused: which of
       the two is right is not known, and each would give another picture.
 
@@ -76,8 +76,10 @@ def _first(value: int, entries: int, low: float, high: float) -> int:
     def touches(first: int) -> bool:
         return first <= high and first + entries - 1 >= low
 
-    other = value - _WORDS if value >= _WORDS // 2 else value + _WORDS if value < 0 else value
-    return other if touches(other) and not touches(value) else value
+    unsigned = value % _WORDS
+    signed = unsigned - _WORDS if unsigned >= _WORDS // 2 else unsigned
+    meant, other = (signed, unsigned) if low < 0 else (unsigned, signed)
+    return other if touches(other) and not touches(meant) else meant
 
 
 def _lut(item: Dataset, low: float, high: float) -> Lut | _Problem:
