@@ -24,8 +24,8 @@ from pydicom import uid
 from benchmarks.reference_images import mammogram
 from schema.features import VIEWS
 
-LAYOUTS: Final = ("flat", "exam", "exam/series", "patient/exam", "numbered", "hashed", "dicomdir")
-KEYS: Final = ("study_uid", "accession", "folder", "study_id", "patient", "manifest")
+LAYOUTS: Final = (*("flat", "exam", "exam/series", "patient/exam", "patient/number", "numbered", "hashed", "dicomdir"),)
+KEYS: Final = ("study_uid", "accession", "folder", "study_id", "patient", "patient folder", "manifest")
 _CLASSES: Final = "ABCD"
 
 
@@ -40,7 +40,7 @@ class Archive:
         layout: How folders are laid out, see ``LAYOUTS``.
         key: What the labels name exams by, see ``KEYS``.
         table: How the table is written: ``plain``, ``semicolon``, ``sep line``, ``bom``, ``numbers``, ``tabs``.
-        patient_ids: ``kept``, ``hashed``, ``constant``, ``blank``.
+        patient_ids: ``kept``, ``hashed``, ``constant``, ``blank``, or ``per image`` (woman and view, as CBIS-DDSM).
         study_uids: ``kept``, ``per image``, ``constant``, ``blank``.
         sop_uids: ``kept``, ``constant``, ``per exam``, ``blank``.
         dates: ``kept``, ``shifted`` (by days that differ by woman), ``blank``.
@@ -49,8 +49,9 @@ class Archive:
         accessions: ``kept``, ``constant``, ``blank``.
         machines: ``one`` or ``several``.
         unlabelled: The last exam has no label.
-        unilateral: The first woman has one breast.
+        unilateral: ``first`` woman has one breast, the right one; of ``both`` the first two women one has the other.
         retake: One view of the second exam was taken twice.
+        misfiled: One image of the last exam lies in the folder of the first.
         copies: Some files lie there twice, under another name.
         links: One exam's folder is a link to a folder elsewhere.
         strays: Notes, a DICOMDIR and a file of another modality lie about.
@@ -71,8 +72,9 @@ class Archive:
     accessions: str = "kept"
     machines: str = "one"
     unlabelled: bool = False
-    unilateral: bool = False
+    unilateral: str = ""
     retake: bool = False
+    misfiled: bool = False
     copies: bool = False
     links: bool = False
     strays: bool = False
@@ -80,10 +82,11 @@ class Archive:
 
 @dataclass(frozen=True)
 class Exam:
-    """One exam, as it was."""
+    """One exam, as it was: its number, its woman, which of her exams it is, its day and density."""
 
     number: int
     woman: int
+    within: int
     day: date
     density: str
 
@@ -147,7 +150,7 @@ def exams_of(archive: Archive) -> tuple[Exam, ...]:
         for year in range(2 if archive.several and woman % 2 == 0 else 1):
             number = len(exams)
             exams.append(
-                Exam(number, woman, first + timedelta(days=1100 * year), _CLASSES[(number + archive.seed) % 4])
+                Exam(number, woman, year, first + timedelta(days=1100 * year), _CLASSES[(number + archive.seed) % 4])
             )
     return tuple(exams)
 
@@ -163,13 +166,14 @@ def _uid(*parts: object) -> str:
     return f"2.25.{int(hashlib.sha256(repr(parts).encode()).hexdigest()[:24], 16)}"
 
 
-def patient_id(archive: Archive, woman: int) -> str:
-    """Returns the Patient ID in the files."""
+def patient_id(archive: Archive, woman: int, view: str = "") -> str:
+    """Returns the Patient ID in the files; ``view`` counts where each image has its own."""
     return {
         "kept": f"MRN{archive.seed:03}{woman:03}",
         "hashed": _hashed(f"{archive.seed} {woman}"),
         "constant": ("ANONYMOUS", "anon", "0", "REMOVED")[archive.seed % 4],
         "blank": "",
+        "per image": f"Mass-Test_P_{archive.seed:03}{woman:02}_{'LEFT' if view.endswith('L') else 'RIGHT'}_{view[:-2]}",
     }[archive.patient_ids]
 
 
@@ -234,7 +238,7 @@ def _file_bytes(archive: Archive, exam: Exam, view: str, take: int) -> bytes:
     changes: dict[str, Any] = {
         "SOPInstanceUID": _sop_uid(archive, exam, view, take),
         "StudyInstanceUID": _study_uid(archive, exam, view, take),
-        "PatientID": patient_id(archive, exam.woman),
+        "PatientID": patient_id(archive, exam.woman, view),
         "PatientName": "",
         "PatientSex": "F",
         "PatientBirthDate": f"{_born(archive, exam.woman):%Y%m%d}" if archive.people == "kept" else "",
@@ -265,20 +269,28 @@ def _file_bytes(archive: Archive, exam: Exam, view: str, take: int) -> bytes:
     return buffer.getvalue()
 
 
+def _removed(archive: Archive, woman: int) -> str:
+    """Returns the side that a woman has lost."""
+    if archive.unilateral and woman == 0:
+        return "L"
+    return "R" if archive.unilateral == "both" and woman == 1 else ""
+
+
 # ---- Where files lie
 
 
-def _folder(archive: Archive, exam: Exam, place: int, within: int) -> str:
-    """Returns the folder of an image: ``place`` is its place in the exam, ``within`` the exam's place at its woman."""
+def _folder(archive: Archive, exam: Exam, place: int) -> str:
+    """Returns the folder of the image that is the ``place``-th of its exam."""
     hashed = _hashed(f"{archive.seed} {exam.number} {place}")
     return {
         "flat": "",
         "exam": f"E{exam.number:03}",
         "exam/series": f"E{exam.number:03}/{place + 1}",
         "patient/exam": f"P{exam.woman:03}/E{exam.number:03}",
+        "patient/number": f"P{exam.woman:03}/{exam.within + 1}",
         "numbered": f"{exam.number + 1}/{place + 1}",
         "hashed": f"{hashed[:2]}/{hashed[2:4]}",
-        "dicomdir": f"DICOM/PAT{exam.woman:02}/ST{within:02}/SE{place:02}",
+        "dicomdir": f"DICOM/PAT{exam.woman:02}/ST{exam.within:02}/SE{place:02}",
     }[archive.layout]
 
 
@@ -298,6 +310,7 @@ def exam_name(archive: Archive, exam: Exam) -> str:
         "exam": f"E{exam.number:03}",
         "exam/series": f"E{exam.number:03}",
         "patient/exam": f"E{exam.number:03}",
+        "patient/number": str(exam.within + 1),
         "numbered": str(exam.number + 1),
     }.get(archive.layout, "")
     return {
@@ -305,7 +318,8 @@ def exam_name(archive: Archive, exam: Exam) -> str:
         "accession": _accession(archive, exam),
         "folder": folder,
         "study_id": _study_id(archive, exam),
-        "patient": patient_id(archive, exam.woman),
+        "patient": "" if archive.patient_ids == "per image" else patient_id(archive, exam.woman),
+        "patient folder": f"P{exam.woman:03}" if archive.layout.startswith("patient/") else "",
         "manifest": f"X{exam.number}",
     }[archive.key]
 
@@ -325,7 +339,7 @@ def draw(random: Random, number: int) -> Archive:
             layout=random.choice(LAYOUTS),
             key=random.choice(KEYS),
             table=random.choice(("plain", "plain", "semicolon", "sep line", "bom", "numbers", "tabs")),
-            patient_ids=random.choice(("kept", "hashed", "constant", "constant", "blank")),
+            patient_ids=random.choice(("kept", "hashed", "constant", "constant", "blank", "per image")),
             study_uids=random.choice(("kept", "kept", "per image", "constant", "blank")),
             sop_uids=random.choice(("kept", "kept", "kept", "constant", "per exam", "blank")),
             dates=random.choice(("kept", "shifted", "blank")),
@@ -334,8 +348,9 @@ def draw(random: Random, number: int) -> Archive:
             accessions=random.choice(("kept", "constant", "blank")),
             machines=random.choice(("one", "several")),
             unlabelled=random.random() < 0.4,
-            unilateral=random.random() < 0.25,
+            unilateral=random.choice(("", "", "", "", "first", "both")),
             retake=random.random() < 0.25,
+            misfiled=random.random() < 0.15,
             copies=random.random() < 0.2,
             links=random.random() < 0.1,
             strays=random.random() < 0.3,
@@ -372,15 +387,16 @@ def write(archive: Archive, folder: Path) -> Truth:
     root, away = folder / "images", folder / "elsewhere"
     root.mkdir()
     exams, files = exams_of(archive), dict[str, Image]()
-    firsts = dict[int, int]()
     for exam in exams:
-        within = exam.number - firsts.setdefault(exam.woman, exam.number)
-        views = [v for v in VIEWS if not (archive.unilateral and exam.woman == 0 and v.endswith("L"))]
+        views = [view for view in VIEWS if view[-1] not in _removed(archive, exam.woman)]
         takes = [(view, 0) for view in views]
         if archive.retake and exam.number == min(1, len(exams) - 1):
             takes.append((views[0], 1))
         for place, (view, take) in enumerate(takes):
-            where = Path(_folder(archive, exam, place, within), _name(archive, exam, view, take, place))
+            home = exams[0] if archive.misfiled and exam == exams[-1] and place == 0 else exam
+            where = Path(_folder(archive, home, place), _name(archive, exam, view, take, place))
+            if home != exam:  # beside the image of the same view
+                where = where.with_name(f"m_{where.name}")
             files[where.as_posix()] = Image(exam, view, take)
             (root / where).parent.mkdir(parents=True, exist_ok=True)
             (root / where).write_bytes(_file_bytes(archive, exam, view, take))
@@ -389,7 +405,7 @@ def write(archive: Archive, folder: Path) -> Truth:
             copy = str(Path(file).with_name(f"zcopy_{Path(file).name}"))
             shutil.copyfile(root / file, root / copy)
             files[copy] = replace(files[file], copy_of=file)
-    if archive.links and archive.layout in ("exam", "exam/series", "patient/exam", "numbered"):
+    if archive.links and archive.layout in ("exam", "exam/series", "patient/exam", "patient/number", "numbered"):
         top = sorted(file.partition("/")[0] for file in files)[0]
         away.mkdir()
         os.rename(root / top, away / top)
@@ -408,7 +424,7 @@ def write(archive: Archive, folder: Path) -> Truth:
     else:
         labels, columns = folder / "labels.csv", ("exam_id", "density")
         rows = [(name, exam.density) for exam, name in named.items()]
-        if archive.key == "patient":  # a registry knows one density of a woman
+        if archive.key.startswith("patient"):  # a registry knows one density of a woman
             rows = list({row[0]: row for row in reversed(rows)}.values())
     labels.write_bytes(_table(archive, rows, columns))
     return Truth(archive, root, labels, files, others, named)

@@ -7,6 +7,7 @@ case that fails can be pasted into a test.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from random import Random
@@ -194,6 +195,8 @@ def is_possible(case: Case) -> bool:
             case.pixel_vr == "OW" or case.allocated == 8 or case.is_encapsulated,
             case.pixel_vr == "OB" or not case.is_encapsulated,
             case.overlay in ("", "own") or (cells and case.syntax in WITH_CELLS),
+            # pydicom's encoder then writes half of the low bytes.
+            case.syntax != "RLELossless" or case.encoder != "pydicom" or case.stored > 8 or case.allocated == 8,
             case.overlay != "embedded" or case.high_bit < case.allocated - 1,
             case.overlay != "extended" or case.high_bit == case.stored - 1,
             padding is None or not case.outside_padding or (cells and case.syntax in WITH_CELLS and not case.overlay),
@@ -220,6 +223,9 @@ def decimal_values(text: str) -> list[float | None]:
             found.append(float(part.replace(",", ".")))
         except ValueError:
             found.append(None)
+            continue
+        if not math.isfinite(found[-1] or 0.0):
+            found[-1] = None
     return found
 
 
@@ -282,6 +288,8 @@ def _windows(random: Random, low: float, high: float) -> Windows:
 
 def _rescale(random: Random) -> Rescale:
     slope = random.choice(("1", "1.0", "2", "0.5", "1.25", "-1", "0,5", "1E0"))
+    if random.random() < 0.06:
+        return random.choice((Rescale("one", "0"), Rescale("1", "none"), Rescale("2\\x", "-5\\x"), Rescale("1", "NaN")))
     return Rescale(slope, random.choice(("0", "0", "-1024", "100", "-0.5", "-1500.0", "12,0")))
 
 

@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 
 from benchmarks.conformance import truth
 from benchmarks.conformance.cases import Case
-from benchmarks.conformance.known import explanation, may_be_refused
-from benchmarks.conformance.readers import READERS, Interval, NoAnswerError, ours, read
+from benchmarks.conformance.known import explanation, must_be_refused
+from benchmarks.conformance.readers import READERS, STANDARD, Interval, NoAnswerError, ours, read
 from benchmarks.conformance.writers import UnwritableError, write
 from components.dicom_example_gen.rejections import IngestError
-
-STANDARD: Final = "the standard"
 
 
 @dataclass(frozen=True)
@@ -44,7 +41,7 @@ class Verdict:
         case: The case.
         unwritten: Why it could not be written; empty = it was.
         refused: Reason of our refusal; empty = we read it.
-        refusal_is_right: Whether the description gives a ground for the refusal.
+        refusal_is_right: Whether the description demands the refusal, for this reason.
         agreed: Readers that agree with us.
         silent: Reader -> why it gave no answer.
         differences: Readers that do not agree.
@@ -89,18 +86,18 @@ def judge(case: Case, folder: Path) -> Verdict:
         path = write(case, folder)
     except UnwritableError as error:
         return Verdict(case, unwritten=f"{case.encoder}, {case.syntax}: {error}")
+    ground = must_be_refused(case)
     try:
         grey = ours(path, case).astype(np.float64)
     except IngestError as error:
-        return Verdict(case, refused=error.reason.value, refusal_is_right=may_be_refused(case, error.reason))
+        return Verdict(case, refused=error.reason.value, refusal_is_right=error.reason is ground)
+    if ground is not None:
+        return Verdict(case, differences=(Difference(f"a refusal as {ground.value}", grey.size, float("inf")),))
 
     agreed, silent, differences = [], {}, []
     # Padding is no tissue, so we make it black; other readers show it, and only the standard's text is asked there.
     padding = truth.padding_mask(case)
     answers: dict[str, Interval | NoAnswerError] = {}
-    if not case.is_lossy:
-        expected = truth.grey(case)
-        answers[STANDARD] = (expected - 1, expected + 1)
     for name in READERS:
         try:
             answers[name] = read(name, path, case)

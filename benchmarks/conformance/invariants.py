@@ -59,7 +59,9 @@ class Judgement:
 def can_be_told_apart(archive: Archive, one: Exam, other: Exam) -> bool:
     """Whether anything in the headers says that two exams are two."""
     by_woman = one.woman != other.woman and (
-        archive.patient_ids in ("kept", "hashed") or archive.people != "blank" or archive.machines == "several"
+        archive.patient_ids in ("kept", "hashed", "per image")
+        or archive.people != "blank"
+        or archive.machines == "several"
     )
     by_exam = (
         archive.study_uids == "kept"
@@ -131,7 +133,9 @@ def _rows_rules(truth: Truth, rows: Mapping[str, Row], ignored: int) -> Iterator
             yield Broken("only mammograms are accepted", file)
             continue
         groups[row["exam_id"]].append(image)
-        if image.exam not in truth.named and not (truth.archive.key == "patient" and truth.is_ambiguous(image.exam)):
+        if image.exam not in truth.named and not (
+            truth.archive.key.startswith("patient") and truth.is_ambiguous(image.exam)
+        ):
             yield Broken("no image without a label", f"{file} of an exam that has none")
         elif row["density"] != image.exam.density and not truth.is_ambiguous(image.exam):
             yield Broken("no image under another exam's label", f"{file}: {row['density']} for {image.exam.density}")

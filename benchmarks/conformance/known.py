@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from benchmarks.conformance import truth
-from benchmarks.conformance.cases import Case, Lut, decimal_values
+from benchmarks.conformance.cases import Case, Lut, Rescale, decimal_values, output_range
 from components.dicom_example_gen.rejections import RejectionReason
 
 _NUMPY_READERS: Final = frozenset({"pydicom", "gdcm", "highdicom"})
@@ -68,9 +68,16 @@ KNOWN: Final = (
     Known(
         "bits above the sample",
         frozenset({"highdicom"}),
-        lambda case: case.overlay in ("junk", "extended", "embedded") or case.outside_padding or case.syntax == "HTJ2K",
+        lambda case: truth.has_filled_bits(case) or (case.signed and "JPEGLS" in case.syntax),
         "PS3.5 8.1.1: nothing may be assumed of unused bits. highdicom takes the whole cell; pydicom, GDCM and dcmtk"
         " mask it and are right.",
+    ),
+    Known(
+        "lossy values beyond the sample",
+        _NUMPY_READERS,
+        lambda case: case.syntax == "HTJ2K",  # the kept stream has 16 bits of precision, and rounds up to 4116
+        "PS3.3 C.7.6.3: a sample has Bits Stored bits, and rounding leads a lossy decoder beyond. Others go on with"
+        " that value; we take the nearest possible one.",
     ),
     Known(
         "rescale by fractions",
@@ -120,6 +127,39 @@ KNOWN: Final = (
         " joins both transforms to one, in which they count in stored values.",
     ),
     Known(
+        "VOI LUT in functional groups",
+        frozenset({"highdicom"}),
+        lambda case: bool(case.voi_luts) and case.groups != "root",
+        "PS3.3 C.7.6.16.2.10b: a Frame VOI LUT With LUT holds VOI LUTs. highdicom takes its window, or nothing.",
+    ),
+    Known(
+        "sign of a first input value in Implicit VR",
+        _NUMPY_READERS,
+        lambda case: case.is_implicit and not case.signed and any(lut.first < 0 for lut in case.voi_luts),
+        "PS3.3 C.11.2.1.1: it is SS if the output of the rescale may be signed. pydicom goes by the pixels; dcmtk is"
+        " right.",
+    ),
+    Known(
+        "VOI LUT of values above 65,535",
+        frozenset({"pydicom", "gdcm"}),
+        lambda case: bool(case.voi_luts) and output_range(case)[1] - min(lut.first for lut in case.voi_luts) > 65_535,
+        "PS3.3 C.11.2.1.1: inputs behind the last entry take that. pydicom counts them in 16 bits, and begins anew.",
+    ),
+    Known(
+        "several fragments",
+        frozenset({"highdicom", "pydicom"}),
+        lambda case: case.fragments > 1,
+        "PS3.5 A.4: all fragments of an only frame are that frame, whatever the Basic Offset Table says. pydicom's and"
+        " highdicom's readers believe a table of several offsets, and decode the first fragment.",
+    ),
+    Known(
+        "decimal comma",
+        frozenset({"dcmtk"}),
+        lambda case: "," in repr((case.windows, case.modality)).replace(", ", ""),
+        "PS3.5 6.2 wants a full stop (DS). pydicom and highdicom refuse it, dcmtk cuts the number off at the comma."
+        " What is meant is plain, so we read it and tell of it.",
+    ),
+    Known(
         "window behind a negative slope",
         frozenset({"pydicom", "gdcm"}),
         lambda case: _has_window(case) and _rescale(case)[0] < 0,
@@ -133,6 +173,13 @@ def explanation(reader: str, case: Case) -> str:
     return next((known.name for known in KNOWN if reader in known.readers and known.holds(case)), "")
 
 
-def may_be_refused(case: Case, reason: RejectionReason) -> bool:
-    """Tells whether a description gives a ground for a refusal by us."""
-    return False
+def must_be_refused(case: Case) -> RejectionReason | None:
+    """Tells the reason for which a case must be refused, None if it must be read.
+
+    A rescale that cannot be read would shift the whole grey scale, and every window with it.
+    """
+    if not isinstance(case.modality, Rescale):
+        return None
+    texts = (case.modality.slope, case.modality.intercept)
+    unreadable = any(None in decimal_values(text) for text in texts)
+    return RejectionReason.MALFORMED_HEADER if unreadable else None

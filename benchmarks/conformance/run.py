@@ -139,7 +139,7 @@ def shrunk_grey(tally: compare.Tally, most: int = _SHRUNK) -> list[str]:
             if seen[failure] > most:
                 continue
             case = cases.shrink(verdict.case, partial(_fails, failure))
-            lines.append(f"{failure}: {_brief(case, cases.Case())}")
+            lines.append(f"{failure}: {brief(case, cases.Case())}")
     return lines
 
 
@@ -152,11 +152,11 @@ def shrunk_archives(grouping: Grouping, most: int = _SHRUNK) -> list[str]:
             if seen[broken.rule] > most:
                 continue
             plain = invariants.shrink(judgement.archive, partial(_breaks, broken.rule))
-            lines.append(f"{broken.rule} ({broken.seen}): {_brief(plain, archives.Archive())}")
+            lines.append(f"{broken.rule} ({broken.seen}): {brief(plain, archives.Archive())}")
     return lines
 
 
-def _brief(case: Any, plain: Any) -> str:
+def brief(case: Any, plain: Any) -> str:
     """Writes a description without what is as in the plain one."""
     changed = {name: value for name, value in vars(case).items() if value != getattr(plain, name)}
     return f"{type(case).__name__}({', '.join(f'{name}={value!r}' for name, value in changed.items())})"
@@ -180,10 +180,9 @@ def _print_grey(tally: compare.Tally, seed: int, minutes: float) -> None:
     absent = [name for name in _PROGRAMS if program(name) is None]
     if absent:
         print(f"Programs that are absent: {', '.join(absent)}; what needs them was not tried.\n")
-    names = (compare.STANDARD, *READERS)
     _table(
         ("compared with", "files", "unexplained", "gave no answer"),
-        ((n, tally.compared[n], unexplained[f"differs from {n}"], tally.silent[n]) for n in names),
+        ((n, tally.compared[n], unexplained[f"differs from {n}"], tally.silent[n]) for n in READERS),
     )
     print("Known disagreements:\n")
     _table(

@@ -6,6 +6,7 @@ of PS3.4 N.2.1 as they are written down.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from random import Random
 
@@ -71,7 +72,16 @@ def stored_values(case: Case) -> np.ndarray:
         value = int(near) if random.random() < 0.66 else random.randint(case.low, case.high)
         values[place] = min(max(value, case.low), case.high)
     values[0], values[1] = case.low, case.high
+    if has_filled_bits(case):
+        # Mammograms are smooth. Whoever judges what unused bits hold relies on it, so neighbours are made alike.
+        values.sort()
     return values.reshape(ROWS, COLUMNS)
+
+
+def has_filled_bits(case: Case) -> bool:
+    """Whether bits that are no part of the sample hold anything that does not follow from it."""
+    unsigned_above = case.signed and case.high_bit != case.stored - 1
+    return case.overlay in ("junk", "embedded", "extended") or case.outside_padding or unsigned_above
 
 
 def padding_mask(case: Case) -> np.ndarray:
@@ -116,7 +126,7 @@ def cells(case: Case) -> np.ndarray:
 
 def _through(lut: Lut, values: np.ndarray) -> np.ndarray:
     """Applies a LUT (PS3.3 C.11.1.1 and C.11.2.1.1): inputs before the first and behind the last entry take that."""
-    return entries_of(lut)[np.clip(np.rint(values).astype(np.int64) - lut.first, 0, lut.entries - 1)].astype(np.float64)
+    return entries_of(lut)[np.clip(values.astype(np.int64) - lut.first, 0, lut.entries - 1)].astype(np.float64)
 
 
 def usable_window(case: Case, windows: Windows) -> tuple[float, float] | None:
@@ -151,8 +161,11 @@ def _windowed(values: np.ndarray, centre: float, width: float, function: str) ->
     return np.where(below, 0, np.where(above, 1, ramp))
 
 
-def grey_of(case: Case, values: np.ndarray) -> np.ndarray:
-    """Computes the grey of stored values, float64 in 0..65535, bright = dense; padding is not looked at."""
+def grey_of(case: Case, values: np.ndarray, rounded: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Computes the grey of stored values, float64 in 0..65535, bright = dense; padding is not looked at.
+
+    ``rounded`` makes whole numbers of what enters a VOI LUT.
+    """
     first, last = output_range(case)
     if isinstance(case.modality, Lut):
         output = _through(case.modality, values)
@@ -162,7 +175,7 @@ def grey_of(case: Case, values: np.ndarray) -> np.ndarray:
     window = None if case.windows is None else usable_window(case, case.windows)
     if case.voi_luts:
         lut = case.voi_luts[case.voi_index if case.voi_index < len(case.voi_luts) else 0]
-        fraction = _through(lut, output) / ((1 << lut.bits) - 1)
+        fraction = _through(lut, rounded(output)) / ((1 << lut.bits) - 1)
     elif window is not None and case.windows is not None:
         fraction = _windowed(output, *window, case.windows.function)
     else:
@@ -171,6 +184,21 @@ def grey_of(case: Case, values: np.ndarray) -> np.ndarray:
     return (1 - fraction if case.inverse else fraction) * WHITE
 
 
-def grey(case: Case) -> np.ndarray:
-    """Computes the grey of a case's pixels, float64 [H, W] in 0..65535; padding is 0."""
-    return np.where(padding_mask(case), 0, grey_of(case, stored_values(case)))
+def grey_around(case: Case, stored: np.ndarray, spread: int) -> tuple[np.ndarray, np.ndarray]:
+    """Computes the lowest and highest grey of stored values that are known up to so many steps, float64 [H, W].
+
+    They also differ by the rounding to whole greys, and where a value between two whole numbers enters a VOI LUT, of
+    which the standard does not say which of two entries it has.
+    """
+    greys = [
+        grey_of(case, np.clip(stored.astype(np.int64) + step, case.low, case.high), rounded)
+        for step in range(-spread, spread + 1)
+        for rounded in (np.floor, np.ceil)
+    ]
+    return np.minimum.reduce(greys) - 1, np.maximum.reduce(greys) + 1
+
+
+def grey(case: Case) -> tuple[np.ndarray, np.ndarray]:
+    """Computes the lowest and highest grey that the standard allows each pixel, float64 [H, W]; padding is 0."""
+    low, high = grey_around(case, stored_values(case), 0)
+    return np.where(padding_mask(case), 0, low), np.where(padding_mask(case), 0, high)

@@ -1,0 +1,119 @@
+"""A part of the conformance laboratory, what it found before, and that it finds what is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import pytest
+
+from benchmarks.conformance import archives, cases, compare, readers, run
+from benchmarks.conformance.archives import Archive
+from benchmarks.conformance.cases import Case, Lut, Padding, Rescale, Windows
+from benchmarks.conformance.writers import program
+
+SEED = 20
+FILES = 220
+
+# Shrunk: each was read wrong, or refused, once.
+FOUND = (
+    Case(overlay="junk"),
+    Case(overlay="extended"),
+    Case(overlay="embedded"),
+    Case(overlay="junk", syntax="RLELossless", pixel_vr="OB"),
+    Case(high_bit=12, signed=True),
+    Case(padding=Padding(65535)),
+    Case(modality=Lut()),
+    Case(voi_luts=(Lut(bits=8, data_vr="OW", packed=True),), syntax="ExplicitVRBigEndian"),
+    Case(voi_luts=(Lut(first=-1024, descriptor_vr="SS"),), modality=Rescale("1", "-1024")),
+    Case(
+        voi_luts=(Lut(entries=65536, first=-1024, bits=12, data_vr="OW", descriptor_vr="SS"),),
+        modality=Rescale("1.25", "-1024"),
+        syntax="ImplicitVRLittleEndian",
+        stored=16,
+        high_bit=15,
+    ),
+    Case(windows=Windows("1264\\", "4065.4")),
+    Case(windows=Windows("3057\\", "4766.1\\")),
+    Case(windows=Windows("2681,7", "4729,3")),
+    Case(windows=Windows("2000\\NaN", "1000\\NaN")),
+    Case(windows=Windows("2000", "1")),
+    Case(modality=Rescale("1", "-1500,0"), windows=Windows("500", "4000")),
+    Case(modality=Rescale("one", "0")),
+    Case(windows=Windows("1585.2", "1892.7"), groups="shared"),
+    Case(windows=Windows("1585.2", "1892.7"), groups="frame"),
+    Case(modality=Rescale("2", "-100"), groups="frame"),
+    Case(voi_luts=(Lut(),), groups="shared"),
+    Case(syntax="HTJ2K", encoder="stream", pixel_vr="OB"),
+    Case(syntax="JPEGLSLossless", pixel_vr="OB", signed=True),
+    *(
+        Case(syntax=syntax, encoder=encoder, pixel_vr="OB", fragments=3, offsets=offsets)
+        for syntax, encoder in (("JPEGLSLossless", "pydicom"), ("JPEG2000Lossless", "pydicom"), ("JPEG2000", "pydicom"))
+        for offsets in ("empty", "one", "each", "junk")
+    ),
+    *(
+        Case(syntax="JPEGLosslessSV1", encoder="dcmtk", pixel_vr="OB", fragments=3, offsets=offsets)
+        for offsets in ("empty", "one", "each", "junk")
+    ),
+)
+
+
+def _told(lines: list[str]) -> str:
+    return "\n".join(["", *lines])
+
+
+@pytest.mark.parametrize("case", FOUND, ids=lambda case: run.brief(case, Case()))
+def test_what_was_found_before_is_right(case: Case, tmp_path: Path) -> None:
+    verdict = compare.judge(case, tmp_path)
+    if verdict.unwritten and program("dcmcjpeg") is None:
+        pytest.skip(verdict.unwritten)
+    assert not verdict.unwritten
+    assert verdict.failures == (), verdict
+
+
+@pytest.mark.slow
+def test_our_grey_is_that_of_other_readers() -> None:
+    tally = run.try_grey(FILES, SEED)
+    assert not tally.failures, _told(run.shrunk_grey(tally, 1))
+    assert tally.compared["the standard"] > FILES / 2
+    if program("dcmj2pnm") is not None:
+        assert tally.compared["dcmtk"] > FILES / 4
+
+
+def test_the_laboratory_sees_one_pixel_that_differs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = readers.ours
+
+    def wrong(path: Path, case: Case) -> np.ndarray:
+        grey = ours(path, case).copy()
+        grey[3, 4] += 20
+        return grey
+
+    assert compare.judge(Case(), tmp_path).failures == ()
+    monkeypatch.setattr(compare, "ours", wrong)
+    failures = compare.judge(Case(), tmp_path).failures
+    assert {"differs from the standard", "differs from pydicom", "differs from highdicom"} <= set(failures)
+
+
+def test_a_failing_case_is_shrunk_to_what_fails() -> None:
+    case = next(
+        case
+        for number in range(1000)
+        if (case := cases.draw(Random(number), number)).inverse and case.voi_luts and case.is_encapsulated
+    )
+    shrunk = cases.shrink(case, lambda tried: tried.inverse and bool(tried.voi_luts))
+    assert shrunk.inverse
+    assert len(shrunk.voi_luts) == 1
+    assert (shrunk.syntax, shrunk.windows, shrunk.modality, shrunk.padding) == (Case().syntax, None, None, None)
+
+
+def test_every_archive_has_one_truth(tmp_path: Path) -> None:
+    archive = Archive(women=2, several=True, copies=True, retake=True)
+    truth = archives.write(archive, tmp_path)
+    on_disk = {path.relative_to(truth.root).as_posix() for path in truth.root.rglob("*") if path.is_file()}
+    assert on_disk == truth.files.keys()
+    assert {image.exam.woman for image in truth.files.values()} == {0, 1}
+    assert len({image.exam for image in truth.files.values()}) == 3
+    copies = [image for image in truth.files.values() if image.copy_of]
+    assert copies
+    assert all((truth.root / c.copy_of).exists() for c in copies)
