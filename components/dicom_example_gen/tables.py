@@ -139,6 +139,12 @@ def separator_of(text: str, required: frozenset[str]) -> tuple[str, int]:
     return max(_SEPARATORS, key=found), 0
 
 
+def _cell(text: str) -> str:
+    """Returns a cell's text; ``="00123"`` is how people keep spreadsheets from making a number of it."""
+    text = text.strip()
+    return text[2:-1].strip() if text.startswith('="') and text.endswith('"') and len(text) > 2 else text
+
+
 def _csv_rows(path: Location, data: bytes, required: frozenset[str]) -> Iterator[Row]:
     text = decode_text(path, data)
     separator, skipped = separator_of(text, required)
@@ -153,7 +159,7 @@ def _csv_rows(path: Location, data: bytes, required: frozenset[str]) -> Iterator
         _require_columns(path, columns, required)
         for cells in rows:
             # A short row leaves its last columns empty, which the checks of each column then report.
-            padded = [cell.strip() for cell in cells] + [""] * (len(columns) - len(cells))
+            padded = [_cell(cell) for cell in cells] + [""] * (len(columns) - len(cells))
             named = {name: cell for name, cell in zip(columns, padded, strict=False) if name}
             surplus = padded[len(columns) :]
             yield Row(f"{path.name} line {reader.line_num}", named, tuple(surplus) if any(surplus) else ())

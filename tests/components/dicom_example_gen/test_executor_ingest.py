@@ -7,6 +7,7 @@ import gzip
 import json
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -18,6 +19,7 @@ from components.dicom_example_gen.executor import EmptySplitError
 from components.dicom_example_gen.manifest import FolderSource, ManifestSource
 from components.dicom_example_gen.rejections import RejectionReason as Reason
 from pipeline.demo import real_exams
+from pipeline.describe import describe_source
 from schema import features as f
 from schema.features import VIEWS
 
@@ -188,6 +190,16 @@ def test_a_bad_folder_is_counted_file_by_file(archive: FolderSource, tmp_path: P
             assert row["message"].endswith(".")
             assert "\n" not in row["message"]
     assert summary["labels_without_files"] == 12
+    assert fates(described(FolderSource(images, archive.labels))) == fates(result.rows())
+
+
+def described(source: FolderSource) -> list[dict[str, Any]]:
+    return list(describe_source(source, CONFIG, lambda done, total: None).files)
+
+
+def fates(rows: list[dict[str, Any]]) -> dict[str, tuple[Any, ...]]:
+    """What became of each file, without the keyed hash of its exam."""
+    return {row["file"]: tuple(row.get(key) for key in ("outcome", "reason", "view", "density")) for row in rows}
 
 
 def test_pixels_that_prove_bad_only_when_decoded_are_late_rejections(archive: FolderSource, tmp_path: Path) -> None:
@@ -199,13 +211,20 @@ def test_pixels_that_prove_bad_only_when_decoded_are_late_rejections(archive: Fo
     flat = dcmread(images / "e05" / "CC_L.dcm")
     flat.PixelData = bytes(len(flat.PixelData))
     flat.save_as(images / "e05" / "CC_L.dcm")
-    result = run_ingest(FolderSource(images, archive.labels), CONFIG, tmp_path / "out")
+    labels = tmp_path / "labels.csv"
+    labels.write_text(archive.labels.read_text(encoding="utf-8").replace(",40\n", ",forty\n"), encoding="utf-8")
+    source = FolderSource(images, labels)
+    result = run_ingest(source, CONFIG, tmp_path / "out")
     [row] = [row for row in result.rows() if row["file"] == "e05/CC_L.dcm"]
     assert (row["outcome"], row["reason"]) == ("rejected", Reason.IMPLAUSIBLE_PIXELS.value)
     summary = result.summary()
     assert (summary["accepted"], summary["rejected"], summary["found"]) == (95, 1, 96)
     assert summary["incomplete_exams"] == 1
     assert sum(len(views) for views in result.views().values()) == 95
+    [warning] = summary["warnings"]
+    assert "labels.csv: age is no age in years in 1 rows" in warning
+    before, after = fates(described(source)), fates(result.rows())
+    assert {file for file in after if before[file] != after[file]} == {"e05/CC_L.dcm"}  # only pixels show it
 
 
 def test_an_empty_split_stops_and_the_list_of_files_stays(archive: FolderSource, tmp_path: Path) -> None:

@@ -157,6 +157,11 @@ def test_a_column_of_numbers_with_fractions_is_read_as_whole_numbers(tmp_path: P
     assert (sorted(mixed), none) == (["1", "1.0"], ())
 
 
+def test_texts_that_are_kept_from_becoming_numbers(tmp_path: Path) -> None:
+    labels, _ = labels_of(tmp_path, 'exam_id,density\n="00123",A\n"=""0077""",D\n="",B\n')
+    assert labels == {"00123": Label("00123", "A"), "0077": Label("0077", "D")}
+
+
 def test_digits_that_a_spreadsheet_cut_off_are_suspected(tmp_path: Path) -> None:
     _, [warning] = labels_of(tmp_path, "exam_id,density\n1234567890123450000,A\n2234567890123450000,B\n")
     assert "2 exam_id have more than 15 digits and end in zeros" in warning
