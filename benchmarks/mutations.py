@@ -197,6 +197,43 @@ def _stream(data: bytes, random: Random) -> bytes:
     return _written(dataset)
 
 
+def _with_frame(dataset: Dataset, frame: bytes) -> bytes:
+    dataset.PixelData = encapsulate([frame + b"\0" * (len(frame) % 2)])
+    return _written(dataset)
+
+
+def _ending(data: bytes, random: Random) -> bytes:
+    """A stream that is cut, with something put behind it."""
+    dataset = pydicom.dcmread(io.BytesIO(data))
+    frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
+    kept = frame[: random.choice((random.randrange(len(frame)), int(0.99 * len(frame)), len(frame) - 2))]
+    lost = random.choice((0, 1, len(frame) - len(kept), 4 * len(frame), 1_000_000))
+    filling = random.choice((bytes(lost), b"\xff" * lost, random.randbytes(lost), (frame * 9)[:lost]))
+    return _with_frame(dataset, kept + filling + random.choice((b"", b"\xff\xd9", b"\xff\xd9" + frame)))
+
+
+def _restarts(data: bytes, random: Random) -> bytes:
+    """Restart intervals that are not there, or markers of them without any."""
+    dataset = pydicom.dcmread(io.BytesIO(data))
+    frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
+    at = max(0, frame.find(b"\xff\xda"))
+    interval = random.choice((0, 1, 7, dataset.Columns, 2 * dataset.Columns, 65535))
+    markers = bytearray(frame[at:])
+    for number in range(random.choice((0, 1, 8, 63, 20_000))):
+        place = random.randrange(12, len(markers))
+        markers[place:place] = bytes([0xFF, 0xD0 + number % 8])
+    return _with_frame(dataset, frame[:at] + b"\xff\xdd\0\x04" + struct.pack(">H", interval) + markers)
+
+
+def _other_syntax(data: bytes, random: Random) -> bytes:
+    """A transfer syntax that is not that of the pixels."""
+    dataset = pydicom.dcmread(io.BytesIO(data))
+    syntax = random.choice([*_STREAMS, *_ENCODED]).encode()
+    old = dataset.file_meta.TransferSyntaxUID.encode()
+    old, new = (text + b"\0" * (len(text) % 2) for text in (old, syntax))
+    return data.replace(struct.pack("<H", len(old)) + old, struct.pack("<H", len(new)) + new, 1)
+
+
 def _fragments(data: bytes, random: Random) -> bytes:
     """Items of the pixel data that lie: wrong lengths, none, thousands, a delimiter too early."""
     dataset = pydicom.dcmread(io.BytesIO(data))
@@ -300,9 +337,17 @@ def mutations_of(name: str) -> tuple[Mutation, ...]:
     if name.startswith("dicom"):
         deflated = name.endswith(DeflatedExplicitVRLittleEndian.keyword)
         explicit = not (deflated or name.endswith(("implicit", "ImplicitVRLittleEndian", "BigEndian")))
-        of_stream = (_stream, _stream, _fragments) if _is_encapsulated(name) else ()
+        of_stream = (_stream, _stream, _fragments, _ending, _restarts) if _is_encapsulated(name) else ()
         of_header = (_length, _length, _header_of_nothing) if explicit else ()
-        return (*anywhere, _field, _field, *of_stream, *of_header, *((_deflated_bomb,) if deflated else ()))
+        return (
+            *anywhere,
+            _field,
+            _field,
+            _other_syntax,
+            *of_stream,
+            *of_header,
+            *((_deflated_bomb,) if deflated else ()),
+        )
     if name.startswith("png"):
         return (*anywhere, _chunk)
     if name.startswith("tiff"):

@@ -51,9 +51,10 @@ from components.common.png import decode_png, encode_png
 from components.common.progress import PROGRESS_FILE_VARIABLE, read_progress
 from components.common.shards import read_shard, shards_of, split_folder
 from components.dicom_example_gen.config import SPLITS
-from components.dicom_example_gen.greyscale import to_grey
+from components.dicom_example_gen.greyscale import grey_scale_of, to_grey
 from components.dicom_example_gen.manifest import FolderSource
 from components.dicom_example_gen.reading import reduce_by_area
+from components.dicom_example_gen.stored_values import cells_of
 from components.mammogram_preprocessor.config import PreprocessConfig
 from pipeline.phantom.config import PhantomConfig
 from pipeline.phantom.generate import generate_phantoms
@@ -156,7 +157,8 @@ def _ingest_floor(source: FolderSource) -> None:
             stored = _DECODERS[syntax](get_frame(element.value, 0, number_of_frames=1))
         else:
             stored = np.frombuffer(element.value, np.uint16)
-        grey = to_grey(stored.reshape(dataset.Rows, dataset.Columns), dataset)
+        pixels = stored.reshape(dataset.Rows, dataset.Columns)
+        grey = to_grey(pixels, cells_of(pixels, dataset, 0, str(path)), grey_scale_of(dataset, str(path)))
         encode_png(reduce_by_area(grey, CONFIG.longest_side))
 
 
