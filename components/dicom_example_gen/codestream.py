@@ -114,7 +114,7 @@ def segments(stream: bytes, start: int = 2, last: int = _START_OF_SCAN) -> Itera
         position = end
 
 
-def _jpeg_2000_coding(stream: bytes) -> Coding:
+def _jpeg_2000_coding(stream: bytes) -> Coding | None:
     """Reads the coding style, ITU-T T.800 A.6.1 and A.6.2, T.814 A.3; that of the component counts, if it has one."""
     is_high_throughput = False
     reversible: dict[int, bool] = {}
@@ -124,14 +124,19 @@ def _jpeg_2000_coding(stream: bytes) -> Coding:
         offset = {_CODING_STYLE: 9, _COMPONENT_STYLE: 6}.get(marker)
         if offset is not None and start + offset < min(end, len(stream)):
             reversible[marker] = stream[start + offset] == 1
-    is_lossless = reversible.get(_COMPONENT_STYLE, reversible.get(_CODING_STYLE, False))
+    if _CODING_STYLE not in reversible:
+        return None
+    is_lossless = reversible.get(_COMPONENT_STYLE, reversible[_CODING_STYLE])
     if is_high_throughput:
         return Coding.HTJ2K if is_lossless else Coding.HTJ2K_LOSSY
     return Coding.JPEG_2000 if is_lossless else Coding.JPEG_2000_LOSSY
 
 
-def _jpeg_2000_frame(stream: bytes) -> Frame:
+def _jpeg_2000_frame(stream: bytes) -> Frame | None:
     """Reads the SIZ segment, ITU-T T.800 A.5.1."""
+    coding = _jpeg_2000_coding(stream)
+    if coding is None or len(stream) < _JPEG_2000_HEADER:
+        return None
     x, y, x_offset, y_offset, tile_x, tile_y, tile_x_offset, tile_y_offset = (
         int.from_bytes(stream[i : i + 4], "big") for i in range(8, 40, 4)
     )
@@ -141,7 +146,7 @@ def _jpeg_2000_frame(stream: bytes) -> Frame:
     components = int.from_bytes(stream[40:42], "big")
     subsampled = stream[43:45] != b"\1\1"
     rows, columns = (0, 0) if subsampled else (y - y_offset, x - x_offset)
-    return Frame(_jpeg_2000_coding(stream), rows, columns, (stream[42] & 0x7F) + 1, components, tiles)
+    return Frame(coding, rows, columns, (stream[42] & 0x7F) + 1, components, tiles)
 
 
 def _jpeg_coding(frame: int, scan: bytes) -> Coding:
@@ -165,7 +170,7 @@ def _jpeg_frame(stream: bytes) -> Frame | None:
             found = marker, stream[start : start + 6]
         if marker == _START_OF_SCAN:
             scan = stream[start:end]
-    if found is None:
+    if found is None or not scan:
         return None
     marker, content = found
     rows, columns = (int.from_bytes(content[i : i + 2], "big") for i in (1, 3))
@@ -179,10 +184,10 @@ def declared_frame(stream: bytes) -> Frame | None:
         stream: JPEG, JPEG-LS or JPEG 2000 code stream.
 
     Returns:
-        The declaration, or None if the stream has none.
+        The declaration, or None if the stream has none, or ends before it.
     """
     if stream.startswith(_JPEG_2000):
-        return _jpeg_2000_frame(stream) if len(stream) >= _JPEG_2000_HEADER else None
+        return _jpeg_2000_frame(stream)
     return _jpeg_frame(stream) if stream.startswith(_JPEG) else None
 
 

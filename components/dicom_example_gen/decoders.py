@@ -62,7 +62,7 @@ from components.dicom_example_gen.codestream import (
 from components.dicom_example_gen.jpeg_2000 import decode_jpeg_2000
 from components.dicom_example_gen.jpeg_scan import decode_jpeg
 from components.dicom_example_gen.remarks import Remark
-from components.dicom_example_gen.rle import decode_rle, is_rle
+from components.dicom_example_gen.rle import decode_rle, is_rle, require_rle
 from components.dicom_example_gen.stored_values import stored_range
 
 # What the streams of each transfer syntax may be, PS3.5 sections 8.2 and 10 and annex A.4.
@@ -172,15 +172,13 @@ def _as_declared(pixels: np.ndarray, frame: Frame, dataset: Dataset) -> np.ndarr
     return pixels.view(f"{'i' if signed else 'u'}{pixels.itemsize}")
 
 
-def _remarks(coding: Coding, syntax: UID, is_closed: bool) -> tuple[Remark, ...]:
+def _remarks(coding: Coding, syntax: UID) -> tuple[Remark, ...]:
     allowed = CODINGS[syntax]
     found = []
     if coding not in allowed:
         found.append(Remark.OTHER_COMPRESSION)
     if coding in LOSSY and not LOSSY.intersection(allowed):
         found.append(Remark.UNDECLARED_LOSS)
-    if not is_closed:
-        found.append(Remark.NO_END_MARKER)
     return tuple(found)
 
 
@@ -203,6 +201,41 @@ def decode_native(dataset: Dataset, pixel_data: bytes, vr: str) -> np.ndarray:
     return np.frombuffer(pixel_data, f"{order}{kind}{size}", rows * columns).reshape(rows, columns)
 
 
+def look_at_frame(dataset: Dataset, syntax: UID, first_bytes: bytes, size: int) -> tuple[Remark, ...]:
+    """Checks what a compressed frame declares of itself, as far as its first bytes tell, without decoding.
+
+    Args:
+        dataset: Header, whose Image Pixel module was found to be sound.
+        syntax: Transfer syntax, one of ``CODINGS``.
+        first_bytes: Beginning of the frame, or all of it.
+        size: Size of the frame, bytes.
+
+    Returns:
+        What must be told.
+
+    Raises:
+        EOFError: The stream is cut short.
+        TooMuchError: The stream is far too small for the image.
+        StreamError: It does not hold the image of the header, or is none that is supported.
+    """
+    if _is_rle(first_bytes, syntax):
+        require_rle(first_bytes, dataset.BitsAllocated)
+        return _remarks(Coding.RLE, syntax)
+    if not is_stream(first_bytes):
+        raise StreamError(f"no stream of a known kind under {syntax.name}", "export the image again")
+    frame = declared_frame(without_jp2(first_bytes))
+    if frame is not None:
+        _require_fitting_frame(frame, dataset, syntax, size)
+        return _remarks(frame.coding, syntax)
+    if size > len(first_bytes):
+        return ()
+    raise EOFError("the stream ends before it declares its image")
+
+
+def _is_rle(stream: bytes, syntax: UID) -> bool:
+    return not is_stream(stream) and (is_rle(stream) or syntax == RLELossless)
+
+
 def decode_frame(dataset: Dataset, syntax: UID, stream: bytes) -> StoredPixels:
     """Decodes the compressed frame of a single grey image.
 
@@ -218,17 +251,16 @@ def decode_frame(dataset: Dataset, syntax: UID, stream: bytes) -> StoredPixels:
         StreamError: It does not hold the image of the header, or is none that is supported.
         Exception: Whatever the decoder raises on damaged streams.
     """
-    if not is_stream(stream[:16]) and (is_rle(stream) or syntax == RLELossless):
+    remarks = look_at_frame(dataset, syntax, stream, len(stream))
+    signed = dataset.PixelRepresentation == 1
+    if _is_rle(stream, syntax):
         cells = decode_rle(stream, dataset.Rows, dataset.Columns, dataset.BitsAllocated)
-        signed = dataset.PixelRepresentation == 1
-        return StoredPixels(
-            cells.view(f"{'i' if signed else 'u'}{cells.itemsize}"), False, _remarks(Coding.RLE, syntax, True)
-        )
+        return StoredPixels(cells.view(f"{'i' if signed else 'u'}{cells.itemsize}"), False, remarks)
     stream = without_jp2(stream)
     frame = declared_frame(stream)
     if frame is None:
-        raise StreamError(f"no stream of a known kind under {syntax.name}", "export the image again")
-    _require_fitting_frame(frame, dataset, syntax, len(stream))
+        raise EOFError("the stream ends before it declares its image")
     pixels, is_closed = _decode_stream(stream, frame)
     are_samples = frame.precision <= (tags.integer(dataset, "HighBit") or 0)
-    return StoredPixels(_as_declared(pixels, frame, dataset), are_samples, _remarks(frame.coding, syntax, is_closed))
+    told = remarks if is_closed else (*remarks, Remark.NO_END_MARKER)
+    return StoredPixels(_as_declared(pixels, frame, dataset), are_samples, told)

@@ -26,7 +26,7 @@ from components.dicom_example_gen import tags
 from components.dicom_example_gen.acceptance import STANDARD_ONLY, AcceptanceConfig
 from components.dicom_example_gen.bounded_stream import TooMuchError, read_header
 from components.dicom_example_gen.codestream import SecondImageError, StreamError
-from components.dicom_example_gen.decoders import CODINGS, StoredPixels, decode_frame, decode_native
+from components.dicom_example_gen.decoders import CODINGS, StoredPixels, decode_frame, decode_native, look_at_frame
 from components.dicom_example_gen.functional_groups import effective_header
 from components.dicom_example_gen.greyscale import GreyScale, grey_scale_of, to_grey
 from components.dicom_example_gen.header import ViewHeader, header_of
@@ -43,6 +43,7 @@ _WRITTEN: Final = {
 }
 _UNDEFINED_LENGTH: Final = 0xFFFFFFFF
 _MAX_SIDE: Final = 32_767  # pixels; OpenCV looks up and resizes up to this
+_STREAM_HEADER: Final = 1 << 14  # bytes of a code stream that are looked at before it is decoded
 _HEADER_ROOM: Final = 1 << 24  # bytes of an inflated data set besides its pixels
 
 
@@ -235,7 +236,10 @@ def open_dicom(
     with _typed(RejectionReason.UNDECODABLE_PIXELS, file, PIXEL_DATA, "export the file again"):
         content.seek(position)
         pixels = find_pixels(content, dataset, syntax, file)
-    remarks = joined(header.remarks, effective.remarks, of_syntax, scale.remarks, pixels.remarks)
+        of_stream: tuple[Remark, ...] = ()
+        if pixels.is_encapsulated:
+            of_stream = look_at_frame(dataset, syntax, pixels.read(content, _STREAM_HEADER), pixels.size)
+    remarks = joined(header.remarks, effective.remarks, of_syntax, scale.remarks, pixels.remarks, of_stream)
     return DicomImage(dataset, replace(header, remarks=remarks), syntax, content, pixels, scale)
 
 

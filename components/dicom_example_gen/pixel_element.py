@@ -47,12 +47,19 @@ class PixelElement:
     is_encapsulated: bool
     remarks: tuple[Remark, ...] = ()
 
-    def read(self, stream: BinaryIO) -> bytes:
-        """Reads the native pixels, or the frame that the fragments make up."""
+    @property
+    def size(self) -> int:
+        """Bytes of all parts."""
+        return sum(length for _, length in self.parts)
+
+    def read(self, stream: BinaryIO, limit: int | None = None) -> bytes:
+        """Reads the native pixels, or the frame that the fragments make up, or up to ``limit`` bytes of them."""
+        left = self.size if limit is None else limit
         pieces = []
         for start, length in self.parts:
             stream.seek(start)
-            pieces.append(stream.read(length))
+            pieces.append(stream.read(min(length, left)))
+            left -= len(pieces[-1])
         if self.is_encapsulated and pieces[-1].endswith(_DELIMITER_ITEM):  # counted in by some writers
             pieces[-1] = pieces[-1][: -len(_DELIMITER_ITEM)]
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)

@@ -23,6 +23,15 @@ def is_rle(stream: bytes) -> bool:
     return segments in (1, 2) and offsets[0] == _HEADER and not any(offsets[segments:])
 
 
+def require_rle(stream: bytes, bits_allocated: int) -> None:
+    """Checks the header of an RLE frame; errors as of ``decode_rle``."""
+    if len(stream) < _HEADER:
+        raise EOFError("an RLE frame begins with a header")
+    segments = unpack("<L", stream[:4])[0]
+    if segments != bits_allocated // 8 or not is_rle(stream):
+        raise StreamError(f"RLE header of {segments} segments for {bits_allocated} bits", "export the image again")
+
+
 def _plane(segment: bytes, samples: int) -> np.ndarray:
     """Decodes a segment: one byte of each sample."""
     result = np.empty(samples + _PADDING, np.uint8)
@@ -56,11 +65,8 @@ def decode_rle(stream: bytes, rows: int, columns: int, bits_allocated: int) -> n
         SecondImageError: There is another image behind it.
         StreamError: There is another number of segments.
     """
-    if len(stream) < _HEADER:
-        raise EOFError("an RLE frame begins with a header")
+    require_rle(stream, bits_allocated)
     segments, *offsets = unpack("<16L", stream[:_HEADER])
-    if segments != bits_allocated // 8 or not is_rle(stream):
-        raise StreamError(f"RLE header of {segments} segments for {bits_allocated} bits", "export the image again")
     ends = [*offsets[1:segments], len(stream)]
     try:
         planes = [

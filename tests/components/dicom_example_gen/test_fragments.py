@@ -29,7 +29,7 @@ from pydicom.uid import (
 
 from benchmarks.pictures import picture
 from benchmarks.reference_images import compressed, file_bytes, mammogram, reference_streams
-from components.dicom_example_gen.reading import load_view
+from components.dicom_example_gen.reading import load_view, read_header
 from components.dicom_example_gen.rejections import IngestError, RejectionReason
 from components.dicom_example_gen.remarks import Remark
 
@@ -252,3 +252,19 @@ def test_junk_is_no_stream(tmp_path: Path) -> None:
     error = refusal_of(write_encapsulated(tmp_path / "x.dcm", PICTURE, 12, [b"junk" * 300], JPEG2000))
     assert error.reason is RejectionReason.UNDECODABLE_PIXELS
     assert "no stream of a known kind" in error.value
+
+
+def test_the_header_of_a_stream_is_read_without_decoding(tmp_path: Path) -> None:
+    """What can be told before pixels are decoded is told to ``describe`` as well."""
+    path = tmp_path / "x.dcm"
+    lossy = even(reference_streams()["jpeg-extended-12u"])
+    header = read_header(write_encapsulated(path, PICTURE, 12, parts_of(lossy, 3), JPEGLosslessSV1, bytes(12)))
+    assert set(header.remarks) == {Remark.OTHER_COMPRESSION, Remark.UNDECLARED_LOSS, Remark.WRONG_OFFSET_TABLE}
+    for stream, picture_ in (
+        (cv2.imencode(".jpg", picture(8, False))[1].tobytes(), PICTURE),
+        (stream_of(JPEG2000Lossless), PICTURE[:-1]),
+        (b"junk" * 300, PICTURE),
+    ):
+        with pytest.raises(IngestError) as caught:
+            read_header(write_encapsulated(path, picture_, 12, [even(stream)], JPEG2000Lossless))
+        assert caught.value.reason is RejectionReason.UNDECODABLE_PIXELS
