@@ -6,23 +6,25 @@ import json
 import os
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.conformance.archives import Archive, Exam, Image, Truth, is_possible, simpler, write
+from benchmarks.conformance.archive_files import Truth, write
+from benchmarks.conformance.archives import Archive, Exam, Image
 from components.dicom_example_gen.config import IngestConfig
 from components.dicom_example_gen.identity import find_key
 from components.dicom_example_gen.labels import ManifestError
 from components.dicom_example_gen.manifest import FolderSource, ManifestSource
 from pipeline.describe import describe_source
 from pipeline.predict_archive.find import find_exams
-from serving.preprocessing import PreprocessingRecipe
+from serving.preprocessing import PreprocessingRecipe, SeveralExamsError, prepare_files
 
 Row = Mapping[str, Any]
 
 CONFIG: Final = IngestConfig()
+RECIPE: Final = PreprocessingRecipe()
 # What headers cannot tell: `describe` does not know it, `run` does.
 _BY_PIXELS: Final = frozenset({"duplicate", "implausible_pixels", "undecodable_pixels", "truncated"})
 
@@ -159,15 +161,16 @@ def _rows_rules(truth: Truth, rows: Mapping[str, Row], ignored: int) -> Iterator
 
 
 def _predict_rules(truth: Truth) -> Iterator[Broken]:
-    found = find_exams([truth.root], PreprocessingRecipe(), find_key(CONFIG, os.environ).key)
+    found = find_exams([truth.root], RECIPE, find_key(CONFIG, os.environ).key)
     groups: dict[str, list[Image]] = defaultdict(list)
     seen: Counter[str] = Counter()
     for exam in found.exams:
-        for path in exam.files.values():
-            name = _relative(path, truth.root)
-            seen[name] += 1
-            if name in truth.files:
-                groups[exam.key].append(truth.files[name])
+        names = [_relative(path, truth.root) for path in exam.files.values()]
+        seen.update(names)
+        images = [truth.files[name] for name in names if name in truth.files]
+        # Images of several exams may be told of together, but not graded.
+        if len({image.exam for image in images}) > 1 and not _is_refused(exam.files):
+            groups[exam.key] = images
     yield from _purity(truth, groups, "predict")
     strays = {_relative(path, truth.root) for path in found.strays}
     lost = [
@@ -178,6 +181,14 @@ def _predict_rules(truth: Truth) -> Iterator[Broken]:
     twice = [file for file, count in seen.items() if count > 1]
     if lost or twice:
         yield Broken("predict: every file once", f"{len(lost)} lost, {len(twice)} twice, as {(lost + twice)[0]}")
+
+
+def _is_refused(files: Mapping[str, Path]) -> bool:
+    try:
+        prepare_files(files, RECIPE)
+    except SeveralExamsError:
+        return True
+    return False
 
 
 def _relative(path: Path, root: Path) -> str:
@@ -255,20 +266,3 @@ def judge(archive: Archive, whole: bool = False) -> Judgement:
             broken += _run_rules(rows, _ran(truth, folder))
         lost, usable = _lost(truth, rows)
         return Judgement(archive, tuple(broken), lost, usable)
-
-
-def shrink(archive: Archive, still_fails: Callable[[Archive], bool], most_tries: int = 80) -> Archive:
-    """Makes an archive that breaks an invariant as plain as it can be made."""
-    tries, again = 0, True
-    while again:
-        again = False
-        for plainer in simpler(archive):
-            if not is_possible(plainer):
-                continue
-            tries += 1
-            if tries > most_tries:
-                return archive
-            if still_fails(plainer):
-                archive, again = plainer, True
-                break
-    return archive

@@ -24,7 +24,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final, TypeVar
 
-from benchmarks.conformance import archives, cases, compare, invariants
+from benchmarks.conformance import archives, cases, compare, drawing, invariants, shrinking
 from benchmarks.conformance.known import KNOWN
 from benchmarks.conformance.readers import READERS
 from benchmarks.conformance.writers import program
@@ -80,7 +80,7 @@ def _quiet() -> None:
 
 def grey_case(seed: int, number: int) -> cases.Case:
     """Draws the case of a number."""
-    return cases.draw(Random(f"grey {seed} {number}"), number)
+    return drawing.draw(Random(f"grey {seed} {number}"), number)
 
 
 def archive_case(seed: int, number: int) -> archives.Archive:
@@ -138,7 +138,7 @@ def shrunk_grey(tally: compare.Tally, most: int = _SHRUNK) -> list[str]:
             seen[failure] += 1
             if seen[failure] > most:
                 continue
-            case = cases.shrink(verdict.case, partial(_fails, failure))
+            case = shrinking.shrink(verdict.case, partial(_fails, failure))
             lines.append(f"{failure}: {brief(case, cases.Case())}")
     return lines
 
@@ -151,7 +151,7 @@ def shrunk_archives(grouping: Grouping, most: int = _SHRUNK) -> list[str]:
             seen[broken.rule] += 1
             if seen[broken.rule] > most:
                 continue
-            plain = invariants.shrink(judgement.archive, partial(_breaks, broken.rule))
+            plain = shrinking.shrink_archive(judgement.archive, partial(_breaks, broken.rule))
             lines.append(f"{broken.rule} ({broken.seen}): {brief(plain, archives.Archive())}")
     return lines
 

@@ -8,7 +8,7 @@ from random import Random
 import numpy as np
 import pytest
 
-from benchmarks.conformance import archives, cases, compare, readers, run
+from benchmarks.conformance import archive_files, compare, drawing, readers, run, shrinking
 from benchmarks.conformance.archives import Archive
 from benchmarks.conformance.cases import Case, Lut, Padding, Rescale, Windows
 from benchmarks.conformance.writers import program
@@ -99,9 +99,9 @@ def test_a_failing_case_is_shrunk_to_what_fails() -> None:
     case = next(
         case
         for number in range(1000)
-        if (case := cases.draw(Random(number), number)).inverse and case.voi_luts and case.is_encapsulated
+        if (case := drawing.draw(Random(number), number)).inverse and case.voi_luts and case.is_encapsulated
     )
-    shrunk = cases.shrink(case, lambda tried: tried.inverse and bool(tried.voi_luts))
+    shrunk = shrinking.shrink(case, lambda tried: tried.inverse and bool(tried.voi_luts))
     assert shrunk.inverse
     assert len(shrunk.voi_luts) == 1
     assert (shrunk.syntax, shrunk.windows, shrunk.modality, shrunk.padding) == (Case().syntax, None, None, None)
@@ -109,7 +109,7 @@ def test_a_failing_case_is_shrunk_to_what_fails() -> None:
 
 def test_every_archive_has_one_truth(tmp_path: Path) -> None:
     archive = Archive(women=2, several=True, copies=True, retake=True)
-    truth = archives.write(archive, tmp_path)
+    truth = archive_files.write(archive, tmp_path)
     on_disk = {path.relative_to(truth.root).as_posix() for path in truth.root.rglob("*") if path.is_file()}
     assert on_disk == truth.files.keys()
     assert {image.exam.woman for image in truth.files.values()} == {0, 1}
