@@ -95,6 +95,7 @@ _MAX_TILES: Final = 16_384
 # quality have 50 pixels a byte, and JPEG cannot pack more than some 100; a black image of JPEG 2000 may have more, and
 # would be left out anyway.
 _MAX_PIXELS_A_BYTE: Final = 400
+_NO_IMAGE: Final = "a stream that does not declare its image"
 
 
 @dataclass(frozen=True, eq=False)
@@ -229,7 +230,7 @@ def look_at_frame(dataset: Dataset, syntax: UID, first_bytes: bytes, size: int) 
         return _remarks(frame.coding, syntax)
     if size > len(first_bytes):
         return ()
-    raise EOFError("the stream ends before it declares its image")
+    raise StreamError(_NO_IMAGE, "transfer or export the file again")
 
 
 def _is_rle(stream: bytes, syntax: UID) -> bool:
@@ -259,7 +260,7 @@ def decode_frame(dataset: Dataset, syntax: UID, stream: bytes) -> StoredPixels:
     stream = without_jp2(stream)
     frame = declared_frame(stream)
     if frame is None:
-        raise EOFError("the stream ends before it declares its image")
+        raise StreamError(_NO_IMAGE, "transfer or export the file again")
     pixels, is_closed = _decode_stream(stream, frame)
     are_samples = frame.precision <= (tags.integer(dataset, "HighBit") or 0)
     told = remarks if is_closed else (*remarks, Remark.NO_END_MARKER)
