@@ -24,7 +24,7 @@ from components.dicom_example_gen.identity import find_key
 from components.dicom_example_gen.label_hints import label_hints
 from components.dicom_example_gen.losses import shortage
 from components.dicom_example_gen.manifest import Source, find_candidates
-from components.dicom_example_gen.planning import inspect, plan, without_label
+from components.dicom_example_gen.planning import inspect, inspect_pixels, plan, sharing_uids, without_label
 from components.dicom_example_gen.report import file_rows, summary
 from components.dicom_example_gen.spans import SpanSource
 from components.report_generator.artifacts import IngestSummary
@@ -81,6 +81,10 @@ def describe_source(source: Source, config: IngestConfig, on_file: Callable[[int
         for outcome in pool.map(lambda c: inspect(c, offered.root, config.max_pixels, config), offered.found):
             outcomes.append(outcome)
             on_file(len(outcomes), count)
+        shared = sharing_uids(outcomes)
+        hashed = pool.map(lambda n: inspect_pixels(outcomes[n], offered.root, config.max_pixels, config), shared)
+        for position, outcome in zip(shared, list(hashed), strict=True):
+            outcomes[position] = outcome
     planned = plan(outcomes, offered.labels, config, key.key)
     warnings = (*offered.warnings, *label_hints(without_label(outcomes, planned), offered.labels))
     return Described(summary(planned, offered.ignored, warnings), tuple(file_rows(planned)))

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from components.dicom_example_gen.exams import PlannedExam
+from components.dicom_example_gen.membership import PlannedExam
 from components.dicom_example_gen.planning import IngestPlan, PlannedView
 from components.dicom_example_gen.rejections import RejectionReason
 from schema.features import DENSITY_CLASSES, UNKNOWN, VIEWS
@@ -21,6 +21,8 @@ _OF_EXAMS: Final = (
     RejectionReason.LEFT_OUT_BY_DISTRIBUTION,
     RejectionReason.SPLIT_CONFLICT,
     RejectionReason.MIXED_PATIENTS,
+    RejectionReason.SEVERAL_EXAMS,
+    RejectionReason.AMBIGUOUS_LABEL,
     RejectionReason.INVALID_LABEL,
     RejectionReason.NO_LABEL,
 )

@@ -1,172 +1,270 @@
-"""Which exam a file belongs to, and the exams of an archive as the data set's table counts them.
+"""What says that images are of one exam and what does not: one rule for ingest, ``predict`` and the gateway.
 
-Files are counted one by one, exams are what people count: an exam is left out if none of its images is accepted. For
-that, files that are rejected must be told their exam too, as far as anything tells it.
+An exam's images come from one patient, one study and one day. Evidence against it, of which each piece refuses:
+
+    * **women**: two birth dates, sexes, ages more than one year apart, or Patient IDs; but two Patient IDs within one
+      study of one acquisition system are the correction of a name (a study belongs to one patient, PS3.3 A.1.2);
+    * **days** that differ; a study may go on over midnight;
+    * **machines** that differ (system, serial number, station, institution), unless the images name one patient and
+      are of one study or one day;
+    * **studies** that differ (Study Instance UID, Accession Number), unless the images name one patient on one day, or
+      one patient on days unknown with no view in two studies; or unless each image has a study of its own, as some
+      anonymisers write it, and no view comes twice;
+    * **views** that all come twice, or three of them, or one four times, where no study, order or day joins them.
+
+Anonymisers write one value for all: words such as ANONYMOUS, blanks and zeros say nothing (:func:`is_placeholder`), and
+a Study Instance UID whose images contradict each other is no study (:class:`Census`).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from datetime import date
 from typing import Final
 
 from components.dicom_example_gen import tags
-from components.dicom_example_gen.candidates import Candidate
 from components.dicom_example_gen.header import ViewHeader
-from components.dicom_example_gen.identity import keyed_hash
-from components.dicom_example_gen.labels import Label, RowProblem
 from components.dicom_example_gen.rejections import RejectionReason
 from components.dicom_example_gen.views import parse_view
 from schema.features import UNKNOWN, UNKNOWN_INT
 
-_MATCHED_BY: Final = ", ".join(
-    [
-        *map(tags.tag_name, ("StudyInstanceUID", "AccessionNumber")),
-        "folder",
-        *map(tags.tag_name, ("StudyID", "PatientID")),
-    ]
+_OLDEST: Final = (90, 120)  # years that the age 90 stands for
+_WORDS: Final = (
+    "anon anonym anonymous anonymus anonymized anonymised anonymisiert anonymize anonymise blank confidential "
+    "default deid deidentified de identified dummy empty hidden id masked mrn n na name nan nil no none noname noid "
+    "not a available null patient patientid pid redacted removed subject test undefined unknown unk unnamed"
 )
+_PLACEHOLDERS: Final = frozenset(_WORDS.split())
+_BIRTH, _SEX, _AGE, DAY_TAG, STUDY_TAG, _ACCESSION, _PATIENT = map(
+    tags.tag_name,
+    (
+        "PatientBirthDate",
+        "PatientSex",
+        "PatientAge",
+        "StudyDate",
+        "StudyInstanceUID",
+        "AccessionNumber",
+        "PatientID",
+    ),
+)
+_MACHINE: Final = (
+    ("Manufacturer", lambda h: h.system.manufacturer),
+    ("ManufacturerModelName", lambda h: h.system.model_name),
+    ("SoftwareVersions", lambda h: h.system.software_version),
+    ("DeviceSerialNumber", lambda h: h.device),
+    ("StationName", lambda h: h.station),
+    ("InstitutionName", lambda h: h.institution),
+)
+_REPEATED_VIEWS: Final = 3
+_IMAGES_OF_A_VIEW: Final = 4
+PER_IMAGE: Final = 3  # images with a study each from which on that is the anonymiser's way, not three exams
 
 
 @dataclass(frozen=True)
-class Membership:
-    """The exam of one file. It identifies a person: it stays inside planning.
+class Contradiction:
+    """Why images are not of one exam; it identifies nobody.
 
     Attributes:
-        file: File.
-        exam: Exam as the source names it, or for want of a label as header or folder do; empty = unknown.
-        label: Its label, or why it has none.
-        header: Header of the file, None where it is unreadable.
+        reason: ``mixed_patients`` or ``several_exams``.
+        tag: DICOM attribute that tells.
+        value: What differs, such as ``2 birth dates``.
     """
 
-    file: str
-    exam: str
-    label: Label | RowProblem
-    header: ViewHeader | None
+    reason: RejectionReason
+    tag: str
+    value: str
 
 
 @dataclass(frozen=True)
-class PlannedExam:
-    """One exam of the archive, accepted or not.
+class Census:
+    """What the values of an archive are worth, by how they are spread over it.
 
     Attributes:
-        exam_hash: Keyed hash of the exam.
-        files: All its files, sorted.
-        density: One of ``schema.features.DENSITY_CLASSES``, empty = unknown.
-        patient_age: Years, -1 = unknown.
-        acquisition_system: Slicing key, of the first file that tells it.
+        no_studies: Study Instance UIDs whose images contradict each other: they are no study.
+        lone_studies: Study Instance UIDs that one image has.
+        per_image: Every image has a study of its own, so studies tell nothing.
+        no_orders: Accession Numbers of several exams.
+        no_patients: Patients, as :func:`person` names them, that stand for more than one woman.
     """
 
-    exam_hash: str
-    files: tuple[str, ...]
-    density: str
-    patient_age: int
-    acquisition_system: str
+    no_studies: frozenset[str] = frozenset()
+    lone_studies: frozenset[str] = frozenset()
+    per_image: bool = False
+    no_orders: frozenset[str] = frozenset()
+    no_patients: frozenset[str] = frozenset()
+
+    def study(self, header: ViewHeader) -> str:
+        """Returns the study that an image names, empty where it names none."""
+        uid = header.study_uid
+        return "" if self.per_image or uid in self.no_studies or is_placeholder(uid) else uid
+
+    def order(self, header: ViewHeader) -> str:
+        """Returns the Accession Number of an image, empty where it names none."""
+        number = header.accession_number.casefold()
+        return "" if number in self.no_orders or is_placeholder(number) else number
 
 
-def _folders(file: str) -> Iterator[str]:
-    yield from reversed(PurePosixPath(file).parts[:-1])
+NO_CENSUS: Final = Census()
 
 
-def _keys(file: str, header: ViewHeader) -> Iterator[str]:
-    yield from (header.study_uid, header.accession_number)
-    yield from _folders(file)
-    yield from (header.study_id, header.patient_id)  # last: a Study ID is often just "1"
+def is_placeholder(value: str) -> bool:
+    """Tells values that anonymisers and consoles write for want of one: blanks, zeros, words such as ANONYMOUS."""
+    words = re.sub(r"[\W_]+", " ", value.casefold()).split()
+    return all(word in _PLACEHOLDERS or re.fullmatch("0+|xx+", word) for word in words)
 
 
-def membership(candidate: Candidate, header: ViewHeader | None, labels: Mapping[str, Label | RowProblem]) -> Membership:
-    """Tells the exam of a file and its label.
+def person(header: ViewHeader, census: Census = NO_CENSUS) -> str:
+    """Returns the patient that an image names, empty where it names none.
 
-    A row that names the file names its exam. For a folder it is the first of these that is an ``exam_id`` of the
-    labels: Study Instance UID, Accession Number, the folders on the file's path from the innermost outwards, Study ID,
-    Patient ID. A file in no labelled exam belongs to its study, or else to its folder.
-
-    Args:
-        candidate: The file.
-        header: Its header, or None where it is unreadable; then folders alone can tell.
-        labels: exam_id -> label or problem, of a folder's labels file; empty for other sources.
-
-    Returns:
-        The exam and its label.
+    It is the Patient ID without the image's own view at its end: CBIS-DDSM writes ``Mass-Test_P_00173_LEFT_CC``.
     """
-    file = candidate.file
-    if candidate.label is not None:
-        return Membership(file, candidate.label.exam_id, candidate.label, header)
-    allowed = "one of these must be an exam_id of the labels"
-    unknown = RowProblem(RejectionReason.NO_LABEL, _MATCHED_BY, "not in the labels", allowed)
-    if candidate.exam_id:
-        return Membership(file, candidate.exam_id, unknown, header)
-    for key in _folders(file) if header is None else _keys(file, header):
-        if key and key in labels:
-            return Membership(file, key, labels[key], header)
-    if header is None:
-        return Membership(file, "", unknown, None)
-    study = header.study_uid or header.accession_number or next(_folders(file), "")
-    return Membership(file, study, unknown, header)
-
-
-def _person(header: ViewHeader) -> str:
-    """Patient ID without the image's own view at its end: CBIS-DDSM writes ``Mass-Test_P_00173_LEFT_CC``."""
+    if is_placeholder(header.patient_id):
+        return ""
     parts = re.split(r"[\s_^-]+", header.patient_id.casefold())
     own_view = next((n for n in (2, 1) if parse_view("".join(parts[-n:])) == header.view), 0)
-    return " ".join(parts[: len(parts) - own_view])
+    name = " ".join(parts[: len(parts) - own_view])
+    return "" if name in census.no_patients else name
 
 
 def persons(headers: Sequence[ViewHeader]) -> int:
-    """Counts the patients that images name; those without a Patient ID say nothing."""
-    return len({_person(header) for header in headers} - {""})
+    """Counts the patients that images name by their Patient ID; those without a sound one say nothing."""
+    return len({person(header) for header in headers} - {""})
 
 
-def mixed_patients(headers: Sequence[ViewHeader]) -> str:
-    """Tells whether images that are said to be one exam are of several patients, as their headers have it.
-
-    A study belongs to one patient (PS3.3 A.1.2), so different Patient IDs within one study of one acquisition system
-    are corrections of a name, not two women. Images without a Patient ID say nothing.
+def mixed_patients(headers: Sequence[ViewHeader], census: Census = NO_CENSUS) -> str:
+    """Tells whether images that are said to be one exam name several patients.
 
     Args:
         headers: Headers of the exam's images.
+        census: What the archive's values are worth.
 
     Returns:
         What differs, such as ``2 patients in 2 studies``, or an empty string; it identifies nobody.
     """
-    patients = persons(headers)
-    studies = {header.study_uid for header in headers}
+    patients = len({person(header, census) for header in headers} - {""})
+    studies = {census.study(header) for header in headers}
     systems = {header.system.key for header in headers} - {UNKNOWN}
     if patients < 2 or (len(studies) == 1 and "" not in studies and len(systems) < 2):
         return ""
-    places = [(len(studies - {""}), "studies"), (len(systems), "acquisition systems")]
+    uids = {header.study_uid for header in headers if not is_placeholder(header.study_uid)}
+    places = [(len(uids), "studies"), (len(systems), "acquisition systems")]
     several = " and ".join(f"{count} {kind}" for count, kind in places if count > 1)
     return f"{patients} patients in {several or 'unnamed studies'}"
 
 
-def exams_of(members: Iterable[Membership], key: bytes) -> tuple[PlannedExam, ...]:
-    """Lists the exams that files belong to.
+def _known(values: Iterable[str]) -> set[str]:
+    return {value.casefold() for value in values if value != UNKNOWN and not is_placeholder(value)}
+
+
+def _day(header: ViewHeader) -> date | None:
+    digits = header.acquired_at[:8]
+    return date(int(digits[:4]), int(digits[4:6]), int(digits[6:])) if digits else None
+
+
+def _ages_differ(headers: Iterable[ViewHeader]) -> bool:
+    """Tells whether ages are of more than one woman: no year of birth fits all of them."""
+    latest: dict[bool, int] = {}
+    earliest: dict[bool, int] = {}
+    for header in headers:
+        if header.patient_age == UNKNOWN_INT:
+            continue
+        dated = header.acquisition_year != UNKNOWN_INT
+        year = header.acquisition_year if dated else 0
+        oldest = _OLDEST[1] if header.patient_age >= _OLDEST[0] else header.patient_age
+        latest[dated] = min(latest.get(dated, year), year - header.patient_age)
+        earliest[dated] = max(earliest.get(dated, -(10**6)), year - oldest - 1)
+    return any(earliest[dated] > latest[dated] for dated in latest)
+
+
+def _women(headers: Sequence[ViewHeader], census: Census) -> Iterator[Contradiction]:
+    reason = RejectionReason.MIXED_PATIENTS
+    if mixed := mixed_patients(headers, census):
+        yield Contradiction(reason, _PATIENT, mixed)
+    if (births := len({header.birth_date for header in headers} - {""})) > 1:
+        yield Contradiction(reason, _BIRTH, f"{births} birth dates")
+    if len({header.sex for header in headers} - {""}) > 1:
+        yield Contradiction(reason, _SEX, "2 sexes")
+    if _ages_differ(headers):
+        yield Contradiction(reason, _AGE, "ages of more than one woman")
+
+
+def of_one_person(headers: Sequence[ViewHeader], census: Census = NO_CENSUS) -> bool:
+    """Tells whether all images name one patient, by a sound Patient ID or by the birth date."""
+    named = {person(header, census) for header in headers}
+    born = {header.birth_date for header in headers}
+    return (len(named) == 1 and "" not in named) or (len(born) == 1 and "" not in born and len(named - {""}) < 2)
+
+
+def _views_of(headers: Sequence[ViewHeader], studies: Sequence[str]) -> Counter[str]:
+    """Counts the studies that show each view."""
+    return Counter(view for view, _ in {(h.view, study) for h, study in zip(headers, studies, strict=True)})
+
+
+def shown_twice(headers: Iterable[ViewHeader]) -> str:
+    """Tells views that come as often as if there were two exams, which one exam does not need."""
+    counts = Counter(header.view for header in headers)
+    repeated = sum(count > 1 for count in counts.values())
+    if repeated >= _REPEATED_VIEWS or 1 < repeated == len(counts):
+        return f"{repeated} views that come twice"
+    most = max(counts.values())
+    return f"{most} images of one view" if most >= _IMAGES_OF_A_VIEW else ""
+
+
+def contradictions(headers: Sequence[ViewHeader], census: Census = NO_CENSUS) -> Iterator[Contradiction]:
+    """Finds what says that images are not of one exam; see the module for the rules.
 
     Args:
-        members: Files with their exams, sorted by file.
-        key: Key of the keyed hashes.
+        headers: Headers of the images that are said to be one exam, one or more.
+        census: What the archive's values are worth.
 
-    Returns:
-        The exams, sorted by their first file; files of no known exam are in none.
+    Yields:
+        What differs: first what tells two women, then what tells two exams.
     """
-    groups: dict[str, list[Membership]] = {}
-    for member in members:
-        if member.exam:
-            groups.setdefault(member.exam, []).append(member)
-    return tuple(_exam(exam, group, key) for exam, group in groups.items())
+    if len(headers) < 2:
+        return
+    yield from _women(headers, census)
+    reason = RejectionReason.SEVERAL_EXAMS
+    studies = [census.study(header) for header in headers]
+    named = set(studies) - {""}
+    one_study = len(named) == 1 and "" not in studies
+    days = sorted({day for header in headers if (day := _day(header)) is not None})
+    apart = (days[-1] - days[0]).days if days else 0
+    if apart > (1 if len(named) < 2 else 0):
+        yield Contradiction(reason, DAY_TAG, f"{len(days)} days")
+    one_day = len(days) == 1 and all(header.acquired_at for header in headers)
+    one_person = of_one_person(headers, census)
+    if not (one_person and (one_study or one_day)):
+        for keyword, value in _MACHINE:
+            if (count := len(_known(map(value, headers)))) > 1:
+                yield Contradiction(reason, tags.tag_name(keyword), f"{count} values")
+    orders = [census.order(header) for header in headers]
+    one_order = len(set(orders)) == 1 and orders[0] != ""
+    for tag, names, joined in ((STUDY_TAG, studies, one_order), (_ACCESSION, orders, one_study and one_person)):
+        count = len(set(names) - {""})
+        if count < 2 or joined:
+            continue
+        apart_views = max(_views_of(headers, names).values()) < 2
+        by_person = one_person and (one_day or (len(days) < 2 and apart_views))
+        lone = names is not studies or set(names) <= census.lone_studies
+        by_image = count == len(headers) >= PER_IMAGE and lone and apart_views
+        if not by_person and not by_image:
+            yield Contradiction(reason, tag, f"{count} values")
+    if not (one_study or one_day or one_order) and (twice := shown_twice(headers)):
+        yield Contradiction(reason, "view", twice)
 
 
-def _exam(exam: str, group: list[Membership], key: bytes) -> PlannedExam:
-    labels = [member.label for member in group if isinstance(member.label, Label)]
-    headers = [member.header for member in group if member.header is not None]
-    ages = [label.age for label in labels] + [header.patient_age for header in headers]
-    systems = [label.acquisition_system for label in labels] + [header.system.key for header in headers]
-    return PlannedExam(
-        exam_hash=keyed_hash(exam, key, "exam"),
-        files=tuple(member.file for member in group),
-        density=labels[0].density if labels else "",
-        patient_age=next((age for age in ages if age != UNKNOWN_INT), UNKNOWN_INT),
-        acquisition_system=next((system for system in systems if system and system != UNKNOWN), UNKNOWN),
-    )
+def contradiction(headers: Sequence[ViewHeader], census: Census = NO_CENSUS) -> Contradiction | None:
+    """Returns the first of :func:`contradictions`, None where there is none."""
+    return next(contradictions(headers, census), None)
+
+
+def is_one_exam(headers: Sequence[ViewHeader], census: Census = NO_CENSUS) -> bool:
+    """Tells whether images of different studies are one exam all the same.
+
+    Nothing contradicts it, no view comes twice, and they name one patient.
+    """
+    views = [header.view for header in headers]
+    return len(views) == len(set(views)) and of_one_person(headers, census) and contradiction(headers, census) is None

@@ -45,11 +45,16 @@ class ViewHeader:
         derived: Image Type (0008,0008) says DERIVED.
         turn: What brings the picture into the standard hanging; None where the header does not say how it lies.
         remarks: What must be told of how the header was read.
-        study_uid: Study Instance UID, empty = unknown (so are the following).
+        study_uid: Study Instance UID, empty = unknown (so are all that follow).
         sop_uid: SOP Instance UID.
         accession_number: Accession Number.
         study_id: Study ID.
         patient_id: Patient ID.
+        birth_date: Patient's Birth Date as ``YYYYMMDD``.
+        sex: ``F`` or ``M``.
+        device: Device Serial Number.
+        station: Station Name.
+        institution: Institution Name.
     """
 
     view: str
@@ -69,6 +74,11 @@ class ViewHeader:
     accession_number: str = ""
     study_id: str = ""
     patient_id: str = ""
+    birth_date: str = ""
+    sex: str = ""
+    device: str = ""
+    station: str = ""
+    institution: str = ""
 
     @property
     def laterality(self) -> str:
@@ -167,6 +177,7 @@ def header_of(
     found_view, conflict = resolve_view(dataset, view, file, acceptance)
     turn, of_turn = turn_of(dataset, found_view, view is not None, file)
     acquired = _first_date(dataset)
+    born = parse_date(tags.text(dataset, "PatientBirthDate"))
     return ViewHeader(
         view=found_view,
         rows=tags.integer(dataset, "Rows") or 0,
@@ -189,6 +200,11 @@ def header_of(
         accession_number=tags.text(dataset, "AccessionNumber"),
         study_id=tags.text(dataset, "StudyID"),
         patient_id=tags.text(dataset, "PatientID"),
+        birth_date=born.strftime("%Y%m%d") if born else "",
+        sex=sex if (sex := tags.code(dataset, "PatientSex")) in ("F", "M") else "",
+        device=tags.text(dataset, "DeviceSerialNumber"),
+        station=tags.text(dataset, "StationName"),
+        institution=tags.text(dataset, "InstitutionName"),
     )
 
 

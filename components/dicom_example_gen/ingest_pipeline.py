@@ -1,10 +1,10 @@
 """The Beam pipeline of ingest: two passes around one plan.
 
 A worker lists the archive, so that the pipeline that is submitted is as small for ten million files as for ten. Pass
-one reads every header; the plan decides what becomes of each file; pass two decodes and writes, one TFRecord shard an
-element; what only the pixels could tell is settled at the end. Headers and rows go through Beam, images never do, so a
-worker's memory holds one image however large the archive is. No worker needs a folder in common with another but the
-archive and the artifacts.
+one reads every header, and then the pixel data of files that share a SOP Instance UID; the plan decides what becomes of
+each file; pass two decodes and writes, one TFRecord shard an element; what only the pixels could tell is settled at the
+end. Headers and rows go through Beam, images never do, so a worker's memory holds one image however large the archive
+is. No worker needs a folder in common with another but the archive and the artifacts.
 
 Nothing here imports TFX, whose import would double the start of a worker process.
 """
@@ -31,7 +31,16 @@ from components.dicom_example_gen.label_hints import label_hints
 from components.dicom_example_gen.labels import Label, RowProblem
 from components.dicom_example_gen.manifest import Source, find_candidates
 from components.dicom_example_gen.pixel_copies import pixel_copies
-from components.dicom_example_gen.planning import IngestPlan, Outcome, inspect, plan, settle, without_label
+from components.dicom_example_gen.planning import (
+    IngestPlan,
+    Outcome,
+    inspect,
+    inspect_pixels,
+    plan,
+    settle,
+    sharing_uids,
+    without_label,
+)
 from components.dicom_example_gen.report import SUMMARY_FILE, file_rows, summary
 from components.dicom_example_gen.view_shards import (
     Shard,
@@ -122,11 +131,32 @@ def _inspect(candidates: Sequence[Candidate], root: Location, config: IngestConf
     return outcomes
 
 
+def find_sharing(inspected: Gathered) -> list[Element]:
+    """Finds the files whose pixel data must be hashed, for they share a SOP Instance UID.
+
+    Args:
+        inspected: What pass one gave for the elements of :func:`offer`.
+
+    Returns:
+        The same elements, each file with whether it is one of these.
+    """
+    shared = set(sharing_uids([outcome for part in inspected.results for outcome in part]))
+    position, parts = 0, []
+    for part in inspected.results:
+        parts.append([(outcome, position + index in shared) for index, outcome in enumerate(part)])
+        position += len(part)
+    return elements(parts, context=inspected.context)
+
+
+def _hash_pixels(part: Sequence[tuple[Outcome, bool]], root: Location, config: IngestConfig) -> list[Outcome]:
+    return [inspect_pixels(one, root, config.max_pixels, config) if shared else one for one, shared in part]
+
+
 def plan_work(inspected: Gathered, config: IngestConfig, key: bytes, uri: str) -> list[Element]:
     """Plans pass two.
 
     Args:
-        inspected: What pass one gave for the elements of :func:`offer`.
+        inspected: What pass one gave for the elements of :func:`offer`, with hashes of pixel data.
         config: How the archive is read and split.
         key: Key of the keyed hashes.
         uri: Folder of the examples.
@@ -198,6 +228,8 @@ def ingest(pipeline: beam.Pipeline, source: Source, config: IngestConfig, key: b
         | "Source" >> beam.Create([source], reshuffle=False)
         | "List" >> beam.FlatMap(offer)
         | Stage("Inspect", _inspect, source.root, config)
+        | "Sharing" >> beam.FlatMap(find_sharing)
+        | Stage("HashPixels", _hash_pixels, source.root, config)
         | "Plan" >> beam.FlatMap(plan_work, config, key, places.examples)
         | Stage("WriteShards", write_views, source.root, config)
         | "Settle" >> beam.FlatMap(_settle)

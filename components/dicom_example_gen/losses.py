@@ -38,6 +38,12 @@ _REMEDIES: Final = {
         " study ID or patient ID."
     ),
     RejectionReason.INVALID_LABEL: "Correct the column density: A to D, or 1 to 4, and one an exam.",
+    RejectionReason.SEVERAL_EXAMS: (
+        "Label each exam by its Study Instance UID, accession number or folder, or name the images in a manifest."
+    ),
+    RejectionReason.AMBIGUOUS_LABEL: (
+        "Several kinds of key fit the labels: name exams by Study Instance UID or by the folder's path."
+    ),
     RejectionReason.SPLIT_CONFLICT: "Give each patient one split.",
     RejectionReason.DUPLICATE: "Remove the copies.",
     RejectionReason.DUPLICATE_VIEW: "One image of a view is kept; a manifest can say which.",

@@ -3,14 +3,14 @@
 A pure function: the same outcomes, labels, configuration and key give the same plan, whatever order they come
 in. Each candidate ends in exactly one place, accepted or rejected. Rules, in the order in which they apply:
 
-    1. Exam: a row of the source names it, or ``exams.membership`` finds it.
-    2. Duplicates: of rows that name one file, or files of equal SOP Instance UID, the first by name is kept; where
-       they are given different densities or views, all are left out. Files of equal pixels: see ``pixel_copies``.
-    3. An exam has one density and at most one patient named by the CSV; where rows differ all its files are
-       left out. So they are where headers name several patients (``exams.mixed_patients``), unless a row of the
-       source names the patient of every image, as a manifest or an archive's table does.
-    4. Patient: as the CSV names it; else Patient ID where all images of the exam have the same one (CBIS-DDSM
-       gives each image its own); else the exam stands for the patient.
+    1. Exam: a row of the source names it, or ``label_keys`` finds it.
+    2. Duplicates: of rows that name one file, or files of equal SOP Instance UID and pixels, the first by name is kept;
+       where they are given different densities or views, all are left out. Files of equal pixels: see ``pixel_copies``.
+    3. An exam has one density and at most one patient named by the CSV; where rows differ all its files are left out.
+       So they are where headers tell several women or several exams (``exams.contradictions``); but rows that name each
+       image's exam are believed, and as to women, rows that name each image's patient. A study whose images the labels
+       give different densities is left out too.
+    4. Patient: see ``patients``.
     5. Split: as the CSV names it for any exam of the patient, else by the hash of the patient. A patient
        named in two splits is left out, for it would leak from one into the other.
     6. Several images of one view in an exam: the best by ``header.view_rank`` is kept, of equals the first by
@@ -21,23 +21,26 @@ in. Each candidate ends in exactly one place, accepted or rejected. Rules, in th
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from components.common.location import Location
-from components.dicom_example_gen import tags
-from components.dicom_example_gen.acceptance import STANDARD_ONLY, AcceptanceConfig, SpecialCase
+from components.dicom_example_gen.acceptance import STANDARD_ONLY, AcceptanceConfig
 from components.dicom_example_gen.candidates import Candidate
+from components.dicom_example_gen.census import take_census
 from components.dicom_example_gen.config import IngestConfig
 from components.dicom_example_gen.distribution import left_out
-from components.dicom_example_gen.exams import PlannedExam, exams_of, membership, mixed_patients
+from components.dicom_example_gen.exam_problems import exam_by, exam_problem, torn_studies
 from components.dicom_example_gen.header import ViewHeader, view_rank
 from components.dicom_example_gen.identity import keyed_hash
 from components.dicom_example_gen.labels import Label, RowProblem
-from components.dicom_example_gen.reading import read_header
+from components.dicom_example_gen.membership import PlannedExam, exams_of, memberships
+from components.dicom_example_gen.patients import patients_of
+from components.dicom_example_gen.reading import pixel_data_sha256, read_header
 from components.dicom_example_gen.rejections import IngestError, Rejection, RejectionReason
 from components.dicom_example_gen.remarks import Remark, joined
 from components.dicom_example_gen.splits import split_of
+from components.dicom_example_gen.uid_copies import Labelled, broken_uids, sharing, without_duplicates
 from schema.acquisition import AcquisitionSystem
 from schema.features import UNKNOWN_INT
 
@@ -50,11 +53,13 @@ class Outcome:
         candidate: The candidate.
         header: Its header, or None.
         rejection: Why it is left out, or None.
+        pixels: Hash of its pixel data as they are stored, of files that share their SOP Instance UID; else empty.
     """
 
     candidate: Candidate
     header: ViewHeader | None = None
     rejection: Rejection | None = None
+    pixels: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,8 @@ class PlannedView:
         system: Acquisition system of the header.
         acquisition_system: Slicing key: the label's, else the header's.
         remarks: What must be told of how the file was read.
+        exam_by: What makes it one of its exam's images: ``study``, or as ``label_by``.
+        label_by: What gave it its label: ``row``, or the kind of key (see ``label_keys``).
     """
 
     file: str
@@ -86,6 +93,16 @@ class PlannedView:
     system: AcquisitionSystem
     acquisition_system: str
     remarks: tuple[Remark, ...] = ()
+    exam_by: str = ""
+    label_by: str = ""
+
+
+@dataclass(frozen=True)
+class _Exam:
+    """What an exam's views have in common."""
+
+    exam_hash: str
+    exam_by: str
 
 
 @dataclass(frozen=True)
@@ -98,6 +115,7 @@ class IngestPlan:
         labels_without_files: Exams with a sound row in the labels that no file belongs to.
         bad_labels: Exams whose row in the labels is not.
         exams: All exams that files belong to.
+        warnings: Sentences on the archive as a whole; they identify nobody.
     """
 
     accepted: tuple[PlannedView, ...]
@@ -105,14 +123,7 @@ class IngestPlan:
     labels_without_files: int = 0
     bad_labels: int = 0
     exams: tuple[PlannedExam, ...] = ()
-
-
-@dataclass(frozen=True)
-class _Labelled:
-    file: str
-    header: ViewHeader
-    label: Label
-    by_row: bool  # a row of the source names the file, not its exam alone
+    warnings: tuple[str, ...] = ()
 
 
 def inspect(
@@ -140,87 +151,42 @@ def inspect(
     return Outcome(candidate, header)
 
 
-def _copies(views: Iterable[_Labelled]) -> list[list[_Labelled]]:
-    """Groups files that are one image: one file named twice, or equal SOP Instance UID."""
-    groups: list[list[_Labelled]] = []
-    by_mark: dict[tuple[str, str], list[_Labelled]] = {}
-    for view in views:
-        marks = [(name, value) for name, value in (("file", view.file), ("uid", view.header.sop_uid)) if value]
-        group = next((by_mark[mark] for mark in marks if mark in by_mark), None)
-        if group is None:
-            groups.append(group := [])
-        group.append(view)
-        for mark in marks:
-            by_mark.setdefault(mark, group)
-    return groups
+def inspect_pixels(
+    outcome: Outcome, root: Location, max_pixels: int, acceptance: AcceptanceConfig = STANDARD_ONLY
+) -> Outcome:
+    """Hashes the pixel data of a file that shares its SOP Instance UID, as they are stored; decodes nothing.
+
+    Args:
+        outcome: What :func:`inspect` gave, with a header.
+        root: Folder that its name is relative to.
+        max_pixels: Largest matrix that will be decoded.
+        acceptance: Special cases that are accepted.
+
+    Returns:
+        The outcome with the hash; a file that cannot be read any more is a copy of none.
+    """
+    candidate = outcome.candidate
+    try:
+        pixels = pixel_data_sha256(root / candidate.file, candidate.view, max_pixels, acceptance)
+    except IngestError:
+        pixels = f"unreadable {candidate.file}"
+    return replace(outcome, pixels=pixels)
 
 
-def _contradiction(copies: Sequence[_Labelled]) -> RowProblem | None:
-    """Finds what the rows of one image contradict each other in."""
-    densities, views = ({v.label.density for v in copies}, {v.header.view for v in copies})
-    if len(densities) > 1:
-        allowed = "rows of one image must name one density"
-        return RowProblem(RejectionReason.INVALID_LABEL, "column density", " and ".join(sorted(densities)), allowed)
-    if len(views) > 1:
-        allowed = "rows of one image must name one view"
-        return RowProblem(RejectionReason.INVALID_ROW, "column view", " and ".join(sorted(views)), allowed)
-    return None
+def sharing_uids(outcomes: Sequence[Outcome]) -> list[int]:
+    """Returns the positions of the outcomes whose pixel data must be hashed: another file has the same UID."""
+    return sharing([(o.candidate.file, o.header.sop_uid if o.header is not None else "") for o in outcomes])
 
 
-def _without_duplicates(views: Sequence[_Labelled]) -> tuple[list[_Labelled], list[Rejection]]:
-    kept: list[_Labelled] = []
-    rejected: list[Rejection] = []
-    for first, *others in _copies(views):
-        problem = _contradiction([first, *others])
-        if problem is not None:
-            rejected += [problem.rejection(view.file) for view in (first, *others)]
-            continue
-        kept.append(first)
-        for view in others:
-            tag = "file" if view.file == first.file else tags.tag_name("SOPInstanceUID")
-            remedy = "the first by name is kept, remove the copy"
-            rejected.append(Rejection(RejectionReason.DUPLICATE, view.file, tag, f"that of {first.file}", remedy))
-    return kept, rejected
-
-
-def _grouped(views: Iterable[_Labelled], key: Callable[[_Labelled], str]) -> dict[str, list[_Labelled]]:
-    groups: dict[str, list[_Labelled]] = defaultdict(list)
+def _grouped(views: Iterable[Labelled], key: Callable[[Labelled], str]) -> dict[str, list[Labelled]]:
+    groups: dict[str, list[Labelled]] = defaultdict(list)
     for view in views:
         groups[key(view)].append(view)
     return groups
 
 
-def _exam_problem(views: Sequence[_Labelled], config: IngestConfig) -> RowProblem | None:
-    """Finds what the rows or the headers of one exam contradict each other in."""
-    densities = sorted({v.label.density for v in views})
-    if len(densities) > 1:
-        allowed = "the rows of one exam must name one density"
-        return RowProblem(RejectionReason.INVALID_LABEL, "column density", " and ".join(densities), allowed)
-    patients = {v.label.patient_id for v in views if v.label.patient_id}
-    if len(patients) > 1:
-        allowed = "the rows of one exam must name one patient"
-        return RowProblem(RejectionReason.INVALID_ROW, "column patient_id", f"{len(patients)} patients", allowed)
-    if SpecialCase.MIXED_PATIENTS in config.accept or all(v.by_row and v.label.patient_id for v in views):
-        return None
-    if mixed := mixed_patients([v.header for v in views]):
-        allowed = (
-            "an exam is of one patient, move the images that are another's, or name each image's exam and patient in a "
-            "manifest, or add mixed_patients to pipeline.ingest.accept"
-        )
-        return RowProblem(RejectionReason.MIXED_PATIENTS, tags.tag_name("PatientID"), mixed, allowed)
-    return None
-
-
-def _patient_of(views: Sequence[_Labelled]) -> str:
-    named = next((v.label.patient_id for v in views if v.label.patient_id), "")
-    in_headers = {v.header.patient_id for v in views} - {""}
-    if named:
-        return named
-    return in_headers.pop() if len(in_headers) == 1 else views[0].label.exam_id
-
-
-def _one_of_each_view(exam: Sequence[_Labelled]) -> tuple[list[_Labelled], list[Rejection]]:
-    kept: list[_Labelled] = []
+def _one_of_each_view(exam: Sequence[Labelled]) -> tuple[list[Labelled], list[Rejection]]:
+    kept: list[Labelled] = []
     rejected: list[Rejection] = []
     for view, images in _grouped(exam, lambda v: v.header.view).items():
         best = max(images, key=lambda v: view_rank(v.header))  # the first of equals, and images are sorted by name
@@ -239,12 +205,12 @@ def _one_of_each_view(exam: Sequence[_Labelled]) -> tuple[list[_Labelled], list[
     return kept, rejected
 
 
-def _planned(view: _Labelled, exam_hash: str, patient_hash: str, split: str) -> PlannedView:
+def _planned(view: Labelled, exam: _Exam, patient_hash: str, split: str, broken: Collection[str]) -> PlannedView:
     header, label = view.header, view.label
     return PlannedView(
         file=view.file,
         view=header.view,
-        exam_hash=exam_hash,
+        exam_hash=exam.exam_hash,
         patient_hash=patient_hash,
         split=split,
         density=label.density,
@@ -252,7 +218,9 @@ def _planned(view: _Labelled, exam_hash: str, patient_hash: str, split: str) -> 
         acquisition_year=header.acquisition_year,
         system=header.system,
         acquisition_system=label.acquisition_system or header.system.key,
-        remarks=header.remarks,
+        remarks=joined(header.remarks, (Remark.BROKEN_UID,) if header.sop_uid in broken else ()),
+        exam_by=exam.exam_by,
+        label_by=view.label_by,
     )
 
 
@@ -286,43 +254,50 @@ def plan(
         The plan: as many accepted and rejected files as outcomes.
     """
     ordered = sorted(outcomes, key=lambda o: (o.candidate.file, o.candidate.line))
-    members = [membership(outcome.candidate, outcome.header, labels) for outcome in ordered]
+    census = take_census(outcome.header for outcome in ordered if outcome.header is not None)
+    broken = broken_uids((o.header.sop_uid, o.pixels) for o in ordered if o.header is not None)
+    members = memberships([(outcome.candidate, outcome.header) for outcome in ordered], labels, census)
     rejected: list[Rejection] = []
-    labelled: list[_Labelled] = []
+    labelled: list[Labelled] = []
     for outcome, member in zip(ordered, members, strict=True):
         if outcome.rejection is not None:
             rejected.append(outcome.rejection)
         elif isinstance(member.label, RowProblem):
             rejected.append(member.label.rejection(member.file))
         elif member.header is not None:
-            by_row = outcome.candidate.label is not None
-            labelled.append(_Labelled(member.file, member.header, member.label, by_row))
+            labelled.append(Labelled(member.file, member.header, member.label, member.label_by, outcome.pixels))
 
-    unique, copies = _without_duplicates(labelled)
+    unique, copies = without_duplicates(labelled)
     rejected += copies
-    patients: dict[str, list[list[_Labelled]]] = defaultdict(list)
-    for exam in _grouped(unique, lambda v: v.label.exam_id).values():
-        problem = _exam_problem(exam, config)
+    by_exam = _grouped(unique, lambda v: v.label.exam_id)
+    torn = torn_studies(by_exam, census)
+    exams: dict[str, list[Labelled]] = {}
+    for name, views in by_exam.items():
+        problem = torn.get(name) or exam_problem(views, config, census)
         if problem is not None:
-            rejected += [problem.rejection(v.file) for v in exam]
+            rejected += [problem.rejection(v.file) for v in views]
         else:
-            patients[_patient_of(exam)].append(exam)
+            exams[name] = views
+    patients = patients_of(exams, census)
+    of_patient: dict[str, list[str]] = defaultdict(list)
+    for name in exams:
+        of_patient[patients.of[name]].append(name)
 
     accepted: list[PlannedView] = []
-    for patient, exams in patients.items():
+    for patient, names in of_patient.items():
         patient_hash = keyed_hash(patient, key, "patient")
-        named = sorted({v.label.split for exam in exams for v in exam if v.label.split})
+        named = sorted({v.label.split for name in names for v in exams[name] if v.label.split})
         if len(named) > 1:
             allowed = "a patient belongs to one split, correct the rows"
             conflict = RowProblem(RejectionReason.SPLIT_CONFLICT, "column split", " and ".join(named), allowed)
-            rejected += [conflict.rejection(v.file) for exam in exams for v in exam]
+            rejected += [conflict.rejection(v.file) for name in names for v in exams[name]]
             continue
         split = split_of(patient_hash, config.splits, config.split_seed, named[0] if named else "")
-        for exam in exams:
-            kept, others = _one_of_each_view(exam)
+        for name in names:
+            kept, others = _one_of_each_view(exams[name])
             rejected += others
-            exam_hash = keyed_hash(exam[0].label.exam_id, key, "exam")
-            accepted += [_planned(v, exam_hash, patient_hash, split) for v in kept]
+            exam = _Exam(keyed_hash(name, key, "exam"), exam_by(exams[name], census))
+            accepted += [_planned(v, exam, patient_hash, split, broken) for v in kept]
     accepted, dropped = _by_distribution(accepted, config)
     with_files = {member.exam for member in members}
     sound = {exam for exam, label in labels.items() if isinstance(label, Label)}
@@ -332,6 +307,7 @@ def plan(
         labels_without_files=len(sound - with_files),
         bad_labels=len(labels) - len(sound),
         exams=exams_of(members, key),
+        warnings=(patients.warning,) if patients.warning else (),
     )
 
 

@@ -6,6 +6,7 @@ exception raised is ``IngestError``.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import stat
@@ -33,6 +34,7 @@ __all__ = [
     "LoadedView",
     "ViewHeader",
     "load_view",
+    "pixel_data_sha256",
     "read_header",
     "read_image_file",
     "read_pixels",
@@ -40,6 +42,7 @@ __all__ = [
 ]
 
 _MAGIC_BYTES: Final = 132
+_HASHED_BYTES: Final = 1 << 18  # at a time
 
 
 @dataclass(frozen=True)
@@ -181,6 +184,37 @@ def read_header(
     """
     with _opened(path) as stream:
         return _header(stream, str(path), view, max_pixels, acceptance)
+
+
+def pixel_data_sha256(
+    path: Location,
+    view: str | None = None,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+    acceptance: AcceptanceConfig = STANDARD_ONLY,
+) -> str:
+    """Hashes a DICOM file's pixel data as they are stored; nothing is decoded, and little is held in memory.
+
+    Args:
+        path: DICOM file.
+        view: View named by a manifest.
+        max_pixels: Largest matrix that will be decoded.
+        acceptance: Special cases that are accepted.
+
+    Returns:
+        SHA-256, 64 hexadecimal digits.
+
+    Raises:
+        IngestError: Typed by what is wrong with the file.
+    """
+    with _opened(path) as stream:
+        image = open_dicom(stream, str(path), view, max_pixels, acceptance)
+        digest = hashlib.sha256()
+        for start, left in image.pixels.parts:
+            image.stream.seek(start)
+            while left > 0 and (block := image.stream.read(min(left, _HASHED_BYTES))):
+                digest.update(block)
+                left -= len(block)
+    return digest.hexdigest()
 
 
 def read_pixels(path: Location, max_pixels: int = DEFAULT_MAX_PIXELS) -> np.ndarray:

@@ -31,6 +31,8 @@ class RejectionReason(str, Enum):
     IMPLAUSIBLE_PIXELS = "implausible_pixels"
     NO_LABEL = "no_label"
     INVALID_LABEL = "invalid_label"
+    AMBIGUOUS_LABEL = "ambiguous_label"
+    SEVERAL_EXAMS = "several_exams"
     SPLIT_CONFLICT = "split_conflict"
     DUPLICATE = "duplicate"
     DUPLICATE_VIEW = "duplicate_view"

@@ -39,6 +39,7 @@ class Remark(str, Enum):
         CLASS_OF_FILE_META: The data set names no SOP class, and no Modality of mammography; the file meta information's
             mammography class counts.
         VOUCHED_FOR: Nothing in the file says that it is a mammogram; whoever named its view did.
+        BROKEN_UID: Its SOP Instance UID is another file's too, with other pixel data; both were taken.
     """
 
     TURNED = "turned"
@@ -58,6 +59,7 @@ class Remark(str, Enum):
     NO_END_MARKER = "no_end_marker"
     CLASS_OF_FILE_META = "class_of_file_meta"
     VOUCHED_FOR = "vouched_for"
+    BROKEN_UID = "broken_uid"
 
     @property
     def text(self) -> str:

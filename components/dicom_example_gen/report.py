@@ -51,6 +51,8 @@ def _accepted_row(view: PlannedView) -> dict[str, Any]:
         "exam_id": view.exam_hash,
         "acquisition_system": view.acquisition_system,
         "remarks": [remark.value for remark in view.remarks],
+        "exam_by": view.exam_by,
+        "label_by": view.label_by,
     }
 
 
@@ -124,9 +126,10 @@ def summary(plan: IngestPlan, ignored: Mapping[str, int], warnings: Sequence[str
         warnings: ``Candidates.warnings``.
 
     Returns:
-        ``found`` = ``accepted`` + ``rejected`` files, ``by_reason``, ``remarks`` of accepted files, ``ignored``; kept
-        exams by class, ages by class, splits with their exams by class; ``labels_without_files``, ``bad_labels``,
-        ``warnings``; and what :func:`exam_counts.exam_counts` counts.
+        ``found`` = ``accepted`` + ``rejected`` files, ``by_reason``, ``remarks`` of accepted files, what joined them to
+        exams and labels (``exam_by``, ``label_by``), ``ignored``; kept exams by class, ages by class, splits with their
+        exams by class; ``labels_without_files``, ``bad_labels``, ``warnings``; and what
+        :func:`exam_counts.exam_counts` counts.
     """
     exams = _exams(plan.accepted)
     densities = Counter(views[0].density for views in exams.values())
@@ -138,11 +141,13 @@ def summary(plan: IngestPlan, ignored: Mapping[str, int], warnings: Sequence[str
         "rejected": len(plan.rejected),
         "by_reason": dict(sorted(reasons.items())),
         "remarks": dict(sorted(remarks.items())),
+        "exam_by": dict(sorted(Counter(view.exam_by for view in plan.accepted).items())),
+        "label_by": dict(sorted(Counter(view.label_by for view in plan.accepted).items())),
         "ignored": _kinds(ignored),
         "exams": {c: densities[c] for c in DENSITY_CLASSES},
         "labels_without_files": plan.labels_without_files,
         "bad_labels": plan.bad_labels,
-        "warnings": list(warnings),
+        "warnings": [*warnings, *plan.warnings],
         "splits": {split: _split(plan.accepted, split) for split in SPLITS},
         "ages": _ages(exams),
         **exam_counts(plan),

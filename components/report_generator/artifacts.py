@@ -73,6 +73,8 @@ class IngestSummary(Record):
     rejected: int
     by_reason: dict[str, int]
     remarks: dict[str, int] = {}
+    exam_by: dict[str, int] = {}
+    label_by: dict[str, int] = {}
     ignored: dict[str, int]
     files_without_exam: int
     labels_without_files: int

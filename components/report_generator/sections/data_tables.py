@@ -102,6 +102,8 @@ def loss_tables(ingest: IngestSummary) -> tuple[Table, ...]:
         ),
         count_table("Rejected files, by reason", "Reason", "Files", ingest.by_reason),
         count_table("Accepted files that depart from the standard, by remark", "Remark", "Files", ingest.remarks),
+        count_table("Accepted files, by what joined them to their exam", "Exam by", "Files", ingest.exam_by),
+        count_table("Accepted files, by what gave them their label", "Label by", "Files", ingest.label_by),
         count_table("Other files, not looked at, by suffix", "Suffix", "Files", ingest.ignored),
     )
     return tuple(table for table in tables if table.rows)

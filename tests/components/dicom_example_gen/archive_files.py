@@ -1,0 +1,85 @@
+"""Archives of small DICOM files whose headers are as a test wants them, and what ingest plans for them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.uid import (
+    DigitalMammographyXRayImageStorageForPresentation,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    generate_uid,
+)
+
+from components.dicom_example_gen.config import IngestConfig
+from components.dicom_example_gen.labels import Label, RowProblem
+from components.dicom_example_gen.manifest import Candidate
+from components.dicom_example_gen.planning import (
+    IngestPlan,
+    Outcome,
+    inspect,
+    inspect_pixels,
+    plan,
+    sharing_uids,
+)
+
+KEY = b"key"
+
+
+def write_image(path: Path, view: str, seed: int = 0, implicit: bool = False, **tags: Any) -> Path:
+    """Writes an image of 12 x 10 pixels that differ by ``seed``; an attribute given as None is left out."""
+    projection, side = view.split("_")
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
+    meta.MediaStorageSOPClassUID = DigitalMammographyXRayImageStorageForPresentation
+    data = FileDataset(str(path), {}, file_meta=meta, preamble=bytes(128))
+    defaults = {
+        "SOPClassUID": DigitalMammographyXRayImageStorageForPresentation,
+        "SOPInstanceUID": generate_uid(),
+        "Modality": "MG",
+        "PresentationIntentType": "FOR PRESENTATION",
+        "ViewPosition": projection,
+        "ImageLaterality": side,
+        "ImageType": ["ORIGINAL", "PRIMARY"],
+        "Rows": 12,
+        "Columns": 10,
+        "SamplesPerPixel": 1,
+        "BitsAllocated": 16,
+        "BitsStored": 12,
+        "HighBit": 11,
+        "PixelRepresentation": 0,
+        "PhotometricInterpretation": "MONOCHROME2",
+        "PixelData": np.random.default_rng(seed).integers(0, 4096, (12, 10)).astype("<u2").tobytes(),
+    }
+    for keyword, value in (defaults | tags).items():
+        if value is not None:
+            setattr(data, keyword, value)
+    meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pydicom.dcmwrite(path, data, enforce_file_format=True)
+    return path
+
+
+def read_archive(folder: Path) -> list[Outcome]:
+    """Reads the headers of a folder's files, and the pixel data of those that share a SOP Instance UID."""
+    files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.dcm"))
+    outcomes = [inspect(Candidate(file), folder, 64_000_000) for file in files]
+    for position in sharing_uids(outcomes):
+        outcomes[position] = inspect_pixels(outcomes[position], folder, 64_000_000)
+    return outcomes
+
+
+def planned(folder: Path, densities: Mapping[str, str], **config: Any) -> IngestPlan:
+    """Plans a folder whose labels name exams' densities."""
+    labels: dict[str, Label | RowProblem] = {exam: Label(exam, density) for exam, density in densities.items()}
+    return plan(read_archive(folder), labels, IngestConfig(**config), KEY)
+
+
+def fates(result: IngestPlan) -> dict[str, str]:
+    """File -> its density, or the reason for which it is left out."""
+    return {v.file: v.density for v in result.accepted} | {r.file: r.reason.value for r in result.rejected}
