@@ -7,18 +7,19 @@ the byte.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from components.common.location import files_below
 from components.common.png import encode_png
 from components.dicom_example_gen import tags
 from components.dicom_example_gen.acceptance import AcceptanceConfig, SpecialCase
 from components.dicom_example_gen.config import DEFAULT_MAX_PIXELS
-from components.dicom_example_gen.exams import persons
-from components.dicom_example_gen.header import view_rank
+from components.dicom_example_gen.exams import contradictions, persons
+from components.dicom_example_gen.header import ViewHeader, view_rank
 from components.dicom_example_gen.reading import LoadedView, load_view
 from components.dicom_example_gen.rejections import IngestError, Rejection, RejectionReason
 from components.mammogram_preprocessor.config import PreprocessConfig
@@ -119,8 +120,9 @@ def prepare_exam(folder: Path, recipe: PreprocessingRecipe) -> PreparedExam:
 
 
 def files_of(folder: Path) -> list[Path]:
-    """Lists the files of a folder and its subfolders, sorted, without hidden ones."""
-    return sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+    """Lists the files of a folder and its subfolders, sorted, without hidden ones, as ingest finds them."""
+    found = (folder / file.name for file in files_below(folder)) if folder.is_dir() else ()
+    return sorted(path for path in found if path.is_file())
 
 
 @dataclass(frozen=True)
@@ -156,6 +158,7 @@ def prepare_files(exam: ExamFiles | Mapping[str, Path], recipe: PreprocessingRec
     views: dict[str, tuple[str, PreparedView]] = {}
     exam = exam if isinstance(exam, ExamFiles) else ExamFiles(exam)
     rejected = list(exam.rejected)
+    headers: list[ViewHeader] = []
     for name, path in exam.files.items():
         try:
             prepared = prepare_file(path, exam.views.get(name), recipe)
@@ -167,6 +170,7 @@ def prepare_files(exam: ExamFiles | Mapping[str, Path], recipe: PreprocessingRec
             remedy = "export the image again, or leave it out"
             rejected.append(Rejection(RejectionReason.IMPLAUSIBLE_PIXELS, name, "pixels", "no breast", remedy))
             continue
+        headers.append(header)
         if header.view in views:
             other_name, other = views[header.view]
             if header.study_uid and other.loaded.header.study_uid not in ("", header.study_uid):
@@ -180,11 +184,27 @@ def prepare_files(exam: ExamFiles | Mapping[str, Path], recipe: PreprocessingRec
             rejected.append(Rejection(RejectionReason.DUPLICATE_VIEW, name, "view", header.view, remedy))
             continue
         views[header.view] = (name, prepared)
+    _require_one_exam(headers, recipe.acceptance, by_rows=exam.files.keys() <= exam.views.keys())
+    return PreparedExam({view: views[view][1] for view in VIEWS if view in views}, tuple(rejected))
+
+
+def _require_one_exam(headers: Sequence[ViewHeader], acceptance: AcceptanceConfig, by_rows: bool) -> None:
+    """Refuses images of several women or exams, by the rule of ingest (``exams.contradictions``).
+
+    Rows of a manifest, which name each image's exam, are believed as to the exam, and not as to the woman.
+    """
+    mixed = SpecialCase.MIXED_PATIENTS in acceptance.accept
     # Stricter than ingest, which takes two Patient IDs in one study for a correction: a result is one patient's.
-    named = persons([prepared.loaded.header for _, prepared in views.values()])
-    if named > 1 and SpecialCase.MIXED_PATIENTS not in recipe.acceptance.accept:
+    named = persons(headers)
+    if named > 1 and not mixed:
         raise SeveralExamsError(
             f"The exam holds images of {named} patients, by their {tags.tag_name('PatientID')}: give the folder of one"
             " exam, or correct the archive."
         )
-    return PreparedExam({view: views[view][1] for view in VIEWS if view in views}, tuple(rejected))
+    for found in contradictions(headers):
+        if not (mixed if found.reason == RejectionReason.MIXED_PATIENTS else by_rows):
+            what = "women" if found.reason == RejectionReason.MIXED_PATIENTS else "exams"
+            raise SeveralExamsError(
+                f"The exam holds images of different {what}, by their {found.tag} ({found.value}): give the folder of"
+                " one exam, or correct the archive."
+            )

@@ -9,11 +9,11 @@ from typing import Final
 
 from components.dicom_example_gen import tags
 from components.dicom_example_gen.bounded_stream import read_file_header
-from components.dicom_example_gen.exams import mixed_patients
+from components.dicom_example_gen.exam_groups import group
+from components.dicom_example_gen.exams import is_one_exam
 from components.dicom_example_gen.identity import keyed_hash
 from components.dicom_example_gen.reading import ViewHeader, read_header
 from components.dicom_example_gen.rejections import IngestError, Rejection, RejectionReason
-from schema.features import UNKNOWN_INT
 from serving.preprocessing import ExamFiles, PreprocessingRecipe, files_of
 
 KEY_DIGITS: Final = 16
@@ -67,10 +67,9 @@ class _File:
 
 
 def find_exams(folders: Sequence[Path], recipe: PreprocessingRecipe, hash_key: bytes) -> FoundExams:
-    """Groups the files of folders to exams: by Study Instance UID (0020,000D), without one by folder.
+    """Groups the files of folders to exams, see ``components.dicom_example_gen.exam_groups`` for the rules.
 
-    Studies that lie in one folder are one exam if they show different views of one patient in one year, for some
-    archives give each image a study of its own. The same holds of a single folder as a whole.
+    A single folder as a whole is one exam too, if its headers say so as those of a folder's studies can.
 
     Args:
         folders: Folders, with their subfolders; hidden files are passed over.
@@ -88,12 +87,11 @@ def find_exams(folders: Sequence[Path], recipe: PreprocessingRecipe, hash_key: b
         for folder in folders
         for path in files_of(folder)
     ]
-    groups: dict[str, list[_File]] = {}
-    for file in (file for file in files if file.is_image):
-        groups.setdefault(file.study or f"folder {file.path.parent}", []).append(file)
-    merged = _merged_by_folder(groups.values())
-    if len(folders) == 1 and len(merged) > 1 and _is_one_exam(merged):
-        merged = [[file for group in merged for file in group]]
+    merged = _exams(files)
+    if len(folders) == 1 and len(merged) > 1:
+        headers = [file.header for exam in merged for file in exam]
+        if is_one_exam([header for header in headers if header is not None]):
+            merged = [[file for exam in merged for file in exam]]
     strays = _with_strays(merged, [file for file in files if not file.is_image])
     exams = sorted((sorted(group, key=lambda file: file.relative) for group in merged), key=lambda g: g[0].relative)
     found = tuple(FoundExam(_name(g, hash_key), {f"file {n}": file.path for n, file in enumerate(g, 1)}) for g in exams)
@@ -122,25 +120,32 @@ def _study_of(path: Path) -> str:
         return ""
 
 
-def _is_one_exam(groups: Sequence[Sequence[_File]]) -> bool:
-    headers = [file.header for group in groups for file in group if file.header is not None]
-    views = [view for group in groups for view in {file.header.view for file in group if file.header is not None}]
-    years = {header.acquisition_year for header in headers} - {UNKNOWN_INT}
-    return len(views) == len(set(views)) and len(years) < 2 and not mixed_patients(headers)
+def _exams(files: Iterable[_File]) -> list[list[_File]]:
+    """Groups the mammograms; those that cannot be used go where their study or their folder goes."""
+    images = {str(number): file for number, file in enumerate(files) if file.is_image}
+    headers = {name: file.header for name, file in images.items() if file.header is not None}
+    exams = [[images[name] for name in exam] for exam in group(headers, lambda name: images[name].path.parent)]
+    homes = _homes(exams)
+    others: dict[str, list[_File]] = {}
+    for file in images.values():
+        if file.header is None:
+            found = homes.get(file.study) or homes.get(file.path.parent, set())
+            if len(found) == 1:
+                exams[next(iter(found))].append(file)
+            else:
+                others.setdefault(file.study or f"folder {file.path.parent}", []).append(file)
+    return exams + list(others.values())
 
 
-def _merged_by_folder(groups: Iterable[list[_File]]) -> list[list[_File]]:
-    by_folder: dict[Path, list[list[_File]]] = {}
-    merged = []
-    for group in groups:
-        folders = {file.path.parent for file in group}
-        if len(folders) == 1:
-            by_folder.setdefault(folders.pop(), []).append(group)
-        else:
-            merged.append(group)
-    for within in by_folder.values():
-        merged += [[file for group in within for file in group]] if _is_one_exam(within) else within
-    return merged
+def _homes(exams: Sequence[Sequence[_File]]) -> dict[str | Path, set[int]]:
+    """Tells in which exams the files of each study and of each folder are."""
+    homes: dict[str | Path, set[int]] = {}
+    for number, exam in enumerate(exams):
+        for file in exam:
+            homes.setdefault(file.path.parent, set()).add(number)
+            if file.study:
+                homes.setdefault(file.study, set()).add(number)
+    return homes
 
 
 def _with_strays(exams: list[list[_File]], others: Iterable[_File]) -> tuple[Path, ...]:
@@ -148,12 +153,7 @@ def _with_strays(exams: list[list[_File]], others: Iterable[_File]) -> tuple[Pat
 
     A study without a mammogram is an exam too: it is refused, and its row says why.
     """
-    homes: dict[str | Path, set[int]] = {}
-    for number, exam in enumerate(exams):
-        for file in exam:
-            homes.setdefault(file.path.parent, set()).add(number)
-            if file.study:
-                homes.setdefault(file.study, set()).add(number)
+    homes = _homes(exams)
     strays = []
     studies: dict[str, list[_File]] = {}
     for file in others:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 from pydicom.uid import (
     UID,
     BreastProjectionXRayImageStorageForPresentation,
@@ -24,9 +25,11 @@ from pydicom.uid import (
 )
 
 from components.dicom_example_gen import tags
+from components.dicom_example_gen.acceptance import ANY_IMAGE
 from components.dicom_example_gen.bounded_stream import read_header as read_dataset
-from components.dicom_example_gen.reading import read_header
+from components.dicom_example_gen.reading import pixel_data_sha256, read_header, read_pixels
 from components.dicom_example_gen.rejections import IngestError, RejectionReason, shown
+from schema.features import VIEWS
 
 # Mammograms, and what film scanners and CR plates store them as. Tomosynthesis is left out: no frame of a volume is
 # graded, and one volume is as large as a hundred images.
@@ -44,6 +47,7 @@ SOP_CLASSES: Final = (
 # Status codes that C-STORE (PS3.4 table B.2-1) and STOW-RS (PS3.18 10.5, Failure Reason (0008,1197)) share.
 OUT_OF_RESOURCES: Final = 0xA700
 DOES_NOT_MATCH: Final = 0xA900
+DUPLICATE_SOP_INSTANCE: Final = 0x0111  # PS3.7 annex C.5.7, which PS3.4 B.2.3 leaves open to C-STORE
 CANNOT_UNDERSTAND: Final = 0xC000
 SOP_CLASS_NOT_SUPPORTED: Final = 0x0122
 
@@ -104,6 +108,26 @@ class RefusedInstanceError(Exception):
         """The message as an Error Comment (0000,0902): at most 64 characters of ASCII."""
         text = self.message.split(": ", 1)[-1].encode("ascii", "replace").decode().replace("\\", "/")
         return text if len(text) <= _MAX_COMMENT else text[: _MAX_COMMENT - 3] + "..."
+
+
+def same_pixels(one: Path, other: Path, max_pixels: int) -> bool:
+    """Tells whether two files hold one image: equal pixel data, or equal pixels where these are compressed otherwise.
+
+    Args:
+        one: A DICOM file.
+        other: Another one.
+        max_pixels: Largest matrix, rows x columns.
+
+    Returns:
+        Whether they do; a file that cannot be read holds no other's image.
+    """
+    try:
+        stored = [pixel_data_sha256(path, VIEWS[0], max_pixels, ANY_IMAGE) for path in (one, other)]
+        if stored[0] == stored[1]:
+            return True
+        return np.array_equal(read_pixels(one, max_pixels), read_pixels(other, max_pixels))
+    except IngestError:
+        return False
 
 
 def is_uid(value: str) -> bool:

@@ -14,7 +14,7 @@ from serving.gateway.admission import Instance, RefusedInstanceError
 from serving.gateway.logs import log
 from serving.gateway.multipart import Part
 from serving.gateway.spool import SpoolFullError, Staged
-from serving.gateway.studies import BUSY, Studies
+from serving.gateway.studies import BUSY, SharedUidError, Studies
 from serving.gateway.uploads import HttpError, Uploads, busy, disk_full
 
 CHANNEL: Final = "page"
@@ -36,12 +36,19 @@ def _accept(studies: Studies, parts: list[Part]) -> tuple[int, dict[str, Any]]:
     if not taken:
         detail = "None of the files is a mammogram that can be read." if refused else "The upload has no file."
         return 422, {"detail": detail, "keys": [], "files": [], "refused": refused}
-    accepted = studies.accept([file for _, file in taken], one_exam=True)
-    studies.metrics.accepted.labels(CHANNEL).inc(len(accepted))
-    files = [
-        {"index": index, "key": file.key, "name": file.name} for (index, _), file in zip(taken, accepted, strict=True)
-    ]
-    return 202, {"keys": sorted({file.key for file in accepted}), "files": files, "refused": refused}
+    files: list[dict[str, Any]] = []
+    for (index, _), outcome in zip(taken, studies.accept_exam([file for _, file in taken]), strict=True):
+        if isinstance(outcome, SharedUidError):
+            message = f"file {index + 1}: {outcome.comment}"
+            refused.append({"index": index, "reason": outcome.reason, "message": message})
+            studies.metrics.refused.labels(CHANNEL, outcome.reason).inc()
+        else:
+            files.append({"index": index, "key": outcome.key, "name": outcome.name})
+    studies.metrics.accepted.labels(CHANNEL).inc(len(files))
+    refused.sort(key=lambda found: int(found["index"]))
+    if not files:
+        return 409, {"detail": "Other images have the UIDs of all files.", "keys": [], "files": [], "refused": refused}
+    return 202, {"keys": sorted({file["key"] for file in files}), "files": files, "refused": refused}
 
 
 def api_router(studies: Studies, uploads: Uploads) -> APIRouter:

@@ -9,8 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from components.dicom_example_gen import tags
+from components.dicom_example_gen.remarks import Remark
 from schema.features import VIEWS
-from serving.gateway.admission import OUT_OF_RESOURCES, Instance, RefusedInstanceError, read_instance
+from serving.gateway.admission import (
+    DUPLICATE_SOP_INSTANCE,
+    OUT_OF_RESOURCES,
+    Instance,
+    RefusedInstanceError,
+    read_instance,
+    same_pixels,
+)
 from serving.gateway.config import GatewayConfig, GroupingConfig
 from serving.gateway.logs import log
 from serving.gateway.metrics import GatewayMetrics
@@ -37,6 +46,14 @@ class Accepted:
 
     key: str
     name: str
+
+
+class SharedUidError(RefusedInstanceError):
+    """An image under the SOP Instance UID of another one of its study."""
+
+    def __init__(self, instance: Instance) -> None:
+        message = f"image: another image of the study has this {tags.tag_name('SOPInstanceUID')}; give each its own."
+        super().__init__(Remark.BROKEN_UID.value, DUPLICATE_SOP_INSTANCE, message, instance.sop_class, instance.sop_uid)
 
 
 def is_due(group: Group, now: float, config: GroupingConfig) -> bool:
@@ -122,29 +139,49 @@ class Studies:
         """
         return read_instance(staged.path, name, self.config.limits.max_pixels)
 
-    def accept(self, files: Sequence[tuple[Staged, Instance]], one_exam: bool = False) -> list[Accepted]:
+    def accept(self, files: Sequence[tuple[Staged, Instance]]) -> list[Accepted]:
         """Accepts images: when it returns they are on disk and will be graded, whatever happens to this process.
 
         Args:
             files: Received files.
-            one_exam: They are one exam, and all of it, even where their headers name several studies.
 
         Returns:
             Where each is.
 
         Raises:
-            RefusedInstanceError: A study is too large, or too many wait; files before the one concerned are accepted.
+            RefusedInstanceError: Its UID is another image's, its study is too large, or too many wait; files before the
+                one concerned are accepted.
             SpoolFullError: There is no room; files before the one concerned are accepted.
         """
-        exam = self.spool.study_key(*(instance.study_uid for _, instance in files))
-        accepted = []
-        for staged, instance in files:
-            key = exam if one_exam else self.spool.study_key(instance.study_uid)
-            accepted.append(self._accept(staged, instance, key))
-        if one_exam and files:
-            self.store.complete([exam])
+        accepted = [
+            self._accept(staged, instance, self.spool.study_key(instance.study_uid)) for staged, instance in files
+        ]
         self.wake()
         return accepted
+
+    def accept_exam(self, files: Sequence[tuple[Staged, Instance]]) -> list[Accepted | SharedUidError]:
+        """Accepts the images of one exam, and all of it, even where their headers name several studies.
+
+        Args:
+            files: Received files, at least one.
+
+        Returns:
+            Where each is, or that its UID is another image's.
+
+        Raises:
+            RefusedInstanceError: The exam is too large, or too many wait; files before the one concerned are accepted.
+            SpoolFullError: There is no room; files before the one concerned are accepted.
+        """
+        key = self.spool.study_key(*(instance.study_uid for _, instance in files))
+        outcomes: list[Accepted | SharedUidError] = []
+        for staged, instance in files:
+            try:
+                outcomes.append(self._accept(staged, instance, key))
+            except SharedUidError as error:
+                outcomes.append(error)
+        self.store.complete([key])
+        self.wake()
+        return outcomes
 
     def _accept(self, staged: Staged, instance: Instance, key: str) -> Accepted:
         image = self.spool.instance_id(instance.sop_uid)
@@ -161,6 +198,11 @@ class Studies:
                 raise RefusedInstanceError(
                     "too_many_images", OUT_OF_RESOURCES, f"A study may have up to {limits.instances} images."
                 )
+            # Whoever sends a known image again may mean a corrected header; other pixels are another image.
+            if known.get(image, name) != name:
+                held = self.spool.images(key) / known[image]
+                if held.exists() and not same_pixels(held, staged.path, limits.max_pixels):
+                    raise SharedUidError(instance)
             self.spool.keep(staged, key, name)
             try:
                 change = self.store.add_image(key, image, name, digest, instance.view, self.now())
