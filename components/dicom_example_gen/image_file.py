@@ -14,7 +14,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from components.dicom_example_gen.codestream import has_too_many_scans
+from components.dicom_example_gen.codestream import Coding, declared_frame, has_too_many_scans
+from components.dicom_example_gen.jpeg_scan import decode_jpeg
 from components.dicom_example_gen.rejections import IngestError, RejectionReason
 
 _FORMATS: Final = ("PNG", "JPEG", "TIFF")
@@ -99,6 +100,9 @@ def decode_image(data: bytes, file: str) -> np.ndarray:
             if image.format == "TIFF":
                 return _sixteen_bits(_tiff_grey(image))
             if image.format == "JPEG":
+                frame = declared_frame(data)
+                if frame is not None and frame.components == 1 and frame.coding is not Coding.OTHER:
+                    return _sixteen_bits(decode_jpeg(data, frame)[0])
                 # Pillow, because OpenCV fills up a truncated JPEG with grey and says nothing.
                 return _sixteen_bits(np.asarray(image.convert("L")))
             image.verify()  # check sums of all chunks
@@ -130,7 +134,7 @@ def _too_large(file: str, value: str, max_pixels: int) -> IngestError:
 
 def _undecodable(file: str, error: Exception) -> IngestError:
     # Both libraries raise many kinds of errors on damaged files; Pillow's text tells the truncated ones.
-    truncated = "truncated" in str(error).lower()
+    truncated = isinstance(error, EOFError) or "truncated" in str(error).lower()
     reason = RejectionReason.TRUNCATED if truncated else RejectionReason.UNDECODABLE_PIXELS
     remedy = "whole PNG, JPEG and TIFF files are supported, convert or transfer it again"
     return IngestError(reason, file, "image data", f"damaged ({type(error).__name__})", remedy)

@@ -14,7 +14,7 @@ from pydicom.uid import JPEGLossless
 from benchmarks.reference_images import reference_streams
 from components.dicom_example_gen.codestream import declared_frame
 from components.dicom_example_gen.jpeg_scan import decode_jpeg
-from components.dicom_example_gen.reading import read_pixels
+from components.dicom_example_gen.reading import read_image_file, read_pixels
 from components.dicom_example_gen.rejections import IngestError, RejectionReason
 
 from .streams import END, lossless_jpeg, write_encapsulated
@@ -183,3 +183,16 @@ def test_sequential_streams_with_a_constant_end(level: int, interval: int, optim
         for ending, cut in cuts_of(stream, stream.index(b"\xff\xda") + 10, share).items():
             with pytest.raises(EOFError):
                 print(ending, decoded(cut))
+
+
+@pytest.mark.parametrize("share", [0.05, 0.5, 0.9])
+def test_cut_pictures_that_are_no_dicom(tmp_path: Path, share: float) -> None:
+    """Grey JPEGs that a manifest names. Pillow reads one with an end marker as whole."""
+    path, stream = tmp_path / "x.jpg", reference_streams()["jpeg-baseline-8u"]
+    path.write_bytes(stream)
+    np.testing.assert_array_equal(read_image_file(path), decoded(stream).astype(np.uint16) * 257)
+    for cut in cuts_of(stream, stream.index(b"\xff\xda") + 10, share).values():
+        path.write_bytes(cut)
+        with pytest.raises(IngestError) as caught:
+            read_image_file(path)
+        assert caught.value.reason is RejectionReason.TRUNCATED
