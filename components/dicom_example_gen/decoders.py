@@ -161,7 +161,8 @@ def _as_declared(pixels: np.ndarray, frame: Frame, dataset: Dataset) -> np.ndarr
     """Gives samples the sign that the header says, and at least its bits."""
     bits, signed = dataset.BitsStored, dataset.PixelRepresentation == 1
     is_signed_alike = (pixels.dtype.kind == "i") == signed
-    if frame.coding in LOSSY and frame.precision > bits and is_signed_alike:
+    in_low_bits = tags.integer(dataset, "HighBit") in (None, bits - 1)
+    if frame.coding in LOSSY and frame.precision > bits and is_signed_alike and in_low_bits:
         # Rounding leads beyond the stored bits, and cutting them off would turn white into black.
         pixels = np.clip(pixels, *stored_range(bits, signed))
     if bits > 8 and pixels.itemsize == 1:

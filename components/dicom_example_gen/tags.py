@@ -12,6 +12,8 @@ from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as ItemSequence
 
+from components.dicom_example_gen.decimals import parse_decimal
+
 
 def tag_name(keyword: str) -> str:
     """Names an element as DICOM does: ``Modality (0008,0060)``."""
@@ -51,7 +53,11 @@ def code(dataset: Dataset, keyword: str) -> str:
 
 
 def numbers(dataset: Dataset, key: str | int) -> tuple[float, ...]:
-    """Returns an element's finite numeric values; empty if any value is not one."""
+    """Returns an element's finite numeric values, be they written with a decimal comma; empty if any is not one."""
+    if isinstance(key, str) and dictionary_VR(key) in ("DS", "IS"):
+        parsed = [parse_decimal(text) for text in decimal_texts(dataset, key)]
+        found = tuple(decimal.value for decimal in parsed if decimal is not None)
+        return found if len(found) == len(parsed) else ()
     result = []
     for value in values(dataset, key):
         try:

@@ -15,6 +15,7 @@ from pydicom.uid import (
 )
 
 from components.dicom_example_gen.acceptance import AcceptanceConfig, SpecialCase
+from components.dicom_example_gen.orientation import Turn
 from components.dicom_example_gen.reading import load_view, read_header, read_pixels
 from components.dicom_example_gen.rejections import IngestError, RejectionReason
 from components.dicom_example_gen.remarks import Remark
@@ -138,6 +139,12 @@ def test_sides_of_groups(syntax: UID, tmp_path: Path) -> None:
     with pytest.raises(IngestError) as error:
         read_header(written(tmp_path, enhanced(**left), syntax))
     assert error.value.reason is RejectionReason.UNKNOWN_VIEW
+
+
+def test_orientation_of_groups(syntax: UID, tmp_path: Path) -> None:
+    upside_down = {FRAME: [group(PatientOrientationInFrameSequence={"PatientOrientation": ["P", "R"]})]}
+    header = read_header(written(tmp_path, enhanced(**upside_down), syntax))
+    assert (header.turn, header.remarks) == (Turn(flip_rows=True), (Remark.TURNED,))
 
 
 def test_special_cases_of_groups(syntax: UID, tmp_path: Path) -> None:

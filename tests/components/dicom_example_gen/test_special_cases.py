@@ -26,7 +26,7 @@ from components.dicom_example_gen.special_cases import find_special_cases
 from serving.preprocessing import PreprocessingRecipe, prepare_exam, prepare_file
 
 from .conftest import MakeDicom, mammogram
-from .dicom_bytes import reread
+from .dicom_bytes import as_written, reread
 
 LIMIT = 40.0
 
@@ -111,6 +111,12 @@ def test_each_special_image_has_its_reason_and_can_be_accepted(
 )
 def test_ordinary_images_pass(changes: dict[str, Any], syntax: UID) -> None:
     assert header_of(reread(mammogram(**changes), syntax), "f", None).special == ()
+
+
+def test_a_magnification_with_a_decimal_comma_is_one(syntax: UID) -> None:
+    dataset = as_written(mammogram(), EstimatedRadiographicMagnificationFactor="1,8", ImagerPixelSpacing="0,07\\0,07")
+    header = header_of(reread(dataset, syntax), "f", None, ANY_IMAGE)
+    assert (header.special, header.pixel_spacing_mm) == ((SpecialCase.MAGNIFICATION,), 0.07)
 
 
 def test_every_case_is_a_reason_and_is_tested() -> None:
