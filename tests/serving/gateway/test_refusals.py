@@ -27,7 +27,7 @@ from pipeline.cli import app
 from pipeline.predict_archive.command import SOME_NOT_GRADED
 from serving.gateway.admission import SOP_CLASSES
 from serving.gateway.run import RunningGateway, running_gateway
-from serving.grading import ExamRefusedError
+from serving.grading import MISSING_VIEWS, QUALITY_FAILED, SEVERAL_EXAMS, ExamRefusedError
 
 Exam = list[FileDataset]
 Wait = Callable[..., Any]
@@ -246,9 +246,17 @@ def predict(exam: Exam, at: Setting, *options: str) -> Any:
 
 
 def by_predict(exam: Exam, kind: Kind, at: Setting) -> tuple[str, str]:
-    error = predict(exam, at).exception
+    result = predict(exam, at)
+    has_usable_files = kind.reason in (MISSING_VIEWS, SEVERAL_EXAMS, QUALITY_FAILED)
+    assert (at.folder / "out").exists() != has_usable_files
+    if not has_usable_files:  # the table says so
+        assert result.exit_code == SOME_NOT_GRADED
+        (row,) = json.loads((at.folder / "out" / "grades.json").read_text())
+        assert (row["status"], row["rejected_files"]) == ("refused", len(exam))
+        assert (at.folder / "out" / "exams.csv").is_file()
+        return row["reason"], row["message"]
+    error = result.exception
     assert isinstance(error, ExamRefusedError)  # ``main`` prints it and ends with 1
-    assert not (at.folder / "out").exists()
     return error.reason, str(error)
 
 
