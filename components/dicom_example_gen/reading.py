@@ -24,7 +24,7 @@ from components.dicom_example_gen.config import DEFAULT_MAX_PIXELS
 from components.dicom_example_gen.dicom_file import decode_dicom, is_dicom, open_dicom
 from components.dicom_example_gen.header import ViewHeader
 from components.dicom_example_gen.image_file import decode_image, image_size, is_image_file
-from components.dicom_example_gen.orientation import require_wall
+from components.dicom_example_gen.orientation import require_agreement
 from components.dicom_example_gen.rejections import IngestError, RejectionReason, shown
 from components.dicom_example_gen.remarks import Remark, joined
 from schema.features import VIEWS
@@ -297,6 +297,6 @@ def load_view(
     pixels = reduce_by_area(stored, longest_side)
     _require_content(pixels, file)
     if header.turn is not None:
-        require_wall(pixels, header.view, file)
+        require_agreement(pixels, header.view, file)
     spacing = header.pixel_spacing_mm * max(stored.shape) / max(pixels.shape)
     return LoadedView(header, pixels, spacing, remarks)

@@ -181,6 +181,18 @@ def test_the_command_preprocess_writes_the_muscle_as_the_file_lies(placement: st
     np.testing.assert_array_equal(masks[1], PLACEMENTS[placement].undo(masks[0]))
 
 
+@pytest.mark.parametrize("view", ["MLO_L", "MLO_R"])
+def test_an_mlo_view_whose_axilla_is_below_is_no_standard_one(view: str, tmp_path: Path) -> None:
+    picture = breast(view)
+    axilla = picture[:60] if view.endswith("R") else picture[:60, ::-1]
+    axilla[:, -60:] = np.maximum(axilla[:, -60:], 1500)
+    standard = list(STANDARD[view])
+    assert load(written(tmp_path, view, picture, PatientOrientation=standard)).header.turn == Turn()
+    path = written(tmp_path, view, np.ascontiguousarray(picture[::-1]), PatientOrientation=standard)
+    with pytest.raises(IngestError, match=r"Patient Orientation .* is upside down"):
+        load(path)
+
+
 def test_a_film_with_bright_edges_and_a_crop_are_no_contradiction() -> None:
     film = breast("CC_L")
     film[:, -3:] = film[:3] = film[-3:] = 4000
