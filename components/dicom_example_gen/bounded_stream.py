@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_dataset
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
@@ -161,7 +162,8 @@ def _declared_size(data: bytes, limit: int) -> int:
 
 
 def _read(stream: BinaryIO, inflated: Callable[[bytes], bytes], *, header_only: bool) -> tuple[FileDataset, BinaryIO]:
-    stream.seek(_PREAMBLE)
+    if stream.read(_PREAMBLE)[-4:] != b"DICM":
+        raise InvalidDicomError("the letters DICM are missing behind the preamble")
     bounded: Any = BoundedStream(stream)  # pydicom needs no more of a stream than this has
     meta = read_dataset(bounded, False, True, stop_when=lambda tag, vr, length: tag >> 16 != 2)
     declared = UID(tags.text(meta, "TransferSyntaxUID"))

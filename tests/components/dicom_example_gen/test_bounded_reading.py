@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pydicom import dcmread
+from pydicom.errors import InvalidDicomError
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from components.dicom_example_gen.bounded_stream import TooMuchError, read_file_header, read_header, read_object
@@ -83,6 +84,13 @@ def test_a_large_deflated_image_is_read(make_dicom: MakeDicom) -> None:
     pixels = np.random.default_rng(1).integers(0, 4096, (4000, 3000), np.uint16)  # 24 MB, more than a header may be
     path = make_dicom(pixels=pixels, TransferSyntaxUID=DeflatedExplicitVRLittleEndian)
     np.testing.assert_array_equal(read_pixels(path) >> 4, pixels)
+
+
+def test_what_is_no_dicom_file_is_not_parsed(tmp_path: Path) -> None:
+    for data in (b"", b"\x89PNG\r\n\x1a\n" + bytes(500), bytes(128) + b"DICX" + bytes(500)):
+        (tmp_path / "x").write_bytes(data)
+        with pytest.raises(InvalidDicomError):
+            read_file_header(tmp_path / "x")
 
 
 @pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian])
