@@ -23,6 +23,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import lru_cache
 from typing import Final
 
 from components.dicom_example_gen import tags
@@ -60,6 +61,7 @@ _MACHINE: Final = (
 )
 _REPEATED_VIEWS: Final = 3
 _IMAGES_OF_A_VIEW: Final = 4
+_CACHED: Final = 1 << 14  # values that are looked at again and again, most of them within one exam
 PER_IMAGE: Final = 3  # images with a study each from which on that is the anonymiser's way, not three exams
 
 
@@ -110,6 +112,7 @@ class Census:
 NO_CENSUS: Final = Census()
 
 
+@lru_cache(_CACHED)
 def is_placeholder(value: str) -> bool:
     """Tells values that anonymisers and consoles write for want of one: blanks, zeros, words such as ANONYMOUS."""
     words = re.sub(r"[\W_]+", " ", value.casefold()).split()
@@ -121,12 +124,17 @@ def person(header: ViewHeader, census: Census = NO_CENSUS) -> str:
 
     It is the Patient ID without the image's own view at its end: CBIS-DDSM writes ``Mass-Test_P_00173_LEFT_CC``.
     """
-    if is_placeholder(header.patient_id):
-        return ""
-    parts = re.split(r"[\s_^-]+", header.patient_id.casefold())
-    own_view = next((n for n in (2, 1) if parse_view("".join(parts[-n:])) == header.view), 0)
-    name = " ".join(parts[: len(parts) - own_view])
+    name = _person(header.patient_id, header.view)
     return "" if name in census.no_patients else name
+
+
+@lru_cache(_CACHED)
+def _person(patient_id: str, view: str) -> str:
+    if is_placeholder(patient_id):
+        return ""
+    parts = re.split(r"[\s_^-]+", patient_id.casefold())
+    own_view = next((n for n in (2, 1) if parse_view("".join(parts[-n:])) == view), 0)
+    return " ".join(parts[: len(parts) - own_view])
 
 
 def persons(headers: Sequence[ViewHeader]) -> int:
