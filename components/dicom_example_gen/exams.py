@@ -2,8 +2,9 @@
 
 An exam's images come from one patient, one study and one day. Evidence against it, of which each piece refuses:
 
-    * **women**: two birth dates, sexes, ages more than one year apart, or Patient IDs; but two Patient IDs within one
-      study of one acquisition system are the correction of a name (a study belongs to one patient, PS3.3 A.1.2);
+    * **women**: two birth dates, sexes, ages more than one year apart (two exams, if they name one patient), or Patient
+      IDs; but two Patient IDs within one study of one acquisition system are the correction of a name (a study belongs
+      to one patient, PS3.3 A.1.2);
     * **days** that differ; a study may go on over midnight;
     * **machines** that differ (system, serial number, station, institution), unless the images name one patient and
       are of one study or one day;
@@ -35,8 +36,8 @@ from schema.features import UNKNOWN, UNKNOWN_INT
 _OLDEST: Final = (90, 120)  # years that the age 90 stands for
 _WORDS: Final = (
     "anon anonym anonymous anonymus anonymized anonymised anonymisiert anonymize anonymise blank confidential "
-    "default deid deidentified de identified dummy empty hidden id masked mrn n na name nan nil no none noname noid "
-    "not a available null patient patientid pid redacted removed subject test undefined unknown unk unnamed"
+    "default deid deidentified de identified dummy empty hidden id masked mrn name nan nil no none noname noid "
+    "not available null patient patientid pid redacted removed subject test undefined unknown unk unnamed"
 )
 _PLACEHOLDERS: Final = frozenset(_WORDS.split())
 _BIRTH, _SEX, _AGE, DAY_TAG, STUDY_TAG, _ACCESSION, _PATIENT = map(
@@ -116,7 +117,8 @@ NO_CENSUS: Final = Census()
 def is_placeholder(value: str) -> bool:
     """Tells values that anonymisers and consoles write for want of one: blanks, zeros, words such as ANONYMOUS."""
     words = re.sub(r"[\W_]+", " ", value.casefold()).split()
-    return all(word in _PLACEHOLDERS or re.fullmatch("0+|xx+", word) for word in words)
+    known = all(word in _PLACEHOLDERS or re.fullmatch("0+|xx+", word) for word in words)
+    return known or "".join(words) == "na"
 
 
 def person(header: ViewHeader, census: Census = NO_CENSUS) -> str:
@@ -196,7 +198,10 @@ def _women(headers: Sequence[ViewHeader], census: Census) -> Iterator[Contradict
     if len({header.sex for header in headers} - {""}) > 1:
         yield Contradiction(reason, _SEX, "2 sexes")
     if _ages_differ(headers):
-        yield Contradiction(reason, _AGE, "ages of more than one woman")
+        if of_one_person(headers, census):  # who grew older
+            yield Contradiction(RejectionReason.SEVERAL_EXAMS, _AGE, "ages of different years")
+        else:
+            yield Contradiction(reason, _AGE, "ages of more than one woman")
 
 
 def of_one_person(headers: Sequence[ViewHeader], census: Census = NO_CENSUS) -> bool:
