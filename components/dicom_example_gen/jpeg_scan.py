@@ -39,6 +39,7 @@ _PATTERN: Final = bytes.fromhex("5a31c78e064db259e3128f74a90b6dd83627f1459c50e8b
 _EXCESS_BITS: Final = 8  # fewer fill up the last byte
 _COMPARED: Final = 64  # samples of the row after the last
 _EXTRA_BLOCKS: Final = 32
+_STRIP: Final = 1024  # blocks side by side
 _EXCESS_BLOCKS: Final = 4  # the bits that fill the last byte up are at most three blocks of two bits, and a part of one
 _ZEROS: Final = bytes(8)  # what means nothing by itself is shorter
 _HALVING: Final = (5, 6, 7)  # predictors that halve
@@ -248,30 +249,38 @@ def _blocks(found: np.ndarray) -> np.ndarray:
     return padded.reshape(len(padded) // 8, 8, -1, 8).any(axis=(1, 3))
 
 
+def _with_restarts(jpeg: _Jpeg, frame: Frame, last: memoryview) -> np.ndarray:
+    data: list[bytes | memoryview] = []
+    for number, piece in enumerate(jpeg.pieces[:-1]):
+        data += [piece, bytes([0xFF, 0xD0 + number % 8])]
+    return jpeg.decode(frame.rows, frame.columns, [*data, last], {})
+
+
 def _decode_sequential(jpeg: _Jpeg, frame: Frame) -> np.ndarray:
     down, across = -(-frame.rows // 8), -(-frame.columns // 8)
     if jpeg.interval and len(jpeg.pieces) != -(-down * across // jpeg.interval):
         raise EOFError("each restart interval must be there")
-    extra, middle = -(-_EXTRA_BLOCKS // across), 1 << (frame.precision - 1)
-    before: list[bytes | memoryview] = []
-    for number, piece in enumerate(jpeg.pieces[:-1]):
-        before += [piece, bytes([0xFF, 0xD0 + number % 8])]
+    # The last interval is proved by itself, as a strip; without intervals that is the picture.
+    blocks = down * across - jpeg.interval * (len(jpeg.pieces) - 1)
+    wide, columns = (min(blocks, _STRIP), 8 * _STRIP) if jpeg.interval else (across, frame.columns)
+    columns = min(columns, 8 * wide)
+    rows, whole_rows = -(-blocks // wide) + -(-_EXTRA_BLOCKS // wide), blocks // wide
+    middle = 1 << (frame.precision - 1)
+    changes = {} if jpeg.restart is None else {jpeg.restart: 0, jpeg.restart + 1: 0}
 
-    def blocks_behind(found: np.ndarray) -> int:
-        return int(_blocks(found[8 * down :] != middle).sum())
+    def decoded(*data: bytes | memoryview) -> tuple[np.ndarray, int]:
+        """Decodes the last interval; counts the blocks behind it that are not mid-grey."""
+        found = jpeg.decode(8 * rows, columns, list(data), changes)
+        return found, int(_blocks(found[8 * whole_rows :] != middle).ravel()[blocks - whole_rows * wide :].sum())
 
-    def decoded(*data: bytes | memoryview) -> np.ndarray:
-        return jpeg.decode(8 * (down + extra), frame.columns, [*before, *data], {})
-
-    meant = jpeg.decode(8, frame.columns, [bytes(_COMPARED)], {})
+    meant = jpeg.decode(8, columns, [bytes(_COMPARED)], changes)
     zeros_are_data = bool(meant.min() == meant.max())
     for content in _candidates(jpeg.pieces[-1], zeros_are_data):
-        found = decoded(content)
-        behind = blocks_behind(found)
+        found, behind = decoded(content)
         if zeros_are_data and not behind:  # mid-grey may be what is there
-            behind = min(_EXCESS_BLOCKS, blocks_behind(decoded(content, _PATTERN)))
+            behind = min(_EXCESS_BLOCKS, decoded(content, _PATTERN)[1])
         if 1 <= behind <= _EXCESS_BLOCKS:
-            return found[: frame.rows]
+            return _with_restarts(jpeg, frame, content) if jpeg.interval else found[: frame.rows]
     raise EOFError("the entropy-coded data must account for all blocks")
 
 
