@@ -40,14 +40,20 @@ def take_census(headers: Iterable[ViewHeader]) -> Census:
         ):
             if name:
                 groups[name].append(header)
-    lone = frozenset(uid for uid, group in studies.items() if len(group) == 1)
+    lone = frozenset(uid for uid, group in studies.items() if _is_one_image(group))
     return Census(
         no_studies=frozenset(uid for uid, group in studies.items() if _is_no_study(group, images)),
         lone_studies=lone,
-        per_image=len(lone) == images > PER_IMAGE,
+        per_image=len(lone) == len(studies) > PER_IMAGE and sum(map(len, studies.values())) == images,
         no_orders=frozenset(number for number, group in orders.items() if _is_no_order(group, images)),
         no_patients=frozenset(name for name, group in patients.items() if _is_nobody(group, images)),
     )
+
+
+def _is_one_image(headers: Sequence[ViewHeader]) -> bool:
+    """Tells one image, or copies of one."""
+    marks = {(header.sop_uid, header.view, header.acquired_at) for header in headers}
+    return len(headers) == 1 or (len(marks) == 1 and headers[0].sop_uid != "")
 
 
 def _is_no_study(headers: Sequence[ViewHeader], images: int) -> bool:

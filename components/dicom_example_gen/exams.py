@@ -87,7 +87,7 @@ class Census:
 
     Attributes:
         no_studies: Study Instance UIDs whose images contradict each other: they are no study.
-        lone_studies: Study Instance UIDs that one image has.
+        lone_studies: Study Instance UIDs that one image has, or copies of one.
         per_image: Every image has a study of its own, so studies tell nothing.
         no_orders: Accession Numbers of several exams.
         no_patients: Patients, as :func:`person` names them, that stand for more than one woman.
