@@ -114,18 +114,6 @@ def exam_problem(row: Row) -> RowProblem | None:
     return None
 
 
-def surplus_problem(row: Row) -> RowProblem | None:
-    """Refuses a row with more cells than columns: one of them holds a separator, and what follows is shifted."""
-    if not row.surplus:
-        return None
-    columns = list(row.cells)
-    if columns[-1] == "age" and len(row.surplus) == 1 and re.fullmatch("[0-9]{1,2}", row.surplus[0]):
-        return None  # the last column's own decimal comma: whole years are kept
-    count = f"{len(columns) + len(row.surplus)} cells"
-    allowed = f"the table has {len(columns)} columns, put cells that hold the separator in quotes"
-    return RowProblem(RejectionReason.INVALID_ROW, row.where, count, allowed)
-
-
 def _denser(densities: Iterable[str]) -> str:
     return max(densities, key=DENSITY_CLASSES.index)
 
@@ -176,7 +164,7 @@ class LabelReader:
         """
         cells = dict(row.cells)
         self._count_exam(row)
-        problem = exam_problem(row) or surplus_problem(row)
+        problem = exam_problem(row) or row.shape_problem()
         if problem is not None:
             return LabelRow(row, problem)
         side = _side(row)

@@ -3,7 +3,8 @@
 CSV is UTF-8, with or without a byte order mark, or UTF-16 with one (Excel's "Unicode text"). The separator is told by a
 first line ``sep=;``, as Excel writes it, or by the header: the one of ``,``, ``;``, tab and ``|`` by which most of the
 required columns are found. Columns without a name are dropped if their cells are empty, as trailing separators make
-them.
+them. A quote that is never closed must not move cells from one row into another: quotes are read strictly, and a cell
+that holds the end of one row and the beginning of the next refuses its row.
 """
 
 from __future__ import annotations
@@ -62,11 +63,24 @@ class Row:
         where: File name, and line (of CSV) or row (of Parquet, from 1), for messages.
         cells: Column name -> stripped text.
         surplus: Cells behind the last column; only CSV has them.
+        joins_lines: A cell in quotes holds what looks like the end of one row and the beginning of the next.
     """
 
     where: str
     cells: Mapping[str, str]
     surplus: tuple[str, ...] = field(default=())
+    joins_lines: bool = False
+
+    def shape_problem(self) -> RowProblem | None:
+        """Refuses a row whose cells are shifted: one holds a separator without quotes, or a quote is not closed."""
+        if self.joins_lines:
+            allowed = "each of its lines has as many separators as a row, close the quote of the cell that joins them"
+            return RowProblem(RejectionReason.INVALID_ROW, self.where, "a cell over several lines", allowed)
+        if not self.surplus:
+            return None
+        count = f"{len(self.cells) + len(self.surplus)} cells"
+        allowed = f"the table has {len(self.cells)} columns, put cells that hold the separator in quotes"
+        return RowProblem(RejectionReason.INVALID_ROW, self.where, count, allowed)
 
     def problem(self, reason: RejectionReason, column: str, allowed: str) -> RowProblem:
         """Returns the problem of one of the row's columns."""
@@ -148,23 +162,34 @@ def _cell(text: str) -> str:
 def _csv_rows(path: Location, data: bytes, required: frozenset[str]) -> Iterator[Row]:
     text = decode_text(path, data)
     separator, skipped = separator_of(text, required)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    lines = list(io.StringIO(text, newline=""))
+    reader = csv.reader(lines, delimiter=separator, strict=True)
     try:
         for _ in range(skipped):
             next(reader, None)
-        rows = (cells for cells in reader if any(cell.strip() for cell in cells))
-        columns = [column_name(name) for name in next(rows, [])]
-        while columns and not columns[-1]:
-            columns.pop()
-        _require_columns(path, columns, required)
-        for cells in rows:
-            # A short row leaves its last columns empty, which the checks of each column then report.
-            padded = [_cell(cell) for cell in cells] + [""] * (len(columns) - len(cells))
-            named = {name: cell for name, cell in zip(columns, padded, strict=False) if name}
-            surplus = padded[len(columns) :]
-            yield Row(f"{path.name} line {reader.line_num}", named, tuple(surplus) if any(surplus) else ())
+        rows: list[tuple[list[str], int, int]] = []  # cells, number of the first line (from 0) and of the last (from 1)
+        start = reader.line_num
+        for cells in reader:
+            if any(cell.strip() for cell in cells):
+                rows.append((cells, start, reader.line_num))
+            start = reader.line_num
     except csv.Error as error:
         raise ManifestError(f"{path}: line {reader.line_num} is no CSV ({error}); correct it.") from error
+    header, *rows = rows or [([], 0, 0)]
+    columns = [column_name(name) for name in header[0]]
+    # Separators behind every row are a program's habit; behind some, they are the blank last cells of shifted rows.
+    width = max(len(columns), min((len(cells) for cells, _, _ in rows), default=0))
+    while columns and not columns[-1]:
+        columns.pop()
+    _require_columns(path, columns, required)
+    for cells, first, last in rows:
+        # A short row leaves its last columns empty, which the checks of each column then report.
+        padded = [_cell(cell) for cell in cells] + [""] * (len(columns) - len(cells))
+        named = {name: cell for name, cell in zip(columns, padded, strict=False) if name}
+        surplus = padded[len(columns) :]
+        joins = last - first > 1 and min(lines[n].count(separator) for n in (first, last - 1)) >= len(columns) - 1
+        is_shifted = any(surplus) or len(cells) > width
+        yield Row(f"{path.name} line {last}", named, tuple(surplus) if is_shifted else (), joins)
 
 
 def _text(value: Any) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from components.common.location import absolute
 from components.dicom_example_gen.candidates import Candidate
 from components.dicom_example_gen.identity import keyed_hash
-from components.dicom_example_gen.labels import exam_problem, surplus_problem
+from components.dicom_example_gen.labels import exam_problem
 from components.dicom_example_gen.manifest import MANIFEST_COLUMNS, ManifestRows
 from components.dicom_example_gen.rejections import Rejection, RejectionReason
 from components.dicom_example_gen.tables import Row, read_rows
@@ -46,7 +46,7 @@ def exams_of_manifest(manifest: Path, hash_key: bytes) -> tuple[tuple[FoundExam,
 
 def _candidate(reader: ManifestRows, row: Row, number: int, root: Path) -> Candidate:
     candidate = reader.candidate(row, number, view_optional=True)
-    problem = exam_problem(row) or surplus_problem(row)
+    problem = exam_problem(row) or row.shape_problem()
     if problem is not None:
         return Candidate(candidate.file, number, rejection=problem.rejection(candidate.file))
     if candidate.rejection is None and not (root / candidate.file).is_file():

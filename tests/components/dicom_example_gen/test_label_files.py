@@ -70,7 +70,7 @@ def test_ages(text: str, years: int) -> None:
 
 
 def test_no_age_costs_an_exam_its_label(tmp_path: Path) -> None:
-    rows = "E1,A,63.5\nE2,B,51,0\nE3,C,44 \nE4,D,82y\nE5,A,old\nE6,B,\n"
+    rows = 'E1,A,63.5\nE2,B,"51,0"\nE3,C,44 \nE4,D,82y\nE5,A,old\nE6,B,\n'
     labels, warnings = labels_of(tmp_path, "exam_id,density,age\n" + rows)
     assert [(label.density, label.age) for label in labels.values() if isinstance(label, Label)] == [
         *[("A", 63), ("B", 51), ("C", 44), ("D", 82)],
@@ -81,12 +81,44 @@ def test_no_age_costs_an_exam_its_label(tmp_path: Path) -> None:
     )
 
 
-def test_a_separator_inside_a_cell_is_no_other_density(tmp_path: Path) -> None:
-    labels, _ = labels_of(tmp_path, "exam_id,age,density,note\nE1,51,3,A,x\nE2,52,A,x\n")
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("exam_id,age,density,note\nE1,51,3,A,x\nE2,52,A,x\n", "5 cells"),
+        ("exam_id,note,density,age\nE1,x,C,A,63\nE2,x,A,52\n", "5 cells"),  # the note "x,C" before density A
+        ("exam_id,note,density,age\nE1,x,C,A,\nE2,x,A,52\n", "5 cells"),
+        ("exam_id,density,age\nE1,1,5,63\nE2,A,52\n", "4 cells"),
+        ("exam_id,density,age\nE1,B,51,0\nE2,A,52\n", "4 cells"),
+        ('exam_id,note,density,age\nE1,"large,A,63\nE9,x",C,50\nE2,x,A,52\n', "a cell over several lines"),
+        ('exam_id,density,age,note\nE1,A,63,"large\nE9,B,50,x"\nE2,A,52,x\n', "a cell over several lines"),
+        ('exam_id,note,density,age\nE1,"large,A,63\nE8,x,D,1\nE9,x",C,50\nE2,x,A,52\n', "a cell over several lines"),
+    ],
+)
+def test_a_row_whose_cells_are_shifted_labels_nothing(tmp_path: Path, text: str, value: str) -> None:
+    labels, _ = labels_of(tmp_path, text)
     problem = labels["E1"]
     assert isinstance(problem, RowProblem)
-    assert (problem.reason, problem.value) == (RejectionReason.INVALID_ROW, "5 cells")
-    assert labels["E2"] == Label("E2", "A", age=52)
+    assert (problem.reason, problem.value) == (RejectionReason.INVALID_ROW, value)
+    assert {exam: label for exam, label in labels.items() if exam != "E1"} == {"E2": Label("E2", "A", age=52)}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'exam_id,note,density\nE1,"large,A\nE2,"x,D\n',
+        'exam_id,note,density\nE1,"large,A\nE2,x,D\n',
+        'exam_id,note,density\nE1,"large" mass,A\nE2,x,D\n',
+    ],
+)
+def test_quotes_that_are_not_closed_stop_the_table(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ManifestError, match=r"line [23] is no CSV"):
+        labels_of(tmp_path, text)
+
+
+def test_cells_with_line_ends_separators_and_quotes(tmp_path: Path) -> None:
+    text = 'exam_id,note,density\nE1,"mass, left\r\nfollow up\nin ""May""",A\nE2,5" lesion,D\n'
+    assert labels_of(tmp_path, text)[0] == PLAIN
+    assert labels_of(tmp_path, "exam_id,density\nE1,A,,\nE2,D,,\n")[0] == PLAIN  # separators behind every row
 
 
 def test_rows_that_differ_in_age_are_no_conflict(tmp_path: Path) -> None:
