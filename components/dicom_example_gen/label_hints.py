@@ -34,7 +34,8 @@ _FORMS: Final[Mapping[str, Callable[[str], str | None]]] = {
 }
 
 
-def _keys(file: str, header: ViewHeader | None) -> Iterator[str]:
+def keys_of(file: str, header: ViewHeader | None) -> Iterator[str]:
+    """Yields what an exam of the labels could name a file by: its folders, and identifiers of its header."""
     yield from PurePosixPath(file).parts[:-1]
     if header is not None:
         yield from (header.study_uid, header.accession_number, header.study_id, header.patient_id)
@@ -54,7 +55,7 @@ def label_hints(files: Iterable[tuple[str, ViewHeader | None]], exam_ids: Collec
     forms = {cause: {form(exam) for exam in known} - {None, ""} for cause, form in _FORMS.items()}
     counts: Counter[str] = Counter()
     for file, header in files:
-        keys = {key for key in _keys(file, header) if key} - known
+        keys = {key for key in keys_of(file, header) if key} - known
         for cause, form in _FORMS.items():
             if any(form(key) in forms[cause] for key in keys):
                 counts[cause] += 1

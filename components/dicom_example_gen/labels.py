@@ -9,7 +9,8 @@ Rules:
     * **Age** never costs an exam its label. An age that is none, or on which the rows of an exam differ, is taken from
       the DICOM header instead, and counted in a warning. Fractions are cut off.
     * **Identifiers** that a spreadsheet turned into numbers: ``2.25E+38`` names no exam any more, and its row is
-      refused. Where every ``exam_id`` of a table ends in ``.0``, they are read without it.
+      refused. Where every ``exam_id`` of a table ends in ``.0``, and no file is named by one so, they are read without
+      it (see ``whole_ids``); ``1.0`` and ``1,0`` are one exam there, whose rows must agree.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ _SIDE_COLUMNS: Final = ("side", "laterality")
 _BREAST_COLUMNS: Final = {"density_right": "R", "density_left": "L"}
 _AGE: Final = re.compile(r"([0-9]{1,3})(?:[.,][0-9]+)? ?(y|yr|yrs|years?|yo|y/o|years? old|[mwd])?\.?", re.I)
 _MANGLED: Final = re.compile(r"[0-9](?:[.,][0-9]+)?e\+[0-9]{2,3}", re.I)
-_WITH_FRACTION: Final = re.compile(r"[0-9]{1,15}[.,]0")
+WITH_FRACTION: Final = re.compile(r"[0-9]{1,15}[.,]0")
 _CUT_DIGITS: Final = re.compile(r"[1-9][0-9]{14}0+")  # a spreadsheet keeps 15 digits of a number
 _AS_TEXT: Final = "format the column as text in the spreadsheet program, and fill it in again"
 
@@ -190,7 +191,7 @@ class LabelReader:
             self._unnamed.append(row.where)
             return
         self._named += 1
-        self._with_fraction += _WITH_FRACTION.fullmatch(exam) is not None
+        self._with_fraction += WITH_FRACTION.fullmatch(exam) is not None
         if _CUT_DIGITS.fullmatch(exam):
             self._cut.add(exam)
         if _MANGLED.fullmatch(exam):
@@ -293,7 +294,10 @@ class LabelReader:
                 f" {self._mangled[0]}), which name no exam any more: {_AS_TEXT}."
             )
         if self.ids_have_fractions:
-            found.append(f"{name}: every exam_id ends in .0, as numbers do, and is read without it; {_AS_TEXT}.")
+            found.append(
+                f"{name}: every exam_id ends in .0, as numbers do, and is read without it unless a folder or a header"
+                f" has one so; {_AS_TEXT}."
+            )
         if len(self._cut) > 1:
             found.append(
                 f"{name}: {len(self._cut):,} exam_id have more than 15 digits and end in zeros: a spreadsheet may have"
@@ -314,13 +318,14 @@ class LabelReader:
         return tuple(found)
 
 
-def _whole(exam_id: str) -> str:
+def whole_id(exam_id: str) -> str:
     """Returns ``1`` for ``1.0``."""
     return exam_id[:-2]
 
 
-def _renamed(label: Label | RowProblem) -> Label | RowProblem:
-    return replace(label, exam_id=_whole(label.exam_id)) if isinstance(label, Label) else label
+def renamed(label: Label | RowProblem, exam_id: str) -> Label | RowProblem:
+    """Returns a label under another identifier of its exam."""
+    return replace(label, exam_id=exam_id) if isinstance(label, Label) else label
 
 
 def read_labels(
@@ -345,7 +350,12 @@ def read_labels(
         read = reader.read(row)
         if row.cells["exam_id"]:  # no file can depend on a row that names no exam
             exams.setdefault(row.cells["exam_id"], []).append(read)
-    labels = {exam: reader.of_exam(rows) for exam, rows in exams.items()}
     if reader.ids_have_fractions:
-        labels = {_whole(exam): _renamed(label) for exam, label in labels.items()}
+        numbers: dict[str, list[LabelRow]] = {}
+        for exam, rows in exams.items():
+            numbers.setdefault(whole_id(exam), []).extend(rows)
+        joined = {number: reader.of_exam(rows) for number, rows in numbers.items()}
+        labels = {exam: renamed(joined[whole_id(exam)], exam) for exam in exams}
+    else:
+        labels = {exam: reader.of_exam(rows) for exam, rows in exams.items()}
     return labels, reader.warnings()

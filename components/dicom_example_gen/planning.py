@@ -33,6 +33,7 @@ from components.dicom_example_gen.distribution import left_out
 from components.dicom_example_gen.exam_problems import exam_by, exam_problem, torn_studies
 from components.dicom_example_gen.header import ViewHeader, view_rank
 from components.dicom_example_gen.identity import keyed_hash
+from components.dicom_example_gen.label_hints import keys_of
 from components.dicom_example_gen.labels import Label, RowProblem
 from components.dicom_example_gen.membership import PlannedExam, exams_of, memberships
 from components.dicom_example_gen.patients import patients_of
@@ -41,6 +42,7 @@ from components.dicom_example_gen.rejections import IngestError, Rejection, Reje
 from components.dicom_example_gen.remarks import Remark, joined
 from components.dicom_example_gen.splits import split_of
 from components.dicom_example_gen.uid_copies import Labelled, broken_uids, sharing, without_duplicates
+from components.dicom_example_gen.whole_ids import with_whole_ids
 from schema.acquisition import AcquisitionSystem
 from schema.features import UNKNOWN_INT
 
@@ -254,6 +256,7 @@ def plan(
         The plan: as many accepted and rejected files as outcomes.
     """
     ordered = sorted(outcomes, key=lambda o: (o.candidate.file, o.candidate.line))
+    labels = with_whole_ids(labels, lambda: {key for o in ordered for key in keys_of(o.candidate.file, o.header)})
     census = take_census(outcome.header for outcome in ordered if outcome.header is not None)
     broken = broken_uids((o.header.sop_uid, o.pixels) for o in ordered if o.header is not None)
     members = memberships([(outcome.candidate, outcome.header) for outcome in ordered], labels, census)

@@ -7,9 +7,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from components.dicom_example_gen.config import IngestConfig
 from components.dicom_example_gen.labels import Label, RowProblem, parse_label_age, read_labels
-from components.dicom_example_gen.manifest import ManifestSource, find_candidates
+from components.dicom_example_gen.manifest import FolderSource, ManifestSource, find_candidates
+from components.dicom_example_gen.planning import inspect, plan
 from components.dicom_example_gen.rejections import ManifestError, RejectionReason
+from components.dicom_example_gen.whole_ids import with_whole_ids
+
+from .conftest import MakeDicom
 
 PLAIN = {"E1": Label("E1", "A"), "E2": Label("E2", "D")}
 
@@ -178,15 +183,61 @@ def test_identifiers_that_a_spreadsheet_made_numbers_of(tmp_path: Path) -> None:
     assert "such as 2.25E+38, in 1 rows (first labels.csv line 2)" in warning
 
 
+def whole(labels: dict[str, Label | RowProblem], *known: str) -> dict[str, Label | RowProblem]:
+    return dict(with_whole_ids(labels, lambda: known))
+
+
 def test_a_column_of_numbers_with_fractions_is_read_as_whole_numbers(tmp_path: Path) -> None:
     labels, [warning] = labels_of(tmp_path, "exam_id,density\n1.0,A\n20.0,D\n")
-    assert labels == {"1": Label("1", "A"), "20": Label("20", "D")}
+    assert labels == {"1.0": Label("1.0", "A"), "20.0": Label("20.0", "D")}
+    assert whole(labels, "1", "20", "3") == {"1": Label("1", "A"), "20": Label("20", "D")}
     assert "every exam_id ends in .0" in warning
     frame = pd.DataFrame({"exam_id": [1.0, 20.0], "density": ["A", "D"]})
     frame.to_parquet(tmp_path / "labels.parquet")
     assert read_labels(tmp_path / "labels.parquet")[0] == labels
     mixed, none = labels_of(tmp_path, "exam_id,density\n1.0,A\n1,B\n")  # two exams, as far as anyone can tell
-    assert (sorted(mixed), none) == (["1", "1.0"], ())
+    assert (whole(mixed, "1"), none) == (mixed, ())
+
+
+def test_one_number_written_in_two_ways_is_one_exam(tmp_path: Path) -> None:
+    labels, _ = labels_of(tmp_path, "exam_id;density\n1.0;B\n1,0;D\n2.0;A\n2,0;A\n3,0;C\n")
+    found = whole(labels, "1", "2", "3")
+    assert sorted(found) == ["1", "2", "3"]
+    problem = found["1"]
+    assert isinstance(problem, RowProblem)
+    assert (problem.reason, problem.where) == (RejectionReason.INVALID_LABEL, "labels.csv line 3, column density")
+    assert (found["2"], found["3"]) == (Label("2", "A"), Label("3", "C"))
+
+
+@pytest.mark.parametrize(
+    ("folders", "ids", "labelled"),
+    [
+        (("1", "1.0", "2", "2.0"), {}, {"1.0/a.dcm": "C", "2.0/a.dcm": "B"}),
+        (("1", "2", "2.0"), {}, {"2.0/a.dcm": "B"}),
+        (("1", "2", "3"), {}, {"1/a.dcm": "C", "2/a.dcm": "B"}),
+        (("1", "2", "3"), {"3": "2.0"}, {"3/a.dcm": "B"}),
+    ],
+)
+def test_an_identifier_that_is_met_as_it_is_written_is_not_cut(
+    tmp_path: Path, make_dicom: MakeDicom, folders: tuple[str, ...], ids: dict[str, str], labelled: dict[str, str]
+) -> None:
+    for number, folder in enumerate(folders):
+        uid = f"1.2.826.0.1.{number}"
+        make_dicom(
+            f"images/{folder}/a.dcm",
+            StudyInstanceUID=uid,
+            SOPInstanceUID=f"{uid}.1",
+            AccessionNumber=ids.get(folder, ""),
+            StudyID="",
+            PatientID=f"P{number}",
+        )
+    (tmp_path / "labels.csv").write_text("exam_id,density\n1.0,C\n2.0,B\n")
+    offered = find_candidates(FolderSource(tmp_path / "images", tmp_path / "labels.csv"))
+    outcomes = [inspect(candidate, offered.root, 1 << 22) for candidate in offered.found]
+    planned = plan(outcomes, offered.labels, IngestConfig(), b"key")
+    assert {view.file: view.density for view in planned.accepted} == labelled
+    assert {rejection.reason.value for rejection in planned.rejected} == {"no_label"}
+    assert len(planned.rejected) + len(planned.accepted) == len(folders)
 
 
 def test_texts_that_are_kept_from_becoming_numbers(tmp_path: Path) -> None:
