@@ -35,6 +35,7 @@ def _evidence(header: ViewHeader) -> ViewHeader:
         acquired_at=header.acquired_at[:8],
         study_uid=header.study_uid,
         accession_number=header.accession_number,
+        study_id=header.study_id,
         patient_id=person(header),
         birth_date=header.birth_date,
         sex=header.sex,

@@ -8,9 +8,9 @@ An exam's images come from one patient, one study and one day. Evidence against 
     * **days** that differ; a study may go on over midnight;
     * **machines** that differ (system, serial number, station, institution), unless the images name one patient and
       are of one study or one day;
-    * **studies** that differ (Study Instance UID, Accession Number), unless the images name one patient on one day, or
-      one patient on days unknown with no view in two studies; or unless each image has a study of its own, as some
-      anonymisers write it, and no view comes twice;
+    * **studies** that differ (Study Instance UID, Accession Number, Study ID), unless the images name one patient on
+      one day, or one patient on days unknown with no view in two studies; or unless each image has a study of its own,
+      as some anonymisers write it, and no view comes twice;
     * **views** that all come twice, or three of them, or one four times, where no study, order or day joins them.
 
 Anonymisers write one value for all: words such as ANONYMOUS, blanks and zeros say nothing (:func:`is_placeholder`), and
@@ -40,7 +40,7 @@ _WORDS: Final = (
     "not available null patient patientid pid redacted removed subject test undefined unknown unk unnamed"
 )
 _PLACEHOLDERS: Final = frozenset(_WORDS.split())
-_BIRTH, _SEX, _AGE, DAY_TAG, STUDY_TAG, _ACCESSION, _PATIENT = map(
+_BIRTH, _SEX, _AGE, DAY_TAG, STUDY_TAG, _ACCESSION, _STUDY_ID, _PATIENT = map(
     tags.tag_name,
     (
         "PatientBirthDate",
@@ -49,6 +49,7 @@ _BIRTH, _SEX, _AGE, DAY_TAG, STUDY_TAG, _ACCESSION, _PATIENT = map(
         "StudyDate",
         "StudyInstanceUID",
         "AccessionNumber",
+        "StudyID",
         "PatientID",
     ),
 )
@@ -255,7 +256,14 @@ def contradictions(headers: Sequence[ViewHeader], census: Census = NO_CENSUS) ->
                 yield Contradiction(reason, tags.tag_name(keyword), f"{count} values")
     orders = [census.order(header) for header in headers]
     one_order = len(set(orders)) == 1 and orders[0] != ""
-    for tag, names, joined in ((STUDY_TAG, studies, one_order), (_ACCESSION, orders, one_study and one_person)):
+    ids = ["" if is_placeholder(header.study_id) else header.study_id.casefold() for header in headers]
+    in_study = one_study and one_person
+    for tag, names, joined in (
+        (STUDY_TAG, studies, one_order),
+        (_ACCESSION, orders, in_study),
+        # A Study Instance UID may be the anonymiser's; one that joins two Study IDs may not join views that come twice.
+        (_STUDY_ID, ids, one_order or (in_study and not shown_twice(headers))),
+    ):
         count = len(set(names) - {""})
         if count < 2 or joined:
             continue

@@ -9,6 +9,7 @@ from typing import Final
 
 from components.dicom_example_gen import tags
 from components.dicom_example_gen.bounded_stream import read_file_header
+from components.dicom_example_gen.census import take_census
 from components.dicom_example_gen.exam_groups import group
 from components.dicom_example_gen.exams import is_one_exam
 from components.dicom_example_gen.identity import keyed_hash
@@ -89,8 +90,8 @@ def find_exams(folders: Sequence[Path], recipe: PreprocessingRecipe, hash_key: b
     ]
     merged = _exams(files)
     if len(folders) == 1 and len(merged) > 1:
-        headers = [file.header for exam in merged for file in exam]
-        if is_one_exam([header for header in headers if header is not None]):
+        headers = [file.header for exam in merged for file in exam if file.header is not None]
+        if is_one_exam(headers, take_census(headers)):
             merged = [[file for exam in merged for file in exam]]
     strays = _with_strays(merged, [file for file in files if not file.is_image])
     exams = sorted((sorted(group, key=lambda file: file.relative) for group in merged), key=lambda g: g[0].relative)
