@@ -222,6 +222,6 @@ def _write_strays(root: Path) -> tuple[str, ...]:
     (root / "notes.txt").write_text("exported by hand\n", encoding="utf-8")
     other = mammogram(np.zeros((8, 8), np.uint16), 12, Modality="SR", SOPClassUID=uid.BasicTextSRStorage)
     del other.PixelData
-    pydicom.dcmwrite(root / "report.dcm", other, enforce_file_format=True)
+    pydicom.dcmwrite(root / "report.dcm", other, implicit_vr=False, little_endian=True, enforce_file_format=True)
     (root / "DICOMDIR").write_bytes(b"\0" * 128 + b"DICM")
     return ("notes.txt", "report.dcm", "DICOMDIR")

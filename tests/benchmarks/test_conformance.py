@@ -8,13 +8,14 @@ from random import Random
 import numpy as np
 import pytest
 
-from benchmarks.conformance import archive_files, compare, drawing, readers, run, shrinking
+from benchmarks.conformance import archive_files, compare, drawing, invariants, readers, run, shrinking
 from benchmarks.conformance.archives import Archive
 from benchmarks.conformance.cases import Case, Lut, Padding, Rescale, Windows
 from benchmarks.conformance.writers import program
 
 SEED = 20
 FILES = 220
+ARCHIVES = 60
 
 # Shrunk: each was read wrong, or refused, once.
 FOUND = (
@@ -57,6 +58,37 @@ FOUND = (
         for offsets in ("empty", "one", "each", "junk")
     ),
 )
+FOUND_ARCHIVES = (
+    Archive(women=2, study_uids="constant"),
+    Archive(women=2, study_uids="constant", dates="blank", people="blank", accessions="constant"),
+    Archive(women=2, study_uids="blank", misfiled=True),
+    Archive(women=2, key="patient", patient_ids="constant", unlabelled=True),
+    Archive(women=2, key="patient", patient_ids="constant", unilateral="first"),
+    Archive(women=2, patient_ids="constant", unilateral="both", layout="flat", key="study_uid"),
+    Archive(women=2, key="study_id", study_ids="1", unlabelled=True),
+    Archive(women=2, sop_uids="constant"),
+    Archive(women=2, sop_uids="per exam", key="manifest"),
+    Archive(women=1, several=True, study_uids="constant"),
+    Archive(women=1, several=True, study_uids="blank", misfiled=True),
+    Archive(women=1, several=True, key="patient"),
+    Archive(women=1, several=True, key="patient", dates="blank"),
+    Archive(women=1, several=True, layout="numbered"),
+    Archive(women=1, several=True, layout="patient/number", misfiled=True),
+    Archive(women=1, several=True, layout="flat", key="manifest", study_uids="blank"),
+    Archive(women=1, several=True, study_uids="constant", dates="blank", people="blank", accessions="blank"),
+    Archive(
+        women=1,
+        several=True,
+        layout="patient/exam",
+        key="patient folder",
+        study_uids="blank",
+        dates="blank",
+        people="blank",
+        accessions="constant",
+    ),
+    Archive(women=1, links=True),
+    Archive(women=2, table="sep line", key="study_uid"),
+)
 
 
 def _told(lines: list[str]) -> str:
@@ -79,6 +111,19 @@ def test_our_grey_is_that_of_other_readers() -> None:
     assert tally.compared["the standard"] > FILES / 2
     if program("dcmj2pnm") is not None:
         assert tally.compared["dcmtk"] > FILES / 4
+
+
+@pytest.mark.parametrize("archive", FOUND_ARCHIVES, ids=lambda archive: run.brief(archive, Archive()))
+def test_archives_that_went_wrong_before_are_right(archive: Archive) -> None:
+    assert invariants.judge(archive).broken == ()
+
+
+@pytest.mark.slow
+def test_no_archive_breaks_an_invariant() -> None:
+    grouping = run.try_grouping(ARCHIVES, runs=1, seed=SEED)
+    assert not grouping.failures, _told(run.shrunk_archives(grouping, 1))
+    # A rule that refuses everything breaks no invariant either.
+    assert sum(grouping.lost.values()) < grouping.usable / 4
 
 
 def test_the_laboratory_sees_one_pixel_that_differs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
