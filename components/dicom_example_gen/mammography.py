@@ -2,7 +2,7 @@
 
 Plain evidence: Modality ``MG``; or a modality of projection radiographs, or none, with a mammography SOP class or Body
 Part ``BREAST``. The SOP class is the data set's, or the file meta information's where the data set names none: stripped
-files keep that.
+files keep that. It counts both ways: one of the standard's classes for other images contradicts a Body Part.
 
 A person who names the view (``preprocess --view``, a manifest, an archive's table) vouches for a file that says nothing
 of mammography: its modality is one of projection radiographs, ``SC`` or none, its SOP class is one that holds
@@ -56,6 +56,7 @@ _VOUCHABLE_CLASSES: Final = _MAMMOGRAPHY_CLASSES | {
     XRayRadiofluoroscopicImageStorage,
     "",
 }
+_OF_THE_STANDARD: Final = "1.2.840.10008."
 # Modalities under which projection radiographs of the breast are found besides MG: CR plates, DX, scanned film.
 _RADIOGRAPHY: Final = frozenset({"CR", "DX", "RG", "RF", "OT", ""})
 _VOUCHABLE_MODALITIES: Final = _RADIOGRAPHY | {"SC"}
@@ -63,6 +64,11 @@ _VOUCHABLE_MODALITIES: Final = _RADIOGRAPHY | {"SC"}
 
 def _fail(file: str, keyword: str, value: str, remedy: str) -> IngestError:
     return IngestError(RejectionReason.NOT_MAMMOGRAPHY, file, tags.tag_name(keyword), shown(value), remedy)
+
+
+def _is_of_other_images(sop_class_uid: str) -> bool:
+    """Tells a standard class of other images, such as CT; makers' own classes say nothing."""
+    return sop_class_uid.startswith(_OF_THE_STANDARD) and sop_class_uid not in _VOUCHABLE_CLASSES
 
 
 def require_mammography(dataset: Dataset, file: str, view: str | None) -> tuple[Remark, ...]:
@@ -84,7 +90,8 @@ def require_mammography(dataset: Dataset, file: str, view: str | None) -> tuple[
     if modality == "MG":
         return ()
     # A CT under a mammography SOP class is a copy of an object that somebody changed: nothing of it can be trusted.
-    if modality in _RADIOGRAPHY and (body_part == "BREAST" or found_class in _MAMMOGRAPHY_CLASSES):
+    is_breast = body_part == "BREAST" and not _is_of_other_images(found_class)
+    if modality in _RADIOGRAPHY and (is_breast or found_class in _MAMMOGRAPHY_CLASSES):
         from_meta = body_part != "BREAST" and not tags.text(dataset, "SOPClassUID")
         return (Remark.CLASS_OF_FILE_META,) if from_meta else ()
     if modality not in _VOUCHABLE_MODALITIES:

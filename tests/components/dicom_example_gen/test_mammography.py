@@ -45,6 +45,7 @@ def verdict(make_dicom: MakeDicom, view: str | None, meta: str | None, changes: 
 
 
 NOTHING: dict[str, Any] = {"Modality": None, "SOPClassUID": None, "PresentationIntentType": None}
+OTHERS: tuple[str, ...] = (CTImageStorage, MRImageStorage, UltrasoundImageStorage)
 MAMMOGRAPHY = DigitalMammographyXRayImageStorageForPresentation
 
 
@@ -59,6 +60,10 @@ MAMMOGRAPHY = DigitalMammographyXRayImageStorageForPresentation
         (BreastTomosynthesisImageStorage, NOTHING, "tomosynthesis"),
         (SecondaryCaptureImageStorage, NOTHING, "not_mammography"),
         (SecondaryCaptureImageStorage, NOTHING | {"BodyPartExamined": "BREAST"}, "plain"),
+        *((other, NOTHING | {"BodyPartExamined": "BREAST"}, "not_mammography") for other in OTHERS),
+        *((other, NOTHING | {"BodyPartExamined": "BREAST", "Modality": "OT"}, "not_mammography") for other in OTHERS),
+        (None, NOTHING | {"BodyPartExamined": "BREAST", "SOPClassUID": MRImageStorage}, "not_mammography"),
+        (None, NOTHING | {"BodyPartExamined": "BREAST", "SOPClassUID": "1.2.3"}, "plain"),
         (None, {"Modality": None}, "plain"),
         (None, {"SOPClassUID": SecondaryCaptureImageStorage}, "plain"),
     ],
@@ -67,6 +72,12 @@ def test_the_file_meta_s_class_stands_in_for_that_of_the_data_set(
     make_dicom: MakeDicom, meta: str | None, changes: dict[str, Any], expected: str
 ) -> None:
     assert verdict(make_dicom, None, meta, changes) == expected
+
+
+@pytest.mark.parametrize("other", OTHERS)
+@pytest.mark.parametrize("changes", [NOTHING, NOTHING | {"BodyPartExamined": "BREAST"}])
+def test_nobody_vouches_for_other_images(make_dicom: MakeDicom, other: str, changes: dict[str, Any]) -> None:
+    assert verdict(make_dicom, "CC_R", other, changes) == "not_mammography"
 
 
 @pytest.mark.parametrize("modality", [None, "OT", "CR", "DX", "RG", "RF", "SC"])
