@@ -1,7 +1,8 @@
 """Bytes of a DICOM file with bounds on what parsing them may cost.
 
 A parser in Python takes some 15 microseconds for an element and 80 for an item, and both may be 8 bytes small: a
-hostile header of two megabytes would keep it busy for half a minute. And deflated data (PS3.5 section A.5) may be a
+hostile header of two megabytes would keep it busy for half a minute. It also looks up each value of Specific Character
+Set (0008,0005) where it meets one, in 35 microseconds. And deflated data (PS3.5 section A.5) may be a
 thousand times as large as the file.
 
 Nothing else reads DICOM files: the linter forbids ``pydicom.dcmread`` elsewhere (``pyproject.toml``, TID251).
@@ -28,6 +29,8 @@ _MAX_READS: Final = 50_000
 _MAX_SEQUENCE_BYTES: Final = 1 << 20
 _MAX_SEQUENCE_ITEMS: Final = 5_000
 _ITEM_TAGS: Final = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
+_CHARACTER_SET_TAGS: Final = (b"\x08\x00\x05\x00", b"\x00\x08\x00\x05")
+_MAX_CHARACTER_SETS: Final = 1 << 14  # bytes of all Specific Character Set (0008,0005); real ones have up to 100
 # Pixel data of floats, doubles or integers; offset tables come before them.
 _PIXEL_GROUP: Final = 0x7FE0
 _FIRST_PIXELS: Final = 0x0008
@@ -54,19 +57,27 @@ class BoundedStream:
         stream.seek(position)
         self.stream = stream
         self._left = _MAX_READS
+        self._in_character_set = False
+        self._character_sets = 0
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Reads up to ``size`` bytes.
 
         Raises:
-            TooMuchError: It was read too often.
+            TooMuchError: It was read too often, or there are too many character sets.
         """
         self._left -= 1
         if self._left < 0:
             raise TooMuchError(f"a header is read in up to {_MAX_READS} steps")
         # A file allocates what is asked for before it looks how much there is, and lengths may say four gigabytes.
         rest = max(0, self._end - self.stream.tell())
-        return self.stream.read(rest if size is None or size < 0 else min(size, rest))
+        data = self.stream.read(rest if size is None or size < 0 else min(size, rest))
+        # A tag is read with 4 bytes more, of some VRs the length in 4 others, and then the value.
+        self._character_sets += len(data) * self._in_character_set
+        if self._character_sets > _MAX_CHARACTER_SETS:
+            raise TooMuchError(f"character sets may have up to {_MAX_CHARACTER_SETS} bytes")
+        self._in_character_set = data.startswith(_CHARACTER_SET_TAGS) or (self._in_character_set and len(data) == 4)
+        return data
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
         """Moves to a position."""
@@ -195,3 +206,6 @@ def _require_small_sequences(dataset: Dataset) -> None:
         if len(value) > _MAX_SEQUENCE_BYTES or sum(map(value.count, _ITEM_TAGS)) > _MAX_SEQUENCE_ITEMS:
             limits = f"{_MAX_SEQUENCE_ITEMS} items and {_MAX_SEQUENCE_BYTES} bytes"
             raise TooMuchError(f"a sequence may have up to {limits}. Received: {element.tag}, {len(value)} bytes")
+        # Values of character sets are counted by what separates them; of other bytes one in 256 looks so.
+        if any(tag in value for tag in _CHARACTER_SET_TAGS) and value.count(b"\\") > _MAX_CHARACTER_SETS:
+            raise TooMuchError(f"a sequence may name up to {_MAX_CHARACTER_SETS} character sets")

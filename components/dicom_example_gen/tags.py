@@ -1,10 +1,14 @@
-"""Access to DICOM elements that never raises, whatever bytes a hostile or broken file holds."""
+"""Access to DICOM elements that never raises, whatever bytes a hostile or broken file holds.
+
+Converting a value takes microseconds, and a header of some megabytes may hold millions: an element of more bytes than
+any real one is unreadable, as one is that cannot be converted.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from pydicom.datadict import dictionary_description, dictionary_VR, tag_for_keyword
@@ -13,6 +17,11 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as ItemSequence
 
 from components.dicom_example_gen.decimals import parse_decimal
+
+_MAX_BYTES: Final = 1 << 15  # of an element; real ones have hundreds, texts (LT) up to 10,240 letters
+_MAX_LUT_BYTES: Final = 1 << 18  # LUT Data: 65,536 entries, with room
+_LUT_DATA: Final = 0x00283006
+_UNREADABLE: Final = ("unreadable",)
 
 
 def tag_name(keyword: str) -> str:
@@ -26,6 +35,8 @@ def tag_name(keyword: str) -> str:
 def values(dataset: Dataset, key: str | int) -> tuple[Any, ...]:
     """Returns the values of an element, by keyword or tag; empty if it is absent, empty or cannot be converted."""
     try:
+        if _is_too_long(dataset, key):
+            return ()
         found = dataset.get(key)
         value = found.value if isinstance(found, DataElement) else found
         if value is None:
@@ -37,6 +48,13 @@ def values(dataset: Dataset, key: str | int) -> tuple[Any, ...]:
     except Exception:
         # pydicom converts on access, and junk raises whatever its converters happen to raise.
         return ()
+
+
+def _is_too_long(dataset: Dataset, key: str | int) -> bool:
+    element = dataset.get_item(key)  # raw, as long as nobody has read its value
+    if not isinstance(element, RawDataElement):
+        return False
+    return len(element.value or b"") > (_MAX_LUT_BYTES if element.tag == _LUT_DATA else _MAX_BYTES)
 
 
 def text(dataset: Dataset, keyword: str) -> str:
@@ -85,9 +103,12 @@ def integer(dataset: Dataset, keyword: str) -> int | None:
 def decimal_texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:
     """Returns the values of a DS or IS as they are written, stripped, without empty ones at the end.
 
-    pydicom converts all values of an element or none, so one that is no number would hide the others.
+    pydicom converts all values of an element or none, so one that is no number would hide the others. An element that
+    is too long has one value, which is no number.
     """
     try:
+        if _is_too_long(dataset, keyword):
+            return _UNREADABLE
         element = dataset.get_item(keyword)
         if isinstance(element, RawDataElement) and element.VR in (None, "DS", "IS", "UN"):
             written = (element.value or b"").decode("latin-1").split("\\")

@@ -103,6 +103,6 @@ def windows_of(dataset: Dataset, low: float, high: float) -> Windows:
         if any(number is not None and number.comma for number in (centre, width)):
             remarks.add(Remark.DECIMAL_COMMA)
         pairs.append(window)
-    if any(pairs) and named and named not in _FUNCTIONS:
+    if any(pairs) and named not in _FUNCTIONS and not tags.is_empty(dataset, "VOILUTFunction"):
         remarks.add(Remark.UNKNOWN_WINDOW_FUNCTION)
     return Windows(tuple(pairs), tuple(remarks))
