@@ -2,11 +2,12 @@
 
 Cohorts are put together by links to a store, so a link to a folder is followed wherever it leads, with two bounds:
 
-    * a link to a folder that it is in (or that the listed folder is in) leads in a circle and is not followed;
-    * a folder is entered by links once, however many lead to it.
+    * a link to a folder that it is in, by its own path or by the links to it (or that the listed folder is in),
+      leads in a circle and is not followed;
+    * a folder is entered by links eight times at most, the shortest paths first.
 
-So a listing is at most twice as long as the tree, and a file that is reached both by its own path and by a link is
-listed under both: it is a copy, as copied files are.
+So a listing is at most nine times as long as the tree. A file that several paths reach is listed under each, for
+only one of them may be the name that a table has: it is a copy, as copied files are.
 """
 
 from __future__ import annotations
@@ -14,10 +15,13 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
+
+_MAX_PATHS: Final = 8
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class LinkCounts:
     Attributes:
         followed: Links to folders that were followed.
         circular: Links to a folder that they are in; not followed.
-        again: Folders that a link had led to before; not entered again.
+        again: Folders that eight paths of links had led to before; not entered again.
         broken: Links that lead nowhere; listed as empty files.
         closed: Folders that cannot be read; what they hold is not known.
     """
@@ -58,51 +62,64 @@ class LinkCounts:
         told = (
             (self.followed, "linked folders are followed."),
             (self.circular, "links lead to a folder that they are in, and are not followed."),
-            (self.again, "linked folders were reached by another link before, and are counted once."),
+            (self.again, f"times a folder that {_MAX_PATHS} paths of links had led to was not listed again."),
             (self.broken, "links lead nowhere: what they stand for is missing."),
             (self.closed, "folders cannot be read by this user: what they hold is missing."),
         )
         return tuple(f"{count:,} {sentence}" for count, sentence in told if count)
 
 
+@dataclass(frozen=True)
+class _Link:
+    """A link to a folder: where it is, its name in the listing, real paths of the folder it is in and of those before.
+
+    Those before are the folders of the links that led to it.
+    """
+
+    path: str
+    name: str
+    inside: tuple[str, ...]
+
+
 class _Walk:
     def __init__(self, root: str, counts: LinkCounts) -> None:
         self._root = os.path.realpath(root)
         self._counts = counts
-        self._entered: set[str] = set()  # real paths of folders that links led to, or that lie below such
+        self._entered = Counter[str]()  # real paths of folders that links led to, or that lie below such
 
     def files(self, folder: str) -> Iterator[StoredFile]:
         """Lists the folder, then what links in it lead to."""
-        links: deque[tuple[str, str, str]] = deque()  # path, name, real path of the folder that it is in
-        yield from self._tree(folder, "", False, links)
+        links: deque[_Link] = deque()
+        yield from self._tree(folder, None, links)
         while links:
-            path, name, real_parent = links.popleft()
-            target = os.path.realpath(path)
-            if _is_in(real_parent, target) or _is_in(self._root, target):
+            link = links.popleft()
+            target = os.path.realpath(link.path)
+            if any(_is_in(place, target) for place in (self._root, *link.inside)):
                 self._counts.circular += 1
-            elif target in self._entered:
+            elif self._entered[target] >= _MAX_PATHS:
                 self._counts.again += 1
             else:
                 self._counts.followed += 1
-                yield from self._tree(target, name, True, links)
+                yield from self._tree(target, link, links)
 
-    def _tree(self, folder: str, name: str, by_link: bool, links: deque[tuple[str, str, str]]) -> Iterator[StoredFile]:
-        """Lists a folder whose files are to be named below ``name``, and collects the links to folders in it."""
+    def _tree(self, folder: str, by: _Link | None, links: deque[_Link]) -> Iterator[StoredFile]:
+        """Lists a folder whose files are to be named as the link, and collects the links to folders in it."""
         real_folder = os.path.realpath(folder)
         for parent, folders, names in os.walk(folder, onerror=self._closed, followlinks=False):
             inside = os.path.relpath(parent, folder)
             real = real_folder if inside == "." else os.path.join(real_folder, inside)
-            prefix = "/".join(part for part in (name, "" if inside == "." else inside) if part)
-            if by_link and real in self._entered:
-                self._counts.again += 1
-                folders.clear()
-                continue
-            if by_link:
-                self._entered.add(real)
+            prefix = "/".join(part for part in (by.name if by else "", "" if inside == "." else inside) if part)
+            if by is not None:
+                if self._entered[real] >= _MAX_PATHS:
+                    self._counts.again += 1
+                    folders.clear()
+                    continue
+                self._entered[real] += 1
             folders[:] = sorted(one for one in folders if not one.startswith("."))
             for one in folders:
                 if os.path.islink(path := os.path.join(parent, one)):
-                    links.append((path, f"{prefix}/{one}" if prefix else one, real))
+                    name = f"{prefix}/{one}" if prefix else one
+                    links.append(_Link(path, name, (real, *(by.inside if by else ()))))
             yield from self._files_in(parent, prefix, names)
 
     def _files_in(self, parent: str, prefix: str, names: list[str]) -> Iterator[StoredFile]:
