@@ -5,10 +5,12 @@ text is taken apart into words first: accents and punctuation go, and letters pa
 texts of the image and its series are asked: those of the study (``2D and 3D screening``) and of the procedure step are
 about all images of the visit.
 
-Two strengths of evidence:
+Strengths of evidence:
     * names of products and unmistakable words decide wherever they stand;
     * ``3D`` and ``tomo`` alone decide only where the text does not name 2D or a combination of both as well
-      (``2D + 3D``), and ``3D`` only in the fields that name the image.
+      (``2D + 3D``), and ``3D`` only in the fields that name the image;
+    * Image Comments (0020,4000) are a person's note as often as a console's (``Recommend DBT``): they decide only where
+      they say nothing but the name, beside view, side and such words.
 """
 
 from __future__ import annotations
@@ -29,25 +31,32 @@ _NOTES: Final = (
     "AcquisitionDeviceProcessingDescription",
     "AcquisitionDeviceProcessingCode",
     "DerivationDescription",
-    "ImageComments",
 )
+_COMMENTS: Final = "ImageComments"
 # A view and its side, written right before or behind a name: ``LMLOCVIEW``.
 _VIEW: Final = "(?:[LR]?(?:CC|MLO|ML|LM))?"
 # Hologic C-View and Intelligent 2D, Fujifilm S-View, GE V-Preview, Siemens Insight 2D; and plain words.
 _SYNTHETIC: Final = re.compile(
-    rf"\b(?:{_VIEW}[CS] ?VIEWS?{_VIEW}|{_VIEW}V ?PREVIEW|(?:INSIGHT|INTELLIGENT|GENERATED|SYN|PSEUDO|I|S) 2 ?D"
-    r"|E?SYNTH(?:ETI[CQ]\w*|ESI[SZ]ED?|ETISCH\w*)?|SINTETIC[AOHEI]\w*|SYNVIEW|SYNTHVIEW)\b"
+    rf"\b(?:{_VIEW}[CS] ?VIEWS?{_VIEW}|{_VIEW}V(?:OL(?:UME)?)? ?PREVIEW"
+    r"|(?:INSIGHT|INTELLIGENT|GENERATED|SYN|PSEUDO|I|S) 2 ?D"
+    r"|E?SYNTH(?:ESI[SZ]ED?)?|E?S[IY]NTH?ET[IY]\w*|(?<!TOMO )(?:SYNTHESE|SINTESIS?|SINTESE)|SYNVIEW|SYNTHVIEW)\b"
 )
-_TOMO: Final = rf"{_VIEW}TOMO(?:S|SYNTH\w*|SINT\w*|GRAPH\w*|SCAN)?"
+_TOMO: Final = rf"{_VIEW}TOMO(?:S|SYNTH\w*|S?SINT\w*|GRAPH\w*|SCAN)?"
 _PART: Final = r"(?:RECON\w*|SLICES?|SLABS?|PROJ\w*|PLANES?|VOLUMES?)"
 # Hologic Tomo HD, Clarity HD and SmartSlices, GE SenoClaire; what is made of a volume.
 _SLICE: Final = re.compile(
-    rf"\b(?:{_TOMO} ?HD|CLARITY HD|SMART ?SLICES?|SENOCLAIRE|{_TOMO} {_PART}|{_PART} (?:OF )?{_TOMO}|(?:HR)?DBT|BTO"
-    r"|(?:INSIGHT|BREAST) 3 ?D)\b"
+    rf"\b(?:{_TOMO} ?HD|CLARITY HD|SMART ?SLICES?|SENOCLAIRE|{_TOMO} (?:[23]D )?{_PART}|SLABS?|{_PART} (?:OF )?{_TOMO}"
+    r"|(?:HR)?DBT|BTO|(?:INSIGHT|BREAST) 3 ?D)\b"
 )
 _TOMO_ALONE: Final = re.compile(rf"\b{_TOMO}\b")
 _3D_ALONE: Final = re.compile(r"\b3 ?D\b")
 _OF_BOTH: Final = re.compile(r"\b(?:2 ?D|FFDM|COMBO|NO|NON|NOT|WITHOUT)\b")
+# What a comment may hold beside the name of the image, and be nothing but its name.
+_BESIDE: Final = re.compile(
+    r"[LR]|LEFT|RIGHT|[LR]?(?:X?CC[LM]?|MLO|ML|LM)|VIEWS?|IMAGES?|MAMMO\w*|BREAST|ROUTINE|SCREENING|[23] ?D|[0-9]+"
+    r"|FROM|OF|BY|HOLOGIC|FUJIFILM|SIEMENS|GE|GENERATED|DERIVED|RECON\w*|SLICES?|SLABS?|PLANES?|VOLUMES?|PROJ\w*"
+)
+_LETTER_2D: Final = re.compile(r"[IS] 2 ?D")  # "I 2D" in a person's note is no product
 _SYSTEM_NAME: Final = re.compile(r"\b3 ?DIMENSIONS?\b")  # Hologic's machine, which takes both
 
 
@@ -77,6 +86,20 @@ def tomosynthesis_name(text: str, names_the_image: bool) -> str:
     return match.group() if match else ""
 
 
+def name_in_comment(text: str) -> tuple[SpecialCase, str] | None:
+    """Finds what a comment names, if it says nothing but that."""
+    words = words_of(text)
+    rest = words
+    for pattern in (_SYNTHETIC, _SLICE, _TOMO_ALONE):
+        rest = pattern.sub(" ", rest)
+    if not all(map(_BESIDE.fullmatch, rest.split())):
+        return None
+    if (found := synthetic_name(text)) and not _LETTER_2D.fullmatch(found):
+        return SpecialCase.SYNTHETIC_2D, found
+    found = tomosynthesis_name(text, names_the_image=False)
+    return (SpecialCase.TOMOSYNTHESIS, found) if found else None
+
+
 def _texts(dataset: Dataset) -> Iterable[tuple[str, str, bool]]:
     """Returns tag, text, and whether the tag names the image."""
     yield tags.tag_name("ImageType"), " ".join(tags.code(dataset, "ImageType").split("\\")[2:]), False
@@ -94,11 +117,11 @@ def named_in_text(dataset: Dataset) -> tuple[SpecialCase, str, str] | None:
         The special case, the name of the tag, and the words that tell it; None where no text tells. A text that names
         both is of a synthetic image, which is made of a tomosynthesis.
     """
+    comment = name_in_comment(tags.text(dataset, _COMMENTS))
     texts = [(tag, text, names) for tag, text, names in _texts(dataset) if text]
-    for tag, text, _ in texts:
-        if words := synthetic_name(text):
-            return SpecialCase.SYNTHETIC_2D, tag, words
-    for tag, text, names in texts:
-        if words := tomosynthesis_name(text, names):
-            return SpecialCase.TOMOSYNTHESIS, tag, words
-    return None
+    found = [(SpecialCase.SYNTHETIC_2D, tag, synthetic_name(text)) for tag, text, _ in texts]
+    found += [(SpecialCase.TOMOSYNTHESIS, tag, tomosynthesis_name(text, names)) for tag, text, names in texts]
+    if comment is not None:
+        found.append((comment[0], tags.tag_name(_COMMENTS), comment[1]))
+    found.sort(key=lambda one: one[0] is not SpecialCase.SYNTHETIC_2D)
+    return next((one for one in found if one[2]), None)

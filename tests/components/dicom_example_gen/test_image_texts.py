@@ -20,6 +20,8 @@ SYNTHETIC = (
     *("S-View", "R_MLO_S_VIEW", "V-Preview", "VPREVIEW R CC", "Insight 2D", "INSIGHT2D", "L MLO Intelligent 2D"),
     *("Intelligent2D", "i2D", "SYNTHETIC", "Synthetic 2D Mammography", "synthesized", "Synthesised 2D", "SYN2D", "s2D"),
     *("GENERATED_2D", "Sintética 2D", "Synthétique", "synthetische Aufnahme", "RCC_SYNTH", "Tomo HD C-View"),
+    *("2D sintetizzata", "sintetizado", "syntetyczny", "syntetisk 2D", "synthétisée", "synthetisiert"),
+    *("Image de synthèse", "Volume Preview", "VOLUME_PREVIEW R CC", "imagine di sintesi"),
 )
 TOMOSYNTHESIS = (
     *(
@@ -44,6 +46,11 @@ TOMOSYNTHESIS = (
     ),
     *(
         "Tomosynthèse",
+        "TOMOSSÍNTESE",
+        "tomossíntese LMLO",
+        "TOMO2D slab",
+        "L CC slab 10 mm",
+        "tomo 3D slices",
         "SmartSlices",
         "Slab of tomo",
         "2D slices of tomo",
@@ -87,6 +94,30 @@ def test_tomosynthesis_is_known_by_name(text: str) -> None:
 @pytest.mark.parametrize("text", ORDINARY)
 def test_ordinary_texts_raise_no_alarm(text: str) -> None:
     assert name_of(text) == ""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("Recommend DBT", "synthetic implant removed", "compare tomosynthesis slices of 2019", "no tomo", "I 2D"),
+        *("s2d", "C", "C-View not available", "patient declined tomo", "additional 3D next year", "2D + 3D", ""),
+    ],
+)
+def test_a_person_s_comment_decides_nothing(make_dicom: MakeDicom, text: str) -> None:
+    assert read_header(make_dicom(ImageComments=text)).special == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        *((text, "synthetic_2d") for text in ("C-View", "L CC S-View", "Synthetic 2D mammogram from tomosynthesis")),
+        *((text, "tomosynthesis") for text in ("DBT", "Tomo", "Left MLO tomosynthesis slice 12", "TOMO HD R CC")),
+    ],
+)
+def test_a_comment_that_is_nothing_but_the_name_decides(make_dicom: MakeDicom, text: str, reason: str) -> None:
+    with pytest.raises(IngestError) as caught:
+        read_header(make_dicom(ImageComments=text))
+    assert caught.value.reason.value == reason
 
 
 @given(st.sampled_from(SYNTHETIC + TOMOSYNTHESIS + ORDINARY), st.sampled_from((" ", "_", "-", "/", " - ")))
