@@ -11,6 +11,7 @@ from pydicom.dataset import Dataset
 
 from components.dicom_example_gen import tags
 from components.dicom_example_gen.acceptance import STANDARD_ONLY, AcceptanceConfig, SpecialCase
+from components.dicom_example_gen.decimals import parse_decimal
 from components.dicom_example_gen.deidentification import generalised_age
 from components.dicom_example_gen.functional_groups import require_one_frame_group
 from components.dicom_example_gen.mammography import require_mammography
@@ -127,9 +128,9 @@ def _age(dataset: Dataset, acquired: date | None) -> int:
 
 def _spacing(dataset: Dataset) -> float:
     for keyword in _SPACINGS:
-        found = tags.numbers(dataset, keyword)
-        if found and 0.005 <= found[0] <= 2:
-            return found[0]
+        for found in map(parse_decimal, tags.decimal_texts(dataset, keyword)):  # of rows, then of columns
+            if found is not None and 0.005 <= found.value <= 2:
+                return found.value
     return 0.0
 
 

@@ -13,6 +13,7 @@ from PIL import Image
 from pydicom.data import get_testdata_file
 from pydicom.uid import (
     MPEG2MPML,
+    UID,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ImplicitVRLittleEndian,
@@ -30,6 +31,7 @@ from components.dicom_example_gen.reading import (
 from components.dicom_example_gen.rejections import IngestError, RejectionReason
 
 from .conftest import mammogram, ramp, write
+from .dicom_bytes import BOTH, as_written, names, part10
 
 NEMA = Path("../shared/data/nema_mg1")
 REASON = RejectionReason
@@ -49,6 +51,34 @@ def test_header_reads_what_the_contract_needs(make_dicom: Any) -> None:
     assert header.system.key == "GE Senograph DS ADS 53.40"
     assert (header.patient_age, header.acquisition_year) == (58, 2019)
     assert header.acquired_at == "20190304101112"
+
+
+@pytest.mark.parametrize("syntax", BOTH, ids=names(BOTH))
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("0.1\\0.1", 0.1),
+        ("0,1\\0,1", 0.1),
+        ("0.1\\", 0.1),
+        ("0.1", 0.1),
+        (" 1E-1 \\ 1E-1 ", 0.1),
+        ("0.1\\NaN", 0.1),
+        ("NaN\\0.1", 0.1),
+        ("\\0.1", 0.1),
+        ("0\\0", 0.07),
+        ("-0.1\\-0.1", 0.07),
+        ("NaN\\x", 0.07),
+        ("1e400", 0.07),
+        ("", 0.07),
+    ],
+)
+def test_spacing_is_that_of_the_first_element_with_a_number(
+    written: str, expected: float, syntax: UID, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.dcm"
+    path.write_bytes(part10(as_written(mammogram(PixelSpacing=[0.07, 0.07]), ImagerPixelSpacing=written), syntax))
+    assert read_header(path).pixel_spacing_mm == expected
+    assert load_view(path, None, 1024).pixel_spacing_mm == expected
 
 
 def test_age_from_birth_date_where_age_is_absent(make_dicom: Any) -> None:
