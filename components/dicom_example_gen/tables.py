@@ -12,6 +12,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -92,6 +93,11 @@ def column_name(name: str) -> str:
     return re.sub(r"[\s_-]+", "_", name.strip().lower())
 
 
+# Columns that are read where they are there.
+_OPTIONAL: Final = frozenset(
+    {"density", "density_right", "density_left", "side", "laterality"}
+    | {"patient_id", "age", "split", "acquisition_system"}
+)
 # Column -> columns that may stand in its place.
 _INSTEAD: Final = {"density": {"density_right", "density_left"}}
 
@@ -102,9 +108,19 @@ def _require_columns(path: Location, columns: list[str], required: frozenset[str
     if missing:
         found = ", ".join(shown(c) for c in columns) or "none"
         raise ManifestError(f"{path}: columns {', '.join(missing)} are missing; add them. Received: {found}.")
-    named = [name for name in columns if name]
-    if len(set(named)) < len(named):
-        raise ManifestError(f"{path}: column names repeat; name each once. Received: {', '.join(named)}.")
+    repeated = sorted(name for name in required | _OPTIONAL if columns.count(name) > 1)
+    if repeated:
+        raise ManifestError(f"{path}: columns {', '.join(repeated)} repeat; name each once.")
+
+
+def _distinct(columns: list[str]) -> list[str]:
+    """Numbers columns of one name, so that each keeps its cells; none of them is read."""
+    seen = Counter[str]()
+    distinct = []
+    for name in columns:
+        seen[name] += 1
+        distinct.append(f"{name} {seen[name]}" if name and seen[name] > 1 else name)
+    return distinct
 
 
 def decode_text(path: Location, data: bytes) -> str:
@@ -182,6 +198,7 @@ def _csv_rows(path: Location, data: bytes, required: frozenset[str]) -> Iterator
     while columns and not columns[-1]:
         columns.pop()
     _require_columns(path, columns, required)
+    columns = _distinct(columns)
     for cells, first, last in rows:
         # A short row leaves its last columns empty, which the checks of each column then report.
         padded = [_cell(cell) for cell in cells] + [""] * (len(columns) - len(cells))
@@ -204,6 +221,7 @@ def _parquet_rows(path: Location, data: bytes, required: frozenset[str]) -> Iter
         file = pq.ParquetFile(pa.BufferReader(data))
         columns = [column_name(name) for name in file.schema_arrow.names]
         _require_columns(path, columns, required)
+        columns = _distinct(columns)
         for batch in file.iter_batches():
             for values in zip(*(column.to_pylist() for column in batch.columns), strict=True):
                 number += 1

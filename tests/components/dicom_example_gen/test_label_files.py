@@ -46,6 +46,13 @@ def test_dialects(tmp_path: Path, data: bytes) -> None:
     assert labels_of(tmp_path, data) == (PLAIN, ())
 
 
+def test_columns_that_are_not_read_may_repeat(tmp_path: Path) -> None:
+    assert labels_of(tmp_path, "note,exam_id,Note,,density,note\nx,E1,y,,A,z\n,E2,,,D,\n") == (PLAIN, ())
+    labels, _ = labels_of(tmp_path, "note,exam_id,Note,density\nx,E1,y,A,B\n")
+    assert isinstance(labels["E1"], RowProblem)
+    assert labels["E1"].value == "5 cells"
+
+
 @pytest.mark.parametrize(
     ("data", "says"),
     [
@@ -54,6 +61,8 @@ def test_dialects(tmp_path: Path, data: bytes) -> None:
         (b"\xd0\xcf\x11\xe0rest", "an old Excel workbook"),
         (b"\x1f\x8brest", "compressed by gzip"),
         (b"exam_id,density_right\nE1,A\n", "columns density are missing"),
+        (b"exam_id,density,Density\nE1,A,B\n", "columns density repeat"),
+        (b"exam_id,density,age,note,Age,Note\nE1,A,1,x,2,x\n", "columns age repeat"),
         (b"exam_id,density\nE1,0\nE2,3\n", "labels.csv: column density holds 0 in 1 rows"),
     ],
 )
