@@ -10,6 +10,7 @@ samples are such files.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
@@ -30,6 +31,12 @@ _JP2: Final = b"\0\0\0\x0cjP  \r\n\x87\n"  # signature box, ITU-T T.800 I.5.1
 _CAPABILITIES, _CODING_STYLE, _START_OF_TILE = 0x50, 0x52, 0x90  # markers of JPEG 2000: CAP, COD, SOT
 _COMPONENT_STYLE: Final = 0x53  # COC
 END_OF_IMAGE: Final = b"\xff\xd9"
+_START_OF_IMAGE: Final = b"\xff\xd8\xff"
+# Markers that end the data of a scan; restart markers do not. Data have a zero byte behind 255, those of JPEG-LS a zero
+# bit.
+_JPEG_MARKER: Final = re.compile(rb"\xff[^\0\xd0-\xd7\xff]")
+_JPEG_LS_MARKER: Final = re.compile(rb"\xff[\x80-\xcf\xd8-\xfe]")
+_ANNOTATIONS: Final = frozenset({*range(0xE0, 0xF0), 0xFE})  # APPn, COM
 _JPEG_2000_HEADER: Final = 45  # bytes of a stream up to and with the fields of its first component
 
 
@@ -112,6 +119,39 @@ def segments(stream: bytes, start: int = 2, last: int = _START_OF_SCAN) -> Itera
         if marker == last:
             return
         position = end
+
+
+def end_of_scan(stream: bytes, start: int, is_jpeg_ls: bool = False) -> tuple[int, bool]:
+    """Finds where the data of the only scan of a JPEG or JPEG-LS end.
+
+    Args:
+        stream: The stream.
+        start: Where the data begin.
+        is_jpeg_ls: It is JPEG-LS.
+
+    Returns:
+        The end of the data, and whether the end marker follows, perhaps after comments and application segments.
+
+    Raises:
+        EOFError: Another marker is in the data.
+        SecondImageError: There is another image behind it.
+    """
+    found = (_JPEG_LS_MARKER if is_jpeg_ls else _JPEG_MARKER).search(stream, start)
+    if found is None:
+        return len(stream), False
+    position = found.start()
+    for marker, _, end in segments(stream, position, END_OF_IMAGE[1]):
+        if marker not in _ANNOTATIONS:
+            break
+        position = end
+    is_marker, behind = stream[position : position + 1] == b"\xff", stream[position : position + 64].lstrip(b"\xff")
+    if is_marker and behind.startswith(END_OF_IMAGE[1:]):
+        if stream.find(_START_OF_IMAGE, position) >= 0:
+            raise SecondImageError("several images", "give each image a file of its own")
+        return found.start(), True
+    if is_marker and behind:
+        raise EOFError("the data must be followed by the end marker")
+    return found.start(), False
 
 
 def _jpeg_2000_coding(stream: bytes) -> Coding | None:

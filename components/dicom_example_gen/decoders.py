@@ -52,11 +52,12 @@ from components.dicom_example_gen.codestream import (
     LOSSY,
     Coding,
     Frame,
-    SecondImageError,
     StreamError,
     declared_frame,
+    end_of_scan,
     is_stream,
     repair_scan_header,
+    segments,
     without_jp2,
 )
 from components.dicom_example_gen.jpeg_2000 import decode_jpeg_2000
@@ -137,15 +138,14 @@ def _require_fitting_frame(frame: Frame, dataset: Dataset, syntax: UID, size: in
 
 
 def _decode_jpeg_ls(stream: bytes) -> tuple[np.ndarray, bool]:
-    end = stream.find(END_OF_IMAGE, 2)
-    if end >= 0 and stream.find(b"\xff\xd8\xff", end) >= 0:
-        raise SecondImageError("several JPEG-LS images", "give each image a file of its own")
+    start = max((end for _, _, end in segments(stream)), default=2)
+    end, is_closed = end_of_scan(stream, start, is_jpeg_ls=True)
     # Without its marker CharLS would read on.
-    whole = stream[:end] if end >= 0 else stream.rstrip(b"\0")
+    whole = stream[:end] if is_closed else stream[:end].rstrip(b"\0")
     try:
-        return imagecodecs.jpegls_decode(whole + END_OF_IMAGE), end >= 0
+        return imagecodecs.jpegls_decode(whole + END_OF_IMAGE), is_closed
     except imagecodecs.JpeglsError as error:
-        if end < 0 or whole.endswith((bytes(8), b"\xff\xff")):
+        if not is_closed or whole.endswith((bytes(8), b"\xff\xff")):
             raise EOFError("the stream is cut short") from error
         raise
 

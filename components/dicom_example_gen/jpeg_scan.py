@@ -19,7 +19,7 @@ bits are of no meaning, and where a predictor halves a sum of samples with such 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -27,13 +27,12 @@ import imagecodecs
 import numpy as np
 
 from components.dicom_example_gen.bounded_stream import TooMuchError
-from components.dicom_example_gen.codestream import END_OF_IMAGE, Coding, Frame, SecondImageError, StreamError, segments
+from components.dicom_example_gen.codestream import END_OF_IMAGE, Coding, Frame, StreamError, end_of_scan, segments
 
 _FRAMES: Final = (0xC0, 0xC1, 0xC3)
 _START_OF_SCAN, _RESTART_INTERVAL = 0xDA, 0xDD
 _SCAN_HEADER: Final = 6  # bytes for one component
 _RESTART: Final = re.compile(rb"\xff+([\xd0-\xd7])")
-_START_OF_IMAGE: Final = b"\xff\xd8\xff"
 _MAX_INTERVALS: Final = 16_384
 _PATTERN: Final = bytes.fromhex("5a31c78e064db259e3128f74a90b6dd83627f1459c50e8bb")
 _EXCESS_BITS: Final = 8  # fewer fill up the last byte
@@ -77,8 +76,7 @@ class _Jpeg:
         return imagecodecs.jpeg8_decode(b"".join((header, *data, END_OF_IMAGE)))
 
 
-def _parsed(stream: bytes, find: Callable[[bytes, int], int]) -> _Jpeg:
-    """Parses a stream; ``find`` finds its end marker from a position on, -1 for none."""
+def _parsed(stream: bytes) -> _Jpeg:
     frame = scan = start = interval = 0
     restart = None
     for marker, content, end in segments(stream):
@@ -90,11 +88,7 @@ def _parsed(stream: bytes, find: Callable[[bytes, int], int]) -> _Jpeg:
             scan, start = content, end
     if not 0 < frame < scan or start - scan != _SCAN_HEADER or start >= len(stream):
         raise EOFError("a JPEG needs the header of a scan, and data")
-    end = find(END_OF_IMAGE, start)
-    is_closed = end >= 0
-    if is_closed and stream.find(_START_OF_IMAGE, end) >= 0:
-        raise SecondImageError("several JPEG images", "give each image a file of its own")
-    end = end if is_closed else len(stream)
+    end, is_closed = end_of_scan(stream, start)
     if stream[end - 1] == 0xFF:  # fill bytes, T.81 B.1.1.2
         end = start + len(stream[start:end].rstrip(b"\xff"))
     data = memoryview(stream)[start:end]
@@ -300,11 +294,5 @@ def decode_jpeg(stream: bytes, frame: Frame) -> tuple[np.ndarray, bool]:
         Exception: Whatever libjpeg says of damaged streams.
     """
     decode = _decode_sequential if frame.coding in (Coding.BASELINE, Coding.EXTENDED) else _decode_lossless
-    # Decoding ends at the first marker. It is found faster from behind, and if there is another one before, decoding
-    # tells.
-    try:
-        jpeg = _parsed(stream, stream.rfind)
-        return decode(jpeg, frame), jpeg.is_closed
-    except EOFError:
-        jpeg = _parsed(stream, stream.find)
-        return decode(jpeg, frame), jpeg.is_closed
+    jpeg = _parsed(stream)
+    return decode(jpeg, frame), jpeg.is_closed
