@@ -37,6 +37,7 @@ _START_OF_IMAGE: Final = b"\xff\xd8\xff"
 _JPEG_MARKER: Final = re.compile(rb"\xff[^\0\xd0-\xd7\xff]")
 _JPEG_LS_MARKER: Final = re.compile(rb"\xff[\x80-\xcf\xd8-\xfe]")
 _ANNOTATIONS: Final = frozenset({*range(0xE0, 0xF0), 0xFE})  # APPn, COM
+_SEGMENT_HEADER: Final = 4  # bytes: marker and length
 _JPEG_2000_HEADER: Final = 45  # bytes of a stream up to and with the fields of its first component
 
 
@@ -119,6 +120,20 @@ def segments(stream: bytes, start: int = 2, last: int = _START_OF_SCAN) -> Itera
         if marker == last:
             return
         position = end
+
+
+def ends_in_header(stream: bytes, size: int) -> bool:
+    """Tells whether a stream ends before its first scan or tile, as far as it is there.
+
+    Args:
+        stream: The stream, or its beginning.
+        size: Its size, bytes.
+    """
+    last = _START_OF_TILE if stream.startswith(_JPEG_2000) else _START_OF_SCAN
+    marker, _, position = [(0, 0, 2), *segments(stream, 2, last)][-1]
+    if marker == last or len(stream) < size or position > size:
+        return position > size
+    return len(stream) - position < _SEGMENT_HEADER or not stream[position:].strip(b"\0\xff")
 
 
 def end_of_scan(stream: bytes, start: int, is_jpeg_ls: bool = False) -> tuple[int, bool]:

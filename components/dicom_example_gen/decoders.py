@@ -55,6 +55,7 @@ from components.dicom_example_gen.codestream import (
     StreamError,
     declared_frame,
     end_of_scan,
+    ends_in_header,
     is_stream,
     repair_scan_header,
     segments,
@@ -116,8 +117,8 @@ class StoredPixels:
     remarks: tuple[Remark, ...] = ()
 
 
-def _require_fitting_frame(frame: Frame, dataset: Dataset, syntax: UID, size: int) -> None:
-    """Compares what a stream of ``size`` bytes declares with the header."""
+def _require_fitting_frame(frame: Frame, dataset: Dataset, syntax: UID, size: int, is_cut: bool) -> None:
+    """Compares what a stream of ``size`` bytes, which may be seen to be cut short, declares with the header."""
     found = f"{frame.coding.value}, {frame.rows} x {frame.columns}, {frame.precision} bits"
     if frame.components != 1:
         raise StreamError(f"{found}, {frame.components} components", "grey images of one component are supported")
@@ -125,6 +126,8 @@ def _require_fitting_frame(frame: Frame, dataset: Dataset, syntax: UID, size: in
         expected = f"{dataset.Rows} x {dataset.Columns}, up to 16 bits"
         raise StreamError(found, f"the header tells of an image of {expected}, export it again")
     if frame.rows * frame.columns > _MAX_PIXELS_A_BYTE * size:
+        if is_cut:
+            raise EOFError("hardly anything of the stream is there")
         raise TooMuchError(f"a byte may hold up to {_MAX_PIXELS_A_BYTE} pixels")
     if frame.coding is Coding.OTHER:
         raise StreamError(f"{found} under {syntax.name}", "sequential and lossless JPEG are supported")
@@ -225,11 +228,16 @@ def look_at_frame(dataset: Dataset, syntax: UID, first_bytes: bytes, size: int) 
         return _remarks(Coding.RLE, syntax)
     if not is_stream(first_bytes):
         raise StreamError(f"no stream of a known kind under {syntax.name}", "export the image again")
-    frame = declared_frame(without_jp2(first_bytes))
+    missing = size - len(first_bytes)
+    first_bytes = without_jp2(first_bytes)
+    if ends_in_header(first_bytes, len(first_bytes) + missing):
+        raise EOFError("the stream ends in its header")
+    frame = declared_frame(first_bytes)
     if frame is not None:
-        _require_fitting_frame(frame, dataset, syntax, size)
+        is_cut = not missing and not first_bytes.rstrip(b"\0").endswith(END_OF_IMAGE)
+        _require_fitting_frame(frame, dataset, syntax, size, is_cut)
         return _remarks(frame.coding, syntax)
-    if size > len(first_bytes):
+    if missing:
         return ()
     raise StreamError(_NO_IMAGE, "transfer or export the file again")
 

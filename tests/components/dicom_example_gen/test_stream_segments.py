@@ -7,19 +7,33 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pydicom.uid import UID, JPEGBaseline8Bit, JPEGLossless, JPEGLosslessSV1, JPEGLSLossless, JPEGLSNearLossless
+from pydicom.uid import (
+    UID,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+)
 
 from benchmarks.pictures import picture
 from benchmarks.reference_images import compressed
-from components.dicom_example_gen.reading import load_view, read_pixels
+from components.dicom_example_gen.reading import load_view, read_header, read_pixels
 from components.dicom_example_gen.rejections import IngestError, RejectionReason
 from components.dicom_example_gen.remarks import Remark
 
 from .streams import END, even, lossless_jpeg, write_encapsulated
 
 PICTURE, BYTES = picture(12, False), picture(8, False)
+LARGE = picture(12, False, 1000, 800)
 SYNTAXES = (JPEGBaseline8Bit, JPEGLosslessSV1, JPEGLossless, JPEGLSLossless, JPEGLSNearLossless)
 MARKERS = b"\xff\xd9 \xff\xd8\xff\xe0 \xff\xd0 \xff\xda \xff"
+
+
+def stream_in(data: bytes, syntax: UID) -> bytes:
+    start = data.index(b"\xff\x4f\xff\x51" if syntax == JPEG2000Lossless else b"\xff\xd8\xff")
+    return data[start : data.rindex(END) + 2]
 
 
 def stream_of(syntax: UID) -> tuple[np.ndarray, int, bytes]:
@@ -28,7 +42,7 @@ def stream_of(syntax: UID) -> tuple[np.ndarray, int, bytes]:
         return PICTURE, 12, lossless_jpeg(PICTURE, 12, 7, rows_an_interval=8)
     pixels, bits = (BYTES, 8) if syntax == JPEGBaseline8Bit else (PICTURE, 12)
     data = compressed(pixels, bits, syntax).PixelData
-    return pixels, bits, data[data.index(b"\xff\xd8\xff") : data.rindex(END) + 2]
+    return pixels, bits, stream_in(data, syntax)
 
 
 def written(path: Path, syntax: UID, stream: bytes) -> Path:
@@ -73,3 +87,21 @@ def test_segments_behind_cut_data(tmp_path: Path, syntax: UID) -> None:
     with pytest.raises(IngestError) as caught:
         read_pixels(written(tmp_path / "x.dcm", syntax, cut + segment(0xFE, MARKERS) + END))
     assert caught.value.reason in (RejectionReason.TRUNCATED, RejectionReason.UNDECODABLE_PIXELS)
+
+
+@pytest.mark.parametrize("syntax", [JPEGBaseline8Bit, JPEGLosslessSV1, JPEGLSLossless, JPEG2000Lossless])
+def test_streams_that_end_in_their_header(tmp_path: Path, syntax: UID) -> None:
+    """However few bytes are left of a large image, it is not too large."""
+    bits = 8 if syntax == JPEGBaseline8Bit else 12
+    pixels = (LARGE >> 4).astype(np.uint8) if bits == 8 else LARGE
+    stream = stream_in(compressed(pixels, bits, syntax).PixelData, syntax)
+    start = stream.index(b"\xff\x90" if syntax == JPEG2000Lossless else b"\xff\xda")
+    behind = start + (12 if syntax == JPEG2000Lossless else 10)
+    bare = (4, 7, start // 2, start - 1, start, start + 1, start + 4, behind - 1, behind, behind + 20)
+    variants = [stream[:kept] for kept in bare] + [stream[:kept] + bytes(5) for kept in bare[:5]]
+    for number, variant in enumerate(variants):
+        path = write_encapsulated(tmp_path / f"{number}.dcm", pixels, bits, [even(variant)], syntax)
+        for read in (read_header, read_pixels):
+            with pytest.raises(IngestError) as caught:
+                read(path)
+            assert caught.value.reason is RejectionReason.TRUNCATED, number
