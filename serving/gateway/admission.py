@@ -26,6 +26,7 @@ from pydicom.uid import (
 
 from components.dicom_example_gen import tags
 from components.dicom_example_gen.acceptance import ANY_IMAGE
+from components.dicom_example_gen.bounded_stream import TooMuchError
 from components.dicom_example_gen.bounded_stream import read_header as read_dataset
 from components.dicom_example_gen.reading import pixel_data_sha256, read_header, read_pixels
 from components.dicom_example_gen.rejections import IngestError, RejectionReason, shown
@@ -179,6 +180,9 @@ def _uids(path: Path, name: str, max_pixels: int) -> tuple[str, str, str]:
         with path.open("rb") as stream:
             dataset, _ = read_dataset(stream, 3 * max_pixels)
         sop_class, sop_uid, study_uid = (tags.text(dataset, keyword) for keyword in keywords)
+    except TooMuchError:
+        message = f"{name}: the header asks for too much work; export it again."
+        raise RefusedInstanceError(RejectionReason.TOO_LARGE.value, CANNOT_UNDERSTAND, message) from None
     except Exception as error:  # pydicom raises whatever it happens to on junk, and its text may quote values
         message = f"{name}: the header cannot be read ({type(error).__name__}); export it again."
         raise RefusedInstanceError(RejectionReason.MALFORMED_HEADER.value, CANNOT_UNDERSTAND, message) from None
