@@ -5,16 +5,18 @@ An exam's images come from one patient, one study and one day. Evidence against 
     * **women**: two birth dates, sexes, ages more than one year apart (two exams, if they name one patient), or Patient
       IDs; but two Patient IDs within one study of one acquisition system are the correction of a name (a study belongs
       to one patient, PS3.3 A.1.2);
-    * **days** that differ; a study may go on over midnight;
-    * **machines** that differ (system, serial number, station, institution), unless the images name one patient and
-      are of one study or one day;
-    * **studies** that differ (Study Instance UID, Accession Number, Study ID), unless the images name one patient on
-      one day, or one patient on days unknown with no view in two studies; or unless each image has a study of its own,
-      as some anonymisers write it, and no view comes twice;
-    * **views** that all come twice, or three of them, or one four times, where no study, order or day joins them.
+    * **days** that differ; a study may go on over midnight, within hours;
+    * **machines** that differ: manufacturer or model, unless one Patient ID in one study or on one day joins them;
+      software, serial number, station or institution, unless one Patient ID or birth date does;
+    * **studies** that differ (Study Instance UID, Accession Number, Study ID), unless they have one Patient ID on one
+      day; or unless each image has a study of its own, as some anonymisers write it: with one Patient ID or birth date,
+      or else three or more, of which no view comes twice;
+    * **views** that all come twice, or three of them, or one four times, where neither study nor order joins them, nor
+      one Patient ID on one day.
 
-Anonymisers write one value for all: words such as ANONYMOUS, blanks and zeros say nothing (:func:`is_placeholder`), and
-a Study Instance UID whose images contradict each other is no study (:class:`Census`).
+Anonymisers write one value for all: words such as ANONYMOUS, blanks and zeros say nothing (:func:`is_placeholder`), a
+birth date or a day names no woman by itself, the first day of a month may be a date that was cut, and a Study Instance
+UID whose images contradict each other is no study (:class:`Census`).
 """
 
 from __future__ import annotations
@@ -53,14 +55,17 @@ _BIRTH, _SEX, _AGE, DAY_TAG, STUDY_TAG, _ACCESSION, _STUDY_ID, _PATIENT = map(
         "PatientID",
     ),
 )
-_MACHINE: Final = (
+_MAKE: Final = (
     ("Manufacturer", lambda h: h.system.manufacturer),
     ("ManufacturerModelName", lambda h: h.system.model_name),
+)
+_ROOM: Final = (
     ("SoftwareVersions", lambda h: h.system.software_version),
     ("DeviceSerialNumber", lambda h: h.device),
     ("StationName", lambda h: h.station),
     ("InstitutionName", lambda h: h.institution),
 )
+_OVER_MIDNIGHT: Final = 6 * 60  # minutes between the images of a study that goes on over midnight
 _REPEATED_VIEWS: Final = 3
 _IMAGES_OF_A_VIEW: Final = 4
 _CACHED: Final = 1 << 14  # values that are looked at again and again, most of them within one exam
@@ -170,9 +175,23 @@ def _known(values: Iterable[str]) -> set[str]:
     return {value.casefold() for value in values if value != UNKNOWN and not is_placeholder(value)}
 
 
-def _day(header: ViewHeader) -> date | None:
-    digits = header.acquired_at[:8]
-    return date(int(digits[:4]), int(digits[4:6]), int(digits[6:])) if digits else None
+def _days_apart(headers: Sequence[ViewHeader], one_study: bool, one_patient: bool) -> bool:
+    """Tells days that differ by more than a study that goes on over midnight."""
+    days = sorted({header.acquired_at[:8] for header in headers} - {""})
+    if len(days) < 2:
+        return False
+    first, last = (date(int(day[:4]), int(day[4:6]), int(day[6:])) for day in (days[0], days[-1]))
+    if not one_study or (last - first).days > 1:
+        return True
+    times = [header.acquired_at for header in headers if header.acquired_at]
+    if not all(time[8:12].isdecimal() and len(time) >= 12 for time in times):
+        return not one_patient
+    evening, morning = max(time for time in times if time < days[1]), min(time for time in times if time > days[1])
+    return 24 * 60 + _minutes(morning) - _minutes(evening) > _OVER_MIDNIGHT
+
+
+def _minutes(acquired_at: str) -> int:
+    return 60 * int(acquired_at[8:10]) + int(acquired_at[10:12])
 
 
 def _ages_differ(headers: Iterable[ViewHeader]) -> bool:
@@ -205,11 +224,17 @@ def _women(headers: Sequence[ViewHeader], census: Census) -> Iterator[Contradict
             yield Contradiction(reason, _AGE, "ages of more than one woman")
 
 
-def of_one_person(headers: Sequence[ViewHeader], census: Census = NO_CENSUS) -> bool:
-    """Tells whether all images name one patient, by a sound Patient ID or by the birth date."""
+def of_one_patient(headers: Sequence[ViewHeader], census: Census = NO_CENSUS) -> bool:
+    """Tells whether all images name one patient by a sound Patient ID."""
     named = {person(header, census) for header in headers}
+    return len(named) == 1 and "" not in named
+
+
+def of_one_person(headers: Sequence[ViewHeader], census: Census = NO_CENSUS) -> bool:
+    """Tells whether all images name one patient, by a sound Patient ID or, which is weak, by the birth date."""
+    named = {person(header, census) for header in headers} - {""}
     born = {header.birth_date for header in headers}
-    return (len(named) == 1 and "" not in named) or (len(born) == 1 and "" not in born and len(named - {""}) < 2)
+    return of_one_patient(headers, census) or (len(born) == 1 and "" not in born and len(named) < 2)
 
 
 def _views_of(headers: Sequence[ViewHeader], studies: Sequence[str]) -> Counter[str]:
@@ -244,15 +269,15 @@ def contradictions(headers: Sequence[ViewHeader], census: Census = NO_CENSUS) ->
     studies = [census.study(header) for header in headers]
     named = set(studies) - {""}
     one_study = len(named) == 1 and "" not in studies
-    days = sorted({day for header in headers if (day := _day(header)) is not None})
-    apart = (days[-1] - days[0]).days if days else 0
-    if apart > (1 if len(named) < 2 else 0):
-        yield Contradiction(reason, DAY_TAG, f"{len(days)} days")
-    one_day = len(days) == 1 and all(header.acquired_at for header in headers)
-    one_person = of_one_person(headers, census)
-    if not (one_person and (one_study or one_day)):
-        for keyword, value in _MACHINE:
-            if (count := len(_known(map(value, headers)))) > 1:
+    one_person, one_patient = of_one_person(headers, census), of_one_patient(headers, census)
+    days = {header.acquired_at[:8] for header in headers}
+    if _days_apart(headers, one_study, one_patient):
+        yield Contradiction(reason, DAY_TAG, f"{len(days - {''})} days")
+    one_day = len(days) == 1 and "" not in days
+    sure_day = one_day and not any(day.endswith("01") for day in days)
+    for machine, known in ((_MAKE, one_patient), (_ROOM, one_person)):
+        for keyword, value in machine:
+            if not (known and (one_study or one_day)) and (count := len(_known(map(value, headers)))) > 1:
                 yield Contradiction(reason, tags.tag_name(keyword), f"{count} values")
     orders = [census.order(header) for header in headers]
     one_order = len(set(orders)) == 1 and orders[0] != ""
@@ -268,12 +293,14 @@ def contradictions(headers: Sequence[ViewHeader], census: Census = NO_CENSUS) ->
         if count < 2 or joined:
             continue
         apart_views = max(_views_of(headers, names).values()) < 2
-        by_person = one_person and (one_day or (len(days) < 2 and apart_views))
+        each = max(Counter(names).values()) == 1
+        by_patient = one_patient and sure_day
+        by_person = one_person and each and (one_day or (len(days - {""}) < 2 and apart_views))
         lone = names is not studies or set(names) <= census.lone_studies
         by_image = count == len(headers) >= PER_IMAGE and lone and apart_views
-        if not by_person and not by_image:
+        if not (by_patient or by_person or by_image):
             yield Contradiction(reason, tag, f"{count} values")
-    if not (one_study or one_day or one_order) and (twice := shown_twice(headers)):
+    if not (one_study or one_order or (one_patient and sure_day)) and (twice := shown_twice(headers)):
         yield Contradiction(reason, "view", twice)
 
 

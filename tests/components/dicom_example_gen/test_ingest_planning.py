@@ -82,8 +82,8 @@ def test_of_several_images_of_a_view_the_largest_then_latest_then_first_is_kept(
     labels = {f"E{i}": Label(f"E{i}", "A") for i in (1, 2, 3)}
     outcomes = [
         read("E1/a.dcm", rows=10),
-        read("E1/b.dcm", rows=20, acquired_at="20190101"),
-        read("E1/c.dcm", rows=20, acquired_at="20190102"),
+        read("E1/b.dcm", rows=20, acquired_at="201901021000"),
+        read("E1/c.dcm", rows=20, acquired_at="201901021001"),
         read("E2/a.dcm"),
         read("E2/b.dcm"),
         read("E3/a.dcm"),

@@ -1,0 +1,94 @@
+"""Images of two women, or of two visits, alike in all but one thing, under one label; by files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from schema.features import VIEWS
+from tests.components.dicom_example_gen.archive_files import fates, planned, write_image
+
+ALIKE = {
+    "PatientID": "ANONYMOUS",
+    "PatientName": "ANONYMOUS",
+    "PatientBirthDate": "19550101",
+    "PatientAge": "060Y",
+    "PatientSex": "F",
+    "StudyDate": "20150813",
+    "AcquisitionTime": "080000",
+    "StudyInstanceUID": "1.2.3.4",
+    "Manufacturer": "HOLOGIC, Inc.",
+    "ManufacturerModelName": "Selenia Dimensions",
+}
+SIEMENS = {"Manufacturer": "SIEMENS", "ManufacturerModelName": "Mammomat Inspiration"}
+OTHER_STUDY = {"StudyInstanceUID": "1.2.3.5"}
+HALVES = (VIEWS[:2], VIEWS[2:])
+
+
+def fate(folder: Path, both: dict[str, Any], other: dict[str, Any], views: tuple[Any, ...] = HALVES) -> set[str]:
+    """Writes two parts of an exam folder, of which the second differs; returns what becomes of the files."""
+    for part, (shown, changes) in enumerate(zip(views, ({}, other), strict=True)):
+        for number, view in enumerate(shown):
+            tags = ALIKE | both | changes
+            write_image(folder / "E" / f"{part}{view}.dcm", view, 10 * part + number, part == 1, **tags)
+    return set(fates(planned(folder, {"E": "C"})).values())
+
+
+@pytest.mark.parametrize("views", [HALVES, (VIEWS, VIEWS)], ids=["halves", "whole"])
+@pytest.mark.parametrize(
+    ("both", "other"),
+    [
+        ({}, OTHER_STUDY),
+        ({"PatientID": ""}, OTHER_STUDY),
+        ({}, {"PatientID": "P1"} | OTHER_STUDY),
+        ({}, SIEMENS),
+        ({"StudyInstanceUID": None}, SIEMENS),
+        ({"StudyInstanceUID": None, "AccessionNumber": "7"}, {"AccessionNumber": "8"}),
+        ({"PatientID": "P1", "StudyDate": "20150101"}, OTHER_STUDY),  # cut to the year
+        ({"PatientID": "P1", "StudyDate": None}, OTHER_STUDY),
+    ],
+)
+def test_a_birth_date_or_a_cut_day_joins_nothing(
+    tmp_path: Path, both: dict[str, Any], other: dict[str, Any], views: tuple[Any, ...]
+) -> None:
+    assert fate(tmp_path, both, other, views) == {"several_exams"}
+
+
+@pytest.mark.parametrize(
+    ("both", "other"),
+    [
+        ({}, {"DeviceSerialNumber": "S2", "StationName": "MG2"}),  # two rooms
+        ({"PatientID": "P1"}, SIEMENS),
+        ({"PatientID": "P1"}, OTHER_STUDY),
+        ({"PatientID": "P1"}, SIEMENS | OTHER_STUDY),
+    ],
+)
+def test_one_woman_stays_one_exam(tmp_path: Path, both: dict[str, Any], other: dict[str, Any]) -> None:
+    assert fate(tmp_path, both, other) == {"C"}
+
+
+@pytest.mark.parametrize("views", [VIEWS, VIEWS[:2]])
+def test_a_study_for_each_image_stays_one_exam(tmp_path: Path, views: tuple[str, ...]) -> None:
+    for number, view in enumerate(views):
+        tags = ALIKE | {"StudyInstanceUID": f"1.2.{number}"}
+        write_image(tmp_path / "E" / f"{view}.dcm", view, number, **tags)
+    assert set(fates(planned(tmp_path, {"E": "C"})).values()) == {"C"}
+
+
+@pytest.mark.parametrize(
+    ("patient", "times", "expected"),
+    [
+        ("ANONYMOUS", ("235800", "000300"), "C"),
+        ("ANONYMOUS", ("200000.5", "0200"), "C"),
+        ("ANONYMOUS", ("200000", "020100"), "several_exams"),
+        ("P1", ("080000", "080000"), "several_exams"),
+        ("ANONYMOUS", (None, None), "several_exams"),
+        ("ANONYMOUS", ("235800", None), "several_exams"),
+        ("P1", ("23", None), "C"),
+    ],
+)
+def test_over_midnight_is_within_hours(tmp_path: Path, patient: str, times: tuple[Any, Any], expected: str) -> None:
+    evening = {"PatientID": patient, "AcquisitionTime": times[0]}
+    assert fate(tmp_path, evening, {"StudyDate": "20150814", "AcquisitionTime": times[1]}) == {expected}
