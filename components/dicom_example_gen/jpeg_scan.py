@@ -10,7 +10,8 @@ rows more than it has, and what stands there tells where the entropy-coded data 
   one the first must not be so, and hardly any other. Where it is, a pattern behind the data must change it.
 * Zeros at the end are data where they mean that nothing changes. Where they mean anything else, they are padding.
 
-Restart intervals of lossless JPEG are images of their own; of sequential JPEG, all of them must be there.
+Restart intervals of lossless JPEG are images of their own. Of sequential JPEG, all of them must be there, and those
+before the last one must not lack more than a few blocks: then their last block is mid-grey, and a pattern changes them.
 
 libjpeg adds differences modulo 2^16, as T.81 H.1.2.1 has it. Some encoders take them modulo 2^precision. Then the high
 bits are of no meaning, and where a predictor halves a sum of samples with such bits, it is computed again without them.
@@ -250,6 +251,26 @@ def _with_restarts(jpeg: _Jpeg, frame: Frame, last: memoryview) -> np.ndarray:
     return jpeg.decode(frame.rows, frame.columns, [*data, last], {})
 
 
+def _is_short(jpeg: _Jpeg, piece: memoryview) -> bool:
+    """Tells whether the blocks of an interval before the last one change with what is put behind its data."""
+    wide = min(jpeg.interval, _STRIP)
+    rows, changes = -(-jpeg.interval // wide), {} if jpeg.restart is None else {jpeg.restart: 0, jpeg.restart + 1: 0}
+    bare, longer = (jpeg.decode(8 * rows, 8 * wide, [piece, behind], changes) for behind in (b"", _PATTERN))
+    return bool(_blocks(bare != longer).ravel()[: jpeg.interval].any())
+
+
+def _with_intervals(jpeg: _Jpeg, frame: Frame, last: memoryview) -> np.ndarray:
+    """Decodes all intervals. Where one is short, its last block is mid-grey; such ones are few, and looked at."""
+    found, across = _with_restarts(jpeg, frame, last), -(-frame.columns // 8)
+    ends = jpeg.interval * np.arange(1, len(jpeg.pieces)) - 1
+    middle, y, x = 1 << (frame.precision - 1), 8 * (ends // across), 8 * (ends % across)
+    for number in np.flatnonzero(found[y, x] == middle):
+        is_grey = (found[y[number] : y[number] + 8, x[number] : x[number] + 8] == middle).all()
+        if is_grey and _is_short(jpeg, jpeg.pieces[number]):
+            raise EOFError("the entropy-coded data must account for all blocks of an interval")
+    return found
+
+
 def _decode_sequential(jpeg: _Jpeg, frame: Frame) -> np.ndarray:
     down, across = -(-frame.rows // 8), -(-frame.columns // 8)
     if jpeg.interval and len(jpeg.pieces) != -(-down * across // jpeg.interval):
@@ -274,7 +295,7 @@ def _decode_sequential(jpeg: _Jpeg, frame: Frame) -> np.ndarray:
         if zeros_are_data and not behind:  # mid-grey may be what is there
             behind = min(_EXCESS_BLOCKS, decoded(content, _PATTERN)[1])
         if 1 <= behind <= _EXCESS_BLOCKS:
-            return _with_restarts(jpeg, frame, content) if jpeg.interval else found[: frame.rows]
+            return _with_intervals(jpeg, frame, content) if jpeg.interval else found[: frame.rows]
     raise EOFError("the entropy-coded data must account for all blocks")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pydicom.uid import JPEGLossless
+from pydicom.uid import JPEGBaseline8Bit, JPEGLossless
 
 from benchmarks.reference_images import reference_streams
 from components.dicom_example_gen.codestream import declared_frame
@@ -183,6 +184,28 @@ def test_sequential_streams_with_a_constant_end(level: int, interval: int, optim
         for ending, cut in cuts_of(stream, stream.index(b"\xff\xda") + 10, share).items():
             with pytest.raises(EOFError):
                 print(ending, decoded(cut))
+
+
+@pytest.mark.parametrize("optimized", [False, True])
+@pytest.mark.parametrize("level", [0, 127, 128, 129, 255])
+def test_a_short_interval_of_sequential_jpeg(tmp_path: Path, level: int, optimized: bool) -> None:
+    """Of intervals of 16 blocks, one loses a half or more; the rest of the picture is sound, and may be mid-grey."""
+    expected = (noisy(8, 128, 128) // 2).astype(np.uint8)
+    expected[80:112] = expected[:, 60:70] = level
+    options = [cv2.IMWRITE_JPEG_RST_INTERVAL, 16, cv2.IMWRITE_JPEG_OPTIMIZE, int(optimized)]
+    stream = cv2.imencode(".jpg", expected, options)[1].tobytes()
+    plain = cv2.imdecode(np.frombuffer(stream, np.uint8), cv2.IMREAD_GRAYSCALE)
+    path = write_encapsulated(tmp_path / "x.dcm", expected, 8, [stream + b"\0" * (len(stream) % 2)], JPEGBaseline8Bit)
+    np.testing.assert_array_equal(read_pixels(path), plain.astype(np.uint16) * 257)
+    start = stream.index(b"\xff\xda") + 10
+    ends = [start - 2, *(stream.index(bytes([0xFF, 0xD0 + number]), start) for number in range(7))]
+    for first, last in pairwise(ends):
+        for kept in (0, (last - first - 2) // 4, (last - first - 2) // 2):
+            cut = stream[: first + 2 + kept].rstrip(b"\xff") + stream[last:]
+            path = write_encapsulated(tmp_path / "x.dcm", expected, 8, [cut + b"\0" * (len(cut) % 2)], JPEGBaseline8Bit)
+            with pytest.raises(IngestError) as caught:
+                read_pixels(path)
+            assert caught.value.reason is RejectionReason.TRUNCATED
 
 
 @pytest.mark.parametrize("share", [0.05, 0.5, 0.9])
