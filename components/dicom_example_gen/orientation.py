@@ -32,10 +32,14 @@ _DIRECTIONS: Final = re.compile(r"[APRLHF]{1,3}")
 _OPPOSITES: Final = ({"A", "P"}, {"R", "L"}, {"H", "F"})
 _TAG: Final = tags.tag_name("PatientOrientation")
 _SMALL: Final = 256  # longest side in which the chest wall is looked for, pixels
+_EDGE: Final = 0.05  # of a side: how wide an edge is
+_EMPTY: Final = 0.02  # rows and columns with less breast are background
 # The chest wall is clear where so much of an edge is breast, and so many times as much as of any other.
-_WALL_SHARE: Final = 0.5
-_WALL_LEAD: Final = 2.0
-# The same of the axilla at the top of MLO views, against the opposite edge.
+_WALL_SHARE: Final = 0.4
+_WALL_LEAD: Final = 1.7
+# It is not where so little of an edge is breast, if there is an edge at which it may be.
+_NO_WALL: Final = 0.1
+# The axilla at the top of MLO views, against the opposite edge.
 _AXILLA_SHARE: Final = 0.2
 _AXILLA_LEAD: Final = 4.0
 
@@ -153,43 +157,54 @@ def turn_of(dataset: Dataset, view: str, is_named: bool, file: str) -> tuple[Tur
     raise IngestError(found.reason, file, _TAG, shown("\\".join(directions)), remedy)
 
 
-def _edge_shares(pixels: np.ndarray) -> dict[str, float]:
-    """Returns which share of each edge of a picture is breast."""
+def _breast(pixels: np.ndarray) -> np.ndarray:
+    """Returns which pixels of a small copy are breast, uint8 of 0 and 1."""
     rows, columns = pixels.shape
     scale = min(1.0, _SMALL / max(rows, columns))
     size = (max(3, round(columns * scale)), max(3, round(rows * scale)))
-    small = (cv2.resize(pixels, size, interpolation=cv2.INTER_AREA) // 256).astype(np.uint8)
-    _, breast = cv2.threshold(small, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_TRIANGLE)
-    edges = {"left": breast[:, 1], "right": breast[:, -2], "top": breast[1], "bottom": breast[-2]}
+    # The square root keeps bright muscles and film edges from being all that is told from the rest.
+    small = np.sqrt(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)).astype(np.uint8)
+    _, breast = cv2.threshold(small, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+    return breast
+
+
+def _box(breast: np.ndarray) -> np.ndarray:
+    """Returns the part with breast, without background and padding around it."""
+    for axis in (1, 0):
+        filled = np.flatnonzero(breast.mean(axis=axis) > _EMPTY)
+        if filled.size:
+            breast = np.take(breast, np.arange(filled[0], filled[-1] + 1), axis=1 - axis)
+    return breast
+
+
+def _edge_shares(breast: np.ndarray) -> dict[str, float]:
+    high, wide = (max(1, round(_EDGE * side)) for side in breast.shape)
+    edges = {"left": breast[:, :wide], "right": breast[:, -wide:], "top": breast[:high], "bottom": breast[-high:]}
     return {name: float(edge.mean()) for name, edge in edges.items()}
 
 
-def wall_side(pixels: np.ndarray) -> str:
-    """Finds the edge of a picture at which the chest wall clearly is.
-
-    Args:
-        pixels: uint16 [H, W], bright = dense.
-
-    Returns:
-        ``left``, ``right``, ``top`` or ``bottom``; empty where none is clear, as in crops and in films with edges.
-    """
-    shares = _edge_shares(pixels)
+def _misplaced(pixels: np.ndarray, view: str) -> str:
+    """Says where the breast clearly lies otherwise than in the standard hanging; empty if it does not."""
+    breast = _breast(pixels)
+    box = _box(breast)
+    shares = _edge_shares(box)
+    wall = "left" if laterality_of(view) == "L" else "right"
     first, second = sorted(shares, key=lambda name: -shares[name])[:2]
-    clear = shares[first] >= _WALL_SHARE and shares[first] >= _WALL_LEAD * shares[second]
-    return first if clear else ""
-
-
-def is_upside_down(pixels: np.ndarray) -> bool:
-    """Tells whether an MLO picture clearly has its axilla below: the bottom edge is breast, and the top is not.
-
-    Of 611 films in the standard hanging none is taken for upside down, and of the same turned over 431 are found.
-    """
-    shares = _edge_shares(pixels)
-    return shares["bottom"] >= _AXILLA_SHARE and shares["bottom"] >= _AXILLA_LEAD * shares["top"]
+    is_clear = shares[wall] < _NO_WALL or shares[first] >= _WALL_LEAD * shares[second]
+    if first != wall and shares[first] >= _WALL_SHARE and is_clear:
+        return f"has its chest wall at the {first}"
+    shares = _edge_shares(breast)
+    is_below = shares["bottom"] >= max(_AXILLA_SHARE, _AXILLA_LEAD * shares["top"])
+    # Where a band of padding cuts the axilla off, the breast begins as wide as it was cut.
+    is_cut = box[0].mean() >= _AXILLA_SHARE
+    return "is upside down" if view.startswith("MLO") and is_below and not is_cut else ""
 
 
 def require_agreement(pixels: np.ndarray, view: str, file: str) -> None:
     """Rejects a picture that clearly lies otherwise than its orientation says.
+
+    Of 1,144 films in the standard hanging none is rejected, and of the same with black bands at an edge, up to 16 %
+    wide, 1 of 18,304. Mirrored, turned or transposed, 83 to 95 % are rejected; MLO views that are upside down, 79 %.
 
     Args:
         pixels: uint16 [H, W], in the standard hanging by its orientation.
@@ -199,13 +214,7 @@ def require_agreement(pixels: np.ndarray, view: str, file: str) -> None:
     Raises:
         IngestError: ``implausible_pixels``.
     """
-    expected = "left" if laterality_of(view) == "L" else "right"
-    found = wall_side(pixels)
-    value = ""
-    if found and found != expected:
-        value = f"wrong: turned by it, {view} has its chest wall at the {found}"
-    elif view.startswith("MLO") and is_upside_down(pixels):
-        value = f"wrong: turned by it, {view} is upside down"
-    if value:
+    if found := _misplaced(pixels, view):
+        value = f"wrong: turned by it, {view} {found}"
         remedy = "orientation, side or pixels are wrong, export the image again"
         raise IngestError(RejectionReason.IMPLAUSIBLE_PIXELS, file, _TAG, value, remedy)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
-from components.dicom_example_gen.orientation import Turn, turn_of, wall_side
+from components.dicom_example_gen.orientation import Turn, require_agreement, turn_of
 from components.dicom_example_gen.reading import LoadedView, load_view, read_header
 from components.dicom_example_gen.rejections import IngestError, RejectionReason
 from components.dicom_example_gen.remarks import Remark
@@ -197,7 +197,36 @@ def test_a_film_with_bright_edges_and_a_crop_are_no_contradiction() -> None:
     film = breast("CC_L")
     film[:, -3:] = film[:3] = film[-3:] = 4000
     for picture in (film, breast("CC_L")[40:120, :60], np.full((50, 40), 9, np.uint16)):
-        assert wall_side(picture << 4) in ("", "left")
+        require_agreement(picture << 4, "CC_L", "a.dcm")
+
+
+@pytest.mark.parametrize("edge", ["left", "right", "top", "bottom"])
+@pytest.mark.parametrize("value", [0, 4095])
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_band_of_padding_is_no_contradiction(view: str, value: int, edge: str, tmp_path: Path) -> None:
+    picture = breast(view)
+    band = {"left": np.s_[:, :20], "right": np.s_[:, -20:], "top": np.s_[:30], "bottom": np.s_[-30:]}[edge]
+    picture[band] = value
+    path = written(tmp_path, view, picture, PatientOrientation=list(STANDARD[view]), PixelPaddingValue=value)
+    assert load(path).remarks == ()
+
+
+BACKGROUNDS: Final = {"black": 0.0, "grey": 300.0, "a slope": np.mgrid[:170, :120][0] * 2.0}
+
+
+@pytest.mark.parametrize("background", BACKGROUNDS)
+@pytest.mark.parametrize("placement", ["standard", "mirrored", "by 180", "transposed", "by 90"])
+@pytest.mark.parametrize("view", ["CC_R", "MLO_L"])
+def test_no_background_hides_a_contradiction(view: str, placement: str, background: str, tmp_path: Path) -> None:
+    noise = np.random.default_rng(5).normal(0, 20, (170, 120))
+    picture = np.clip(np.maximum(breast(view), BACKGROUNDS[background]) + noise, 0, 4095).astype(np.uint16)
+    stored = PLACEMENTS[placement].undo(picture)
+    path = written(tmp_path, view, stored, PatientOrientation=list(STANDARD[view]))
+    if placement == "standard":
+        assert load(path).header.view == view
+        return
+    with pytest.raises(IngestError, match="Patient Orientation"):
+        load(path)
 
 
 @settings(deadline=None)
