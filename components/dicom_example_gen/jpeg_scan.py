@@ -35,6 +35,7 @@ _START_OF_SCAN, _RESTART_INTERVAL = 0xDA, 0xDD
 _SCAN_HEADER: Final = 6  # bytes for one component
 _RESTART: Final = re.compile(rb"\xff+([\xd0-\xd7])")
 _MAX_INTERVALS: Final = 16_384
+_MAX_HEADERS: Final = 1 << 30  # bytes: the header is copied for each interval
 _PATTERN: Final = bytes.fromhex("5a31c78e064db259e3128f74a90b6dd83627f1459c50e8bb")
 _EXCESS_BITS: Final = 8  # fewer fill up the last byte
 _COMPARED: Final = 64  # samples of the row after the last
@@ -98,6 +99,8 @@ def _parsed(stream: bytes) -> _Jpeg:
     markers = list(_RESTART.finditer(data))
     if len(markers) >= _MAX_INTERVALS:
         raise TooMuchError(f"up to {_MAX_INTERVALS} restart intervals are decoded")
+    if len(markers) * start > _MAX_HEADERS:
+        raise TooMuchError("a header of comments is not decoded for each restart interval")
     if any(marker[1][0] != 0xD0 + number % 8 for number, marker in enumerate(markers)):
         raise EOFError("restart markers must follow each other")
     starts, ends = [0, *(marker.end() for marker in markers)], [*(marker.start() for marker in markers), len(data)]

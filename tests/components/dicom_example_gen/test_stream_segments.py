@@ -105,3 +105,18 @@ def test_streams_that_end_in_their_header(tmp_path: Path, syntax: UID) -> None:
             with pytest.raises(IngestError) as caught:
                 read(path)
             assert caught.value.reason is RejectionReason.TRUNCATED, number
+
+
+def test_large_headers_of_many_intervals(tmp_path: Path) -> None:
+    """The header is decoded with each interval."""
+    pixels = picture(12, False, 1100, 16)
+    stream = lossless_jpeg(pixels, 12, rows_an_interval=1)
+    for segments, reason in ((1, None), (16, RejectionReason.TOO_LARGE)):
+        variant = stream[:2] + segments * segment(0xFE, bytes(65533)) + stream[2:]
+        path = write_encapsulated(tmp_path / "x.dcm", pixels, 12, [even(variant)])
+        if reason is None:
+            assert read_pixels(path).shape == pixels.shape
+            continue
+        with pytest.raises(IngestError) as caught:
+            read_pixels(path)
+        assert caught.value.reason is reason
