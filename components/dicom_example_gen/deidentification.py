@@ -70,6 +70,7 @@ PROFILE: Final = (
     Attribute("StudyID", Action.HASHED, _EXAM_HASH, "Z"),
     *_used("finds duplicates", "SOPInstanceUID", basic_profile="U"),
     *_used("age, where Patient's Age is absent; tells women apart", "PatientBirthDate", basic_profile="Z"),
+    *_used("tells women apart", "PatientName", basic_profile="Z"),
     *_used("tells women apart", "PatientSex", basic_profile="Z"),
     *_used("tells exams apart", "DeviceSerialNumber", basic_profile="X/Z/D"),
     *_used("tells exams apart", "StationName", basic_profile="X/Z/D"),

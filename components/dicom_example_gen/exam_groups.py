@@ -37,6 +37,7 @@ def _evidence(header: ViewHeader) -> ViewHeader:
         accession_number=header.accession_number,
         study_id=header.study_id,
         patient_id=person(header),
+        patient_name=header.patient_name,
         birth_date=header.birth_date,
         sex=header.sex,
         device=header.device,

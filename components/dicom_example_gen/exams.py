@@ -2,9 +2,9 @@
 
 An exam's images come from one patient, one study and one day. Evidence against it, of which each piece refuses:
 
-    * **women**: two birth dates, sexes, ages more than one year apart (two exams, if they name one patient), or Patient
-      IDs; but two Patient IDs within one study of one acquisition system are the correction of a name (a study belongs
-      to one patient, PS3.3 A.1.2);
+    * **women**: two birth dates, sexes, ages more than one year apart (two exams, if they name one patient), Patient
+      IDs, or, without one Patient ID, names that share no part; but two Patient IDs within one study of one acquisition
+      system are the correction of a name (a study belongs to one patient, PS3.3 A.1.2);
     * **days** that differ; a study may go on over midnight, within hours;
     * **machines** that differ: manufacturer or model, unless one Patient ID in one study or on one day joins them;
       software, serial number, station or institution, unless one Patient ID or birth date does;
@@ -27,6 +27,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
+from itertools import combinations
 from typing import Final
 
 from components.dicom_example_gen import tags
@@ -42,7 +43,7 @@ _WORDS: Final = (
     "not available null patient patientid pid redacted removed subject test undefined unknown unk unnamed"
 )
 _PLACEHOLDERS: Final = frozenset(_WORDS.split())
-_BIRTH, _SEX, _AGE, DAY_TAG, STUDY_TAG, _ACCESSION, _STUDY_ID, _PATIENT = map(
+_BIRTH, _SEX, _AGE, DAY_TAG, STUDY_TAG, _ACCESSION, _STUDY_ID, _PATIENT, _NAME = map(
     tags.tag_name,
     (
         "PatientBirthDate",
@@ -53,6 +54,7 @@ _BIRTH, _SEX, _AGE, DAY_TAG, STUDY_TAG, _ACCESSION, _STUDY_ID, _PATIENT = map(
         "AccessionNumber",
         "StudyID",
         "PatientID",
+        "PatientName",
     ),
 )
 _MAKE: Final = (
@@ -209,12 +211,27 @@ def _ages_differ(headers: Iterable[ViewHeader]) -> bool:
     return any(earliest[dated] > latest[dated] for dated in latest)
 
 
+@lru_cache(_CACHED)
+def _name_parts(name: str) -> frozenset[str]:
+    """Returns the words of a name, without initials, placeholders and what has no letter."""
+    words = re.findall(r"[^\W_]+", name.casefold())
+    return frozenset(word for word in words if len(word) > 1 and not word.isdecimal() and not is_placeholder(word))
+
+
+def _names_differ(headers: Iterable[ViewHeader]) -> bool:
+    """Tells whether two of the names share no part."""
+    names = {parts for header in headers if (parts := _name_parts(header.patient_name))}
+    return any(one.isdisjoint(other) for one, other in combinations(names, 2))
+
+
 def _women(headers: Sequence[ViewHeader], census: Census) -> Iterator[Contradiction]:
     reason = RejectionReason.MIXED_PATIENTS
     if mixed := mixed_patients(headers, census):
         yield Contradiction(reason, _PATIENT, mixed)
     if (births := len({header.birth_date for header in headers} - {""})) > 1:
         yield Contradiction(reason, _BIRTH, f"{births} birth dates")
+    if not of_one_patient(headers, census) and _names_differ(headers):
+        yield Contradiction(reason, _NAME, "names that share no part")
     if len({header.sex for header in headers} - {""}) > 1:
         yield Contradiction(reason, _SEX, "2 sexes")
     if _ages_differ(headers):

@@ -51,6 +51,7 @@ class ViewHeader:
         accession_number: Accession Number.
         study_id: Study ID.
         patient_id: Patient ID.
+        patient_name: Patient's Name.
         birth_date: Patient's Birth Date as ``YYYYMMDD``.
         sex: ``F`` or ``M``.
         device: Device Serial Number.
@@ -75,6 +76,7 @@ class ViewHeader:
     accession_number: str = ""
     study_id: str = ""
     patient_id: str = ""
+    patient_name: str = ""
     birth_date: str = ""
     sex: str = ""
     device: str = ""
@@ -201,6 +203,7 @@ def header_of(
         accession_number=tags.text(dataset, "AccessionNumber"),
         study_id=tags.text(dataset, "StudyID"),
         patient_id=tags.text(dataset, "PatientID"),
+        patient_name=tags.text(dataset, "PatientName"),
         birth_date=born.strftime("%Y%m%d") if born else "",
         sex=sex if (sex := tags.code(dataset, "PatientSex")) in ("F", "M") else "",
         device=tags.text(dataset, "DeviceSerialNumber"),

@@ -69,6 +69,25 @@ def test_one_woman_stays_one_exam(tmp_path: Path, both: dict[str, Any], other: d
     assert fate(tmp_path, both, other) == {"C"}
 
 
+@pytest.mark.parametrize(
+    ("patient", "study", "names", "expected"),
+    [
+        ("ANONYMOUS", "1.2", ("ROSSI^MARIA", "VERDI^ANNA"), "mixed_patients"),
+        ("", None, ("ROSSI0^A", "ROSSI4^A"), "mixed_patients"),
+        ("ANONYMOUS", "1.2", ("ROSSI^MARIA", "Rossi Maria^M"), "C"),
+        ("ANONYMOUS", "1.2", ("ROSSI^MARIA", "VERDI^Maria"), "C"),  # who married
+        ("ANONYMOUS", "1.2", ("ROSSI^MARIA", "Anonymous"), "C"),
+        ("ANONYMOUS", "1.2", ("ROSSI^MARIA", None), "C"),
+        ("P1", "1.2", ("ROSSI^MARIA", "VERDI^ANNA"), "C"),
+    ],
+)
+def test_names_that_share_no_part(
+    tmp_path: Path, patient: str, study: str | None, names: tuple[Any, Any], expected: str
+) -> None:
+    both = {"PatientID": patient, "StudyInstanceUID": study, "PatientName": names[0]}
+    assert fate(tmp_path, both, {"PatientName": names[1]}) == {expected}
+
+
 @pytest.mark.parametrize("views", [VIEWS, VIEWS[:2]])
 def test_a_study_for_each_image_stays_one_exam(tmp_path: Path, views: tuple[str, ...]) -> None:
     for number, view in enumerate(views):
