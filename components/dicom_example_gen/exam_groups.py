@@ -2,7 +2,8 @@
 
 1. Images of one Study Instance UID are one exam, those without one the images of a folder; unless they contradict
 each other (``exams``): then they are divided if their headers do so without doubt, else they stay together and
-are refused as ``several_exams``.
+are refused as ``several_exams``. A study that no Patient ID joins, of which two folders show the same views, is the
+anonymiser's: its folders are exams.
 2. Studies of one patient whose images lie in one folder are one exam if their headers say so
 (``exams.is_one_exam``), for some archives give each image a study of its own.
 """
@@ -16,7 +17,7 @@ from itertools import combinations
 from typing import Final
 
 from components.dicom_example_gen.census import take_census
-from components.dicom_example_gen.exams import NO_CENSUS, Census, contradiction, is_one_exam, person
+from components.dicom_example_gen.exams import NO_CENSUS, Census, contradiction, is_one_exam, of_one_patient, person
 from components.dicom_example_gen.header import ViewHeader
 from schema.features import VIEWS
 
@@ -87,6 +88,21 @@ def _is_torn(views: set[str]) -> bool:
     return any(sum(view.endswith(f"_{side}") for view in views) == 1 for side in "RL")
 
 
+def _by_folder(headers: Mapping[str, ViewHeader], folder: Callable[[str], Hashable]) -> list[list[str]]:
+    """Divides an exam that no Patient ID joins by its folders, if two of them show the same views in other images."""
+    parts: dict[Hashable, dict[str, ViewHeader]] = defaultdict(dict)
+    for name, header in headers.items():
+        parts[folder(name)][name] = header
+    shown = [{(h.view, h.special): (h.sop_uid, h.acquired_at) for h in part.values()} for part in parts.values()]
+    again = any(
+        sum(view in other and mark != other[view] for view, mark in one.items()) > 1
+        for one, other in combinations(shown, 2)
+    )
+    return (
+        [list(part) for part in parts.values()] if again and not of_one_patient([*headers.values()]) else [[*headers]]
+    )
+
+
 def group(headers: Mapping[str, ViewHeader], folder: Callable[[str], Hashable]) -> list[list[str]]:
     """Groups images to exams; see the module for the rules.
 
@@ -104,7 +120,8 @@ def group(headers: Mapping[str, ViewHeader], folder: Callable[[str], Hashable]) 
     census = replace(take_census(headers.values()), per_image=False)
     exams: list[list[str]] = []
     for names in studies.values():
-        exams += separate({name: headers[name] for name in names}, census) or [names]
+        for exam in separate({name: headers[name] for name in names}, census) or [names]:
+            exams += _by_folder({name: headers[name] for name in exam}, folder)
 
     together: dict[Hashable, list[list[str]]] = defaultdict(list)
     for exam in exams:

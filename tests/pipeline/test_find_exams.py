@@ -101,3 +101,19 @@ def test_real_exams_with_a_study_for_each_image_are_one_each_also_in_one_folder(
         for path in exam.rglob("*.dcm"):
             shutil.copy(path, tmp_path / path.name)
     assert [len(exam) for exam in grouped(tmp_path)] == [4, 4]
+
+
+@pytest.mark.parametrize("study", ["1.2.3.4", ""])
+@pytest.mark.parametrize(("patient", "exams"), [("ANONYMOUS", 2), ("P1", 1)])
+def test_two_whole_folders_under_one_study_are_two_exams_unless_a_patient_joins_them(
+    source: list[Path], tmp_path: Path, study: str, patient: str, exams: int
+) -> None:
+    for number in range(2):
+        (tmp_path / str(number)).mkdir()
+        for view in VIEWS:
+            data = pydicom.dcmread(source[0] / f"{view}.dcm")
+            data.PatientID, data.PatientName, data.StudyInstanceUID = patient, "ANONYMOUS", study
+            data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+            data.save_as(tmp_path / str(number) / f"{view}.dcm")
+    whole = sorted(f"{view}.dcm" for view in VIEWS)
+    assert grouped(tmp_path) == ([whole] * 2 if exams == 2 or not study else [sorted(2 * whole)])
