@@ -17,8 +17,9 @@ Kinds that give images different keys, or one key to different images, compete; 
 or Patient IDs beside any other kind. It wins, in this order: a kind that says all that the other says, and more of the
 same folders; the kind with three times as many clean keys (less the bad ones); the one that says more; the stronger
 one, if it divides what the other joins. If none wins, nobody knows what is meant, and the images that they dispute get
-no label (``ambiguous_label``). An image without a key of the winner gets none by the loser. A Study Instance UID is
-never met by chance: it decides image by image, and no other key that its images have reaches beyond them.
+no label (``ambiguous_label``). An image without a key of the winner gets none by the loser. The name of a folder that
+holds a part of a study, of which other images have no key by that kind, is no key: it is a series. A Study Instance UID
+is never met by chance: it decides image by image, and no other key that its images have reaches beyond them.
 """
 
 from __future__ import annotations
@@ -204,6 +205,18 @@ def _judged(kind: _Kind, images: Images) -> _Kind:
     return replace(kind, clean=clean, bad=frozenset(bad), vague=frozenset(vague))
 
 
+def _without_series(kind: _Kind, images: Images) -> _Kind:
+    """Takes from a kind of folders the keys that cut a study in pieces, of which others have no key."""
+    if not kind.is_folder:
+        return kind
+    of_study: dict[str, dict[tuple[str, str], set[str]]] = defaultdict(lambda: defaultdict(set))
+    for position, header in enumerate(images.headers):
+        if header is not None and (study := images.census.study(header)):
+            of_study[study][header.view, header.sop_uid].add(kind.keys.get(position, ""))
+    cut = {key for marks in of_study.values() if {""} in marks.values() for keys in marks.values() for key in keys}
+    return kind.without(cut, ())
+
+
 def _compete(one: _Kind, other: _Kind, readable: Collection[int]) -> bool:
     """Tells whether two kinds give an image different keys, or one key to different images.
 
@@ -286,7 +299,7 @@ def find_keys(images: Images, labels: Collection[str]) -> Keys:
         return Keys({}, {}, frozenset(), ())
     readable = {position for position, header in enumerate(images.headers) if header is not None}
     kinds: list[_Kind] = []
-    for kind in _beyond_studies(_all_kinds(images, labels), images):
+    for kind in (_without_series(kind, images) for kind in _beyond_studies(_all_kinds(images, labels), images)):
         groups = kind.groups(readable)
         if not any(other.strength == kind.strength and other.groups(readable) == groups for other in kinds):
             kinds.append(_judged(kind, images))

@@ -140,3 +140,10 @@ def test_files_tell_what_joined_them_and_no_identity() -> None:
     assert {(row["exam_by"], row["label_by"]) for row in file_rows(result)} == {("study", "patient id")}
     assert "1.2.333" not in str(file_rows(result))
     assert "MRN7" not in str(file_rows(result))
+
+
+def test_a_folder_that_holds_a_part_of_a_study_is_a_series() -> None:
+    result = planned(exam("2", SERIES, study_uid="1.2"), _1="A")
+    assert by_exam(result) == {"2": {"no_label"}}
+    labelled = planned([*exam("1", SERIES, study_uid="1.1"), *exam("2", SERIES, study_uid="1.2")], _1="A")
+    assert by_exam(labelled) == {"1": {"A"}, "2": {"no_label"}}
