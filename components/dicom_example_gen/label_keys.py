@@ -324,6 +324,11 @@ def find_keys(images: Images, labels: Collection[str]) -> Keys:
         for position in {*one.keys, *other.keys}
         if one.keys.get(position) != other.keys.get(position)
     }
+    levels = [kind for kind in left if kind.is_folder]
+    # Two levels that give one image two keys: where they happen to agree, as for 1/1, nobody knows either.
+    given = ({kind.keys[position] for kind in levels if position in kind.keys} for position in disputed)
+    unsure = {key for keys in given if len(keys) > 1 for key in keys}
+    disputed |= {position for kind in levels for position, value in kind.keys.items() if value in unsure}
     disputed |= {position for kind in left for position, value in kind.keys.items() if value in kind.vague}
     key: dict[int, str] = {}
     by: dict[int, str] = {}

@@ -147,3 +147,8 @@ def test_a_folder_that_holds_a_part_of_a_study_is_a_series() -> None:
     assert by_exam(result) == {"2": {"no_label"}}
     labelled = planned([*exam("1", SERIES, study_uid="1.1"), *exam("2", SERIES, study_uid="1.2")], _1="A")
     assert by_exam(labelled) == {"1": {"A"}, "2": {"no_label"}}
+
+
+def test_where_levels_agree_by_chance_nobody_knows_either() -> None:
+    outcomes = [o for a in "12" for b in "12" for o in exam(f"{a}/{b}", study_uid=f"1.{a}.{b}", patient_id=f"P{a}")]
+    assert by_exam(planned(outcomes, _1="A", _2="C")) == {"1": {"ambiguous_label"}, "2": {"ambiguous_label"}}
