@@ -24,6 +24,9 @@ class SpecialCase(str, Enum):
     ``mixed_patients``: not a kind of image but of exam, whose headers name several patients
     (``exams.mixed_patients``); once accepted, such an exam counts as a patient of its own, and nothing keeps its
     women's other exams in one split with it.
+
+    Headers of anonymised files are stripped, so the picture is judged too (``pictures``): paddles, implants, specimens,
+    ``collimated`` fields, ``cropped`` pictures and cut-off breasts are found in the pixels under any header.
     """
 
     FOR_PROCESSING = "for_processing"
@@ -45,6 +48,10 @@ class SpecialCase(str, Enum):
     PARTIAL_VIEW = "partial_view"
     LOSSY_COMPRESSION = "lossy_compression"
     BURNED_IN_ANNOTATION = "burned_in_annotation"
+    COLLIMATED = "collimated"
+    CROPPED = "cropped"
+    BREAST_CUT_OFF = "breast_cut_off"
+    LOW_RESOLUTION = "low_resolution"
     VIEW_CONFLICT = "view_conflict"
     MIXED_PATIENTS = "mixed_patients"
 
@@ -61,12 +68,20 @@ class AcceptanceConfig(BaseModel):
         accept: Special cases that are taken like any other image.
         max_lossy_ratio: Highest Lossy Image Compression Ratio (0028,2112) that counts as an ordinary image. Readers
             found 40:1 wavelet compression as sufficient as lossless (Destounis et al., J Digit Imaging 24, 2011).
+        least_side: Shortest longest side of the stored matrix, pixels, that is taken; smaller is ``low_resolution``. 32
+            pixels over a field of 24 cm are 7 mm a pixel, and preprocessing tells nothing apart in fewer.
+        ample_side: Below this longest side, pixels, an image is taken with the remark ``low_resolution``: the network's
+            picture has 450 rows, which must then be made up.
+        ample_spacing_mm: The same above this pixel spacing of the stored matrix; 450 rows over 30 cm have 0.67 mm.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     accept: tuple[SpecialCase, ...] = ()
     max_lossy_ratio: float = Field(default=40.0, ge=1)
+    least_side: int = Field(default=32, ge=1)
+    ample_side: int = Field(default=450, ge=1)
+    ample_spacing_mm: float = Field(default=0.7, gt=0)
 
 
 STANDARD_ONLY: Final = AcceptanceConfig()

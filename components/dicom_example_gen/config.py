@@ -35,7 +35,7 @@ class SplitFractions(BaseModel):
 
 
 class IngestConfig(AcceptanceConfig):
-    """What ``DicomExampleGen`` may be told; ``accept`` and ``max_lossy_ratio`` are those of ``AcceptanceConfig``.
+    """What ``DicomExampleGen`` may be told; which special images it takes is told as in ``AcceptanceConfig``.
 
     Attributes:
         longest_side: Longest side of the images kept, pixels. Larger ones are reduced by area averaging,
@@ -68,4 +68,4 @@ class IngestConfig(AcceptanceConfig):
     @property
     def acceptance(self) -> AcceptanceConfig:
         """Which special images are taken, without the rest."""
-        return AcceptanceConfig(accept=self.accept, max_lossy_ratio=self.max_lossy_ratio)
+        return AcceptanceConfig(**{name: getattr(self, name) for name in AcceptanceConfig.model_fields})

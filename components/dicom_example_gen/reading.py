@@ -12,7 +12,7 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO, Final
 
 import cv2
@@ -25,6 +25,8 @@ from components.dicom_example_gen.dicom_file import decode_dicom, is_dicom, open
 from components.dicom_example_gen.header import ViewHeader
 from components.dicom_example_gen.image_file import decode_image, image_size, is_image_file
 from components.dicom_example_gen.orientation import require_agreement
+from components.dicom_example_gen.pictures.checks import judge_picture
+from components.dicom_example_gen.pictures.field import FINE_SIDE
 from components.dicom_example_gen.rejections import IngestError, RejectionReason, shown
 from components.dicom_example_gen.remarks import Remark, joined
 from schema.features import VIEWS
@@ -262,7 +264,7 @@ def load_view(
     acceptance: AcceptanceConfig = STANDARD_ONLY,
     voi_index: int = 0,
 ) -> LoadedView:
-    """Reads one file as a view: header checks, decoding, grey scale, reduction.
+    """Reads one file as a view: header checks, decoding, grey scale, reduction, and what the picture shows.
 
     Args:
         path: DICOM, PNG, JPEG or TIFF file, told apart by content.
@@ -298,5 +300,8 @@ def load_view(
     _require_content(pixels, file)
     if header.turn is not None:
         require_agreement(pixels, header.view, file)
+    # What is seen must not depend on how small the pictures are kept.
+    seen = pixels if longest_side >= FINE_SIDE else reduce_by_area(stored, FINE_SIDE)
+    special, of_picture = judge_picture(seen, header, file, acceptance)
     spacing = header.pixel_spacing_mm * max(stored.shape) / max(pixels.shape)
-    return LoadedView(header, pixels, spacing, remarks)
+    return LoadedView(replace(header, special=special), pixels, spacing, joined(remarks, of_picture))

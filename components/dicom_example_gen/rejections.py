@@ -57,6 +57,10 @@ class RejectionReason(str, Enum):
     PARTIAL_VIEW = "partial_view"
     LOSSY_COMPRESSION = "lossy_compression"
     BURNED_IN_ANNOTATION = "burned_in_annotation"
+    COLLIMATED = "collimated"
+    CROPPED = "cropped"
+    BREAST_CUT_OFF = "breast_cut_off"
+    LOW_RESOLUTION = "low_resolution"
     VIEW_CONFLICT = "view_conflict"
     MIXED_PATIENTS = "mixed_patients"
 

@@ -40,6 +40,9 @@ class Remark(str, Enum):
             mammography class counts.
         VOUCHED_FOR: Nothing in the file says that it is a mammogram; whoever named its view did.
         BROKEN_UID: Its SOP Instance UID is another file's too, with other pixel data; both were taken.
+        LOW_RESOLUTION: The stored matrix has fewer pixels, or larger ones, than the network's picture
+            (``AcceptanceConfig.ample_side``).
+        SPECIAL_PICTURE: The picture shows a special case that the configuration accepts.
     """
 
     TURNED = "turned"
@@ -60,6 +63,8 @@ class Remark(str, Enum):
     CLASS_OF_FILE_META = "class_of_file_meta"
     VOUCHED_FOR = "vouched_for"
     BROKEN_UID = "broken_uid"
+    LOW_RESOLUTION = "low_resolution"
+    SPECIAL_PICTURE = "special_picture"
 
     @property
     def text(self) -> str:

@@ -1,0 +1,1 @@
+"""What a picture shows and its header does not say: special images of anonymised files."""

@@ -1,0 +1,108 @@
+"""Special images recognised by what the picture shows: the one function that reading a view calls."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from components.dicom_example_gen.acceptance import AcceptanceConfig, SpecialCase
+from components.dicom_example_gen.header import ViewHeader
+from components.dicom_example_gen.pictures.borders import border_findings
+from components.dicom_example_gen.pictures.field import Found, read_field
+from components.dicom_example_gen.pictures.implant import implant_finding
+from components.dicom_example_gen.pictures.paddle import paddle_evidence
+from components.dicom_example_gen.rejections import IngestError
+from components.dicom_example_gen.remarks import Remark
+
+# Smaller pictures, longest side, hold no shapes that could be judged.
+_LEAST_SIDE: Final = 96
+_PARTIAL: Final = frozenset({SpecialCase.COLLIMATED, SpecialCase.CROPPED, SpecialCase.BREAST_CUT_OFF})
+# What a header names and a configuration accepts explains whatever the picture shows of it.
+_EXPLAINS: Final = frozenset(
+    {
+        SpecialCase.QUALITY_CONTROL,
+        SpecialCase.SPECIMEN,
+        SpecialCase.BIOPSY,
+        SpecialCase.TOMOSYNTHESIS,
+        SpecialCase.SPOT_COMPRESSION,
+        SpecialCase.MAGNIFICATION,
+        SpecialCase.IMPLANT_DISPLACED,
+        SpecialCase.IMPLANT_PRESENT,
+        SpecialCase.CLEAVAGE,
+        SpecialCase.AXILLARY_TAIL,
+        SpecialCase.TANGENTIAL,
+        SpecialCase.ANTERIOR_COMPRESSION,
+        SpecialCase.PARTIAL_VIEW,
+    }
+)
+
+
+def find_in_picture(pixels: NDArray[np.uint16], view: str, unit: float = 1.0) -> list[Found]:
+    """Lists the special cases that a picture shows, the surest first.
+
+    Args:
+        pixels: uint16 [H, W], bright = dense, as a view is kept.
+        view: One of ``schema.features.VIEWS``.
+        unit: Pixels of the file in one of ``pixels``.
+
+    Returns:
+        Special cases and their evidence in words and numbers; places are in pixels of the file.
+    """
+    if max(pixels.shape) < _LEAST_SIDE or min(pixels.shape) < _LEAST_SIDE // 3:
+        return []
+    field = read_field(pixels, unit)
+    if not field.tissue.any():
+        return []
+    found = border_findings(field, view)
+    paddle = paddle_evidence(field)
+    if paddle:
+        partial = any(case in _PARTIAL for case, _ in found)
+        found.insert(0, (SpecialCase.MAGNIFICATION if partial else SpecialCase.SPOT_COMPRESSION, paddle))
+    implant = implant_finding(field)
+    return [*found, implant] if implant else found
+
+
+def _require_size(header: ViewHeader, file: str, acceptance: AcceptanceConfig) -> tuple[Remark, ...]:
+    longest = max(header.rows, header.columns)
+    if longest < acceptance.least_side and SpecialCase.LOW_RESOLUTION not in acceptance.accept:
+        raise IngestError(
+            SpecialCase.LOW_RESOLUTION.reason,
+            file,
+            "pixels",
+            f"{header.rows} x {header.columns}",
+            f"the longest side has at least {acceptance.least_side} pixels, export the whole matrix",
+        )
+    few = longest < acceptance.ample_side or header.pixel_spacing_mm > acceptance.ample_spacing_mm
+    return (Remark.LOW_RESOLUTION,) if few else ()
+
+
+def judge_picture(
+    pixels: NDArray[np.uint16], header: ViewHeader, file: str, acceptance: AcceptanceConfig
+) -> tuple[tuple[SpecialCase, ...], tuple[Remark, ...]]:
+    """Rejects an image that is special by what its picture shows, unless that is accepted.
+
+    Args:
+        pixels: uint16 [H, W], the view as it is kept.
+        header: What the file says.
+        file: File name for error messages.
+        acceptance: What is accepted.
+
+    Returns:
+        The special cases of header and picture that the image is accepted with, and what must be told of it.
+
+    Raises:
+        IngestError: The surest special case that is not accepted is its reason, the evidence its value.
+    """
+    remarks = _require_size(header, file, acceptance)
+    found = find_in_picture(pixels, header.view, max(header.rows, header.columns) / max(pixels.shape))
+    if not found:
+        return header.special, remarks
+    refused = [item for item in found if item[0] not in acceptance.accept]
+    if refused and not _EXPLAINS.intersection(header.special):
+        names = ", ".join(dict.fromkeys(case.value for case, _ in refused))
+        remedy = f"look at it; special images are left out, add {names} to pipeline.ingest.accept to take them"
+        raise IngestError(refused[0][0].reason, file, "pixels", refused[0][1], remedy)
+    cases = {*header.special, *(case for case, _ in found)}
+    return tuple(case for case in SpecialCase if case in cases), (*remarks, Remark.SPECIAL_PICTURE)

@@ -1,0 +1,127 @@
+"""Implants: a large, even, very bright area with a sharp convex edge inside the breast.
+
+Glandular tissue is bright too, but its edge is ragged and its grey uneven; the pectoral muscle is even and has a
+straight edge, but is widest at the top of the picture; the breast itself is even and convex, but fades at its rim. An
+implant is lit evenly, swells in the middle and ends within a few millimetres, so the outline of what is bright hardly
+depends on the threshold.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from components.dicom_example_gen.acceptance import SpecialCase
+from components.dicom_example_gen.pictures.field import Field, Found, Grey, Mask, disc, quantile, slope_of
+
+# Thresholds that are tried, share of the way from air to the brightest tissue.
+_LEVELS: Final = (0.45, 0.55, 0.65, 0.75, 0.85, 0.92)
+# Area of an implant, share of the tissue.
+_AREA: Final = (0.05, 0.9)
+# Its width at the upper end, share of its largest width: the muscle's is 1.
+_TOP: Final = 0.7
+# Its outline lies deeper under the skin than this, share of the longest side (else it is the breast's own rim).
+_DEPTH: Final = 5 / 192
+# Brighter than its surroundings by this share of the way from air to the brightest tissue.
+_CONTRAST: Final = 0.15
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """Limits that belong together: the less even the inside, the sharper and deeper the edge must be.
+
+    Attributes:
+        convex: Least area over the area of the convex hull.
+        edge: Least step within two pixels across three quarters of the outline, share of the contrast.
+        uneven: Largest span of the middle four fifths of its greys, share of the contrast.
+        deep: Least share of the outline that is deep under the skin.
+        largest: Largest share of the tissue.
+    """
+
+    convex: float
+    edge: float
+    uneven: float
+    deep: float
+    largest: float
+
+
+_KINDS: Final = (
+    _Kind(convex=0.95, edge=0.45, uneven=0.40, deep=0.75, largest=0.5),
+    _Kind(convex=0.95, edge=0.35, uneven=0.20, deep=0.50, largest=0.5),
+    _Kind(convex=0.94, edge=0.30, uneven=0.15, deep=0.50, largest=0.5),
+    _Kind(convex=0.95, edge=0.45, uneven=0.12, deep=0.40, largest=0.9),
+)
+_LEAST_CONVEX: Final = min(kind.convex for kind in _KINDS)
+
+
+def _outline(part: Mask) -> tuple[NDArray[np.int32], float]:
+    contours, _ = cv2.findContours(part, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    contour = max(contours, key=len)
+    convex = cv2.contourArea(contour) / max(cv2.contourArea(cv2.convexHull(contour)), 1.0)
+    return np.asarray(contour[:, 0, :], dtype=np.int32), float(convex)
+
+
+def _is_implant(
+    part: Mask, outline: NDArray[np.int32], convex: float, field: Field, depth: Grey, slope: Grey, span: float
+) -> bool:
+    rows, columns = part.shape
+    x, y = outline[:, 0], outline[:, 1]
+    free = (x > 2) & (x < columns - 3) & (y > 2) & (y < rows - 3)
+    deep = free & (depth[y, x] > _DEPTH * field.side)
+    if not deep.any():
+        return False
+    greys = field.grey[part > 0]
+    around = (cv2.dilate(part, disc(6)) > cv2.dilate(part, disc(2))) & (field.tissue > 0)
+    contrast = quantile(greys, 0.5) - (quantile(field.grey[around], 0.5) if around.any() else field.air)
+    inner = field.grey[cv2.erode(part, disc(3)) > 0]
+    if contrast < _CONTRAST * span or inner.size < 20:
+        return False
+    edge = 3 * quantile(slope[y[deep], x[deep]], 0.25) / contrast
+    uneven = (quantile(inner, 0.9) - quantile(inner, 0.1)) / contrast
+    share = float(deep.sum()) / float(free.sum())
+    size = float(part.sum()) / float(field.tissue.sum())
+    return any(
+        convex > kind.convex and edge > kind.edge and uneven < kind.uneven and share > kind.deep and size < kind.largest
+        for kind in _KINDS
+    )
+
+
+def implant_finding(field: Field) -> Found | None:
+    """Looks for an implant.
+
+    Args:
+        field: The picture made small, with tissue.
+
+    Returns:
+        The special case and the evidence; None where there is none. A displaced implant is not told from another.
+    """
+    area = int(field.tissue.sum())
+    brightest = quantile(field.grey[field.tissue > 0], 0.99)
+    span = brightest - field.air
+    padded = np.pad(field.tissue, 1, mode="edge")
+    depth = np.asarray(cv2.distanceTransform(padded, cv2.DIST_L2, 3)[1:-1, 1:-1], dtype=np.float32)
+    slope = np.asarray(cv2.dilate(slope_of(field.grey), np.ones((3, 3), np.uint8)), dtype=np.float32)
+    for level in _LEVELS:
+        bright = ((field.grey > field.air + level * span) & (field.tissue > 0)).astype(np.uint8)
+        bright = np.asarray(cv2.morphologyEx(bright, cv2.MORPH_OPEN, disc(2)), dtype=np.uint8)
+        count, labels, stats, _ = cv2.connectedComponentsWithStats(bright, connectivity=4)
+        for number in range(1, count):
+            left, top, width, height, size = (int(value) for value in stats[number])
+            if not _AREA[0] * area < size < _AREA[1] * area:
+                continue
+            part = (labels == number).astype(np.uint8)
+            widths = part[top : top + height].sum(axis=1)
+            if widths[:3].mean() > _TOP * widths.max():
+                continue
+            outline, convex = _outline(part)
+            if convex > _LEAST_CONVEX and _is_implant(part, outline, convex, field, depth, slope, span):
+                first, last = (round(field.top + row * field.scale) for row in (top, top + height))
+                before, behind = (round(field.left + column * field.scale) for column in (left, left + width))
+                text = f"even bright area with a sharp convex edge, {size / area:.0%} of the tissue"
+                place = f"rows {first} to {last}, columns {before} to {behind}"
+                return SpecialCase.IMPLANT_PRESENT, f"{text}, {place}"
+    return None
