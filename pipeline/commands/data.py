@@ -52,12 +52,22 @@ def phantom(
     seed: Annotated[int, typer.Option(help="Seed; the same one writes the same bytes.")] = 1,
     distribution: Annotated[Distribution, typer.Option(help="Class distribution.")] = Distribution.AOUP,
     reduction: Annotated[int, typer.Option(min=1, max=16, help="Divide the systems' matrices by this.")] = 1,
+    special: Annotated[
+        bool,
+        typer.Option("--special", help="Write special pictures (paddles, implants, crops) and distractors instead."),
+    ] = False,
 ) -> None:
     """Write four-view phantom exams as DICOM, with labels and ground truth."""
     from pipeline.phantom.config import PhantomConfig
     from pipeline.phantom.generate import generate_phantoms
 
     config = PhantomConfig(exams=exams, seed=seed, distribution=distribution.value, reduction=reduction)
+    if special:
+        from pipeline.phantom.special_set import write_special_set
+
+        counts = write_special_set(config, out)
+        typer.echo(f"{sum(counts.values())} pictures of {len(counts)} kinds in {out / 'images'}, truth in truth.csv")
+        return
     with typer.progressbar(length=exams, label="phantom exams", file=sys.stderr) as bar:
         summary = generate_phantoms(config, out, lambda done, total, exam: bar.update(1))
     typer.echo(f"{summary.exams} exams of {summary.patients} patients in {out / 'images'}")

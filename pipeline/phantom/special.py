@@ -1,8 +1,8 @@
 """Special pictures made from phantom views: paddles, collimators, implants, specimens, crops, cut-off breasts.
 
 What the header of an anonymised file does not say any more, only the picture shows. These pictures test what finds
-it (``components.dicom_example_gen.picture_checks``), with the truth known. ``DISTRACTORS`` are standard views with
-things in them that must not be taken for special: film edges, labels, scratches, pacemakers, skin markers.
+it (``components.dicom_example_gen.pictures``), with the truth known. ``distractors`` makes standard views with things
+in them that must not be taken for special.
 
 All drawing works on grey 0..1 as a reader sees it, bright = dense, before the system's storage.
 """
@@ -22,7 +22,7 @@ Draw = Callable[[Grey, NDArray[np.bool_], float, np.random.Generator], Grey]
 _SHIFT: Final = 4
 
 
-def _rounded(shape: tuple[int, int], box: tuple[float, float, float, float], radius: float, angle: float) -> Grey:
+def rounded(shape: tuple[int, int], box: tuple[float, float, float, float], radius: float, angle: float) -> Grey:
     """Draws a filled rectangle (left, top, right, bottom) with round corners, turned; 0..1 with soft edges."""
     left, top, right, bottom = box
     radius = max(0.0, min(radius, (right - left) / 2, (bottom - top) / 2))
@@ -35,7 +35,8 @@ def _rounded(shape: tuple[int, int], box: tuple[float, float, float, float], rad
     return np.asarray(np.clip(radius + 0.5 - outside, 0, 1), dtype=np.float32)
 
 
-def _ring(filled: Grey, inner: Grey) -> Grey:
+def ring(filled: Grey, inner: Grey) -> Grey:
+    """What one shape covers and a smaller one does not."""
     return np.asarray(np.clip(filled - inner, 0, 1), dtype=np.float32)
 
 
@@ -44,7 +45,8 @@ def _breast_box(breast: NDArray[np.bool_]) -> tuple[int, int, int, int]:
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
-def _wall_left(breast: NDArray[np.bool_]) -> bool:
+def wall_left(breast: NDArray[np.bool_]) -> bool:
+    """Tells on which side the chest wall is."""
     return bool(breast[:, 0].sum() >= breast[:, -1].sum())
 
 
@@ -61,13 +63,13 @@ def _paddle(grey: Grey, where: tuple[float, float], mm: float, rng: np.random.Ge
 
     def shape(inset: float) -> Grey:
         box = (x - width / 2 + inset, y - height / 2 + inset, x + width / 2 - inset, y + height / 2 - inset)
-        return _rounded((grey.shape[0], grey.shape[1]), box, radius - inset, angle)
+        return rounded((grey.shape[0], grey.shape[1]), box, radius - inset, angle)
 
     filled = shape(0)
-    rim = _ring(filled, shape(thick))
+    rim = ring(filled, shape(thick))
     if rng.uniform() < 0.4:  # the wall of the paddle is seen from above and below
         gap = thick + rng.uniform(1.0, 4.0) / mm
-        rim = np.maximum(rim, 0.6 * _ring(shape(gap), shape(gap + thick)))
+        rim = np.maximum(rim, 0.6 * ring(shape(gap), shape(gap + thick)))
     strength = rng.uniform(0.05, 0.22) * (1 if rng.uniform() < 0.85 else -1)
     over_air = rng.uniform(0.1, 1.0)
     amount = strength * np.where(grey > 0.08, 1.0, over_air).astype(np.float32)
@@ -78,7 +80,8 @@ def _paddle(grey: Grey, where: tuple[float, float], mm: float, rng: np.random.Ge
     return np.asarray(np.clip(grey + filled * (pressed - grey) + rim * amount, 0, 1), dtype=np.float32)
 
 
-def _point_inside(breast: NDArray[np.bool_], margin: float, rng: np.random.Generator) -> tuple[float, float]:
+def point_inside(breast: NDArray[np.bool_], margin: float, rng: np.random.Generator) -> tuple[float, float]:
+    """Draws a point of the breast, column and row, at least ``margin`` pixels under the skin where there is room."""
     depth = cv2.distanceTransform(np.pad(breast.astype(np.uint8), 1), cv2.DIST_L2, 5)[1:-1, 1:-1]
     rows, columns = np.nonzero(depth >= min(margin, 0.6 * float(depth.max())))
     chosen = int(rng.integers(len(rows)))
@@ -87,7 +90,7 @@ def _point_inside(breast: NDArray[np.bool_], margin: float, rng: np.random.Gener
 
 def spot_compression(grey: Grey, breast: NDArray[np.bool_], mm: float, rng: np.random.Generator) -> Grey:
     """Lays a spot paddle over the breast; the field stays whole."""
-    return _paddle(grey, _point_inside(breast, 25 / mm, rng), mm, rng)
+    return _paddle(grey, point_inside(breast, 25 / mm, rng), mm, rng)
 
 
 def _frame(grey: Grey, field: Grey, rng: np.random.Generator) -> Grey:
@@ -100,14 +103,14 @@ def _frame(grey: Grey, field: Grey, rng: np.random.Generator) -> Grey:
 
 def collimated(grey: Grey, breast: NDArray[np.bool_], mm: float, rng: np.random.Generator) -> Grey:
     """Closes the collimator round a part of the breast: a rectangle, often with round corners, or a circle."""
-    x, y = _point_inside(breast, 30 / mm, rng)
+    x, y = point_inside(breast, 30 / mm, rng)
     width, height = rng.uniform(60, 110) / mm, rng.uniform(60, 110) / mm
     radius = rng.uniform(0, 12) / mm
     if rng.uniform() < 0.25:
         width = height = min(width, height)
         radius = width / 2
     box = (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
-    field = _rounded((grey.shape[0], grey.shape[1]), box, radius, 0.0)
+    field = rounded((grey.shape[0], grey.shape[1]), box, radius, 0.0)
     return _frame(grey, field, rng)
 
 
@@ -127,7 +130,7 @@ def magnification(grey: Grey, breast: NDArray[np.bool_], mm: float, rng: np.rand
     """Enlarges a part of the breast 1.5 to 2 times, with the paddle's rim, the collimator or both in the field."""
     rows, columns = grey.shape
     factor = rng.uniform(1.5, 2.0)
-    centre = _point_inside(breast, 30 / mm, rng)
+    centre = point_inside(breast, 30 / mm, rng)
     large = _window(grey, centre, (columns / factor, rows / factor), (rows, columns))
     shown = rng.uniform()
     if shown < 0.7:
@@ -135,7 +138,7 @@ def magnification(grey: Grey, breast: NDArray[np.bool_], mm: float, rng: np.rand
     if shown > 0.4:
         inset = [rng.uniform(0.03, 0.2) * side for side in (columns, rows, columns, rows)]
         box = (inset[0], inset[1], columns - inset[2], rows - inset[3])
-        field = _rounded((rows, columns), box, rng.uniform(0, 12) * factor / mm, 0.0)
+        field = rounded((rows, columns), box, rng.uniform(0, 12) * factor / mm, 0.0)
         large = _frame(large, field, rng)
     return large
 
@@ -144,11 +147,11 @@ def _implant(
     grey: Grey, breast: NDArray[np.bool_], mm: float, rng: np.random.Generator, depth_share: tuple[float, float]
 ) -> Grey:
     left, top, right, bottom = _breast_box(breast)
-    wall_left = _wall_left(breast)
+    at_left = wall_left(breast)
     height = (bottom - top) * rng.uniform(0.36, 0.58)
     depth = (right - left) * rng.uniform(*depth_share)
     y = top + (bottom - top) * rng.uniform(0.45, 0.58)
-    x = left + depth * rng.uniform(0.0, 0.45) if wall_left else right - depth * rng.uniform(0.0, 0.45)
+    x = left + depth * rng.uniform(0.0, 0.45) if at_left else right - depth * rng.uniform(0.0, 0.45)
     rows, columns = grey.shape
     yy, xx = np.mgrid[:rows, :columns].astype(np.float32)
     turn = rng.normal(0, 0.12)
@@ -192,18 +195,18 @@ def specimen(grey: Grey, breast: NDArray[np.bool_], mm: float, rng: np.random.Ge
     mask = np.zeros(grey.shape, np.uint8)
     cv2.fillPoly(mask, [np.rint(outline * 16).astype(np.int32)], (1,), shift=_SHIFT)
     zoom = rng.uniform(1.0, 2.0)
-    tissue = _window(grey, _point_inside(breast, 30 / mm, rng), (columns / zoom, rows / zoom), (rows, columns))
+    tissue = _window(grey, point_inside(breast, 30 / mm, rng), (columns / zoom, rows / zoom), (rows, columns))
     thin = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), radius * rng.uniform(0.03, 0.12)) * mask
     air = np.float32(rng.choice([0.0, 0.03, 0.12]))
     image = air + thin * np.maximum(tissue, 0.25 + 0.3 * thin) * np.float32(rng.uniform(0.8, 1.1))
     if rng.uniform() < 0.4:
         inset = side * 0.03
         box = (inset, inset, columns - inset, rows - inset)
-        filled = _rounded((rows, columns), box, side * rng.uniform(0.02, 0.4), 0.0)
+        filled = rounded((rows, columns), box, side * rng.uniform(0.02, 0.4), 0.0)
         wall = side * 0.008
         inside = (inset + wall, inset + wall, columns - inset - wall, rows - inset - wall)
-        inner = _rounded((rows, columns), inside, side * 0.3, 0.0)
-        image = image + np.float32(rng.uniform(0.03, 0.12)) * _ring(filled, inner)
+        inner = rounded((rows, columns), inside, side * 0.3, 0.0)
+        image = image + np.float32(rng.uniform(0.03, 0.12)) * ring(filled, inner)
     if rng.uniform() < 0.35:  # a localisation wire
         start = (int(x + rng.uniform(-0.3, 0.3) * radius), int(y + rng.uniform(-0.3, 0.3) * radius))
         stop = (int(x + rng.uniform(-2, 2) * radius), int(y - 2 * radius))
@@ -231,7 +234,7 @@ def breast_cut_off(grey: Grey, breast: NDArray[np.bool_], mm: float, rng: np.ran
     """Cuts the nipple side off, as a field that is too small or a careless crop does."""
     left, _, right, _ = _breast_box(breast)
     keep = round((right - left) * rng.uniform(0.55, 0.8))
-    cut = grey[:, : left + keep] if _wall_left(breast) else grey[:, right - keep :]
+    cut = grey[:, : left + keep] if wall_left(breast) else grey[:, right - keep :]
     return np.ascontiguousarray(cut)
 
 

@@ -56,12 +56,14 @@ def find_in_picture(pixels: NDArray[np.uint16], view: str, unit: float = 1.0) ->
     if not field.tissue.any():
         return []
     found = border_findings(field, view)
-    paddle = paddle_evidence(field)
-    if paddle:
-        partial = any(case in _PARTIAL for case, _ in found)
-        found.insert(0, (SpecialCase.MAGNIFICATION if partial else SpecialCase.SPOT_COMPRESSION, paddle))
     implant = implant_finding(field)
-    return [*found, implant] if implant else found
+    if implant:
+        return [implant, *found]
+    paddle = "" if any(case is SpecialCase.SPECIMEN for case, _ in found) else paddle_evidence(field)
+    if not paddle:
+        return found
+    partial = any(case in _PARTIAL for case, _ in found)
+    return [(SpecialCase.MAGNIFICATION if partial else SpecialCase.SPOT_COMPRESSION, paddle), *found]
 
 
 def _require_size(header: ViewHeader, file: str, acceptance: AcceptanceConfig) -> tuple[Remark, ...]:

@@ -22,6 +22,9 @@ from components.dicom_example_gen.pictures.field import Field, Found, Grey, Mask
 _LEVELS: Final = (0.45, 0.55, 0.65, 0.75, 0.85, 0.92)
 # Area of an implant, share of the tissue.
 _AREA: Final = (0.05, 0.9)
+# One smaller than this, share of the tissue, may be a mass, a cyst or a pacemaker. The rim of a displaced implant lies
+# along the chest wall with this share of its height, and is as high as this share of the tissue.
+_SMALL, _ALONG_WALL, _HIGH = 0.16, 0.5, 0.22
 # Its width at the upper end, share of its largest width: the muscle's is 1.
 _TOP: Final = 0.7
 # Its outline lies deeper under the skin than this, share of the longest side (else it is the breast's own rim).
@@ -50,10 +53,11 @@ class _Kind:
 
 
 _KINDS: Final = (
-    _Kind(convex=0.95, edge=0.45, uneven=0.40, deep=0.75, largest=0.5),
-    _Kind(convex=0.95, edge=0.35, uneven=0.20, deep=0.50, largest=0.5),
-    _Kind(convex=0.94, edge=0.30, uneven=0.15, deep=0.50, largest=0.5),
-    _Kind(convex=0.95, edge=0.45, uneven=0.12, deep=0.40, largest=0.9),
+    _Kind(convex=0.96, edge=0.60, uneven=0.28, deep=0.75, largest=0.3),
+    _Kind(convex=0.95, edge=0.45, uneven=0.18, deep=0.75, largest=0.5),
+    _Kind(convex=0.95, edge=0.35, uneven=0.14, deep=0.50, largest=0.5),
+    _Kind(convex=0.94, edge=0.30, uneven=0.10, deep=0.50, largest=0.5),
+    _Kind(convex=0.95, edge=0.45, uneven=0.10, deep=0.40, largest=0.75),
 )
 _LEAST_CONVEX: Final = min(kind.convex for kind in _KINDS)
 
@@ -63,6 +67,12 @@ def _outline(part: Mask) -> tuple[NDArray[np.int32], float]:
     contour = max(contours, key=len)
     convex = cv2.contourArea(contour) / max(cv2.contourArea(cv2.convexHull(contour)), 1.0)
     return np.asarray(contour[:, 0, :], dtype=np.int32), float(convex)
+
+
+def _lies_along_wall(part: Mask, top: int, height: int, tissue: Mask) -> bool:
+    high = height > _HIGH * int(tissue.any(axis=1).sum())
+    reach = max(int(side.any(axis=1).sum()) for side in (part[top : top + height, :2], part[top : top + height, -2:]))
+    return high and reach > _ALONG_WALL * height
 
 
 def _is_implant(
@@ -114,6 +124,8 @@ def implant_finding(field: Field) -> Found | None:
             if not _AREA[0] * area < size < _AREA[1] * area:
                 continue
             part = (labels == number).astype(np.uint8)
+            if size < _SMALL * area and not _lies_along_wall(part, top, height, field.tissue):
+                continue
             widths = part[top : top + height].sum(axis=1)
             if widths[:3].mean() > _TOP * widths.max():
                 continue

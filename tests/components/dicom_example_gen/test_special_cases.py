@@ -122,7 +122,7 @@ def test_a_magnification_with_a_decimal_comma_is_one(syntax: UID) -> None:
 def test_every_case_is_a_reason_and_is_tested() -> None:
     assert {case.reason.value for case in SpecialCase} == {case.value for case in SpecialCase}
     untested = set(SpecialCase) - {case for case, _ in SPECIAL}
-    # The picture alone shows the last four (pictures/test_checks.py).
+    # The picture alone shows the last four (test_pictures.py).
     assert untested == {
         SpecialCase.SPECIMEN,
         SpecialCase.VIEW_CONFLICT,
