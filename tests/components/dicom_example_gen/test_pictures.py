@@ -151,15 +151,15 @@ def test_a_set_on_disk_is_refused_by_kind(tmp_path: Path) -> None:
     for file in sorted(tmp_path.glob("images/*/*.dcm")):
         error = refusal_of(file, STANDARD_ONLY)
         if error is not None:
-            refused[file.parent.name] += 1
-            if error.reason is RejectionReason.IMPLAUSIBLE_PIXELS:  # its shape contradicts its Patient Orientation
+            if error.reason is RejectionReason.IMPLAUSIBLE_PIXELS:  # orientation judges too, by other rules
                 continue
+            refused[file.parent.name] += 1
             assert error.reason.value in {case.value for case in SpecialCase}
             assert error.tag == "pixels"
             assert "pipeline.ingest.accept" in error.remedy
         assert refusal_of(file, ANY_IMAGE) is None
     assert sum(refused[kind] for kind in STANDARD) == 0
-    assert sum(refused.values()) >= 22  # of 32
+    assert sum(refused.values()) >= 20  # of 32
     with pytest.raises(FileExistsError):
         write_special_set(PhantomConfig(exams=1, workers=1), tmp_path)
 
