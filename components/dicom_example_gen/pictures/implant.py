@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from components.dicom_example_gen.acceptance import SpecialCase
 from components.dicom_example_gen.pictures.field import Field, Found, Grey, Mask, disc, quantile, slope_of
 
+# Smallest picture in which implants are looked for, longest side: in fewer pixels every edge is sharp.
+_LEAST_SIDE: Final = 256
 # Thresholds that are tried, share of the way from air to the brightest tissue.
 _LEVELS: Final = (0.45, 0.55, 0.65, 0.75, 0.85, 0.92)
 # Area of an implant, share of the tissue.
@@ -109,6 +111,8 @@ def implant_finding(field: Field) -> Found | None:
     Returns:
         The special case and the evidence; None where there is none. A displaced implant is not told from another.
     """
+    if field.fine_side < _LEAST_SIDE:
+        return None
     area = int(field.tissue.sum())
     brightest = quantile(field.grey[field.tissue > 0], 0.99)
     span = brightest - field.air

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
+from components.dicom_example_gen.acceptance import AcceptanceConfig
 from components.dicom_example_gen.orientation import Turn, require_agreement, turn_of
 from components.dicom_example_gen.reading import LoadedView, load_view, read_header
 from components.dicom_example_gen.rejections import IngestError, RejectionReason
@@ -26,6 +27,7 @@ from serving.preprocessing import PreprocessingRecipe
 from .conftest import mammogram
 from .dicom_bytes import BOTH, names, part10, reread
 
+ANY_SIZE = AcceptanceConfig(ample_side=1, ample_spacing_mm=1000)  # few pixels are told elsewhere
 OPPOSITE: Final = dict(zip("APRLHF", "PALRFH", strict=True))
 STANDARD: Final = {
     "CC_L": ("A", "R"),
@@ -78,7 +80,7 @@ def written(folder: Path, view: str, picture: np.ndarray, syntax: UID = BOTH[1],
 
 
 def load(path: Path, view: str | None = None) -> LoadedView:
-    return load_view(path, view, 150)
+    return load_view(path, view, 150, acceptance=ANY_SIZE)
 
 
 @pytest.mark.parametrize("syntax", BOTH, ids=names(BOTH))
