@@ -337,7 +337,8 @@ def test_an_element_of_countless_values_is_unreadable(
     dataset = mammogram(np.arange(4096).reshape(64, 64).astype(np.uint16))
     data = part10(as_written(dataset, vr, **{name: text * count for name, text in values.items()}), syntax)
     result = load_or_reject(tmp_path / "x", data)
-    assert (set(result.remarks) if isinstance(result, LoadedView) else result) == expected
+    told = set(result.remarks) - {Remark.LOW_RESOLUTION} if isinstance(result, LoadedView) else result
+    assert told == expected
     if isinstance(result, LoadedView) and "ImagerPixelSpacing" in values:
         assert result.pixel_spacing_mm == 0
 
