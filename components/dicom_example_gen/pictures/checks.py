@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from components.dicom_example_gen.acceptance import AcceptanceConfig, SpecialCase
 from components.dicom_example_gen.header import ViewHeader
 from components.dicom_example_gen.pictures.borders import border_findings
-from components.dicom_example_gen.pictures.field import Found, read_field
+from components.dicom_example_gen.pictures.field import Found, read_field, without_padding
 from components.dicom_example_gen.pictures.implant import implant_finding
 from components.dicom_example_gen.pictures.paddle import paddle_evidence
 from components.dicom_example_gen.rejections import IngestError
 from components.dicom_example_gen.remarks import Remark
+from schema.features import is_mlo
 
 # Smaller pictures, longest side, hold no shapes that could be judged.
 _LEAST_SIDE: Final = 96
@@ -52,7 +53,10 @@ def find_in_picture(pixels: NDArray[np.uint16], view: str, unit: float = 1.0) ->
     """
     if max(pixels.shape) < _LEAST_SIDE or min(pixels.shape) < _LEAST_SIDE // 3:
         return []
-    field = read_field(pixels, unit)
+    kept, *start = without_padding(pixels, is_mlo(view))
+    if min(kept.shape) < _LEAST_SIDE // 3:
+        return []
+    field = read_field(kept, unit, (start[0], start[1]))
     if not field.tissue.any():
         return []
     found = border_findings(field, view)

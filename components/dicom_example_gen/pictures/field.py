@@ -28,6 +28,9 @@ _SATURATED: Final = 0.002
 # A frame is uniform to this share of the grey range, covers this share of the picture's border, and is lighter than the
 # darkest part of the picture by this much. Air is the darkest part itself.
 _FLAT, _BORDER_SHARE, _LIGHTER = 0.025, 0.5, 0.1
+# Behind padding at the chest wall, and at the ends of an oblique view, this share of a line differs from it by this
+# share of the grey range; behind air the nipple starts with less.
+_ABRUPT_WALL, _ABRUPT_END, _ABRUPT_STEP = 0.3, 0.15, 0.08
 # A film edge or scanner frame is at most this wide (share of a side), and brighter than what lies behind it by this.
 _MAX_STRIP, _STRIP_JUMP, _STRIP_STEP = 0.08, 0.15, 0.1
 # The skin line lies this share (least, most) of the way from air to the middle grey of tissue.
@@ -174,12 +177,45 @@ def _largest_lit(lit: Mask) -> Mask:
     return np.asarray(cv2.drawContours(np.zeros_like(mask), contours, -1, (1,), cv2.FILLED), dtype=np.uint8)
 
 
-def read_field(pixels: NDArray[np.uint16], unit: float = 1.0) -> Field:
+def _padding(pixels: NDArray[np.uint16], abrupt: float) -> int:
+    """Counts the rows at the top that hold one value only, where the picture starts abruptly behind them."""
+    level = pixels[0, 0]
+    other = np.flatnonzero((pixels != level).any(axis=1))
+    if pixels[0].min() != pixels[0].max() or not other.size or other[0] == 0:
+        return 0
+    first = int(other[0])
+    behind = pixels[min(first + 1 + len(pixels) // 200, len(pixels) - 1)].astype(np.float32)
+    step = _ABRUPT_STEP * (float(pixels.max()) - float(pixels.min()))
+    return first if float((np.abs(behind - np.float32(level)) > step).mean()) > abrupt else 0
+
+
+def without_padding(pixels: NDArray[np.uint16], oblique: bool) -> tuple[NDArray[np.uint16], int, int]:
+    """Cuts bands of one value off the chest wall, and off the upper or lower end of an oblique view.
+
+    Many exports pad pictures to one size. Bands at opposite sides of the breast are a collimator's, and stay.
+
+    Args:
+        pixels: uint16 [H, W].
+        oblique: Whether the breast may leave the picture at its upper and lower end.
+
+    Returns:
+        The picture, and the rows and columns that were cut off before it.
+    """
+    left, right = (_padding(turned, _ABRUPT_WALL) for turned in (pixels.T, pixels.T[::-1]))
+    top, bottom = (_padding(turned, _ABRUPT_END) if oblique else 0 for turned in (pixels, pixels[::-1]))
+    if (left and right) or (top and bottom):
+        return pixels, 0, 0
+    rows, columns = pixels.shape
+    return np.ascontiguousarray(pixels[top : rows - bottom, left : columns - right]), top, left
+
+
+def read_field(pixels: NDArray[np.uint16], unit: float = 1.0, start: tuple[int, int] = (0, 0)) -> Field:
     """Makes a picture small and finds the tissue in it.
 
     Args:
         pixels: uint16 [H, W], bright = dense, at least 32 pixels a side.
         unit: Pixels of the file in one of ``pixels``.
+        start: Row and column of the file's picture at which ``pixels`` start, in its pixels.
 
     Returns:
         The field; its ``tissue`` may be empty.
@@ -202,7 +238,8 @@ def read_field(pixels: NDArray[np.uint16], unit: float = 1.0) -> Field:
             fill = float((~frame)[box].mean())
             grey, smooth = grey[box], smooth[box]
             fine = fine[top * step : (int(rows[-1]) + 1) * step, left * step : (int(columns[-1]) + 1) * step]
-    fine_top, fine_left = top * step * fine_scale, left * step * fine_scale
+    offset = start[0] * unit, start[1] * unit
+    fine_top, fine_left = offset[0] + top * step * fine_scale, offset[1] + left * step * fine_scale
     above, below, before, behind = _strips(grey)
     smooth = np.ascontiguousarray(smooth[above : grey.shape[0] - below, before : grey.shape[1] - behind])
     air, middle, skin = _levels(smooth)
@@ -216,8 +253,8 @@ def read_field(pixels: NDArray[np.uint16], unit: float = 1.0) -> Field:
         middle=middle,
         frame=share,
         frame_fill=fill,
-        top=(top + above) * scale,
-        left=(left + before) * scale,
+        top=offset[0] + (top + above) * scale,
+        left=offset[1] + (left + before) * scale,
         fine_top=fine_top,
         fine_left=fine_left,
         scale=scale,
