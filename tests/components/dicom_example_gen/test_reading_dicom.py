@@ -247,7 +247,7 @@ def test_truncated_files(tmp_path: Path, syntax: str | None) -> None:
 def test_damaged_stream_is_undecodable(tmp_path: Path) -> None:
     dataset = mammogram()
     dataset.compress(JPEG2000Lossless, generate_instance_uid=False)
-    dataset.PixelData = pydicom.encaps.encapsulate([b"\xff\x4f\xff\x51" + b"\0" * 60])
+    dataset.PixelData = pydicom.encaps.encapsulate([b"\xff\x4f\xff\x51" + bytes(range(60))])
     assert reason_of(write(dataset, tmp_path / "bad.dcm")) is REASON.UNDECODABLE_PIXELS
 
 
