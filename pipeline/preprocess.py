@@ -53,9 +53,10 @@ def preprocess_file(file: Path, view: str | None, recipe: PreprocessingRecipe, o
     try:
         loaded = load_view(file, view, recipe.longest_side, recipe.max_pixels, recipe.acceptance, recipe.voi_index)
     except IngestError as error:
-        if error.reason is not RejectionReason.UNKNOWN_VIEW:
-            raise
-        remedy = f"give --view, one of {', '.join(VIEWS)}"
+        # What a configuration has a key for, this command has an option for.
+        remedy = error.remedy.replace("to pipeline.ingest.accept", "with --accept")
+        if error.reason is RejectionReason.UNKNOWN_VIEW:
+            remedy = f"give --view, one of {', '.join(VIEWS)}"
         raise IngestError(error.reason, error.file, error.tag, error.value, remedy) from error
     header, turn = loaded.header, loaded.header.turn or Turn()
     shape = (header.columns, header.rows) if turn.transpose else (header.rows, header.columns)

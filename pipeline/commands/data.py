@@ -132,6 +132,9 @@ def preprocess(
     method: Annotated[Method, typer.Option(help="How the pectoral muscle is found.")] = Method.AUTO,
     size: Annotated[int, typer.Option(min=32, max=4096, help="Side of the square result, pixels.")] = 450,
     longest_side: Annotated[int, typer.Option(min=64, help="Reduce to this longest side first, pixels.")] = 1024,
+    accept: Annotated[
+        list[str] | None, typer.Option(help="Special images to take all the same, as spot_compression; repeatable.")
+    ] = None,
 ) -> None:
     """Preprocess single files: STEM.png, STEM.pectoral.png, STEM.overlay.png and STEM.json."""
     from components.dicom_example_gen.acceptance import AcceptanceConfig, SpecialCase
@@ -140,10 +143,16 @@ def preprocess(
     from pipeline.preprocess import check_targets, preprocess_file
     from serving.preprocessing import PreprocessingRecipe
 
+    unknown = sorted(set(accept or ()) - {case.value for case in SpecialCase})
+    if unknown:
+        allowed = ", ".join(case.value for case in SpecialCase)
+        raise ValueError(f"--accept takes the kinds of special images: {allowed}. Received: {', '.join(unknown)}.")
     check_targets(files, out)
+    # VIEW_CONFLICT, because --view is what a person says of these files.
+    accepted = (SpecialCase.VIEW_CONFLICT, *map(SpecialCase, accept or ()))
     recipe = PreprocessingRecipe(
         longest_side=longest_side,
-        acceptance=AcceptanceConfig(accept=(SpecialCase.VIEW_CONFLICT,)),  # --view is what a person says of these files
+        acceptance=AcceptanceConfig(accept=accepted),
         preprocess=PreprocessConfig(method=method.value, output_size=size),
     )
     failures = 0

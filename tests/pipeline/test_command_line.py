@@ -175,6 +175,21 @@ def test_a_png_is_preprocessed_with_its_view_and_refused_without(tmp_path: Path)
     assert json.loads((out / "scan.json").read_text())["view"] == "MLO_L"
 
 
+def test_a_special_picture_is_refused_with_the_option_that_takes_it(tmp_path: Path) -> None:
+    picture = np.zeros((400, 300), np.uint8)
+    cv2.ellipse(picture, (150, 200), (60, 80), 0, 0, 360, 150, -1)  # tissue that meets no side
+    cv2.imwrite(str(tmp_path / "lump.png"), picture)
+    command = ("preprocess", tmp_path / "lump.png", "--view", "CC_L", "--out", tmp_path / "out", "--size", 64)
+    refused = breast_density(*command)
+    assert refused.returncode == 1
+    assert "lump.png: specimen, pixels is " in refused.stderr
+    assert "add specimen, cropped with --accept to take them." in refused.stderr
+    done = breast_density(*command, "--accept", "specimen", "--accept", "cropped")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "lump.json").is_file()
+    assert "Received: lumps." in error_of(breast_density(*command, "--accept", "lumps"))
+
+
 def test_a_bad_file_among_good_ones_is_named_and_the_others_are_done(tmp_path: Path) -> None:
     picture = np.zeros((120, 90), np.uint8)
     cv2.ellipse(picture, (0, 60), (60, 50), 0, -90, 90, 150, -1)
