@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from components.dicom_example_gen.acceptance import AcceptanceConfig, SpecialCase
 from components.dicom_example_gen.header import ViewHeader
 from components.dicom_example_gen.pictures.borders import border_findings
-from components.dicom_example_gen.pictures.field import Found, read_field, without_padding
+from components.dicom_example_gen.pictures.field import Found, is_shapeless, read_field, without_padding
 from components.dicom_example_gen.pictures.implant import implant_finding
 from components.dicom_example_gen.pictures.paddle import paddle_evidence
 from components.dicom_example_gen.rejections import IngestError
@@ -57,8 +57,8 @@ def find_in_picture(pixels: NDArray[np.uint16], view: str, unit: float = 1.0) ->
     if min(kept.shape) < _LEAST_SIDE // 3:
         return []
     field = read_field(kept, unit, (start[0], start[1]))
-    if not field.tissue.any():
-        return []
+    if is_shapeless(field.fine) or not field.tissue.any():
+        return []  # preprocessing tells that there is no breast
     found = border_findings(field, view)
     implant = implant_finding(field)
     if implant:

@@ -37,6 +37,8 @@ _MAX_STRIP, _STRIP_JUMP, _STRIP_STEP = 0.08, 0.15, 0.1
 _SKIN_SHARE: Final = (0.13, 0.25)
 # Links between breast and label narrower than this share of the longest side are cut.
 _LINK: Final = 0.04
+# A picture of anything differs from place to place by more than this share of its grey range; noise does not.
+_PLACES, _SHAPELESS = 12, 0.1
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,12 @@ def largest(mask: Mask) -> Mask:
     if count < 2:
         return np.zeros_like(mask)
     return np.asarray(labels == 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA])), dtype=np.uint8)
+
+
+def is_shapeless(grey: Grey) -> bool:
+    """Tells a picture that shows nothing, because its grey is noise: on average all places are alike."""
+    places = cv2.resize(grey, (_PLACES, _PLACES), interpolation=cv2.INTER_AREA)
+    return float(places.max() - places.min()) < _SHAPELESS
 
 
 def _scaled(pixels: NDArray[np.uint16]) -> Grey:

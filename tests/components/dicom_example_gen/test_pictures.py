@@ -236,3 +236,10 @@ def test_a_special_duplicate_does_not_push_the_standard_view_out(tmp_path: Path,
     prepared = prepare_exam(tmp_path / "a", PreprocessingRecipe())
     assert set(prepared.views) == {"CC_R"}
     assert [item.file for item in prepared.rejected] == ["spot.dcm"]
+
+
+@pytest.mark.parametrize("shape", [(287, 240), (574, 479), (1024, 832)])
+@pytest.mark.parametrize("spread", [9, 4000])
+def test_noise_shows_no_special_image(shape: tuple[int, int], spread: int) -> None:
+    noise = np.random.default_rng(0).integers(0, spread, shape).astype(np.uint16)
+    assert find_in_picture(noise, "CC_L") == []
