@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydicom.uid import JPEGBaseline8Bit, JPEGLossless
 
 from benchmarks.reference_images import reference_streams
-from components.dicom_example_gen.codestream import declared_frame
+from components.dicom_example_gen.codestream import Frame, declared_frame
 from components.dicom_example_gen.jpeg_scan import decode_jpeg
 from components.dicom_example_gen.reading import read_image_file, read_pixels
 from components.dicom_example_gen.rejections import IngestError, RejectionReason
@@ -21,6 +21,12 @@ from components.dicom_example_gen.rejections import IngestError, RejectionReason
 from .streams import END, lossless_jpeg, write_encapsulated
 
 QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def frame_of(stream: bytes) -> Frame:
+    frame = declared_frame(stream)
+    assert frame is not None
+    return frame
 
 
 def noisy(precision: int, rows: int = 20, columns: int = 37, seed: int = 0) -> np.ndarray:
@@ -32,9 +38,7 @@ def noisy(precision: int, rows: int = 20, columns: int = 37, seed: int = 0) -> n
 
 
 def decoded(stream: bytes) -> np.ndarray:
-    frame = declared_frame(stream)
-    assert frame is not None
-    return decode_jpeg(stream, frame)[0]
+    return decode_jpeg(stream, frame_of(stream))[0]
 
 
 @pytest.mark.parametrize("predictor", range(1, 8))
@@ -131,12 +135,12 @@ def test_a_missing_restart_interval() -> None:
 def test_whole_streams_with_something_behind_them(name: str) -> None:
     stream = reference_streams()[name]
     expected = decoded(stream)
-    assert decode_jpeg(stream, declared_frame(stream))[1]  # type: ignore[arg-type]
+    assert decode_jpeg(stream, frame_of(stream))[1]
     for other in (stream + bytes(9), stream + b"\0\xff\x01garbage", stream[:-2] + b"\xff\xff" + END):
         np.testing.assert_array_equal(decoded(other), expected)
     for other in (stream[:-2], stream[:-2] + b"\0", stream[:-2] + bytes(50), stream[:-2] + b"\xff\xff"):
         np.testing.assert_array_equal(decoded(other), expected)
-        assert not decode_jpeg(other, declared_frame(other))[1]  # type: ignore[arg-type]
+        assert not decode_jpeg(other, frame_of(other))[1]
 
 
 @pytest.mark.parametrize("level", [0, 1, 2048, 4095])
