@@ -70,8 +70,20 @@ _SYSTEMS: Final = (
 )
 
 
+def is_spoilt(archive: Archive, exam: Exam, view: str, take: int) -> bool:
+    """Tells whether the pixels of an image show nothing, which no header says."""
+    taken_twice = archive.retake and exam == exams_of(archive)[:2][-1] and view == _views(archive, exam)[0]
+    return taken_twice and archive.spoilt in ("both", ("first", "second")[take])
+
+
+def _views(archive: Archive, exam: Exam) -> list[str]:
+    return [view for view in VIEWS if view[-1] not in _removed(archive, exam.woman)]
+
+
 def _picture(archive: Archive, exam: Exam, view: str, take: int) -> np.ndarray:
-    """Draws half a breast with grain of its own, uint16 [144, 120]."""
+    """Draws half a breast with grain of its own, uint16 [144, 120], or nothing."""
+    if is_spoilt(archive, exam, view, take):
+        return np.zeros((144, 120), np.uint16)
     random = np.random.default_rng([archive.seed, exam.number, VIEWS.index(view), take])
     y, x = np.mgrid[:144, :120]
     depth = 1 - (x / 100) ** 2 - ((y - 72) / 60) ** 2
@@ -176,7 +188,7 @@ def write(archive: Archive, folder: Path) -> Truth:
     root.mkdir()
     exams, files = exams_of(archive), dict[str, Image]()
     for exam in exams:
-        views = [view for view in VIEWS if view[-1] not in _removed(archive, exam.woman)]
+        views = _views(archive, exam)
         takes = [(view, 0) for view in views]
         if archive.retake and exam.number == min(1, len(exams) - 1):
             takes.append((views[0], 1))

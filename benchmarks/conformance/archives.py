@@ -39,6 +39,7 @@ class Archive:
         unlabelled: The last exam has no label.
         unilateral: ``first`` woman has one breast, the right one; of ``both`` the first two women one has the other.
         retake: One view of the second exam was taken twice.
+        spoilt: Of such a view, the ``first`` or the ``second`` image, or ``both``, have pixels of one grey.
         misfiled: One image of the last exam lies in the folder of the first.
         copies: Some files lie there twice, under another name.
         links: One exam's folder is a link to a folder elsewhere.
@@ -62,6 +63,7 @@ class Archive:
     unlabelled: bool = False
     unilateral: str = ""
     retake: bool = False
+    spoilt: str = ""
     misfiled: bool = False
     copies: bool = False
     links: bool = False
@@ -226,6 +228,7 @@ def draw(random: Random, number: int) -> Archive:
             copies=random.random() < 0.2,
             links=random.random() < 0.1,
             strays=random.random() < 0.3,
+            spoilt=random.choice(("", "first", "second", "both")),
         )
         if is_possible(archive):
             return archive

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -91,9 +92,18 @@ def _purity(truth: Truth, groups: Mapping[str, list[Image]], where: str) -> Iter
                 yield Broken(f"{where}: no exam of two days", f"exams {one.number} and {other.number}")
 
 
+def _kept_instead(row: Row) -> str:
+    """Returns the file that a row of a duplicate names; empty for other rows."""
+    is_copy = row.get("reason") in ("duplicate", "duplicate_view")
+    return re.split(r"(?:that|those) of ", row["value"])[-1] if is_copy else ""
+
+
 def _reasons(truth: Truth, rows: Mapping[str, Row]) -> Iterator[Broken]:
     """Checks that the reason of every rejection is true, where the truth decides it."""
     accepted = {file for file, row in rows.items() if row["outcome"] == "accepted"}
+    for file, row in rows.items():
+        if (kept := _kept_instead(row)) and kept not in accepted:
+            yield Broken("a duplicate names a file that is kept", f"{file}: {row['value']}")
     reasons: dict[str, list[str]] = defaultdict(list)
     for file, row in rows.items():
         if row["outcome"] == "rejected" and file in truth.files:
@@ -238,7 +248,10 @@ def _run_rules(described: Mapping[str, Row], ran: Mapping[str, Row]) -> Iterator
     for file, row in described.items():
         other = ran.get(file)
         same = other is not None and (row["outcome"], row.get("reason")) == (other["outcome"], other.get("reason"))
-        if not same and (other is None or row["outcome"] == "rejected" or other.get("reason") not in _BY_PIXELS):
+        kept = ran.get(_kept_instead(row))
+        by_pixels = other is not None and other.get("reason") in _BY_PIXELS and row["outcome"] == "accepted"
+        next_best = kept is not None and kept.get("reason") in _BY_PIXELS
+        if not (same or by_pixels or next_best):
             yield Broken("describe and run agree", f"{file}: {row} and {other}"[:300])
 
 
@@ -264,6 +277,7 @@ def judge(archive: Archive, whole: bool = False) -> Judgement:
         ignored = sum(described.figures.get("ignored", {}).values())
         broken += _rows_rules(truth, rows, ignored)
         if whole:
-            broken += _run_rules(rows, _ran(truth, folder))
+            ran = _ran(truth, folder)
+            broken += [*_run_rules(rows, ran), *_reasons(truth, ran)]
         lost, usable = _lost(truth, rows)
         return Judgement(archive, tuple(broken), lost, usable)

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from components.dicom_example_gen.ingest_plan import IngestPlan, PlannedView
 from components.dicom_example_gen.membership import PlannedExam
-from components.dicom_example_gen.planning import IngestPlan, PlannedView
 from components.dicom_example_gen.rejections import RejectionReason
 from schema.features import DENSITY_CLASSES, UNKNOWN, VIEWS
 

@@ -2,9 +2,10 @@
 
 A worker lists the archive, so that the pipeline that is submitted is as small for ten million files as for ten. Pass
 one reads every header, and then the pixel data of files that share a SOP Instance UID; the plan decides what becomes of
-each file; pass two decodes and writes, one TFRecord shard an element; what only the pixels could tell is settled at the
-end. Headers and rows go through Beam, images never do, so a worker's memory holds one image however large the archive
-is. No worker needs a folder in common with another but the archive and the artifacts.
+each file; pass two decodes and writes, one TFRecord shard an element, and where the best image of a view has unusable
+pixels it takes the next; what only the pixels could tell is settled at the end. Headers and rows go through Beam,
+images never do, so a worker's memory holds one image however large the archive is. No worker needs a folder in common
+with another but the archive and the artifacts.
 
 Nothing here imports TFX, whose import would double the start of a worker process.
 """
@@ -27,17 +28,16 @@ from components.common.shards import write_text
 from components.common.stages import Element, Gathered, LostRecordsError, Stage, elements
 from components.dicom_example_gen.candidates import Candidate
 from components.dicom_example_gen.config import IngestConfig
+from components.dicom_example_gen.ingest_plan import IngestPlan, leave_out, settle
 from components.dicom_example_gen.label_hints import label_hints
 from components.dicom_example_gen.labels import Label, RowProblem
 from components.dicom_example_gen.manifest import Source, find_candidates
 from components.dicom_example_gen.pixel_copies import pixel_copies
 from components.dicom_example_gen.planning import (
-    IngestPlan,
     Outcome,
     inspect,
     inspect_pixels,
     plan,
-    settle,
     sharing_uids,
     without_label,
 )
@@ -199,7 +199,7 @@ def _settle(written: Gathered) -> list[Element]:
             "Every accepted file must be in one shard; run again."
             f" Received: {len(digests)} records of {len(decoded.accepted)} files."
         )
-    files = settle(decoded, pixel_copies(decoded.accepted, digests))
+    files = leave_out(decoded, pixel_copies(decoded.accepted, digests))
     kept = {view.file: digests[view.file] for view in files.accepted}
     return elements(plan_cuts(planned.shards, digests.keys() - kept), context=_Settled(planned, files, kept))
 

@@ -9,17 +9,19 @@ into another split: the network would then be judged on images that it was train
        else as ``split_conflict``.
     3. Of what remains, one of equal images is kept: that of the leading patient, of those that of the exam with the
        first file by name, of those the first by name. So one whole exam is kept, not parts of two.
+    4. The reserves of an image that is left out are left out with it: of an exam exported twice, they are copies too.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from components.common.connected import leaders
+from components.dicom_example_gen.ingest_plan import PlannedView
 from components.dicom_example_gen.labels import RowProblem
-from components.dicom_example_gen.planning import PlannedView
 from components.dicom_example_gen.rejections import Rejection, RejectionReason
 
 _TAG: Final = "pixels"
@@ -43,11 +45,20 @@ def _contradiction(group: Sequence[PlannedView]) -> RowProblem | None:
     return None
 
 
+def _with(rejection: Rejection, reserve: PlannedView, view: PlannedView, kept: PlannedView | None) -> Rejection:
+    """Says why a reserve is left out with its view."""
+    if reserve.image == view.image or rejection.reason is RejectionReason.SPLIT_CONFLICT:
+        return replace(rejection, file=reserve.file)
+    if kept is not None:
+        return kept.duplicate(reserve)
+    return replace(rejection, file=reserve.file, value=f"{rejection.value}, of {view.file}, the best of this view")
+
+
 def pixel_copies(views: Sequence[PlannedView], digests: Mapping[str, str]) -> list[Rejection]:
     """Finds the images that must be left out because their pixels came in another file.
 
     Args:
-        views: Accepted views.
+        views: Accepted views, with their reserves.
         digests: File -> hash of its decoded pixels, for those that were decoded.
 
     Returns:
@@ -66,7 +77,7 @@ def pixel_copies(views: Sequence[PlannedView], digests: Mapping[str, str]) -> li
     conflicting = {patient for patient, leader in persons.items() if splits[patient] != splits[leader]}
 
     contradictory = {digests[group[0].file]: problem for group in shared if (problem := _contradiction(group))}
-    kept: dict[str, str] = {}
+    kept: dict[str, PlannedView] = {}
     rejected: list[Rejection] = []
     in_order = sorted(views, key=lambda v: (patients[v.patient_hash], exams[v.exam_hash], v.file))
     # Those of conflicting patients last, so that all that is kept is known by then.
@@ -75,12 +86,16 @@ def pixel_copies(views: Sequence[PlannedView], digests: Mapping[str, str]) -> li
         if digest in contradictory:
             rejected.append(contradictory[digest].rejection(view.file))
         elif digest in kept:
-            value, remedy = f"those of {kept[digest]}", "one of equal images is kept, remove the copy"
+            value, remedy = f"those of {kept[digest].file}", "one of equal images is kept, remove the copy"
             rejected.append(Rejection(RejectionReason.DUPLICATE, view.file, _TAG, value, remedy))
         elif view.patient_hash in conflicting:
             value = f"shared with a patient of split {splits[persons[view.patient_hash]]} by another image"
             remedy = "patients who share images are one person, give them one patient identifier"
             rejected.append(Rejection(RejectionReason.SPLIT_CONFLICT, view.file, _TAG, value, remedy))
         elif digest:
-            kept[digest] = view.file
+            kept[digest] = view
+            continue
+        else:
+            continue
+        rejected += [_with(rejected[-1], reserve, view, kept.get(digest)) for reserve in view.reserves]
     return sorted(rejected, key=lambda rejection: rejection.file)

@@ -4,8 +4,9 @@ A pure function: the same outcomes, labels, configuration and key give the same 
 in. Each candidate ends in exactly one place, accepted or rejected. Rules, in the order in which they apply:
 
     1. Exam: a row of the source names it, or ``label_keys`` finds it.
-    2. Duplicates: of rows that name one file, or files of equal SOP Instance UID and pixels, the first by name is kept;
-       where they are given different densities or views, all are left out. Files of equal pixels: see ``pixel_copies``.
+    2. Copies: rows that name one file, and files of equal SOP Instance UID and pixels, are one image; where they are
+       given different densities or views, all are left out. An image is of the first sound exam that holds it, in the
+       order of exams' first files. Files of equal pixels: see ``pixel_copies``.
     3. An exam has one density and at most one patient named by the CSV; where rows differ all its files are left out.
        So they are where headers tell several women or several exams (``exams.contradictions``); but rows that name each
        image's exam are believed, and as to women, rows that name each image's patient. A study whose images the labels
@@ -14,7 +15,7 @@ in. Each candidate ends in exactly one place, accepted or rejected. Rules, in th
     5. Split: as the CSV names it for any exam of the patient, else by the hash of the patient. A patient
        named in two splits is left out, for it would leak from one into the other.
     6. Several images of one view in an exam: the best by ``header.view_rank`` is kept, of equals the first by
-       name.
+       name. The others are its reserves, see ``ingest_plan``; a copy comes next after its image.
     7. Where a distribution is configured, whole exams are left out, see ``distribution``.
 """
 
@@ -31,19 +32,20 @@ from components.dicom_example_gen.census import take_census
 from components.dicom_example_gen.config import IngestConfig
 from components.dicom_example_gen.distribution import left_out
 from components.dicom_example_gen.exam_problems import exam_by, exam_problem, torn_studies
+from components.dicom_example_gen.exams import Census
 from components.dicom_example_gen.header import ViewHeader, view_rank
 from components.dicom_example_gen.identity import keyed_hash
+from components.dicom_example_gen.ingest_plan import IngestPlan, PlannedView, in_order
 from components.dicom_example_gen.label_hints import keys_of
 from components.dicom_example_gen.labels import Label, RowProblem
-from components.dicom_example_gen.membership import PlannedExam, exams_of, memberships
+from components.dicom_example_gen.membership import exams_of, memberships
 from components.dicom_example_gen.patients import patients_of
 from components.dicom_example_gen.reading import pixel_data_sha256, read_header
 from components.dicom_example_gen.rejections import IngestError, Rejection, RejectionReason
 from components.dicom_example_gen.remarks import Remark, joined
 from components.dicom_example_gen.splits import split_of
-from components.dicom_example_gen.uid_copies import Labelled, broken_uids, sharing, without_duplicates
+from components.dicom_example_gen.uid_copies import Labelled, broken_uids, sharing, with_images
 from components.dicom_example_gen.whole_ids import with_whole_ids
-from schema.acquisition import AcquisitionSystem
 from schema.features import UNKNOWN_INT
 
 
@@ -65,67 +67,14 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class PlannedView:
-    """One file that becomes an example. It identifies nobody but by its file name.
-
-    Attributes:
-        file: Path relative to the source's root.
-        view: One of ``schema.features.VIEWS``.
-        exam_hash: Keyed hash of the exam.
-        patient_hash: Keyed hash of the patient.
-        split: ``train``, ``eval`` or ``test``.
-        density: One of ``schema.features.DENSITY_CLASSES``.
-        patient_age: Years, -1 = unknown.
-        acquisition_year: Year, -1 = unknown.
-        system: Acquisition system of the header.
-        acquisition_system: Slicing key: the label's, else the header's.
-        remarks: What must be told of how the file was read.
-        exam_by: What makes it one of its exam's images: ``study``, or as ``label_by``.
-        label_by: What gave it its label: ``row``, or the kind of key (see ``label_keys``).
-    """
-
-    file: str
-    view: str
-    exam_hash: str
-    patient_hash: str
-    split: str
-    density: str
-    patient_age: int
-    acquisition_year: int
-    system: AcquisitionSystem
-    acquisition_system: str
-    remarks: tuple[Remark, ...] = ()
-    exam_by: str = ""
-    label_by: str = ""
-
-
-@dataclass(frozen=True)
 class _Exam:
     """What an exam's views have in common."""
 
     exam_hash: str
     exam_by: str
-
-
-@dataclass(frozen=True)
-class IngestPlan:
-    """What becomes of each candidate.
-
-    Attributes:
-        accepted: Files that become examples, sorted by file.
-        rejected: Files that are left out, sorted by file.
-        labels_without_files: Exams with a sound row in the labels that no file belongs to.
-        bad_labels: Exams whose row in the labels is not.
-        exams: All exams that files belong to.
-        warnings: Sentences on the archive as a whole; they identify nobody.
-    """
-
-    accepted: tuple[PlannedView, ...]
-    rejected: tuple[Rejection, ...]
-    labels_without_files: int = 0
-    bad_labels: int = 0
-    exams: tuple[PlannedExam, ...] = ()
-    warnings: tuple[str, ...] = ()
+    patient_hash: str
+    split: str
+    broken_uids: Collection[str]
 
 
 def inspect(
@@ -187,43 +136,36 @@ def _grouped(views: Iterable[Labelled], key: Callable[[Labelled], str]) -> dict[
     return groups
 
 
-def _one_of_each_view(exam: Sequence[Labelled]) -> tuple[list[Labelled], list[Rejection]]:
-    kept: list[Labelled] = []
-    rejected: list[Rejection] = []
-    for view, images in _grouped(exam, lambda v: v.header.view).items():
-        best = max(images, key=lambda v: view_rank(v.header))  # the first of equals, and images are sorted by name
-        kept.append(best)
-        rejected += [
-            Rejection(
-                RejectionReason.DUPLICATE_VIEW,
-                image.file,
-                "view",
-                f"{view}, as that of {best.file}",
-                "one image of a view is kept: the least special, the largest, the latest, the first by name",
-            )
-            for image in images
-            if image is not best
-        ]
-    return kept, rejected
+def _chains(exam: Sequence[Labelled]) -> list[list[Labelled]]:
+    """Ranks the images of each view, the best first."""
+    views = _grouped(exam, lambda v: v.header.view).values()
+    # Sorting keeps the order of equals, and images are sorted by name.
+    return [sorted(images, key=lambda v: view_rank(v.header), reverse=True) for images in views]
 
 
-def _planned(view: Labelled, exam: _Exam, patient_hash: str, split: str, broken: Collection[str]) -> PlannedView:
-    header, label = view.header, view.label
-    return PlannedView(
-        file=view.file,
-        view=header.view,
-        exam_hash=exam.exam_hash,
-        patient_hash=patient_hash,
-        split=split,
-        density=label.density,
-        patient_age=label.age if label.age != UNKNOWN_INT else header.patient_age,
-        acquisition_year=header.acquisition_year,
-        system=header.system,
-        acquisition_system=label.acquisition_system or header.system.key,
-        remarks=joined(header.remarks, (Remark.BROKEN_UID,) if header.sop_uid in broken else ()),
-        exam_by=exam.exam_by,
-        label_by=view.label_by,
-    )
+def _planned(view: Labelled, exam: _Exam, files: Mapping[str, Sequence[Labelled]]) -> list[PlannedView]:
+    """Plans the files of an image, under the label of the first."""
+    label = view.label
+    return [
+        PlannedView(
+            file=copy.file,
+            view=header.view,
+            exam_hash=exam.exam_hash,
+            patient_hash=exam.patient_hash,
+            split=exam.split,
+            density=label.density,
+            patient_age=label.age if label.age != UNKNOWN_INT else header.patient_age,
+            acquisition_year=header.acquisition_year,
+            system=header.system,
+            acquisition_system=label.acquisition_system or header.system.key,
+            remarks=joined(header.remarks, (Remark.BROKEN_UID,) if header.sop_uid in exam.broken_uids else ()),
+            exam_by=exam.exam_by,
+            label_by=view.label_by,
+            image=view.image,
+        )
+        for copy in files[view.image]
+        for header in (copy.header,)
+    ]
 
 
 def _by_distribution(views: list[PlannedView], config: IngestConfig) -> tuple[list[PlannedView], list[Rejection]]:
@@ -236,9 +178,49 @@ def _by_distribution(views: list[PlannedView], config: IngestConfig) -> tuple[li
         Rejection(
             RejectionReason.LEFT_OUT_BY_DISTRIBUTION, v.file, "density and split", f"{v.density} in {v.split}", remedy
         )
-        for v in views
-        if v.exam_hash in dropped
+        for view in views
+        if view.exam_hash in dropped
+        for v in view.images
     ]
+
+
+@dataclass(frozen=True)
+class _Sound:
+    """Exams that nothing is wrong with.
+
+    Attributes:
+        exams: exam_id -> the first file of each image, by name.
+        files: Image -> its files: those in its exam first, each group by name.
+        rejected: Files of other exams.
+    """
+
+    exams: Mapping[str, list[Labelled]]
+    files: Mapping[str, list[Labelled]]
+    rejected: list[Rejection]
+
+
+def _sound_exams(labelled: Sequence[Labelled], config: IngestConfig, census: Census) -> _Sound:
+    by_exam = _grouped(labelled, lambda v: v.label.exam_id)
+    torn = torn_studies(by_exam, census)
+    exams: dict[str, list[Labelled]] = {}
+    files: dict[str, list[Labelled]] = {}
+    rejected: list[Rejection] = []
+    for name, views in by_exam.items():
+        own = [view for view in views if view.image not in files]  # not of an exam before
+        first: dict[str, Labelled] = {}
+        for view in own:
+            first.setdefault(view.image, view)
+        images = list(first.values())
+        problem = (torn.get(name) or exam_problem(images, config, census)) if own else None
+        if problem is not None:
+            rejected += [problem.rejection(view.file) for view in own]
+        elif own:
+            exams[name] = images
+            files |= {image: [] for image in first}
+        for view in views:
+            if view.image in files:
+                files[view.image].append(view)
+    return _Sound(exams, files, rejected)
 
 
 def plan(
@@ -270,17 +252,10 @@ def plan(
         elif member.header is not None:
             labelled.append(Labelled(member.file, member.header, member.label, member.label_by, outcome.pixels))
 
-    unique, copies = without_duplicates(labelled)
-    rejected += copies
-    by_exam = _grouped(unique, lambda v: v.label.exam_id)
-    torn = torn_studies(by_exam, census)
-    exams: dict[str, list[Labelled]] = {}
-    for name, views in by_exam.items():
-        problem = torn.get(name) or exam_problem(views, config, census)
-        if problem is not None:
-            rejected += [problem.rejection(v.file) for v in views]
-        else:
-            exams[name] = views
+    labelled, contradictory = with_images(labelled)
+    sound = _sound_exams(labelled, config, census)
+    rejected += contradictory + sound.rejected
+    exams, files = sound.exams, sound.files
     patients = patients_of(exams, census)
     of_patient: dict[str, list[str]] = defaultdict(list)
     for name in exams:
@@ -293,50 +268,25 @@ def plan(
         if len(named) > 1:
             allowed = "a patient belongs to one split, correct the rows"
             conflict = RowProblem(RejectionReason.SPLIT_CONFLICT, "column split", " and ".join(named), allowed)
-            rejected += [conflict.rejection(v.file) for name in names for v in exams[name]]
+            rejected += [conflict.rejection(v.file) for name in names for i in exams[name] for v in files[i.image]]
             continue
         split = split_of(patient_hash, config.splits, config.split_seed, named[0] if named else "")
         for name in names:
-            kept, others = _one_of_each_view(exams[name])
-            rejected += others
-            exam = _Exam(keyed_hash(name, key, "exam"), exam_by(exams[name], census))
-            accepted += [_planned(v, exam, patient_hash, split, broken) for v in kept]
+            by = exam_by(exams[name], census)
+            exam = _Exam(keyed_hash(name, key, "exam"), by, patient_hash, split, broken)
+            for chain in _chains(exams[name]):
+                first, *reserves = (planned for view in chain for planned in _planned(view, exam, files))
+                accepted.append(replace(first, reserves=tuple(reserves)))
     accepted, dropped = _by_distribution(accepted, config)
     with_files = {member.exam for member in members}
-    sound = {exam for exam, label in labels.items() if isinstance(label, Label)}
+    usable = {exam for exam, label in labels.items() if isinstance(label, Label)}
     return IngestPlan(
         accepted=tuple(sorted(accepted, key=lambda v: v.file)),
-        rejected=tuple(sorted((*rejected, *dropped), key=lambda r: (r.file, r.reason.value))),
-        labels_without_files=len(sound - with_files),
-        bad_labels=len(labels) - len(sound),
+        left_out=in_order((*rejected, *dropped)),
+        labels_without_files=len(usable - with_files),
+        bad_labels=len(labels) - len(usable),
         exams=exams_of(members, key),
         warnings=(patients.warning,) if patients.warning else (),
-    )
-
-
-def settle(
-    settled: IngestPlan, late: Iterable[Rejection], remarks: Mapping[str, Iterable[Remark]] | None = None
-) -> IngestPlan:
-    """Moves files whose pixels turned out to be unreadable from accepted to rejected, and adds decoding's remarks.
-
-    Args:
-        settled: The plan.
-        late: Rejections of accepted files.
-        remarks: File -> what decoding has to tell of it; files without any may be absent.
-
-    Returns:
-        The plan as it was carried out; the count of files stays the same.
-    """
-    by_file = {rejection.file: rejection for rejection in late}
-    moved = [by_file[view.file] for view in settled.accepted if view.file in by_file]
-    return replace(
-        settled,
-        accepted=tuple(
-            replace(view, remarks=joined(view.remarks, (remarks or {}).get(view.file, ())))
-            for view in settled.accepted
-            if view.file not in by_file
-        ),
-        rejected=tuple(sorted((*settled.rejected, *moved), key=lambda r: (r.file, r.reason.value))),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from components.common.png import encode_png
-from components.dicom_example_gen.planning import PlannedView
+from components.dicom_example_gen.ingest_plan import PlannedView
 from components.dicom_example_gen.reading import LoadedView
 from schema import features
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from components.dicom_example_gen.config import SPLITS
 from components.dicom_example_gen.exam_counts import exam_counts
-from components.dicom_example_gen.planning import IngestPlan, PlannedView
+from components.dicom_example_gen.ingest_plan import IngestPlan, PlannedView
 from components.dicom_example_gen.rejections import Rejection
 from schema.features import DENSITY_CLASSES, UNKNOWN_INT
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from components.dicom_example_gen import tags
@@ -31,6 +31,7 @@ class Labelled:
         label: Its label.
         label_by: What gave it its label, such as ``folder level 1``; ``row`` where a row names the file.
         pixels: Hash of its pixel data as they are stored, empty where no other file has its UID.
+        image: The image's name, see :func:`with_images`.
     """
 
     file: str
@@ -38,6 +39,7 @@ class Labelled:
     label: Label
     label_by: str
     pixels: str = ""
+    image: str = ""
 
 
 def sharing(files: Sequence[tuple[str, str]]) -> list[int]:
@@ -96,25 +98,21 @@ def _contradiction(copies: Sequence[Labelled]) -> RowProblem | None:
     return None
 
 
-def without_duplicates(views: Sequence[Labelled]) -> tuple[list[Labelled], list[Rejection]]:
-    """Keeps one of the files that are one image.
+def with_images(views: Sequence[Labelled]) -> tuple[list[Labelled], list[Rejection]]:
+    """Names the image that each file is: by the first of its files.
 
     Args:
         views: Files, sorted.
 
     Returns:
-        The first of each image by name, and the rejections of the others; of copies that contradict each other, all.
+        The files, sorted, and the rejections of those that contradict a copy.
     """
-    kept: list[Labelled] = []
+    named: list[Labelled] = []
     rejected: list[Rejection] = []
-    for first, *others in _copies(views):
-        problem = _contradiction([first, *others])
+    for copies in _copies(views):
+        problem = _contradiction(copies)
         if problem is not None:
-            rejected += [problem.rejection(view.file) for view in (first, *others)]
-            continue
-        kept.append(first)
-        for view in others:
-            tag = "file" if view.file == first.file else _UID
-            remedy = "the first by name is kept, remove the copy"
-            rejected.append(Rejection(RejectionReason.DUPLICATE, view.file, tag, f"that of {first.file}", remedy))
-    return kept, rejected
+            rejected += [problem.rejection(view.file) for view in copies]
+        else:
+            named += [replace(view, image=copies[0].file) for view in copies]
+    return sorted(named, key=lambda view: view.file), rejected

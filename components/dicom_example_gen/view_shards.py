@@ -14,8 +14,8 @@ from components.common.progress import advance
 from components.common.shard_index import IndexedView
 from components.common.shards import read_shard, relative_name, remove_file, shard_name, split_folder, write_shard
 from components.dicom_example_gen.config import SPLITS, IngestConfig
-from components.dicom_example_gen.planning import PlannedView
-from components.dicom_example_gen.reading import load_view
+from components.dicom_example_gen.ingest_plan import PlannedView
+from components.dicom_example_gen.reading import LoadedView, load_view
 from components.dicom_example_gen.records import to_example
 from components.dicom_example_gen.rejections import IngestError, Rejection
 from components.dicom_example_gen.remarks import Remark
@@ -28,7 +28,7 @@ class Shard:
 
     Attributes:
         path: File.
-        views: Its views, in order.
+        views: Its views, in order, with their reserves.
     """
 
     path: str
@@ -37,11 +37,11 @@ class Shard:
 
 @dataclass(frozen=True)
 class WrittenShard:
-    """What became of the views of a shard; as many digests and rejections as views.
+    """What became of the views of a shard.
 
     Attributes:
-        digests: File and hash of its decoded pixels, for the views that were written.
-        late: Views whose pixels turned out to be unreadable.
+        digests: File and hash of its decoded pixels, for the images that were written, at most one a view.
+        late: Images whose pixels turned out to be unusable.
         remarks: File and what must be told of how it was read, for the files of which there is anything.
     """
 
@@ -75,7 +75,9 @@ def plan_shards(accepted: Sequence[PlannedView], shard_size: int, uri: str) -> l
 
 
 def write_views(shard: Shard, root: Location, config: IngestConfig) -> WrittenShard:
-    """Decodes and writes the views of a shard, one in memory at a time; a bad one is a rejection.
+    """Decodes and writes the views of a shard, one in memory at a time.
+
+    A bad image is a rejection, and the first sound one of its reserves takes its place.
 
     Args:
         shard: What to write.
@@ -89,19 +91,25 @@ def write_views(shard: Shard, root: Location, config: IngestConfig) -> WrittenSh
     late: list[Rejection] = []
     remarks: list[tuple[str, tuple[Remark, ...]]] = []
 
+    def load(image: PlannedView) -> LoadedView | None:
+        try:
+            return load_view(
+                root / image.file, image.view, config.longest_side, config.max_pixels, config, config.voi_index
+            )
+        except IngestError as error:
+            late.append(error.rejection(image.file))
+            return None
+
     def records() -> Iterator[bytes]:
         for view in shard.views:
-            try:
-                loaded = load_view(
-                    root / view.file, view.view, config.longest_side, config.max_pixels, config, config.voi_index
-                )
-            except IngestError as error:
-                late.append(error.rejection(view.file))
-            else:
-                digests.append((view.file, pixels_sha256(loaded.pixels)))
-                if loaded.remarks:
-                    remarks.append((view.file, loaded.remarks))
-                yield to_example(view, loaded).SerializeToString(deterministic=True)
+            for image in view.images:
+                loaded = load(image)
+                if loaded is not None:
+                    digests.append((image.file, pixels_sha256(loaded.pixels)))
+                    if loaded.remarks:
+                        remarks.append((image.file, loaded.remarks))
+                    yield to_example(image, loaded).SerializeToString(deterministic=True)
+                    break
             advance()
 
     write_shard(shard.path, records())
@@ -120,9 +128,10 @@ def index_of(shards: Sequence[Shard], digests: Mapping[str, str]) -> dict[str, l
     """
     index = {
         relative_name(shard.path): [
-            IndexedView(view.patient_hash, view.exam_hash, view.view, digests[view.file])
+            IndexedView(image.patient_hash, image.exam_hash, image.view, digests[image.file])
             for view in shard.views
-            if view.file in digests
+            for image in view.images
+            if image.file in digests
         ]
         for shard in shards
     }
@@ -132,7 +141,10 @@ def index_of(shards: Sequence[Shard], digests: Mapping[str, str]) -> dict[str, l
 def plan_cuts(shards: Sequence[Shard], dropped: Collection[str]) -> list[Cut]:
     """Finds the shards that hold files which are left out after all."""
     cuts = [
-        Cut(shard.path, frozenset((view.exam_hash, view.view) for view in shard.views if view.file in dropped))
+        Cut(
+            shard.path,
+            frozenset((v.exam_hash, v.view) for v in shard.views if any(image.file in dropped for image in v.images)),
+        )
         for shard in shards
     ]
     return [cut for cut in cuts if cut.dropped]

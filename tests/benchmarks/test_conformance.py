@@ -118,6 +118,13 @@ def test_archives_that_went_wrong_before_are_right(archive: Archive) -> None:
     assert invariants.judge(archive).broken == ()
 
 
+@pytest.mark.parametrize("spoilt", ["first", "second", "both"])
+@pytest.mark.parametrize("dates", ["kept", "blank"])
+def test_the_next_image_of_a_view_is_taken(spoilt: str, dates: str) -> None:
+    archive = Archive(women=2, retake=True, spoilt=spoilt, dates=dates, copies=True, table="numbers")
+    assert invariants.judge(archive, whole=True).broken == ()
+
+
 @pytest.mark.slow
 def test_no_archive_breaks_an_invariant() -> None:
     grouping = run.try_grouping(ARCHIVES, runs=1, seed=SEED)

@@ -13,8 +13,9 @@ from components.dicom_example_gen.candidates import Candidate
 from components.dicom_example_gen.config import IngestConfig
 from components.dicom_example_gen.distribution import PROPORTIONS, DistributionConfig, largest_counts, left_out
 from components.dicom_example_gen.header import ViewHeader
+from components.dicom_example_gen.ingest_plan import IngestPlan
 from components.dicom_example_gen.labels import Label
-from components.dicom_example_gen.planning import IngestPlan, Outcome, plan
+from components.dicom_example_gen.planning import Outcome, plan
 from components.dicom_example_gen.rejections import RejectionReason as Reason
 from components.dicom_example_gen.report import summary
 from schema.features import DENSITY_CLASSES

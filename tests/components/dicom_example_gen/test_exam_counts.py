@@ -13,9 +13,10 @@ from components.dicom_example_gen.candidates import Candidate
 from components.dicom_example_gen.config import IngestConfig
 from components.dicom_example_gen.exam_counts import exam_counts
 from components.dicom_example_gen.header import ViewHeader
+from components.dicom_example_gen.ingest_plan import IngestPlan
 from components.dicom_example_gen.labels import Label, RowProblem, read_labels
 from components.dicom_example_gen.manifest import ManifestSource, find_candidates
-from components.dicom_example_gen.planning import IngestPlan, Outcome, plan
+from components.dicom_example_gen.planning import Outcome, plan
 from components.dicom_example_gen.rejections import ManifestError, Rejection
 from components.dicom_example_gen.rejections import RejectionReason as Reason
 from components.dicom_example_gen.report import summary

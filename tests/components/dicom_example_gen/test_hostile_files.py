@@ -29,8 +29,9 @@ from pydicom.uid import (
 from benchmarks.fuzz import run
 from components.dicom_example_gen.bounded_stream import BoundedStream, TooMuchError, inflate
 from components.dicom_example_gen.config import IngestConfig
+from components.dicom_example_gen.ingest_plan import settle
 from components.dicom_example_gen.manifest import FolderSource, find_candidates
-from components.dicom_example_gen.planning import inspect, plan, settle
+from components.dicom_example_gen.planning import inspect, plan
 from components.dicom_example_gen.reading import LoadedView, load_view
 from components.dicom_example_gen.rejections import IngestError, RejectionReason
 from components.dicom_example_gen.remarks import Remark

@@ -15,9 +15,10 @@ from pydantic import ValidationError
 from components.dicom_example_gen.config import IngestConfig, SplitFractions
 from components.dicom_example_gen.header import ViewHeader
 from components.dicom_example_gen.identity import keyed_hash
+from components.dicom_example_gen.ingest_plan import IngestPlan, settle
 from components.dicom_example_gen.labels import Label, RowProblem
 from components.dicom_example_gen.manifest import Candidate
-from components.dicom_example_gen.planning import IngestPlan, Outcome, plan, settle
+from components.dicom_example_gen.planning import Outcome, plan
 from components.dicom_example_gen.rejections import Rejection
 from components.dicom_example_gen.rejections import RejectionReason as Reason
 from components.dicom_example_gen.report import file_rows, summary
@@ -199,6 +200,36 @@ def test_every_candidate_ends_in_one_place_in_any_order(outcomes: list[Outcome],
     order.shuffle(shuffled)
     assert plan(shuffled, labels, CONFIG, KEY) == result
     assert pickle.loads(pickle.dumps(result)) == result
+
+
+@settings(max_examples=150, deadline=None)
+@given(archives(), st.data())
+def test_a_view_is_absent_only_where_each_image_failed_itself(outcomes: list[Outcome], data: st.DataObject) -> None:
+    labels = {"E1": Label("E1", "A"), "E2": Label("E2", "B"), "E3": Label("E3", "A", split="eval")}
+    first = plan(outcomes, labels, CONFIG, KEY)
+    files = sorted({image.file for view in first.accepted for image in view.images})
+    bad = data.draw(st.sets(st.sampled_from(files))) if files else set()
+    # Pass two tries the images of a view in their order, until one is sound.
+    tried = {
+        image.file
+        for view in first.accepted
+        for place, image in enumerate(view.images)
+        if all(before.file in bad for before in view.images[:place])
+    }
+    late = [Rejection(Reason.UNDECODABLE_PIXELS, file, "t", "v", "r") for file in sorted(bad & tried)]
+    result = settle(first, late)
+    counted = Counter(v.file for v in result.accepted) + Counter(r.file for r in result.rejected)
+    assert counted == Counter(o.candidate.file for o in outcomes)
+    kept = {view.file for view in result.accepted}
+    assert not kept & bad
+    for rejection in result.rejected:
+        if rejection.reason in (Reason.DUPLICATE, Reason.DUPLICATE_VIEW):
+            assert rejection.value.rpartition("that of ")[2] in kept
+    shown = {(view.exam_hash, view.view) for view in result.accepted}
+    for view in first.accepted:
+        images = {image.file for image in view.images}
+        assert ((view.exam_hash, view.view) in shown) == bool(images - bad)
+    assert settle(first, []) == first
 
 
 def test_late_rejections_and_report() -> None:

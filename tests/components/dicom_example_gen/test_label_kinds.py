@@ -8,9 +8,10 @@ import pytest
 
 from components.dicom_example_gen.config import IngestConfig
 from components.dicom_example_gen.header import ViewHeader
+from components.dicom_example_gen.ingest_plan import IngestPlan
 from components.dicom_example_gen.labels import Label
 from components.dicom_example_gen.manifest import Candidate
-from components.dicom_example_gen.planning import IngestPlan, Outcome, plan
+from components.dicom_example_gen.planning import Outcome, plan
 from components.dicom_example_gen.rejections import RejectionReason as Reason
 from components.dicom_example_gen.report import file_rows, summary
 from schema.features import VIEWS

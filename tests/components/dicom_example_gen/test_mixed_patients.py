@@ -12,9 +12,10 @@ from components.dicom_example_gen.candidates import Candidate
 from components.dicom_example_gen.config import IngestConfig
 from components.dicom_example_gen.exams import mixed_patients
 from components.dicom_example_gen.header import ViewHeader
+from components.dicom_example_gen.ingest_plan import IngestPlan
 from components.dicom_example_gen.labels import Label
 from components.dicom_example_gen.manifest import FolderSource, find_candidates
-from components.dicom_example_gen.planning import IngestPlan, Outcome, inspect, plan
+from components.dicom_example_gen.planning import Outcome, inspect, plan
 from components.dicom_example_gen.rejections import RejectionReason
 from components.dicom_example_gen.report import summary
 from pipeline.demo import real_exams

@@ -7,8 +7,8 @@ import random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from components.dicom_example_gen.ingest_plan import PlannedView
 from components.dicom_example_gen.pixel_copies import pixel_copies
-from components.dicom_example_gen.planning import PlannedView
 from components.dicom_example_gen.rejections import RejectionReason as Reason
 from schema.acquisition import AcquisitionSystem
 

@@ -11,8 +11,9 @@ import pytest
 from components.dicom_example_gen.candidates import Candidate
 from components.dicom_example_gen.config import IngestConfig
 from components.dicom_example_gen.header import ViewHeader
+from components.dicom_example_gen.ingest_plan import settle
 from components.dicom_example_gen.labels import Label
-from components.dicom_example_gen.planning import Outcome, plan, settle
+from components.dicom_example_gen.planning import Outcome, plan
 from components.dicom_example_gen.remarks import Remark, joined
 from components.dicom_example_gen.report import file_rows, summary
 from components.report_generator.artifacts import IngestSummary

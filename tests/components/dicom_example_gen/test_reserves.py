@@ -1,0 +1,215 @@
+"""Several images of one view: the best sound one is kept, and others name it; by files and the whole ingest."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.encaps import encapsulate, generate_frames
+from pydicom.uid import RLELossless
+
+from components.common.pixels import pixels_sha256
+from components.common.png import decode_png
+from components.common.shard_index import read_index
+from components.dicom_example_gen.config import IngestConfig
+from components.dicom_example_gen.manifest import FolderSource
+from components.dicom_example_gen.reading import load_view
+from pipeline.phantom.config import PhantomConfig
+from pipeline.phantom.special_set import special_views
+from schema import features as f
+from schema.features import VIEWS
+from tests.components.dicom_example_gen.archive_files import write_image
+from tests.components.executor_harness import NodeOutput, run_ingest, text_of
+
+EXAMS = "ABCDEFGH"
+CONFIG = IngestConfig(longest_side=64, shard_size=3)
+
+
+def image(path: Path, view: str, seed: int, **tags: Any) -> Path:
+    pixels = np.random.default_rng(seed).integers(1000, 4096, (64, 48)).astype("<u2")
+    exam = path.parent.name
+    named = {"StudyInstanceUID": f"1.2.{ord(exam[-1])}", "PatientID": f"PAT{exam}", "StudyDate": "20190304"}
+    return write_image(path, view, **(named | {"Rows": 64, "Columns": 48, "PixelData": pixels.tobytes()} | tags))
+
+
+def black(path: Path) -> Path:
+    data = pydicom.dcmread(path)
+    data.PixelData = bytes(len(data.PixelData))
+    data.save_as(path)
+    return path
+
+
+def cut(path: Path) -> Path:
+    """Leaves half of a compressed stream, in a file that is whole."""
+    data = pydicom.dcmread(path)
+    data.compress(RLELossless)
+    frame = next(generate_frames(data.PixelData, number_of_frames=1))
+    data.PixelData = encapsulate([frame[: len(frame) // 4 * 2]])
+    data.save_as(path)
+    return path
+
+
+def specimen(path: Path) -> Path:
+    """Shows a specimen under the plain header of a view."""
+    made = next(
+        v for v in special_views(PhantomConfig(exams=1, seed=7, reduction=8, workers=1)) if v.kind == "specimen"
+    )
+    data = pydicom.dcmread(path)
+    data.Rows, data.Columns = made.grey.shape
+    data.ImagerPixelSpacing = [made.spacing_mm] * 2
+    data.PixelData = np.rint(made.grey * 4095).astype("<u2").tobytes()
+    data.save_as(path)
+    return path
+
+
+def without_grey(path: Path, copy: Path) -> None:
+    """Copies an image, by UID and stored pixels, with a window that makes one grey of them."""
+    data = pydicom.dcmread(path)
+    data.WindowCenter, data.WindowWidth = 500, 10
+    data.save_as(copy)
+
+
+def archive(folder: Path, density: str = "") -> FolderSource:
+    """Exams EA to EH of four views and one woman each."""
+    for number, exam in enumerate(EXAMS):
+        for place, view in enumerate(VIEWS):
+            image(folder / "images" / f"E{exam}" / f"{view}.dcm", view, 10 * number + place, AcquisitionTime="100000")
+    named = zip(EXAMS, "ABCDABCD", ("train",) * 4 + ("eval", "eval", "test", "test"), strict=True)
+    rows = "".join(f"E{exam},{density or own},{split}\n" for exam, own, split in named)
+    (folder / "labels.csv").write_text("exam_id,density,split\n" + rows, encoding="utf-8")
+    return FolderSource(folder / "images", folder / "labels.csv")
+
+
+def fates(output: NodeOutput) -> dict[str, str]:
+    """File -> ``accepted``, or why it is left out; checks what holds of every ingest."""
+    rows = output.rows()
+    kept = {row["file"] for row in rows if row["outcome"] == "accepted"}
+    for row in rows:
+        if row.get("reason") in ("duplicate", "duplicate_view"):
+            assert row["value"].rpartition(" of ")[2] in kept
+    figures = output.summary()
+    assert (figures["found"], figures["accepted"], figures["rejected"]) == (len(rows), len(kept), len(rows) - len(kept))
+    records = [example for examples in output.views().values() for example in examples]
+    index = [view for views in read_index(output.examples.uri).values() for view in views]
+    assert len(records) == len(index) == len(kept)
+    written = [pixels_sha256(decode_png(e.features.feature[f.IMAGE].bytes_list.value[0])) for e in records]
+    assert sorted(written) == sorted(view.pixels for view in index)
+    return {row["file"]: row.get("reason", "accepted") for row in rows}
+
+
+def picture(output: NodeOutput, root: Path, file: str) -> bool:
+    """Tells whether a file's picture, and no other of its view, is among the examples."""
+    loaded = load_view(root / file, None, 64)
+    exam = next(row["exam_id"] for row in output.rows() if row["file"] == file)
+    of_view = [
+        decode_png(example.features.feature[f.IMAGE].bytes_list.value[0])
+        for examples in output.views().values()
+        for example in examples
+        if (text_of(example, f.EXAM_ID), text_of(example, f.VIEW)) == (exam, loaded.header.view)
+    ]
+    return len(of_view) == 1 and np.array_equal(of_view[0], loaded.pixels)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"), [(black, "implausible_pixels"), (cut, "truncated"), (specimen, "specimen")]
+)
+def test_the_next_best_image_takes_the_place(tmp_path: Path, spoil: Callable[[Path], Path], reason: str) -> None:
+    source = archive(tmp_path)
+    exam = source.folder / "EB"
+    spoil(image(exam / "best.dcm", "CC_R", 91, AcquisitionTime="120000"))
+    spoil(image(exam / "next.dcm", "CC_R", 92, AcquisitionTime="113000"))
+    image(exam / "sound.dcm", "CC_R", 93, AcquisitionTime="110000")
+    output = run_ingest(source, CONFIG, tmp_path / "one")
+    found = fates(output)
+    assert {file: fate for file, fate in found.items() if fate != "accepted"} == {
+        "EB/best.dcm": reason,
+        "EB/next.dcm": reason,
+        "EB/CC_R.dcm": "duplicate_view",
+    }
+    assert picture(output, source.folder, "EB/sound.dcm")
+    assert output.summary()["incomplete_exams"] == 0
+    parallel = run_ingest(source, CONFIG, tmp_path / "two", workers=2)
+    assert parallel.files() == output.files()
+
+
+def test_a_view_is_absent_where_no_image_of_it_is_sound(tmp_path: Path) -> None:
+    source = archive(tmp_path)
+    black(source.folder / "EB" / "CC_R.dcm")
+    cut(image(source.folder / "EB" / "late.dcm", "CC_R", 92, AcquisitionTime="120000"))
+    found = fates(run_ingest(source, CONFIG, tmp_path / "out"))
+    assert {file: fate for file, fate in found.items() if fate != "accepted"} == {
+        "EB/CC_R.dcm": "implausible_pixels",
+        "EB/late.dcm": "truncated",
+    }
+
+
+def test_a_copy_takes_the_place_of_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    source = archive(tmp_path)
+    first = source.folder / "EB" / "CC_R.dcm"
+    without_grey(first, source.folder / "EB" / "AA.dcm")
+    # The same UID over half a stream: another image, by name before the sound one.
+    cut(Path(shutil.copy(source.folder / "EC" / "CC_L.dcm", source.folder / "EC" / "AA.dcm")))
+    shutil.copy(first, source.folder / "EB" / "ZZ.dcm")
+    output = run_ingest(source, CONFIG, tmp_path / "out")
+    found = fates(output)
+    assert {file: fate for file, fate in found.items() if fate != "accepted"} == {
+        "EB/AA.dcm": "implausible_pixels",
+        "EB/ZZ.dcm": "duplicate",
+        "EC/AA.dcm": "truncated",
+    }
+    assert picture(output, source.folder, "EB/CC_R.dcm")
+
+
+def test_a_copy_in_an_exam_that_is_refused_takes_no_image_from_a_sound_one(tmp_path: Path) -> None:
+    source = archive(tmp_path, density="C")
+    # The exam of two women comes first by name, and holds a copy of EB's image.
+    shutil.copy(source.folder / "EB" / "CC_R.dcm", source.folder / "EA" / "0.dcm")
+    found = fates(run_ingest(source, CONFIG, tmp_path / "out"))
+    assert {fate for file, fate in found.items() if file.startswith("EA/")} == {"mixed_patients"}
+    assert {fate for file, fate in found.items() if not file.startswith("EA/")} == {"accepted"}
+
+
+def test_a_copy_in_another_exam_stands_in_for_the_image(tmp_path: Path) -> None:
+    source = archive(tmp_path, density="C")
+    shutil.copytree(source.folder / "EA", source.folder / "EX")
+    with (tmp_path / "labels.csv").open("a", encoding="utf-8") as labels:
+        labels.write("EX,C,train\n")
+    without_grey(source.folder / "EA" / "CC_R.dcm", source.folder / "EA" / "CC_R.dcm")
+    output = run_ingest(source, CONFIG, tmp_path / "out")
+    found = fates(output)
+    assert {file: fate for file, fate in found.items() if fate != "accepted"} == {
+        "EA/CC_R.dcm": "implausible_pixels",
+        **{f"EX/{view}.dcm": "duplicate" for view in VIEWS if view != "CC_R"},
+    }
+    exams = {row["file"]: row["exam_id"] for row in output.rows() if row["outcome"] == "accepted"}
+    assert exams["EX/CC_R.dcm"] == exams["EA/MLO_R.dcm"]
+
+
+@pytest.mark.parametrize(
+    ("density", "of_first", "of_copy"),
+    [
+        ("A", ["duplicate_view"], ["duplicate_view", *["duplicate"] * 4]),
+        ("D", ["invalid_label"] * 5, ["invalid_label"] * 5),  # the first has A
+    ],
+)
+def test_of_an_exam_exported_twice_reserves_are_left_out_too(
+    tmp_path: Path, density: str, of_first: list[str], of_copy: list[str]
+) -> None:
+    source = archive(tmp_path)
+    image(source.folder / "EA" / "again.dcm", "CC_R", 95, AcquisitionTime="110000")
+    (source.folder / "EX").mkdir()
+    for path in (source.folder / "EA").iterdir():
+        data = pydicom.dcmread(path)
+        data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = f"{data.SOPInstanceUID[:60]}.9"
+        data.StudyInstanceUID = "1.2.9999"
+        data.save_as(source.folder / "EX" / path.name)
+    with (tmp_path / "labels.csv").open("a", encoding="utf-8") as labels:
+        labels.write(f"EX,{density},train\n")
+    found = fates(run_ingest(source, CONFIG, tmp_path / "out"))
+    assert [fate for file, fate in found.items() if file.startswith("EA/") and fate != "accepted"] == of_first
+    assert sorted(fate for file, fate in found.items() if file.startswith("EX/")) == sorted(of_copy)
