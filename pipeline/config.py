@@ -27,6 +27,7 @@ from pipeline.kubeflow.config import KubeflowConfig
 from pipeline.metadata_config import MetadataConfig
 from serving.preprocessing import PreprocessingRecipe
 
+DATA_FILES: Final = ("configs/*.yaml",)
 CONFIG_FOLDER: Final = Path(__file__).parent / "configs"
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from absl import logging
 from ml_metadata.proto import metadata_store_pb2
@@ -32,7 +32,8 @@ from pipeline.metadata import Connection, prepare
 from pipeline.pipeline import Archive, ArchivePart, Places, create_pipeline
 from pipeline.sources import source_of
 
-SCHEMA_FILE = Path(__file__).resolve().parents[1] / "schema" / "schema.pbtxt"
+DATA_FILES: Final = ("../schema/schema.pbtxt",)
+SCHEMA_FILE: Final = (Path(__file__).resolve().parent / DATA_FILES[0]).resolve()
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,12 @@ from typing import Any, Final
 
 import cv2
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import DictLoader, Environment, StrictUndefined
 from numpy.typing import NDArray
 
 from components.mammogram_preprocessor.review.polygon import Polygon
 
+DATA_FILES: Final = ("templates/review.css", "templates/review.html.j2", "templates/review.js")
 _JPEG_QUALITY: Final = 85
 _FOUND: Final = {"removed": "muscle found", "absent": "no muscle found", "failed": "not told, look yourself"}
 
@@ -74,8 +75,9 @@ def review_page(views: Sequence[PageView]) -> str:
     Returns:
         HTML text with style, script and pictures in it. A content security policy forbids it to ask anybody anything.
     """
+    files = [Path(__file__).parent / name for name in DATA_FILES]
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        loader=DictLoader({file.name: file.read_text(encoding="utf-8") for file in files}),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from components.mammogram_preprocessor.region import Region
 
+DATA_FILES: Final = ("weights/muscle.pb",)  # part of the cache key of nodes that use this module, see fingerprint.py
 # Rows and columns of the network's grid.
 GRID: Final = (128, 96)
 CHANNELS: Final = 3
@@ -39,7 +40,7 @@ class Weights:
 
     Attributes:
         path: Frozen TensorFlow graph with the nodes ``input`` and ``logits``.
-        sha256: Hash of the file. Being code, it makes TFX run the node again when the weights change.
+        sha256: Hash of the file.
     """
 
     path: Path
@@ -47,7 +48,7 @@ class Weights:
 
 
 SHIPPED: Final = Weights(
-    Path(__file__).with_name("weights") / "muscle.pb",
+    Path(__file__).parent / DATA_FILES[0],
     "d2000edd0b8383e36a894fa77e16e80455b49cd1e78294301426f514efca39dd",
 )
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import DictLoader, Environment, StrictUndefined
 
 from components.report_generator.page import Section, Verdict
 from schema.features import DENSITY_CLASSES
+
+# Part of the cache key of nodes that use this module, see fingerprint.py.
+DATA_FILES: Final = ("templates/blocks.html.j2", "templates/report.css", "templates/report.html.j2")
 
 
 def render_page(title: str, about: Sequence[str], sections: Sequence[Section], verdict: Verdict | None = None) -> str:
@@ -26,8 +30,9 @@ def render_page(title: str, about: Sequence[str], sections: Sequence[Section], v
     Returns:
         HTML text, to be written as UTF-8.
     """
+    files = [Path(__file__).parent / name for name in DATA_FILES]
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        loader=DictLoader({file.name: file.read_text(encoding="utf-8") for file in files}),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

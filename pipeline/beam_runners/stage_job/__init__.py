@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-SOURCE: Final = Path(__file__).with_name("StageJob.java")
-JAR: Final = Path(__file__).with_name("stage_job.jar")
+DATA_FILES: Final = ("StageJob.java", "stage_job.jar")
+SOURCE: Final = Path(__file__).with_name(DATA_FILES[0])
+JAR: Final = Path(__file__).with_name(DATA_FILES[1])
 ENTRY_CLASS: Final = "breastdensity.StageJob"

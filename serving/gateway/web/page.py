@@ -8,7 +8,7 @@ from typing import Final
 from fastapi import FastAPI
 from fastapi.responses import Response
 
-_ASSETS: Final = Path(__file__).parent / "assets"
+DATA_FILES: Final = ("assets/*",)
 _MEDIA_TYPES: Final = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
@@ -39,7 +39,7 @@ def mount_page(app: FastAPI) -> None:
     Args:
         app: The gateway's application.
     """
-    for file in sorted(_ASSETS.iterdir()):
+    for file in sorted(Path(__file__).parent.glob(DATA_FILES[0])):
         path = "/" if file.name == "index.html" else f"/web/{file.name}"
         _add(app, path, file.read_bytes(), _MEDIA_TYPES[file.suffix])
 
