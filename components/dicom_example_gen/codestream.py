@@ -107,6 +107,12 @@ def is_stream(first_bytes: bytes) -> bool:
     return first_bytes.startswith((_JPEG + b"\xff", _JPEG_2000, _JP2))
 
 
+def begins_a_stream(stream: bytes) -> bool:
+    """Tells whether something ends within the signature of a stream, perhaps padded."""
+    bare = stream.rstrip(b"\0")
+    return bool(bare) and any(signature.startswith(bare) for signature in (_JPEG, _JPEG_2000, _JP2))
+
+
 def segments(stream: bytes, start: int = 2, last: int = _START_OF_SCAN) -> Iterator[tuple[int, int, int]]:
     """Walks the marker segments of a header, up to and with the marker ``last``: marker, start of content, end."""
     position = start

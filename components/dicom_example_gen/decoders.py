@@ -22,7 +22,6 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-import imagecodecs
 import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.uid import (
@@ -53,15 +52,15 @@ from components.dicom_example_gen.codestream import (
     Coding,
     Frame,
     StreamError,
+    begins_a_stream,
     declared_frame,
-    end_of_scan,
     ends_in_header,
     is_stream,
     repair_scan_header,
-    segments,
     without_jp2,
 )
 from components.dicom_example_gen.jpeg_2000 import decode_jpeg_2000
+from components.dicom_example_gen.jpeg_ls import decode_jpeg_ls
 from components.dicom_example_gen.jpeg_scan import decode_jpeg
 from components.dicom_example_gen.remarks import Remark
 from components.dicom_example_gen.rle import decode_rle, is_rle, require_rle
@@ -140,24 +139,11 @@ def _require_fitting_frame(frame: Frame, dataset: Dataset, syntax: UID, size: in
         raise TooMuchError(f"up to {_MAX_TILES} tiles are decoded")
 
 
-def _decode_jpeg_ls(stream: bytes) -> tuple[np.ndarray, bool]:
-    start = max((end for _, _, end in segments(stream)), default=2)
-    end, is_closed = end_of_scan(stream, start, is_jpeg_ls=True)
-    # Without its marker CharLS would read on.
-    whole = stream[:end] if is_closed else stream[:end].rstrip(b"\0")
-    try:
-        return imagecodecs.jpegls_decode(whole + END_OF_IMAGE), is_closed
-    except imagecodecs.JpeglsError as error:
-        if not is_closed or whole.endswith((bytes(8), b"\xff\xff")):
-            raise EOFError("the stream is cut short") from error
-        raise
-
-
 def _decode_stream(stream: bytes, frame: Frame) -> tuple[np.ndarray, bool]:
     """Decodes a stream; tells whether its end marker is there."""
     if frame.coding in _JPEG:
         return decode_jpeg(repair_scan_header(stream), frame)
-    return _decode_jpeg_ls(stream) if frame.coding in _JPEG_LS else decode_jpeg_2000(stream, frame)
+    return decode_jpeg_ls(stream, frame) if frame.coding in _JPEG_LS else decode_jpeg_2000(stream, frame)
 
 
 def _as_declared(pixels: np.ndarray, frame: Frame, dataset: Dataset) -> np.ndarray:
@@ -227,6 +213,8 @@ def look_at_frame(dataset: Dataset, syntax: UID, first_bytes: bytes, size: int) 
         require_rle(first_bytes, dataset.BitsAllocated)
         return _remarks(Coding.RLE, syntax)
     if not is_stream(first_bytes):
+        if begins_a_stream(first_bytes):
+            raise EOFError("the stream ends in its signature")
         raise StreamError(f"no stream of a known kind under {syntax.name}", "export the image again")
     missing = size - len(first_bytes)
     first_bytes = without_jp2(first_bytes)

@@ -71,6 +71,9 @@ def decode_jpeg_2000(stream: bytes, frame: Frame) -> tuple[np.ndarray, bool]:
     end = _end_of_tiles(stream, start, frame)
     is_closed = end >= 0 and stream.startswith(END_OF_IMAGE, end)
     end = end if end >= 0 else len(stream)
+    bare = stream.rstrip(b"\0")
+    if bare.endswith(END_OF_IMAGE) and len(bare) - len(END_OF_IMAGE) < end:
+        raise EOFError("the last tile-part is cut short")
     if stream.find(stream[:4], end) >= 0:
         raise SecondImageError("several JPEG 2000 images", "give each image a file of its own")
     # An empty packet is a byte of 0; nothing ends with bytes of 255.
