@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
 from pydicom.datadict import dictionary_description, dictionary_VR, tag_for_keyword
-from pydicom.dataelem import DataElement, RawDataElement
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as ItemSequence
+from pydicom.tag import BaseTag, Tag
 
 from components.dicom_example_gen.decimals import parse_decimal
 
@@ -22,6 +24,7 @@ _MAX_BYTES: Final = 1 << 15  # of an element; real ones have hundreds, texts (LT
 _MAX_LUT_BYTES: Final = 1 << 18  # LUT Data: 65,536 entries, with room
 _LUT_DATA: Final = 0x00283006
 _UNREADABLE: Final = ("unreadable",)
+_MAX_KEYS: Final = 4096  # some 150 are asked for
 
 
 def tag_name(keyword: str) -> str:
@@ -32,13 +35,27 @@ def tag_name(keyword: str) -> str:
     return f"{dictionary_description(tag)} ({tag >> 16:04X},{tag & 0xFFFF:04X})"
 
 
+@lru_cache(_MAX_KEYS)
+def _tag(key: str | int) -> BaseTag:
+    """Gives the tag of a keyword; a header is asked for some 80 elements, and looking tags up is most of the work."""
+    found = tag_for_keyword(key) if isinstance(key, str) else key
+    if found is None:
+        raise KeyError(f"no DICOM keyword. Received: keyword={key!r}")
+    return Tag(found)
+
+
+@lru_cache(_MAX_KEYS)
+def _is_decimal(key: str | int) -> bool:
+    return isinstance(key, str) and dictionary_VR(key) in ("DS", "IS")
+
+
 def values(dataset: Dataset, key: str | int) -> tuple[Any, ...]:
     """Returns the values of an element, by keyword or tag; empty if it is absent, empty or cannot be converted."""
     try:
-        if _is_too_long(dataset, key):
+        tag = _tag(key)
+        if tag not in dataset or _is_too_long(dataset, tag):
             return ()
-        found = dataset.get(key)
-        value = found.value if isinstance(found, DataElement) else found
+        value = dataset[tag].value
         if value is None:
             return ()
         # pydicom gives a list for binary numbers read from a file, and a MultiValue for text and for values set in
@@ -50,8 +67,8 @@ def values(dataset: Dataset, key: str | int) -> tuple[Any, ...]:
         return ()
 
 
-def _is_too_long(dataset: Dataset, key: str | int) -> bool:
-    element = dataset.get_item(key)  # raw, as long as nobody has read its value
+def _is_too_long(dataset: Dataset, tag: BaseTag) -> bool:
+    element = dataset.get_item(tag)  # raw, as long as nobody has read its value
     if not isinstance(element, RawDataElement):
         return False
     return len(element.value or b"") > (_MAX_LUT_BYTES if element.tag == _LUT_DATA else _MAX_BYTES)
@@ -72,7 +89,7 @@ def code(dataset: Dataset, keyword: str) -> str:
 
 def numbers(dataset: Dataset, key: str | int) -> tuple[float, ...]:
     """Returns an element's finite numeric values, be they written with a decimal comma; empty if any is not one."""
-    if isinstance(key, str) and dictionary_VR(key) in ("DS", "IS"):
+    if isinstance(key, str) and _is_decimal(key):
         parsed = [parse_decimal(text) for text in decimal_texts(dataset, key)]
         found = tuple(decimal.value for decimal in parsed if decimal is not None)
         return found if len(found) == len(parsed) else ()
@@ -107,9 +124,12 @@ def decimal_texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:
     is too long has one value, which is no number.
     """
     try:
-        if _is_too_long(dataset, keyword):
+        tag = _tag(keyword)
+        if tag not in dataset:
+            return ()
+        if _is_too_long(dataset, tag):
             return _UNREADABLE
-        element = dataset.get_item(keyword)
+        element = dataset.get_item(tag)
         if isinstance(element, RawDataElement) and element.VR in (None, "DS", "IS", "UN"):
             written = (element.value or b"").decode("latin-1").split("\\")
         else:
