@@ -16,6 +16,7 @@ PYTHON := $(if $(filter current,$(LANE)),3.11,3.10)
 READY := .venv/.ready-$(LANE)
 SPARK := .spark/.ready
 FLINK := .flink/.ready
+DOCS := .docs/.ready
 SPACE := $(subst ,, )
 FETCHED = $(subst $(SPACE),:,$(strip $(foreach name,flink spark,$(if $(wildcard .$(name)/.ready),$(CURDIR)/.$(name)))))
 
@@ -26,7 +27,7 @@ ifeq ($(LANE)$(NEW_GLIBC),current)
   $(error LANE=current needs glibc 2.39 or newer (Debian 13, Ubuntu 24.04), this machine has $(shell getconf GNU_LIBC_VERSION): use LANE=base, or run it in a container (docs/compatibility.md))
 endif
 
-.PHONY: setup demo test clusters test-flink test-spark fast lint bench-data bench-model bench-serving bench-beam fuzz conformance clean
+.PHONY: setup demo test clusters test-flink test-spark fast lint reference docs wheel bench-data bench-model bench-serving bench-beam fuzz conformance clean
 
 setup: $(READY)
 
@@ -37,7 +38,7 @@ $(UV):
 # Byte-compiling once makes every later start three times faster where PYTHONDONTWRITEBYTECODE is set. uv makes .venv anew,
 # and the stamp of the other lane goes with it, where .venv has another Python.
 $(READY): pyproject.toml uv.lock | $(UV)
-	UV_PYTHON="$(or $(call find_python,$(PYTHON)),$(PYTHON))" $(UV) sync --locked --quiet
+	UV_PYTHON="$(or $(call find_python,$(PYTHON)),$(PYTHON))" $(UV) sync --locked --quiet --extra gateway --extra pipeline
 	-.venv/bin/python -m compileall -q -j 0 .venv/lib/python$(PYTHON)/site-packages >/dev/null 2>&1
 	touch $(READY)
 
@@ -73,6 +74,23 @@ lint: $(READY)
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy --python-version $(PYTHON)
 
+# Writes docs/reference from the code; a test fails where it is stale.
+reference: $(READY)
+	.venv/bin/python -m tools.reference
+
+# The documentation as a site, in site/. Its packages go into .docs/, for nothing else needs them.
+docs: $(DOCS)
+	NO_MKDOCS_2_WARNING=true .docs/bin/mkdocs build --strict
+
+$(DOCS): pyproject.toml uv.lock | $(UV)
+	UV_PROJECT_ENVIRONMENT=.docs UV_PYTHON="$(or $(call find_python,$(PYTHON)),$(PYTHON))" \
+		$(UV) sync --locked --quiet --no-dev --no-install-project --extra docs
+	touch $@
+
+# Builds the wheel and tries it, core, gateway and pipeline, in an environment of its own outside of the checkout.
+wheel: $(UV)
+	python3 tools/try_wheel.py --uv $(UV) --python "$(or $(call find_python,$(PYTHON)),$(PYTHON))"
+
 # Segmentation, decoders, throughput and memory; writes docs/benchmarks.md. Wants the machine for itself.
 bench-data: $(READY)
 	.venv/bin/python -m benchmarks.report docs/benchmarks.md "Benchmarks of ingest and preprocessing" \
@@ -106,4 +124,4 @@ conformance: $(READY)
 	cat docs/conformance.md
 
 clean:
-	rm -rf demo runs .venv .uv .flink .spark
+	rm -rf demo runs site dist .venv .uv .docs .flink .spark

@@ -9,18 +9,23 @@ import os
 import sys
 import traceback
 from io import TextIOWrapper
+from typing import Annotated
 
 import typer
 
 from pipeline.commands import data, models, runs
+from pipeline.commands.extras import missing_extra
 from pipeline.kubeflow import command as kubeflow
 from pipeline.operations import command as operations
 from pipeline.review_cli import review_app
 from schema.intended_use import NOTICE
+from schema.version import DISTRIBUTION, installed_version
+
+_HELP = f"Mammography DICOM to a served, explainable BI-RADS density classifier. {NOTICE}"
 
 app = typer.Typer(
-    name="breast-density",
-    help=f"Mammography DICOM to a served, explainable BI-RADS density classifier. {NOTICE}",
+    name=DISTRIBUTION,
+    help=_HELP,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -33,6 +38,21 @@ kubeflow.register(app)
 app.add_typer(review_app, name="review")
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"{DISTRIBUTION} {installed_version()}")
+        raise typer.Exit
+
+
+@app.callback(help=_HELP)
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
 def main() -> None:
     """Runs the command line: errors are one sentence, and the traceback only on request."""
     for stream in (sys.stdout, sys.stderr):
@@ -43,7 +63,7 @@ def main() -> None:
     except Exception as error:
         if os.environ.get("BREAST_DENSITY_DEBUG"):
             traceback.print_exc()
-        text = " ".join(str(error).split()) or type(error).__name__
+        text = missing_extra(error) or " ".join(str(error).split()) or type(error).__name__
         typer.secho(f"Error: {text}", fg=typer.colors.RED, err=True)
         if not os.environ.get("BREAST_DENSITY_DEBUG"):
             typer.echo("Set BREAST_DENSITY_DEBUG=1 for the traceback.", err=True)

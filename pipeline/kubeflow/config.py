@@ -8,6 +8,8 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from schema.version import installed_version
+
 _KUBERNETES_NAME: Final = r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$"  # RFC 1123 subdomain
 SCAN: Final = "ArchiveScan"
 ROOT: Final = re.compile(r"(minio|s3|gs)://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(/[^\s?#]*[^\s?#/])?")
@@ -40,7 +42,18 @@ class NodeSettings(BaseModel):
 
 
 class NodeOverrides(BaseModel):
-    """What a node asks for other than :class:`NodeSettings` of all nodes; null leaves it as it is."""
+    """What a node asks for other than :class:`NodeSettings` of all nodes; null leaves it as it is.
+
+    Attributes:
+        cpu: As of all nodes.
+        memory: As of all nodes.
+        gpus: As of all nodes.
+        gpu_resource: As of all nodes.
+        node_selector: As of all nodes.
+        retries: As of all nodes.
+        backoff_seconds: As of all nodes.
+        cache: As of all nodes.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -118,7 +131,7 @@ class KubeflowConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    image: str = Field("breast-density:0.1.0", pattern=r"^[^\s]+[:@][^\s/]+$")
+    image: str = Field(f"breast-density:{installed_version()}", pattern=r"^[^\s]+[:@][^\s/]+$")
     image_gpu: str = Field("", pattern=r"^([^\s]+[:@][^\s/]+)?$")
     pipeline_root: str = "minio://mlpipeline/v2/artifacts/breast-density"
     span: str = Field("latest", pattern=r"^(latest|[0-9]{1,9})$")

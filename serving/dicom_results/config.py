@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime
-from importlib import metadata
 
 from pydantic import BaseModel, ConfigDict, Field
 
-
-def _installed_version() -> str:
-    return metadata.version("breast-density")
+from schema.version import installed_version
 
 
 class ResultsConfig(BaseModel):
@@ -29,7 +26,7 @@ class ResultsConfig(BaseModel):
 
     manufacturer: str = Field("breast-density (research)", min_length=1, max_length=64)
     model_name: str = Field("breast-density", min_length=1, max_length=64)
-    software_version: str = Field(default_factory=_installed_version, min_length=1, max_length=64)
+    software_version: str = Field(default_factory=installed_version, min_length=1, max_length=64)
     report_series_number: int = Field(9001, ge=1)
     heat_map_series_number: int = Field(9002, ge=1)
     heat_map_longest_side: int = Field(1024, ge=64, le=4096)

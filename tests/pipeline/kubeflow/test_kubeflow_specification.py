@@ -16,6 +16,7 @@ from pipeline.kubeflow.package import Package, read_package
 from pipeline.kubeflow.parameters import ParameterError
 from pipeline.kubeflow.specification import kubeflow_name
 from pipeline.kubeflow.validation import SpecificationError, check
+from schema.version import installed_version
 
 DATA = ("data.folder=/data/span-{SPAN}/images", "data.labels=/data/span-{SPAN}/labels.csv")
 TASKS = {
@@ -110,7 +111,7 @@ def test_nodes_get_command_resources_retries_and_cache(spec: dict[str, Any]) -> 
     trainer = executors["exec-trainer-cc-r"]
     assert trainer["image"] == "density:1-gpu"
     assert trainer["resources"]["accelerator"] == {"type": "nvidia.com/gpu", "count": "1"}
-    assert executors["exec-pusher"]["image"] == "breast-density:0.1.0"
+    assert executors["exec-pusher"]["image"] == f"breast-density:{installed_version()}"
     assert "--direct_num_workers=4" in executors["exec-dicom-example-gen"]["args"]
     assert not [arg for arg in executors["exec-evaluator"]["args"] if arg.startswith("--direct_")]
     tasks = spec["root"]["dag"]["tasks"]

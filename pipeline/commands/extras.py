@@ -1,0 +1,55 @@
+"""Which extra of the package holds a library that is not installed."""
+
+from __future__ import annotations
+
+from typing import Final
+
+_SERVE: Final = ("absl", "google", "grpc", "grpc_health", "highdicom", "tensorflow", "tensorflow_serving")
+_GATEWAY: Final = (
+    "dicomweb_client",
+    "fastapi",
+    "h11",
+    "prometheus_client",
+    "pynetdicom",
+    "python_multipart",
+    "requests",
+    "starlette",
+    "uvicorn",
+)
+_PIPELINE: Final = (
+    "apache_beam",
+    "cryptography",
+    "jinja2",
+    "keras_tuner",
+    "kfp",
+    "kfp_server_api",
+    "kubernetes",
+    "matplotlib",
+    "ml_metadata",
+    "tensorflow_data_validation",
+    "tensorflow_metadata",
+    "tensorflow_model_analysis",
+    "tensorflow_transform",
+    "tfx",
+    "tfx_bsl",
+)
+EXTRA_OF: Final = {
+    **dict.fromkeys(_SERVE, "serve"),
+    **dict.fromkeys(_GATEWAY, "gateway"),
+    **dict.fromkeys(_PIPELINE, "pipeline"),
+}
+
+
+def missing_extra(error: BaseException) -> str:
+    """Says how to install what an import did not find; empty where an extra is not the cause.
+
+    Args:
+        error: What ended a command.
+
+    Returns:
+        One sentence, such as that the command needs ``breast-density[serve]``.
+    """
+    name = (error.name or "").split(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+    if name not in EXTRA_OF:
+        return ""
+    return f"This command needs {name}, which is not installed: pip install 'breast-density[{EXTRA_OF[name]}]'."

