@@ -323,6 +323,10 @@ def load_config(
 
     Raises:
         ConfigError: The file is no YAML mapping, or a key is unknown or its value not allowed.
+
+    Example:
+        >>> load_config(find_config("small"), ["pipeline.trainer.epochs=3"]).pipeline.trainer.epochs
+        3
     """
     values = _read(path) if path else {}
     for assignment in overrides:

@@ -52,12 +52,22 @@ UNKNOWN_INT: Final = -1
 
 
 def laterality_of(view: str) -> str:
-    """Returns the side of a view: ``R`` or ``L``."""
+    """Returns the side of a view: ``R`` or ``L``.
+
+    Example:
+        >>> laterality_of("MLO_R")
+        'R'
+    """
     return view.rsplit("_", 1)[1]
 
 
 def projection_of(view: str) -> str:
-    """Returns the projection of a view: ``CC`` or ``MLO``."""
+    """Returns the projection of a view: ``CC`` or ``MLO``.
+
+    Example:
+        >>> projection_of("MLO_R")
+        'MLO'
+    """
     return view.rsplit("_", 1)[0]
 
 

@@ -225,7 +225,12 @@ def quality_flags(graded: GradedExam) -> dict[str, tuple[str, ...]]:
 
 
 def by_class(probabilities: Probabilities | None) -> dict[str, float] | None:
-    """Rounds probabilities and names their classes; ``None`` stays."""
+    """Rounds probabilities and names their classes; ``None`` stays.
+
+    Example:
+        >>> by_class((0.1, 0.2, 0.6, 0.1))
+        {'A': 0.1, 'B': 0.2, 'C': 0.6, 'D': 0.1}
+    """
     if probabilities is None:
         return None
     return {c: round(p, _ROUNDING) for c, p in zip(DENSITY_CLASSES, probabilities, strict=True)}

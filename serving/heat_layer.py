@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from components.common.png import decode_png, encode_png
 
-HEAT_OPACITY: Final = 0.45  # of the hottest spot in `serving.signatures.overlay`
+HEAT_OPACITY: Final = 0.45  # of the hottest spot in `serving.overlays.overlay`
 COLD_SHARE: Final = 0.35  # share of it that the coldest spot has
 
 

@@ -115,6 +115,16 @@ def prepare_exam(folder: Path, recipe: PreprocessingRecipe) -> PreparedExam:
 
     Raises:
         SeveralExamsError: The folder holds more than one exam.
+
+    Example:
+        >>> from pipeline.phantom.config import PhantomConfig
+        >>> from pipeline.phantom.generate import generate_phantoms
+        >>> made = generate_phantoms(PhantomConfig(exams=1, reduction=12, workers=1), Path("phantoms"))
+        >>> exam = prepare_exam(Path("phantoms/images"), PreprocessingRecipe())
+        >>> list(exam.views), exam.rejected
+        (['CC_R', 'CC_L', 'MLO_R', 'MLO_L'], ())
+        >>> exam.views["CC_R"].result.image.shape
+        (450, 450)
     """
     return prepare_files({path.relative_to(folder).as_posix(): path for path in files_of(folder)}, recipe)
 

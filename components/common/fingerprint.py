@@ -196,7 +196,7 @@ def source_files(module: str, root: Path | None = None) -> tuple[Path, ...]:
     """Lists the files of this project that a module runs or reads.
 
     Args:
-        module: Dotted name of a first-party module, such as ``components.trainer.executor``.
+        module: Dotted name of a first-party module, such as ``components.trainer.run_fn``.
         root: Folder that holds the packages; default is where this project is installed.
 
     Returns:

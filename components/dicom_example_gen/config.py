@@ -16,7 +16,13 @@ DEFAULT_MAX_PIXELS: Final = 64_000_000
 
 
 class SplitFractions(BaseModel):
-    """Share of the patients that goes to each split; the three sum to 1."""
+    """Share of the patients that goes to each split; the three sum to 1.
+
+    Attributes:
+        train: For the training.
+        eval: For the choice of the epoch, and the calibration.
+        test: For the figures of the report.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

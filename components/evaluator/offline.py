@@ -76,6 +76,15 @@ def evaluate_predictions(
 
     Returns:
         Slices by level, as ``exam_metrics.json`` of the Evaluator has them.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from components.evaluator.predictions import read_predictions
+        >>> rows = ["exam_id,view,label,p_A,p_B,p_C,p_D", "e1,CC_R,B,.1,.8,.1,0", "e2,CC_R,C,0,.7,.2,.1"]
+        >>> _ = Path("predictions.csv").write_text(chr(10).join(rows))
+        >>> figures = evaluate_predictions(read_predictions(Path("predictions.csv")))
+        >>> figures["exam"][0]["metrics"]["accuracy"]["value"]
+        0.5
     """
 
     def entry(chosen: Mapping[str, str], rows: Sequence[ScoreRow], temperature: float) -> dict[str, Any]:

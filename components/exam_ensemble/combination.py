@@ -1,6 +1,6 @@
 """An exam's probabilities from its views': the rule of the exam model, on numpy arrays.
 
-``serving/signatures.py`` does the same as a TensorFlow graph.
+``serving/exam_grades.py`` does the same as a TensorFlow graph.
 """
 
 from __future__ import annotations

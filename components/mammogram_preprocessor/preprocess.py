@@ -109,6 +109,14 @@ def preprocess_view(
     Raises:
         PreprocessError: Pixels, view or manual mask are of the wrong kind.
         WeightsError: The network's file is missing or changed.
+
+    Example:
+        >>> import numpy as np
+        >>> breast = np.zeros((128, 96), np.uint8)
+        >>> breast[20:108, :60] = 120
+        >>> view = preprocess_view(breast, "CC_L", PreprocessConfig(output_size=64))
+        >>> view.image.shape, view.status
+        ((64, 64), 'not_applicable')
     """
     pixels = _checked(pixels, view)
     shape = (pixels.shape[0], pixels.shape[1])

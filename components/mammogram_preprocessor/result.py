@@ -43,8 +43,7 @@ class PreprocessedView:
 
     Attributes:
         image: uint8 [S, S]; chest wall on the standard side, background 0, the muscle replaced by the mean
-        grey
-            level of the breast. All 0 where no breast was found.
+            grey level of the breast. All 0 where no breast was found.
         pectoral_mask: bool [H, W], the muscle, in the geometry of the input.
         breast_mask: bool [H, W], breast and muscle, in the geometry of the input.
         status: One of ``schema.features.PECTORAL_STATUSES``.
