@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from components.common.location import files_below
 from components.common.png import encode_png
-from components.dicom_example_gen import tags
 from components.dicom_example_gen.acceptance import AcceptanceConfig, SpecialCase
 from components.dicom_example_gen.config import DEFAULT_MAX_PIXELS
-from components.dicom_example_gen.exams import contradictions, persons
+from components.dicom_example_gen.exams import contradictions, corrected_id
 from components.dicom_example_gen.header import ViewHeader, view_rank
 from components.dicom_example_gen.reading import LoadedView, load_view
 from components.dicom_example_gen.rejections import IngestError, Rejection, RejectionReason
+from components.dicom_example_gen.remarks import Remark, joined
 from components.mammogram_preprocessor.config import PreprocessConfig
 from components.mammogram_preprocessor.preprocess import preprocess_view
 from components.mammogram_preprocessor.result import PreprocessedView
@@ -195,7 +195,12 @@ def prepare_files(exam: ExamFiles | Mapping[str, Path], recipe: PreprocessingRec
             continue
         views[header.view] = (name, prepared)
     _require_one_exam(headers, recipe.acceptance, by_rows=exam.files.keys() <= exam.views.keys())
-    return PreparedExam({view: views[view][1] for view in VIEWS if view in views}, tuple(rejected))
+    told = (Remark.CORRECTED_PATIENT_ID,) if corrected_id(headers) else ()
+    return PreparedExam({view: _with(views[view][1], told) for view in VIEWS if view in views}, tuple(rejected))
+
+
+def _with(prepared: PreparedView, remarks: tuple[Remark, ...]) -> PreparedView:
+    return replace(prepared, loaded=replace(prepared.loaded, remarks=joined(prepared.loaded.remarks, remarks)))
 
 
 def _require_one_exam(headers: Sequence[ViewHeader], acceptance: AcceptanceConfig, by_rows: bool) -> None:
@@ -204,13 +209,6 @@ def _require_one_exam(headers: Sequence[ViewHeader], acceptance: AcceptanceConfi
     Rows of a manifest, which name each image's exam, are believed as to the exam, and not as to the woman.
     """
     mixed = SpecialCase.MIXED_PATIENTS in acceptance.accept
-    # Stricter than ingest, which takes two Patient IDs in one study for a correction: a result is one patient's.
-    named = persons(headers)
-    if named > 1 and not mixed:
-        raise SeveralExamsError(
-            f"The exam holds images of {named} patients, by their {tags.tag_name('PatientID')}: give the folder of one"
-            " exam, or correct the archive."
-        )
     for found in contradictions(headers):
         if not (mixed if found.reason == RejectionReason.MIXED_PATIENTS else by_rows):
             what = "women" if found.reason == RejectionReason.MIXED_PATIENTS else "exams"

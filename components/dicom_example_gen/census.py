@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 from components.dicom_example_gen.exams import (
     NO_CENSUS,
+    PATIENT_TAG,
     PER_IMAGE,
     STUDY_TAG,
     Census,
-    contradiction,
     contradictions,
     person,
     shown_twice,
 )
 from components.dicom_example_gen.header import ViewHeader
+
+_MOST_IDS: Final = 2  # of one woman, of which one was corrected
 
 
 def take_census(headers: Iterable[ViewHeader]) -> Census:
@@ -30,9 +33,11 @@ def take_census(headers: Iterable[ViewHeader]) -> Census:
     studies: dict[str, list[ViewHeader]] = defaultdict(list)
     orders: dict[str, list[ViewHeader]] = defaultdict(list)
     patients: dict[str, list[ViewHeader]] = defaultdict(list)
+    births: set[str] = set()
     images = 0
     for header in headers:
         images += 1
+        births |= {header.birth_date} - {""}
         for groups, name in (
             (studies, NO_CENSUS.study(header)),
             (orders, NO_CENSUS.order(header)),
@@ -46,6 +51,7 @@ def take_census(headers: Iterable[ViewHeader]) -> Census:
         lone_studies=lone,
         per_image=len(lone) == len(studies) > PER_IMAGE and sum(map(len, studies.values())) == images,
         no_orders=frozenset(number for number, group in orders.items() if _is_no_order(group, images)),
+        no_births=frozenset(births if len(births) == 1 and len(patients) > _MOST_IDS else ()),
         no_patients=frozenset(name for name, group in patients.items() if _is_nobody(group, images)),
     )
 
@@ -60,7 +66,10 @@ def _is_no_study(headers: Sequence[ViewHeader], images: int) -> bool:
     """Tells a Study Instance UID of several exams: by what differs, or because a whole archive of exams has it."""
     if len(headers) == images and shown_twice(headers):
         return True
-    return len({person(header) for header in headers} - {""}) > 2 or contradiction(headers) is not None
+    if len({person(header) for header in headers} - {""}) > _MOST_IDS:
+        return True
+    # Two Patient IDs alone may be a corrected one; the exam is judged for it.
+    return any(found.tag != PATIENT_TAG for found in contradictions(headers))
 
 
 def _studies(headers: Iterable[ViewHeader]) -> int:

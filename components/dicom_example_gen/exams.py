@@ -3,8 +3,8 @@
 An exam's images come from one patient, one study and one day. Evidence against it, of which each piece refuses:
 
     * **women**: two birth dates, sexes, ages more than one year apart (two exams, if they name one patient), Patient
-      IDs, or, without one Patient ID, names that share no part; but two Patient IDs within one study of one acquisition
-      system are the correction of a name (a study belongs to one patient, PS3.3 A.1.2);
+      IDs, or, without one Patient ID, names that share no part; but two Patient IDs are a corrected one, and told so,
+      within one study of one acquisition system where all images have one birth date (:func:`corrected_id`);
     * **days** that differ; a study may go on over midnight, within hours;
     * **machines** that differ: manufacturer or model, unless one Patient ID in one study or on one day joins them;
       software, serial number, station or institution, unless one Patient ID or birth date does;
@@ -43,7 +43,7 @@ _WORDS: Final = (
     "not available null patient patientid pid redacted removed subject test undefined unknown unk unnamed"
 )
 _PLACEHOLDERS: Final = frozenset(_WORDS.split())
-_BIRTH, _SEX, _AGE, DAY_TAG, STUDY_TAG, _ACCESSION, _STUDY_ID, _PATIENT, _NAME = map(
+_BIRTH, _SEX, _AGE, DAY_TAG, STUDY_TAG, _ACCESSION, _STUDY_ID, PATIENT_TAG, _NAME = map(
     tags.tag_name,
     (
         "PatientBirthDate",
@@ -68,6 +68,7 @@ _ROOM: Final = (
     ("InstitutionName", lambda h: h.institution),
 )
 _OVER_MIDNIGHT: Final = 6 * 60  # minutes between the images of a study that goes on over midnight
+_YEAR_ALONE: Final = "0101"  # a birth date that was cut
 _REPEATED_VIEWS: Final = 3
 _IMAGES_OF_A_VIEW: Final = 4
 _CACHED: Final = 1 << 14  # values that are looked at again and again, most of them within one exam
@@ -99,6 +100,7 @@ class Census:
         per_image: Every image has a study of its own, so studies tell nothing.
         no_orders: Accession Numbers of several exams.
         no_patients: Patients, as :func:`person` names them, that stand for more than one woman.
+        no_births: Birth dates that all images have, of several patients.
     """
 
     no_studies: frozenset[str] = frozenset()
@@ -106,6 +108,7 @@ class Census:
     per_image: bool = False
     no_orders: frozenset[str] = frozenset()
     no_patients: frozenset[str] = frozenset()
+    no_births: frozenset[str] = frozenset()
 
     def study(self, header: ViewHeader) -> str:
         """Returns the study that an image names, empty where it names none."""
@@ -147,11 +150,6 @@ def _person(patient_id: str, view: str) -> str:
     return " ".join(parts[: len(parts) - own_view])
 
 
-def persons(headers: Sequence[ViewHeader]) -> int:
-    """Counts the patients that images name by their Patient ID; those without a sound one say nothing."""
-    return len({person(header) for header in headers} - {""})
-
-
 def mixed_patients(headers: Sequence[ViewHeader], census: Census = NO_CENSUS) -> str:
     """Tells whether images that are said to be one exam name several patients.
 
@@ -162,15 +160,33 @@ def mixed_patients(headers: Sequence[ViewHeader], census: Census = NO_CENSUS) ->
     Returns:
         What differs, such as ``2 patients in 2 studies``, or an empty string; it identifies nobody.
     """
-    patients = len({person(header, census) for header in headers} - {""})
-    studies = {census.study(header) for header in headers}
-    systems = {header.system.key for header in headers} - {UNKNOWN}
-    if patients < 2 or (len(studies) == 1 and "" not in studies and len(systems) < 2):
+    patients = _persons(headers, census)
+    if patients < 2 or corrected_id(headers, census):
         return ""
     uids = {header.study_uid for header in headers if not is_placeholder(header.study_uid)}
-    places = [(len(uids), "studies"), (len(systems), "acquisition systems")]
+    places = [(len(uids), "studies"), (len(_systems(headers)), "acquisition systems")]
     several = " and ".join(f"{count} {kind}" for count, kind in places if count > 1)
-    return f"{patients} patients in {several or 'unnamed studies'}"
+    return f"{patients} patients in {several or ('one study' if uids else 'unnamed studies')}"
+
+
+def corrected_id(headers: Sequence[ViewHeader], census: Census = NO_CENSUS) -> bool:
+    """Tells whether several Patient IDs are one woman's, of which one was corrected.
+
+    A study belongs to one patient (PS3.3 A.1.2), but anonymisers write one study for many. So all images must have one
+    whole birth date too, and their names, where they have any, share a part.
+    """
+    studies, births = {census.study(h) for h in headers}, {h.birth_date for h in headers}
+    one_study = len(studies) == 1 and "" not in studies and len(_systems(headers)) < 2
+    one_birth = len(births) == 1 and not births & {"", *census.no_births} and not min(births).endswith(_YEAR_ALONE)
+    return _persons(headers, census) > 1 and one_study and one_birth and not _names_differ(headers)
+
+
+def _persons(headers: Iterable[ViewHeader], census: Census) -> int:
+    return len({person(header, census) for header in headers} - {""})
+
+
+def _systems(headers: Iterable[ViewHeader]) -> set[str]:
+    return {header.system.key for header in headers} - {UNKNOWN}
 
 
 def _known(values: Iterable[str]) -> set[str]:
@@ -227,7 +243,7 @@ def _names_differ(headers: Iterable[ViewHeader]) -> bool:
 def _women(headers: Sequence[ViewHeader], census: Census) -> Iterator[Contradiction]:
     reason = RejectionReason.MIXED_PATIENTS
     if mixed := mixed_patients(headers, census):
-        yield Contradiction(reason, _PATIENT, mixed)
+        yield Contradiction(reason, PATIENT_TAG, mixed)
     if (births := len({header.birth_date for header in headers} - {""})) > 1:
         yield Contradiction(reason, _BIRTH, f"{births} birth dates")
     if not of_one_patient(headers, census) and _names_differ(headers):

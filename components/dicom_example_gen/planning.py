@@ -32,7 +32,7 @@ from components.dicom_example_gen.census import take_census
 from components.dicom_example_gen.config import IngestConfig
 from components.dicom_example_gen.distribution import left_out
 from components.dicom_example_gen.exam_problems import exam_by, exam_problem, torn_studies
-from components.dicom_example_gen.exams import Census
+from components.dicom_example_gen.exams import Census, corrected_id
 from components.dicom_example_gen.header import ViewHeader, view_rank
 from components.dicom_example_gen.identity import keyed_hash
 from components.dicom_example_gen.ingest_plan import IngestPlan, PlannedView, in_order
@@ -75,6 +75,7 @@ class _Exam:
     patient_hash: str
     split: str
     broken_uids: Collection[str]
+    remarks: tuple[Remark, ...]
 
 
 def inspect(
@@ -158,7 +159,9 @@ def _planned(view: Labelled, exam: _Exam, files: Mapping[str, Sequence[Labelled]
             acquisition_year=header.acquisition_year,
             system=header.system,
             acquisition_system=label.acquisition_system or header.system.key,
-            remarks=joined(header.remarks, (Remark.BROKEN_UID,) if header.sop_uid in exam.broken_uids else ()),
+            remarks=joined(
+                header.remarks, exam.remarks, (Remark.BROKEN_UID,) if header.sop_uid in exam.broken_uids else ()
+            ),
             exam_by=exam.exam_by,
             label_by=view.label_by,
             image=view.image,
@@ -273,7 +276,9 @@ def plan(
         split = split_of(patient_hash, config.splits, config.split_seed, named[0] if named else "")
         for name in names:
             by = exam_by(exams[name], census)
-            exam = _Exam(keyed_hash(name, key, "exam"), by, patient_hash, split, broken)
+            corrected = corrected_id([v.header for v in exams[name]], census)
+            told = (Remark.CORRECTED_PATIENT_ID,) if corrected else ()
+            exam = _Exam(keyed_hash(name, key, "exam"), by, patient_hash, split, broken, told)
             for chain in _chains(exams[name]):
                 first, *reserves = (planned for view in chain for planned in _planned(view, exam, files))
                 accepted.append(replace(first, reserves=tuple(reserves)))

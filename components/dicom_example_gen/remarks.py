@@ -40,6 +40,8 @@ class Remark(str, Enum):
             mammography class counts.
         VOUCHED_FOR: Nothing in the file says that it is a mammogram; whoever named its view did.
         BROKEN_UID: Its SOP Instance UID is another file's too, with other pixel data; both were taken.
+        CORRECTED_PATIENT_ID: Images of its exam have different Patient IDs, but one study, machine and birth date; they
+            were taken as one woman's.
         LOW_RESOLUTION: The stored matrix has fewer pixels, or larger ones, than the network's picture
             (``AcceptanceConfig.ample_side``).
         SPECIAL_PICTURE: The picture shows a special case that the configuration accepts.
@@ -63,6 +65,7 @@ class Remark(str, Enum):
     CLASS_OF_FILE_META = "class_of_file_meta"
     VOUCHED_FOR = "vouched_for"
     BROKEN_UID = "broken_uid"
+    CORRECTED_PATIENT_ID = "corrected_patient_id"
     LOW_RESOLUTION = "low_resolution"
     SPECIAL_PICTURE = "special_picture"
 

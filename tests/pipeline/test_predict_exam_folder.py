@@ -14,6 +14,7 @@ from pydicom import dcmread
 from pydicom.uid import ExplicitVRLittleEndian
 
 from components.dicom_example_gen.rejections import IngestError, RejectionReason
+from components.dicom_example_gen.remarks import Remark
 from components.mammogram_preprocessor.config import PreprocessConfig
 from pipeline.demo import real_exams
 from pipeline.phantom.config import PhantomConfig
@@ -154,14 +155,28 @@ def test_two_exams_in_one_folder_are_refused(exam: Path) -> None:
         prepare_exam(exam, RECIPE)
 
 
-@pytest.mark.parametrize("study", ["1.2.3.4", None])
-def test_a_view_of_another_woman_is_refused(exam: Path, study: str | None) -> None:
-    stray = dcmread(exam / "MLO_R.dcm")
-    stray.StudyInstanceUID, stray.PatientID = study or stray.StudyInstanceUID, "SOMEBODY-ELSE"
-    stray.save_as(exam / "MLO_R.dcm")
-    with pytest.raises(SeveralExamsError, match="images of 2 patients, by their Patient ID") as caught:
+@pytest.mark.parametrize("changes", [{"StudyInstanceUID": "1.2.3.4"}, {"PatientBirthDate": ""}])
+def test_a_view_of_another_woman_is_refused(exam: Path, changes: dict[str, str]) -> None:
+    other_id(exam / "MLO_R.dcm", **changes)
+    with pytest.raises(SeveralExamsError, match="images of different women, by their Patient ID") as caught:
         prepare_exam(exam, RECIPE)
     assert "SOMEBODY" not in str(caught.value)
+
+
+def test_a_corrected_patient_id_is_graded_and_told(exam: Path) -> None:
+    other_id(exam / "MLO_R.dcm")
+    views = prepare_exam(exam, RECIPE).views
+    assert len(views) == 4
+    assert all(Remark.CORRECTED_PATIENT_ID in view.loaded.remarks for view in views.values())
+
+
+def other_id(path: Path, **changes: str) -> None:
+    """Gives an image another Patient ID."""
+    image = dcmread(path)
+    image.PatientID = "SOMEBODY-ELSE"
+    for keyword, value in changes.items():
+        setattr(image, keyword, value)
+    image.save_as(path)
 
 
 def test_a_picture_without_a_breast_is_not_graded(exam: Path) -> None:

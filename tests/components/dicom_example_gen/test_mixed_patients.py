@@ -37,7 +37,7 @@ def header(view: str, patient: str, study: str = "1.2", system: AcquisitionSyste
         (header("CC_L", "P2", "1.3"), "2 patients in 2 studies"),
         (header("CC_L", "P2", "1.2", IMS), "2 patients in 2 acquisition systems"),
         (header("CC_L", "P2", "1.3", IMS), "2 patients in 2 studies and 2 acquisition systems"),
-        (header("CC_L", "P2"), ""),  # one study, one system: a corrected Patient ID
+        (header("CC_L", "P2"), "2 patients in one study"),  # a corrected Patient ID, or an anonymiser's study
         (header("CC_L", "p1", "1.3", IMS), ""),  # breasts imaged apart
         (header("CC_L", "", "1.3", IMS), ""),
         (header("CC_L", "P1_LEFT_CC", "1.3"), ""),

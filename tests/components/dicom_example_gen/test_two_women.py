@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from components.dicom_example_gen.remarks import Remark
 from schema.features import VIEWS
 from tests.components.dicom_example_gen.archive_files import fates, planned, write_image
 
@@ -86,6 +87,46 @@ def test_names_that_share_no_part(
 ) -> None:
     both = {"PatientID": patient, "StudyInstanceUID": study, "PatientName": names[0]}
     assert fate(tmp_path, both, {"PatientName": names[1]}) == {expected}
+
+
+@pytest.mark.parametrize(
+    ("same", "other", "expected"),
+    [
+        ({}, {}, "C"),
+        ({}, {"PatientName": "Verdi Maria"}, "C"),
+        ({}, {"PatientName": None}, "C"),
+        ({"PatientName": "ANONYMOUS"}, {}, "C"),
+        ({}, {"PatientName": "VERDI^ANNA"}, "mixed_patients"),
+        ({}, {"PatientBirthDate": None}, "mixed_patients"),
+        ({}, {"PatientBirthDate": "19550814"}, "mixed_patients"),
+        ({"PatientBirthDate": "19550101"}, {}, "mixed_patients"),  # cut to the year
+        ({"PatientBirthDate": None}, {}, "mixed_patients"),
+        ({}, OTHER_STUDY, "mixed_patients"),
+        ({"StudyInstanceUID": None}, {}, "mixed_patients"),
+        ({}, SIEMENS, "mixed_patients"),
+    ],
+)
+def test_two_patient_ids_are_one_woman_only_by_further_evidence(
+    tmp_path: Path, same: dict[str, Any], other: dict[str, Any], expected: str
+) -> None:
+    both = {"PatientID": "TEMP1", "PatientName": "ROSSI^MARIA", "PatientBirthDate": "19550813"} | same
+    assert fate(tmp_path, both, {"PatientID": "P1"} | other) == {expected}
+    accepted = planned(tmp_path, {"E": "C"}).accepted
+    assert all(view.remarks == (Remark.CORRECTED_PATIENT_ID,) for view in accepted)
+    assert len(accepted) == (4 if expected == "C" else 0)
+
+
+def test_a_birth_date_that_all_women_have_is_no_evidence(tmp_path: Path) -> None:
+    birth = {"PatientBirthDate": "19550813"}
+    for exam in ("F", "G"):
+        for number, view in enumerate(VIEWS):
+            tags = ALIKE | birth | {"PatientID": exam * 3, "StudyInstanceUID": f"1.2.{ord(exam)}"}
+            write_image(tmp_path / exam / f"{view}.dcm", view, ord(exam) + number, **tags)
+    other = {"PatientID": "P1"}
+    assert fate(tmp_path, birth | {"PatientID": "TEMP1"}, other) == {"mixed_patients", "no_label"}
+    own = ALIKE | {"PatientID": "FFF", "StudyInstanceUID": "1.2.70", "PatientBirthDate": "19600202"}
+    write_image(tmp_path / "F" / "own.dcm", "CC_R", 77, **own)
+    assert fate(tmp_path, birth | {"PatientID": "TEMP1"}, other) == {"C", "no_label"}
 
 
 @pytest.mark.parametrize("views", [VIEWS, VIEWS[:2]])
