@@ -11,12 +11,15 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadFileScheduling
 
-# The same tree gives the same verdict on every machine; `HYPOTHESIS_PROFILE=explore` draws new examples each time.
-settings.register_profile("fixed", derandomize=True)
-settings.register_profile("explore", derandomize=False)
+from tests.waiting import PATIENCE
+
+# The same tree gives the same verdict on every machine, however slow; `HYPOTHESIS_PROFILE=explore` draws new examples
+# each time.
+settings.register_profile("fixed", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("explore", settings.get_profile("fixed"), derandomize=False)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
 
 SIZE = 64
@@ -32,6 +35,13 @@ CHROMIUM_FLAGS = (
 )
 SHARED_RUN = "tests/e2e/test_pipeline_"
 PREPROCESSING = '{"longest_side": 512}'
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Scales pytest-timeout's limit as all others."""
+    if config.option.timeout is None and "PYTEST_TIMEOUT" not in os.environ:
+        config.option.timeout = float(config.getini("timeout")) * PATIENCE
 
 
 class _ByFile(LoadFileScheduling):

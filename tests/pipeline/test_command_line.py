@@ -14,6 +14,7 @@ import pytest
 from pydicom import dcmread
 
 from pipeline.demo import real_exams
+from tests.waiting import HANG
 
 PROJECT = Path(__file__).resolve().parents[2]
 COMMANDS = [
@@ -37,7 +38,7 @@ def breast_density(*arguments: object, **environment: str) -> subprocess.Complet
     command = [sys.executable, "-m", "pipeline.cli", *map(str, arguments)]
     variables = {k: v for k, v in os.environ.items() if k != "BREAST_DENSITY_DEBUG"} | {"PYTHONPATH": str(PROJECT)}
     return subprocess.run(
-        command, capture_output=True, text=True, env=variables | environment, timeout=300, check=False
+        command, capture_output=True, text=True, env=variables | environment, timeout=HANG, check=False
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.evaluate import describe, evaluate_file
+from tests.waiting import HANG
 
 PROJECT = Path(__file__).resolve().parents[2]
 HEADER = "exam_id,view,label,p_A,p_B,p_C,p_D,acquisition_system\n"
@@ -33,7 +34,7 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
     code = "import sys; from pipeline.cli import main; main_error = None\ntry:\n    main()\nfinally:\n"
     code += "    assert not any(m.split('.')[0] in ('tensorflow', 'tfx') for m in sys.modules), 'slow start'\n"
     command = [sys.executable, "-c", code, "evaluate", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=PROJECT, timeout=300, check=False)
+    return subprocess.run(command, capture_output=True, text=True, cwd=PROJECT, timeout=HANG, check=False)
 
 
 def test_json_has_every_level_and_starts_without_tensorflow(table: Path) -> None:

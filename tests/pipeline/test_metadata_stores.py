@@ -6,7 +6,6 @@ import os
 import shutil
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from pydantic import ValidationError
 from pipeline.config import ConfigError, RunConfig, load_config
 from pipeline.metadata import REMOTE_FILE, MetadataError, connection, open_store, prepare
 from pipeline.metadata_config import MetadataConfig
+from tests.waiting import HANG, wait_until
 
 PASSWORD = "a-password-of-the-test"
 VARIABLE = "BREAST_DENSITY_METADATA_PASSWORD"
@@ -67,7 +67,7 @@ class Database:
 
     def sql(self, text: str) -> str:
         command = ["mariadb", "--no-defaults", f"--socket={self.socket}", "--user=root", "--batch", "-e", text]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=HANG).stdout
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
     user = ["--user=root"] if os.geteuid() == 0 else []
     data = ["--no-defaults", f"--datadir={folder}/data", *user]
     made = [install, *data, "--auth-root-authentication-method=normal", "--skip-test-db"]
-    subprocess.run(made, check=True, capture_output=True, timeout=300)
+    subprocess.run(made, check=True, capture_output=True, timeout=HANG)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -89,9 +89,11 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
     command = [server, *data, "--bind-address=127.0.0.1", f"--port={port}", f"--socket={found.socket}"]
     with (folder / "log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
         try:
-            while not found.socket.exists():
+
+            def alive() -> None:
                 assert process.poll() is None, (folder / "log").read_text()
-                time.sleep(0.1)
+
+            wait_until(found.socket.exists, alive)
             found.sql(
                 "CREATE DATABASE metadata; CREATE USER mlmd@'%' IDENTIFIED VIA mysql_native_password"
                 f" USING PASSWORD('{PASSWORD}'); GRANT ALL ON metadata.* TO mlmd@'%'"
@@ -175,7 +177,6 @@ def run(config: RunConfig, last: str) -> dict[str, bool]:
     return {n.node: n.cached for n in local_runner.run(local_runner.build(config, last), config.output, _Quiet())}
 
 
-@pytest.mark.timeout(600)
 def test_a_run_in_mysql_is_cached_and_read_back(
     database: Database,
     archive: Path,
@@ -207,7 +208,6 @@ def test_a_run_in_mysql_is_cached_and_read_back(
         open_store(config.output, {VARIABLE: "not it"})
 
 
-@pytest.mark.timeout(600)
 def test_a_run_by_the_server_needs_no_password(database: Database, server: int, archive: Path, tmp_path: Path) -> None:
     config = settings(archive, tmp_path, MetadataConfig(store="server", host="127.0.0.1", port=server))
     assert run(config, "ImportSchemaGen") == {"ImportSchemaGen": False}

@@ -12,6 +12,7 @@ import pytest
 from components.mammogram_preprocessor.review.naming import ReviewName
 from components.mammogram_preprocessor.review.review import Review, parse_review
 from pipeline.review_page import PageView, review_page
+from tests.waiting import HANG
 
 WIDTH, HEIGHT = 300, 400
 OUTLINE = ((0.5, 0.5), (90.5, 0.5), (0.5, 190.5))
@@ -39,6 +40,7 @@ def page(chromium: Any, tmp_path: Path) -> Iterator[Any]:
     file.write_text(review_page([page_view(1, "removed"), page_view(2, "absent"), page_view(3, "failed")]))
     context = chromium.new_context(viewport={"width": 1200, "height": 800})
     page = context.new_page()
+    page.set_default_timeout(1000 * HANG)
     page.set_default_timeout(15_000)
     errors: list[str] = []
     asked: list[str] = []

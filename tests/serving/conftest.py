@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
+
+from tests.waiting import wait_until
 
 CLASSES = ("A", "B", "C", "D")
 VIEWS = ("CC_R", "CC_L", "MLO_R", "MLO_L")
@@ -142,6 +146,25 @@ def push(saved_models: dict[int, Path], tmp_path: Path) -> Callable[[int, int], 
         return tmp_path / "models"
 
     return _push
+
+
+@pytest.fixture
+def two_looks(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Waits until running servers have called a function of theirs once, from now on, and begun to again."""
+
+    def wait(target: str) -> None:
+        module, _, name = target.rpartition(".")
+        called, calls = getattr(sys.modules[module], name), []
+
+        def counted(*arguments: Any) -> Any:
+            calls.append(name)
+            return called(*arguments)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(target, counted)
+            wait_until(lambda: len(calls) >= 2)
+
+    return wait
 
 
 @pytest.fixture(scope="session")

@@ -32,6 +32,7 @@ from serving.saved_model import check_contract, declared_signatures, load_contra
 from serving.server.model import LoadedModel
 from serving.server.warmup import warm_up
 from serving.warmup import WARMUP_FILE, warmup_image, warmup_inputs, warmup_records
+from tests.waiting import HANG
 
 # Raise the version (see serving/contract.py) where this changes.
 PROMISED = ("1.0", "3552b501568ff12e")
@@ -139,7 +140,7 @@ def test_the_model_keeps_its_contract_where_this_package_keras_and_pydantic_cann
     )
     arguments = [probe.__file__, exported_exam_model, request, result]
     command = [sys.executable, "-I", "-c", script, *map(str, arguments)]
-    subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
+    subprocess.run(command, capture_output=True, text=True, timeout=HANG, check=True)
     checks = json.loads(result.read_text())
     assert [check for check in checks if not check["passed"]] == []
     assert {"warm-up requests", "answer of explain_exam"} <= {check["name"] for check in checks}

@@ -26,7 +26,7 @@ from serving.signatures import ExamModel, export
 IMAGE = ImageConfig(size=64)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(data=st.data(), temperature=st.sampled_from([0.25, 0.7, 1.0, 4.0]), minimum=st.integers(1, 4))
 def test_the_graph_combines_and_calibrates_as_numpy_does(data: Any, temperature: float, minimum: int) -> None:
     images = data.draw(st.lists(st.tuples(st.integers(0, 3), st.sampled_from(VIEWS)), max_size=12))

@@ -22,6 +22,8 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
+from tests.waiting import HANG
+
 CODE = grpc.StatusCode
 
 
@@ -59,7 +61,7 @@ def request_for(signature: str, name: str = "breast_density", **inputs: Any) -> 
 
 def refused(call: Any, request: Any) -> tuple[grpc.StatusCode, str]:
     with pytest.raises(grpc.RpcError) as caught:
-        call(request, timeout=30)
+        call(request, timeout=HANG)
     return caught.value.code(), caught.value.details()
 
 
@@ -259,7 +261,7 @@ def test_reload_of_another_model_or_path_is_refused(channel: grpc.Channel) -> No
 
 def test_eight_threads_each_get_their_own_answer(stub: Any) -> None:
     def grade(grey: int) -> np.ndarray:
-        response = stub.Predict(request_for("predict_view", image_bytes=[png(grey)], view=["CC_R"]), timeout=60)
+        response = stub.Predict(request_for("predict_view", image_bytes=[png(grey)], view=["CC_R"]), timeout=HANG)
         return tf.make_ndarray(response.outputs["probabilities"])[0]
 
     greys = [(37 * i) % 256 for i in range(160)]

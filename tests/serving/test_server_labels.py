@@ -6,7 +6,6 @@ import base64
 import http.client
 import json
 import re
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from tensorflow_serving.apis import (
 from serving.server.config import METRICS_PATH, ServedModel, ServerConfig, VersionPolicy
 from serving.server.run import RunningServer, run_server
 from serving.server.text_protos import model_config_text
+from tests.waiting import HANG, wait_until
 
 Push = Callable[[int, int], Path]
 PNG = cv2.imencode(".png", np.full((16, 16), 30, np.uint8))[1].tobytes()
@@ -57,13 +57,13 @@ class Client:
             request.model_spec.version_label = label
         request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto([PNG]))
         request.inputs["view"].CopyFrom(tf.make_tensor_proto(["CC_R"]))
-        return int(self._predict(request, timeout=30).model_spec.version.value)
+        return int(self._predict(request, timeout=HANG).model_spec.version.value)
 
     def served(self) -> set[int]:
         request = get_model_status_pb2.GetModelStatusRequest()
         request.model_spec.name = "breast_density"
         available = get_model_status_pb2.ModelVersionStatus.AVAILABLE
-        states = self._models.GetModelStatus(request, timeout=30).model_version_status
+        states = self._models.GetModelStatus(request, timeout=HANG).model_version_status
         return {status.version for status in states if status.state == available}
 
     def reload(self, model: ServedModel) -> None:
@@ -74,10 +74,10 @@ class Client:
         config.model_version_policy.latest.num_versions = model.policy.count
         for label, version in model.labels.items():
             config.version_labels[label] = version
-        self._models.HandleReloadConfigRequest(request, timeout=30)
+        self._models.HandleReloadConfigRequest(request, timeout=HANG)
 
     def rest(self, method: str, path: str, body: Any = None) -> tuple[int, str]:
-        connection = http.client.HTTPConnection(self._host, timeout=30)
+        connection = http.client.HTTPConnection(self._host, timeout=HANG)
         connection.request(method, path, None if body is None else json.dumps(body))
         response = connection.getresponse()
         answer = response.status, response.read().decode()
@@ -93,13 +93,6 @@ class Client:
 def two_versions(push: Push, **labels: int) -> ServedModel:
     push(1, 0)
     return ServedModel(base_path=push(2, 1), policy=VersionPolicy(count=2), labels=labels)
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 15
-    while not condition():
-        assert time.monotonic() < deadline, "timed out"
-        time.sleep(0.02)
 
 
 def test_stable_and_canary_are_served_together(push: Push) -> None:
@@ -152,7 +145,7 @@ def test_a_new_label_may_name_a_version_that_comes_later(push: Push) -> None:
         assert client.version("canary") == 2
 
 
-def test_promotion_and_rollback_by_config_file(push: Push, tmp_path: Path) -> None:
+def test_promotion_and_rollback_by_config_file(push: Push, tmp_path: Path, two_looks: Callable[[str], None]) -> None:
     model = two_versions(push, stable=1, canary=2)
     path = tmp_path / "models.config"
     path.write_text(model_config_text(model))
@@ -162,7 +155,7 @@ def test_promotion_and_rollback_by_config_file(push: Push, tmp_path: Path) -> No
         path.write_text(model_config_text(model.model_copy(update={"labels": {"stable": 2}})))
         wait_until(lambda: client.version("stable") == 2)
         path.write_text("model_config_list {")  # half written: what was followed stays
-        time.sleep(0.2)
+        two_looks("serving.server.config_watch.read_model_config")
         assert client.version("stable") == 2
         path.write_text(model_config_text(model))
         wait_until(lambda: client.version("stable") == 1)
@@ -174,10 +167,10 @@ def test_health_and_metrics(push: Push) -> None:
         client = Client(server)
         health = health_pb2_grpc.HealthStub(client.channel)
         for service in ("", "tensorflow.serving.PredictionService"):
-            answer = health.Check(health_pb2.HealthCheckRequest(service=service), timeout=10)
+            answer = health.Check(health_pb2.HealthCheckRequest(service=service), timeout=HANG)
             assert answer.status == health_pb2.HealthCheckResponse.SERVING
         with pytest.raises(grpc.RpcError) as caught:  # its calls would last for ever
-            next(health.Watch(health_pb2.HealthCheckRequest(), timeout=10))
+            next(health.Watch(health_pb2.HealthCheckRequest(), timeout=HANG))
         assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
         for _ in range(3):
             client.version()

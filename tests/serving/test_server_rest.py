@@ -12,6 +12,8 @@ import cv2
 import numpy as np
 import pytest
 
+from tests.waiting import HANG
+
 MODEL = "/v1/models/breast_density"
 
 
@@ -30,7 +32,7 @@ def http_call(running: Any) -> Any:
     host = urlsplit(running.rest_address).netloc
 
     def call(method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
-        connection = http.client.HTTPConnection(host, timeout=30)
+        connection = http.client.HTTPConnection(host, timeout=HANG)
         content = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         connection.request(method, path, content, headers)
         response = connection.getresponse()
@@ -165,7 +167,7 @@ def test_error_does_not_quote_the_request(http_call: Any) -> None:
 
 def test_oversized_and_unreadable_bodies(http_call: Any, running: Any) -> None:
     host = urlsplit(running.rest_address).netloc
-    connection = http.client.HTTPConnection(host, timeout=30)
+    connection = http.client.HTTPConnection(host, timeout=HANG)
     connection.putrequest("POST", MODEL + ":predict")
     connection.putheader("Content-Length", str(1 << 40))
     connection.endheaders()
@@ -178,7 +180,7 @@ def test_oversized_and_unreadable_bodies(http_call: Any, running: Any) -> None:
 
 
 def test_chunked_body_and_two_requests_on_one_connection(running: Any) -> None:
-    connection = http.client.HTTPConnection(urlsplit(running.rest_address).netloc, timeout=30)
+    connection = http.client.HTTPConnection(urlsplit(running.rest_address).netloc, timeout=HANG)
     body = json.dumps(
         {"signature_name": "predict_view", "inputs": {"image_bytes": [b64_png(30)], "view": ["CC_R"]}}
     ).encode()

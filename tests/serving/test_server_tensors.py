@@ -8,7 +8,7 @@ import json
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from tensorflow_serving.apis import model_pb2, predict_pb2
@@ -40,7 +40,6 @@ def test_proto_edges() -> None:
         np.testing.assert_array_equal(back, array)
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.text(min_size=1, max_size=8), st.one_of(NUMBERS, BYTES), max_size=4), st.integers(0, 2**60))
 def test_answers_are_predict_responses_both_ways(outputs: dict[str, np.ndarray], version: int) -> None:
     codec = AnswerCodec()

@@ -30,6 +30,7 @@ from serving.grades import ServerUnreachableError
 from serving.server.config import ServedModel, ServerConfig, ServerTls
 from serving.server.errors import ServerStartError
 from serving.server.run import RunningServer, run_server
+from tests.waiting import HANG
 
 STATUS = "/v1/models/breast_density"
 
@@ -134,7 +135,7 @@ def status_by_grpc(server: RunningServer, tls: ClientTls | None) -> int:
     request = get_model_status_pb2.GetModelStatusRequest()
     request.model_spec.name = "breast_density"
     with channel:
-        response = model_service_pb2_grpc.ModelServiceStub(channel).GetModelStatus(request, timeout=10)
+        response = model_service_pb2_grpc.ModelServiceStub(channel).GetModelStatus(request, timeout=HANG)
     return int(response.model_version_status[0].version)
 
 
@@ -143,7 +144,7 @@ def status_by_rest(server: RunningServer, ca: Path, client: Pair | None = None) 
     if client is not None:
         context.load_cert_chain(client.certificate, client.key)
     assert server.rest_address.startswith("https://")
-    connection = http.client.HTTPSConnection(urlsplit(server.rest_address).netloc, timeout=10, context=context)
+    connection = http.client.HTTPSConnection(urlsplit(server.rest_address).netloc, timeout=HANG, context=context)
     try:
         connection.request("GET", STATUS)
         response = connection.getresponse()
@@ -161,7 +162,7 @@ def refused_by_grpc(server: RunningServer, tls: ClientTls | None) -> None:
 
 def plain_answer(address: str) -> bytes:
     host, _, port = address.rpartition(":")
-    with socket.create_connection((host, int(port)), timeout=10) as connection:
+    with socket.create_connection((host, int(port)), timeout=HANG) as connection:
         connection.sendall(b"GET " + STATUS.encode() + b" HTTP/1.1\r\nHost: x\r\n\r\n")
         try:
             return connection.recv(1000)

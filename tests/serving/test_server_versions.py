@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,9 +26,11 @@ from tensorflow_serving.apis import (
 from serving.server.errors import ServerStartError
 from serving.server.run import RunningServer, start_server
 from serving.server.versions import find_versions
+from tests.waiting import HANG, wait_until
 
 STATE = get_model_status_pb2.ModelVersionStatus
 Push = Callable[[int, int], Path]
+LOOK = "serving.server.manager.find_versions"
 PNG = cv2.imencode(".png", np.full((16, 16), 30, np.uint8))[1].tobytes()
 # What the two stand-ins (bias 0 and 1) say of PNG: it identifies which of them answered.
 CLASS_OF_BIAS = {0: b"A", 1: b"B"}
@@ -51,7 +52,7 @@ class Client:
         request.model_spec.signature_name = "predict_view"
         request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto([PNG]))
         request.inputs["view"].CopyFrom(tf.make_tensor_proto(["CC_R"]))
-        response = self._predict(request, timeout=30)
+        response = self._predict(request, timeout=HANG)
         return response.model_spec.version.value, response.outputs["density"].string_val[0]
 
     def states(self) -> dict[int, Any]:
@@ -61,13 +62,6 @@ class Client:
 
     def wait_for_version(self, version: int) -> None:
         wait_until(lambda: self.ask()[0] == version)
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline, "timed out"
-        time.sleep(0.02)
 
 
 def test_find_versions(push: Push, tmp_path: Path) -> None:
@@ -129,14 +123,14 @@ def test_swap_under_load_drops_and_mixes_nothing(push: Push) -> None:
 
 
 def test_half_written_version_waits_until_it_is_whole(
-    push: Push, saved_models: dict[int, Path], tmp_path: Path
+    push: Push, saved_models: dict[int, Path], two_looks: Callable[[str], None]
 ) -> None:
     model_dir = push(1, 0)
     with serve(model_dir) as server:
         client = Client(server)
         new = model_dir / "2"
         shutil.copytree(saved_models[1] / "variables", new / "variables")
-        time.sleep(0.3)
+        two_looks(LOOK)
         assert client.states().keys() == {1}
         shutil.copy(saved_models[1] / "saved_model.pb", new)
         client.wait_for_version(2)
@@ -144,7 +138,10 @@ def test_half_written_version_waits_until_it_is_whole(
 
 
 def test_broken_version_keeps_the_old_one_until_it_is_mended(
-    push: Push, saved_models: dict[int, Path], caplog: pytest.LogCaptureFixture
+    push: Push,
+    saved_models: dict[int, Path],
+    caplog: pytest.LogCaptureFixture,
+    two_looks: Callable[[str], None],
 ) -> None:
     model_dir = push(1, 0)
     with serve(model_dir) as server:
@@ -160,14 +157,14 @@ def test_broken_version_keeps_the_old_one_until_it_is_mended(
         assert client.ask() == (1, b"A")
         assert client.states()[1].state == STATE.AVAILABLE
         attempts = caplog.text.count("cannot be loaded")
-        time.sleep(0.3)
+        two_looks(LOOK)
         assert caplog.text.count("cannot be loaded") == attempts == 1  # not tried again until it changes
         shutil.copytree(saved_models[1] / "variables", new / "variables")
         client.wait_for_version(2)
         assert client.ask() == (2, b"B")
 
 
-def test_removing_the_newest_version_rolls_back(push: Push) -> None:
+def test_removing_the_newest_version_rolls_back(push: Push, two_looks: Callable[[str], None]) -> None:
     push(1, 0)
     model_dir = push(2, 1)
     with serve(model_dir) as server:
@@ -176,7 +173,7 @@ def test_removing_the_newest_version_rolls_back(push: Push) -> None:
         shutil.rmtree(model_dir / "2")
         client.wait_for_version(1)
         shutil.rmtree(model_dir / "1")
-        time.sleep(0.2)
+        two_looks(LOOK)
         assert client.ask() == (1, b"A")  # with nothing on disk the loaded one stays
 
 
@@ -229,7 +226,7 @@ def test_stop_twice_and_wait_returns(push: Push) -> None:
     assert Client(server).ask() == (1, b"A")
     server.stop()
     server.stop()
-    waiting.join(10)
+    waiting.join(HANG)
     assert not waiting.is_alive()
     with pytest.raises(grpc.RpcError) as caught:
         Client(server).ask()

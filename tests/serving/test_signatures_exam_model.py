@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from schema import features as f
 from serving.overlays import overlay
+from tests.waiting import HANG
 
 SIZE = 64
 MIXED_VIEWS = ("MLO_L", "CC_R", "CC_L", "CC_R", "MLO_R", "MLO_L")
@@ -60,7 +61,7 @@ def test_export_loads_with_tensorflow_alone_and_has_every_signature(exported_exa
         "print(json.dumps([names, ours]))"
     )
     command = [sys.executable, "-I", "-c", script, str(exported_exam_model)]
-    process = subprocess.run(command, capture_output=True, text=True, timeout=200, check=True)
+    process = subprocess.run(command, capture_output=True, text=True, timeout=HANG, check=True)
     names, ours = json.loads(process.stdout.splitlines()[-1])
     assert names == ["explain_exam", "gradcam", "predict_exam", "predict_view", "serving_default"]
     assert ours == []

@@ -17,14 +17,14 @@ from serving.tf_serving import build_command, find_tf_serving, start_model_serve
 
 # Writes down its arguments, then listens on --port.
 SCRIPT = """#!{python}
-import sys, pathlib, time, socket
+import sys, pathlib, signal, socket
 arguments = dict(a.lstrip("-").split("=", 1) for a in sys.argv[1:])
 import re
 base = pathlib.Path(re.search('base_path: "(.*)"', pathlib.Path(arguments["model_config_file"]).read_text())[1])
 versions = sorted(p.name for p in base.iterdir() if (p / "saved_model.pb").is_file())
 pathlib.Path({log!r}).write_text("\\n".join([*sys.argv[1:], str(base), *versions]))
 server = socket.create_server(("127.0.0.1", int(arguments["port"])))
-time.sleep(60)
+signal.pause()
 """
 
 

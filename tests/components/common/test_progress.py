@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from components.common.progress import PROGRESS_FILE_VARIABLE, Progress, advance, expect, read_progress
+from tests.waiting import HANG
 
 PROJECT = Path(__file__).parents[3]
 
@@ -51,7 +52,7 @@ def test_threads_and_processes_lose_nothing(tmp_path: Path, monkeypatch: pytest.
     with ThreadPoolExecutor(8) as threads:
         expect(800, "images")
         list(threads.map(lambda _: advance(), range(800)))
-    assert [process.wait(timeout=60) for process in processes] == [0, 0]
+    assert [process.wait(timeout=HANG) for process in processes] == [0, 0]
     assert read_progress(path) == Progress(done=1400, total=1400, unit="images", note="of a process")
 
 

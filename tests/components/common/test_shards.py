@@ -21,7 +21,7 @@ from components.common.shards import (
 )
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(st.binary(max_size=300), min_size=1, max_size=8))
 def test_round_trip(tmp_path_factory: pytest.TempPathFactory, records: list[bytes]) -> None:
     path = str(tmp_path_factory.mktemp("shards") / "Split-train" / shard_name(0, 1))

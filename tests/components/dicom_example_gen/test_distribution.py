@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -98,7 +98,6 @@ def test_largest_counts(
 CLASS_COUNTS = st.tuples(*(st.integers(0, 60) for _ in DENSITY_CLASSES))
 
 
-@settings(deadline=None)
 @given(CLASS_COUNTS, st.sampled_from(sorted(PROPORTIONS)), st.none() | st.integers(1, 300))
 def test_counts_are_available_and_near_their_shares(available: tuple[int, ...], name: str, limit: int | None) -> None:
     kept = largest_counts(available, PROPORTIONS[name], limit)
@@ -107,7 +106,6 @@ def test_counts_are_available_and_near_their_shares(available: tuple[int, ...], 
     assert all(abs(k - sum(kept) * p / 100) <= 0.5 for k, p in zip(kept, PROPORTIONS[name], strict=True))
 
 
-@settings(deadline=None)
 @given(CLASS_COUNTS, st.sampled_from(DENSITY_CLASSES), st.integers(0, 9))
 def test_another_exam_changes_few_fates_and_order_none(counts: tuple[int, ...], density: str, seed: int) -> None:
     exams = {f"{c}{i}": ("train", c) for c, count in zip(DENSITY_CLASSES, counts, strict=True) for i in range(count)}

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pydicom.pixels import apply_modality_lut, apply_voi_lut, apply_windowing
@@ -54,7 +54,6 @@ def to_grey(pixels: np.ndarray, tags: Dataset, syntax: UID) -> np.ndarray:
 FULL = np.rint(np.arange(4096) / 4095 * 65535)
 
 
-@settings(deadline=None)
 @given(
     st.integers(-500, 5000),
     st.integers(2, 6000),
@@ -292,7 +291,6 @@ def grey_scales(draw: st.DrawFn) -> Dataset:
     return tags
 
 
-@settings(deadline=None)
 @given(grey_scales(), SYNTAXES)
 def test_grey_is_that_of_pydicom(tags: Dataset, syntax: UID) -> None:
     bits, signed = tags.BitsStored, tags.PixelRepresentation == 1
@@ -309,7 +307,6 @@ def test_grey_is_that_of_pydicom(tags: Dataset, syntax: UID) -> None:
     np.testing.assert_allclose(scale_of(tags, syntax).grey(stored), expected, atol=0.51 + 1e-3)
 
 
-@settings(deadline=None)
 @given(st.integers(2, 500), st.integers(0, 200), st.sampled_from([8, 16]), SYNTAXES)
 def test_modality_lut_is_that_of_pydicom(entries: int, first: int, bits: int, syntax: UID) -> None:
     table = [(i * 7919) % (1 << bits) for i in range(entries)]

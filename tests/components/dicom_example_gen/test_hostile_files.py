@@ -41,7 +41,9 @@ from schema.features import VIEWS
 from .conftest import mammogram
 from .dicom_bytes import as_written, part10
 
-QUICK: Final = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUICK: Final = settings(
+    max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 LIMIT: Final = 1_000_000
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
@@ -202,7 +202,6 @@ def stated_view(header: Dataset) -> str | RejectionReason:
         return error.reason
 
 
-@settings(deadline=None)
 @given(_STATED, st.sampled_from(VIEWS))
 def test_a_manifest_wins_unless_the_header_clearly_names_another_view(
     syntax: UID, tags: dict[str, Any], named: str

@@ -124,7 +124,7 @@ def told_apart(images: list[Image]) -> bool:
     return False
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(archives())
 def test_no_image_is_in_another_exam_and_everything_is_counted(
     archive: tuple[list[Image], dict[str, Label], dict[int, str]],

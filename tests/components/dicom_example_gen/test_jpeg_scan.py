@@ -20,7 +20,7 @@ from components.dicom_example_gen.rejections import IngestError, RejectionReason
 
 from .streams import END, lossless_jpeg, write_encapsulated
 
-QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUICK = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
 def frame_of(stream: bytes) -> Frame:

@@ -8,7 +8,7 @@ from typing import Any, Final
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
@@ -234,7 +234,6 @@ def test_no_background_hides_a_contradiction(view: str, placement: str, backgrou
         load(path)
 
 
-@settings(deadline=None)
 @given(st.builds(Turn, st.booleans(), st.booleans(), st.booleans()), st.integers(1, 5), st.integers(1, 5))
 def test_turning_there_and_back(turn: Turn, rows: int, columns: int) -> None:
     picture = np.arange(rows * columns * 3).reshape(rows, columns, 3)
@@ -242,7 +241,6 @@ def test_turning_there_and_back(turn: Turn, rows: int, columns: int) -> None:
     np.testing.assert_array_equal(turn.apply(turn.undo(picture)), picture)
 
 
-@settings(deadline=None)
 @given(st.text("APRLHFCX\\ 1", max_size=7), st.sampled_from(VIEWS))
 def test_any_text_is_a_turn_or_none_or_refused(text: str, view: str) -> None:
     header = Dataset()

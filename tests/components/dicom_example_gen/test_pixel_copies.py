@@ -60,7 +60,7 @@ def test_equal_pixels_of_other_views_or_classes_are_all_left_out() -> None:
     }
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.lists(st.tuples(st.sampled_from("PQRST"), st.sampled_from("1234567")), max_size=14),
     st.randoms(use_true_random=False),

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from pydicom.dataset import Dataset
@@ -153,7 +153,6 @@ def test_volumes_are_left_out_whatever_is_accepted(syntax: UID) -> None:
             header_of(dataset, "f", None, acceptance)
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from(SPECIAL), max_size=6), st.sets(st.sampled_from(list(SpecialCase))))
 def test_an_image_is_taken_when_each_of_its_cases_is_accepted(
     syntax: UID, chosen: list[tuple[SpecialCase, dict[str, Any]]], accepted: set[SpecialCase]

@@ -53,7 +53,6 @@ def random_scores(seed: int, count: int, clusters: int | None = None, temperatur
     )
 
 
-@settings(deadline=None)
 @given(matrices, masks)
 def test_every_figure_of_a_confusion_matrix_equals_scikit_learn(matrix: np.ndarray, mask: np.ndarray) -> None:
     masked = matrix * mask[0][:, None] * mask[1][None, :]
@@ -98,7 +97,7 @@ def areas(scores: Scores, weights: np.ndarray | None = None) -> dict[str, float]
     }
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(0, 10_000), st.integers(8, 60), st.sampled_from([1.0, 0.6, 2.5]), st.booleans())
 def test_every_figure_of_probabilities_equals_scikit_learn(
     seed: int, count: int, temperature: float, ties: bool
@@ -143,7 +142,7 @@ def test_equal_probabilities_rank_as_the_grade_does() -> None:
     assert (figures["accuracy"].value, figures["top_2_accuracy"].value) == (0.0, 1.0)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(matrices, min_size=1, max_size=5))
 def test_a_stack_gives_what_its_matrices_give(stack: list[np.ndarray]) -> None:
     together = density_metrics(np.stack(stack))
@@ -199,7 +198,7 @@ def test_clustered_interval_holds_the_truth_about_95_times_in_100() -> None:
     assert 0.92 <= held / 400 <= 0.98
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(matrices)
 def test_proportions_lie_in_their_intervals_and_count_their_own_class(matrix: np.ndarray) -> None:
     figures = density_figures(scores_like(matrix), 100, 1)

@@ -80,7 +80,7 @@ def test_blocks_are_unfolded_as_they_were_folded():
     np.testing.assert_array_equal(from_blocks(to_blocks(grid[..., np.newaxis])), grid)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     top=st.floats(0.35, 0.9),
     foot=st.floats(0.4, 1.0),

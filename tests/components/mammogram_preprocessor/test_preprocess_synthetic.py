@@ -14,7 +14,7 @@ from schema.features import PECTORAL_STATUSES
 AUTO = PreprocessConfig()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     angle=st.floats(14, 40),
     foot=st.floats(0.4, 0.75),
@@ -182,7 +182,7 @@ def test_pictures_without_a_breast_fail_explicitly(pixels, view):
     assert result.pectoral_mask.shape == result.breast_mask.shape == pixels.shape
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     height=st.integers(1, 90),
     width=st.integers(1, 90),

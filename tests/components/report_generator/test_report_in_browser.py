@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from components.report_generator.report import write_report
+from tests.waiting import HANG
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 WIDER_THAN_ITS_PLACE = """[...document.querySelectorAll('body *')]
@@ -69,7 +70,7 @@ class Tab:
 
     def close(self) -> None:
         self._process.terminate()
-        self._process.wait(30)
+        self._process.wait(HANG)
         os.close(self._in)
         os.close(self._out)
 

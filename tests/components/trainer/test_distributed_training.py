@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -21,6 +20,7 @@ from components.trainer.config import AugmentationConfig, NetworkConfig, TrainCo
 from components.trainer.job import Job, run_job
 from components.transform.config import ImageConfig
 from tests.components.trainer.worker_process import work
+from tests.waiting import LONG, wait_until
 
 # Without dropout, whose masks each replica draws for its own rows.
 CONFIG = TrainConfig(
@@ -83,11 +83,10 @@ def cluster(trained: Job, folder: Path) -> Iterator[list[BaseProcess]]:
 
 
 def wait_for(condition: Callable[[], bool], workers: list[BaseProcess]) -> None:
-    until = time.monotonic() + 400  # seconds; some twenty where nothing else runs
-    while not condition():
-        assert time.monotonic() < until, "too slow"
+    def sound() -> None:
         assert all(worker.exitcode in (None, 0) for worker in workers), "a worker failed; see its log"
-        time.sleep(0.02)
+
+    wait_until(condition, sound, LONG)
 
 
 def checkpointed_epochs(folder: Path) -> list[dict[str, float]]:
@@ -100,7 +99,6 @@ def checkpointed_epochs(folder: Path) -> list[dict[str, float]]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1000)
 def test_two_workers_train_as_one_and_a_killed_run_goes_on(small_data_set: Any, tmp_path: Path) -> None:
     alone = job(small_data_set, tmp_path / "alone")
     run_job(alone)

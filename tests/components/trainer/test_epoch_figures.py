@@ -13,7 +13,7 @@ from components.trainer.epochs import Epoch, Totals, best_of, macro_recall, quad
 pairs = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=2, max_size=60)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(pairs)
 def test_figures_are_scikit_learns(rows: list[tuple[int, int]]) -> None:
     labels, predicted = map(list, zip(*rows, strict=True))

@@ -33,7 +33,7 @@ loss_lists = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(loss_lists, st.integers(1, 4), st.sampled_from([0.1, 0.5]), st.sampled_from([0.0, 0.001, 0.004]))
 def test_plateau_is_keras(losses: list[float], patience: int, factor: float, floor: float) -> None:
     config = TrainConfig(plateau_patience=patience, plateau_factor=factor, minimum_learning_rate=floor)

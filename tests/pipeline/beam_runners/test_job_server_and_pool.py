@@ -9,7 +9,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,10 +20,10 @@ from components.common.files import write_whole
 from components.common.stages import Stage, elements
 from pipeline.beam_runners.arguments import beam_arguments
 from pipeline.config import load_config
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
-LIMIT = 300.0  # seconds
 # A pool starts the `python` that it finds.
 ENVIRONMENT = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 
@@ -52,11 +51,11 @@ def addresses(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, s
                 processes.append(
                     subprocess.Popen([sys.executable, "-m", *arguments], env=ENVIRONMENT, stdout=log, stderr=log)
                 )
-        deadline = time.monotonic() + LIMIT
-        while not (port_file.exists() and port_file.read_text() and listens(pool)):
-            assert time.monotonic() < deadline
+
+        def alive() -> None:
             assert all(process.poll() is None for process in processes)
-            time.sleep(0.1)
+
+        wait_until(lambda: port_file.exists() and port_file.read_text() and listens(pool), alive)
         yield f"127.0.0.1:{int(port_file.read_text())}", f"127.0.0.1:{pool}"
     finally:
         for process in processes:

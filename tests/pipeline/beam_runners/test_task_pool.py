@@ -21,11 +21,11 @@ from pipeline.beam_runners.staged_run import Execute
 from pipeline.beam_runners.staged_runner import StagedRunner
 from pipeline.beam_runners.task_files import TaskFiles
 from pipeline.beam_runners.task_key import KEY_VARIABLE, find_task_key
+from tests.waiting import HANG, wait_until
 
 pytestmark = pytest.mark.slow
 
 ENVIRONMENT = {**os.environ, KEY_VARIABLE: "a key of the tests of the pool"}
-LIMIT = 120.0  # seconds
 
 
 @pytest.fixture(scope="module")
@@ -36,14 +36,14 @@ def pool() -> Iterator[Path]:
         command = [sys.executable, "-m", "pipeline.beam_runners.task_pool", str(path)]
         process = subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.DEVNULL)
         try:
-            deadline = time.monotonic() + LIMIT
-            while not path.exists():
+
+            def alive() -> None:
                 assert process.poll() is None
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
+
+            wait_until(path.exists, alive)
             yield path
             process.send_signal(signal.SIGTERM)
-            assert process.wait(LIMIT) == 0
+            assert process.wait(HANG) == 0
         finally:
             process.kill()
             process.wait()
@@ -51,7 +51,7 @@ def pool() -> Iterator[Path]:
 
 def connected(pool: Path, folder: str, number: int) -> socket.socket:
     connection = socket.socket(socket.AF_UNIX)
-    connection.settimeout(LIMIT)
+    connection.settimeout(HANG)
     connection.connect(str(pool))
     connection.sendall(f"{folder}\t{number}\n".encode())
     return connection
@@ -106,7 +106,7 @@ def test_a_task_ends_when_its_task_manager_hangs_up(pool: Path, tmp_path: Path) 
 
     def sleep(number: int) -> int:
         pid_file.write_text(str(os.getpid()))
-        time.sleep(LIMIT)
+        time.sleep(HANG)
         return number
 
     class HangsUp(Runner):
@@ -114,24 +114,19 @@ def test_a_task_ends_when_its_task_manager_hangs_up(pool: Path, tmp_path: Path) 
             files = TaskFiles(f"{task.files.folder}/stage", find_task_key(ENVIRONMENT))
             files.give(task, readings)
             with connected(self._pool, files.folder, 0):
-                deadline = time.monotonic() + LIMIT
-                while not (pid_file.exists() and pid_file.read_text()):
-                    assert time.monotonic() < deadline
-                    time.sleep(0.02)
+                wait_until(lambda: pid_file.exists() and pid_file.read_text())
             raise ConnectionAbortedError
 
     with pytest.raises(ConnectionAbortedError):  # noqa: SIM117 - the pipeline runs when it is left
         with beam.Pipeline(runner=HangsUp(pool, tmp_path / "scratch")) as pipeline:
             _ = pipeline | beam.Impulse() | beam.Map(lambda _: 1) | beam.Map(sleep)
-    deadline = time.monotonic() + LIMIT / 2
-    while Path(f"/proc/{pid_file.read_text()}").exists():  # no zombie either
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    process = Path(f"/proc/{pid_file.read_text()}")
+    wait_until(lambda: not process.exists(), limit=HANG / 2)  # no zombie either
 
 
 def test_a_pool_without_a_key_does_not_start(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pipeline.beam_runners.task_pool", str(tmp_path / "s")]
     environment = {name: value for name, value in ENVIRONMENT.items() if name != KEY_VARIABLE}
-    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=LIMIT, check=False)
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=HANG, check=False)
     assert ended.returncode == 1
     assert ended.stderr.splitlines()[-1].startswith("Set either BREAST_DENSITY_TASK_KEY or")

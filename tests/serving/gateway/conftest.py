@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -9,7 +10,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
@@ -23,6 +23,7 @@ import yaml
 
 from serving.gateway.config import GatewayConfig
 from serving.gateway.run import RunningGateway, running_gateway
+from tests.waiting import HANG, wait_until
 
 TOKEN = "token-of-the-gateways-tests"
 ENVIRON = {"BREAST_DENSITY_GATEWAY_TOKEN": TOKEN}
@@ -123,15 +124,7 @@ def start_gateway(
 @pytest.fixture(scope="session")
 def wait_for() -> Callable[..., Any]:
     """Calls until the result is true, and returns it."""
-
-    def wait(question: Callable[[], Any], seconds: float = 120.0) -> Any:
-        deadline = time.monotonic() + seconds
-        while not (answer := question()):
-            assert time.monotonic() < deadline, "it did not happen in time"
-            time.sleep(0.05)
-        return answer
-
-    return wait
+    return functools.partial(wait_until, pause=0.05)
 
 
 @pytest.fixture(scope="session")
@@ -164,7 +157,7 @@ class Pacs:
 
     def get(self, path: str) -> Any:
         """Asks its REST service."""
-        return httpx.get(f"http://127.0.0.1:{self.http_port}{path}", trust_env=False, timeout=60).json()
+        return httpx.get(f"http://127.0.0.1:{self.http_port}{path}", trust_env=False, timeout=HANG).json()
 
     def instances(self) -> list[dict[str, Any]]:
         """Its instances with their tags."""
@@ -173,7 +166,7 @@ class Pacs:
     def clear(self) -> None:
         """Deletes all that it has."""
         for name in self.get("/patients"):
-            httpx.delete(f"http://127.0.0.1:{self.http_port}/patients/{name}", trust_env=False, timeout=60)
+            httpx.delete(f"http://127.0.0.1:{self.http_port}/patients/{name}", trust_env=False, timeout=HANG)
 
 
 @pytest.fixture(scope="session")
@@ -220,15 +213,18 @@ def start_pacs(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int, int],
             process = subprocess.Popen([program, str(folder / "orthanc.json")], stdout=log, stderr=log)
         pacs = Pacs(http_port, dicom_port)
         try:
-            deadline = time.monotonic() + 30
-            while True:
+
+            def answers() -> bool:
                 try:
                     pacs.get("/system")
-                    break
                 except httpx.HTTPError:
-                    assert time.monotonic() < deadline, (folder / "log").read_text()
-                    assert process.poll() is None, (folder / "log").read_text()
-                    time.sleep(0.1)
+                    return False
+                return True
+
+            def alive() -> None:
+                assert process.poll() is None, (folder / "log").read_text()
+
+            wait_until(answers, alive, pause=0.1)
             yield pacs
         finally:
             process.kill()  # its own end takes it three seconds
@@ -267,7 +263,7 @@ class Process:
     def send(self, paths: list[Path], syntax: str = "--propose-jls-lossless") -> str:
         """Sends files by storescu; returns what it printed."""
         command = [self.storescu, "-v", syntax, "-aec", "BREASTDENSITY", "127.0.0.1", str(self.dicom_port)]
-        done = subprocess.run([*command, *map(str, paths)], capture_output=True, text=True, timeout=120)
+        done = subprocess.run([*command, *map(str, paths)], capture_output=True, text=True, timeout=HANG)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout + done.stderr
 
@@ -287,13 +283,17 @@ def start_process(gateway_config: Any, tmp_path: Path, token: str, dcmtk: Callab
             command = [sys.executable, "-m", "pipeline.cli", "gateway", str(file)]
             process = subprocess.Popen(command, stdout=stream, stderr=stream, env=environ)
         try:
-            deadline = time.monotonic() + 120
-            while not (found := re.search(rb":(\d+), HTTP (http\S+),", log.read_bytes()[begin:])):
+
+            def told() -> re.Match[bytes] | None:
+                return re.search(rb":(\d+), HTTP (http\S+),", log.read_bytes()[begin:])
+
+            def alive() -> None:
                 assert process.poll() is None, log.read_text()
-                assert time.monotonic() < deadline, log.read_text()
-                time.sleep(0.1)
+
+            found = wait_until(told, alive, pause=0.1)
+            assert found is not None
             headers = {"Authorization": f"Bearer {token}"}
-            with httpx.Client(base_url=found[2].decode(), headers=headers, trust_env=False, timeout=30) as client:
+            with httpx.Client(base_url=found[2].decode(), headers=headers, trust_env=False, timeout=HANG) as client:
                 yield Process(process, log, int(found[1]), client, dcmtk("storescu"))
         finally:
             process.kill()

@@ -93,7 +93,7 @@ def test_nothing_that_the_gateway_says_names_anybody(
                 "pacs-web",
             ]
 
-        wait_for(settled, 60)
+        wait_for(settled)
         for path in ("/api/studies", "/metrics", "/healthz", "/readyz", "/nothing", "/api/studies/Qzname", "/"):
             ask("GET", path)
         for study in gateway.studies():

@@ -21,6 +21,7 @@ from pydicom.uid import (
 from pynetdicom import AE, Association
 
 from serving.gateway.run import RunningGateway
+from tests.waiting import HANG, PATIENCE
 
 Wait = Callable[..., Any]
 MG = DigitalMammographyXRayImageStorageForPresentation
@@ -44,7 +45,7 @@ def associate(gateway: RunningGateway, calling: str = "MODALITY", called: str = 
 
 def run(program: str, gateway: RunningGateway, *arguments: object) -> subprocess.CompletedProcess[str]:
     command = [program, "-aet", "MODALITY", "-aec", "BREASTDENSITY", "127.0.0.1", str(gateway.dicom_port)]
-    return subprocess.run([*command, *map(str, arguments)], capture_output=True, text=True, timeout=60)
+    return subprocess.run([*command, *map(str, arguments)], capture_output=True, text=True, timeout=HANG)
 
 
 def test_dcmtk_is_answered_and_the_data_set_is_kept_as_it_came(
@@ -112,7 +113,7 @@ def test_a_flood_of_associations_is_refused_and_the_node_goes_on(
         association.release()
     for connection in silent:
         connection.close()
-    wait_for(lambda: associate(gateway).is_established, 20)
+    wait_for(lambda: associate(gateway).is_established)
 
 
 def test_slow_endless_and_malformed_senders_are_cut(gateway: RunningGateway, wait_for: Wait) -> None:
@@ -120,7 +121,7 @@ def test_slow_endless_and_malformed_senders_are_cut(gateway: RunningGateway, wai
 
     def is_cut(first: bytes, then: Callable[[socket.socket], None] = lambda _: None) -> bool:
         with socket.create_connection(address) as connection:
-            connection.settimeout(20)
+            connection.settimeout(HANG)
             connection.sendall(first)
             try:
                 then(connection)
@@ -134,7 +135,7 @@ def test_slow_endless_and_malformed_senders_are_cut(gateway: RunningGateway, wai
     assert is_cut(b"\x01\x00\x00\x00\x01\x00half")  # a PDU that never ends
     assert is_cut(b"")
     assert is_cut(b"GET / HTTP/1.1\r\n\r\n")
-    assert time.monotonic() - started < 15
+    assert time.monotonic() - started < 15 * PATIENCE
 
     def flood(connection: socket.socket) -> None:
         for _ in range(200):

@@ -16,6 +16,7 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from pynetdicom import AE
 
 from serving.gateway.run import RunningGateway
+from tests.waiting import HANG
 
 Wait = Callable[..., Any]
 RELATED = {"Content-Type": 'multipart/related; type="application/dicom"; boundary=cut'}
@@ -30,7 +31,7 @@ def gateway(start_gateway: Any) -> Iterator[RunningGateway]:
 @pytest.fixture
 def client(gateway: RunningGateway, token: str) -> Iterator[httpx.Client]:
     headers = {"Authorization": f"Bearer {token}"}
-    with httpx.Client(base_url=gateway.http_address, headers=headers, timeout=30, trust_env=False) as http:
+    with httpx.Client(base_url=gateway.http_address, headers=headers, timeout=HANG, trust_env=False) as http:
         yield http
 
 

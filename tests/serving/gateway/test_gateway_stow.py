@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import socket
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import pytest
 from PIL import Image
 
 from serving.gateway.run import RunningGateway
+from tests.waiting import HANG
 
 Wait = Callable[..., Any]
 
@@ -28,7 +28,7 @@ def gateway(start_gateway: Any) -> Iterator[RunningGateway]:
 @pytest.fixture
 def client(gateway: RunningGateway, token: str) -> Iterator[httpx.Client]:
     with httpx.Client(
-        base_url=gateway.http_address, headers={"Authorization": f"Bearer {token}"}, timeout=30, trust_env=False
+        base_url=gateway.http_address, headers={"Authorization": f"Bearer {token}"}, timeout=HANG, trust_env=False
     ) as http:
         yield http
 
@@ -150,7 +150,9 @@ def test_uploads_are_bounded(start_gateway: Any, token: str, exams: list[list[Pa
     changes = {"limits": limits, "grouping": {"timeout_seconds": 60}, "http": {"idle_seconds": 0.5}}
     with (
         start_gateway(**changes) as gateway,
-        httpx.Client(base_url=gateway.http_address, headers={"Authorization": f"Bearer {token}"}, timeout=60) as client,
+        httpx.Client(
+            base_url=gateway.http_address, headers={"Authorization": f"Bearer {token}"}, timeout=HANG
+        ) as client,
     ):
         too_large = related(bodies[0] + bytes(2 * limits["instance_bytes"]))
         assert client.post("/dicom-web/studies", **too_large).status_code == 413
@@ -162,18 +164,15 @@ def test_uploads_are_bounded(start_gateway: Any, token: str, exams: list[list[Pa
         assert busy.status_code == 503
         assert int(busy.headers["retry-after"]) > 0
         assert client.post("/dicom-web/studies", **related(bodies[1])).status_code == 200
-
-        def slow() -> Iterator[bytes]:
-            yield b"--cut\r\n"
-            time.sleep(1.5)
-            yield b"\r\n"
-
-        answer = client.post("/dicom-web/studies", content=slow(), headers=related()["headers"])
-        assert answer.status_code == 408
         address = ("127.0.0.1", int(gateway.http_address.rpartition(":")[2]))
+        headers = {**related()["headers"], "Authorization": f"Bearer {token}", "Host": "x", "Content-Length": "100"}
+        head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        with socket.create_connection(address, timeout=HANG) as slow:  # its body never ends
+            slow.sendall(f"POST /dicom-web/studies HTTP/1.1\r\n{head}\r\n--cut\r\n".encode())
+            assert slow.recv(1000).startswith(b"HTTP/1.1 408 ")
         for head in (b"", b"GET /healthz HTTP/1.1\r\nHost:"):  # a request that never begins
             with socket.create_connection(address) as slow_head:
-                slow_head.settimeout(10)
+                slow_head.settimeout(HANG)
                 slow_head.sendall(head)
                 assert slow_head.recv(1000) == b""
         assert client.get("/healthz").status_code == 200
@@ -182,7 +181,9 @@ def test_uploads_are_bounded(start_gateway: Any, token: str, exams: list[list[Pa
 def test_a_full_disk_is_told_and_nothing_is_accepted(start_gateway: Any, token: str, exams: list[list[Path]]) -> None:
     with (
         start_gateway(limits={"free_bytes": 1 << 60}) as gateway,
-        httpx.Client(base_url=gateway.http_address, headers={"Authorization": f"Bearer {token}"}, timeout=60) as client,
+        httpx.Client(
+            base_url=gateway.http_address, headers={"Authorization": f"Bearer {token}"}, timeout=HANG
+        ) as client,
     ):
         assert client.post("/dicom-web/studies", **related(exams[0][0].read_bytes())).status_code == 507
         assert client.post("/api/studies", files=files(exams[0])).status_code == 507

@@ -24,6 +24,7 @@ from serving.gateway.tls import server_context
 from serving.grades import ServerUnreachableError
 from serving.server.config import ServedModel, ServerConfig, ServerTls
 from serving.server.run import run_server
+from tests.waiting import HANG
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
 
@@ -69,7 +70,7 @@ def test_only_peers_with_a_certificate_get_through(
         headers = {"Authorization": f"Bearer {token}"}
         assert gateway.http_address.startswith("https://")
         with httpx.Client(
-            base_url=gateway.http_address, headers=headers, verify=context, trust_env=False, timeout=60
+            base_url=gateway.http_address, headers=headers, verify=context, trust_env=False, timeout=HANG
         ) as client:
             (study,) = client.get("/api/studies").json()["studies"]
         assert study["files"] == 4
@@ -96,7 +97,7 @@ def test_exams_reach_the_model_server_by_mutual_tls_alone(
         with (
             running_gateway(config, {config.http.token_variable: token}) as gateway,
             httpx.Client(
-                base_url=gateway.http_address, headers={"Authorization": f"Bearer {token}"}, timeout=60
+                base_url=gateway.http_address, headers={"Authorization": f"Bearer {token}"}, timeout=HANG
             ) as client,
         ):
             files = [("files", (path.name, path.read_bytes())) for path in exams[2]]

@@ -46,7 +46,6 @@ def test_exams_come_back_as_report_and_heat_maps_although_the_gateway_is_killed(
     wait_for: Wait,
 ) -> None:
     """The PACS is down and the gateway is killed; then both come back, and every study arrives once, by both ways."""
-    pytest.importorskip("serving.dicom_results")
     http_port, dicom_port, dead = free_ports(3)
     destinations = [
         {"kind": "dicom", "name": "dead", "host": "127.0.0.1", "port": dead, "ae_title": "DEAD", "timeout_s": 2},

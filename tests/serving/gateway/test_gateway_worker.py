@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import shutil
-import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from serving.gateway.worker import ConsistentGrader
 from serving.grades import ServedRecipe, ServingError
 from serving.grading import GradingPolicy, ModelChangedError, grade_exam, recipe_of
 from serving.preprocessing import PreprocessingRecipe
+from tests.waiting import HANG
 
 Wait = Callable[..., Any]
 
@@ -78,7 +78,9 @@ def test_missing_views_are_refused_and_graded_once_they_come(
 ) -> None:
     with (
         start_gateway(grouping={"settle_seconds": 0, "timeout_seconds": 0.5}) as gateway,
-        httpx.Client(base_url=gateway.http_address, headers={"Authorization": f"Bearer {token}"}, timeout=60) as client,
+        httpx.Client(
+            base_url=gateway.http_address, headers={"Authorization": f"Bearer {token}"}, timeout=HANG
+        ) as client,
     ):
 
         def send(path: Path) -> None:
@@ -116,7 +118,9 @@ def test_an_exam_for_processing_is_refused_with_the_reason(
         files.append(("files", (f"{number}.dcm", (tmp_path / f"{number}.dcm").read_bytes())))
     with (
         start_gateway() as gateway,
-        httpx.Client(base_url=gateway.http_address, headers={"Authorization": f"Bearer {token}"}, timeout=60) as client,
+        httpx.Client(
+            base_url=gateway.http_address, headers={"Authorization": f"Bearer {token}"}, timeout=HANG
+        ) as client,
     ):
         answer = client.post("/api/studies", files=files).json()
         study = wait_for(
@@ -151,7 +155,7 @@ def test_studies_wait_for_the_server_and_no_answer_is_wrong_while_its_model_is_s
         gateway = stack.enter_context(running_gateway(config, {config.http.token_variable: token}))
         headers = {"Authorization": f"Bearer {token}"}
         client = stack.enter_context(
-            httpx.Client(base_url=gateway.http_address, headers=headers, trust_env=False, timeout=60)
+            httpx.Client(base_url=gateway.http_address, headers=headers, trust_env=False, timeout=HANG)
         )
         uploads: dict[str, int] = {}
         answers: dict[str, dict[str, Any]] = {}
@@ -190,11 +194,13 @@ def test_studies_wait_for_the_server_and_no_answer_is_wrong_while_its_model_is_s
         wait_for(answered)
         truth = {3: [expected(0), expected(1)]}
         (tmp_path / "4").rename(versions / "4")
-        deadline = time.monotonic() + 30
-        while {exam["model_version"] for exam in answers.values()} != {3, 4}:
-            assert time.monotonic() < deadline
+
+        def both_versions_answered() -> bool:
             upload(len(uploads) % 2)
             answered()
+            return {exam["model_version"] for exam in answers.values()} == {3, 4}
+
+        wait_for(both_versions_answered)
         wait_for(answered)
         truth[4] = [expected(0), expected(1)]
         assert truth[3][0][1] != pytest.approx(truth[4][0][1], abs=1e-3)

@@ -28,6 +28,7 @@ from pipeline.predict_archive.command import SOME_NOT_GRADED
 from serving.gateway.admission import SOP_CLASSES
 from serving.gateway.run import RunningGateway, running_gateway
 from serving.grading import MISSING_VIEWS, QUALITY_FAILED, SEVERAL_EXAMS, ExamRefusedError
+from tests.waiting import HANG
 
 Exam = list[FileDataset]
 Wait = Callable[..., Any]
@@ -295,7 +296,7 @@ def test_it_is_refused_with_the_reason(
         image.file_meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID
         image.file_meta.MediaStorageSOPClassUID = image.SOPClassUID
     headers = {"Authorization": f"Bearer {token}"}
-    with httpx.Client(base_url=strict_gateway.http_address, headers=headers, trust_env=False, timeout=30) as client:
+    with httpx.Client(base_url=strict_gateway.http_address, headers=headers, trust_env=False, timeout=HANG) as client:
         reason, words = channel(
             exam, kind, Setting(strict_gateway, client, strict_server, tmp_path, received[1], wait_for)
         )

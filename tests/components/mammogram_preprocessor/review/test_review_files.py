@@ -237,7 +237,7 @@ def test_bad_dicom_is_a_finding(seg_bytes: bytes) -> None:
     assert problem_of(deflated, ".dcm") in (ReviewProblem.UNSUPPORTED, ReviewProblem.UNREADABLE)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_damaged_files_are_findings_or_reviews_and_nothing_else(seg_bytes: bytes, data: st.DataObject) -> None:
     kinds = {

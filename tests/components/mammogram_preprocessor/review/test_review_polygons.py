@@ -42,7 +42,7 @@ def _grown(mask: NDArray[np.bool_], by: int) -> NDArray[np.bool_]:
     return cv2.dilate(padded, np.ones((size, size), np.uint8))[by:-by, by:-by].astype(np.bool_)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(star_masks())
 def test_a_mask_comes_back_to_within_a_pixel_of_its_edge(mask: NDArray[np.bool_]) -> None:
     polygons = mask_to_polygons(mask)
@@ -55,7 +55,7 @@ def test_a_mask_comes_back_to_within_a_pixel_of_its_edge(mask: NDArray[np.bool_]
         check_inside(polygon, SHAPE)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 2**32 - 1))
 def test_outlines_of_ragged_masks_are_polygons_that_are_read(seed: int) -> None:
     noise = np.random.default_rng(seed).normal(size=SHAPE)

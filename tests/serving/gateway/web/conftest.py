@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.waiting import HANG
+
 from .scripted_gateway import TOKEN, ScriptedGateway, listening, scripted_app
 
 SCREEN = {"width": 1920, "height": 960}  # what a browser leaves of 1080 lines
@@ -51,7 +53,7 @@ class Watched:
 
 def until(page: Any, expression: str) -> None:
     """Waits until it is true; playwright's own ``wait_for_function`` needs eval, which the page's policy forbids."""
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + HANG
     while not page.evaluate(expression):
         assert time.monotonic() < deadline, expression
         page.wait_for_timeout(20)
@@ -80,6 +82,7 @@ def tab(chromium: Any) -> Iterator[Watched]:
     """A fresh tab, which afterwards must have no error in its console and have asked this machine alone."""
     context = chromium.new_context(viewport=SCREEN)
     watched = Watched(context.new_page())
+    watched.page.set_default_timeout(1000 * HANG)
     watched.page.set_default_timeout(15_000)
     watched.page.clock.install()
     watched.page.on("console", lambda said: watched.errors.append(said.text) if said.type == "error" else None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from components.common.png import encode_png
 from schema.features import VIEWS
 from serving.gateway.web.page import mount_page
 from serving.heat_layer import heat_layer_png
+from tests.waiting import HANG, wait_until
 
 TOKEN = "a-token-of-the-test"
 
@@ -100,17 +100,17 @@ def listening(app: FastAPI) -> Iterator[str]:
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
-    deadline = time.monotonic() + 20
-    while not server.started:
+
+    def alive() -> None:
         assert thread.is_alive()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+
+    wait_until(lambda: server.started, alive)
     port = server.servers[0].sockets[0].getsockname()[1]
     try:
         yield f"http://127.0.0.1:{port}"
     finally:
         server.should_exit = True
-        thread.join(20)
+        thread.join(HANG)
 
 
 def probabilities(a: float, b: float, c: float, d: float) -> dict[str, float]:

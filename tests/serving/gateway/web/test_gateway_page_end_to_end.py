@@ -49,7 +49,7 @@ def test_a_real_exam_is_dropped_graded_and_looked_at(
         page.get_by_label("Token", exact=True).fill(token)
         page.keyboard.press("Enter")
         page.set_input_files("#files", [*folder.iterdir()])
-        page.wait_for_selector(".grade", timeout=60_000)
+        page.wait_for_selector(".grade")
         [key] = page.evaluate("[location.hash.slice(1)]")
         said = {"headers": {"Authorization": f"Bearer {token}"}, "trust_env": False, "timeout": 60}
         exam = httpx.get(f"{gateway.http_address}/api/studies/{key}", **said).json()["exam"]
@@ -67,7 +67,7 @@ def test_a_real_exam_is_dropped_graded_and_looked_at(
         assert "readme.txt" in page.inner_text("#upload-refused")
 
         page.set_input_files("#files", [folder / name for name in names[:3]])
-        page.wait_for_selector(".refusal", timeout=60_000)
+        page.wait_for_selector(".refusal")
         assert page.inner_text(".refusal h2") == "Not graded: missing views"
         assert "The exam has 3 of 4 views" in page.inner_text(".refusal")
         assert page.locator("#studies button").count() == 2
