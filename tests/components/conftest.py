@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from google.protobuf import text_format
 
+from tests.sharing import once
+
 SIZE = 64
 
 
@@ -68,6 +70,10 @@ def _rows() -> tuple[dict[str, Any], ...]:
 @pytest.fixture(scope="session")
 def small_data_set(tmp_path_factory: pytest.TempPathFactory) -> SmallDataSet:
     """Twenty views, five a projection, analysed and transformed by Beam."""
+    return once(tmp_path_factory, "small_data_set", _transform)
+
+
+def _transform(folder: Path) -> SmallDataSet:
     import tensorflow_transform as tft
     import tensorflow_transform.beam as tft_beam
     from tensorflow_metadata.proto.v0 import schema_pb2
@@ -76,7 +82,7 @@ def small_data_set(tmp_path_factory: pytest.TempPathFactory) -> SmallDataSet:
     from components.common.shards import shard_name, write_shard
     from components.transform.preprocessing import preprocessing_fn
 
-    folder, rows = tmp_path_factory.mktemp("small_data_set"), _rows()
+    rows = _rows()
     schema_file = Path(__file__).parents[2] / "schema" / "schema.pbtxt"
     schema = text_format.Parse(schema_file.read_text(encoding="utf-8"), schema_pb2.Schema())
     records = [tft.coders.ExampleProtoCoder(schema).encode(row) for row in rows]

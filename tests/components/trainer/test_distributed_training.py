@@ -19,7 +19,7 @@ from components.trainer.checkpoint import Progress
 from components.trainer.config import AugmentationConfig, NetworkConfig, TrainConfig
 from components.trainer.job import Job, run_job
 from components.transform.config import ImageConfig
-from tests.components.trainer.worker_process import work
+from tests.components.trainer.worker_process import BLOCKS_A_STAGE, work
 from tests.waiting import LONG, wait_until
 
 # Without dropout, whose masks each replica draws for its own rows.
@@ -99,7 +99,10 @@ def checkpointed_epochs(folder: Path) -> list[dict[str, float]]:
 
 
 @pytest.mark.slow
-def test_two_workers_train_as_one_and_a_killed_run_goes_on(small_data_set: Any, tmp_path: Path) -> None:
+def test_two_workers_train_as_one_and_a_killed_run_goes_on(
+    small_data_set: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("components.trainer.network._BLOCKS_A_STAGE", BLOCKS_A_STAGE)
     alone = job(small_data_set, tmp_path / "alone")
     run_job(alone)
     assert not list(tmp_path.rglob(".checkpoints")), "a finished training leaves no checkpoint"

@@ -16,6 +16,7 @@ from components.trainer.input_pipeline import array_batches
 from components.trainer.loop import TrainedNetwork, class_weights, train
 from components.transform.config import ImageConfig
 from components.transform.images import normalise
+from tests.components.trainer.worker_process import BLOCKS_A_STAGE
 
 CONFIG = TrainConfig(
     image=ImageConfig(size=32),
@@ -28,6 +29,11 @@ CONFIG = TrainConfig(
     batch_size=16,
     epochs=6,
 )
+
+
+@pytest.fixture(autouse=True)
+def shallow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("components.trainer.network._BLOCKS_A_STAGE", BLOCKS_A_STAGE)
 
 
 def toy_images(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

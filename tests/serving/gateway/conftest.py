@@ -23,7 +23,7 @@ import yaml
 
 from serving.gateway.config import GatewayConfig
 from serving.gateway.run import RunningGateway, running_gateway
-from tests.waiting import HANG, wait_until
+from tests.waiting import HANG, PATIENCE, wait_until
 
 TOKEN = "token-of-the-gateways-tests"
 ENVIRON = {"BREAST_DENSITY_GATEWAY_TOKEN": TOKEN}
@@ -95,9 +95,9 @@ def gateway_config(tmp_path: Path) -> Callable[..., GatewayConfig]:
     def make(model_address: str = "127.0.0.1:1", **changes: Any) -> GatewayConfig:
         document: dict[str, Any] = {
             "spool": tmp_path / "spool",
-            "model": {"address": model_address, "timeout_s": 20},
-            "dicom": {"port": 0, "idle_seconds": 5},
-            "http": {"port": 0, "idle_seconds": 5},
+            "model": {"address": model_address, "timeout_s": 20 * PATIENCE},
+            "dicom": {"port": 0, "idle_seconds": 5 * PATIENCE},
+            "http": {"port": 0, "idle_seconds": 5 * PATIENCE},
             "grouping": {"settle_seconds": 0.2, "timeout_seconds": 20},
             "limits": {"free_bytes": 0},
             "retry": {"first_seconds": 0.2, "cap_seconds": 0.5},
