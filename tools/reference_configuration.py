@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from pipeline.config import RunConfig
+from schema.version import installed_version
 from serving.gateway.config import GatewayConfig
 from tools.markdown import documented_attributes, prose_of, table
 
@@ -119,7 +120,7 @@ def _default_of(field: FieldInfo) -> str:
     if isinstance(field.default, Enum):
         value = field.default.value
     text = value if isinstance(value, str) and value else json.dumps(value)
-    return f"`{text}`"
+    return f"`{text}`".replace(f":{installed_version()}", ":VERSION")
 
 
 def _row(
