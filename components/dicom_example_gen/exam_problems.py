@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 from components.dicom_example_gen.acceptance import SpecialCase
 from components.dicom_example_gen.config import IngestConfig
 from components.dicom_example_gen.exams import DAY_TAG, STUDY_TAG, Census, contradictions
+from components.dicom_example_gen.header import ViewHeader
 from components.dicom_example_gen.label_keys import ROW, STUDY
 from components.dicom_example_gen.labels import RowProblem
 from components.dicom_example_gen.rejections import RejectionReason
 from components.dicom_example_gen.uid_copies import Labelled
+from schema.features import VIEWS
 
+_FEWEST_DIVIDED: Final = 4  # exams
+_MOST_DIVIDED: Final = 0.75
 _ONE_PATIENT: Final = (
     "an exam is of one patient, move the images that are another's, or name each image's exam and patient in a "
     "manifest, or add mixed_patients to pipeline.ingest.accept"
@@ -52,6 +56,33 @@ def exam_problem(views: Sequence[Labelled], config: IngestConfig, census: Census
         if found.reason == RejectionReason.SEVERAL_EXAMS and not by_rows and not (unnamed and found.tag != DAY_TAG):
             return RowProblem(found.reason, found.tag, found.value, _ONE_EXAM)
     return None
+
+
+def studies_are_series(exams: Mapping[str, Sequence[Labelled]], census: Census) -> bool:
+    """Tells whether the anonymiser wrote a study for each series, so that studies tell no exams apart.
+
+    It did where most of the exams that folders name, and not few, hold the four views in several studies, none of which
+    shows a view of another or reaches into another exam, and nothing else contradicts.
+
+    Args:
+        exams: exam_id -> its images.
+        census: What the archive's values are worth.
+
+    Returns:
+        True or false.
+    """
+    groups = [views for views in exams.values() if len(views) > 1 and all("folder" in v.label_by for v in views)]
+    reach = Counter(study for views in exams.values() for study in {census.study(v.header) for v in views})
+    divided = sum(_is_divided([v.header for v in views], census, reach) for views in groups)
+    return divided >= _FEWEST_DIVIDED and divided > _MOST_DIVIDED * len(groups)
+
+
+def _is_divided(headers: Sequence[ViewHeader], census: Census, reach: Mapping[str, int]) -> bool:
+    studies = [census.study(header) for header in headers]
+    shown = {(header.view, study) for header, study in zip(headers, studies, strict=True)}
+    apart = len(set(studies)) > 1 and len(shown) == len({view for view, _ in shown}) == len(VIEWS)
+    own = all(study and reach[study] == 1 for study in studies)
+    return apart and own and all(found.tag == STUDY_TAG for found in contradictions(headers, census))
 
 
 def torn_studies(exams: Mapping[str, Sequence[Labelled]], census: Census) -> dict[str, RowProblem]:

@@ -31,7 +31,7 @@ from components.dicom_example_gen.candidates import Candidate
 from components.dicom_example_gen.census import take_census
 from components.dicom_example_gen.config import IngestConfig
 from components.dicom_example_gen.distribution import left_out
-from components.dicom_example_gen.exam_problems import exam_by, exam_problem, torn_studies
+from components.dicom_example_gen.exam_problems import exam_by, exam_problem, studies_are_series, torn_studies
 from components.dicom_example_gen.exams import Census, corrected_id
 from components.dicom_example_gen.header import ViewHeader, view_rank
 from components.dicom_example_gen.identity import keyed_hash
@@ -204,6 +204,8 @@ class _Sound:
 
 def _sound_exams(labelled: Sequence[Labelled], config: IngestConfig, census: Census) -> _Sound:
     by_exam = _grouped(labelled, lambda v: v.label.exam_id)
+    if studies_are_series(by_exam, census):
+        census = replace(census, per_image=True)
     torn = torn_studies(by_exam, census)
     exams: dict[str, list[Labelled]] = {}
     files: dict[str, list[Labelled]] = {}

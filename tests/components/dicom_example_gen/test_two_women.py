@@ -138,6 +138,40 @@ def test_a_study_for_each_image_stays_one_exam(tmp_path: Path, views: tuple[str,
 
 
 @pytest.mark.parametrize(
+    ("exams", "changes", "expected"),
+    [
+        (4, {}, {"C"}),
+        (4, {"PatientAge": None, "PatientBirthDate": None, "StudyDate": None}, {"C"}),
+        (3, {}, {"several_exams"}),  # too few to tell
+        (4, {"Manufacturer": "SIEMENS"}, {"several_exams"}),  # the left breasts
+        (4, {"PatientBirthDate": "19600202"}, {"mixed_patients"}),
+        (4, {"StudyDate": "20160813"}, {"several_exams"}),
+    ],
+)
+def test_a_study_for_each_series_is_told_by_the_folders(
+    tmp_path: Path, exams: int, changes: dict[str, Any], expected: set[str]
+) -> None:
+    stripped = {keyword: None for keyword, value in changes.items() if value is None}
+    for exam in range(exams):
+        for number, view in enumerate(VIEWS):
+            tags = ALIKE | stripped | {"StudyInstanceUID": f"1.2.{exam}.{view[-1] == 'L':d}"}
+            tags |= changes if view.endswith("L") else {}
+            write_image(tmp_path / f"E{exam}" / f"{view}.dcm", view, 10 * exam + number, **tags)
+    result = planned(tmp_path, {f"E{exam}": "C" for exam in range(exams)})
+    assert set(fates(result).values()) == expected
+
+
+def test_two_visits_in_each_folder_are_no_series(tmp_path: Path) -> None:
+    for exam in range(5):
+        for number, view in enumerate(VIEWS):
+            for visit in range(2):
+                tags = ALIKE | {"StudyInstanceUID": f"1.2.{exam}.{visit}"}
+                write_image(tmp_path / f"E{exam}" / f"{visit}{view}.dcm", view, 20 * exam + 2 * number + visit, **tags)
+    result = planned(tmp_path, {f"E{exam}": "C" for exam in range(5)})
+    assert set(fates(result).values()) == {"several_exams"}
+
+
+@pytest.mark.parametrize(
     ("patient", "times", "expected"),
     [
         ("ANONYMOUS", ("235800", "000300"), "C"),
