@@ -34,6 +34,7 @@ CHROMIUM_FLAGS = (
     "--disable-sync",
 )
 SHARED_RUN = "tests/e2e/test_pipeline_"
+MADE_SLOWLY = frozenset({"small_data_set", "exam_networks", "chromium", "database", "running_pacs"})
 PREPROCESSING = '{"longest_side": 512}'
 
 
@@ -58,8 +59,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _ByFile:
     return _ByFile(config, log)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts the longest tests first, so that no process is left alone with them at the end."""
+    """Marks as slow what needs something that takes seconds to make, and puts the longest tests first.
+
+    So no process is left alone with them at the end.
+    """
+    for item in items:
+        if not MADE_SLOWLY.isdisjoint(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: (item.path.parent.name != "e2e", item.path not in slow))
 

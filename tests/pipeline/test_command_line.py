@@ -16,6 +16,8 @@ from pydicom import dcmread
 from pipeline.demo import real_exams
 from tests.waiting import HANG
 
+pytestmark = pytest.mark.slow
+
 PROJECT = Path(__file__).resolve().parents[2]
 COMMANDS = [
     "phantom",

@@ -173,6 +173,7 @@ os.write(2, b"after err\\n")
 """
 
 
+@pytest.mark.slow
 def test_tensorflow_is_imported_without_a_word() -> None:
     environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
     environment["PYTHONPATH"] = str(Path(__file__).parents[2])

@@ -18,6 +18,8 @@ from pipeline.local_runner import SCHEMA_FILE
 from pipeline.pipeline import Archive, ArchivePart, Places, create_pipeline
 from schema.features import VIEWS
 
+pytestmark = pytest.mark.slow
+
 ARCHIVE = Archive((ArchivePart(FolderSource(Path("/the/archive"), Path("/the/labels.csv")), "fingerprint"),), "key id")
 CONFIG = load_config(find_config("demo")).pipeline
 

@@ -197,6 +197,7 @@ def test_density_values_are_checked() -> None:
         load_config(None, (), {"data.folder": "a", "data.archive": "embed", "data.density_values": "0=A"})
 
 
+@pytest.mark.slow
 def test_describe_needs_no_tensorflow() -> None:
     probe = "import sys, pipeline.describe; print({'tensorflow', 'tfx', 'apache_beam'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)

@@ -60,6 +60,7 @@ def deflated(path: Path, megabytes: int) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_header_is_read_without_inflating_what_is_behind_it(tmp_path: Path) -> None:
     bomb = deflated(tmp_path / "bomb.dcm", 300)
     assert bomb.stat().st_size < 1 << 20
@@ -80,6 +81,7 @@ def test_a_header_is_read_without_inflating_what_is_behind_it(tmp_path: Path) ->
         read_header(stream, 1 << 30)  # the image that the header declares bounds it, whatever the limit
 
 
+@pytest.mark.slow
 def test_a_large_deflated_image_is_read(make_dicom: MakeDicom) -> None:
     pixels = np.random.default_rng(1).integers(0, 4096, (4000, 3000), np.uint16)  # 24 MB, more than a header may be
     path = make_dicom(pixels=pixels, TransferSyntaxUID=DeflatedExplicitVRLittleEndian)

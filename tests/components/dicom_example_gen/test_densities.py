@@ -53,6 +53,7 @@ def test_other_texts_are_not_guessed(text: str) -> None:
     assert parse_density(text) is None
 
 
+@pytest.mark.slow
 @given(st.text(max_size=40))
 def test_no_text_raises_or_gives_anything_else(text: str) -> None:
     assert parse_density(text) in (*DENSITY_CLASSES, None)

@@ -20,6 +20,8 @@ from components.dicom_example_gen.rejections import RejectionReason as Reason
 from components.dicom_example_gen.report import summary
 from schema.features import DENSITY_CLASSES
 
+pytestmark = pytest.mark.slow
+
 # The slide "Datasets": exams by class.
 AOUP = {"train": (142, 337, 611, 142), "eval": (20, 45, 74, 17), "test": (20, 46, 75, 17)}
 

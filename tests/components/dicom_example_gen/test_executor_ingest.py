@@ -26,6 +26,8 @@ from schema.features import VIEWS
 from ..executor_harness import NodeOutput, run_ingest, text_of
 from .conftest import mammogram, write
 
+pytestmark = pytest.mark.slow
+
 EXAMS = 24
 IDENTITIES = {
     "PatientName": "Garibaldi^Anita",

@@ -26,6 +26,8 @@ from ..common.memory_filesystem import MemoryFileSystem
 from ..executor_harness import NodeOutput, run_ingest, run_preprocess, text_of
 from .conftest import mammogram, write
 
+pytestmark = pytest.mark.slow
+
 CONFIG = IngestConfig(longest_side=64, shard_size=5, splits=SplitFractions(train=0.4, eval=0.3, test=0.3), split_seed=5)
 
 

@@ -54,6 +54,7 @@ def to_grey(pixels: np.ndarray, tags: Dataset, syntax: UID) -> np.ndarray:
 FULL = np.rint(np.arange(4096) / 4095 * 65535)
 
 
+@pytest.mark.slow
 @given(
     st.integers(-500, 5000),
     st.integers(2, 6000),

@@ -77,6 +77,7 @@ def load_or_reject(path: Path, data: bytes, view: str | None = "CC_R") -> Loaded
     return rejection.reason
 
 
+@pytest.mark.slow
 @QUICK
 @given(st.binary(max_size=600))
 @example(b"\0" * 128 + b"DICM")
@@ -95,6 +96,7 @@ def test_cut_files(tmp_path: Path, kind: str, share: float) -> None:
     assert isinstance(result, RejectionReason)
 
 
+@pytest.mark.slow
 @settings(parent=QUICK, max_examples=150)
 @given(
     st.sampled_from(sorted(SOUND)),
@@ -240,6 +242,7 @@ def assert_survived(files: int, seed: int) -> None:
     assert tally.peak_mib[0] < 1500
 
 
+@pytest.mark.slow
 def test_mutated_files() -> None:
     assert_survived(250, seed=0)
 
@@ -319,6 +322,7 @@ def test_a_sequence_of_nothing_is_bounded(tmp_path: Path, count: int) -> None:
 
 
 # An element of Explicit VR holds up to 65,534 bytes, one of Implicit VR any number.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("syntax", "count"), [(ImplicitVRLittleEndian, 400_000), (ExplicitVRLittleEndian, 13_000)], ids=["many", "64 kB"]
 )

@@ -179,6 +179,7 @@ def archives(draw: st.DrawFn) -> list[Outcome]:
     return outcomes
 
 
+@pytest.mark.slow
 @settings(max_examples=150)
 @given(archives(), st.randoms(use_true_random=False))
 def test_every_candidate_ends_in_one_place_in_any_order(outcomes: list[Outcome], order: random.Random) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -124,6 +125,7 @@ def told_apart(images: list[Image]) -> bool:
     return False
 
 
+@pytest.mark.slow
 @settings(max_examples=400)
 @given(archives())
 def test_no_image_is_in_another_exam_and_everything_is_counted(

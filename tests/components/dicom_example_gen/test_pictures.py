@@ -43,6 +43,7 @@ def pixels_of(made: SpecialView) -> np.ndarray:
     return reduce_by_area(np.rint(made.grey * 65535).astype(np.uint16), 1024)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", STANDARD)
 def test_no_standard_phantom_is_special(kind: str) -> None:
     found = held_out()[kind]
@@ -80,6 +81,7 @@ def test_evidence_names_numbers_and_places() -> None:
     assert all(any(character.isdigit() for character in text) for text in evidence)
 
 
+@pytest.mark.slow
 def test_places_are_in_pixels_of_the_file() -> None:
     """A bright disc of rows 800 to 1600 in a file of 2400 rows is named so, however small the picture is kept."""
     full = np.zeros((2400, 1800), np.uint16)
@@ -101,6 +103,7 @@ def real_standard_views() -> Iterator[tuple[str, str, np.ndarray]]:
         yield file.name, "MLO_R", cv2.imread(str(file), cv2.IMREAD_GRAYSCALE)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not SHARED.is_dir(), reason="no real films here")
 def test_no_real_film_is_special() -> None:
     """All 1,144 browse films pass too; every eighth keeps this quick."""
@@ -144,6 +147,7 @@ def refusal_of(file: Path, acceptance: AcceptanceConfig) -> IngestError | None:
     return None
 
 
+@pytest.mark.slow
 def test_a_set_on_disk_is_refused_by_kind(tmp_path: Path) -> None:
     counts = write_special_set(PhantomConfig(exams=1, seed=9, reduction=6, workers=1), tmp_path)
     assert counts == dict.fromkeys((*STANDARD, *SPECIAL), 4)

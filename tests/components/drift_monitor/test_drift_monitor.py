@@ -22,6 +22,8 @@ from components.drift_monitor.groups import Group, grouped_shards
 from components.drift_monitor.summary import Comparison, DriftSummary
 from schema import features as f
 
+pytestmark = pytest.mark.slow
+
 SCHEMA = Path(__file__).parents[3] / "schema" / "schema.pbtxt"
 SPLITS = ("train", "eval", "test")
 

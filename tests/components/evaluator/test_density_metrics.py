@@ -53,6 +53,7 @@ def random_scores(seed: int, count: int, clusters: int | None = None, temperatur
     )
 
 
+@pytest.mark.slow
 @given(matrices, masks)
 def test_every_figure_of_a_confusion_matrix_equals_scikit_learn(matrix: np.ndarray, mask: np.ndarray) -> None:
     masked = matrix * mask[0][:, None] * mask[1][None, :]
@@ -97,6 +98,7 @@ def areas(scores: Scores, weights: np.ndarray | None = None) -> dict[str, float]
     }
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(st.integers(0, 10_000), st.integers(8, 60), st.sampled_from([1.0, 0.6, 2.5]), st.booleans())
 def test_every_figure_of_probabilities_equals_scikit_learn(

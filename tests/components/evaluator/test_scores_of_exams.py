@@ -18,6 +18,8 @@ from components.evaluator.scores import LEVELS, Level, ScoreRow, class_index, cl
 from components.evaluator.slices import AGE_BAND, age_band, says_something, slice_value
 from schema import features as f
 
+pytestmark = pytest.mark.slow
+
 VIEWS = ("CC_R", "CC_L", "MLO_R", "MLO_L")
 ROWS = np.array([[0.6, 0.4, 0.0, 0.0], [0.4, 0.3, 0.3, 0.0], [0.0, 0.9, 0.1, 0.0], [0.0, 0.0, 0.0, 1.0]])
 
@@ -119,7 +121,6 @@ def test_slices_that_say_nothing_at_a_level_are_left_out() -> None:
     assert says_something("breast", {f.ACQUISITION_SYSTEM: "x", f.DENSITY: "A"})
 
 
-@pytest.mark.slow
 def test_an_exam_is_graded_here_as_by_the_exported_model(
     exported_exam_model: Path, texture_png: Callable[..., bytes]
 ) -> None:

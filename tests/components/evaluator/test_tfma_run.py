@@ -28,6 +28,8 @@ from components.exam_ensemble.calibration import (
 from components.exam_ensemble.calibration_error import expected_calibration_error
 from schema import features as f
 
+pytestmark = pytest.mark.slow
+
 SCHEMA = Path(__file__).parents[3] / "schema" / "schema.pbtxt"
 LARGE, SECOND, SMALL = "GE Senograph DS ADS 53.40", "IMS Giotto Image SDL", "Hologic Selenia Dimensions"
 EXAMS = {LARGE: 24, SECOND: 20, SMALL: 4}
@@ -203,7 +205,6 @@ def exam_scores(
     return np.array([exam.true for exam in kept]), np.array(means)
 
 
-@pytest.mark.slow
 def test_first_run_has_no_baseline_and_every_level_equals_scikit_learn(tmp_path: Path) -> None:
     config = EvaluatorConfig(minimum_exam_accuracy=0.3, minimum_exam_quadratic_kappa=0.1, bootstrap_draws=100)
     summary, blessing = evaluate(tmp_path, config, tmp_path / "nothing_pushed", temperature=0.5)
@@ -268,7 +269,6 @@ def test_first_run_has_no_baseline_and_every_level_equals_scikit_learn(tmp_path:
     assert views[((f.PECTORAL_STATUS, "not_applicable"),)]["n"] == 2 * len(exams())
 
 
-@pytest.mark.slow
 def test_a_model_that_is_better_overall_and_worse_on_one_scanner_is_not_blessed(tmp_path: Path) -> None:
     save(tmp_path / "pushed" / "7", BASELINE)
     config = EvaluatorConfig(

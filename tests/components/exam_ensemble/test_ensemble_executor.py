@@ -22,6 +22,8 @@ from schema import features as f
 from serving.contract import CONTRACT_FILE, SplitCounts, TrainingData, sha256_of, write_contract
 from serving.saved_model import check_contract, load_contract
 
+pytestmark = pytest.mark.slow
+
 EXAMS = 24  # the last has one view
 
 

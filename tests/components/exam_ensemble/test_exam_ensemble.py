@@ -16,6 +16,8 @@ from components.transform.config import ImageConfig
 from schema.features import VIEWS
 from serving.signatures import ExamModel
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_real_networks_parts_equal_the_network() -> None:
     network = build_network(ImageConfig(size=32), NetworkConfig(width=0.0625), seed=2)

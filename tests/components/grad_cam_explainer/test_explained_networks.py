@@ -32,6 +32,8 @@ from components.trainer.network import build_head, build_network
 from components.transform.config import ImageConfig
 from schema import features as f
 
+pytestmark = pytest.mark.slow
+
 SIZE = 64
 
 

@@ -28,6 +28,8 @@ from components.trainer.network import build_head
 from components.transform.config import ImageConfig
 from schema import features as f
 
+pytestmark = pytest.mark.slow
+
 SIZE = 32
 BREAST, MUSCLE, LABEL = f.REGION_BREAST, f.REGION_PECTORAL, f.REGION_LABEL
 

@@ -20,6 +20,8 @@ from serving.contract_signatures import promised_signatures
 from serving.saved_model import model_digest
 from serving.warmup import WARMUP_FILE, write_warmup
 
+pytestmark = pytest.mark.slow
+
 SIGNATURES = promised_signatures(4, 4)
 BESIDE = {"load the SavedModel", "read the contract", "files of the contract", "operations of TensorFlow alone"}
 

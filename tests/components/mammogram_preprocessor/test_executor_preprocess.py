@@ -22,6 +22,8 @@ from schema import features as f
 
 from ..executor_harness import NodeOutput, run_ingest, run_preprocess, text_of
 
+pytestmark = pytest.mark.slow
+
 CONFIG = PreprocessConfig(output_size=48)
 EXAMS = 10
 

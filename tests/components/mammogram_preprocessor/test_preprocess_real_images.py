@@ -50,6 +50,7 @@ def test_dicom_film_scans(path: Path):
     assert muscle > 1.1 * pixels[result.breast_mask & ~result.pectoral_mask].mean()
 
 
+@pytest.mark.slow
 def test_drawn_masks_are_met_by_networks_that_never_saw_them():
     folder = SHARED / "ddsm_pectoral"
     if not (folder / "index.csv").exists():
@@ -67,6 +68,7 @@ def test_drawn_masks_are_met_by_networks_that_never_saw_them():
     assert np.mean([max(s.false_positive, s.false_negative) < 0.10 for s in scores]) > 0.87
 
 
+@pytest.mark.slow
 def test_browse_images_with_labels_and_film_edges():
     folder = SHARED / "ddsm_browse" / "images"
     if not folder.exists():

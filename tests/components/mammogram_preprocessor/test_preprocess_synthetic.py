@@ -14,6 +14,7 @@ from schema.features import PECTORAL_STATUSES
 AUTO = PreprocessConfig()
 
 
+@pytest.mark.slow
 @settings(max_examples=20)
 @given(
     angle=st.floats(14, 40),

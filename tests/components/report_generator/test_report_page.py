@@ -289,6 +289,7 @@ def test_page_is_small_and_pictures_are_capped(full_page: str, page: Page) -> No
     assert sides == {limits.max_side: len(jpegs) - 1, limits.sheet_width: 1}
 
 
+@pytest.mark.slow
 def test_equal_inputs_give_equal_bytes_in_another_process(full_inputs: ReportInputs) -> None:
     inputs = dataclasses.replace(full_inputs, training={}, evaluation=None)
     script = (

@@ -17,6 +17,8 @@ from components.trainer.input_pipeline import PADDING, Batches, ViewData, array_
 from components.transform.config import ImageConfig
 from schema import features as f
 
+pytestmark = pytest.mark.slow
+
 CONFIG = TrainConfig(image=ImageConfig(size=64), batch_size=2, epochs=2, seed=4)
 
 

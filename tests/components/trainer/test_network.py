@@ -10,6 +10,8 @@ from components.trainer.config import NetworkConfig
 from components.trainer.network import build_network, count_convolutions
 from components.transform.config import ImageConfig
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def published() -> keras.Model:

@@ -18,6 +18,8 @@ from components.transform.config import ImageConfig
 from components.transform.images import normalise
 from tests.components.trainer.worker_process import BLOCKS_A_STAGE
 
+pytestmark = pytest.mark.slow
+
 CONFIG = TrainConfig(
     image=ImageConfig(size=32),
     network=NetworkConfig(width=0.0625, dropout=0.1, batch_norm_momentum=0.8),
@@ -84,7 +86,6 @@ def stop_after_two(epoch: Epoch) -> None:
         raise StoppedError
 
 
-@pytest.mark.slow
 def test_separable_images_are_learnt_and_a_stopped_training_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     trained, seen = run()
     assert tuple(seen) == trained.epochs

@@ -15,11 +15,12 @@ from components.transform.config import ImageConfig
 from schema.features import VIEWS
 from serving.signatures import ExamModel, export
 
+pytestmark = pytest.mark.slow
+
 IMAGE = ImageConfig(size=32)
 NARROW = NetworkConfig(width=0.0625)
 
 
-@pytest.mark.slow
 def test_a_pushed_models_weights_fit_a_network_of_its_size_alone(tmp_path: Path) -> None:
     network = build_network(IMAGE, NARROW, seed=5)
     random = np.random.default_rng(0)

@@ -21,6 +21,8 @@ from components.transform.preprocessing import (
 )
 from schema import features as f
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def by_image(small_data_set: Any) -> list[tuple[dict[str, Any], dict[str, Any]]]:

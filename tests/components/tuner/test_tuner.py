@@ -17,6 +17,8 @@ from components.transform.config import ImageConfig
 from components.tuner.config import RangeConfig, TunerConfig
 from components.tuner.tuner_fn import TrainingTuner, search_space, tuner_fn
 
+pytestmark = pytest.mark.slow
+
 SPACE = {
     "learning_rate": RangeConfig(low=1e-3, high=1e-1, log=True),
     "batch_size": RangeConfig(values=(8, 16, 32)),

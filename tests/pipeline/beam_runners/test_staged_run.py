@@ -17,6 +17,8 @@ from pipeline.beam_runners.stage_tasks import Reading, Report, StageTask, part_o
 from pipeline.beam_runners.staged_run import Execute, LostElementsError
 from pipeline.beam_runners.staged_runner import StagedRunner
 
+pytestmark = pytest.mark.slow
+
 Engine = Callable[[StageTask, Sequence[Reading]], list[Report]]
 
 

@@ -18,6 +18,8 @@ from pipeline.kubeflow.specification import kubeflow_name
 from pipeline.kubeflow.validation import SpecificationError, check
 from schema.version import installed_version
 
+pytestmark = pytest.mark.slow
+
 DATA = ("data.folder=/data/span-{SPAN}/images", "data.labels=/data/span-{SPAN}/labels.csv")
 TASKS = {
     "archive-scan",

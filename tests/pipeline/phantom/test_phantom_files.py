@@ -17,6 +17,8 @@ from pipeline.phantom.generate import PhantomFolderError, PhantomSummary, genera
 from schema.acquisition import REFERENCE_SYSTEMS, canonical_system
 from schema.features import VIEWS
 
+pytestmark = pytest.mark.slow
+
 _CONFIG = PhantomConfig(exams=8, seed=9, distribution="uniform", reduction=14, workers=1)
 
 

@@ -17,6 +17,8 @@ from pipeline.phantom.plan import ExamPlan, plan_exams
 from pipeline.phantom.texture import power_law_pair, radiate
 from schema.features import VIEWS
 
+pytestmark = pytest.mark.slow
+
 _CONFIG = PhantomConfig(exams=40, seed=21, distribution="uniform", reduction=12, workers=1)
 _GRID = Grid(512, 427, 0.45)
 

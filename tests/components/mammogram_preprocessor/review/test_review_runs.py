@@ -26,6 +26,8 @@ from schema import features as f
 
 from ...executor_harness import NodeOutput, run_preprocess, text_of
 
+pytestmark = pytest.mark.slow
+
 CONFIG = PreprocessConfig(method="thesis", output_size=48)  # what method it is makes no difference here
 EXAMS = tuple(digit * 32 for digit in "0123")
 
