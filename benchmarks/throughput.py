@@ -1,8 +1,10 @@
 """Throughput of ingest and preprocessing, with one worker and two, against the plain loop, in one run.
 
-    python -m benchmarks.throughput [--exams 100]
+    python -m benchmarks.throughput [--exams 100] [--rounds 3]
 
-Prints a section of Markdown. Speeds of different machines do not compare; ratios of one run do.
+Prints a section of Markdown. Speeds of different machines do not compare, nor do those of one virtual machine minutes
+apart. So the plain loop and ingest take turns, each round measures both, and the median of the rounds' ratios counts,
+by the clock and by processor time.
 """
 
 from __future__ import annotations
@@ -16,8 +18,10 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from statistics import median
 
 import cv2
 import imagecodecs
@@ -50,6 +54,7 @@ from benchmarks.reference_images import file_bytes, mammogram
 from components.common.png import decode_png, encode_png
 from components.common.progress import PROGRESS_FILE_VARIABLE, read_progress
 from components.common.shards import read_shard, shards_of, split_folder
+from components.common.worker import prepare_worker
 from components.dicom_example_gen.config import SPLITS
 from components.dicom_example_gen.greyscale import grey_scale_of, to_grey
 from components.dicom_example_gen.manifest import FolderSource
@@ -60,15 +65,15 @@ from pipeline.phantom.config import PhantomConfig
 from pipeline.phantom.generate import generate_phantoms
 from schema import features as f
 
-# Transfer syntax and number of files: some ten to twenty seconds of work for one worker each.
+# Transfer syntax and number of files: some three to six seconds of work for one worker each.
 _SYNTAXES: dict[str, tuple[UID, int]] = {
-    "uncompressed": (ExplicitVRLittleEndian, 128),
-    "RLE": (RLELossless, 128),
-    "JPEG baseline": (JPEGBaseline8Bit, 128),
-    "JPEG extended": (JPEGExtended12Bit, 128),
-    "JPEG lossless SV1": (JPEGLosslessSV1, 128),
-    "JPEG-LS": (JPEGLSLossless, 64),
-    "JPEG 2000": (JPEG2000Lossless, 32),
+    "uncompressed": (ExplicitVRLittleEndian, 48),
+    "RLE": (RLELossless, 48),
+    "JPEG baseline": (JPEGBaseline8Bit, 48),
+    "JPEG extended": (JPEGExtended12Bit, 48),
+    "JPEG lossless SV1": (JPEGLosslessSV1, 32),
+    "JPEG-LS": (JPEGLSLossless, 24),
+    "JPEG 2000": (JPEG2000Lossless, 12),
 }
 # What decodes with nothing around it.
 _DECODERS: dict[UID, Callable[[bytes], np.ndarray]] = {
@@ -87,32 +92,53 @@ _HEAD = "floor, images/s | 1 worker, images/s | MB/s | floor / 1 worker | 2 work
 _RULE = "| ---: " * 6 + "|"
 
 
+@dataclass(frozen=True)
+class _Round:
+    """What one round measured.
+
+    Attributes:
+        floor: Images a second of the plain loop.
+        rates: Images a second of the node with each number of workers.
+        of_floor: Processor time of the plain loop, seconds an image.
+        of_worker: Processor time of the node with one worker, likewise.
+    """
+
+    floor: float
+    rates: tuple[float, float]
+    of_floor: float
+    of_worker: float
+
+
 class _Clock(threading.Thread):
     """Watches how many images a node has finished, by its progress file."""
 
     def __init__(self, path: Path, unit: str):
         super().__init__(daemon=True)
         self._path, self._unit = path, unit
-        self._samples: list[tuple[float, int]] = []
+        self._samples: list[tuple[float, float, int]] = []
         self._over = threading.Event()
 
     def run(self) -> None:
         while not self._over.wait(0.02):
             progress = read_progress(self._path)
-            if progress.unit == self._unit and progress.done > (self._samples[-1][1] if self._samples else 0):
-                self._samples.append((time.perf_counter(), progress.done))
+            if progress.unit == self._unit and progress.done > (self._samples[-1][2] if self._samples else 0):
+                self._samples.append((time.perf_counter(), time.process_time(), progress.done))
 
-    def rate(self) -> float:
-        """Ends the watch; gives images a second, the slope of the count once all workers are at work."""
+    def rate(self) -> tuple[float, float]:
+        """Ends the watch; gives images a second, the slope of the count once all workers are at work.
+
+        Returns:
+            Images a second, and processor time, seconds an image.
+        """
         self._over.set()
         self.join()
-        last = self._samples[-1][1]
-        times, counts = zip(*(sample for sample in self._samples if sample[1] >= _WARM * last), strict=True)
-        return float(np.polyfit(times, counts, 1)[0])
+        last = self._samples[-1][2]
+        times, work, counts = zip(*(sample for sample in self._samples if sample[2] >= _WARM * last), strict=True)
+        return float(np.polyfit(times, counts, 1)[0]), float(np.polyfit(counts, work, 1)[0])
 
 
-def _rate(node: Callable[[], object], unit: str) -> float:
-    """Measures a node, without what its Beam pipeline needs to start and end."""
+def _rate(node: Callable[[], object], unit: str) -> tuple[float, float]:
+    """Measures a node as ``_Clock.rate``, without what its Beam pipeline needs to start and end."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "progress.tsv")
         os.environ[PROGRESS_FILE_VARIABLE] = str(path)
@@ -192,24 +218,38 @@ def _starts(folder: Path) -> list[float]:
     return [seconds(partial(_ingest, few, folder / f"start {workers}", workers)) for workers in _WORKERS]
 
 
-def _ingest_floors(folder: Path) -> dict[str, float]:
-    """Writes the archives and measures the plain loop: files a second."""
-    rates = {}
+def _round(source: FolderSource, folder: Path) -> _Round:
+    """Measures the plain loop and the node with each number of workers, one after the other."""
+    files, started = len(_files(source)), time.process_time()
+    floor = files / seconds(partial(_ingest_floor, source))
+    work = (time.process_time() - started) / files
+    one, two = (_rate(partial(_ingest, source, folder / str(workers), workers), "files") for workers in _WORKERS)
+    return _Round(floor, (one[0], two[0]), work, one[1])
+
+
+def _ingest_table(folder: Path, rounds: int) -> list[str]:
+    head = "floor / 1 worker | processor time, 1 worker / floor | 2 workers, images/s | gain |"
+    lines = [f"| transfer syntax | files | MB a file | floor, images/s | 1 worker, images/s | MB/s | {head}"]
+    lines.append("| --- " + "| ---: " * 9 + "|")
     for name, (syntax, files) in _SYNTAXES.items():
         source = write_archive(folder / name, [encoded(phantom(), syntax)], files)
-        rates[name] = files / seconds(partial(_ingest_floor, source))
-    return rates
-
-
-def _ingest_table(folder: Path, floors: dict[str, float]) -> list[str]:
-    lines = [f"| transfer syntax | files | MB a file | {_HEAD}", f"| --- | ---: | ---: {_RULE}"]
-    for name, (_, files) in _SYNTAXES.items():
-        place = folder / name
-        source = FolderSource(place / "images", place / "labels.csv")
         megabytes = sum(path.stat().st_size for path in _files(source)) / 1e6 / files
-        rates = [_rate(partial(_ingest, source, place / str(workers), workers), "files") for workers in _WORKERS]
-        lines.append(f"| {name} | {files} | {megabytes:.1f} | {_cells(floors[name], rates, megabytes)} |")
-        shutil.rmtree(place)
+        found = [_round(source, folder / f"{name} {number}") for number in range(rounds)]
+        floor, one, two, above, work, gain = (
+            median(map(value, found))
+            for value in (
+                lambda found: found.floor,
+                lambda found: found.rates[0],
+                lambda found: found.rates[1],
+                lambda found: found.floor / found.rates[0],
+                lambda found: found.of_worker / found.of_floor,
+                lambda found: found.rates[1] / found.rates[0],
+            )
+        )
+        cells = f"{floor:.1f} | {one:.1f} | {megabytes * one:.0f} | {above:.2f} | {work:.2f} | {two:.1f} | {gain:.2f}"
+        lines.append(f"| {name} | {files} | {megabytes:.1f} | {cells} |")
+        for place in folder.glob(f"{name}*"):
+            shutil.rmtree(place)
     return lines
 
 
@@ -235,7 +275,7 @@ def _preprocess_table(folder: Path, exams: int) -> list[str]:
             _require(preprocessed_views(target), count)
 
         floor = count / seconds(partial(_preprocess_floor, examples.uri, config.output_size))
-        rates = [_rate(partial(run, workers), "images") for workers in _WORKERS]
+        rates = [_rate(partial(run, workers), "images")[0] for workers in _WORKERS]
         lines.append(f"| {method} | {count} | {megabytes:.1f} | {_cells(floor, rates, megabytes)} |")
     return lines
 
@@ -248,20 +288,22 @@ def main() -> None:
     """Runs the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--exams", type=int, default=100, help="phantom exams to preprocess")
+    parser.add_argument("--rounds", type=int, default=3, help="turns of the plain loop and ingest")
     arguments = parser.parse_args()
     logging.disable(logging.WARNING)
-    cv2.setNumThreads(1)  # the plain loop has one core, as one worker has
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        floors = _ingest_floors(folder)  # before any node has changed how memory is kept
+        prepare_worker()  # the plain loop keeps its memory as a worker does
         starts = _starts(folder)
         print(
             f"## Throughput\n\nIngest of images of {ROWS} x {COLUMNS} pixels, {BITS} bits, to {CONFIG.longest_side}."
             " The floor is a plain loop that reads, decodes with the same library, makes grey, reduces, encodes a PNG,"
-            " and checks and writes nothing. Workers are threads. Starting and ending a node takes"
-            f" {starts[0]:.0f} s with one and {starts[1]:.0f} s with two, which the speeds leave out.\n"
+            f" and checks and writes nothing. It and ingest take turns; medians of {arguments.rounds} rounds, of which"
+            " each gives its own ratios. Workers are threads. Starting and ending a node takes"
+            f" {starts[0]:.0f} s with one and {starts[1]:.0f} s with two, which speeds and processor times leave"
+            " out.\n"
         )
-        print("\n".join(_ingest_table(folder, floors)), flush=True)
+        print("\n".join(_ingest_table(folder, arguments.rounds)), flush=True)
         print("\nPreprocessing of phantoms; the floor decodes the PNG and resizes:\n")
         print("\n".join(_preprocess_table(folder / "preprocess", arguments.exams)), flush=True)
 
