@@ -75,6 +75,14 @@ def same_muscle(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> bool:
     return agreement >= _SAME_DICE or (agreement >= _SAME_SMALL_DICE and not apart.any())
 
 
+def _meets_corner(muscle: NDArray[np.bool_], breast: NDArray[np.bool_], view: str) -> bool:
+    """Tells whether a muscle reaches the breast's upper corner at the chest wall, where every pectoral muscle lies."""
+    rows, columns = np.flatnonzero(breast.any(axis=1)), np.flatnonzero(breast.any(axis=0))
+    box = muscle[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    height, width = (max(1, round(share * side)) for share, side in zip(_CORNER, box.shape, strict=True))
+    return bool((box[:height, :width] if wall_is_left(breast, view) else box[:height, -width:]).any())
+
+
 def _drawn(review: Review, automatic: PreprocessedView) -> NDArray[np.bool_]:
     """The reviewer's muscle, as far as it lies in the breast."""
     breast = automatic.breast_mask
@@ -85,6 +93,13 @@ def _drawn(review: Review, automatic: PreprocessedView) -> NDArray[np.bool_]:
             ReviewProblem.OUTSIDE_BREAST,
             f"At least {_MIN_IN_BREAST:.0%} of the drawn muscle must lie in breast and muscle; is it mirrored? Draw it"
             f" on the exported image. Received: {inside:.0%}",
+        )
+    if review.mask_png and review.size != breast.shape and not _meets_corner(drawn, breast, review.name.view):
+        # Its own image lies in the archive as it was stored, and only ingest knows how it was turned.
+        raise ReviewError(
+            ReviewProblem.OTHER_HANGING,
+            "A mask of the archive's own image must reach the upper corner of the breast at the chest wall. Ingest may"
+            " have turned the image by its Patient Orientation, and masks are not turned; draw it on the exported one.",
         )
     return drawn & breast
 
@@ -173,14 +188,6 @@ def preprocess_reviewed(
     if muscle is None:
         return Reviewed(automatic, outcome)
     return Reviewed(preprocess_view(pixels, view, config, manual_mask=muscle), outcome)
-
-
-def _meets_corner(muscle: NDArray[np.bool_], breast: NDArray[np.bool_], view: str) -> bool:
-    """Tells whether a muscle reaches the breast's upper corner at the chest wall, where every pectoral muscle lies."""
-    rows, columns = np.flatnonzero(breast.any(axis=1)), np.flatnonzero(breast.any(axis=0))
-    box = muscle[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    height, width = (max(1, round(share * side)) for share, side in zip(_CORNER, box.shape, strict=True))
-    return bool((box[:height, :width] if wall_is_left(breast, view) else box[:height, -width:]).any())
 
 
 def oddities(reviewed: Reviewed, view: str) -> tuple[str, ...]:

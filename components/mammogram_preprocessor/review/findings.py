@@ -28,6 +28,7 @@ class ReviewProblem(str, Enum):
     NOTHING_TO_ACCEPT = "nothing_to_accept"  # the automatic segmentation failed
     NOT_OBLIQUE = "not_oblique"  # craniocaudal views show no muscle
     OUTSIDE_BREAST = "outside_breast"
+    OTHER_HANGING = "other_hanging"  # drawn on the archive's own image, which ingest seems to have turned
     SEGMENTATION_OFF = "segmentation_off"  # the run leaves the muscle in
 
 

@@ -38,7 +38,7 @@ class Review:
         says: ``muscle`` (here it is), ``absent``, or ``accept`` (the automatic result is right).
         polygons: Outlines, where they are given.
         mask_png: A mask as 8-bit PNG, where one is given.
-        size: Rows and columns of the image that the outlines were drawn on, where the file says so.
+        size: Rows and columns of the image that outlines or mask were drawn on, where the file says so.
         seen_absent: With ``accept``: the result that was looked at was ``absent``.
         pixels_sha256: Hash of the pixels that it was drawn on, where the file's content says so.
         answered_at: When it was said, where the file's content says so.
@@ -88,7 +88,8 @@ def _from_mask(name: ReviewName, file: str, mask: NDArray[np.bool_]) -> Review:
             ReviewProblem.EMPTY_MASK,
             'The mask is empty; if the image shows no muscle, say so in a JSON file: {"muscle": "absent"}.',
         )
-    return Review(name, file, "muscle", mask_png=encode_png(255 * mask.astype(np.uint8)))
+    size = (mask.shape[0], mask.shape[1])
+    return Review(name, file, "muscle", mask_png=encode_png(255 * mask.astype(np.uint8)), size=size)
 
 
 _MASK_PARSERS: Final[dict[str, Callable[[bytes], NDArray[np.bool_]]]] = {

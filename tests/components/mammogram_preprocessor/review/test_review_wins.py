@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from components.common.pixels import pixels_sha256
+from components.common.png import encode_png
 from components.mammogram_preprocessor.config import PreprocessConfig
 from components.mammogram_preprocessor.preprocess import preprocess_view
 from components.mammogram_preprocessor.result import PreprocessError
@@ -19,7 +20,7 @@ from components.mammogram_preprocessor.review.apply import (
 from components.mammogram_preprocessor.review.findings import ReviewProblem
 from components.mammogram_preprocessor.review.naming import ReviewName, review_name
 from components.mammogram_preprocessor.review.polygon import Polygon, mask_to_polygons
-from components.mammogram_preprocessor.review.review import Review
+from components.mammogram_preprocessor.review.review import Review, parse_review
 
 CONFIG = PreprocessConfig(method="thesis", output_size=128)  # what method it is makes no difference here
 EXAM = "ab" * 16
@@ -166,3 +167,21 @@ def test_reviews_of_images_that_the_run_does_not_have_are_told_apart() -> None:
     reviews = [Review(name, f"{name.stem}.json", "absent") for name in names]
     findings = without_image(reviews, {here})
     assert [finding.problem for finding in findings] == [ReviewProblem.STALE_PIXELS, ReviewProblem.UNKNOWN_IMAGE]
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+def test_a_mask_of_the_archives_own_image_lies_as_the_run_turned_it(case, automatic, scale: int) -> None:
+    """A file that ingest turned: the muscle is where the stored image has it, still inside of the breast."""
+    rows = np.flatnonzero(automatic.breast_mask.any(axis=1))
+    upside_down = np.zeros_like(automatic.pectoral_mask)
+    upside_down[rows[0] : rows[-1] + 1] = automatic.pectoral_mask[rows[0] : rows[-1] + 1][::-1]
+    for muscle, is_used in ((automatic.pectoral_mask, True), (upside_down & automatic.breast_mask, scale == 1)):
+        large = np.kron(muscle, np.ones((scale, scale), np.bool_))
+        review = parse_review(
+            f"{review_name(EXAM, 'MLO_L', pixels_sha256(case.pixels)).stem}.png",
+            encode_png(255 * large.astype(np.uint8)),
+        )
+        reviewed = preprocess_reviewed(case.pixels, "MLO_L", CONFIG, review)
+        assert (reviewed.outcome is not None) == is_used
+        assert is_used or reviewed.finding.problem is ReviewProblem.OTHER_HANGING
+        np.testing.assert_array_equal(reviewed.result.pectoral_mask, muscle if is_used else automatic.pectoral_mask)
