@@ -7,12 +7,24 @@ table.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from decimal import Decimal
 from pathlib import PurePosixPath
 from typing import Final
 
 from components.dicom_example_gen.header import ViewHeader
+
+_QUOTES: Final = "'\"`´‘’‚“”„ "
+
+
+def _whole(text: str) -> str | None:
+    """Writes out a number such as ``1E+05``; None for what is no number."""
+    if re.fullmatch(r"[0-9](?:[.,][0-9]+)?E[+]?[0-9]{1,2}", text.upper()):
+        return format(Decimal(text.replace(",", ".")), "f")
+    return text if text.isdecimal() else None
+
 
 # What differs -> the form in which identifiers that differ by it only are equal, None where it cannot be the cause.
 _FORMS: Final[Mapping[str, Callable[[str], str | None]]] = {
@@ -20,7 +32,12 @@ _FORMS: Final[Mapping[str, Callable[[str], str | None]]] = {
         lambda text: text.lstrip("0") if text.isdecimal() else None
     ),
     "a .0 behind it, as programs write numbers: write exam_id as text": (
-        lambda text: match.group(1) if (match := re.fullmatch(r"([0-9]+)(?:[.,]0+)?", text)) else None
+        lambda text: match.group(1) if (match := re.fullmatch(r"([0-9]+(?:\.[0-9]+)*?)(?:[.,]0+)?", text)) else None
+    ),
+    "an E, as programs shorten long numbers: format exam_id as text, and fill it in again": _whole,
+    "quotes and apostrophes, as programs mark text: write exam_id without them": lambda text: text.strip(_QUOTES),
+    "accents of another encoding, as macOS names files: write exam_id in composed letters (Unicode NFC), or rename": (
+        lambda text: unicodedata.normalize("NFC", text)
     ),
     "upper and lower case: write exam_id as the files have it": lambda text: text.casefold(),
     "blanks, hyphens and underscores: write exam_id as the files have it": (
@@ -30,6 +47,9 @@ _FORMS: Final[Mapping[str, Callable[[str], str | None]]] = {
         lambda text: (
             str(PurePosixPath(text.replace("\\", "/")).parent.name) or None if re.search(r"[\\/]", text) else text
         )
+    ),
+    "folders before it: exam_id is the folder's name, or its path below the archive": (
+        lambda text: PurePosixPath(text.replace("\\", "/")).name
     ),
 }
 
