@@ -7,6 +7,7 @@ the byte.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from components.common.location import files_below
 from components.common.png import encode_png
 from components.dicom_example_gen.acceptance import AcceptanceConfig, SpecialCase
 from components.dicom_example_gen.config import DEFAULT_MAX_PIXELS
-from components.dicom_example_gen.exams import contradictions, corrected_id
+from components.dicom_example_gen.exams import Census, contradictions, corrected_id
 from components.dicom_example_gen.header import ViewHeader, view_rank
 from components.dicom_example_gen.reading import LoadedView, load_view
 from components.dicom_example_gen.rejections import IngestError, Rejection, RejectionReason
@@ -209,7 +210,9 @@ def _require_one_exam(headers: Sequence[ViewHeader], acceptance: AcceptanceConfi
     Rows of a manifest, which name each image's exam, are believed as to the exam, and not as to the woman.
     """
     mixed = SpecialCase.MIXED_PATIENTS in acceptance.accept
-    for found in contradictions(headers):
+    counts = Counter(header.study_uid for header in headers)
+    census = Census(lone_studies=frozenset(study for study, count in counts.items() if count == 1))
+    for found in contradictions(headers, census):
         if not (mixed if found.reason == RejectionReason.MIXED_PATIENTS else by_rows):
             what = "women" if found.reason == RejectionReason.MIXED_PATIENTS else "exams"
             raise SeveralExamsError(

@@ -5,7 +5,8 @@ each other (``exams``): then they are divided if their headers do so without dou
 are refused as ``several_exams``. A study that no Patient ID joins, of which two folders show the same views, is the
 anonymiser's: its folders are exams.
 2. Studies of one patient whose images lie in one folder are one exam if their headers say so
-(``exams.is_one_exam``), for some archives give each image a study of its own.
+(``exams.is_one_exam``), for some archives give each image a study of its own; so are four images that are all of a
+folder and show each view once, each under a study of its own, if nothing contradicts.
 """
 
 from __future__ import annotations
@@ -131,5 +132,18 @@ def group(headers: Mapping[str, ViewHeader], folder: Callable[[str], Hashable]) 
     result: list[list[str]] = []
     for parts in together.values():
         whole = [name for part in parts for name in part]
-        result += [whole] if is_one_exam([headers[name] for name in whole]) else parts
+        one = is_one_exam([headers[name] for name in whole]) or _is_whole_folder(whole, headers, folder, census)
+        result += [whole] if one else parts
     return result
+
+
+def _is_whole_folder(
+    names: list[str], headers: Mapping[str, ViewHeader], folder: Callable[[str], Hashable], census: Census
+) -> bool:
+    """Tells images that are all of a folder, each view once, each of a study of its own, with nothing against it."""
+    images = [headers[name] for name in names]
+    if len(images) != len(VIEWS) or {header.view for header in images} != set(VIEWS):
+        return False
+    alone = sum(folder(name) == folder(names[0]) for name in headers) == len(images)
+    studies = {header.study_uid for header in images}
+    return alone and studies <= census.lone_studies and contradiction(images, census) is None

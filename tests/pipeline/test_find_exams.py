@@ -31,7 +31,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 def two_unilateral(source: list[Path], folder: Path, changes: Mapping[str, Any]) -> Path:
     """The right breast of one woman and the left of another in one folder, anonymised; an attribute may be a pair."""
-    folder.mkdir()
+    folder.mkdir(parents=True)
     for number, side in enumerate("RL"):
         for view in (view for view in VIEWS if view.endswith(side)):
             data = pydicom.dcmread(source[number] / f"{view}.dcm")
@@ -73,6 +73,31 @@ def test_two_women_under_one_study_or_none_are_two_exams(
 def test_studies_apart_are_exams_apart_whatever_the_dates(source: list[Path], tmp_path: Path) -> None:
     studies = (generate_uid(), generate_uid())
     assert grouped(two_unilateral(source, tmp_path / "x", {"StudyInstanceUID": studies})) == APART
+
+
+def stripped(source: list[Path], folder: Path, changes: Mapping[str, Any]) -> Path:
+    """Four views with a study each, of which nothing else is known."""
+    blank = dict.fromkeys((*DATES, "AcquisitionTime", "ContentTime", "StudyTime"), "")
+    two_unilateral([source[0]] * 2, folder, blank)
+    for view in VIEWS:
+        data = pydicom.dcmread(folder / f"{view}.dcm")
+        data.StudyInstanceUID = generate_uid()
+        for keyword, value in changes.items():
+            setattr(data, keyword, value[view[-1] == "L"] if isinstance(value, tuple) else value)
+        data.save_as(folder / f"{view}.dcm")
+    return folder
+
+
+def test_four_views_that_are_all_of_a_folder_are_an_exam(source: list[Path], tmp_path: Path) -> None:
+    folder = stripped(source, tmp_path / "x" / "a", {})
+    stripped(source, tmp_path / "x" / "b", {"PatientAge": ("063Y", "044Y")})
+    names = sorted(f"{view}.dcm" for view in VIEWS)
+    assert sorted(grouped(tmp_path / "x"), key=len) == [*([name] for name in names), names]
+    assert len(prepare_files({path.name: path for path in folder.iterdir()}, RECIPE).views) == 4
+    other = pydicom.dcmread(folder / "CC_R.dcm")
+    other.StudyInstanceUID, other.SOPInstanceUID = generate_uid(), generate_uid()
+    other.save_as(folder / "another.dcm")
+    assert max(map(len, grouped(folder))) == 1
 
 
 def test_what_cannot_be_divided_is_refused_as_one(source: list[Path], tmp_path: Path) -> None:
