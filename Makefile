@@ -29,7 +29,7 @@ ifeq ($(LANE)$(NEW_GLIBC),current)
   $(error LANE=current needs glibc 2.39 or newer (Debian 13, Ubuntu 24.04), this machine has $(shell getconf GNU_LIBC_VERSION): use LANE=base, or run it in a container (docs/compatibility.md))
 endif
 
-.PHONY: setup demo test clusters test-flink test-spark fast lint reference docs wheel bench-data bench-model bench-serving bench-beam fuzz conformance clean
+.PHONY: setup demo test clusters test-flink test-spark fast lint reference docs wheel release bench-data bench-model bench-serving bench-beam fuzz conformance clean
 
 setup: $(READY)
 
@@ -93,6 +93,11 @@ $(DOCS): pyproject.toml uv.lock | $(UV)
 # Builds the wheel and tries it, core, gateway and pipeline, in an environment of its own outside of the checkout.
 wheel: $(UV)
 	python3 tools/try_wheel.py --uv $(UV) --python "$(or $(call find_python,$(PYTHON)),$(PYTHON))"
+
+# Writes VERSION wherever the version stands; CONTRIBUTING.md says what comes before and after.
+release: $(UV)
+	python3 -m tools.release "$(VERSION)"
+	$(UV) lock --quiet
 
 # Segmentation, decoders, throughput and memory; writes docs/benchmarks.md. Wants the machine for itself.
 bench-data: $(READY)
