@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Final, get_args, get_origin, get_type_hints
 
@@ -140,6 +141,7 @@ def _command(name: str, text: str, function: Callable[..., Any]) -> str:
     return "\n\n".join([f"## `{name}`", usage, from_docstring(text), table(head, rows)])
 
 
+@cache
 def commands_page() -> str:
     """Writes the page."""
     parts = [_INTRODUCTION, *(_command(*found) for found in _commands(app, "breast-density"))]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
+from functools import cache
 from typing import Annotated, Any, Final, Literal, get_args, get_origin
 
 from pydantic import BaseModel, TypeAdapter
@@ -140,6 +141,7 @@ def _section(keys: Sequence[str], model: type[BaseModel]) -> str:
     return "\n\n".join(filter(None, parts))
 
 
+@cache
 def configuration_page() -> str:
     """Writes the page; keys of one model share a table.
 
