@@ -324,7 +324,7 @@ def load_config(
     Raises:
         ConfigError: The file is no YAML mapping, or a key is unknown or its value not allowed.
 
-    Example:
+    Examples:
         >>> load_config(find_config("small"), ["pipeline.trainer.epochs=3"]).pipeline.trainer.epochs
         3
     """

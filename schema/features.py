@@ -54,7 +54,7 @@ UNKNOWN_INT: Final = -1
 def laterality_of(view: str) -> str:
     """Returns the side of a view: ``R`` or ``L``.
 
-    Example:
+    Examples:
         >>> laterality_of("MLO_R")
         'R'
     """
@@ -64,7 +64,7 @@ def laterality_of(view: str) -> str:
 def projection_of(view: str) -> str:
     """Returns the projection of a view: ``CC`` or ``MLO``.
 
-    Example:
+    Examples:
         >>> projection_of("MLO_R")
         'MLO'
     """

@@ -227,7 +227,7 @@ def quality_flags(graded: GradedExam) -> dict[str, tuple[str, ...]]:
 def by_class(probabilities: Probabilities | None) -> dict[str, float] | None:
     """Rounds probabilities and names their classes; ``None`` stays.
 
-    Example:
+    Examples:
         >>> by_class((0.1, 0.2, 0.6, 0.1))
         {'A': 0.1, 'B': 0.2, 'C': 0.6, 'D': 0.1}
     """

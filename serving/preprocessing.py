@@ -117,7 +117,7 @@ def prepare_exam(folder: Path, recipe: PreprocessingRecipe) -> PreparedExam:
     Raises:
         SeveralExamsError: The folder holds more than one exam.
 
-    Example:
+    Examples:
         >>> from pipeline.phantom.config import PhantomConfig
         >>> from pipeline.phantom.generate import generate_phantoms
         >>> made = generate_phantoms(PhantomConfig(exams=1, reduction=12, workers=1), Path("phantoms"))

@@ -77,7 +77,7 @@ def evaluate_predictions(
     Returns:
         Slices by level, as ``exam_metrics.json`` of the Evaluator has them.
 
-    Example:
+    Examples:
         >>> from pathlib import Path
         >>> from components.evaluator.predictions import read_predictions
         >>> rows = ["exam_id,view,label,p_A,p_B,p_C,p_D", "e1,CC_R,B,.1,.8,.1,0", "e2,CC_R,C,0,.7,.2,.1"]

@@ -110,7 +110,7 @@ def preprocess_view(
         PreprocessError: Pixels, view or manual mask are of the wrong kind.
         WeightsError: The network's file is missing or changed.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> breast = np.zeros((128, 96), np.uint8)
         >>> breast[20:108, :60] = 120
