@@ -45,6 +45,9 @@ class Remark(str, Enum):
         LOW_RESOLUTION: The stored matrix has fewer pixels, or larger ones, than the network's picture
             (``AcceptanceConfig.ample_side``).
         SPECIAL_PICTURE: The picture shows a special case that the configuration accepts.
+        POSSIBLE_PADDLE: The picture may show the rim of a small paddle; that is not sure enough to refuse it.
+        POSSIBLE_IMPLANT: The same of an implant.
+        POSSIBLE_CUT_OFF: Tissue leaves the picture where it should end in it, as a very large breast does too.
     """
 
     TURNED = "turned"
@@ -68,6 +71,9 @@ class Remark(str, Enum):
     CORRECTED_PATIENT_ID = "corrected_patient_id"
     LOW_RESOLUTION = "low_resolution"
     SPECIAL_PICTURE = "special_picture"
+    POSSIBLE_PADDLE = "possible_paddle"
+    POSSIBLE_IMPLANT = "possible_implant"
+    POSSIBLE_CUT_OFF = "possible_cut_off"
 
     @property
     def text(self) -> str:

@@ -1,4 +1,4 @@
-"""Standard views with things in them that must not be taken for special: film edges, labels, devices, markers."""
+"""Standard views with things in them that must not be taken for special, or that fill the field."""
 
 from __future__ import annotations
 
@@ -119,10 +119,37 @@ def fields(grey: Grey, breast: NDArray[np.bool_], mm: float, rng: np.random.Gene
     return _limited(image + ring(outer, inner) * np.float32(rng.uniform(0.02, 0.1)) + rng.normal(0, 0.01, grey.shape))
 
 
+def large(grey: Grey, breast: NDArray[np.bool_], mm: float, rng: np.random.Generator) -> Grey:
+    """Shows a breast that is large for its detector: both its ends may leave the field, the nipple does not."""
+    rows, columns = grey.shape
+    at_left = wall_left(breast)
+    inside = np.flatnonzero(breast.any(axis=0))
+    reach = int(inside[-1]) + 1 if at_left else columns - int(inside[0])
+    height = max(1, int(breast.any(axis=1).sum()))
+    wide = min(rng.uniform(1.2, 1.8), 0.93 * columns / reach)
+    high = max(1.0, rng.uniform(0.95, 1.3) * rows / height)
+    middle = float(np.flatnonzero(breast.any(axis=1)).mean()) + rng.uniform(-0.04, 0.04) * rows
+    x = np.arange(columns, dtype=np.float32) / np.float32(wide)
+    x = x if at_left else columns - 1 - x[::-1]
+    y = (np.arange(rows, dtype=np.float32) - np.float32(rows / 2)) / np.float32(high) + np.float32(middle)
+    y, x = np.meshgrid(y, x, indexing="ij")
+    return _limited(cv2.remap(grey, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT))
+
+
+def tight(grey: Grey, breast: NDArray[np.bool_], mm: float, rng: np.random.Generator) -> Grey:
+    """Cuts the air round the breast off, but for some mm or less, as many data sets do."""
+    rows, columns = np.flatnonzero(breast.any(axis=1)), np.flatnonzero(breast.any(axis=0))
+    top, bottom, left, right = (round(rng.uniform(0, 6) / mm) for _ in range(4))
+    first, last = max(0, int(columns[0]) - left), int(columns[-1]) + 1 + right
+    return np.ascontiguousarray(grey[max(0, int(rows[0]) - top) : int(rows[-1]) + 1 + bottom, first:last])
+
+
 DISTRACTORS: Final[Mapping[str, Draw]] = {
     "film": film,
     "device": device,
     "markers": markers,
     "folds": folds,
     "fields": fields,
+    "large": large,
+    "tight": tight,
 }

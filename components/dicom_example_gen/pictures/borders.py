@@ -17,12 +17,14 @@ import numpy as np
 
 from components.dicom_example_gen.acceptance import SpecialCase
 from components.dicom_example_gen.pictures.field import Field, Found, Mask, disc, quantile, slope_of
-from schema.features import is_mlo
 
 # A uniform light frame of more than this share of the picture is no film edge.
 _FRAME: Final = 0.15
 # The picture inside such a frame is a rectangle if it fills its box to this share (a disc fills 0.79).
 _RECTANGLE: Final = 0.7
+# A frame leaves this share of the picture outside of its box, or a disc in it; else the blurred edge of a film runs
+# into fat of the same grey.
+_OUTSIDE, _DISC = 0.08, 0.82
 # Less than this share of the picture beside the tissue is no background. Standard films have at least 0.19.
 _BACKGROUND: Final = 0.04
 # Air is even: half of its greys lie within this share of the step to tissue; standard views have at most 0.2. Air is
@@ -35,12 +37,17 @@ _LABEL: Final = 1.2
 _INSET: Final = 0.012
 # A part of the side of its box that tissue meets: a curved end has less, a straight one more.
 _STRAIGHT, _ONE_STRAIGHT, _WALL = 0.5, 0.7, 0.75
-# Wider than this share of the picture is a gap between tissue and side.
-_GAP: Final = 0.04
-# A picture's side that tissue meets with this share of it is not touched by chance.
-_CUT: Final = 0.35
-# Both ends of a craniocaudal view: standard films have at most 0.25; of an oblique one, whose upper end always is.
-_BOTH_CC, _BOTH_MLO = 0.36, 0.7
+# Wider than this share of the picture is a gap between tissue and side; a band of the film or the plate may lie behind
+# the straight end of tissue at the chest wall.
+_GAP, _BAND = 0.04, 0.12
+# A picture's side that tissue meets with this share of it is not touched by chance; less of it is told. A standard view
+# that is cut to the box of its breast has at most 0.17.
+_CUT, _TOUCHED = 0.35, 0.22
+# Both the upper and the lower end: what a large breast leaves on a small detector is standard; standard films have 0.34
+# at most, phantoms that fill the field 0.52. More is told, and no whole breast leaves both ends with 0.7.
+_BOTH, _LONG = 0.7, 0.52
+# Less of a straight end at the chest wall than this is told only.
+_NO_WALL: Final = 0.6
 # Tissue that meets no side with more than this share of it.
 _FREE: Final = 0.06
 # A second part of this share of the first, at the other side.
@@ -92,7 +99,7 @@ def _ends(field: Field) -> tuple[list[Ends], tuple[int, int, int, int]]:
                 first / full.shape[0],
                 float(turned[depth].mean()),
                 float(full[near].mean()),
-                float(solid[near].mean()),
+                float(solid[min(1, near)].mean()),
             )
         )
     return found, box
@@ -105,18 +112,19 @@ def _place(field: Field, box: tuple[int, int, int, int]) -> str:
 
 
 def _framed(field: Field) -> Iterator[Found]:
-    if field.frame <= _FRAME:
+    outside = 1 - (1 - field.frame) / field.frame_fill
+    if field.frame <= _FRAME or (outside < _OUTSIDE and field.frame_fill > _DISC):
         return
     shape = "a straight edge" if field.frame_fill >= _RECTANGLE else "a curved edge"
     text = f"uniform light area round the picture, {field.frame:.0%} of it, with {shape}"
-    yield SpecialCase.COLLIMATED, text
+    yield Found(SpecialCase.COLLIMATED, text)
 
 
 def _has_background(field: Field) -> Iterator[Found]:
     beside = cv2.dilate(field.tissue, disc(max(2, round(0.02 * field.side)))) == 0
     share = float(beside.mean())
     if share < _BACKGROUND:
-        yield SpecialCase.CROPPED, f"no background: {share:.0%} of the picture lies beside the tissue"
+        yield Found(SpecialCase.CROPPED, f"no background: {share:.0%} of the picture lies beside the tissue")
         return
     step = max(field.middle - field.air, 1e-3)
     beside &= field.grey < field.air + _LABEL * step
@@ -126,7 +134,7 @@ def _has_background(field: Field) -> Iterator[Found]:
     rough, of_tissue = quantile(slope[beside], 0.5), quantile(slope[field.tissue > 0], 0.5)
     if spread > _EVEN or (rough > _SMOOTH * step and rough > _SMOOTHER * of_tissue):
         compared = f"{rough / max(of_tissue, 1e-4):.0%} as rough as tissue"
-        yield SpecialCase.CROPPED, f"no even background: what is dark varies by {spread:.0%} and is {compared}"
+        yield Found(SpecialCase.CROPPED, f"no even background: what is dark varies by {spread:.0%} and is {compared}")
 
 
 def _second_breast(field: Field, box: tuple[int, int, int, int]) -> Iterator[Found]:
@@ -143,45 +151,52 @@ def _second_breast(field: Field, box: tuple[int, int, int, int]) -> Iterator[Fou
     at_other_side = left + width >= columns - 2 if own_left else left <= 2
     share = float(stats[part, cv2.CC_STAT_AREA]) / max(1, int(field.tissue.sum()))
     if at_other_side and share > _SECOND:
-        yield SpecialCase.CLEAVAGE, f"two parts of tissue at opposite sides, the second of {share:.0%} of the first"
+        yield Found(
+            SpecialCase.CLEAVAGE, f"two parts of tissue at opposite sides, the second of {share:.0%} of the first"
+        )
 
 
 def _roundness(tissue: Mask) -> float:
     contours, _ = cv2.findContours(tissue, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    _, radius = cv2.minEnclosingCircle(contours[0])
+    _, radius = cv2.minEnclosingCircle(cv2.convexHull(contours[0]))
     return float(tissue.sum()) / (np.pi * max(radius, 1.0) ** 2)
 
 
-def _shape(field: Field, view: str, ends: list[Ends], box: tuple[int, int, int, int]) -> Iterator[Found]:
+def _shape(field: Field, ends: list[Ends], box: tuple[int, int, int, int]) -> Iterator[Found]:
     top, bottom, left, right = ends
     wall, opposite = (left, right) if left.box + left.picture >= right.box + right.picture else (right, left)
     place = _place(field, box)
+    away = wall.gap > (_GAP if wall.box < _WALL else _BAND)
     straight = [end for end in (top, bottom, opposite) if end.gap > _GAP and end.box > _STRAIGHT]
     if len(straight) > 1 or any(end.box > _ONE_STRAIGHT for end in straight):
         sides = " and ".join(f"{end.name} {end.box:.0%} straight" for end in straight)
-        yield SpecialCase.COLLIMATED, f"tissue ends inside the picture in a straight line, {sides}, {place}"
-    elif all(end.picture < _FREE for end in ends) and wall.gap > _GAP:
-        yield SpecialCase.SPECIMEN, f"tissue meets no side of the picture, {place}"
-    elif _roundness(field.tissue) > _ROUND and wall.picture < _ROUND_WALL and opposite.picture < _FREE:
-        yield SpecialCase.COLLIMATED, f"tissue ends in a circle, {place}"
+        yield Found(SpecialCase.COLLIMATED, f"tissue ends inside the picture in a straight line, {sides}, {place}")
+    elif all(end.picture < _FREE for end in ends) and away:
+        yield Found(SpecialCase.SPECIMEN, f"tissue meets no side of the picture, {place}")
+    elif wall.picture < _ROUND_WALL and opposite.picture < _FREE and _roundness(field.tissue) > _ROUND:
+        yield Found(SpecialCase.COLLIMATED, f"tissue ends in a circle, {place}")
     met = [end for end in ends if end.thick > _CUT]
+    both = min(top.thick, bottom.thick)
     if opposite.thick > _CUT:
         case = SpecialCase.CROPPED if len(met) > 3 else SpecialCase.BREAST_CUT_OFF
         sides = ", ".join(f"{end.name} {end.thick:.0%}" for end in met)
-        yield case, f"tissue meets the side opposite of the chest wall; sides that it meets: {sides}"
-    elif min(top.thick, bottom.thick) > (_BOTH_MLO if is_mlo(view) else _BOTH_CC):
-        yield SpecialCase.BREAST_CUT_OFF, f"tissue meets top ({top.thick:.0%}) and bottom ({bottom.thick:.0%})"
-    elif wall.box < _WALL or wall.gap > _GAP:
+        yield Found(case, f"tissue meets the side opposite of the chest wall; sides that it meets: {sides}")
+    elif both > _LONG:
+        text = f"tissue meets top ({top.thick:.0%}) and bottom ({bottom.thick:.0%})"
+        yield Found(SpecialCase.BREAST_CUT_OFF, text, both > _BOTH)
+    elif wall.box < _WALL or away:
         text = f"no chest wall side: tissue meets {wall.name} with {wall.box:.0%} of its height, {wall.gap:.0%} away"
-        yield SpecialCase.CROPPED, text
+        yield Found(SpecialCase.CROPPED, text, wall.box < _NO_WALL or away)
+    elif opposite.thick > _TOUCHED:
+        text = f"tissue meets {opposite.name}, opposite of the chest wall, with {opposite.thick:.0%}"
+        yield Found(SpecialCase.BREAST_CUT_OFF, text, False)
 
 
-def border_findings(field: Field, view: str) -> list[Found]:
+def border_findings(field: Field) -> list[Found]:
     """Judges where the tissue of a picture ends.
 
     Args:
         field: The picture made small, with tissue.
-        view: One of ``schema.features.VIEWS``; oblique views may meet top and bottom.
 
     Returns:
         Special cases with the evidence, the surest first.
@@ -189,7 +204,7 @@ def border_findings(field: Field, view: str) -> list[Found]:
     ends, box = _ends(field)
     return [
         *_framed(field),
-        *_shape(field, view, ends, box),
+        *_shape(field, ends, box),
         *_has_background(field),
         *_second_breast(field, box),
     ]

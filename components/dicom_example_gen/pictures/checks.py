@@ -12,7 +12,7 @@ from components.dicom_example_gen.header import ViewHeader
 from components.dicom_example_gen.pictures.borders import border_findings
 from components.dicom_example_gen.pictures.field import Found, is_shapeless, read_field, without_padding
 from components.dicom_example_gen.pictures.implant import implant_finding
-from components.dicom_example_gen.pictures.paddle import paddle_evidence
+from components.dicom_example_gen.pictures.paddle import paddle_finding
 from components.dicom_example_gen.rejections import IngestError
 from components.dicom_example_gen.remarks import Remark
 from schema.features import is_mlo
@@ -20,6 +20,14 @@ from schema.features import is_mlo
 # Smaller pictures, longest side, hold no shapes that could be judged.
 _LEAST_SIDE: Final = 96
 _PARTIAL: Final = frozenset({SpecialCase.COLLIMATED, SpecialCase.CROPPED, SpecialCase.BREAST_CUT_OFF})
+# How evidence is told that is not sure enough to refuse an image.
+_POSSIBLE: Final = {
+    SpecialCase.SPOT_COMPRESSION: Remark.POSSIBLE_PADDLE,
+    SpecialCase.MAGNIFICATION: Remark.POSSIBLE_PADDLE,
+    SpecialCase.IMPLANT_PRESENT: Remark.POSSIBLE_IMPLANT,
+    SpecialCase.BREAST_CUT_OFF: Remark.POSSIBLE_CUT_OFF,
+    SpecialCase.CROPPED: Remark.POSSIBLE_CUT_OFF,
+}
 # What a header names and a configuration accepts explains whatever the picture shows of it.
 _EXPLAINS: Final = frozenset(
     {
@@ -49,7 +57,7 @@ def find_in_picture(pixels: NDArray[np.uint16], view: str, unit: float = 1.0) ->
         unit: Pixels of the file in one of ``pixels``.
 
     Returns:
-        Special cases and their evidence in words and numbers; places are in pixels of the file.
+        Special cases, their evidence in words and numbers, and whether it is sure; places are in pixels of the file.
     """
     if max(pixels.shape) < _LEAST_SIDE or min(pixels.shape) < _LEAST_SIDE // 3:
         return []
@@ -59,15 +67,14 @@ def find_in_picture(pixels: NDArray[np.uint16], view: str, unit: float = 1.0) ->
     field = read_field(kept, unit, (start[0], start[1]))
     if is_shapeless(field.fine) or not field.tissue.any():
         return []  # preprocessing tells that there is no breast
-    found = border_findings(field, view)
+    found = border_findings(field)
     implant = implant_finding(field)
     if implant:
-        return [implant, *found]
-    paddle = "" if any(case is SpecialCase.SPECIMEN for case, _ in found) else paddle_evidence(field)
-    if not paddle:
-        return found
-    partial = any(case in _PARTIAL for case, _ in found)
-    return [(SpecialCase.MAGNIFICATION if partial else SpecialCase.SPOT_COMPRESSION, paddle), *found]
+        found = [implant, *found]
+    if not (implant and implant.sure) and all(item.case is not SpecialCase.SPECIMEN for item in found):
+        partial = any(item.case in _PARTIAL for item in found)
+        found = [*paddle_finding(field, partial), *found]
+    return sorted(found, key=lambda item: not item.sure)
 
 
 def _require_size(header: ViewHeader, file: str, acceptance: AcceptanceConfig) -> tuple[Remark, ...]:
@@ -103,12 +110,15 @@ def judge_picture(
     """
     remarks = _require_size(header, file, acceptance)
     found = find_in_picture(pixels, header.view, max(header.rows, header.columns) / max(pixels.shape))
-    if not found:
-        return header.special, remarks
-    refused = [item for item in found if item[0] not in acceptance.accept]
-    if refused and not _EXPLAINS.intersection(header.special):
-        names = ", ".join(dict.fromkeys(case.value for case, _ in refused))
+    new = [item for item in found if item.case not in acceptance.accept and not _EXPLAINS.intersection(header.special)]
+    refused = [item for item in new if item.sure]
+    if refused:
+        names = ", ".join(dict.fromkeys(item.case.value for item in refused))
         remedy = f"look at it; special images are left out, add {names} to pipeline.ingest.accept to take them"
-        raise IngestError(refused[0][0].reason, file, "pixels", refused[0][1], remedy)
-    cases = {*header.special, *(case for case, _ in found)}
+        raise IngestError(refused[0].case.reason, file, "pixels", refused[0].evidence, remedy)
+    remarks = (*remarks, *(_POSSIBLE[item.case] for item in new))
+    shown = {item.case for item in found if item.sure}
+    if not shown:
+        return header.special, remarks
+    cases = {*header.special, *shown}
     return tuple(case for case in SpecialCase if case in cases), (*remarks, Remark.SPECIAL_PICTURE)

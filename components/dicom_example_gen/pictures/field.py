@@ -7,7 +7,7 @@ they hold for every matrix.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import cv2
 import numpy as np
@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 
 from components.dicom_example_gen.acceptance import SpecialCase
 
-# Special case and its evidence.
-Found = tuple[SpecialCase, str]
 Grey = NDArray[np.float32]
 Mask = NDArray[np.uint8]
 
@@ -31,6 +29,8 @@ _FLAT, _BORDER_SHARE, _LIGHTER = 0.025, 0.5, 0.1
 # Behind padding at the chest wall, and at the ends of an oblique view, this share of a line differs from it by this
 # share of the grey range; behind air the nipple starts with less.
 _ABRUPT_WALL, _ABRUPT_END, _ABRUPT_STEP = 0.3, 0.15, 0.08
+# Padding is of one value to this share of the grey range.
+_EVEN: Final = 0.01
 # A film edge or scanner frame is at most this wide (share of a side), and brighter than what lies behind it by this.
 _MAX_STRIP, _STRIP_JUMP, _STRIP_STEP = 0.08, 0.15, 0.1
 # The skin line lies this share (least, most) of the way from air to the middle grey of tissue.
@@ -39,6 +39,14 @@ _SKIN_SHARE: Final = (0.13, 0.25)
 _LINK: Final = 0.04
 # A picture of anything differs from place to place by more than this share of its grey range; noise does not.
 _PLACES, _SHAPELESS = 12, 0.1
+
+
+class Found(NamedTuple):
+    """A special case that a picture shows, its evidence, and whether that is sure enough to refuse the image."""
+
+    case: SpecialCase
+    evidence: str
+    sure: bool = True
 
 
 @dataclass(frozen=True)
@@ -185,16 +193,19 @@ def _largest_lit(lit: Mask) -> Mask:
     return np.asarray(cv2.drawContours(np.zeros_like(mask), contours, -1, (1,), cv2.FILLED), dtype=np.uint8)
 
 
-def _padding(pixels: NDArray[np.uint16], abrupt: float) -> int:
+def _padding(pixels: NDArray[np.uint16], reach: float, abrupt: float) -> int:
     """Counts the rows at the top that hold one value only, where the picture starts abruptly behind them."""
-    level = pixels[0, 0]
-    other = np.flatnonzero((pixels != level).any(axis=1))
-    if pixels[0].min() != pixels[0].max() or not other.size or other[0] == 0:
+    level = float(pixels[0, 0])
+    even = _EVEN * reach  # lossy compression blurs the value
+    if np.abs(pixels[0].astype(np.float32) - np.float32(level)).max() > even:
+        return 0
+    lowest, highest = pixels.min(axis=1).astype(np.float32), pixels.max(axis=1).astype(np.float32)
+    other = np.flatnonzero(np.maximum(level - lowest, highest - level) > even)
+    if not other.size:
         return 0
     first = int(other[0])
     behind = pixels[min(first + 1 + len(pixels) // 200, len(pixels) - 1)].astype(np.float32)
-    step = _ABRUPT_STEP * (float(pixels.max()) - float(pixels.min()))
-    return first if float((np.abs(behind - np.float32(level)) > step).mean()) > abrupt else 0
+    return first if float((np.abs(behind - np.float32(level)) > _ABRUPT_STEP * reach).mean()) > abrupt else 0
 
 
 def without_padding(pixels: NDArray[np.uint16], oblique: bool) -> tuple[NDArray[np.uint16], int, int]:
@@ -209,8 +220,9 @@ def without_padding(pixels: NDArray[np.uint16], oblique: bool) -> tuple[NDArray[
     Returns:
         The picture, and the rows and columns that were cut off before it.
     """
-    left, right = (_padding(turned, _ABRUPT_WALL) for turned in (pixels.T, pixels.T[::-1]))
-    top, bottom = (_padding(turned, _ABRUPT_END) if oblique else 0 for turned in (pixels, pixels[::-1]))
+    reach = float(pixels.max()) - float(pixels.min())
+    left, right = (_padding(turned, reach, _ABRUPT_WALL) for turned in (pixels.T, pixels.T[::-1]))
+    top, bottom = (_padding(turned, reach, _ABRUPT_END) if oblique else 0 for turned in (pixels, pixels[::-1]))
     if (left and right) or (top and bottom):
         return pixels, 0, 0
     rows, columns = pixels.shape

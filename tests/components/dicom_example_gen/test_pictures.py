@@ -13,6 +13,7 @@ import pytest
 
 from components.dicom_example_gen.acceptance import ANY_IMAGE, STANDARD_ONLY, AcceptanceConfig, SpecialCase
 from components.dicom_example_gen.pictures.checks import find_in_picture
+from components.dicom_example_gen.pictures.field import Found
 from components.dicom_example_gen.reading import load_view, reduce_by_area
 from components.dicom_example_gen.rejections import IngestError, RejectionReason
 from components.dicom_example_gen.remarks import Remark
@@ -31,9 +32,9 @@ HELD_OUT = PhantomConfig(exams=3, seed=2077, reduction=5, workers=1)
 
 
 @cache
-def held_out() -> dict[str, list[list[tuple[SpecialCase, str]]]]:
+def held_out() -> dict[str, list[list[Found]]]:
     """What was found in each held-out picture, by kind."""
-    found: dict[str, list[list[tuple[SpecialCase, str]]]] = {}
+    found: dict[str, list[list[Found]]] = {}
     for made in special_views(HELD_OUT):
         found.setdefault(made.kind, []).append(find_in_picture(pixels_of(made), made.view))
     return found
@@ -76,7 +77,7 @@ def test_every_kind_is_tested() -> None:
 
 
 def test_evidence_names_numbers_and_places() -> None:
-    evidence = [text for found in held_out().values() for item in found for _, text in item]
+    evidence = [text for found in held_out().values() for item in found for _, text, _ in item]
     assert evidence
     assert all(any(character.isdigit() for character in text) for text in evidence)
 
@@ -90,7 +91,7 @@ def test_places_are_in_pixels_of_the_file() -> None:
     cv2.ellipse(full, (0, 1200), (600, 400), 0, 0, 360, (60000,), -1)
     for longest in (2400, 1024, 400):
         kept = reduce_by_area(full, longest)
-        (case, text), *_ = find_in_picture(kept, "CC_L", 2400 / max(kept.shape))
+        (case, text, _), *_ = find_in_picture(kept, "CC_L", 2400 / max(kept.shape))
         assert case is SpecialCase.IMPLANT_PRESENT
         words = text.split("rows ")[1].split(",")[0].split(" to ")
         np.testing.assert_allclose([int(word) for word in words], [800, 1600], atol=40)
@@ -196,6 +197,42 @@ def test_what_the_header_names_and_is_accepted_explains_the_picture(make_dicom: 
     path = make_dicom(pixels=crop(), PartialView="YES")
     loaded = load_view(path, None, 1024, acceptance=AcceptanceConfig(accept=(SpecialCase.PARTIAL_VIEW,)))
     assert {SpecialCase.PARTIAL_VIEW, SpecialCase.CROPPED} <= set(loaded.header.special)
+
+
+@pytest.mark.parametrize(("strength", "outcome"), [(400, "refused"), (200, "told"), (0, "taken")])
+def test_a_faint_rim_is_told_and_taken(make_dicom: MakeDicom, strength: int, outcome: str) -> None:
+    rim = np.zeros(breast().shape, np.uint16)
+    cv2.rectangle(rim, (425, 290), (515, 430), (strength,), 2)
+    path = make_dicom(pixels=np.minimum(breast() + rim, 4095))
+    if outcome == "refused":
+        with pytest.raises(IngestError, match="spot_compression"):
+            load_view(path, None, 1024)
+        return
+    loaded = load_view(path, None, 1024)
+    assert (Remark.POSSIBLE_PADDLE in loaded.remarks) == (outcome == "told")
+    assert Remark.SPECIAL_PICTURE not in loaded.remarks
+    assert loaded.header.special == ()
+    accepting = AcceptanceConfig(accept=(SpecialCase.SPOT_COMPRESSION,))
+    assert Remark.POSSIBLE_PADDLE not in load_view(path, None, 1024, acceptance=accepting).remarks
+
+
+def test_a_large_breast_on_a_small_detector_is_standard() -> None:
+    """Both ends of the breast leave the field; from a certain share on it is told, and never refused."""
+    rows, columns = 480, 360
+    y, x = np.mgrid[:rows, :columns].astype(np.float32)
+    texture = cv2.GaussianBlur(np.random.default_rng(3).normal(0, 1, (rows, columns)).astype(np.float32), (0, 0), 3)
+    for height, told in ((0.5, False), (0.58, False), (0.7, True)):
+        inside = ((x - 0) / 320) ** 2 + ((y - rows / 2) / (height * rows)) ** 2
+        grey = np.clip(1 - inside, 0, 1) ** 0.3 * (0.5 + 0.5 * texture)
+        found = find_in_picture(np.rint(np.clip(grey, 0, 1) * 60000).astype(np.uint16), "CC_L")
+        assert not any(item.sure for item in found), (height, found)
+        assert any(item.case is SpecialCase.BREAST_CUT_OFF for item in found) == told, (height, found)
+
+
+def test_padding_of_a_lossy_file_at_the_chest_wall_is_no_gap() -> None:
+    picture = breast()
+    noise = np.random.default_rng(0).integers(0, 12, (picture.shape[0], 90)).astype(np.uint16)
+    assert find_in_picture(np.hstack([picture, noise]), "CC_R") == []
 
 
 def test_what_is_seen_does_not_depend_on_how_small_pictures_are_kept(make_dicom: MakeDicom) -> None:
