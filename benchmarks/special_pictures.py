@@ -26,7 +26,7 @@ from pipeline.phantom.special_set import SpecialView, special_views
 # As ingest keeps pictures.
 _LONGEST: Final = 1024
 # Size of an example, pixels, and how many lie side by side.
-_ROWS, _COLUMNS, _MARGIN, _ACROSS = 225, 190, 10, 5
+_ROWS, _COLUMNS, _MARGIN, _ACROSS = 225, 190, 10, 4
 _FONT, _LINE = cv2.FONT_HERSHEY_SIMPLEX, 14
 
 

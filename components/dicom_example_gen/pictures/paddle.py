@@ -2,8 +2,8 @@
 
 A rim is a thin bright (or dark) line. Along each row and column the middle of three points is compared with the outer
 two, and the answer is limited to -1..1, so that one bright calcification counts no more than a faint line. Its mean
-over a run is high where a line goes on without a break: ducts, vessels and ligaments wind, cross and fade. Standard
-views reach 0.76 on runs in both directions (see ``docs/special_images.md``), rims 0.85 to 1.
+over a run is high where a line goes on without a break: ducts, vessels and ligaments wind, cross and fade. Closed rims
+are ``rim``'s. Limits and what standard views reach are in ``docs/special_images.md``.
 """
 
 from __future__ import annotations
