@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 _ROLE: Final = re.compile(r":(?:class|func|meth|mod|attr|data):`~?([^`]+)`")
+_PAGE: Final = re.compile(r"(?<!`)docs/(\w+)\.md(?!`)")
 _ATTRIBUTE: Final = re.compile(r"    (\w+): (.*)")
 _SECTIONS: Final = ("Args:", "Attributes:", "Returns:", "Raises:", "Yields:", "Source:", "Example:", "Examples:")
 
@@ -46,4 +47,9 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Makes a table; bars in cells are escaped."""
     lines = [head, ["---"] * len(head), *rows]
     cells = ([cell.replace("\n", " ").replace("|", r"\|") for cell in line] for line in lines)
-    return "\n".join("| " + " | ".join(line) + " |" for line in cells)
+    return with_links("\n".join("| " + " | ".join(line) + " |" for line in cells))
+
+
+def with_links(text: str) -> str:
+    """Makes links of names of pages, for a page in a folder of ``docs``."""
+    return _PAGE.sub(r"[\1](../\1.md)", text)

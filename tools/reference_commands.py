@@ -14,7 +14,7 @@ import typer
 from typer.models import ArgumentInfo, OptionInfo, ParameterInfo
 
 from pipeline.cli import app
-from tools.markdown import from_docstring, table
+from tools.markdown import from_docstring, table, with_links
 
 _INTRODUCTION: Final = """\
 <!-- Written by `make reference` from the parser. Do not edit. -->
@@ -138,7 +138,7 @@ def _command(name: str, text: str, function: Callable[..., Any]) -> str:
     ]
     head = ("argument or option", "type", "default", "what")
     usage = f"```text\n{_usage(name, parameters)}\n```"
-    return "\n\n".join([f"## `{name}`", usage, from_docstring(text), table(head, rows)])
+    return "\n\n".join([f"## `{name}`", usage, with_links(from_docstring(text)), table(head, rows)])
 
 
 @cache

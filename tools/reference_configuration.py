@@ -15,7 +15,7 @@ from pydantic_core import PydanticUndefined
 from pipeline.config import RunConfig
 from schema.version import installed_version
 from serving.gateway.config import GatewayConfig
-from tools.markdown import documented_attributes, prose_of, table
+from tools.markdown import documented_attributes, prose_of, table, with_links
 
 _INTRODUCTION: Final = """\
 <!-- Written by `make reference` from the models. Do not edit. -->
@@ -137,7 +137,11 @@ def _section(keys: Sequence[str], model: type[BaseModel]) -> str:
     texts = documented_attributes(model)
     rows = [_row(model, name, field, schema, texts) for name, field in model.model_fields.items()]
     title = ", ".join(f"`{key}`" for key in keys if key)
-    parts = [f"### {title}" if title else "", prose_of(model), table(("key", "type", "default", "what"), rows)]
+    parts = [
+        f"### {title}" if title else "",
+        with_links(prose_of(model)),
+        table(("key", "type", "default", "what"), rows),
+    ]
     return "\n\n".join(filter(None, parts))
 
 
