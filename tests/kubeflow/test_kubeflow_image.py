@@ -82,7 +82,7 @@ def test_packages_are_those_of_the_lock(stages: dict[str, list[Instruction]]) ->
     assert re.fullmatch(r"python:3\.10\.[0-9]+-slim-[a-z]+", arguments["PYTHON_IMAGE"])
     synced = [run for run in of(stages["build"], "RUN") if "uv sync" in run]
     assert len(synced) == 2
-    assert all("--locked" in run and "--no-dev" in run for run in synced)
+    assert all("--locked" in run and "--no-dev" in run and "--extra pipeline" in run for run in synced)
     # Beam's boot program finds no Beam, and starts no worker, where there is no pip to ask.
     assert any("--python /opt/venv/bin/python pip==" in run for run in of(stages["build"], "RUN"))
     installs = [run for stage in stages.values() for run in of(stage, "RUN") if "pip install" in run]
