@@ -6,7 +6,6 @@ import json
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,8 @@ import yaml
 
 from pipeline.phantom.config import PhantomConfig
 from pipeline.phantom.generate import generate_phantoms
+from tests.waiting import LONG, wait_until
 
-LIMIT = 1500.0  # seconds; what takes longer hangs
 ROOT = Path(__file__).parents[2]
 PIPELINE: dict[str, Any] = {
     "drift": {"enabled": False},
@@ -64,15 +63,15 @@ class Nodes:
 
     def until(self, condition: Callable[[], bool]) -> None:
         """Waits for something that it does."""
-        deadline = time.monotonic() + LIMIT
-        while not condition():
+
+        def alive() -> None:
             assert self._process.poll() is None, self.said[-3000:]
-            assert time.monotonic() < deadline, self.said[-3000:]
-            time.sleep(0.02)
+
+        wait_until(condition, alive, LONG)
 
     def outputs(self) -> Outputs:
         """Waits for its end."""
-        assert self._process.wait(LIMIT) == 0, self.said[-3000:]
+        assert self._process.wait(LONG) == 0, self.said[-3000:]
         return json.loads(self._answer.read_text().splitlines()[-1])
 
     def stop(self) -> None:

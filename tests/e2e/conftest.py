@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import io
 import os
-import pickle
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 import yaml
 
-from tests.e2e.beam_nodes import Nodes, make_archive, settings
+from tests.e2e.beam_nodes import Nodes, Outputs, make_archive, settings
+from tests.sharing import once
 
 PIPELINE: dict[str, Any] = {
     "ingest": {"longest_side": 320, "splits": {"train": 0.5, "eval": 0.25, "test": 0.25}, "split_seed": "e2e 2"},
@@ -59,32 +58,6 @@ class FinishedRun:
         """Folder of a node's output."""
         [result] = [result for result in self.outcome.nodes if result.node == node]
         return Path(result.outputs[key])
-
-
-T = TypeVar("T")
-
-
-def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], T]) -> T:
-    """Makes something that is only read, once for all worker processes; the others wait for it.
-
-    Args:
-        factory: pytest's.
-        name: Name of its folder.
-        make: Makes it in the folder that it is given.
-
-    Returns:
-        What ``make`` returned.
-    """
-    base = factory.getbasetemp()
-    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / f"shared_{name}"
-    shared.mkdir(exist_ok=True)
-    kept = shared / "result.pickle"
-    with (shared / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not kept.exists():
-            kept.write_bytes(pickle.dumps(make(shared)))
-        result: T = pickle.loads(kept.read_bytes())
-    return result
 
 
 def _make_phantoms(folder: Path) -> Path:
@@ -172,12 +145,18 @@ def start_nodes() -> Iterator[Callable[[Path, Mapping[str, str]], Nodes]]:
 @pytest.fixture(scope="session")
 def archive_of_nodes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Phantom exams for the nodes that use Beam."""
-    return make_archive(tmp_path_factory.mktemp("archive") / "phantoms")
+    return once(tmp_path_factory, "archive", lambda folder: make_archive(folder / "phantoms"))
 
 
 @pytest.fixture(scope="session")
-def direct_nodes(archive_of_nodes: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
-    """The same nodes on the DirectRunner, which run beside the tests."""
-    nodes = Nodes(settings(tmp_path_factory.mktemp("direct"), archive_of_nodes, {"runner": "direct"}), os.environ)
-    yield nodes
-    nodes.stop()
+def direct_outputs(archive_of_nodes: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Outputs]:
+    """Gives what the same nodes write on the DirectRunner; they run when it is asked first."""
+
+    def run(folder: Path) -> Outputs:
+        nodes = Nodes(settings(folder, archive_of_nodes, {"runner": "direct"}), os.environ)
+        try:
+            return nodes.outputs()
+        finally:
+            nodes.stop()
+
+    return lambda: once(tmp_path_factory, "direct", run)

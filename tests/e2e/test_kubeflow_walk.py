@@ -6,26 +6,67 @@ import json
 import os
 import shutil
 import subprocess
-import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
+from pipeline.cli import app
+from pipeline.kubeflow.specification import COMMAND
+from tests.forked import run_module
+
+pytestmark = pytest.mark.e2e
 
 PROJECT = Path(__file__).resolve().parents[2]
 KEY = "0123456789abcdef0123456789abcdef"
 ROOT = "minio://mlpipeline/v2/artifacts/breast-density"
 
 
-def breast_density(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pipeline.cli", *map(str, arguments)]
-    environment = os.environ | {"PYTHONPATH": str(PROJECT), "BREAST_DENSITY_HASH_KEY": KEY}
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=1700, check=False)
+@dataclass(frozen=True)
+class Done:
+    """A command that has ended."""
+
+    returncode: int
+    said: str
 
 
-def test_phantoms_to_a_pushed_model(phantoms: Path, settings_file: Path, tmp_path: Path) -> None:
+def breast_density(folder: Path, *arguments: object) -> Done:
+    """The command in a process of its own; what it says is in a file of the folder."""
+    said = folder / f"{arguments[0]}.said"
+    code = run_module("pipeline.cli", [*map(str, arguments)], os.environ, PROJECT, said, said)
+    return Done(code, said.read_text(encoding="utf-8"))
+
+
+class Containers:
+    """In the place of the module ``subprocess``: a process for each container, with its command, variables and folder.
+
+    The first is started; the others are forked, for each would import for ten seconds what all import.
+    """
+
+    DEVNULL, STDOUT = subprocess.DEVNULL, subprocess.STDOUT
+
+    def __init__(self) -> None:
+        self.commands: list[Sequence[str]] = []
+
+    def run(
+        self, command: Sequence[str], *, stdout: Any, env: Mapping[str, str], cwd: Path, **others: Any
+    ) -> subprocess.CompletedProcess[bytes]:
+        self.commands.append(command)
+        if len(self.commands) == 1:
+            return subprocess.run(command, stdout=stdout, env=env, cwd=cwd, **others)
+        assert tuple(command[:3]) == COMMAND
+        log = Path(stdout.name)
+        return subprocess.CompletedProcess(command, run_module(command[2], command[3:], env, cwd, log, log))
+
+
+def test_phantoms_to_a_pushed_model(
+    phantoms: Path, settings_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BREAST_DENSITY_HASH_KEY", KEY)
     settings = yaml.safe_load(settings_file.read_text(encoding="utf-8"))
     settings["pipeline"]["trainer"] |= {"sides": "mirrored", "epochs": 9}
     # What a volume with a folder a delivery looks like; the run is told to take the latest two.
@@ -45,16 +86,21 @@ def test_phantoms_to_a_pushed_model(phantoms: Path, settings_file: Path, tmp_pat
     config, package, folder = tmp_path / "walk.yaml", tmp_path / "pipeline.yaml", tmp_path / "walk"
     config.write_text(yaml.safe_dump(settings), encoding="utf-8")
 
-    compiled = breast_density("compile", config, "--runner", "kubeflow", "--out", package)
-    assert compiled.returncode == 0, compiled.stderr
-    refused = breast_density("walk", package, "--folder", folder, "-p", "epochs=0")
-    assert "epochs: Input should be greater than or equal to 1" in refused.stderr
-    walked = breast_density("walk", package, "--folder", folder, "-p", "epochs=1", "-p", "minimum_exam_accuracy=0")
-    assert walked.returncode == 0, walked.stderr + walked.stdout
+    compiled = breast_density(tmp_path, "compile", config, "--runner", "kubeflow", "--out", package)
+    assert compiled.returncode == 0, compiled.said
+    refused = breast_density(tmp_path, "walk", package, "--folder", folder, "-p", "epochs=0")
+    assert refused.returncode == 1
+    assert "epochs: Input should be greater than or equal to 1" in refused.said
+    containers = Containers()
+    monkeypatch.setattr("pipeline.kubeflow.walk.subprocess", containers)
+    parameters = ("-p", "epochs=1", "-p", "minimum_exam_accuracy=0")
+    walked = CliRunner().invoke(app, ["walk", str(package), "--folder", str(folder), *parameters])
+    assert walked.exit_code == 0, walked.output + str(walked.exception)
 
-    lines = walked.stdout.splitlines()
+    lines = walked.output.splitlines()
     count = len(yaml.safe_load(package.read_text(encoding="utf-8").partition("\n---\n")[0])["root"]["dag"]["tasks"])
     assert [line.partition("]")[0] for line in lines] == [f"[{number:2}/{count}" for number in range(1, count + 1)]
+    assert len(containers.commands) == count
 
     def output(task: str, name: str) -> tuple[dict[str, object], Path]:
         """What the backend was told of an artifact, and the artifact in the store."""

@@ -12,15 +12,16 @@ import pytest
 
 from pipeline.operations.lineage import LineageError, open_store, read_lineage
 from schema.features import VIEWS
+from tests.waiting import HANG
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
+pytestmark = pytest.mark.e2e
 
 TRAINERS = {f"Trainer.{view}" for view in VIEWS}
 
 
 def lineage_command(*arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pipeline.cli", "lineage", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=HANG, check=False)
 
 
 def test_everything_that_made_the_model_is_named(finished: Any) -> None:

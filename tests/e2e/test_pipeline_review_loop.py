@@ -13,7 +13,9 @@ from typing import Any
 import cv2
 import pytest
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
+from tests.waiting import HANG
+
+pytestmark = pytest.mark.e2e
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -21,7 +23,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 def review(*arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pipeline.cli", "review", *map(str, arguments)]
     environment = os.environ | {"PYTHONPATH": str(PROJECT)}
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=HANG, check=False)
 
 
 def test_exported_views_come_back_as_reviews(finished: Any, tmp_path: Path) -> None:

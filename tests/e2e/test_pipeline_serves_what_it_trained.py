@@ -23,8 +23,9 @@ from schema.features import DENSITY_CLASSES, VIEWS
 from serving.client import ExamClient
 from serving.preprocessing import PreprocessingRecipe, prepare_exam, prepare_file
 from serving.server.run import start_server
+from tests.waiting import HANG
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
+pytestmark = pytest.mark.e2e
 
 # Imports TensorFlow (and numpy with it) and nothing else; prints what each signature answered.
 _STRANGER = """
@@ -103,7 +104,7 @@ def test_a_stranger_with_tensorflow_alone_calls_every_signature(
         (tmp_path / f"{view}.png").write_bytes(png_of(preprocessed[exam, view]))
     version = max(finished.outcome.serving.iterdir(), key=lambda folder: int(folder.name))
     command = [sys.executable, "-I", "-c", _STRANGER, str(version), str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=HANG, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     answers = json.loads(done.stdout.splitlines()[-1])
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
+pytestmark = pytest.mark.e2e
 
 
 def test_the_second_arm_takes_its_data_from_the_cache(finished: Any, execution_states: Any, tmp_path: Path) -> None:

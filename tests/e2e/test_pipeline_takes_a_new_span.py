@@ -25,7 +25,7 @@ from pipeline.phantom.generate import generate_phantoms
 from pipeline.run import run_config
 from schema.features import VIEWS
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
+pytestmark = pytest.mark.e2e
 
 EXAMS = 8
 NEW_SYSTEM = "Siemens Mammomat Revelation VC20"

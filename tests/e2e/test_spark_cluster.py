@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from pipeline.beam_runners.local_spark import SparkCluster, find_spark, spark_cluster
-from tests.e2e.beam_nodes import LIMIT, Nodes, assert_equal, outputs_though_workers_die, settings
+from tests.e2e.beam_nodes import Nodes, Outputs, assert_equal, outputs_though_workers_die, settings
 
 LOST = "Lost executor"  # as Spark's driver says it
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(2 * LIMIT)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 # Nothing begins before both workers have an executor, so that each that is killed has one.
 BOTH_WORKERS = {
@@ -47,7 +47,7 @@ def test_every_node_gives_what_the_direct_runner_gives_though_workers_are_killed
     programs: tuple[Path, Path],
     start_nodes: Callable[[Path, Mapping[str, str]], Nodes],
     archive_of_nodes: Path,
-    direct_nodes: Nodes,
+    direct_outputs: Callable[[], Outputs],
     tmp_path: Path,
 ) -> None:
     folder = tmp_path / "spark"
@@ -56,4 +56,4 @@ def test_every_node_gives_what_the_direct_runner_gives_though_workers_are_killed
         nodes = start_nodes(settings(folder, archive_of_nodes, beam), cluster.environment)
         kill = functools.partial(kill_a_worker, cluster, nodes)
         found = outputs_though_workers_die(nodes, folder / "out" / "artifacts", kill, cluster.add_worker)
-    assert_equal(found, direct_nodes.outputs())
+    assert_equal(found, direct_outputs())
