@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,9 @@ import pytest
 import yaml
 
 from schema.features import DENSITY_CLASSES, VIEWS
-from tests.e2e.conftest import run_pipeline
+from tests.waiting import LONG
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
+pytestmark = pytest.mark.e2e
 
 PROJECT = Path(__file__).resolve().parents[2]
 NODES = {
@@ -43,13 +44,21 @@ def run_command(settings: Path, code: Path = PROJECT, *arguments: str) -> subpro
     """``breast-density run``, in a process of its own, with the packages of ``code``."""
     environment = os.environ | {"PYTHONPATH": str(code)}
     command = [sys.executable, "-m", "pipeline.cli", "run", str(settings), *arguments]
-    return subprocess.run(command, cwd=code, env=environment, capture_output=True, text=True, timeout=900, check=False)
+    return subprocess.run(command, cwd=code, env=environment, capture_output=True, text=True, timeout=LONG, check=False)
 
 
 @pytest.fixture(scope="module")
-def finished(settings_file: Path) -> Any:
-    """A run of this module's own, for its tests run it again and add to its output."""
-    return run_pipeline(settings_file)
+def finished(finished: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """The shared run, which this module's tests run again and add to; then it is as it was."""
+    output, kept = finished.config.output, tmp_path_factory.mktemp("kept") / "out"
+    shutil.copytree(output, kept, ignore=shutil.ignore_patterns("artifacts"))
+    yield finished
+    for path in output.iterdir():
+        if path.is_dir() and path.name != "artifacts":
+            shutil.rmtree(path)
+        elif path.is_file():
+            path.unlink()
+    shutil.copytree(kept, output, dirs_exist_ok=True)
 
 
 def test_each_node_runs_once_and_is_cached_the_second_time(finished: Any, execution_states: Any) -> None:
