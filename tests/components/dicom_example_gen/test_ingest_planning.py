@@ -203,7 +203,7 @@ def test_every_candidate_ends_in_one_place_in_any_order(outcomes: list[Outcome],
     assert pickle.loads(pickle.dumps(result)) == result
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(archives(), st.data())
 def test_a_view_is_absent_only_where_each_image_failed_itself(outcomes: list[Outcome], data: st.DataObject) -> None:
     labels = {"E1": Label("E1", "A"), "E2": Label("E2", "B"), "E3": Label("E3", "A", split="eval")}

@@ -16,7 +16,7 @@ from components.dicom_example_gen.jpeg_scan import decode_jpeg
 
 from .sequential_jpeg import sequential_jpeg
 
-QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUICK = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 END = b"\xff\xd9"
 
 
