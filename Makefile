@@ -95,8 +95,8 @@ wheel: $(UV)
 	python3 tools/try_wheel.py --uv $(UV) --python "$(or $(call find_python,$(PYTHON)),$(PYTHON))"
 
 # Writes VERSION wherever the version stands; CONTRIBUTING.md says what comes before and after.
-release: $(UV)
-	python3 -m tools.release "$(VERSION)"
+release: $(READY)
+	.venv/bin/python -m tools.release "$(VERSION)"
 	$(UV) lock --quiet
 
 # Segmentation, decoders, throughput and memory; writes docs/benchmarks.md. Wants the machine for itself.

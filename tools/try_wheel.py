@@ -65,6 +65,7 @@ _CORE_COMMANDS: Final = (
     ("describe", "small", "--data", "phantoms/images", "--labels", "phantoms/labels.csv"),
     ("preprocess", "phantoms/images/{exam}/CC_R.dcm", "--out", "out"),
 )
+_DATA: Final = ("--set", "data.folder=/data/images", "--set", "data.labels=/data/labels.csv")
 TRIALS: Final = (
     _Trial("", (*_PIPELINE, *_SERVE, *_GATEWAY), ("schema",)),
     _Trial("serve", (*_PIPELINE, *_GATEWAY), ("serving.dicom_results", "serving.server")),
@@ -73,7 +74,7 @@ TRIALS: Final = (
         "pipeline",
         _GATEWAY,
         ("components", "serving.server"),
-        (("doctor", "small"), ("compile", "small", "--out", "package.yaml")),
+        (("doctor", "small"), ("compile", "small", *_DATA, "--out", "package.yaml")),
     ),
 )
 
