@@ -22,8 +22,8 @@ from typing import Any, Final
 
 import yaml
 
-from pipeline.beam_runners.local_flink import FlinkCluster, find_flink, flink_cluster
-from pipeline.beam_runners.local_spark import ClusterSize, SparkCluster, find_spark, spark_cluster
+from pipeline.beam.local_flink import FlinkCluster, find_flink, flink_cluster
+from pipeline.beam.local_spark import ClusterSize, SparkCluster, find_spark, spark_cluster
 from pipeline.phantom.config import PhantomConfig
 from pipeline.phantom.generate import generate_phantoms
 

@@ -49,7 +49,7 @@ def deflated(path: Path, megabytes: int) -> None:
 
 def _describe(folder: Path) -> str:
     from components.dicom_example_gen.config import IngestConfig
-    from components.dicom_example_gen.manifest import FolderSource
+    from components.sources.source import FolderSource
     from pipeline.describe import describe_source
 
     labels = folder.parent / "labels.csv"
@@ -59,9 +59,9 @@ def _describe(folder: Path) -> str:
 
 
 def _preprocess(folder: Path) -> str:
-    from components.dicom_example_gen.rejections import IngestError
+    from components.dicom.rejections import IngestError
     from pipeline.preprocess import preprocess_file
-    from serving.preprocessing import PreprocessingRecipe
+    from serving.client.preprocessing import PreprocessingRecipe
 
     try:
         preprocess_file(next(folder.rglob("*.dcm")), "CC_R", PreprocessingRecipe(), folder.parent / "preprocessed")
@@ -71,11 +71,11 @@ def _preprocess(folder: Path) -> str:
 
 
 def _predict(folder: Path) -> str:
-    from components.dicom_example_gen.identity import HashKey
-    from pipeline.predict_archive.command import grade_folders
-    from pipeline.predict_archive.run import ArchiveOptions
-    from serving.grades import ServedRecipe
-    from serving.preprocessing import PreprocessingRecipe
+    from components.dicom_example_gen.plan.identity import HashKey
+    from pipeline.predict.folders import grade_folders
+    from pipeline.predict.archive import ArchiveOptions
+    from serving.client.grades import ServedRecipe
+    from serving.client.preprocessing import PreprocessingRecipe
 
     class NoModel:
         def preprocessing(self) -> ServedRecipe:

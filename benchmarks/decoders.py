@@ -2,7 +2,7 @@
 
     python benchmarks/decoders.py [--rounds 3]
 
-Prints a section of Markdown. The decoders of ``components/dicom_example_gen/decoders.py`` were chosen by it, together
+Prints a section of Markdown. The decoders of ``components/dicom/streams/decoders.py`` were chosen by it, together
 with the registry of tests (which decoder is right) and ``benchmarks/fuzz.py`` (which survives hostile streams).
 """
 
@@ -39,7 +39,7 @@ from pydicom.uid import (
 
 from benchmarks.reference_images import by_gdcm, compressed, decoded_by, file_bytes, with_stream
 from components.common.worker import prepare_worker
-from components.dicom_example_gen.decoders import decode_frame, decode_native
+from components.dicom.streams.decoders import decode_frame, decode_native
 
 ROWS, COLUMNS, BITS = 3328, 2560, 14
 _SYNTAXES = (

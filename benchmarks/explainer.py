@@ -41,7 +41,7 @@ from components.trainer.files import NETWORK_FILE
 from components.trainer.network import build_network
 from components.transform.config import ImageConfig
 from schema import features as f
-from serving.signatures import export
+from components.exam_model.signatures import export
 
 _SCHEMA: Final = Path(__file__).parents[1] / "schema" / "schema.pbtxt"
 _SHARD: Final = 32  # views

@@ -24,12 +24,12 @@ from pathlib import Path
 from random import Random
 
 from benchmarks.mutations import corpus, hostile_file
-from components.dicom_example_gen.acceptance import ANY_IMAGE
-from components.dicom_example_gen.labels import ManifestError
-from components.dicom_example_gen.manifest import ManifestSource, find_candidates
-from components.dicom_example_gen.planning import inspect
-from components.dicom_example_gen.reading import DEFAULT_MAX_PIXELS, load_view
-from components.dicom_example_gen.rejections import IngestError
+from components.dicom.acceptance import ANY_IMAGE
+from components.sources.labels import ManifestError
+from components.sources.source import ManifestSource, find_candidates
+from components.dicom_example_gen.plan.planning import inspect
+from components.dicom.reading import DEFAULT_MAX_PIXELS, load_view
+from components.dicom.rejections import IngestError
 
 _SECONDS = 5.0  # of processor time a file; a busy machine may take longer by the clock
 _WALL_SECONDS = 120.0

@@ -24,8 +24,8 @@ from pydicom.uid import generate_uid
 
 from benchmarks.server_faults import free_port, until
 from serving.gateway.config import TOKEN_VARIABLE
-from serving.grading import GradingPolicy, exam_document, grade_exam, recipe_of
-from serving.local_model import LocalModel
+from serving.client.grading import GradingPolicy, exam_document, grade_exam, recipe_of
+from serving.client.local_model import LocalModel
 
 _TOLERANCE: Final = 2e-6  # answers have six digits
 _UNREACHED: Final = (httpx.HTTPError, OSError)

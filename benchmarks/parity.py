@@ -33,8 +33,8 @@ from components.evaluator.config import EvaluatorConfig
 from components.evaluator.eval_config import build_eval_config
 from components.evaluator.extractors import custom_extractors
 from components.evaluator.metrics import CANDIDATE
-from components.exam_ensemble.calibration import calibrate, load_temperature
-from components.exam_ensemble.combination import combine_views
+from components.statistics.calibration import calibrate, load_temperature
+from components.statistics.combination import combine_views
 from schema import features as f
 from serving.gateway.config import TOKEN_VARIABLE, GatewayConfig
 from serving.gateway.run import running_gateway

@@ -25,14 +25,14 @@ import numpy as np
 import scipy.special
 from sklearn.model_selection import StratifiedKFold
 
-from components.evaluator.confusion import accuracy, macro_recall, weighted_kappa
+from components.statistics.confusion import accuracy, macro_recall, weighted_kappa
 from components.trainer.config import TrainConfig
 from components.trainer.input_pipeline import array_batches
 from components.trainer.loop import class_weights, train
 from components.transform.images import normalise
 from pipeline.config import PipelineConfig, find_config, load_config, recipe_of
 from schema.features import DENSITY_CLASSES, laterality_of
-from serving.preprocessing import PreprocessingRecipe, prepare_file
+from serving.client.preprocessing import PreprocessingRecipe, prepare_file
 
 _RESAMPLES: Final = 2000
 _EVAL_FOLDS: Final = 6  # one of them chooses the epoch

@@ -37,7 +37,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from components.dicom_example_gen.codestream import declared_frame, repair_scan_header
+from components.dicom.streams.codestream import declared_frame, repair_scan_header
 
 # Options of pydicom's encoders: largest error of near-lossless JPEG-LS, compression ratio of lossy JPEG 2000.
 _PYDICOM_ENCODERS: dict[UID, dict[str, Any]] = {

@@ -26,11 +26,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from components.dicom_example_gen.reading import load_view
-from components.mammogram_preprocessor.config import PreprocessConfig
-from components.mammogram_preprocessor.network import SHIPPED, Weights
-from components.mammogram_preprocessor.preprocess import preprocess_view
-from components.mammogram_preprocessor.result import PreprocessedView
+from components.dicom.reading import load_view
+from components.preprocessing.config import PreprocessConfig
+from components.preprocessing.network import SHIPPED, Weights
+from components.preprocessing.preprocess import preprocess_view
+from components.preprocessing.result import PreprocessedView
 from pipeline.phantom.config import PhantomConfig
 from pipeline.phantom.generate import generate_phantoms
 from pipeline.segmenter.samples import is_trained_on

@@ -40,11 +40,11 @@ from components.trainer.network import build_network
 from components.transform.config import ImageConfig
 from components.transform.images import decode_images, normalise
 from schema.features import VIEWS
-from serving.client import ExamClient, open_channel
-from serving.grading import recipe_of
-from serving.local_model import LocalModel
-from serving.server.versions import find_versions
-from serving.signatures import export
+from serving.client.grpc_client import ExamClient, open_channel
+from serving.client.grading import recipe_of
+from serving.client.local_model import LocalModel
+from components.exam_model.versions import find_versions
+from components.exam_model.signatures import export
 
 _NAME: Final = "breast_density"
 _SERVING: Final = re.compile(r"gRPC (\S+), REST (\S+)")

@@ -18,8 +18,8 @@ from typing import Final
 import cv2
 import numpy as np
 
-from components.dicom_example_gen.pictures.checks import find_in_picture
-from components.dicom_example_gen.reading import reduce_by_area
+from components.dicom.pictures.checks import find_in_picture
+from components.dicom.reading import reduce_by_area
 from pipeline.phantom.config import PhantomConfig
 from pipeline.phantom.special_set import SpecialView, special_views
 

@@ -15,9 +15,9 @@ import typer
 
 from pipeline.commands import data, models, runs
 from pipeline.commands.extras import missing_extra
-from pipeline.kubeflow import command as kubeflow
-from pipeline.operations import command as operations
-from pipeline.review_cli import review_app
+from pipeline.commands import kubeflow
+from pipeline.commands import operations
+from pipeline.commands.review import review_app
 from schema.intended_use import NOTICE
 from schema.version import DISTRIBUTION, installed_version
 

@@ -10,22 +10,22 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from components.common.location import Location, location
-from components.dicom_example_gen.archives.kinds import ArchiveKind
+from components.sources.archives.kinds import ArchiveKind
 from components.dicom_example_gen.config import IngestConfig
-from components.dicom_example_gen.densities import read_density_values
+from components.sources.densities import read_density_values
 from components.drift_monitor.config import DriftConfig
 from components.evaluator.config import EvaluatorConfig
 from components.exam_ensemble.config import EnsembleConfig
 from components.exam_selector.config import SelectionConfig
 from components.grad_cam_explainer.config import ExplainerConfig
-from components.mammogram_preprocessor.config import PreprocessConfig, QualityConfig
+from components.preprocessing.config import PreprocessConfig, QualityConfig
 from components.trainer.config import TrainConfig
 from components.trainer.hyperparameters import with_hyperparameters
 from components.tuner.config import TunerConfig
-from pipeline.beam_runners.config import BeamConfig, DirectBeam
-from pipeline.kubeflow.config import KubeflowConfig
+from pipeline.beam.config import BeamConfig, DirectBeam
+from pipeline.kubeflow_config import KubeflowConfig
 from pipeline.metadata_config import MetadataConfig
-from serving.preprocessing import PreprocessingRecipe
+from serving.client.preprocessing import PreprocessingRecipe
 
 DATA_FILES: Final = ("configs/*.yaml",)
 CONFIG_FOLDER: Final = Path(__file__).parent / "configs"

@@ -15,11 +15,11 @@ from rich.live import Live
 from rich.text import Text
 
 from components.common.progress import Progress, read_progress
-from components.dicom_example_gen.losses import losses
+from components.dicom_example_gen.rejection_summary import losses
 from components.dicom_example_gen.report import SUMMARY_FILE
 
 if TYPE_CHECKING:  # the runner imports TFX, which takes seconds
-    from pipeline.local_runner import NodeResult
+    from pipeline.local.runner import NodeResult
 
 _REFRESH_S: Final = 0.5
 _PLAIN_LINE_S: Final = 20.0

@@ -10,7 +10,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from components.evaluator.figures import SMALL_N
+from components.statistics.figures import SMALL_N
 from components.evaluator.offline import evaluate_predictions
 from components.evaluator.predictions import Predictions, read_predictions
 from components.report_generator.artifacts import Metric

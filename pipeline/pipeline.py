@@ -19,8 +19,8 @@ from components.archive_scan.scan import LATEST
 from components.baseline_model.component import BaselineModel
 from components.common.fingerprint import code_fingerprint
 from components.dicom_example_gen.component import DicomExampleGen
-from components.dicom_example_gen.manifest import Source
-from components.dicom_example_gen.span import Span
+from components.sources.source import Source
+from components.sources.span import Span
 from components.drift_monitor.component import DriftMonitor
 from components.evaluator.component import Evaluator
 from components.exam_ensemble.component import ExamEnsemble
@@ -28,9 +28,9 @@ from components.exam_selector.component import ExamSelector
 from components.example_validator.component import ExampleValidator
 from components.grad_cam_explainer.component import GradCamExplainer
 from components.import_schema_gen.component import ImportSchemaGen
-from components.infra_check.component import InfraCheck
+from serving.infra_check.component import InfraCheck
 from components.mammogram_preprocessor.component import MammogramPreprocessor
-from components.mammogram_preprocessor.review.folder import ReviewSource
+from components.review.folder import ReviewSource
 from components.pusher.component import Pusher
 from components.report_generator.component import ReportGenerator
 from components.report_generator.lineage import describe_nodes

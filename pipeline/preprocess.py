@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from components.dicom_example_gen.orientation import Turn
-from components.dicom_example_gen.reading import load_view
-from components.dicom_example_gen.rejections import IngestError, RejectionReason
-from components.mammogram_preprocessor.files import OUTPUT_ENDINGS, preprocess_pixels_to_files
-from components.mammogram_preprocessor.result import PreprocessedView
+from components.dicom.headers.orientation import Turn
+from components.dicom.reading import load_view
+from components.dicom.rejections import IngestError, RejectionReason
+from components.preprocessing.files import OUTPUT_ENDINGS, preprocess_pixels_to_files
+from components.preprocessing.result import PreprocessedView
 from schema.features import VIEWS
-from serving.preprocessing import PreprocessingRecipe
+from serving.client.preprocessing import PreprocessingRecipe
 
 
 class SameNameError(ValueError):

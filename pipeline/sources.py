@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from components.common.location import absolute
-from components.dicom_example_gen.manifest import ArchiveSource, FolderSource, ManifestSource, Source
+from components.sources.source import ArchiveSource, FolderSource, ManifestSource, Source
 from pipeline.config import DataConfig
 
 

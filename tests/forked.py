@@ -19,7 +19,7 @@ _PRELOADED: Final = (
     "tensorflow",  # imported, and no more: it cannot be forked once it has run something
     "tfx.orchestration.kubeflow.v2.container.kubeflow_v2_run_executor",
     "tensorflow_model_analysis",
-    "pipeline.local_runner",
+    "pipeline.local.runner",
     "pipeline.kubeflow.entrypoint",
 )
 

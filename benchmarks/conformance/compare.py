@@ -13,7 +13,7 @@ from benchmarks.conformance.cases import Case
 from benchmarks.conformance.known import explanation, must_be_refused
 from benchmarks.conformance.readers import READERS, STANDARD, Interval, NoAnswerError, ours, read
 from benchmarks.conformance.writers import UnwritableError, write
-from components.dicom_example_gen.rejections import IngestError
+from components.dicom.rejections import IngestError
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,12 @@ from typing import Any, Final
 from benchmarks.conformance.archive_files import Truth, write
 from benchmarks.conformance.archives import Archive, Exam, Image
 from components.dicom_example_gen.config import IngestConfig
-from components.dicom_example_gen.identity import find_key
-from components.dicom_example_gen.labels import ManifestError
-from components.dicom_example_gen.manifest import FolderSource, ManifestSource
+from components.dicom_example_gen.plan.identity import find_key
+from components.sources.labels import ManifestError
+from components.sources.source import FolderSource, ManifestSource
 from pipeline.describe import describe_source
-from pipeline.predict_archive.find import find_exams
-from serving.preprocessing import PreprocessingRecipe, SeveralExamsError, prepare_files
+from pipeline.predict.find import find_exams
+from serving.client.preprocessing import PreprocessingRecipe, SeveralExamsError, prepare_files
 
 Row = Mapping[str, Any]
 

@@ -12,7 +12,7 @@ from typing import Final
 
 from benchmarks.conformance import truth
 from benchmarks.conformance.cases import Case, Lut, Rescale, decimal_values, output_range
-from components.dicom_example_gen.rejections import RejectionReason
+from components.dicom.rejections import RejectionReason
 
 _NUMPY_READERS: Final = frozenset({"pydicom", "gdcm", "highdicom"})
 _FLAT_READERS: Final = frozenset({"pydicom", "gdcm", "dcmtk"})

@@ -14,8 +14,8 @@ from components.archive_scan import executor
 from components.archive_scan.scan import LATEST
 from components.common.fingerprint import code_fingerprint
 from components.dicom_example_gen.config import IngestConfig
-from components.dicom_example_gen.manifest import Source
-from components.dicom_example_gen.source_json import source_to_json
+from components.sources.source import Source
+from components.sources.source_json import source_to_json
 
 FOUND: Final = ("source", "fingerprint", "span", "key_id", "reviews")
 

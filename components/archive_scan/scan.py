@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from components.dicom_example_gen.labels import ManifestError
-from components.dicom_example_gen.manifest import Source
-from components.dicom_example_gen.spans import SpanSource, find_spans
+from components.sources.labels import ManifestError
+from components.sources.source import Source
+from components.sources.spans import SpanSource, find_spans
 
 LATEST: Final = "latest"
 

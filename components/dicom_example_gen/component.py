@@ -14,9 +14,9 @@ from components.common.artifacts import IngestReport
 from components.common.fingerprint import code_fingerprint
 from components.dicom_example_gen import executor
 from components.dicom_example_gen.config import IngestConfig
-from components.dicom_example_gen.manifest import Source
-from components.dicom_example_gen.source_json import source_to_json
-from components.dicom_example_gen.span import Span
+from components.sources.source import Source
+from components.sources.source_json import source_to_json
+from components.sources.span import Span
 
 
 class DicomExampleGenSpec(component_spec.ComponentSpec):

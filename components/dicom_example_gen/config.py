@@ -6,8 +6,8 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from components.dicom_example_gen.acceptance import AcceptanceConfig
-from components.dicom_example_gen.distribution import DistributionConfig
+from components.dicom.acceptance import AcceptanceConfig
+from components.exams.distribution import DistributionConfig
 
 SPLITS: Final = ("train", "eval", "test")
 # An official training set that has no validation set: the hash of the patient divides it into train and eval.

@@ -26,14 +26,14 @@ from components.common.progress import advance, expect
 from components.common.shard_index import write_index
 from components.common.shards import write_text
 from components.common.stages import Element, Gathered, LostRecordsError, Stage, elements
-from components.dicom_example_gen.candidates import Candidate
+from components.sources.candidates import Candidate
 from components.dicom_example_gen.config import IngestConfig
-from components.dicom_example_gen.ingest_plan import IngestPlan, leave_out, settle
-from components.dicom_example_gen.label_hints import label_hints
-from components.dicom_example_gen.labels import Label, RowProblem
-from components.dicom_example_gen.manifest import Source, find_candidates
-from components.dicom_example_gen.pixel_copies import pixel_copies
-from components.dicom_example_gen.planning import (
+from components.dicom_example_gen.plan.ingest_plan import IngestPlan, leave_out, settle
+from components.dicom_example_gen.plan.label_hints import label_hints
+from components.sources.labels import Label, RowProblem
+from components.sources.source import Source, find_candidates
+from components.dicom_example_gen.plan.pixel_copies import pixel_copies
+from components.dicom_example_gen.plan.planning import (
     Outcome,
     inspect,
     inspect_pixels,

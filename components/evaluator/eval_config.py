@@ -9,7 +9,7 @@ from tensorflow_model_analysis.proto import config_pb2
 
 from components.evaluator.config import EvaluatorConfig
 from components.evaluator.metrics import BASELINE, CANDIDATE
-from components.evaluator.scores import Level
+from components.statistics.scores import Level
 from components.evaluator.slices import SLICES
 from schema import features as f
 

@@ -20,10 +20,10 @@ from google.protobuf import wrappers_pb2
 from tensorflow_model_analysis.metrics import metric_types
 from tensorflow_model_analysis.proto import metrics_for_slice_pb2
 
-from components.evaluator.confusion import CLASSES
-from components.evaluator.figures import compare, confusion_matrix, density_figures
-from components.evaluator.intervals import Figure
-from components.evaluator.scores import (
+from components.statistics.confusion import CLASSES
+from components.statistics.figures import compare, confusion_matrix, density_figures
+from components.statistics.intervals import Figure
+from components.statistics.scores import (
     SIDES,
     Level,
     ScoreRow,

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from components.evaluator.figures import confusion_matrix, density_figures
+from components.statistics.figures import confusion_matrix, density_figures
 from components.evaluator.predictions import Predictions, ViewPrediction
-from components.evaluator.scores import (
+from components.statistics.scores import (
     SIDES,
     Level,
     ScoreRow,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from components.evaluator.scores import Level
+from components.statistics.scores import Level
 from schema import features as f
 
 AGE_BAND: Final = "age_band"  # made of patient_age

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from components.evaluator.figures import SMALL_N
-from components.evaluator.intervals import Figure
+from components.statistics.figures import SMALL_N
+from components.statistics.intervals import Figure
 
 METRICS_FILE: Final = "exam_metrics.json"  # in the evaluation's folder
 

@@ -13,7 +13,7 @@ from components.exam_ensemble import executor
 from components.exam_ensemble.config import EnsembleConfig
 from components.transform.config import ImageConfig
 from schema.features import VIEWS
-from serving.preprocessing import PreprocessingRecipe
+from serving.client.preprocessing import PreprocessingRecipe
 
 
 class ExamEnsembleSpec(component_spec.ComponentSpec):

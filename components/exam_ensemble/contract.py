@@ -10,13 +10,13 @@ from typing import Final
 
 from components.common.fingerprint import code_fingerprint
 from components.common.views import View
-from components.dicom_example_gen.acceptance import SpecialCase
-from components.dicom_example_gen.rejections import RejectionReason
-from components.exam_ensemble.calibration import CALIBRATION_FILE, Calibration
+from components.dicom.acceptance import SpecialCase
+from components.dicom.rejections import RejectionReason
+from components.statistics.calibration import CALIBRATION_FILE, Calibration
 from components.transform.config import ImageConfig
 from schema import features as f
 from schema.intended_use import INTENDED_USE, LIMITS, NOT_FOR, NOTICE
-from serving.contract import (
+from components.exam_model.contract import (
     CONTRACT_VERSION,
     CalibrationFacts,
     Contract,
@@ -29,8 +29,8 @@ from serving.contract import (
     TrainingData,
     sha256_of,
 )
-from serving.contract_signatures import promised_signatures
-from serving.preprocessing import PreprocessingRecipe
+from components.exam_model.contract_signatures import promised_signatures
+from serving.client.preprocessing import PreprocessingRecipe
 
 _SOFTWARE: Final = ("breast-density", "keras", "numpy", "opencv-python-headless", "pydicom", "tensorflow")
 # What no configuration makes acceptable, beside the special images of the recipe.
@@ -140,7 +140,7 @@ def make_contract(
         preprocessing=Preprocessing(
             recipe=json.loads(preprocessing),
             recipe_sha256=sha256_of(preprocessing.encode()),
-            code=code_fingerprint("serving.preprocessing"),
+            code=code_fingerprint("serving.client.preprocessing"),
         ),
         calibration=CalibrationFacts(
             method=calibration.method,

@@ -11,8 +11,8 @@ import tensorflow as tf
 
 from components.transform.config import ImageConfig
 from schema.features import VIEWS
-from serving.signatures import ExamModel
-from serving.view_networks import ViewFunctions
+from components.exam_model.signatures import ExamModel
+from components.exam_model.view_networks import ViewFunctions
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from tfx.utils import path_utils
 
 from components.common.progress import advance, expect
 from components.common.views import read_views
-from components.exam_ensemble.calibration import fit_calibration
+from components.statistics.calibration import fit_calibration
 from components.exam_ensemble.config import EnsembleConfig
 from components.exam_ensemble.contract import count_exams
 from components.exam_ensemble.ensemble import load_exam_model

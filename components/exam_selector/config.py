@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from components.dicom_example_gen.distribution import SplitDistribution
+from components.exams.distribution import SplitDistribution
 
 
 class SelectionConfig(BaseModel):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from components.dicom_example_gen.distribution import DistributionConfig, SplitDistribution, left_out
+from components.exams.distribution import DistributionConfig, SplitDistribution, left_out
 from components.exam_selector.config import SelectionConfig
 from schema.features import DENSITY_CLASSES
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from components.common.views import View
 from components.transform.images import decode_images
-from serving.overlays import overlay
+from components.exam_model.overlays import overlay
 
 PREDICTED: Final = "predicted"
 

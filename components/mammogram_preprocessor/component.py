@@ -10,8 +10,8 @@ from tfx.types import component_spec, standard_artifacts
 from components.common.artifacts import QualityReport
 from components.common.fingerprint import code_fingerprint
 from components.mammogram_preprocessor import executor
-from components.mammogram_preprocessor.config import PreprocessConfig, QualityConfig
-from components.mammogram_preprocessor.review.folder import ReviewSource
+from components.preprocessing.config import PreprocessConfig, QualityConfig
+from components.review.folder import ReviewSource
 
 
 class MammogramPreprocessorSpec(component_spec.ComponentSpec):

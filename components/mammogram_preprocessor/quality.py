@@ -8,9 +8,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from components.mammogram_preprocessor.review.apply import Reviewed, ReviewOutcome
-from components.mammogram_preprocessor.review.findings import Finding
-from components.mammogram_preprocessor.review.naming import ReviewName, review_name
+from components.review.apply import Reviewed, ReviewOutcome
+from components.review.findings import Finding
+from components.review.naming import ReviewName, review_name
 from schema.features import is_mlo
 
 

@@ -16,15 +16,15 @@ from components.common.png import decode_png, encode_png
 from components.common.progress import advance
 from components.common.shards import read_shard, write_bytes, write_shard
 from components.common.stages import LostRecordsError
-from components.mammogram_preprocessor.config import PreprocessConfig
-from components.mammogram_preprocessor.merging import LeftOut
-from components.mammogram_preprocessor.overlay import overlay_png
+from components.preprocessing.config import PreprocessConfig
+from components.preprocessing.merging import LeftOut
+from components.preprocessing.overlay import overlay_png
 from components.mammogram_preprocessor.quality import QualityRow, quality_row
-from components.mammogram_preprocessor.regions import regions_of
-from components.mammogram_preprocessor.result import PreprocessedView
-from components.mammogram_preprocessor.review.apply import Reviewed, preprocess_reviewed
-from components.mammogram_preprocessor.review.naming import ReviewName, review_name
-from components.mammogram_preprocessor.review.review import Review
+from components.preprocessing.regions import regions_of
+from components.preprocessing.result import PreprocessedView
+from components.review.apply import Reviewed, preprocess_reviewed
+from components.review.naming import ReviewName, review_name
+from components.review.review import Review
 from schema import features as f
 
 

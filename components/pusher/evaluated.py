@@ -9,7 +9,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from schema import features as f
-from serving.contract import Contract, ContractError, Evaluation, Metric, SliceMetrics, sha256_of
+from components.exam_model.contract import Contract, ContractError, Evaluation, Metric, SliceMetrics, sha256_of
 
 _METRICS: Final = (
     "accuracy",

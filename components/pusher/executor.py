@@ -16,8 +16,8 @@ from components.common.shards import read_bytes
 from components.evaluator.summary import METRICS_FILE
 from components.pusher.evaluated import with_evaluation
 from components.pusher.push import copy_model, push_version
-from serving.contract import CONTRACT_FILE, write_contract
-from serving.saved_model import check_contract, load_contract
+from components.exam_model.contract import CONTRACT_FILE, write_contract
+from components.exam_model.saved_model import check_contract, load_contract
 
 
 def _explanations_pass(input_dict: dict[str, list[types.Artifact]]) -> bool:

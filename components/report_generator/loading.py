@@ -11,7 +11,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from components.drift_monitor.summary import SUMMARY_FILE, DriftSummary
-from components.exam_ensemble.calibration import CALIBRATION_FILE
+from components.statistics.calibration import CALIBRATION_FILE
 from components.report_generator.artifacts import (
     Evaluation,
     History,

@@ -13,7 +13,7 @@ from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectG
 from schema.features import VIEWS, projection_of
 
 _PROJECTIONS: Final = tuple(dict.fromkeys(projection_of(view) for view in VIEWS))
-_WEIGHTS: Final = "_weights"  # of serving.signatures.ExamModel: one packed variable a network
+_WEIGHTS: Final = "_weights"  # of components.exam_model.signatures.ExamModel: one packed variable a network
 
 
 def _packed(model_dir: str, view: str) -> np.ndarray:

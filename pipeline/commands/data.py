@@ -95,7 +95,7 @@ def describe(
     """
     from rich.console import Console
 
-    from components.dicom_example_gen.spans import find_spans
+    from components.sources.spans import find_spans
     from pipeline.config import find_config, load_config
     from pipeline.describe import describe_spans, tables_of, write_files
     from pipeline.sources import source_of
@@ -137,11 +137,11 @@ def preprocess(
     ] = None,
 ) -> None:
     """Preprocess single files: STEM.png, STEM.pectoral.png, STEM.overlay.png and STEM.json."""
-    from components.dicom_example_gen.acceptance import AcceptanceConfig, SpecialCase
-    from components.dicom_example_gen.rejections import IngestError
-    from components.mammogram_preprocessor.config import PreprocessConfig
+    from components.dicom.acceptance import AcceptanceConfig, SpecialCase
+    from components.dicom.rejections import IngestError
+    from components.preprocessing.config import PreprocessConfig
     from pipeline.preprocess import check_targets, preprocess_file
-    from serving.preprocessing import PreprocessingRecipe
+    from serving.client.preprocessing import PreprocessingRecipe
 
     unknown = sorted(set(accept or ()) - {case.value for case in SpecialCase})
     if unknown:

@@ -50,7 +50,7 @@ def serve(
     """Serve a model as TensorFlow Serving does; tensorflow_model_server is used where there is one."""
     quiet_tensorflow()
     from pipeline.serve import server_config
-    from serving.tf_serving import start_model_server
+    from serving.server.tf_serving import start_model_server
 
     limits = {
         "message_bytes": max_message_mb << 20,
@@ -159,14 +159,14 @@ def predict(
         raise ValueError("--ca, --certificate and --key are for --server: leave them out with --model.")
     quiet_tensorflow()
     from components.dicom_example_gen.config import IngestConfig
-    from components.dicom_example_gen.identity import find_key
-    from pipeline.predict_archive.command import grade_folders, grade_manifest
-    from pipeline.predict_archive.run import ArchiveOptions
-    from serving.client import ExamClient
-    from serving.client_tls import ClientTls
-    from serving.grades import Grader
-    from serving.grading import GradingPolicy
-    from serving.local_model import LocalModel
+    from components.dicom_example_gen.plan.identity import find_key
+    from pipeline.predict.folders import grade_folders, grade_manifest
+    from pipeline.predict.archive import ArchiveOptions
+    from serving.client.grpc_client import ExamClient
+    from serving.client.tls import ClientTls
+    from serving.client.grades import Grader
+    from serving.client.grading import GradingPolicy
+    from serving.client.local_model import LocalModel
 
     policy = GradingPolicy(minimum_views=minimum_views, maximum_doubt=maximum_doubt)
     options = ArchiveOptions(workers=workers, policy=policy, dicom=dicom)

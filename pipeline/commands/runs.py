@@ -56,7 +56,7 @@ def run(
     if absent := settings.data.absent():  # said before TensorFlow is imported, which takes seconds
         raise ValueError(f"{', '.join(absent)}: not there; correct the name, or put it there.")
     with chatter_to(settings.output / "pipeline.log") as terminal:
-        from pipeline.run import figures_table, run_config
+        from pipeline.local.run import figures_table, run_config
 
         outcome = run_config(settings, terminal)
     if outcome.public_key:
@@ -79,7 +79,7 @@ def demo(
     overrides: Overrides = None,
 ) -> None:
     """Phantoms through the whole pipeline, then a real exam graded by gRPC."""
-    from pipeline.demo import run_demo
+    from pipeline.local.demo import run_demo
 
     run_demo(output, tuple(overrides or ()), typer.echo)
 
@@ -103,7 +103,7 @@ def experiment(
     from rich.console import Console
 
     from pipeline.config import find_config
-    from pipeline.experiments.command import run_named
+    from pipeline.commands.experiments import run_named
 
     values = data_keys(data, labels, manifest, archive, density_values) | ({"output": str(output)} if output else {})
     chosen = list(EXPERIMENTS.values()) if name == _ALL else [EXPERIMENTS[name]]

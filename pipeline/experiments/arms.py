@@ -16,10 +16,10 @@ from tfx.utils import path_utils
 from components.common.shards import read_bytes, split_folder
 from components.common.views import read_views
 from components.evaluator.predictions import Predictions, read_predictions
-from components.exam_ensemble.calibration import load_temperature
+from components.statistics.calibration import load_temperature
 from components.exam_selector.selection import LEARNT
 from components.trainer.files import HISTORY_FILE
-from pipeline import local_runner
+from pipeline.local import runner as local_runner
 from pipeline.config import RunConfig
 from pipeline.experiments.predict import predict_split, write_predictions
 from schema.features import DENSITY_CLASSES

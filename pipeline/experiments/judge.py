@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from components.dicom_example_gen.distribution import DistributionConfig, SplitDistribution, left_out
-from components.evaluator.figures import COMPARED, compare, density_figures
-from components.evaluator.intervals import Figure
+from components.exams.distribution import DistributionConfig, SplitDistribution, left_out
+from components.statistics.figures import COMPARED, compare, density_figures
+from components.statistics.intervals import Figure
 from components.evaluator.predictions import ViewPrediction
-from components.evaluator.scores import (
+from components.statistics.scores import (
     ScoreRow,
     Scores,
     class_index,

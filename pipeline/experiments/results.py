@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from components.evaluator.intervals import Figure
+from components.statistics.intervals import Figure
 from pipeline.experiments.arms import FinishedArm
 from pipeline.experiments.declarations import Key, Published
 from pipeline.experiments.run import Outcome

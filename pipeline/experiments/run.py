@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
-from components.evaluator.intervals import Figure
-from components.evaluator.scores import Scores
+from components.statistics.intervals import Figure
+from components.statistics.scores import Scores
 from pipeline.config import PhantomDataConfig, RunConfig, load_config
 from pipeline.console import duration, watching
-from pipeline.demo import make_phantoms
+from pipeline.local.demo import make_phantoms
 from pipeline.experiments.arms import FinishedArm, run_arm
 from pipeline.experiments.catalogue import detail_parts
 from pipeline.experiments.declarations import Arm, Experiment, Key, Part

@@ -13,11 +13,11 @@ from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import KubeflowV2DagRu
 
 from components.common.files import write_whole
 from components.common.location import location
-from components.dicom_example_gen.manifest import ArchiveSource, FolderSource, ManifestSource, Source
-from pipeline.beam_runners.arguments import beam_arguments, image_beam_arguments
-from pipeline.beam_runners.config import DirectBeam, FlinkBeam
+from components.sources.source import ArchiveSource, FolderSource, ManifestSource, Source
+from pipeline.beam.arguments import beam_arguments, image_beam_arguments
+from pipeline.beam.config import DirectBeam, FlinkBeam
 from pipeline.config import ConfigError, DataConfig, RunConfig
-from pipeline.kubeflow.config import KubeflowConfig
+from pipeline.kubeflow_config import KubeflowConfig
 from pipeline.kubeflow.locations import VOLUME_ROOT
 from pipeline.kubeflow.package import Package
 from pipeline.kubeflow.parameters import run_parameters
@@ -26,7 +26,7 @@ from pipeline.kubeflow.specification import ARTIFACTS_ROOT, TRAINING_JOB, for_op
 from pipeline.kubeflow.training_job import training_job
 from pipeline.kubeflow.unions import split_unions, with_further_inputs
 from pipeline.kubeflow.validation import check, parse_spec
-from pipeline.local_runner import SCHEMA_FILE
+from pipeline.local.runner import SCHEMA_FILE
 from pipeline.pipeline import Places, UnseenArchive, create_pipeline
 
 _NO_PACKAGE: Final = "--sdk_container_image=none"  # keeps TFX from building a package of itself

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import yaml
 
-from components.dicom_example_gen.distribution import SHORT_FORMS, DistributionConfig
+from components.exams.distribution import SHORT_FORMS, DistributionConfig
 
 Value = str | int | float
 NOTHING: Final = "none"

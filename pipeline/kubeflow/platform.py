@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Any, Final
 
-from pipeline.beam_runners.task_key import KEY_VARIABLE as TASK_KEY_VARIABLE
-from pipeline.kubeflow.config import SCAN, KubeflowConfig, Secret, Volume
+from pipeline.beam.task_key import KEY_VARIABLE as TASK_KEY_VARIABLE
+from pipeline.kubeflow_config import SCAN, KubeflowConfig, Secret, Volume
 from pipeline.kubeflow.locations import VOLUME_ROOT
 from pipeline.kubeflow.specification import executor_name
 

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict
 
-from pipeline.kubeflow.config import KubeflowConfig
+from pipeline.kubeflow_config import KubeflowConfig
 from pipeline.kubeflow.locations import VOLUME_ROOT
 from pipeline.kubeflow.specification import kubeflow_name
 

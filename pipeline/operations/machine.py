@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Final
 
 from components.dicom_example_gen.config import IngestConfig
-from components.dicom_example_gen.identity import HashKeyError, find_key
-from pipeline.beam_runners.requirements import missing
+from components.dicom_example_gen.plan.identity import HashKeyError, find_key
+from pipeline.beam.requirements import missing
 from pipeline.config import RunConfig
 
 PROGRAMS: Final = ("g++", "docker", "podman", "kubectl", "nvidia-smi", "tensorflow_model_server")

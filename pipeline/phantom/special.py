@@ -1,7 +1,7 @@
 """Special pictures made from phantom views: paddles, collimators, implants, specimens, crops, cut-off breasts.
 
 What the header of an anonymised file does not say any more, only the picture shows. These pictures test what finds
-it (``components.dicom_example_gen.pictures``), with the truth known. ``distractors`` makes standard views with things
+it (``components.dicom.pictures``), with the truth known. ``distractors`` makes standard views with things
 in them that must not be taken for special.
 
 All drawing works on grey 0..1 as a reader sees it, bright = dense, before the system's storage.

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from components.mammogram_preprocessor.network import GRID, to_channels
+from components.preprocessing.network import GRID, to_channels
 from pipeline.segmenter.samples import Sample
 
 Picture = NDArray[np.float32]

@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from components.mammogram_preprocessor.locate import locate
-from components.mammogram_preprocessor.region import cut_region
+from components.preprocessing.locate import locate
+from components.preprocessing.region import cut_region
 from pipeline.phantom.appearance import APPEARANCES, Appearance
 from pipeline.phantom.config import PhantomConfig
 from pipeline.phantom.exam import draw_exam, make_view

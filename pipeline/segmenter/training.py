@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
-from components.mammogram_preprocessor.network import from_blocks, to_blocks
+from components.preprocessing.network import from_blocks, to_blocks
 from pipeline.segmenter.augmentation import augmented, plain
 from pipeline.segmenter.samples import SHAPE, Sample
 from pipeline.segmenter.unet import build_unet

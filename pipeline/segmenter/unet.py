@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from components.mammogram_preprocessor.network import BLOCK, CHANNELS, GRID
+from components.preprocessing.network import BLOCK, CHANNELS, GRID
 
 # Filters by level; each level has half the resolution of the one before.
 FILTERS: Final = (12, 24, 32, 48)

@@ -24,7 +24,7 @@ from serving.dicom_results.source import (
     patient_and_study,
     reference_of,
 )
-from serving.grading import ExamRefusedError, GradedExam, quality_flags
+from serving.client.grading import ExamRefusedError, GradedExam, quality_flags
 
 
 def _seed(images: Mapping[str, Dataset], config: ResultsConfig, *parts: str) -> str:

@@ -33,8 +33,8 @@ from pydicom.sr.codedict import codes
 from schema.features import DENSITY_CLASSES, VIEWS
 from serving.dicom_results.config import ResultsConfig
 from serving.dicom_results.source import derived_uid
-from serving.grades import Probabilities
-from serving.preprocessing import PreprocessingRecipe
+from serving.client.grades import Probabilities
+from serving.client.preprocessing import PreprocessingRecipe
 
 _Image = TypeVar("_Image", bound=ImageContentItem)
 

@@ -9,10 +9,10 @@ from typing import Final
 
 from pydicom.dataset import Dataset
 
-from components.dicom_example_gen import tags
-from components.dicom_example_gen.header import parse_date
-from components.dicom_example_gen.rejections import IngestError, shown
-from components.dicom_example_gen.views import view_of
+from components.dicom.headers import tags
+from components.dicom.headers.header import parse_date
+from components.dicom.rejections import IngestError, shown
+from components.dicom.headers.views import view_of
 
 _NAMESPACE: Final = uuid.UUID("6f3c1f0e-8f7e-5a51-9d52-2c8a3b0d7e11")
 _REFERENCE: Final = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")

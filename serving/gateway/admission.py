@@ -24,12 +24,12 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 
-from components.dicom_example_gen import tags
-from components.dicom_example_gen.acceptance import ANY_IMAGE
-from components.dicom_example_gen.bounded_stream import TooMuchError
-from components.dicom_example_gen.bounded_stream import read_header as read_dataset
-from components.dicom_example_gen.reading import pixel_data_sha256, read_header, read_pixels
-from components.dicom_example_gen.rejections import IngestError, RejectionReason, shown
+from components.dicom.headers import tags
+from components.dicom.acceptance import ANY_IMAGE
+from components.dicom.bounded_stream import TooMuchError
+from components.dicom.bounded_stream import read_header as read_dataset
+from components.dicom.reading import pixel_data_sha256, read_header, read_pixels
+from components.dicom.rejections import IngestError, RejectionReason, shown
 from schema.features import VIEWS
 
 # Mammograms, and what film scanners and CR plates store them as. Tomosynthesis is left out: no frame of a volume is

@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset, FileDataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, build_context
 
-from components.dicom_example_gen.bounded_stream import read_object
+from components.dicom.bounded_stream import read_object
 from serving.gateway.config import Destination, DicomDestination, StowDestination, read_token
 from serving.gateway.logs import log
 from serving.gateway.outcome import kind_of

@@ -82,7 +82,7 @@ class Study:
         images_kept: Its images were not deleted yet.
         images: Accepted images; 0 once they are deleted.
         views: Standard views that came, sorted by name.
-        document: Its grade, ``serving.grading.exam_document``.
+        document: Its grade, ``serving.client.grading.exam_document``.
         refusal: ``reason`` and ``message``.
         rejected: Files that were left out.
         problem: Why it waits or failed.

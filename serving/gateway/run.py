@@ -13,7 +13,7 @@ from typing import Final
 import grpc
 import uvicorn
 
-from serving.client import ExamClient, open_channel
+from serving.client.grpc_client import ExamClient, open_channel
 from serving.gateway.app import create_app
 from serving.gateway.config import GatewayConfig, GatewayConfigError, HttpConfig, ModelServerConfig, read_token
 from serving.gateway.forward import Forwarder

@@ -14,7 +14,7 @@ from pynetdicom.dsutils import encode_file_meta
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # made at run time
 from pynetdicom.transport import ThreadedAssociationServer
 
-from components.dicom_example_gen.decoders import CODINGS
+from components.dicom.streams.decoders import CODINGS
 from serving.gateway.admission import DOES_NOT_MATCH, OUT_OF_RESOURCES, SOP_CLASSES, RefusedInstanceError
 from serving.gateway.config import DicomNodeConfig, GatewayConfigError
 from serving.gateway.logs import log

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from components.dicom_example_gen import tags
-from components.dicom_example_gen.remarks import Remark
+from components.dicom.headers import tags
+from components.dicom.remarks import Remark
 from schema.features import VIEWS
 from serving.gateway.admission import (
     DUPLICATE_SOP_INSTANCE,

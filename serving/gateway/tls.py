@@ -6,7 +6,7 @@ import ssl
 
 import grpc
 
-from serving.client_tls import ClientTls
+from serving.client.tls import ClientTls
 from serving.gateway.config import GatewayConfigError, TlsFiles
 
 

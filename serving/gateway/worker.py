@@ -15,9 +15,9 @@ from serving.gateway.outcome import Outcome, graded_outcome, refused_outcome
 from serving.gateway.records import Claim
 from serving.gateway.spool import SpoolFullError
 from serving.gateway.studies import Studies
-from serving.grades import Grader, InvalidExamError, ServingError
-from serving.grading import ExamRefusedError, GradedExam, ModelChangedError, grade_exam, recipe_of
-from serving.preprocessing import PreprocessingRecipe
+from serving.client.grades import Grader, InvalidExamError, ServingError
+from serving.client.grading import ExamRefusedError, GradedExam, ModelChangedError, grade_exam, recipe_of
+from serving.client.preprocessing import PreprocessingRecipe
 
 POLL_SECONDS: Final = 0.25
 _SWAPS: Final = 5
@@ -34,7 +34,7 @@ class ConsistentGrader:
         """Grades an exam.
 
         Args:
-            grade: Grades it with a recipe, as `serving.grading.grade_exam` does.
+            grade: Grades it with a recipe, as `serving.client.grading.grade_exam` does.
 
         Returns:
             The grade.

@@ -6,7 +6,7 @@ import logging
 import threading
 from pathlib import Path
 
-from serving.server.errors import ServerStartError, StatusError
+from serving.wire.errors import ServerStartError, StatusError
 from serving.server.manager import ModelManager
 from serving.server.text_protos import read_model_config
 

@@ -11,7 +11,7 @@ import grpc
 import numpy as np
 
 from serving.server.config import ServerConfig
-from serving.server.errors import StatusError
+from serving.wire.errors import StatusError
 from serving.server.manager import ModelManager
 from serving.server.metrics import REQUEST_LATENCY, RUNTIME_LATENCY, Metrics
 from serving.server.model import LoadedModel

@@ -26,12 +26,12 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
-from serving.server.answers import AnswerCodec
+from serving.wire.answers import AnswerCodec
 from serving.server.core import ServerCore
-from serving.server.errors import StatusError, invalid_argument, not_found, unimplemented
+from serving.wire.errors import StatusError, invalid_argument, not_found, unimplemented
 from serving.server.manager import ModelManager
 from serving.server.model import DEFAULT_SIGNATURE, LoadedModel
-from serving.server.tensors import to_array
+from serving.wire.tensors import to_array
 from serving.server.text_protos import policy_of
 
 _log = logging.getLogger(__name__)

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 from serving.server import metrics
 from serving.server.core import ServerCore
-from serving.server.errors import StatusError
+from serving.wire.errors import StatusError
 from serving.server.rest import HTTP_CODES, answer_get, answer_post
 
 _log = logging.getLogger(__name__)

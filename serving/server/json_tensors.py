@@ -18,7 +18,7 @@ from typing import Any, Final, Literal
 import numpy as np
 import tensorflow as tf
 
-from serving.server.errors import StatusError, invalid_argument
+from serving.wire.errors import StatusError, invalid_argument
 
 Format = Literal["row", "column"]
 

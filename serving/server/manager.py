@@ -13,7 +13,7 @@ from typing import Literal
 import grpc
 
 from serving.server.config import ServedModel, VersionPolicy
-from serving.server.errors import (
+from serving.wire.errors import (
     ModelLoadError,
     ServerStartError,
     StatusError,
@@ -21,7 +21,7 @@ from serving.server.errors import (
     not_found,
 )
 from serving.server.model import LoadedModel
-from serving.server.versions import Fingerprint, find_versions, fingerprint
+from components.exam_model.versions import Fingerprint, find_versions, fingerprint
 from serving.server.warmup import warm_up
 
 _log = logging.getLogger(__name__)

@@ -21,7 +21,7 @@ from google.protobuf.message import Message
 from tensorflow_serving.apis import get_model_metadata_pb2
 
 from serving.server.core import Api, ServerCore
-from serving.server.errors import invalid_argument
+from serving.wire.errors import invalid_argument
 from serving.server.grpc_service import SIGNATURE_DEF_FIELD, model_metadata, refuse_other_method
 from serving.server.json_tensors import parse_body, to_inputs, to_json
 from serving.server.manager import ModelManager

@@ -20,7 +20,7 @@ from tensorflow_serving.apis import model_service_pb2_grpc
 from serving.server.config import ServedModel, ServerConfig, ServerTls
 from serving.server.config_watch import ConfigWatch
 from serving.server.core import ServerCore
-from serving.server.errors import ServerStartError
+from serving.wire.errors import ServerStartError
 from serving.server.grpc_service import (
     PREDICTION_SERVICE,
     ModelService,

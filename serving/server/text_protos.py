@@ -14,8 +14,8 @@ from google.protobuf.message import Message
 from tensorflow_serving.config import model_server_config_pb2
 
 from serving.server.config import METRICS_PATH, ServedModel, ServerTls, VersionPolicy
-from serving.server.dynamic_messages import message_class
-from serving.server.errors import ServerStartError
+from serving.wire.dynamic_messages import message_class
+from serving.wire.errors import ServerStartError
 
 _PLATFORM: Final = "tensorflow"
 _STRING: Final = descriptor_pb2.FieldDescriptorProto.TYPE_STRING

@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 
 import grpc
 
-from serving.server.errors import StatusError
+from serving.wire.errors import StatusError
 
 # The texts of gRPC's own server and of TensorFlow's session, which TensorFlow Serving answers with.
 FULL: Final = "Server Threadpool Exhausted"

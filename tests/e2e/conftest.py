@@ -89,7 +89,7 @@ def write_settings(phantoms: Path, folder: Path) -> Path:
 def run_pipeline(settings: Path) -> FinishedRun:
     """Runs the pipeline in this process."""
     from pipeline.config import load_config
-    from pipeline.run import run_config
+    from pipeline.local.run import run_config
 
     config, terminal = load_config(settings), io.StringIO()
     return FinishedRun(settings, config, run_config(config, terminal), terminal.getvalue())

@@ -18,13 +18,13 @@ import pytest
 from apache_beam import Create, Map, Pipeline
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipeline.beam_runners.flink_rest import FlinkError
-from pipeline.beam_runners.flink_runner import FlinkStageError, FlinkStageRunner
-from pipeline.beam_runners.local_flink import FlinkCluster, find_flink, flink_cluster
-from pipeline.beam_runners.local_processes import stop
-from pipeline.beam_runners.stage_job import JAR
-from pipeline.beam_runners.stage_job.build import build
-from pipeline.beam_runners.task_key import KEY_VARIABLE
+from pipeline.beam.flink_rest import FlinkError
+from pipeline.beam.flink_runner import FlinkStageError, FlinkStageRunner
+from pipeline.beam.local_flink import FlinkCluster, find_flink, flink_cluster
+from pipeline.beam.local_processes import stop
+from pipeline.beam.stage_job import JAR
+from pipeline.beam.stage_job.build import build
+from pipeline.beam.task_key import KEY_VARIABLE
 from tests.e2e.beam_nodes import Nodes, Outputs, assert_equal, outputs_though_workers_die, settings
 from tests.waiting import LONG, wait_until
 

@@ -10,7 +10,7 @@ import pytest
 
 from components.common.shards import read_shard
 from pipeline.config import RunConfig
-from pipeline.local_runner import NodeResult, build, run
+from pipeline.local.runner import NodeResult, build, run
 from pipeline.phantom.config import PhantomConfig
 from pipeline.phantom.generate import generate_phantoms
 

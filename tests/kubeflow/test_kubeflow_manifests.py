@@ -14,10 +14,10 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from pipeline.beam_runners import task_pool
-from pipeline.beam_runners.stage_job import SOURCE
-from pipeline.beam_runners.task_key import KEY_VARIABLE
-from pipeline.kubeflow.config import KubeflowConfig
+from pipeline.beam import task_pool
+from pipeline.beam.stage_job import SOURCE
+from pipeline.beam.task_key import KEY_VARIABLE
+from pipeline.kubeflow_config import KubeflowConfig
 from pipeline.kubeflow.locations import VOLUME_ROOT
 
 MANIFESTS = Path(__file__).resolve().parents[2] / "kubeflow" / "manifests"

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 
-from pipeline.demo import real_exams
+from pipeline.local.demo import real_exams
 from tests.waiting import HANG
 
 pytestmark = pytest.mark.slow

@@ -13,7 +13,7 @@ import pytest
 
 from components.common.progress import PROGRESS_FILE_VARIABLE, Progress, advance, expect
 from pipeline.console import ConsoleObserver, duration, progress_text, watching
-from pipeline.local_runner import NodeResult
+from pipeline.local.runner import NodeResult
 from pipeline.logs import chatter_to
 
 

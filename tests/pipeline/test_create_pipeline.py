@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from tfx.dsl.compiler import compiler
 
-from components.dicom_example_gen.manifest import FolderSource
-from components.mammogram_preprocessor.review.folder import review_source
+from components.sources.source import FolderSource
+from components.review.folder import review_source
 from components.report_generator.lineage import read_nodes
 from pipeline.config import find_config, load_config
-from pipeline.local_runner import SCHEMA_FILE
+from pipeline.local.runner import SCHEMA_FILE
 from pipeline.pipeline import Archive, ArchivePart, Places, create_pipeline
 from schema.features import VIEWS
 

@@ -13,11 +13,11 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from components.dicom_example_gen.archives.kinds import ArchiveKind
+from components.sources.archives.kinds import ArchiveKind
 from components.dicom_example_gen.config import IngestConfig
-from components.dicom_example_gen.identity import HashKeyError
-from components.dicom_example_gen.manifest import ArchiveSource, FolderSource, ManifestSource, archive_fingerprint
-from components.dicom_example_gen.source_json import source_from_json, source_to_json
+from components.dicom_example_gen.plan.identity import HashKeyError
+from components.sources.source import ArchiveSource, FolderSource, ManifestSource, archive_fingerprint
+from components.sources.source_json import source_from_json, source_to_json
 from pipeline.cli import app
 from pipeline.config import ConfigError, DataConfig, load_config
 from pipeline.describe import describe_source, tables_of

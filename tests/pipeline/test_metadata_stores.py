@@ -172,7 +172,7 @@ def settings(archive: Path, output: Path, metadata: MetadataConfig) -> RunConfig
 
 def run(config: RunConfig, last: str) -> dict[str, bool]:
     """Runs the pipeline to a node; whether each came from the cache."""
-    from pipeline import local_runner
+    from pipeline.local import runner as local_runner
 
     return {n.node: n.cached for n in local_runner.run(local_runner.build(config, last), config.output, _Quiet())}
 
@@ -184,7 +184,7 @@ def test_a_run_in_mysql_is_cached_and_read_back(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    from pipeline import local_runner
+    from pipeline.local import runner as local_runner
 
     monkeypatch.setenv(VARIABLE, PASSWORD)
     config = settings(archive, tmp_path, MetadataConfig(store="mysql", host="127.0.0.1", port=database.port))

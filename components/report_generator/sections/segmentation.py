@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from components.evaluator.intervals import wilson_interval
+from components.statistics.intervals import wilson_interval
 from components.report_generator.artifacts import Quality, QualityView, ReviewSummary
 from components.report_generator.limits import PictureLimits
 from components.report_generator.page import Block, Cell, Fold, Gallery, Note, Picture, Section, Table, missing

@@ -11,9 +11,9 @@ import pytest
 from components.archive_scan.scan import chosen_span
 from components.common.location import location
 from components.dicom_example_gen.config import IngestConfig
-from components.dicom_example_gen.labels import ManifestError
-from components.dicom_example_gen.manifest import FolderSource, Source, archive_fingerprint
-from components.dicom_example_gen.source_json import source_from_json, source_to_json
+from components.sources.labels import ManifestError
+from components.sources.source import FolderSource, Source, archive_fingerprint
+from components.sources.source_json import source_from_json, source_to_json
 
 
 def archive(folder: Path, *names: str) -> None:

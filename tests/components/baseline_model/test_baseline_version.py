@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from components.baseline_model.baseline import copy_baseline, latest_version
-from components.baseline_model.version_file import baseline_version
+from components.exam_model.baseline import copy_baseline, latest_version
+from components.exam_model.baseline_version import baseline_version
 
 
 @pytest.fixture

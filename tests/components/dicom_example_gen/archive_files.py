@@ -17,10 +17,10 @@ from pydicom.uid import (
 )
 
 from components.dicom_example_gen.config import IngestConfig
-from components.dicom_example_gen.ingest_plan import IngestPlan
-from components.dicom_example_gen.labels import Label, RowProblem
-from components.dicom_example_gen.manifest import Candidate
-from components.dicom_example_gen.planning import (
+from components.dicom_example_gen.plan.ingest_plan import IngestPlan
+from components.sources.labels import Label, RowProblem
+from components.sources.source import Candidate
+from components.dicom_example_gen.plan.planning import (
     Outcome,
     inspect,
     inspect_pixels,

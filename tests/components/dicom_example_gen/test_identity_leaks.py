@@ -24,14 +24,14 @@ from pydicom.dataset import FileDataset
 from pydicom.tag import Tag
 
 from components.common.png import decode_png
-from components.dicom_example_gen.acceptance import SpecialCase
+from components.dicom.acceptance import SpecialCase
 from components.dicom_example_gen.config import IngestConfig
-from components.dicom_example_gen.manifest import FolderSource
+from components.sources.source import FolderSource
 from schema import features as f
 from schema.features import VIEWS
 
-from ..executor_harness import NodeOutput, run_ingest
-from .conftest import mammogram, write
+from tests.components.executor_harness import NodeOutput, run_ingest
+from tests.components.dicom.conftest import mammogram, write
 
 # In headers alone: never in any output.
 IN_HEADERS = {

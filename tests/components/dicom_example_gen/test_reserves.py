@@ -17,8 +17,8 @@ from components.common.pixels import pixels_sha256
 from components.common.png import decode_png
 from components.common.shard_index import read_index
 from components.dicom_example_gen.config import IngestConfig
-from components.dicom_example_gen.manifest import FolderSource
-from components.dicom_example_gen.reading import load_view
+from components.sources.source import FolderSource
+from components.dicom.reading import load_view
 from pipeline.phantom.config import PhantomConfig
 from pipeline.phantom.special_set import special_views
 from schema import features as f

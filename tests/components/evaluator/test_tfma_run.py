@@ -15,17 +15,17 @@ from sklearn import metrics as sk
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.utils import path_utils
 
-from components.baseline_model.baseline import copy_baseline
+from components.exam_model.baseline import copy_baseline
 from components.common.shards import shard_name, split_folder, write_shard
 from components.evaluator.config import EvaluatorConfig
 from components.evaluator.executor import Executor
 from components.evaluator.summary import METRICS_FILE
-from components.exam_ensemble.calibration import (
+from components.statistics.calibration import (
     CALIBRATION_FILE,
     calibrate,
     fit_calibration,
 )
-from components.exam_ensemble.calibration_error import expected_calibration_error
+from components.statistics.calibration_error import expected_calibration_error
 from schema import features as f
 
 pytestmark = pytest.mark.slow

@@ -14,7 +14,7 @@ from components.trainer.config import NetworkConfig
 from components.trainer.network import build_network
 from components.transform.config import ImageConfig
 from schema.features import VIEWS
-from serving.signatures import ExamModel
+from components.exam_model.signatures import ExamModel
 
 pytestmark = pytest.mark.slow
 

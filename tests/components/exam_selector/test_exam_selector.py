@@ -11,7 +11,7 @@ from tfx.types import artifact_utils, standard_artifacts
 
 from components.common.shards import shard_name, split_folder, write_shard
 from components.common.views import read_views
-from components.dicom_example_gen.distribution import DistributionConfig, left_out
+from components.exams.distribution import DistributionConfig, left_out
 from components.exam_selector.config import SelectionConfig
 from components.exam_selector.executor import Executor
 from components.exam_selector.selection import Exam, SelectionError, unselected

@@ -10,10 +10,10 @@ import pytest
 from pydantic import ValidationError
 
 from components.common.png import ImageDecodeError, decode_png, encode_png
-from components.mammogram_preprocessor.config import PreprocessConfig
-from components.mammogram_preprocessor.files import OUTPUT_ENDINGS, preprocess_pixels_to_files
-from components.mammogram_preprocessor.overlay import overlay_png
-from components.mammogram_preprocessor.preprocess import preprocess_view
+from components.preprocessing.config import PreprocessConfig
+from components.preprocessing.files import OUTPUT_ENDINGS, preprocess_pixels_to_files
+from components.preprocessing.overlay import overlay_png
+from components.preprocessing.preprocess import preprocess_view
 
 
 @pytest.mark.parametrize(

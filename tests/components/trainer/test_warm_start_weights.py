@@ -13,7 +13,7 @@ from components.trainer.network import build_network
 from components.trainer.warm_start import pushed_weights
 from components.transform.config import ImageConfig
 from schema.features import VIEWS
-from serving.signatures import ExamModel, export
+from components.exam_model.signatures import ExamModel, export
 
 pytestmark = pytest.mark.slow
 

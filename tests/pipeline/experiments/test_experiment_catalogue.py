@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from components.evaluator.figures import COMPARED
+from components.statistics.figures import COMPARED
 from pipeline.config import CONFIG_FOLDER, find_config
 from pipeline.experiments.catalogue import EXPERIMENTS, detail_parts
 from pipeline.experiments.declarations import EXAMS, Experiment

@@ -14,14 +14,14 @@ from components.evaluator.predictions import Predictions, ViewPrediction
 from pipeline.config import find_config
 from pipeline.experiments.arms import FinishedArm, Network
 from pipeline.experiments.catalogue import EXPERIMENTS, detail_parts
-from pipeline.experiments.command import shown
+from pipeline.commands.experiments import shown
 from pipeline.experiments.declarations import Experiment
 from pipeline.experiments.judge import Graded, differences_of, figures_of, scores_of
 from pipeline.experiments.page import experiment_page
 from pipeline.experiments.results import results
 from pipeline.experiments.run import ExperimentError, Outcome, Setting, arms_without, with_data
 from pipeline.experiments.thesis_figures import SLIDE_FIGURES
-from pipeline.local_runner import NodeResult
+from pipeline.local.runner import NodeResult
 from schema.features import ACQUISITION_SYSTEM, VIEWS
 
 SYSTEMS = ("GE Senograph DS ADS 53.40", "IMS Giotto Image SDL")

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 from sklearn.metrics import accuracy_score, cohen_kappa_score, precision_score, recall_score
 
-from components.dicom_example_gen.distribution import DistributionConfig, left_out
+from components.exams.distribution import DistributionConfig, left_out
 from components.evaluator.offline import evaluate_predictions
 from components.evaluator.predictions import Predictions, ViewPrediction, read_predictions
 from pipeline.experiments.catalogue import EXPERIMENTS, detail_parts

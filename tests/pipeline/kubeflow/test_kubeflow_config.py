@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.config import ConfigError, load_config
-from pipeline.kubeflow.config import KubeflowConfig, NodeOverrides, NodeSettings
+from pipeline.kubeflow_config import KubeflowConfig, NodeOverrides, NodeSettings
 from pipeline.kubeflow.locations import VOLUME_ROOT, LocationError, local_path
 from pipeline.kubeflow.platform import platform_spec
 

@@ -11,7 +11,7 @@ from typing import Any
 import kubernetes_validate
 import pytest
 
-from pipeline.kubeflow.config import KubeflowConfig, NodeOverrides
+from pipeline.kubeflow_config import KubeflowConfig, NodeOverrides
 from pipeline.kubeflow.training_job import (
     TrainingJob,
     TrainingJobError,

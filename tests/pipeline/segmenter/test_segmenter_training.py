@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from components.mammogram_preprocessor.network import GRID
+from components.preprocessing.network import GRID
 from pipeline.segmenter.augmentation import augmented, plain
 from pipeline.segmenter.samples import SHAPE, Sample, phantom_samples
 from pipeline.segmenter.unet import INPUT_SHAPE, build_unet, frozen_graph

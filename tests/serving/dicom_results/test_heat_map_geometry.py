@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from components.dicom_example_gen.header import ViewHeader
-from components.dicom_example_gen.orientation import Turn
-from components.dicom_example_gen.reading import LoadedView
-from components.mammogram_preprocessor.config import PreprocessConfig
-from components.mammogram_preprocessor.preprocess import preprocess_view
-from components.mammogram_preprocessor.source_geometry import to_input
+from components.dicom.headers.header import ViewHeader
+from components.dicom.headers.orientation import Turn
+from components.dicom.reading import LoadedView
+from components.preprocessing.config import PreprocessConfig
+from components.preprocessing.preprocess import preprocess_view
+from components.preprocessing.source_geometry import to_input
 from schema.features import VIEWS
 from serving.dicom_results.heat_maps import source_picture
-from serving.grades import ViewExplanation
-from serving.preprocessing import PreparedView, PreprocessingRecipe
-from serving.source_pictures import station_pictures
+from serving.client.grades import ViewExplanation
+from serving.client.preprocessing import PreparedView, PreprocessingRecipe
+from serving.pictures.source_pictures import station_pictures
 
 SHAPE = (400, 300)
 SPOT = (260, 90)  # row and column of the middle, chest wall at the left

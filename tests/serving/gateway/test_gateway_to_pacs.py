@@ -10,7 +10,7 @@ from typing import Any
 import pydicom
 import pytest
 
-from pipeline.demo import real_exams
+from pipeline.local.demo import real_exams
 from schema.features import VIEWS
 
 pytestmark = pytest.mark.e2e

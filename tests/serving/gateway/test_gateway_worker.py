@@ -16,12 +16,12 @@ import pydicom
 import pytest
 from pydicom.uid import generate_uid
 
-from serving.client import ExamClient
+from serving.client.grpc_client import ExamClient
 from serving.gateway.run import running_gateway
 from serving.gateway.worker import ConsistentGrader
-from serving.grades import ServedRecipe, ServingError
-from serving.grading import GradingPolicy, ModelChangedError, grade_exam, recipe_of
-from serving.preprocessing import PreprocessingRecipe
+from serving.client.grades import ServedRecipe, ServingError
+from serving.client.grading import GradingPolicy, ModelChangedError, grade_exam, recipe_of
+from serving.client.preprocessing import PreprocessingRecipe
 from tests.waiting import HANG
 
 Wait = Callable[..., Any]
@@ -44,7 +44,7 @@ class ChangingServer:
         return ServedRecipe(recipe_of_version(version).model_dump_json(), version)
 
     def grade(self, _: Any, recipe: PreprocessingRecipe) -> Any:
-        """As `serving.grading.grade_exam`: an answer of another recipe than that of the images is an error."""
+        """As `serving.client.grading.grade_exam`: an answer of another recipe than that of the images is an error."""
         version = self._next("grade")
         if recipe_of_version(version) != recipe:
             raise ModelChangedError

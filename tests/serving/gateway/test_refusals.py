@@ -24,10 +24,10 @@ from pynetdicom import AE, StoragePresentationContexts, evt
 from typer.testing import CliRunner
 
 from pipeline.cli import app
-from pipeline.predict_archive.command import SOME_NOT_GRADED
+from pipeline.predict.folders import SOME_NOT_GRADED
 from serving.gateway.admission import SOP_CLASSES
 from serving.gateway.run import RunningGateway, running_gateway
-from serving.grading import MISSING_VIEWS, QUALITY_FAILED, SEVERAL_EXAMS, ExamRefusedError
+from serving.client.grading import MISSING_VIEWS, QUALITY_FAILED, SEVERAL_EXAMS, ExamRefusedError
 from tests.waiting import HANG
 
 Exam = list[FileDataset]

@@ -12,7 +12,7 @@ import pytest
 
 from tests.waiting import HANG
 
-from .scripted_gateway import TOKEN, ScriptedGateway, listening, scripted_app
+from tests.serving.gateway.web.scripted_gateway import TOKEN, ScriptedGateway, listening, scripted_app
 
 SCREEN = {"width": 1920, "height": 960}  # what a browser leaves of 1080 lines
 

@@ -16,7 +16,7 @@ from fastapi.responses import JSONResponse, Response
 from components.common.png import encode_png
 from schema.features import VIEWS
 from serving.gateway.web.page import mount_page
-from serving.heat_layer import heat_layer_png
+from components.exam_model.heat_layer import heat_layer_png
 from tests.waiting import HANG, wait_until
 
 TOKEN = "a-token-of-the-test"
@@ -118,7 +118,7 @@ def probabilities(a: float, b: float, c: float, d: float) -> dict[str, float]:
 
 
 def exam_document(**changes: Any) -> dict[str, Any]:
-    """An answer as ``serving.grading.exam_document`` writes it."""
+    """An answer as ``serving.client.grading.exam_document`` writes it."""
     views = {
         view: {
             "density": "C",

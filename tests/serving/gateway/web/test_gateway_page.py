@@ -13,8 +13,8 @@ import pytest
 from schema.features import DENSITY_MEANINGS, VIEWS
 from serving.gateway.web import page as page_module
 
-from .conftest import Watched, lines, opened, until
-from .scripted_gateway import ScriptedGateway, exam_document, study_document
+from tests.serving.gateway.web.conftest import Watched, lines, opened, until
+from tests.serving.gateway.web.scripted_gateway import ScriptedGateway, exam_document, study_document
 
 ASSETS = Path(page_module.__file__).parent / "assets"
 HOSTILE = '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>\'&'

@@ -10,11 +10,11 @@ from typing import Any
 import httpx
 import pytest
 
-from pipeline.demo import real_exams
+from pipeline.local.demo import real_exams
 from schema.features import DENSITY_MEANINGS
 from serving.gateway.run import RunningGateway
 
-from .conftest import Watched, until
+from tests.serving.gateway.web.conftest import Watched, until
 
 Start = Callable[..., AbstractContextManager[RunningGateway]]
 EXAM = "sfm-benign-0"

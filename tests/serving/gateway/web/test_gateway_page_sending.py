@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from .conftest import Watched, lines, only_of_status, opened, until
-from .scripted_gateway import TOKEN, ScriptedGateway, study_document
+from tests.serving.gateway.web.conftest import Watched, lines, only_of_status, opened, until
+from tests.serving.gateway.web.scripted_gateway import TOKEN, ScriptedGateway, study_document
 
 
 def test_the_token_is_asked_for_until_it_is_right_and_stays_in_the_tab(tab: Watched, script: ScriptedGateway) -> None:

@@ -1,0 +1,283 @@
+"""DICOM files: header checks before anything is decoded, then decoding, with typed errors throughout."""
+
+from __future__ import annotations
+
+import io
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from struct import error as StructError
+from typing import BinaryIO, Final
+
+import numpy as np
+from pydicom import config
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+from pydicom.uid import (
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
+
+from components.dicom.headers import tags
+from components.dicom.acceptance import STANDARD_ONLY, AcceptanceConfig
+from components.dicom.bounded_stream import TooMuchError, read_header
+from components.dicom.streams.codestream import SecondImageError, StreamError
+from components.dicom.streams.decoders import CODINGS, StoredPixels, decode_frame, decode_native, look_at_frame
+from components.dicom.headers.functional_groups import effective_header
+from components.dicom.grey.greyscale import GreyScale, grey_scale_of, to_grey
+from components.dicom.headers.header import ViewHeader, header_of
+from components.dicom.streams.pixel_element import PIXEL_DATA, PixelElement, find_pixels, require_pixel_data
+from components.dicom.rejections import IngestError, RejectionReason, shown
+from components.dicom.remarks import Remark, joined
+from components.dicom.grey.stored_values import cells_of
+
+# Uncompressed transfer syntaxes by how their data sets are encoded: VRs implicit, little endian.
+_WRITTEN: Final = {
+    (True, True): ImplicitVRLittleEndian,
+    (False, True): ExplicitVRLittleEndian,
+    (False, False): ExplicitVRBigEndian,
+}
+_UNDEFINED_LENGTH: Final = 0xFFFFFFFF
+_MAX_SIDE: Final = 32_767  # pixels; OpenCV looks up and resizes up to this
+_STREAM_HEADER: Final = 1 << 14  # bytes of a code stream that are looked at before it is decoded
+_HEADER_ROOM: Final = 1 << 24  # bytes of an inflated data set besides its pixels
+
+
+def is_dicom(first_bytes: bytes) -> bool:
+    """Tells DICOM Part 10 by content: ``DICM`` after the 128 bytes of the preamble (PS3.10 section 7.1)."""
+    return first_bytes[128:132] == b"DICM"
+
+
+def _fail(reason: RejectionReason, file: str, tag: str, value: object, remedy: str) -> IngestError:
+    return IngestError(reason, file, tag, shown(value), remedy)
+
+
+@contextmanager
+def _typed(reason: RejectionReason, file: str, tag: str, remedy: str) -> Iterator[None]:
+    """Turns whatever pydicom or a decoder raises on junk into an IngestError; one bad file must never end a run.
+
+    The text of the original error is not repeated, because it may quote identifying values; for the same reason pydicom
+    is told, for this process, not to warn of malformed values that it reads.
+    """
+    config.settings.reading_validation_mode = config.IGNORE
+    try:
+        yield
+    except IngestError:
+        raise
+    except InvalidDicomError as error:
+        remedy = "store it as a DICOM Part 10 file"
+        raise _fail(RejectionReason.NOT_DICOM, file, "File Preamble", "without DICM", remedy) from error
+    except StreamError as error:
+        is_second = isinstance(error, SecondImageError)
+        raise _fail(
+            RejectionReason.MULTI_FRAME if is_second else reason, file, tag, error.found, error.remedy
+        ) from error
+    except TooMuchError as error:
+        remedy = "no real image is so, export it again"
+        raise _fail(RejectionReason.TOO_LARGE, file, tag, "out of bounds", remedy) from error
+    except (EOFError, StructError, zlib.error) as error:
+        raise _fail(RejectionReason.TRUNCATED, file, tag, "cut short", "transfer the file again") from error
+    except Exception as error:
+        raise _fail(reason, file, tag, f"unreadable ({type(error).__name__})", remedy) from error
+
+
+def _require_complete_header(stream: BinaryIO, dataset: Dataset, file: str, size: int) -> None:
+    """Rejects a header that is cut inside an element; pydicom keeps silent about it."""
+    for tag in list(dataset.keys())[-1:]:
+        element = dataset.get_item(tag)  # raw, with its length, as long as nobody has read its value
+        length, start = getattr(element, "length", 0), getattr(element, "value_tell", 0)
+        if length == _UNDEFINED_LENGTH or not start:
+            return
+        cut_in_value = start + length > size
+        cut_in_next_tag = start + length < size and stream.tell() >= size
+        if cut_in_value or cut_in_next_tag:
+            found = f"{length} bytes at {start} of {size}"
+            remedy = "transfer the file again"
+            raise _fail(RejectionReason.TRUNCATED, file, f"last element {tag}", found, remedy)
+
+
+def _require_sound_image(dataset: Dataset, file: str, max_pixels: int) -> None:
+    """Checks the Image Pixel module (PS3.3 C.7.6.3) for what single grey images need."""
+    expected: dict[str, tuple[tuple[int, ...], str]] = {
+        "SamplesPerPixel": ((1,), "grey images with one sample a pixel are supported"),
+        "BitsAllocated": ((8, 16), "8 and 16 are supported"),
+        "BitsStored": (tuple(range(8, 17)), "8 to 16 are supported"),
+        "PixelRepresentation": ((0, 1), "0 (unsigned) and 1 (signed) are supported"),
+    }
+    for keyword, (allowed, remedy) in expected.items():
+        value = tags.integer(dataset, keyword)
+        if value not in allowed:
+            found = tags.text(dataset, keyword)
+            raise _fail(RejectionReason.UNSUPPORTED_IMAGE, file, tags.tag_name(keyword), found, remedy)
+    stored, allocated = tags.integer(dataset, "BitsStored"), tags.integer(dataset, "BitsAllocated")
+    if stored is not None and allocated is not None and stored > allocated:
+        tag = tags.tag_name("BitsStored")
+        remedy = f"it may not exceed Bits Allocated, {allocated}"
+        raise _fail(RejectionReason.UNSUPPORTED_IMAGE, file, tag, stored, remedy)
+    high_bit = tags.integer(dataset, "HighBit")
+    if not (stored is None or allocated is None or high_bit is None or stored - 1 <= high_bit < allocated):
+        tag = tags.tag_name("HighBit")
+        remedy = f"it lies from Bits Stored - 1 = {stored - 1} to Bits Allocated - 1 = {allocated - 1}"
+        raise _fail(RejectionReason.UNSUPPORTED_IMAGE, file, tag, high_bit, remedy)
+    photometric = tags.code(dataset, "PhotometricInterpretation")
+    if photometric not in ("MONOCHROME1", "MONOCHROME2"):
+        raise _fail(
+            RejectionReason.UNSUPPORTED_IMAGE,
+            file,
+            tags.tag_name("PhotometricInterpretation"),
+            photometric,
+            "MONOCHROME1 and MONOCHROME2 are supported",
+        )
+    for keyword in ("Rows", "Columns"):
+        value = tags.integer(dataset, keyword)
+        if value is None or value < 1:
+            found = tags.text(dataset, keyword)
+            remedy = "a matrix needs a positive size"
+            raise _fail(RejectionReason.MALFORMED_HEADER, file, tags.tag_name(keyword), found, remedy)
+    rows, columns = tags.integer(dataset, "Rows") or 0, tags.integer(dataset, "Columns") or 0
+    if max(rows, columns) > _MAX_SIDE or rows * columns > max_pixels:
+        raise _fail(
+            RejectionReason.TOO_LARGE,
+            file,
+            f"{tags.tag_name('Rows')} x {tags.tag_name('Columns')}",
+            f"{rows} x {columns}",
+            f"up to {max_pixels} pixels are decoded, raise max_pixels if the size is right",
+        )
+
+
+def _transfer_syntax(dataset: Dataset, inflated: bool, file: str) -> tuple[UID, tuple[Remark, ...]]:
+    """Settles the transfer syntax between file meta information and the data set, which is read as it is written.
+
+    Args:
+        dataset: Header, with the encoding that was found.
+        inflated: The data set was found deflated.
+        file: File name for error messages.
+
+    Returns:
+        The transfer syntax: how the pixels are compressed, if file meta says so, else how the data set is encoded; and
+        what must be told. Whether the pixels are compressed in fact is for ``pixel_element`` to find.
+    """
+    declared = UID(tags.text(dataset.file_meta, "TransferSyntaxUID") if hasattr(dataset, "file_meta") else "")
+    implicit, little = map(bool, dataset.original_encoding)
+    written = DeflatedExplicitVRLittleEndian if inflated else _WRITTEN.get((implicit, little))
+    if (declared and declared not in CODINGS) or written is None:
+        raise _fail(
+            RejectionReason.UNSUPPORTED_TRANSFER_SYNTAX,
+            file,
+            "Transfer Syntax UID (0002,0010)",
+            declared.name if written is not None else "another than the data set's, Implicit VR Big Endian",
+            "uncompressed, deflated, RLE, JPEG, JPEG-LS, JPEG 2000 and HTJ2K are supported",
+        )
+    compressed = bool(declared) and declared.is_encapsulated
+    expected = ExplicitVRLittleEndian if compressed else declared
+    return declared if compressed else written, () if written == expected else (Remark.OTHER_VR_ENCODING,)
+
+
+@dataclass(frozen=True)
+class DicomImage:
+    """A DICOM file whose header was found to be sound; nothing is decoded yet.
+
+    Attributes:
+        dataset: Header without pixels.
+        header: Its interpretation.
+        syntax: Transfer syntax, one of ``decoders.CODINGS``.
+        stream: The file, or the inflated data set.
+        pixels: Where the pixel data are in the stream.
+        scale: Its grey scale.
+    """
+
+    dataset: Dataset
+    header: ViewHeader
+    syntax: UID
+    stream: BinaryIO
+    pixels: PixelElement
+    scale: GreyScale
+
+
+def open_dicom(
+    stream: BinaryIO,
+    file: str,
+    view: str | None,
+    max_pixels: int,
+    acceptance: AcceptanceConfig = STANDARD_ONLY,
+) -> DicomImage:
+    """Reads and checks a DICOM header; pixels are neither read nor decoded (but a deflated file is inflated).
+
+    Args:
+        stream: The file, at its beginning; to be kept open until the image is decoded.
+        file: File name for error messages.
+        view: View named by a manifest (see ``views`` for what it overrides), None to ask the header.
+        max_pixels: Largest matrix that will be decoded.
+        acceptance: Special cases that are accepted.
+
+    Returns:
+        The image, ready to be decoded.
+
+    Raises:
+        IngestError: Typed by what is wrong.
+    """
+    with _typed(RejectionReason.MALFORMED_HEADER, file, "Data Set", "export the file again"):
+        parsed, content = read_header(stream, 2 * max_pixels + _HEADER_ROOM)
+        position = content.tell()
+        size = content.seek(0, io.SEEK_END)
+        content.seek(position)
+        _require_complete_header(content, parsed, file, size)
+        effective = effective_header(parsed)
+        dataset = effective.dataset
+        header = header_of(dataset, file, view, acceptance)
+        require_pixel_data(content, dataset, file)
+        _require_sound_image(dataset, file, max_pixels)
+        syntax, of_syntax = _transfer_syntax(dataset, content is not stream, file)
+        scale = grey_scale_of(dataset, file)
+    with _typed(RejectionReason.UNDECODABLE_PIXELS, file, PIXEL_DATA, "export the file again"):
+        content.seek(position)
+        pixels = find_pixels(content, dataset, syntax, file)
+        of_stream: tuple[Remark, ...] = ()
+        if pixels.is_encapsulated:
+            of_stream = look_at_frame(dataset, syntax, pixels.read(content, _STREAM_HEADER), pixels.size)
+    remarks = joined(header.remarks, effective.remarks, of_syntax, scale.remarks, pixels.remarks, of_stream)
+    return DicomImage(dataset, replace(header, remarks=remarks), syntax, content, pixels, scale)
+
+
+@dataclass(frozen=True, eq=False)
+class DecodedImage:
+    """A DICOM image in grey.
+
+    Attributes:
+        grey: uint16 [Rows, Columns], bright = dense, scaled by the range of the stored bits (see ``greyscale``).
+        remarks: What must be told of how it was decoded, besides what the header tells.
+    """
+
+    grey: np.ndarray
+    remarks: tuple[Remark, ...] = ()
+
+
+def decode_dicom(image: DicomImage, file: str, voi_index: int = 0) -> DecodedImage:
+    """Decodes a DICOM image.
+
+    Args:
+        image: What ``open_dicom`` returned, its stream still open.
+        file: File name for error messages.
+        voi_index: VOI LUT or window of several, from 0 (see ``greyscale``).
+
+    Returns:
+        The image.
+
+    Raises:
+        IngestError: ``undecodable_pixels``, ``truncated``, or ``malformed_header`` where Bits Stored is too small.
+    """
+    dataset = image.dataset
+    with _typed(RejectionReason.UNDECODABLE_PIXELS, file, PIXEL_DATA, "transfer or export the file again"):
+        value = image.pixels.read(image.stream)
+        if image.pixels.is_encapsulated:
+            stored = decode_frame(dataset, image.syntax, value)
+        else:
+            stored = StoredPixels(decode_native(dataset, value, image.pixels.vr))
+    high_bit = tags.integer(dataset, "HighBit")
+    shift = 0 if stored.are_samples or high_bit is None else high_bit + 1 - dataset.BitsStored
+    cells = cells_of(stored.cells, dataset, shift, file)
+    return DecodedImage(to_grey(stored.cells, cells, image.scale, voi_index), joined(stored.remarks, cells.remarks))

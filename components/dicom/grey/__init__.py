@@ -1,0 +1,1 @@
+"""From stored values to grey: unused bits, modality and VOI LUTs, windows."""

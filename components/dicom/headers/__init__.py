@@ -1,0 +1,1 @@
+"""What a header says: view, acquisition system, special images, orientation."""

@@ -1,0 +1,111 @@
+"""Whether a file is a mammogram: the rule for all files, and what a person may vouch for.
+
+Plain evidence: Modality ``MG``; or a modality of projection radiographs, or none, with a mammography SOP class or Body
+Part ``BREAST``. The SOP class is the data set's, or the file meta information's where the data set names none: stripped
+files keep that. It counts both ways: one of the standard's classes for other images contradicts a Body Part.
+
+A person who names the view (``preprocess --view``, a manifest, an archive's table) vouches for a file that says nothing
+of mammography: its modality is one of projection radiographs, ``SC`` or none, its SOP class is one that holds
+radiographs or none, and its body part is none or a breast. Anything else contradicts the person, and a CT that is
+vouched for stays a CT.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pydicom.dataset import Dataset
+from pydicom.uid import (
+    UID,
+    BreastProjectionXRayImageStorageForPresentation,
+    BreastProjectionXRayImageStorageForProcessing,
+    BreastTomosynthesisImageStorage,
+    ComputedRadiographyImageStorage,
+    DigitalMammographyXRayImageStorageForPresentation,
+    DigitalMammographyXRayImageStorageForProcessing,
+    DigitalXRayImageStorageForPresentation,
+    DigitalXRayImageStorageForProcessing,
+    MultiFrameGrayscaleByteSecondaryCaptureImageStorage,
+    MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
+    SecondaryCaptureImageStorage,
+    XRayRadiofluoroscopicImageStorage,
+)
+
+from components.dicom.headers import tags
+from components.dicom.rejections import IngestError, RejectionReason, shown
+from components.dicom.remarks import Remark
+from components.dicom.headers.special_cases import sop_class
+
+_MAMMOGRAPHY_CLASSES: Final = frozenset(
+    {
+        DigitalMammographyXRayImageStorageForPresentation,
+        DigitalMammographyXRayImageStorageForProcessing,
+        BreastTomosynthesisImageStorage,
+        BreastProjectionXRayImageStorageForPresentation,
+        BreastProjectionXRayImageStorageForProcessing,
+    }
+)
+# SOP classes that may hold a radiograph of the breast without saying so.
+_VOUCHABLE_CLASSES: Final = _MAMMOGRAPHY_CLASSES | {
+    ComputedRadiographyImageStorage,
+    DigitalXRayImageStorageForPresentation,
+    DigitalXRayImageStorageForProcessing,
+    MultiFrameGrayscaleByteSecondaryCaptureImageStorage,
+    MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
+    SecondaryCaptureImageStorage,
+    XRayRadiofluoroscopicImageStorage,
+    "",
+}
+_OF_THE_STANDARD: Final = "1.2.840.10008."
+# Modalities under which projection radiographs of the breast are found besides MG: CR plates, DX, scanned film.
+_RADIOGRAPHY: Final = frozenset({"CR", "DX", "RG", "RF", "OT", ""})
+_VOUCHABLE_MODALITIES: Final = _RADIOGRAPHY | {"SC"}
+
+
+def _fail(file: str, keyword: str, value: str, remedy: str) -> IngestError:
+    return IngestError(RejectionReason.NOT_MAMMOGRAPHY, file, tags.tag_name(keyword), shown(value), remedy)
+
+
+def _is_of_other_images(sop_class_uid: str) -> bool:
+    """Tells a standard class of other images, such as CT; makers' own classes say nothing."""
+    return sop_class_uid.startswith(_OF_THE_STANDARD) and sop_class_uid not in _VOUCHABLE_CLASSES
+
+
+def require_mammography(dataset: Dataset, file: str, view: str | None) -> tuple[Remark, ...]:
+    """Rejects a file that is no mammogram; see the module for the rule.
+
+    Args:
+        dataset: DICOM header.
+        file: File name for error messages.
+        view: View that a person named, or None.
+
+    Returns:
+        What must be told of how it was recognised.
+
+    Raises:
+        IngestError: ``not_mammography``.
+    """
+    modality, found_class = tags.code(dataset, "Modality"), sop_class(dataset)
+    body_part = tags.code(dataset, "BodyPartExamined")
+    if modality == "MG":
+        return ()
+    # A CT under a mammography SOP class is a copy of an object that somebody changed: nothing of it can be trusted.
+    is_breast = body_part == "BREAST" and not _is_of_other_images(found_class)
+    if modality in _RADIOGRAPHY and (is_breast or found_class in _MAMMOGRAPHY_CLASSES):
+        from_meta = body_part != "BREAST" and not tags.text(dataset, "SOPClassUID")
+        return (Remark.CLASS_OF_FILE_META,) if from_meta else ()
+    if modality not in _VOUCHABLE_MODALITIES:
+        remedy = "Modality MG, or a radiograph with a mammography SOP class or of Body Part BREAST, is supported"
+        raise _fail(file, "Modality", modality, remedy)
+    if view is None:
+        remedy = (
+            "Modality MG, or a radiograph with a mammography SOP class or of Body Part BREAST, is supported; name its"
+            " view in a manifest, or with --view, to vouch for it"
+        )
+        raise _fail(file, "SOPClassUID", UID(found_class).name, remedy)  # a UID of a kind of object, not of a person
+    if found_class not in _VOUCHABLE_CLASSES:
+        remedy = "naming its view does not make it a radiograph"
+        raise _fail(file, "SOPClassUID", UID(found_class).name, remedy)
+    if body_part and "BREAST" not in body_part:
+        raise _fail(file, "BodyPartExamined", body_part, "naming its view does not make it a breast")
+    return (Remark.VOUCHED_FOR,)

@@ -1,0 +1,210 @@
+"""Where the tissue ends: specimens, crops, cut-off breasts, collimated fields, two breasts in one picture.
+
+In a standard view the breast leaves the picture at the chest wall, air lies beside it at the opposite side, and the
+skin between them is curved. Straight ends of tissue inside the picture are a collimator's; tissue that meets the side
+opposite of the wall is cut off; tissue that meets no side is a specimen. The limits lie far from what standard views
+have (see ``docs/special_images.md``): of 1,144 films none meets the opposite side with a quarter of its height.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import cv2
+import numpy as np
+
+from components.dicom.acceptance import SpecialCase
+from components.dicom.pictures.field import Field, Found, Mask, disc, quantile, slope_of
+
+# A uniform light frame of more than this share of the picture is no film edge.
+_FRAME: Final = 0.15
+# The picture inside such a frame is a rectangle if it fills its box to this share (a disc fills 0.79).
+_RECTANGLE: Final = 0.7
+# A frame leaves this share of the picture outside of its box, or a disc in it; else the blurred edge of a film runs
+# into fat of the same grey.
+_OUTSIDE, _DISC = 0.08, 0.82
+# Less than this share of the picture beside the tissue is no background. Standard films have at least 0.19.
+_BACKGROUND: Final = 0.04
+# Air is even: half of its greys lie within this share of the step to tissue; standard views have at most 0.2. Air is
+# smooth: its median slope, share of that step a pixel, stays below 0.01 in standard views and far below that of tissue.
+# What a threshold calls air in a picture without any is tissue, and as rough.
+_EVEN, _SMOOTH, _SMOOTHER = 0.3, 0.014, 0.3
+# Parts of air brighter than this share of tissue are labels and film edges.
+_LABEL: Final = 1.2
+# Ends of tissue are looked at this far inside its box, share of the longest side.
+_INSET: Final = 0.012
+# A part of the side of its box that tissue meets: a curved end has less, a straight one more.
+_STRAIGHT, _ONE_STRAIGHT, _WALL = 0.5, 0.7, 0.75
+# Wider than this share of the picture is a gap between tissue and side; a band of the film or the plate may lie behind
+# the straight end of tissue at the chest wall.
+_GAP, _BAND = 0.04, 0.12
+# A picture's side that tissue meets with this share of it is not touched by chance; less of it is told. A standard view
+# that is cut to the box of its breast has at most 0.17.
+_CUT, _TOUCHED = 0.35, 0.22
+# Both the upper and the lower end: what a large breast leaves on a small detector is standard; standard films have 0.34
+# at most, phantoms that fill the field 0.52. More is told, and no whole breast leaves both ends with 0.7.
+_BOTH, _LONG = 0.7, 0.52
+# Less of a straight end at the chest wall than this is told only.
+_NO_WALL: Final = 0.6
+# Tissue that meets no side with more than this share of it.
+_FREE: Final = 0.06
+# A second part of this share of the first, at the other side.
+_SECOND: Final = 0.4
+# A round field: tissue fills its smallest circle to this share, and leaves the wall to this share of its height.
+_ROUND, _ROUND_WALL = 0.86, 0.6
+
+
+@dataclass(frozen=True)
+class Ends:
+    """How tissue ends at one side.
+
+    Attributes:
+        name: The side in words.
+        gap: Distance from the picture's side, share of the picture.
+        box: Share of the side of the tissue's box that tissue meets.
+        picture: Share of the picture's side that tissue meets.
+        thick: The same of thick tissue, which is not just skin, and not white as labels are.
+    """
+
+    name: str
+    gap: float
+    box: float
+    picture: float
+    thick: float
+
+
+def _ends(field: Field) -> tuple[list[Ends], tuple[int, int, int, int]]:
+    """Measures the four sides, top, bottom, left, right, and the box of the tissue."""
+    tissue = field.tissue
+    step = field.middle - field.air
+    thick = tissue & (field.grey > field.air + 0.3 * step) & (field.grey < 0.95)
+    rows, columns = np.flatnonzero(tissue.any(axis=1)), np.flatnonzero(tissue.any(axis=0))
+    box = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
+    inset = max(1, round(_INSET * field.side))
+    found = []
+    for turn, name in ((0, "top"), (2, "bottom"), (1, "left"), (3, "right")):
+        # Rows of the turned picture count from the side; a quarter turn clockwise puts the left side on top.
+        turned, full, solid = (
+            np.rot90(part, {0: 0, 2: 2, 1: 3, 3: 1}[turn])
+            for part in (tissue[box[0] : box[1], box[2] : box[3]], tissue, thick)
+        )
+        depth = min(inset, turned.shape[0] - 1)
+        first = int(np.flatnonzero(full.any(axis=1))[0])
+        near = min(inset, full.shape[0] - 1)
+        found.append(
+            Ends(
+                name,
+                first / full.shape[0],
+                float(turned[depth].mean()),
+                float(full[near].mean()),
+                float(solid[min(1, near)].mean()),
+            )
+        )
+    return found, box
+
+
+def _place(field: Field, box: tuple[int, int, int, int]) -> str:
+    rows = (round(field.top + row * field.scale) for row in box[:2])
+    columns = (round(field.left + column * field.scale) for column in box[2:])
+    return "rows {} to {}, columns {} to {}".format(*rows, *columns)
+
+
+def _framed(field: Field) -> Iterator[Found]:
+    outside = 1 - (1 - field.frame) / field.frame_fill
+    if field.frame <= _FRAME or (outside < _OUTSIDE and field.frame_fill > _DISC):
+        return
+    shape = "a straight edge" if field.frame_fill >= _RECTANGLE else "a curved edge"
+    text = f"uniform light area round the picture, {field.frame:.0%} of it, with {shape}"
+    yield Found(SpecialCase.COLLIMATED, text)
+
+
+def _has_background(field: Field) -> Iterator[Found]:
+    beside = cv2.dilate(field.tissue, disc(max(2, round(0.02 * field.side)))) == 0
+    share = float(beside.mean())
+    if share < _BACKGROUND:
+        yield Found(SpecialCase.CROPPED, f"no background: {share:.0%} of the picture lies beside the tissue")
+        return
+    step = max(field.middle - field.air, 1e-3)
+    beside &= field.grey < field.air + _LABEL * step
+    values = field.grey[beside]
+    spread = (quantile(values, 0.75) - quantile(values, 0.25)) / step
+    slope = slope_of(field.grey)
+    rough, of_tissue = quantile(slope[beside], 0.5), quantile(slope[field.tissue > 0], 0.5)
+    if spread > _EVEN or (rough > _SMOOTH * step and rough > _SMOOTHER * of_tissue):
+        compared = f"{rough / max(of_tissue, 1e-4):.0%} as rough as tissue"
+        yield Found(SpecialCase.CROPPED, f"no even background: what is dark varies by {spread:.0%} and is {compared}")
+
+
+def _second_breast(field: Field, box: tuple[int, int, int, int]) -> Iterator[Found]:
+    skin = field.air + 0.3 * (field.middle - field.air)
+    rest = ((field.grey > skin) & (field.grey < 0.95) & (cv2.dilate(field.tissue, disc(3)) == 0)).astype(np.uint8)
+    rest = np.asarray(cv2.morphologyEx(rest, cv2.MORPH_OPEN, disc(max(2, round(0.02 * field.side)))), dtype=np.uint8)
+    count, _, stats, _ = cv2.connectedComponentsWithStats(rest, connectivity=4)
+    if count < 2:
+        return
+    part = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))
+    left, width = int(stats[part, cv2.CC_STAT_LEFT]), int(stats[part, cv2.CC_STAT_WIDTH])
+    columns = rest.shape[1]
+    own_left = box[2] <= columns - box[3]
+    at_other_side = left + width >= columns - 2 if own_left else left <= 2
+    share = float(stats[part, cv2.CC_STAT_AREA]) / max(1, int(field.tissue.sum()))
+    if at_other_side and share > _SECOND:
+        yield Found(
+            SpecialCase.CLEAVAGE, f"two parts of tissue at opposite sides, the second of {share:.0%} of the first"
+        )
+
+
+def _roundness(tissue: Mask) -> float:
+    contours, _ = cv2.findContours(tissue, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    _, radius = cv2.minEnclosingCircle(cv2.convexHull(contours[0]))
+    return float(tissue.sum()) / (np.pi * max(radius, 1.0) ** 2)
+
+
+def _shape(field: Field, ends: list[Ends], box: tuple[int, int, int, int]) -> Iterator[Found]:
+    top, bottom, left, right = ends
+    wall, opposite = (left, right) if left.box + left.picture >= right.box + right.picture else (right, left)
+    place = _place(field, box)
+    away = wall.gap > (_GAP if wall.box < _WALL else _BAND)
+    straight = [end for end in (top, bottom, opposite) if end.gap > _GAP and end.box > _STRAIGHT]
+    if len(straight) > 1 or any(end.box > _ONE_STRAIGHT for end in straight):
+        sides = " and ".join(f"{end.name} {end.box:.0%} straight" for end in straight)
+        yield Found(SpecialCase.COLLIMATED, f"tissue ends inside the picture in a straight line, {sides}, {place}")
+    elif all(end.picture < _FREE for end in ends) and away:
+        yield Found(SpecialCase.SPECIMEN, f"tissue meets no side of the picture, {place}")
+    elif wall.picture < _ROUND_WALL and opposite.picture < _FREE and _roundness(field.tissue) > _ROUND:
+        yield Found(SpecialCase.COLLIMATED, f"tissue ends in a circle, {place}")
+    met = [end for end in ends if end.thick > _CUT]
+    both = min(top.thick, bottom.thick)
+    if opposite.thick > _CUT:
+        case = SpecialCase.CROPPED if len(met) > 3 else SpecialCase.BREAST_CUT_OFF
+        sides = ", ".join(f"{end.name} {end.thick:.0%}" for end in met)
+        yield Found(case, f"tissue meets the side opposite of the chest wall; sides that it meets: {sides}")
+    elif both > _LONG:
+        text = f"tissue meets top ({top.thick:.0%}) and bottom ({bottom.thick:.0%})"
+        yield Found(SpecialCase.BREAST_CUT_OFF, text, both > _BOTH)
+    elif wall.box < _WALL or away:
+        text = f"no chest wall side: tissue meets {wall.name} with {wall.box:.0%} of its height, {wall.gap:.0%} away"
+        yield Found(SpecialCase.CROPPED, text, wall.box < _NO_WALL or away)
+    elif opposite.thick > _TOUCHED:
+        text = f"tissue meets {opposite.name}, opposite of the chest wall, with {opposite.thick:.0%}"
+        yield Found(SpecialCase.BREAST_CUT_OFF, text, False)
+
+
+def border_findings(field: Field) -> list[Found]:
+    """Judges where the tissue of a picture ends.
+
+    Args:
+        field: The picture made small, with tissue.
+
+    Returns:
+        Special cases with the evidence, the surest first.
+    """
+    ends, box = _ends(field)
+    return [
+        *_framed(field),
+        *_shape(field, ends, box),
+        *_has_background(field),
+        *_second_breast(field, box),
+    ]

@@ -1,0 +1,124 @@
+"""Special images recognised by what the picture shows: the one function that reading a view calls."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from components.dicom.acceptance import AcceptanceConfig, SpecialCase
+from components.dicom.headers.header import ViewHeader
+from components.dicom.pictures.borders import border_findings
+from components.dicom.pictures.field import Found, is_shapeless, read_field, without_padding
+from components.dicom.pictures.implant import implant_finding
+from components.dicom.pictures.paddle import paddle_finding
+from components.dicom.rejections import IngestError
+from components.dicom.remarks import Remark
+from schema.features import is_mlo
+
+# Smaller pictures, longest side, hold no shapes that could be judged.
+_LEAST_SIDE: Final = 96
+_PARTIAL: Final = frozenset({SpecialCase.COLLIMATED, SpecialCase.CROPPED, SpecialCase.BREAST_CUT_OFF})
+# How evidence is told that is not sure enough to refuse an image.
+_POSSIBLE: Final = {
+    SpecialCase.SPOT_COMPRESSION: Remark.POSSIBLE_PADDLE,
+    SpecialCase.MAGNIFICATION: Remark.POSSIBLE_PADDLE,
+    SpecialCase.IMPLANT_PRESENT: Remark.POSSIBLE_IMPLANT,
+    SpecialCase.BREAST_CUT_OFF: Remark.POSSIBLE_CUT_OFF,
+    SpecialCase.CROPPED: Remark.POSSIBLE_CUT_OFF,
+}
+# What a header names and a configuration accepts explains whatever the picture shows of it.
+_EXPLAINS: Final = frozenset(
+    {
+        SpecialCase.QUALITY_CONTROL,
+        SpecialCase.SPECIMEN,
+        SpecialCase.BIOPSY,
+        SpecialCase.TOMOSYNTHESIS,
+        SpecialCase.SPOT_COMPRESSION,
+        SpecialCase.MAGNIFICATION,
+        SpecialCase.IMPLANT_DISPLACED,
+        SpecialCase.IMPLANT_PRESENT,
+        SpecialCase.CLEAVAGE,
+        SpecialCase.AXILLARY_TAIL,
+        SpecialCase.TANGENTIAL,
+        SpecialCase.ANTERIOR_COMPRESSION,
+        SpecialCase.PARTIAL_VIEW,
+    }
+)
+
+
+def find_in_picture(pixels: NDArray[np.uint16], view: str, unit: float = 1.0) -> list[Found]:
+    """Lists the special cases that a picture shows, the surest first.
+
+    Args:
+        pixels: uint16 [H, W], bright = dense, as a view is kept.
+        view: One of ``schema.features.VIEWS``.
+        unit: Pixels of the file in one of ``pixels``.
+
+    Returns:
+        Special cases, their evidence in words and numbers, and whether it is sure; places are in pixels of the file.
+    """
+    if max(pixels.shape) < _LEAST_SIDE or min(pixels.shape) < _LEAST_SIDE // 3:
+        return []
+    kept, *start = without_padding(pixels, is_mlo(view))
+    if min(kept.shape) < _LEAST_SIDE // 3:
+        return []
+    field = read_field(kept, unit, (start[0], start[1]))
+    if is_shapeless(field.fine) or not field.tissue.any():
+        return []  # preprocessing tells that there is no breast
+    found = border_findings(field)
+    implant = implant_finding(field)
+    if implant:
+        found = [implant, *found]
+    if not (implant and implant.sure) and all(item.case is not SpecialCase.SPECIMEN for item in found):
+        partial = any(item.case in _PARTIAL for item in found)
+        found = [*paddle_finding(field, partial), *found]
+    return sorted(found, key=lambda item: not item.sure)
+
+
+def _require_size(header: ViewHeader, file: str, acceptance: AcceptanceConfig) -> tuple[Remark, ...]:
+    longest = max(header.rows, header.columns)
+    if longest < acceptance.least_side and SpecialCase.LOW_RESOLUTION not in acceptance.accept:
+        raise IngestError(
+            SpecialCase.LOW_RESOLUTION.reason,
+            file,
+            "pixels",
+            f"{header.rows} x {header.columns}",
+            f"the longest side has at least {acceptance.least_side} pixels, export the whole matrix",
+        )
+    few = longest < acceptance.ample_side or header.pixel_spacing_mm > acceptance.ample_spacing_mm
+    return (Remark.LOW_RESOLUTION,) if few else ()
+
+
+def judge_picture(
+    pixels: NDArray[np.uint16], header: ViewHeader, file: str, acceptance: AcceptanceConfig
+) -> tuple[tuple[SpecialCase, ...], tuple[Remark, ...]]:
+    """Rejects an image that is special by what its picture shows, unless that is accepted.
+
+    Args:
+        pixels: uint16 [H, W], the view as it is kept.
+        header: What the file says.
+        file: File name for error messages.
+        acceptance: What is accepted.
+
+    Returns:
+        The special cases of header and picture that the image is accepted with, and what must be told of it.
+
+    Raises:
+        IngestError: The surest special case that is not accepted is its reason, the evidence its value.
+    """
+    remarks = _require_size(header, file, acceptance)
+    found = find_in_picture(pixels, header.view, max(header.rows, header.columns) / max(pixels.shape))
+    new = [item for item in found if item.case not in acceptance.accept and not _EXPLAINS.intersection(header.special)]
+    refused = [item for item in new if item.sure]
+    if refused:
+        names = ", ".join(dict.fromkeys(item.case.value for item in refused))
+        remedy = f"look at it; special images are left out, add {names} to pipeline.ingest.accept to take them"
+        raise IngestError(refused[0].case.reason, file, "pixels", refused[0].evidence, remedy)
+    remarks = (*remarks, *(_POSSIBLE[item.case] for item in new))
+    shown = {item.case for item in found if item.sure}
+    if not shown:
+        return header.special, remarks
+    cases = {*header.special, *shown}
+    return tuple(case for case in SpecialCase if case in cases), (*remarks, Remark.SPECIAL_PICTURE)

@@ -1,0 +1,284 @@
+"""The small pictures in which special images are recognised: grey, exposed field, tissue.
+
+All of it is cheap (milliseconds) and needs no view, spacing or laterality. Distances are shares of the longest side, so
+they hold for every matrix.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from components.dicom.acceptance import SpecialCase
+
+Grey = NDArray[np.float32]
+Mask = NDArray[np.uint8]
+
+# Largest longest sides of the two working pictures, pixels: lines of 1 mm in a field of 300 mm, and shapes.
+FINE_SIDE: Final = 384
+COARSE_SIDE: Final = 192
+# Share of the pixels that may saturate at either end: hot pixels and padding must not set the scale.
+_SATURATED: Final = 0.002
+# A frame is uniform to this share of the grey range, covers this share of the picture's border, and is lighter than the
+# darkest part of the picture by this much. Air is the darkest part itself.
+_FLAT, _BORDER_SHARE, _LIGHTER = 0.025, 0.5, 0.1
+# Behind padding at the chest wall, and at the ends of an oblique view, this share of a line differs from it by this
+# share of the grey range; behind air the nipple starts with less.
+_ABRUPT_WALL, _ABRUPT_END, _ABRUPT_STEP = 0.3, 0.15, 0.08
+# Padding is of one value to this share of the grey range.
+_EVEN: Final = 0.01
+# A film edge or scanner frame is at most this wide (share of a side), and brighter than what lies behind it by this.
+_MAX_STRIP, _STRIP_JUMP, _STRIP_STEP = 0.08, 0.15, 0.1
+# The skin line lies this share (least, most) of the way from air to the middle grey of tissue.
+_SKIN_SHARE: Final = (0.13, 0.25)
+# Links between breast and label narrower than this share of the longest side are cut.
+_LINK: Final = 0.04
+# A picture of anything differs from place to place by more than this share of its grey range; noise does not.
+_PLACES, _SHAPELESS = 12, 0.1
+
+
+class Found(NamedTuple):
+    """A special case that a picture shows, its evidence, and whether that is sure enough to refuse the image."""
+
+    case: SpecialCase
+    evidence: str
+    sure: bool = True
+
+
+@dataclass(frozen=True)
+class Field:
+    """A picture made small.
+
+    Attributes:
+        fine: float32 [H, W], grey 0..1, longest side of the picture at most 384 pixels, without ``frame``.
+        grey: float32 [h, w], the same at 192 pixels, smoothed, without frame and film edges.
+        tissue: uint8 [h, w], 1 on the largest lit part; labels that barely touch it are cut off.
+        air: Grey of the background.
+        middle: Median grey of what is lit.
+        frame: Share of the picture that a uniform light frame covers, 0 for none.
+        frame_fill: Share of the bounding box inside the frame that is not frame; 1 for none.
+        top: First row of ``grey`` in the file, in its pixels.
+        left: First column of ``grey``.
+        fine_top: First row of ``fine`` in the file, in its pixels.
+        fine_left: First column of ``fine``.
+        scale: Pixels of the file in one of ``grey``.
+        fine_scale: Pixels of the file in one of ``fine``.
+        side: Longest side of ``grey`` with frame and film edges, pixels.
+        fine_side: The same of ``fine``.
+    """
+
+    fine: Grey
+    grey: Grey
+    tissue: Mask
+    air: float
+    middle: float
+    frame: float
+    frame_fill: float
+    top: float
+    left: float
+    fine_top: float
+    fine_left: float
+    scale: float
+    fine_scale: float
+    side: int
+    fine_side: int
+
+
+def disc(radius: int) -> NDArray[np.uint8]:
+    """Returns a round structuring element."""
+    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1)), dtype=np.uint8)
+
+
+def quantile(values: NDArray[np.float32], share: float) -> float:
+    """Returns a value of the list below which a share of it lies; 0 of nothing."""
+    if values.size == 0:
+        return 0.0
+    place = min(values.size - 1, int(share * values.size))
+    return float(np.partition(values, place, axis=None)[place])
+
+
+def border_of(values: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Returns the outermost pixels of a picture."""
+    return np.concatenate([values[0], values[-1], values[:, 0], values[:, -1]])
+
+
+def slope_of(grey: Grey) -> Grey:
+    """Returns the slope of the grey, per pixel."""
+    across = cv2.Sobel(grey, cv2.CV_32F, 1, 0, ksize=3, scale=1 / 8)
+    down = cv2.Sobel(grey, cv2.CV_32F, 0, 1, ksize=3, scale=1 / 8)
+    return np.asarray(cv2.magnitude(across, down), dtype=np.float32)
+
+
+def largest(mask: Mask) -> Mask:
+    """Returns the largest connected part of a mask."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=4)
+    if count < 2:
+        return np.zeros_like(mask)
+    return np.asarray(labels == 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA])), dtype=np.uint8)
+
+
+def is_shapeless(grey: Grey) -> bool:
+    """Tells a picture that shows nothing, because its grey is noise: on average all places are alike."""
+    places = cv2.resize(grey, (_PLACES, _PLACES), interpolation=cv2.INTER_AREA)
+    return float(places.max() - places.min()) < _SHAPELESS
+
+
+def _scaled(pixels: NDArray[np.uint16]) -> Grey:
+    """Reduces a picture to a longest side of at most 384 pixels and an even size, and its grey to 0..1."""
+    rows, columns = pixels.shape
+    longest = max(rows, columns)
+    if longest >= 2 * FINE_SIDE:  # by a whole number, which is fast; up to a line of the result is lost
+        factor = -(-longest // FINE_SIDE)
+        rows, columns = (2 * max(1, length // (2 * factor)) for length in (rows, columns))
+        pixels = pixels[: rows * factor, : columns * factor]
+    else:
+        scale = min(1.0, FINE_SIDE / longest)
+        rows, columns = (2 * max(1, round(length * scale / 2)) for length in (rows, columns))
+    small = cv2.resize(pixels, (columns, rows), interpolation=cv2.INTER_AREA).astype(np.float32)
+    sample = small[::3, ::3]
+    low, high = quantile(sample, _SATURATED), quantile(sample, 1 - _SATURATED)
+    return np.asarray(np.clip((small - low) * np.float32(1 / max(high - low, 1.0)), 0, 1), dtype=np.float32)
+
+
+def _frame_of(smooth: Grey) -> NDArray[np.bool_] | None:
+    """Finds a uniform frame that is lighter than air: unexposed film, or the masked part of a collimated field."""
+    level = quantile(np.asarray(border_of(smooth), dtype=np.float32), 0.5)
+    flat = (np.abs(smooth - np.float32(level)) < _FLAT).astype(np.uint8)
+    if level - quantile(smooth, 0.02) < _LIGHTER or float(border_of(flat).mean()) < _BORDER_SHARE:
+        return None
+    count, labels = cv2.connectedComponents(flat, connectivity=4)
+    kept = np.zeros(count, np.bool_)
+    kept[border_of(labels)] = True
+    kept[0] = False
+    return np.asarray(kept[labels], dtype=np.bool_)
+
+
+def _strips(grey: Grey) -> tuple[int, int, int, int]:
+    """Measures bright film edges along the four sides: top, bottom, left, right, pixels."""
+    widths = []
+    for turned in (grey, grey[::-1], grey.T, grey.T[::-1]):
+        depth = max(4, round(_MAX_STRIP * turned.shape[0]))
+        jumps = (turned[:depth] - turned[depth : 2 * depth].mean(axis=0)).mean(axis=1)
+        steps = jumps[:-2] - jumps[2:]
+        bright = np.flatnonzero((jumps[:-2] > _STRIP_JUMP) & (steps > _STRIP_STEP))
+        widths.append(int(bright[-1]) + 2 if bright.size else 0)
+    return widths[0], widths[1], widths[2], widths[3]
+
+
+def _levels(smooth: Grey) -> tuple[float, float, float]:
+    """Grey of air, middle grey of what is lit, and the grey of the skin line between them."""
+    roots = (255 * np.sqrt(smooth)).astype(np.uint8)
+    split = (cv2.threshold(roots, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)[0] / 255) ** 2
+    dark, lit = smooth[smooth < split], smooth[smooth >= split]
+    air = quantile(dark, 0.5)
+    noise = 1.4826 * quantile(np.abs(dark - np.float32(air)), 0.5)
+    middle = quantile(lit, 0.5) if lit.size else air
+    least, most = (share * (middle - air) for share in _SKIN_SHARE)
+    return air, middle, air + min(max(4 * noise, least), most)
+
+
+def _largest_lit(lit: Mask) -> Mask:
+    """Finds the largest lit part without what hangs on it by a narrow link, holes filled."""
+    radius = max(1, round(_LINK * max(lit.shape) / 2))
+    pad = 2 * radius  # mirrored outwards, so that tissue is not rounded off where it leaves the picture
+    padded = cv2.copyMakeBorder(lit, pad, pad, pad, pad, cv2.BORDER_REFLECT)
+    core = largest(np.asarray(cv2.morphologyEx(padded, cv2.MORPH_OPEN, disc(radius)), dtype=np.uint8))
+    grown = np.minimum(cv2.dilate(core, disc(max(2, radius // 2))), padded)[pad:-pad, pad:-pad]
+    mask = largest(np.ascontiguousarray(grown))
+    contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    return np.asarray(cv2.drawContours(np.zeros_like(mask), contours, -1, (1,), cv2.FILLED), dtype=np.uint8)
+
+
+def _padding(pixels: NDArray[np.uint16], reach: float, abrupt: float) -> int:
+    """Counts the rows at the top that hold one value only, where the picture starts abruptly behind them."""
+    level = float(pixels[0, 0])
+    even = _EVEN * reach  # lossy compression blurs the value
+    if np.abs(pixels[0].astype(np.float32) - np.float32(level)).max() > even:
+        return 0
+    lowest, highest = pixels.min(axis=1).astype(np.float32), pixels.max(axis=1).astype(np.float32)
+    other = np.flatnonzero(np.maximum(level - lowest, highest - level) > even)
+    if not other.size:
+        return 0
+    first = int(other[0])
+    behind = pixels[min(first + 1 + len(pixels) // 200, len(pixels) - 1)].astype(np.float32)
+    return first if float((np.abs(behind - np.float32(level)) > _ABRUPT_STEP * reach).mean()) > abrupt else 0
+
+
+def without_padding(pixels: NDArray[np.uint16], oblique: bool) -> tuple[NDArray[np.uint16], int, int]:
+    """Cuts bands of one value off the chest wall, and off the upper or lower end of an oblique view.
+
+    Many exports pad pictures to one size. Bands at opposite sides of the breast are a collimator's, and stay.
+
+    Args:
+        pixels: uint16 [H, W].
+        oblique: Whether the breast may leave the picture at its upper and lower end.
+
+    Returns:
+        The picture, and the rows and columns that were cut off before it.
+    """
+    reach = float(pixels.max()) - float(pixels.min())
+    left, right = (_padding(turned, reach, _ABRUPT_WALL) for turned in (pixels.T, pixels.T[::-1]))
+    top, bottom = (_padding(turned, reach, _ABRUPT_END) if oblique else 0 for turned in (pixels, pixels[::-1]))
+    if (left and right) or (top and bottom):
+        return pixels, 0, 0
+    rows, columns = pixels.shape
+    return np.ascontiguousarray(pixels[top : rows - bottom, left : columns - right]), top, left
+
+
+def read_field(pixels: NDArray[np.uint16], unit: float = 1.0, start: tuple[int, int] = (0, 0)) -> Field:
+    """Makes a picture small and finds the tissue in it.
+
+    Args:
+        pixels: uint16 [H, W], bright = dense, at least 32 pixels a side.
+        unit: Pixels of the file in one of ``pixels``.
+        start: Row and column of the file's picture at which ``pixels`` start, in its pixels.
+
+    Returns:
+        The field; its ``tissue`` may be empty.
+    """
+    fine = _scaled(pixels)
+    fine_side, fine_scale = max(fine.shape), unit * max(pixels.shape) / max(fine.shape)
+    step = 2 if max(fine.shape) > COARSE_SIDE else 1
+    size = (fine.shape[1] // step, fine.shape[0] // step)
+    grey = np.asarray(cv2.resize(fine, size, interpolation=cv2.INTER_AREA), dtype=np.float32)
+    smooth = np.asarray(cv2.GaussianBlur(grey, (0, 0), 0.8), dtype=np.float32)
+
+    top = left = 0
+    frame, share, fill = _frame_of(smooth), 0.0, 1.0
+    if frame is not None:
+        share = float(frame.mean())
+        rows, columns = np.flatnonzero((~frame).mean(axis=1) > 0.05), np.flatnonzero((~frame).mean(axis=0) > 0.05)
+        if min(rows.size, columns.size) >= 16:
+            top, left = int(rows[0]), int(columns[0])
+            box = np.s_[top : int(rows[-1]) + 1, left : int(columns[-1]) + 1]
+            fill = float((~frame)[box].mean())
+            grey, smooth = grey[box], smooth[box]
+            fine = fine[top * step : (int(rows[-1]) + 1) * step, left * step : (int(columns[-1]) + 1) * step]
+    offset = start[0] * unit, start[1] * unit
+    fine_top, fine_left = offset[0] + top * step * fine_scale, offset[1] + left * step * fine_scale
+    above, below, before, behind = _strips(grey)
+    smooth = np.ascontiguousarray(smooth[above : grey.shape[0] - below, before : grey.shape[1] - behind])
+    air, middle, skin = _levels(smooth)
+    tissue = _largest_lit((smooth > skin).astype(np.uint8))
+    scale = step * fine_scale
+    return Field(
+        fine=fine,
+        grey=smooth,
+        tissue=tissue,
+        air=air,
+        middle=middle,
+        frame=share,
+        frame_fill=fill,
+        top=offset[0] + (top + above) * scale,
+        left=offset[1] + (left + before) * scale,
+        fine_top=fine_top,
+        fine_left=fine_left,
+        scale=scale,
+        fine_scale=fine_scale,
+        side=max(size),
+        fine_side=fine_side,
+    )

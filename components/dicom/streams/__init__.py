@@ -1,0 +1,1 @@
+"""Compressed pixel data: what a stream is, whether it is whole, and its decoding."""

@@ -1,0 +1,264 @@
+"""Stored values out of pixel data, by what the stream is.
+
+Each kind of stream has one fixed decoder, so that ingest, preprocessing and serving read the very same pixels on every
+machine. All are imagecodecs': the fastest of those that are right for every bit depth and sign and that survive damaged
+streams, and they let other threads run (``benchmarks/decoders.py`` measures, ``tests/.../test_decoder_registry.py``
+checks the pixels, ``benchmarks/fuzz.py`` the survival). Not these:
+
+* GDCM ends the process on damaged streams (C++ exceptions that nothing catches), as do ``ljpeg_decode`` and
+  ``jpegsof3_decode`` of imagecodecs. An archive must not be able to do that.
+* pylibjpeg is right, but takes five times as long for lossless JPEG, clamps differences modulo 2^16, and keeps the
+  interpreter locked while it decodes, as does pyjpegls.
+* Pillow has no 12-bit JPEG, no JPEG-LS and no lossless JPEG; OpenCV has no signed JPEG 2000.
+
+imagecodecs fills up JPEGs that are cut short, so ``jpeg_scan``, ``jpeg_2000`` and ``rle`` prove that streams are whole.
+A transfer syntax may be wrong about the stream. What the stream is counts, and the difference is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+import numpy as np
+from pydicom.dataset import Dataset
+from pydicom.uid import (
+    HTJ2K,
+    JPEG2000,
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    RLELossless,
+)
+
+from components.dicom.headers import tags
+from components.dicom.bounded_stream import TooMuchError
+from components.dicom.streams.codestream import (
+    END_OF_IMAGE,
+    LOSSY,
+    Coding,
+    Frame,
+    StreamError,
+    begins_a_stream,
+    declared_frame,
+    ends_in_header,
+    is_stream,
+    repair_scan_header,
+    without_jp2,
+)
+from components.dicom.streams.jpeg_2000 import decode_jpeg_2000
+from components.dicom.streams.jpeg_ls import decode_jpeg_ls
+from components.dicom.streams.jpeg_scan import decode_jpeg
+from components.dicom.remarks import Remark
+from components.dicom.streams.rle import decode_rle, is_rle, require_rle
+from components.dicom.grey.stored_values import stored_range
+
+# What the streams of each transfer syntax may be, PS3.5 sections 8.2 and 10 and annex A.4.
+CODINGS: Final[Mapping[UID, tuple[Coding, ...]]] = MappingProxyType(
+    {
+        ImplicitVRLittleEndian: (),
+        ExplicitVRLittleEndian: (),
+        ExplicitVRBigEndian: (),
+        DeflatedExplicitVRLittleEndian: (),
+        RLELossless: (Coding.RLE,),
+        JPEGBaseline8Bit: (Coding.BASELINE,),
+        JPEGExtended12Bit: (Coding.BASELINE, Coding.EXTENDED),
+        JPEGLossless: (Coding.LOSSLESS_SV1, Coding.LOSSLESS),
+        JPEGLosslessSV1: (Coding.LOSSLESS_SV1,),
+        JPEGLSLossless: (Coding.JPEG_LS,),
+        JPEGLSNearLossless: (Coding.JPEG_LS, Coding.JPEG_LS_NEAR),
+        JPEG2000Lossless: (Coding.JPEG_2000,),
+        JPEG2000: (Coding.JPEG_2000, Coding.JPEG_2000_LOSSY),
+        HTJ2KLossless: (Coding.HTJ2K,),
+        HTJ2KLosslessRPCL: (Coding.HTJ2K,),
+        HTJ2K: (Coding.HTJ2K, Coding.HTJ2K_LOSSY),
+    }
+)
+_DCT: Final = (Coding.BASELINE, Coding.EXTENDED)
+_JPEG: Final = (*_DCT, Coding.LOSSLESS_SV1, Coding.LOSSLESS)
+_JPEG_LS: Final = (Coding.JPEG_LS, Coding.JPEG_LS_NEAR)
+# OpenJPEG keeps some 6 kB for a tile; a mammogram in tiles of 64 x 64 has 3,500.
+_MAX_TILES: Final = 16_384
+# Decoders work through all the pixels that a header declares, whatever the stream holds. Lossy mammograms of the worst
+# quality have 50 pixels a byte, and JPEG cannot pack more than some 100; a black image of JPEG 2000 may have more, and
+# would be left out anyway.
+_MAX_PIXELS_A_BYTE: Final = 400
+_NO_IMAGE: Final = "a stream that does not declare its image"
+
+
+@dataclass(frozen=True, eq=False)
+class StoredPixels:
+    """What was stored.
+
+    Attributes:
+        cells: (u)int8 or (u)int16 [Rows, Columns], as signed as the header says; read-only where nothing had to be
+            decoded. Bits beyond the stored ones are as found.
+        are_samples: Whether a cell holds a sample in its lowest bits, as out of JPEG streams unless they have all bits
+            of a cell; otherwise it lies where High Bit (0028,0102) says.
+        remarks: What must be told.
+    """
+
+    cells: np.ndarray
+    are_samples: bool = False
+    remarks: tuple[Remark, ...] = ()
+
+
+def _require_fitting_frame(frame: Frame, dataset: Dataset, syntax: UID, size: int, is_cut: bool) -> None:
+    """Compares what a stream of ``size`` bytes, which may be seen to be cut short, declares with the header."""
+    found = f"{frame.coding.value}, {frame.rows} x {frame.columns}, {frame.precision} bits"
+    if frame.components != 1:
+        raise StreamError(f"{found}, {frame.components} components", "grey images of one component are supported")
+    if (frame.rows, frame.columns) != (dataset.Rows, dataset.Columns) or not 2 <= frame.precision <= 16:
+        expected = f"{dataset.Rows} x {dataset.Columns}, up to 16 bits"
+        raise StreamError(found, f"the header tells of an image of {expected}, export it again")
+    if frame.rows * frame.columns > _MAX_PIXELS_A_BYTE * size:
+        if is_cut:
+            raise EOFError("hardly anything of the stream is there")
+        raise TooMuchError(f"a byte may hold up to {_MAX_PIXELS_A_BYTE} pixels")
+    if frame.coding is Coding.OTHER:
+        raise StreamError(f"{found} under {syntax.name}", "sequential and lossless JPEG are supported")
+    if frame.coding in _DCT and frame.precision not in (8, 12):
+        raise StreamError(found, "8 and 12 bits are supported")
+    if frame.coding in _DCT and frame.precision < dataset.BitsStored:
+        remedy = f"Bits Stored is {dataset.BitsStored}, and lossy samples of fewer bits are on another scale"
+        raise StreamError(f"{found} under {syntax.name}", remedy)
+    if not 1 <= frame.tiles <= _MAX_TILES:
+        raise TooMuchError(f"up to {_MAX_TILES} tiles are decoded")
+
+
+def _decode_stream(stream: bytes, frame: Frame) -> tuple[np.ndarray, bool]:
+    """Decodes a stream; tells whether its end marker is there."""
+    if frame.coding in _JPEG:
+        return decode_jpeg(repair_scan_header(stream), frame)
+    return decode_jpeg_ls(stream, frame) if frame.coding in _JPEG_LS else decode_jpeg_2000(stream, frame)
+
+
+def _as_declared(pixels: np.ndarray, frame: Frame, dataset: Dataset) -> np.ndarray:
+    """Gives samples the sign that the header says, and at least its bits."""
+    bits, signed = dataset.BitsStored, dataset.PixelRepresentation == 1
+    is_signed_alike = (pixels.dtype.kind == "i") == signed
+    in_low_bits = tags.integer(dataset, "HighBit") in (None, bits - 1)
+    if frame.coding in LOSSY and frame.precision > bits and is_signed_alike and in_low_bits:
+        # Rounding leads beyond the stored bits, and cutting them off would turn white into black.
+        pixels = np.clip(pixels, *stored_range(bits, signed))
+    if bits > 8 and pixels.itemsize == 1:
+        pixels = pixels.astype("i2" if pixels.dtype.kind == "i" else "u2")
+    unused = 8 * pixels.itemsize - frame.precision
+    if signed and unused > 0 and pixels.dtype.kind == "u":
+        # JPEG and JPEG-LS know no sign: the highest bit of the stream's samples is that.
+        pixels = (pixels << unused).view(f"i{pixels.itemsize}") >> unused
+    return pixels.view(f"{'i' if signed else 'u'}{pixels.itemsize}")
+
+
+def _remarks(coding: Coding, syntax: UID) -> tuple[Remark, ...]:
+    allowed = CODINGS[syntax]
+    found = []
+    if coding not in allowed:
+        found.append(Remark.OTHER_COMPRESSION)
+    if coding in LOSSY and not LOSSY.intersection(allowed):
+        found.append(Remark.UNDECLARED_LOSS)
+    return tuple(found)
+
+
+def decode_native(dataset: Dataset, pixel_data: bytes, vr: str) -> np.ndarray:
+    """Reads uncompressed pixels, PS3.5 sections 7.3 and 8.1.1.
+
+    Args:
+        dataset: Header, whose Image Pixel module was found to be sound.
+        pixel_data: Value of Pixel Data (7FE0,0010), not shorter than the image.
+        vr: Its value representation; it tells how 8-bit samples lie in big endian files.
+
+    Returns:
+        As ``StoredPixels.cells``.
+    """
+    rows, columns, kind = dataset.Rows, dataset.Columns, "i" if dataset.PixelRepresentation == 1 else "u"
+    order = "<" if dataset.original_encoding[1] else ">"
+    size = dataset.BitsAllocated // 8
+    if order == ">" and vr == "OW" and size == 1:  # words of two samples
+        pixel_data = np.frombuffer(pixel_data, "u2", len(pixel_data) // 2).byteswap().tobytes()
+    return np.frombuffer(pixel_data, f"{order}{kind}{size}", rows * columns).reshape(rows, columns)
+
+
+def look_at_frame(dataset: Dataset, syntax: UID, first_bytes: bytes, size: int) -> tuple[Remark, ...]:
+    """Checks what a compressed frame declares of itself, as far as its first bytes tell, without decoding.
+
+    Args:
+        dataset: Header, whose Image Pixel module was found to be sound.
+        syntax: Transfer syntax, one of ``CODINGS``.
+        first_bytes: Beginning of the frame, or all of it.
+        size: Size of the frame, bytes.
+
+    Returns:
+        What must be told.
+
+    Raises:
+        EOFError: The stream is cut short.
+        TooMuchError: The stream is far too small for the image.
+        StreamError: It does not hold the image of the header, or is none that is supported.
+    """
+    if _is_rle(first_bytes, syntax):
+        require_rle(first_bytes, dataset.BitsAllocated)
+        return _remarks(Coding.RLE, syntax)
+    if not is_stream(first_bytes):
+        if begins_a_stream(first_bytes):
+            raise EOFError("the stream ends in its signature")
+        raise StreamError(f"no stream of a known kind under {syntax.name}", "export the image again")
+    missing = size - len(first_bytes)
+    first_bytes = without_jp2(first_bytes)
+    if ends_in_header(first_bytes, len(first_bytes) + missing):
+        raise EOFError("the stream ends in its header")
+    frame = declared_frame(first_bytes)
+    if frame is not None:
+        is_cut = not missing and not first_bytes.rstrip(b"\0").endswith(END_OF_IMAGE)
+        _require_fitting_frame(frame, dataset, syntax, size, is_cut)
+        return _remarks(frame.coding, syntax)
+    if missing:
+        return ()
+    raise StreamError(_NO_IMAGE, "transfer or export the file again")
+
+
+def _is_rle(stream: bytes, syntax: UID) -> bool:
+    return not is_stream(stream) and (is_rle(stream) or syntax == RLELossless)
+
+
+def decode_frame(dataset: Dataset, syntax: UID, stream: bytes) -> StoredPixels:
+    """Decodes the compressed frame of a single grey image.
+
+    Args:
+        dataset: Header, whose Image Pixel module was found to be sound.
+        syntax: Transfer syntax, one of ``CODINGS``.
+        stream: All fragments of the frame.
+
+    Raises:
+        EOFError: The stream is cut short.
+        TooMuchError: The stream is far too small for the image, or asks for too much work.
+        SecondImageError: It holds more than one image.
+        StreamError: It does not hold the image of the header, or is none that is supported.
+        Exception: Whatever the decoder raises on damaged streams.
+    """
+    remarks = look_at_frame(dataset, syntax, stream, len(stream))
+    signed = dataset.PixelRepresentation == 1
+    if _is_rle(stream, syntax):
+        cells = decode_rle(stream, dataset.Rows, dataset.Columns, dataset.BitsAllocated)
+        return StoredPixels(cells.view(f"{'i' if signed else 'u'}{cells.itemsize}"), False, remarks)
+    stream = without_jp2(stream)
+    frame = declared_frame(stream)
+    if frame is None:
+        raise StreamError(_NO_IMAGE, "transfer or export the file again")
+    pixels, is_closed = _decode_stream(stream, frame)
+    are_samples = frame.precision <= (tags.integer(dataset, "HighBit") or 0)
+    told = remarks if is_closed else (*remarks, Remark.NO_END_MARKER)
+    return StoredPixels(_as_declared(pixels, frame, dataset), are_samples, told)

@@ -1,0 +1,1 @@
+"""What becomes of each file: exam, label, patient, split."""

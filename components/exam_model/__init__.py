@@ -1,0 +1,1 @@
+"""The exported model: signatures, recipe, contract, and reading it back. A library."""

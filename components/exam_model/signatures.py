@@ -1,0 +1,264 @@
+"""The exam model: four view networks in one SavedModel, with every signature of the serving contract.
+
+Only stock TensorFlow operations: the export loads in an unmodified TensorFlow Serving, without this package or Keras.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+
+import tensorflow as tf
+
+from components.common.fingerprint import code_fingerprint
+from components.exam_ensemble.config import BatchingConfig
+from components.transform.config import ImageConfig
+from components.transform.images import decode_images
+from schema import features as f
+from components.exam_model.exam_grades import density_names, grade_exams
+from components.exam_model.overlays import overlay
+from components.exam_model.view_networks import BatchedNetworks, Networks, ViewFunctions, ViewNetworks
+
+
+class ExamModel(tf.Module):
+    """Grades views and exams, and explains views with Grad-CAM.
+
+    Source of Grad-CAM: Selvaraju et al., Grad-CAM: Visual Explanations from Deep Networks via Gradient-based
+    Localization, 2019, arXiv 1610.02391. The scores are logits (softmax left out), read at the last block's sum.
+    """
+
+    def __init__(
+        self,
+        networks: Mapping[str, ViewFunctions],
+        image: ImageConfig,
+        preprocessing: str = "",
+        temperature: float = 1.0,
+        minimum_views: int = 1,
+        mirrored: bool = False,
+        batching: BatchingConfig | None = None,
+    ):
+        """Makes the model.
+
+        Args:
+            networks: The network of each of ``schema.features.VIEWS``; views may share one, which is saved once.
+            image: Input of every network.
+            preprocessing: The preprocessing recipe as JSON, which ``predict_exam`` hands to its clients.
+            temperature: Calibrates exams and breasts after combination; 1 leaves them as they are.
+            minimum_views: Exams of fewer views get no grade, 1..4.
+            mirrored: The networks know left breasts: images of right ones are flipped before them, and heat maps back.
+            batching: Joins the images of several requests; None runs each alone.
+
+        Raises:
+            ValueError: A view's network is missing, or a number is out of range.
+        """
+        super().__init__(name="exam_model")
+        missing = [view for view in f.VIEWS if view not in networks]
+        if missing:
+            raise ValueError(f"The exam model needs a network for each view. Missing: {missing}")
+        if not temperature > 0 or not 1 <= minimum_views <= len(f.VIEWS):
+            raise ValueError(
+                f"temperature must be above 0 and minimum_views 1 to {len(f.VIEWS)}. Received:"
+                f" temperature={temperature}, minimum_views={minimum_views}"
+            )
+        self._image = image
+        self._preprocessing = preprocessing
+        self._classes = tf.constant(f.DENSITY_CLASSES)
+        self._temperature = temperature
+        self._minimum_views = minimum_views
+        plain = ViewNetworks(networks, image, mirrored)
+        # Attributes of a tf.Module are saved; the Keras models behind the functions must not be. A warm start reads
+        # this list from the SavedModel: a variable a network, in the order of VIEWS.
+        self._weights = plain.weights
+        served: Networks = plain
+        if batching is not None:
+            name = hashlib.sha256(
+                f"{plain.identity()} {temperature} {preprocessing} {batching.model_dump_json()}"
+                f" {code_fingerprint(__name__)}".encode()
+            ).hexdigest()
+            served = BatchedNetworks(plain, image.size, batching, name)
+        self._networks: Callable[[], Networks] = lambda: served
+        self._changed: Callable[[float, BatchingConfig | None], ExamModel] = lambda other, batches: ExamModel(
+            networks, image, preprocessing, other, minimum_views, mirrored, batches
+        )
+        self._batching: Callable[[], BatchingConfig | None] = lambda: batching
+
+    def with_temperature(self, temperature: float) -> ExamModel:
+        """Gives the same model, calibrated by another temperature."""
+        return self._changed(temperature, self._batching())
+
+    def with_batching(self, batching: BatchingConfig | None) -> ExamModel:
+        """Gives the same model, which joins the images of several requests, or does not."""
+        return self._changed(self._temperature, batching)
+
+    def _checked_views(self, view: tf.Tensor, image_bytes: tf.Tensor) -> tf.Tensor:
+        """Maps view names to indices, int32 [N]; fails on an unknown one and on a batch of uneven lengths."""
+        matches = tf.equal(view[:, tf.newaxis], tf.constant(f.VIEWS)[tf.newaxis, :])
+        allowed = ", ".join(f.VIEWS)
+        checks = [
+            tf.debugging.assert_equal(
+                tf.shape(view)[0],
+                tf.shape(image_bytes)[0],
+                message="Each input needs one entry an image: they differ in length.",
+            ),
+            tf.debugging.assert_equal(
+                tf.reduce_all(tf.reduce_any(matches, axis=1)),
+                True,
+                message=f"Unknown view: it must be one of {allowed}.",
+            ),
+        ]
+        with tf.control_dependencies([check for check in checks if check is not None]):
+            return tf.argmax(tf.cast(matches, tf.int32), axis=1, output_type=tf.int32)
+
+    def _probabilities(self, image_bytes: tf.Tensor, views: tf.Tensor) -> tf.Tensor:
+        return self._networks().probabilities(decode_images(image_bytes, self._image.size), views)
+
+    def serving_default(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Grades serialized tf.Examples of preprocessed views: probabilities [N, 4] and density [N]."""
+        parsed = tf.io.parse_example(
+            examples,
+            {f.IMAGE: tf.io.FixedLenFeature((), tf.string), f.VIEW: tf.io.FixedLenFeature((), tf.string)},
+        )
+        return self.predict_view(parsed[f.IMAGE], parsed[f.VIEW])
+
+    def predict_view(self, image_bytes: tf.Tensor, view: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Grades preprocessed views given as PNG bytes: probabilities [N, 4] and density [N]."""
+        probabilities = self._probabilities(image_bytes, self._checked_views(view, image_bytes))
+        return {"probabilities": probabilities, "density": density_names(probabilities)}
+
+    def predict_exam(self, image_bytes: tf.Tensor, view: tf.Tensor, exam_id: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Grades exams: the mean of the views that are there, for each breast and for all, then calibrated.
+
+        Returns, in the order in which the exams first appear: exam_id [E], what
+        :func:`components.exam_model.exam_grades.grade_exams` gives, and preprocessing [E]: the recipe that the images must come
+        from, as JSON.
+        """
+        exams, rows = _exams_of(exam_id, image_bytes)
+        views = self._checked_views(view, image_bytes)
+        return self._graded(self._probabilities(image_bytes, views), views, exams, rows)
+
+    def _graded(
+        self, probabilities: tf.Tensor, views: tf.Tensor, exams: tf.Tensor, rows: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        count = tf.size(exams)
+        return {
+            "exam_id": exams,
+            **grade_exams(probabilities, views, rows, count, self._temperature, self._minimum_views),
+            "preprocessing": tf.fill([count], self._preprocessing),
+        }
+
+    def gradcam(self, image_bytes: tf.Tensor, view: tf.Tensor, target_class: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Grades views and shows where the evidence for a class lies.
+
+        Args:
+            image_bytes: string [N], 8-bit PNG, preprocessed.
+            view: string [N].
+            target_class: string [N] or [1] for all: A, B, C or D; empty means the predicted class.
+
+        Returns:
+            probabilities [N, 4], density [N], heatmap float32 [N, H, W] in 0..1, overlay_png_bytes string [N].
+        """
+        probabilities, maps = self._explained(image_bytes, self._checked_views(view, image_bytes), target_class)
+        return {"probabilities": probabilities, "density": density_names(probabilities), **maps}
+
+    def explain_exam(
+        self, image_bytes: tf.Tensor, view: tf.Tensor, exam_id: tf.Tensor, target_class: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        """Grades exams and explains their views, in one forward pass.
+
+        Args:
+            image_bytes: string [N], 8-bit PNG, preprocessed.
+            view: string [N].
+            exam_id: string [N].
+            target_class: string [N] or [1] for all: A, B, C or D; empty means the class predicted for the view.
+
+        Returns:
+            Per exam what :meth:`predict_exam` gives; per image view_probabilities [N, 4], view_density [N], heatmap
+            float32 [N, H, W] in 0..1 and overlay_png_bytes string [N].
+        """
+        exams, rows = _exams_of(exam_id, image_bytes)
+        views = self._checked_views(view, image_bytes)
+        probabilities, maps = self._explained(image_bytes, views, target_class)
+        return {
+            **self._graded(probabilities, views, exams, rows),
+            "view_probabilities": probabilities,
+            "view_density": density_names(probabilities),
+            **maps,
+        }
+
+    def _explained(
+        self, image_bytes: tf.Tensor, views: tf.Tensor, target_class: tf.Tensor
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """Gives probabilities [N, 4], and heatmap and overlay_png_bytes of each image."""
+        images = decode_images(image_bytes, self._image.size)
+        probabilities, maps = self._networks().explained(images, views, self._asked(target_class, views))
+        heat = tf.image.resize(maps[..., tf.newaxis], (self._image.size, self._image.size))[..., 0]
+        heat = tf.math.divide_no_nan(heat, tf.reduce_max(heat, axis=(1, 2), keepdims=True))
+        heat = tf.clip_by_value(heat, 0.0, 1.0)
+        return probabilities, {"heatmap": heat, "overlay_png_bytes": overlay(images, heat)}
+
+    def _asked(self, target_class: tf.Tensor, views: tf.Tensor) -> tf.Tensor:
+        """Marks the class asked for, float32 [N, 4]; zeros where none is. Fails on an unknown one."""
+        target_class = tf.broadcast_to(target_class, tf.shape(views))
+        matches = tf.equal(target_class[:, tf.newaxis], self._classes[tf.newaxis, :])
+        known = tf.logical_or(tf.reduce_any(matches, axis=1), tf.equal(target_class, ""))
+        valid = tf.debugging.assert_equal(
+            tf.reduce_all(known),
+            True,
+            message=f"Unknown target_class: it must be empty or one of {', '.join(f.DENSITY_CLASSES)}.",
+        )
+        with tf.control_dependencies([valid] if valid is not None else []):
+            return tf.cast(matches, tf.float32)
+
+    def signatures(self) -> dict[str, tf.types.experimental.GenericFunction]:
+        """Gives the serving signatures; every input is a string vector.
+
+        They are no attributes of the module: those would be traced and saved a second time.
+        """
+        predicted = tf.constant([""])
+
+        # A default that is a tensor is written to the signature: a request may leave the target class out.
+        def gradcam(image_bytes: tf.Tensor, view: tf.Tensor, target_class: tf.Tensor = predicted) -> dict:
+            return self.gradcam(image_bytes, view, target_class)
+
+        def explain_exam(
+            image_bytes: tf.Tensor, view: tf.Tensor, exam_id: tf.Tensor, target_class: tf.Tensor = predicted
+        ) -> dict:
+            return self.explain_exam(image_bytes, view, exam_id, target_class)
+
+        functions: dict[str, tuple[Callable[..., dict[str, tf.Tensor]], tuple[str, ...]]] = {
+            "serving_default": (self.serving_default, ("examples",)),
+            "predict_view": (self.predict_view, ("image_bytes", "view")),
+            "predict_exam": (self.predict_exam, ("image_bytes", "view", "exam_id")),
+            "gradcam": (gradcam, ("image_bytes", "view", "target_class")),
+            "explain_exam": (explain_exam, ("image_bytes", "view", "exam_id", "target_class")),
+        }
+        return {
+            name: tf.function(
+                function,
+                input_signature=[tf.TensorSpec([None], tf.string, name=given) for given in names],
+                autograph=False,
+            )
+            for name, (function, names) in functions.items()
+        }
+
+
+def _exams_of(exam_id: tf.Tensor, image_bytes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Gives the exams, string [E], in the order in which they first appear, and the exam of each image, int32 [N]."""
+    same_length = tf.debugging.assert_equal(
+        tf.shape(exam_id)[0],
+        tf.shape(image_bytes)[0],
+        message="Each input needs one entry an image: they differ in length.",
+    )
+    with tf.control_dependencies([same_length] if same_length is not None else []):
+        exams, rows = tf.unique(exam_id)
+    return exams, rows
+
+
+def export(model: ExamModel, folder: str) -> None:
+    """Writes the SavedModel with its signatures.
+
+    Args:
+        model: The exam model.
+        folder: Folder to write to.
+    """
+    tf.saved_model.save(model, folder, signatures=model.signatures())

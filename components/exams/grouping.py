@@ -1,0 +1,149 @@
+"""Images to exams where no labels tell: how ``predict`` groups an archive.
+
+1. Images of one Study Instance UID are one exam, those without one the images of a folder; unless they contradict
+each other (``exams``): then they are divided if their headers do so without doubt, else they stay together and
+are refused as ``several_exams``. A study that no Patient ID joins, of which two folders show the same views, is the
+anonymiser's: its folders are exams.
+2. Studies of one patient whose images lie in one folder are one exam if their headers say so
+(``exams.is_one_exam``), for some archives give each image a study of its own; so are four images that are all of a
+folder and show each view once, each under a study of its own, if nothing contradicts.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import replace
+from itertools import combinations
+from typing import Final
+
+from components.exams.census import take_census
+from components.exams.evidence import NO_CENSUS, Census, contradiction, is_one_exam, of_one_patient, person
+from components.dicom.headers.header import ViewHeader
+from schema.features import VIEWS
+
+_MOST_KINDS: Final = 400  # that are compared two by two
+
+
+def _evidence(header: ViewHeader) -> ViewHeader:
+    """Returns what tells exams apart, without what differs between the images of an exam."""
+    return ViewHeader(
+        view=VIEWS[0],
+        rows=0,
+        columns=0,
+        system=header.system,
+        patient_age=header.patient_age,
+        acquisition_year=header.acquisition_year,
+        acquired_at=header.acquired_at[:8],
+        study_uid=header.study_uid,
+        accession_number=header.accession_number,
+        study_id=header.study_id,
+        patient_id=person(header),
+        patient_name=header.patient_name,
+        birth_date=header.birth_date,
+        sex=header.sex,
+        device=header.device,
+        station=header.station,
+        institution=header.institution,
+    )
+
+
+def separate(headers: Mapping[str, ViewHeader], census: Census = NO_CENSUS) -> list[list[str]] | None:
+    """Divides images that cannot be one exam into exams, where their headers do so without doubt.
+
+    Args:
+        headers: Image's name -> header; they are said to be one exam.
+        census: What the archive's values are worth.
+
+    Returns:
+        The names, exam by exam: one list if nothing contradicts; None where the images cannot be divided: some
+        contradict others and some do not, or one of two parts lacks a view of a breast, as if it were a stray image.
+    """
+    if contradiction(list(headers.values()), census) is None:
+        return [list(headers)]
+    alike: dict[ViewHeader, list[str]] = defaultdict(list)
+    for name, header in headers.items():
+        alike[_evidence(header)].append(name)
+    kinds = list(alike)
+    if len(kinds) > _MOST_KINDS:
+        return None
+    pairs = combinations(range(len(kinds)), 2)
+    fits = {(a, b): contradiction([kinds[a], kinds[b]], census) is None for a, b in pairs}
+    parts: list[list[int]] = []
+    for b in range(len(kinds)):
+        part = next((part for part in parts if fits[part[0], b]), None)
+        if part is None:
+            parts.append(part := [])
+        part.append(b)
+    of = {kind: number for number, part in enumerate(parts) for kind in part}
+    if any(fit != (of[a] == of[b]) for (a, b), fit in fits.items()):
+        return None
+    names = [[name for kind in part for name in alike[kinds[kind]]] for part in parts]
+    torn = [_is_torn({headers[name].view for name in part}) for part in names]
+    whole = [contradiction([headers[name] for name in part], census) is None for part in names]
+    return names if all(whole) and not (len(names) == 2 and any(torn)) else None
+
+
+def _is_torn(views: set[str]) -> bool:
+    """Tells whether one of a breast's two standard views is missing."""
+    return any(sum(view.endswith(f"_{side}") for view in views) == 1 for side in "RL")
+
+
+def _by_folder(headers: Mapping[str, ViewHeader], folder: Callable[[str], Hashable]) -> list[list[str]]:
+    """Divides an exam that no Patient ID joins by its folders, if two of them show the same views in other images."""
+    parts: dict[Hashable, dict[str, ViewHeader]] = defaultdict(dict)
+    for name, header in headers.items():
+        parts[folder(name)][name] = header
+    shown = [{(h.view, h.special): (h.sop_uid, h.acquired_at) for h in part.values()} for part in parts.values()]
+    again = any(
+        sum(view in other and mark != other[view] for view, mark in one.items()) > 1
+        for one, other in combinations(shown, 2)
+    )
+    return (
+        [list(part) for part in parts.values()] if again and not of_one_patient([*headers.values()]) else [[*headers]]
+    )
+
+
+def group(headers: Mapping[str, ViewHeader], folder: Callable[[str], Hashable]) -> list[list[str]]:
+    """Groups images to exams; see the module for the rules.
+
+    Args:
+        headers: Image's name -> header.
+        folder: Name -> folder that it lies in.
+
+    Returns:
+        The names, exam by exam.
+    """
+    studies: dict[Hashable, list[str]] = defaultdict(list)
+    for name, header in headers.items():
+        studies[NO_CENSUS.study(header) or (folder(name),)].append(name)
+    # One study an image names no exam, but two of them are no reason to call the images one.
+    census = replace(take_census(headers.values()), per_image=False)
+    exams: list[list[str]] = []
+    for names in studies.values():
+        for exam in separate({name: headers[name] for name in names}, census) or [names]:
+            exams += _by_folder({name: headers[name] for name in exam}, folder)
+
+    together: dict[Hashable, list[list[str]]] = defaultdict(list)
+    for exam in exams:
+        folders, patients = {folder(name) for name in exam}, {person(headers[name]) for name in exam}
+        alone = len(folders) > 1 or len(patients) > 1
+        together[tuple(exam) if alone else (folders.pop(), patients.pop())].append(exam)
+    result: list[list[str]] = []
+    for parts in together.values():
+        whole = [name for part in parts for name in part]
+        one = is_one_exam([headers[name] for name in whole]) or _is_whole_folder(whole, headers, folder, census)
+        result += [whole] if one else parts
+    return result
+
+
+def _is_whole_folder(
+    names: list[str], headers: Mapping[str, ViewHeader], folder: Callable[[str], Hashable], census: Census
+) -> bool:
+    """Tells images that are all of a folder, each view once, each of a study of its own, with nothing against it."""
+    images = [headers[name] for name in names]
+    if len(images) != len(VIEWS) or {header.view for header in images} != set(VIEWS):
+        return False
+    alone = sum(folder(name) == folder(names[0]) for name in headers) == len(images)
+    studies = {header.study_uid for header in images}
+    return alone and studies <= census.lone_studies and contradiction(images, census) is None

@@ -1,0 +1,1 @@
+"""One view to the picture that the networks see: background, muscle, geometry, grey. A library."""

@@ -1,0 +1,1 @@
+"""Where files and labels come from: folders, manifests, label tables, public archives."""

@@ -1,0 +1,361 @@
+"""Labels of exams: the rows of a labels file or a manifest, with typed problems that name row, column and value.
+
+Rules:
+    * **Density** decides: ``densities`` says which texts are understood. Rows of one exam that give it different
+      densities leave it out; a row without density says nothing where another row of the exam has one.
+    * **One density a breast**, in the columns ``density_right`` and ``density_left``, or in rows with a ``side``
+      (``laterality``): the exam has that of its denser breast, as BI-RADS grades a woman whose breasts differ (ACR
+      BI-RADS Atlas, 5th edition, 2013, "Breast composition"). How many exams that concerned is a warning.
+    * **Age** never costs an exam its label. An age that is none, or on which the rows of an exam differ, is taken from
+      the DICOM header instead, and counted in a warning. Fractions are cut off.
+    * **Identifiers** that a spreadsheet turned into numbers: ``2.25E+38`` names no exam any more, and its row is
+      refused. Where every ``exam_id`` of a table ends in ``.0``, and no file is named by one so, they are read without
+      it (see ``whole_ids``); ``1.0`` and ``1,0`` are one exam there, whose rows must agree.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from components.common.location import Location
+from components.dicom_example_gen.config import DEVELOPMENT, SPLITS
+from components.sources.densities import (
+    DENSITIES_ALLOWED,
+    DensityValues,
+    density_warnings,
+    is_empty,
+    is_no_density,
+    parse_density,
+)
+from components.dicom.headers.header import parse_age
+from components.dicom.rejections import ManifestError, RejectionReason
+from components.sources.tables import Row, RowProblem, read_rows
+from schema.features import DENSITY_CLASSES, UNKNOWN_INT
+
+__all__ = ["Label", "LabelReader", "ManifestError", "RowProblem", "parse_label_age", "read_labels"]
+
+LABEL_COLUMNS: Final = frozenset({"exam_id", "density"})
+_SIDES: Final = {"r": "R", "right": "R", "l": "L", "left": "L"}
+_NO_SIDE: Final = frozenset({"", "b", "both", "bilateral", "u", "unknown", "unspecified", "none", "na", "n/a", "-"})
+_SIDE_COLUMNS: Final = ("side", "laterality")
+_BREAST_COLUMNS: Final = {"density_right": "R", "density_left": "L"}
+_AGE: Final = re.compile(r"([0-9]{1,3})(?:[.,][0-9]+)? ?(y|yr|yrs|years?|yo|y/o|years? old|[mwd])?\.?", re.I)
+_MANGLED: Final = re.compile(r"[0-9](?:[.,][0-9]+)?e\+[0-9]{2,3}", re.I)
+WITH_FRACTION: Final = re.compile(r"[0-9]{1,15}[.,]0")
+_CUT_DIGITS: Final = re.compile(r"[1-9][0-9]{14}0+")  # a spreadsheet keeps 15 digits of a number
+_AS_TEXT: Final = "format the column as text in the spreadsheet program, and fill it in again"
+
+
+@dataclass(frozen=True)
+class Label:
+    """What a row says of an exam.
+
+    Attributes:
+        exam_id: Exam as the row names it; it may identify a person.
+        density: One of ``schema.features.DENSITY_CLASSES``.
+        patient_id: Patient as the row names it, empty = not given.
+        age: Years, -1 = not given.
+        split: ``train``, ``eval``, ``test`` or ``train+eval`` (to be divided into these two), empty = not given.
+        acquisition_system: Slicing key to use instead of the header's, empty = not given.
+    """
+
+    exam_id: str
+    density: str
+    patient_id: str = ""
+    age: int = UNKNOWN_INT
+    split: str = ""
+    acquisition_system: str = ""
+
+
+@dataclass(frozen=True)
+class LabelRow:
+    """One row, read by itself.
+
+    Attributes:
+        row: The row.
+        label: Its label, or the first problem found. Of a row by breast, the density is that of the denser one.
+        by_side: Density by side, ``R`` or ``L``, of a row that gives densities of breasts.
+        side: Side that the row is about, empty = both.
+    """
+
+    row: Row
+    label: Label | RowProblem
+    by_side: Mapping[str, str] = field(default_factory=dict)
+    side: str = ""
+
+
+def parse_label_age(text: str) -> int:
+    """Reads an age as tables have it: ``63``, ``63.5``, ``51,0``, ``82y``, ``045Y``, ``540M``, ``90+``, ``>89``.
+
+    Returns:
+        Whole years from 0 to 90, which stands for all above 89; or -1 if the text is no age up to 120.
+    """
+    text = text.strip()
+    if text in ("90+", ">89", "> 89", "≥90"):
+        return parse_age("90")
+    match = _AGE.fullmatch(text)
+    if match is None:
+        return UNKNOWN_INT
+    unit = (match.group(2) or "").upper()
+    return parse_age(match.group(1) + (unit if unit in ("M", "W", "D") else ""))
+
+
+def exam_problem(row: Row) -> RowProblem | None:
+    """Refuses a row that names no exam, or whose ``exam_id`` a spreadsheet turned into a number that names several."""
+    exam = row.cells["exam_id"]
+    if not exam:
+        return row.problem(RejectionReason.INVALID_ROW, "exam_id", "name the exam")
+    if _MANGLED.fullmatch(exam):
+        where, allowed = f"{row.where}, column exam_id", f"a spreadsheet cut off its digits, {_AS_TEXT}"
+        return RowProblem(RejectionReason.INVALID_ROW, where, "a number with an exponent", allowed)
+    return None
+
+
+def _denser(densities: Iterable[str]) -> str:
+    return max(densities, key=DENSITY_CLASSES.index)
+
+
+def _side(row: Row) -> str | RowProblem:
+    column = next((name for name in _SIDE_COLUMNS if name in row.cells), None)
+    written = row.cells[column].lower() if column else ""
+    if column and written not in (*_SIDES, *_NO_SIDE):
+        return row.problem(RejectionReason.INVALID_ROW, column, "R, L, right, left, both or nothing is allowed")
+    return _SIDES.get(written, "")
+
+
+def breasts_differ_warning(table: str, exams: int) -> str:
+    """Says how many exams have the density of one of their breasts."""
+    return f"{table}: the breasts of {exams:,} exams differ in density; these exams have that of the denser breast."
+
+
+class LabelReader:
+    """Reads the label columns of a table's rows, and finds out what to say of the table as a whole."""
+
+    def __init__(self, table: str, values: DensityValues | None = None) -> None:
+        """Makes a reader.
+
+        Args:
+            table: Name of the table, for messages.
+            values: What densities mean, where the built-in meanings do not hold.
+        """
+        self._table = table
+        self._values = values
+        self._densities: Counter[str] = Counter()
+        self._ages: list[str] = []
+        self._mangled: list[str] = []
+        self._unnamed: list[str] = []
+        self._with_fraction = self._named = 0
+        self._cut: set[str] = set()
+        self._breasts_differ = 0
+        self._differing = dict.fromkeys(("age", "acquisition_system"), 0)
+
+    def read(self, row: Row) -> LabelRow:
+        """Reads one row.
+
+        Args:
+            row: Row with ``exam_id``, ``density`` (or ``density_right`` and ``density_left``), and optionally
+                ``patient_id``, ``age``, ``split``, ``acquisition_system``, ``side``.
+
+        Returns:
+            Its label, or the first problem found.
+        """
+        cells = dict(row.cells)
+        self._count_exam(row)
+        problem = exam_problem(row) or row.shape_problem()
+        if problem is not None:
+            return LabelRow(row, problem)
+        side = _side(row)
+        if isinstance(side, RowProblem):
+            return LabelRow(row, side)
+        by_side, density = self._density(row, side)
+        if isinstance(density, RowProblem):
+            return LabelRow(row, density)
+        split = cells.get("split", "").lower()
+        if split and split not in (*SPLITS, DEVELOPMENT):
+            allowed = f"{', '.join(SPLITS)}, {DEVELOPMENT} or nothing is allowed"
+            return LabelRow(row, row.problem(RejectionReason.INVALID_ROW, "split", allowed))
+        age = parse_label_age(cells.get("age", ""))
+        if age == UNKNOWN_INT and not is_empty(cells.get("age", "")):
+            self._ages.append(row.where)
+        system = re.sub(r"\s+", " ", cells.get("acquisition_system", ""))[:96]
+        label = Label(cells["exam_id"], density, cells.get("patient_id", ""), age, split, system)
+        return LabelRow(row, label, by_side, side)
+
+    def _count_exam(self, row: Row) -> None:
+        exam = row.cells["exam_id"]
+        if not exam:
+            self._unnamed.append(row.where)
+            return
+        self._named += 1
+        self._with_fraction += WITH_FRACTION.fullmatch(exam) is not None
+        if _CUT_DIGITS.fullmatch(exam):
+            self._cut.add(exam)
+        if _MANGLED.fullmatch(exam):
+            self._mangled.append(row.where)
+
+    def _density(self, row: Row, side: str) -> tuple[dict[str, str], str | RowProblem]:
+        """Returns the density by side, of a row that gives it so, and the row's."""
+        written = {column: row.cells[column] for column in ("density", *_BREAST_COLUMNS) if column in row.cells}
+        written = {column: text for column, text in written.items() if not is_no_density(text, self._values)}
+        self._densities.update(written.values())
+        found = {column: parse_density(text, self._values) for column, text in written.items()}
+        allowed = ", ".join(self._values) + " are" if self._values else f"{DENSITIES_ALLOWED} is"
+        wrong = next((column for column, density in found.items() if density is None), None)
+        if wrong is not None:
+            return {}, row.problem(RejectionReason.INVALID_LABEL, wrong, f"{allowed} allowed")
+        if not found:
+            return {}, row.problem(RejectionReason.NO_LABEL, "density", f"{allowed} allowed")
+        known = {name: density for name, density in found.items() if density is not None}
+        by_side = {_BREAST_COLUMNS[name]: density for name, density in known.items() if name in _BREAST_COLUMNS}
+        if side and "density" in known:
+            by_side[side] = known["density"]
+        exam = _denser(known.values())
+        if known.get("density", exam) != exam:
+            return {}, row.problem(RejectionReason.INVALID_LABEL, "density", "it is not that of the denser breast")
+        return by_side, exam
+
+    def of_exam(self, rows: Sequence[LabelRow]) -> Label | RowProblem:
+        """Joins the rows of one exam.
+
+        Args:
+            rows: At least one.
+
+        Returns:
+            The exam's label, or why it has none.
+        """
+        problems = [row.label for row in rows if isinstance(row.label, RowProblem)]
+        sound = [row for row in rows if isinstance(row.label, Label)]
+        labels = [row.label for row in sound if isinstance(row.label, Label)]
+        graver = next((problem for problem in problems if problem.reason is not RejectionReason.NO_LABEL), None)
+        if graver is not None or not labels:
+            return graver or problems[0]
+        density = self.density_of(rows)
+        if isinstance(density, RowProblem):
+            return density
+        patients, splits, systems = (
+            {getattr(label, name) for label in labels} - {""} for name in ("patient_id", "split", "acquisition_system")
+        )
+        for name, values in (("patient_id", patients), ("split", splits)):
+            if len(values) > 1:
+                where = f"{sound[-1].row.where}, column {name}"
+                found = f"{len(values)} for one exam"
+                return RowProblem(RejectionReason.INVALID_ROW, where, found, "rows of one exam must agree")
+        self._differing["acquisition_system"] += len(systems) > 1
+        return Label(
+            labels[0].exam_id,
+            density,
+            next(iter(patients), ""),
+            self.age_of(rows),
+            next(iter(splits), ""),
+            next(iter(systems)) if len(systems) == 1 else "",
+        )
+
+    def density_of(self, rows: Sequence[LabelRow]) -> str | RowProblem:
+        """Joins the densities of an exam's rows, at least one of which has a label."""
+        sound = [(row, row.label) for row in rows if isinstance(row.label, Label)]
+        sides = [{row.by_side[side] for row, _ in sound if side in row.by_side} for side in _BREAST_COLUMNS.values()]
+        density = _denser(label.density for _, label in sound)
+        last = sound[-1][0].row
+        if any(len(found) > 1 for found in sides):
+            return last.problem(RejectionReason.INVALID_LABEL, "density", "rows of one breast must agree")
+        if {label.density for row, label in sound if not row.by_side} - {density}:
+            return last.problem(RejectionReason.INVALID_LABEL, "density", "rows of one exam must agree")
+        self._breasts_differ += len(set().union(*sides)) > 1
+        return density
+
+    def age_of(self, rows: Sequence[LabelRow]) -> int:
+        """Joins the ages of an exam's rows: -1 where there is none, or where they differ."""
+        ages = {row.label.age for row in rows if isinstance(row.label, Label)} - {UNKNOWN_INT}
+        self._differing["age"] += len(ages) > 1
+        return ages.pop() if len(ages) == 1 else UNKNOWN_INT
+
+    @property
+    def ids_have_fractions(self) -> bool:
+        """Whether every exam is named by a number with ``.0`` behind it, as a column of numbers is written."""
+        return 0 < self._named == self._with_fraction
+
+    def warnings(self) -> tuple[str, ...]:
+        """Says what a person should check, once all rows were read.
+
+        Raises:
+            ManifestError: Nothing says what the densities mean (see ``densities``).
+        """
+        name = self._table
+        found = list(density_warnings(f"{name}: column density", self._densities.elements(), self._values))
+        if self._unnamed:
+            found.append(f"{name}: exam_id is empty in {len(self._unnamed):,} rows (first {self._unnamed[0]}).")
+        if self._mangled:
+            found.append(
+                f"{name}: exam_id is a number with an exponent, such as 2.25E+38, in {len(self._mangled):,} rows (first"
+                f" {self._mangled[0]}), which name no exam any more: {_AS_TEXT}."
+            )
+        if self.ids_have_fractions:
+            found.append(
+                f"{name}: every exam_id ends in .0, as numbers do, and is read without it unless a folder or a header"
+                f" has one so; {_AS_TEXT}."
+            )
+        if len(self._cut) > 1:
+            found.append(
+                f"{name}: {len(self._cut):,} exam_id have more than 15 digits and end in zeros: a spreadsheet may have"
+                f" cut them off; if so, {_AS_TEXT}."
+            )
+        if self._ages:
+            found.append(
+                f"{name}: age is no age in years in {len(self._ages):,} rows (first {self._ages[0]}); the DICOM"
+                " header's age is used there."
+            )
+        for column, count in self._differing.items():
+            if count:
+                found.append(
+                    f"{name}: rows of one exam differ in {column} in {count:,} exams; the DICOM header's is used there."
+                )
+        if self._breasts_differ:
+            found.append(breasts_differ_warning(name, self._breasts_differ))
+        return tuple(found)
+
+
+def whole_id(exam_id: str) -> str:
+    """Returns ``1`` for ``1.0``."""
+    return exam_id[:-2]
+
+
+def renamed(label: Label | RowProblem, exam_id: str) -> Label | RowProblem:
+    """Returns a label under another identifier of its exam."""
+    return replace(label, exam_id=exam_id) if isinstance(label, Label) else label
+
+
+def read_labels(
+    path: Location, values: DensityValues | None = None
+) -> tuple[dict[str, Label | RowProblem], tuple[str, ...]]:
+    """Reads a labels file: a row an exam, or a row a breast; see the module for the rules.
+
+    Args:
+        path: CSV or Parquet with the columns ``exam_id``, ``density`` (or ``density_right`` and ``density_left``), and
+            optionally ``patient_id``, ``age``, ``split``, ``acquisition_system``, ``side``.
+        values: What densities mean, where the built-in meanings do not hold.
+
+    Returns:
+        exam_id -> label, or what is wrong with its rows; and what a person should know of the file.
+
+    Raises:
+        ManifestError: The file cannot be used at all, or it is open what its densities mean.
+    """
+    reader = LabelReader(path.name, values)
+    exams: dict[str, list[LabelRow]] = {}
+    for row in read_rows(path, LABEL_COLUMNS):
+        read = reader.read(row)
+        if row.cells["exam_id"]:  # no file can depend on a row that names no exam
+            exams.setdefault(row.cells["exam_id"], []).append(read)
+    if reader.ids_have_fractions:
+        numbers: dict[str, list[LabelRow]] = {}
+        for exam, rows in exams.items():
+            numbers.setdefault(whole_id(exam), []).extend(rows)
+        joined = {number: reader.of_exam(rows) for number, rows in numbers.items()}
+        labels = {exam: renamed(joined[whole_id(exam)], exam) for exam in exams}
+    else:
+        labels = {exam: reader.of_exam(rows) for exam, rows in exams.items()}
+    return labels, reader.warnings()

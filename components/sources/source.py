@@ -1,0 +1,295 @@
+"""Finding the files that an archive offers for ingest.
+
+Three kinds of source:
+    * ``FolderSource``: a folder read recursively, and a labels file. A file is a candidate if its suffix is
+      ``.dcm``, ``.dicom`` or ``.ima``, if it has no suffix, or if its content begins as DICOM does.
+      ``DICOMDIR`` and all other files are counted as ignored, by suffix; hidden files and folders (``.name``)
+      are not looked at. Links to folders are followed (see ``components.common.walk``).
+    * ``ManifestSource``: a table whose rows are the candidates. Files are relative to the manifest's folder and
+      may not leave it but by a link in it. Backslashes, as Windows writes paths, stand for folders.
+    * ``ArchiveSource``: a public archive as it was downloaded (see ``archives``).
+Labels and manifests are CSV or Parquet.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from components.common.location import Location, Uri, absolute, file_states, files_below
+from components.common.walk import LinkCounts
+from components.sources.archives.kinds import ArchiveKind
+from components.sources.archives.listing import Listing
+from components.sources.archives.registry import archive_candidates
+from components.sources.candidates import Candidate, Candidates
+from components.dicom.dicom_file import is_dicom
+from components.sources.labels import Label, LabelReader, LabelRow, read_labels
+from components.dicom.rejections import ManifestError, RejectionReason, shown
+from components.sources.tables import Row, RowProblem, read_rows
+from components.dicom.headers.views import parse_view
+from schema.features import VIEWS
+
+_SUFFIXES: Final = frozenset({".dcm", ".dicom", ".ima", ""})
+MANIFEST_COLUMNS: Final = frozenset({"exam_id", "view", "file"})
+
+
+@dataclass(frozen=True)
+class FolderSource:
+    """A folder of DICOM files, and the labels of its exams.
+
+    Attributes:
+        folder: Folder, read recursively.
+        labels: CSV or Parquet with the columns ``exam_id`` and ``density`` (see ``labels.read_labels``).
+        density_values: What the texts of ``density`` mean (see ``densities``), empty = as built in.
+    """
+
+    folder: Location
+    labels: Location
+    density_values: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def root(self) -> Location:
+        """Folder that candidates' names are relative to."""
+        return self.folder
+
+
+@dataclass(frozen=True)
+class ManifestSource:
+    """A table that names each file, its exam, view and density.
+
+    Attributes:
+        manifest: CSV or Parquet with the columns ``exam_id``, ``view``, ``file``, ``density``, and optionally
+            ``patient_id``, ``split``, ``acquisition_system``, ``age``.
+        density_values: What the texts of ``density`` mean (see ``densities``), empty = as built in.
+    """
+
+    manifest: Location
+    density_values: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def root(self) -> Location:
+        """Folder that candidates' names are relative to."""
+        return self.manifest.parent
+
+
+@dataclass(frozen=True)
+class ArchiveSource:
+    """A public archive, in the files and folders that it is published in.
+
+    Attributes:
+        kind: Which archive.
+        folder: Folder that it was downloaded to.
+    """
+
+    kind: ArchiveKind
+    folder: Location
+
+    @property
+    def root(self) -> Location:
+        """Folder that candidates' names are relative to."""
+        return self.folder
+
+
+Source = FolderSource | ManifestSource | ArchiveSource
+
+
+def _has_magic(path: Location) -> bool:
+    try:
+        with path.open("rb") as stream:
+            return is_dicom(stream.read(132))
+    except OSError:
+        return False
+
+
+def _files(folder: Location) -> tuple[list[str], tuple[str, ...]]:
+    """Lists the files of a folder, and what should be known of its links."""
+    counts = LinkCounts()
+    try:
+        return sorted(file.name for file in files_below(folder, counts)), counts.warnings()
+    except OSError as error:
+        raise ManifestError(f"{error}; name the folder that holds the images.") from error
+
+
+def _from_folder(source: FolderSource) -> Candidates:
+    labels_file = absolute(source.labels)
+    found, ignored = [], Counter[str]()
+    files, of_links = _files(source.folder)
+    labels, of_labels = read_labels(source.labels, dict(source.density_values))
+    for file in files:
+        name = PurePosixPath(file)
+        suffix = name.suffix.lower()
+        is_labels = name.name == labels_file.name and absolute(source.folder / file) == labels_file
+        if name.name == "DICOMDIR":
+            ignored["DICOMDIR"] += 1
+        elif not is_labels and (suffix in _SUFFIXES or _has_magic(source.folder / file)):
+            found.append(Candidate(file))
+        else:
+            ignored[suffix] += 1
+    return Candidates(
+        source.folder,
+        tuple(found),
+        labels,
+        dict(sorted(ignored.items())),
+        (source.labels,),
+        (*of_labels, *of_links),
+    )
+
+
+def _from_archive(source: ArchiveSource) -> Candidates:
+    files, of_links = _files(source.folder)
+    offered = archive_candidates(source.kind, Listing(source.folder, tuple(files)))
+    return replace(offered, warnings=(*offered.warnings, *of_links))
+
+
+def _safe_path(root: Location, file: str) -> str | None:
+    """Returns a manifest's file relative to its folder, or None if it names no file inside."""
+    if not file or "\0" in file:
+        return None
+    # The path below a URI obeys the same rules, whatever it is that lies above.
+    base = "/archive" if isinstance(root, Uri) else os.path.abspath(root)
+    named = file.removeprefix(f"{root}/") if isinstance(root, Uri) else file
+    inside = os.path.relpath(os.path.join(base, named), base)
+    return None if inside == ".." or inside.startswith(".." + os.sep) or inside == "." else Path(inside).as_posix()
+
+
+_OF_WINDOWS: Final = re.compile(r"[A-Za-z]:[\\/]|\\\\")
+
+
+class ManifestRows:
+    """Reads a manifest's rows as candidates, without what they say of density."""
+
+    def __init__(self, root: Location) -> None:
+        """Makes a reader of a manifest in the folder ``root``."""
+        self._root = root
+        self._with_backslashes: list[str] = []
+
+    def candidate(self, row: Row, line: int, view_optional: bool = False) -> Candidate:
+        """Reads file, view and exam of a row.
+
+        Args:
+            row: The row.
+            line: Its number, the header is 1.
+            view_optional: The file is asked for its view where the row names none.
+        """
+        named, exam = row.cells["file"], row.cells["exam_id"]
+        file, allowed = self._file(named, row)
+        if file is None:
+            name = shown(named)
+            unsafe = row.problem(RejectionReason.UNSAFE_PATH, "file", allowed).rejection(name)
+            return Candidate(name, line, rejection=unsafe, exam_id=exam)
+        view = parse_view(row.cells["view"])
+        if view is None and (row.cells["view"] or not view_optional):
+            reason = RejectionReason.UNSUPPORTED_VIEW if row.cells["view"] else RejectionReason.UNKNOWN_VIEW
+            problem = row.problem(reason, "view", f"{', '.join(VIEWS)} are allowed")
+            return Candidate(file, line, rejection=problem.rejection(file), exam_id=exam)
+        return Candidate(file, line, view, exam_id=exam)
+
+    def _file(self, named: str, row: Row) -> tuple[str | None, str]:
+        """Returns the file below the manifest's folder, or None and what is allowed."""
+        if _OF_WINDOWS.match(named):
+            return None, "this is a path of a Windows machine, name the file from the manifest's folder on"
+        is_named_so = isinstance(self._root, Path) and os.path.exists(self._root / named)
+        if "\\" in named and not is_named_so:
+            self._with_backslashes.append(row.where)
+            named = named.replace("\\", "/")
+        return _safe_path(self._root, named), "a file inside the manifest's folder is allowed"
+
+    def warnings(self) -> tuple[str, ...]:
+        """Says what a person should know of the files' names, once all rows were read."""
+        rows = self._with_backslashes
+        return (
+            (f"{len(rows):,} files are named with backslashes (first {rows[0]}), which are read as folders.",)
+            if rows
+            else ()
+        )
+
+
+def _with_labels(candidates: Sequence[Candidate], rows: Sequence[LabelRow], reader: LabelReader) -> list[Candidate]:
+    """Adds the labels of a manifest's rows; where rows give densities of breasts, the exam's."""
+    exams: dict[str, list[LabelRow]] = {}
+    for row in rows:
+        if isinstance(row.label, Label):
+            exams.setdefault(row.label.exam_id, []).append(row)
+    of_exams = {exam: (reader.density_of(of_one), reader.age_of(of_one)) for exam, of_one in exams.items()}
+
+    def labelled(candidate: Candidate, row: LabelRow) -> Candidate:
+        if candidate.rejection is not None:
+            return candidate
+        if isinstance(row.label, RowProblem):
+            return replace(candidate, rejection=row.label.rejection(candidate.file))
+        side_of_view = candidate.view[-1] if candidate.view else ""
+        if row.side and row.side != side_of_view:
+            problem = row.row.problem(RejectionReason.INVALID_ROW, "view", f"column side says {row.side}")
+            return replace(candidate, rejection=problem.rejection(candidate.file))
+        density, age = of_exams[row.label.exam_id]
+        if isinstance(density, RowProblem):  # planning refuses its files, for it sees the same contradiction
+            density = row.label.density
+        return replace(candidate, label=replace(row.label, density=density, age=age))
+
+    return [labelled(candidate, row) for candidate, row in zip(candidates, rows, strict=True)]
+
+
+def _from_manifest(source: ManifestSource) -> Candidates:
+    manifest, reader = ManifestRows(source.root), LabelReader(source.manifest.name, dict(source.density_values))
+    # Numbered by row, not by line of text: quoted cells may hold line breaks.
+    rows = list(enumerate(read_rows(source.manifest, MANIFEST_COLUMNS | {"density"}), start=2))
+    labels = [reader.read(row) for _, row in rows]
+    found = _with_labels([manifest.candidate(row, number) for number, row in rows], labels, reader)
+    return Candidates(
+        source.root,
+        tuple(sorted(found, key=lambda c: (c.file, c.line))),
+        tables=(source.manifest,),
+        warnings=(*reader.warnings(), *manifest.warnings()),
+    )
+
+
+def find_candidates(source: Source) -> Candidates:
+    """Lists the files that a source offers; a bad row rejects its file, or the files of its exam.
+
+    Args:
+        source: Folder with labels, manifest, or archive.
+
+    Returns:
+        Candidates, sorted by file.
+
+    Raises:
+        ManifestError: The folder is absent, or a labels file or manifest cannot be used at all.
+    """
+    if isinstance(source, ArchiveSource):
+        return _from_archive(source)
+    return _from_folder(source) if isinstance(source, FolderSource) else _from_manifest(source)
+
+
+def archive_fingerprint(source: Source) -> str:
+    """Hashes what the archive holds, so that an unchanged archive is not ingested again.
+
+    Size and time of change stand for each file's content; label files and manifest count with content and name.
+    Where the archive lies does not count.
+
+    Args:
+        source: Folder with labels, manifest, or archive.
+
+    Returns:
+        32 hexadecimal digits.
+
+    Raises:
+        ManifestError: As ``find_candidates``.
+    """
+    candidates = find_candidates(source)
+    states = file_states(candidates.root, {candidate.file for candidate in candidates.found})
+    kind = source.kind.value if isinstance(source, ArchiveSource) else repr(sorted(source.density_values))
+    digest = hashlib.sha256(f"{type(source).__name__}\0{kind}\0".encode())
+    for table in candidates.tables:
+        digest.update(f"{table.name}\0".encode())
+        digest.update(hashlib.sha256(table.read_bytes()).digest())
+    digest.update(repr(sorted(candidates.ignored.items())).encode())
+    for file, state in states.items():
+        size_and_time = f"{state.size} {state.changed_ns}" if state else "absent"
+        digest.update(f"{file}\0{size_and_time}\0".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()[:32]

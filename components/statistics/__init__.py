@@ -1,0 +1,1 @@
+"""Metrics, intervals, calibration. A library: numpy in and out."""

@@ -1,0 +1,265 @@
+"""Temperature scaling of an exam's probabilities: fit, figures and the file in which the model carries them.
+
+The mean of four views is over-cautious: where the views differ it lies flatter than any of them. One temperature T,
+softmax(log(p) / T), makes the probabilities agree with how often they are right, and changes no grade.
+
+Where every exam of a small split is graded right, the likelihood alone would make the probabilities as sure as it is
+allowed to, and nothing speaks for that. So the fit has a weak prior, log T normal about 0 with a standard deviation of
+.5, which 20 to 60 exams can overrule and 200 hardly notice. In simulations with true temperatures of .6 to 1.7 a fit to
+20 exams then loses half as much on others, and one to 200 the same.
+
+Source: Guo, Pleiss, Sun, Weinberger, On Calibration of Modern Neural Networks, ICML 2017, arXiv 1706.04599; of the
+prior, Gelman, Jakulin, Pittau, Su, A weakly informative default prior distribution for logistic and other regression
+models, Annals of Applied Statistics 2(4):1360, 2008 (1 / T is a logistic regression's one coefficient).
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Final, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+from scipy.optimize import minimize_scalar
+
+from components.statistics.intervals import bootstrap_weights, make_figure, percentile_interval
+from components.statistics.calibration_error import (
+    ECE_BINS,
+    calibration_error_interval,
+    expected_calibration_error,
+    gaps_by_bin,
+)
+from schema.features import DENSITY_CLASSES
+
+# In the SavedModel's folder; ``assets.extra`` is where TensorFlow Serving leaves what is not its own.
+CALIBRATION_FILE: Final = "assets.extra/calibration.json"
+TEMPERATURE_BOUNDS: Final = (0.25, 4.0)
+MINIMUM_EXAMS: Final = 20  # with fewer, the fit is mostly noise
+PRIOR_SD: Final = 0.5  # of log T; 95 % of it lie between T = .38 and 2.7
+_SMALLEST: Final = 1e-7  # a right class of probability 0 costs 16 nats, not infinity
+_GRID: Final = 201
+_HALF_CHI2_95: Final = 1.92  # half of the 95 % point of chi squared with one degree of freedom
+_DRAWS: Final = 500
+_SEED: Final = 0
+_DIGITS: Final = 6
+
+
+class Interval(BaseModel):
+    """A figure with its 95 % interval, None where it is undefined, and the exams behind it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    value: float | None
+    ci95: tuple[float, float] | None
+    n: int
+
+
+class BeforeAfter(BaseModel):
+    """A figure of the raw probabilities and of the calibrated ones, on the same exams."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    before: Interval
+    after: Interval
+
+
+class Calibration(BaseModel):
+    """What ``calibration.json`` holds.
+
+    The figures are of the exams that the temperature was fitted to; what it is worth on others, the Evaluator tells.
+
+    Attributes:
+        method: As configured.
+        temperature: The T that the model applies; 1 changes nothing.
+        temperature_ci95: Interval of a fitted T by likelihood and prior, cut at the bounds; None without a fit.
+        at_bound: The fit ended at the least or the largest temperature allowed, so that T is no estimate.
+        split: Split that was used.
+        exams: Exams of it that have a grade.
+        by_class: These by density class.
+        nll: Mean negative log-likelihood of the right class, nats.
+        ece: Expected calibration error, 0..1.
+        ece_bins: Equal bins of the largest probability, 0..1.
+        remarks: What the reader must know, in sentences.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    method: Literal["temperature", "none"]
+    temperature: float = Field(gt=0)
+    temperature_ci95: tuple[float, float] | None
+    at_bound: bool = False
+    split: str = "eval"
+    exams: int
+    by_class: dict[str, int]
+    nll: BeforeAfter
+    ece: BeforeAfter
+    ece_bins: int = ECE_BINS
+    remarks: tuple[str, ...] = ()
+
+
+def calibrate(probabilities: np.ndarray, temperature: float) -> np.ndarray:
+    """Applies a temperature: softmax(log(p) / T), which is p ** (1 / T) made to sum to 1.
+
+    Args:
+        probabilities: [..., 4]. A row of zeros ("no view") stays one.
+        temperature: Above 0; under 1 sharpens, above 1 flattens, 1 changes nothing.
+
+    Returns:
+        float64 [..., 4].
+
+    Raises:
+        ValueError: The temperature is not above 0.
+    """
+    if not temperature > 0:
+        raise ValueError(f"A temperature must be above 0. Received: temperature={temperature}")
+    probabilities = np.asarray(probabilities, np.float64)
+    if temperature == 1.0:
+        return probabilities.copy()
+    powers = probabilities ** (1.0 / temperature)
+    total = powers.sum(axis=-1, keepdims=True)
+    return np.divide(powers, total, out=np.zeros_like(powers), where=total > 0)
+
+
+def losses(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Gives each exam's negative log-likelihood, nats.
+
+    Args:
+        probabilities: [N, 4].
+        labels: int [N], index of the right class.
+
+    Returns:
+        float64 [N].
+    """
+    return -np.log(np.maximum(probabilities[np.arange(len(labels)), labels], _SMALLEST))
+
+
+def penalised_loss(probabilities: np.ndarray, labels: np.ndarray, temperature: float) -> float:
+    """Gives the negative log posterior of a temperature, nats: the exams' losses and the prior's."""
+    likelihood = losses(calibrate(probabilities, temperature), labels).sum()
+    return float(likelihood + (np.log(temperature) / PRIOR_SD) ** 2 / 2)
+
+
+def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """Finds the temperature of least penalised loss, within `TEMPERATURE_BOUNDS`.
+
+    Args:
+        probabilities: [N, 4], raw.
+        labels: int [N].
+
+    Returns:
+        The temperature.
+    """
+    found = minimize_scalar(
+        lambda x: penalised_loss(probabilities, labels, float(np.exp(x))),
+        bounds=tuple(np.log(TEMPERATURE_BOUNDS)),
+        method="bounded",
+        options={"xatol": 1e-5},
+    )
+    return float(np.exp(found.x))
+
+
+def temperature_interval(probabilities: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
+    """Gives the 95 % interval of the fitted temperature, by the rule of likelihood intervals, cut at the bounds."""
+    grid = np.geomspace(*TEMPERATURE_BOUNDS, _GRID)
+    loss = np.array([penalised_loss(probabilities, labels, t) for t in grid])
+    inside = grid[loss <= loss.min() + _HALF_CHI2_95]
+    return float(inside[0]), float(inside[-1])
+
+
+def _figures(probabilities: np.ndarray, labels: np.ndarray) -> tuple[Interval, Interval]:
+    """Gives negative log-likelihood and calibration error with bootstrap intervals over the exams."""
+    n = len(labels)
+    if n == 0:
+        nothing = Interval(value=None, ci95=None, n=0)
+        return nothing, nothing
+    loss = losses(probabilities, labels)
+    weights = np.concatenate(list(bootstrap_weights(np.arange(n), _DRAWS, _SEED)), axis=1)
+    gaps = gaps_by_bin(probabilities, labels, np.ones((n, 1)))[0]
+    figures = (
+        (loss.mean(), percentile_interval(loss @ weights / n)),
+        (
+            expected_calibration_error(probabilities, labels),
+            calibration_error_interval(gaps, gaps_by_bin(probabilities, labels, weights)),
+        ),
+    )
+    nll, ece = (Interval.model_validate(make_figure(value, ci95, n).to_dict()) for value, ci95 in figures)
+    return nll, ece
+
+
+def fit_calibration(
+    probabilities: np.ndarray, labels: np.ndarray, method: Literal["temperature", "none"] = "temperature"
+) -> Calibration:
+    """Fits the temperature, unless there are too few exams, and measures what it does to the same exams.
+
+    Args:
+        probabilities: [N, 4], raw.
+        labels: int [N].
+        method: ``none`` measures and leaves T at 1.
+
+    Returns:
+        The calibration. With fewer than `MINIMUM_EXAMS` exams T stays 1.
+    """
+    probabilities, labels = np.asarray(probabilities, np.float64), np.asarray(labels, np.int64)
+    counts = {name: int((labels == i).sum()) for i, name in enumerate(DENSITY_CLASSES)}
+    temperature, interval, at_bound, remarks = 1.0, None, False, []
+    if method == "temperature" and len(labels) < MINIMUM_EXAMS:
+        remarks.append(
+            f"The split has {len(labels)} exams and a fit needs {MINIMUM_EXAMS}: the probabilities are not calibrated."
+        )
+    elif method == "temperature":
+        temperature = round(fit_temperature(probabilities, labels), _DIGITS)
+        low, high = temperature_interval(probabilities, labels)
+        interval = (round(low, _DIGITS), round(high, _DIGITS))
+        at_bound = not TEMPERATURE_BOUNDS[0] * 1.001 < temperature < TEMPERATURE_BOUNDS[1] * 0.999
+        if at_bound:
+            remarks.append(
+                f"The temperature stands at its bound {temperature:.2f}: the exams of the fit do not tell it."
+            )
+        if (probabilities.argmax(axis=1) == labels).all():
+            remarks.append(
+                "Every exam that the temperature was fitted to is graded right, so nothing tells how often the model"
+                " errs: on other exams its probabilities may be too sure."
+            )
+        absent = [name for name, count in counts.items() if count == 0]
+        if absent:
+            remarks.append(f"The split has no exam of class {', '.join(absent)}: their calibration was not seen.")
+    before = _figures(probabilities, labels)
+    after = _figures(calibrate(probabilities, temperature), labels)
+    return Calibration(
+        method=method,
+        temperature=temperature,
+        temperature_ci95=interval,
+        at_bound=at_bound,
+        exams=len(labels),
+        by_class=counts,
+        nll=BeforeAfter(before=before[0], after=after[0]),
+        ece=BeforeAfter(before=before[1], after=after[1]),
+        remarks=tuple(remarks),
+    )
+
+
+def load_calibration(model_dir: str) -> Calibration | None:
+    """Reads the calibration that a SavedModel carries, from any filesystem that TensorFlow knows.
+
+    Args:
+        model_dir: Folder of ``saved_model.pb``.
+
+    Returns:
+        The calibration; None where the model carries none, as those of older versions do.
+
+    Raises:
+        pydantic.ValidationError: The file is not what this version writes.
+    """
+    import tensorflow as tf  # not above: the rest of this module serves commands that start without it
+
+    path = os.path.join(model_dir, CALIBRATION_FILE)
+    if not tf.io.gfile.exists(path):
+        return None
+    with tf.io.gfile.GFile(path, "rb") as file:
+        return Calibration.model_validate_json(file.read())
+
+
+def load_temperature(model_dir: str) -> float:
+    """Reads the temperature that a SavedModel applies; 1 where it carries no calibration."""
+    calibration = load_calibration(model_dir)
+    return calibration.temperature if calibration else 1.0

@@ -1,0 +1,55 @@
+"""An exam's probabilities from its views': the rule of the exam model, on numpy arrays.
+
+``components/exam_model/exam_grades.py`` does the same as a TensorFlow graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from schema.features import DENSITY_CLASSES, VIEWS
+
+
+@dataclass(frozen=True, eq=False)
+class CombinedExams:
+    """Exams in the order in which they first appear.
+
+    Attributes:
+        exam_ids: Exams that have at least one of the views asked for.
+        probabilities: float64 [E, 4], mean of the views that are there; several images of one view count as one.
+        view_counts: int64 [E], views behind each row, 1..4.
+    """
+
+    exam_ids: tuple[str, ...]
+    probabilities: np.ndarray
+    view_counts: np.ndarray
+
+
+def combine_views(
+    exam_ids: Sequence[str], views: Sequence[str], probabilities: np.ndarray, of: Sequence[str] = VIEWS
+) -> CombinedExams:
+    """Combines images to exams, or to breasts by naming one side's views.
+
+    Args:
+        exam_ids: Exam of each image, [N].
+        views: View of each image, [N], each one of VIEWS.
+        probabilities: [N, 4].
+        of: Views that count; the others are left out.
+
+    Returns:
+        The exams.
+    """
+    rows = {
+        exam: row for row, exam in enumerate(dict.fromkeys(e for e, v in zip(exam_ids, views, strict=True) if v in of))
+    }
+    sums = np.zeros((len(rows), len(VIEWS), len(DENSITY_CLASSES)))
+    images = np.zeros((len(rows), len(VIEWS), 1))
+    for exam, view, row in zip(exam_ids, views, np.asarray(probabilities, np.float64), strict=True):
+        if view in of:
+            sums[rows[exam], VIEWS.index(view)] += row
+            images[rows[exam], VIEWS.index(view)] += 1
+    counts = (images > 0).sum(axis=1)
+    return CombinedExams(tuple(rows), (sums / np.maximum(images, 1)).sum(axis=1) / counts, counts[:, 0])

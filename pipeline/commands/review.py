@@ -1,0 +1,63 @@
+"""The commands ``breast-density review export`` and ``breast-density review check``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from pipeline.logs import quiet_tensorflow
+
+if TYPE_CHECKING:
+    from pipeline.review.session import Checked
+
+review_app: Final = typer.Typer(
+    no_args_is_help=True, help="Let people review the segmentation: export doubtful views, check what they drew."
+)
+
+
+@review_app.command()
+def export(
+    run_output: Annotated[Path, typer.Argument(help="Output folder of a run.", exists=True, file_okay=False)],
+    out: Annotated[Path, typer.Option(help="Folder of reviews.")] = Path("reviews"),
+    top: Annotated[int, typer.Option(min=1, help="How many of the most doubtful views.")] = 50,
+    replace: Annotated[bool, typer.Option("--replace", help="Remove todo/ of an earlier export first.")] = False,
+) -> None:
+    """Write the most doubtful views, and a page to look at them and to draw on."""
+    quiet_tensorflow()
+    from pipeline.review.session import PAGE, TODO, export_reviews
+
+    count = export_reviews(run_output, out, top, replace)
+    typer.echo(f"{count} views. Open {out / PAGE} in a browser, or edit the files in {out / TODO} with labelme or any")
+    typer.echo(f"image editor. Move what is finished to {out}, then:")
+    typer.echo(f"breast-density review check {out} --run {run_output}")
+
+
+def _line(entry: Checked) -> str:
+    if entry.finding is not None:
+        verdict = "refused " if entry.is_refused else "older   "
+        return f"{verdict} {entry.file}: {entry.finding.problem.value}: {entry.finding.sentence}"
+    assert entry.outcome is not None
+    agreement = "" if entry.outcome.dice is None else f", Dice {entry.outcome.dice:.3f} with the automatic one"
+    said = f"{entry.file}: {entry.outcome.verdict}{agreement} (automatic: {entry.outcome.automatic_status})"
+    return f"look     {said}. {' '.join(entry.warnings)}" if entry.warnings else f"ok       {said}"
+
+
+@review_app.command()
+def check(
+    reviews: Annotated[Path, typer.Argument(help="Folder of reviews.", exists=True, file_okay=False)],
+    run_output: Annotated[Path, typer.Option("--run", help="Output folder of the run.", exists=True, file_okay=False)],
+) -> None:
+    """Say of every file what the next run will make of it; exit code 1 if one is refused."""
+    quiet_tensorflow()
+    from pipeline.review.session import check_reviews
+
+    checked = check_reviews(reviews, run_output)
+    for entry in checked:
+        typer.echo(_line(entry))
+    refused = sum(entry.is_refused for entry in checked)
+    strange = sum(bool(entry.warnings) for entry in checked)
+    typer.echo(f"{len(checked)} files, {refused} refused" + (f", {strange} to look at again" if strange else ""))
+    if refused:
+        raise typer.Exit(1)

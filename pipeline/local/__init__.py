@@ -1,0 +1,1 @@
+"""Runs here: runner, console, log, demo."""

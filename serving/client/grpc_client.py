@@ -1,0 +1,145 @@
+"""Client of a model server: TensorFlow Serving, or the local one.
+
+The heavy imports (TensorFlow, also behind the protos) wait until the first call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final
+
+import grpc
+import numpy as np
+from google.protobuf.message import DecodeError
+
+from serving.client.exam_grader import FULL_QUEUE, ExamGrader, lacks_signature, refused_by_model
+from serving.client.grades import (
+    InvalidExamError,
+    ModelNotFoundError,
+    ServerBusyError,
+    ServerUnreachableError,
+    ServingError,
+)
+from serving.wire.errors import StatusError
+
+if TYPE_CHECKING:
+    from serving.wire.answers import Answer, AnswerCodec
+
+DEFAULT_MODEL_NAME: Final = "breast_density"
+_MAX_MESSAGE_BYTES: Final = 256 * 1024 * 1024
+_PREDICT: Final = "/tensorflow.serving.PredictionService/Predict"
+
+
+def open_channel(address: str, credentials: grpc.ChannelCredentials | None = None) -> grpc.Channel:
+    """Opens a channel to a model server; ``credentials`` are those of TLS, ``None`` is plain text."""
+    options = [
+        ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
+        ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
+        ("grpc.enable_http_proxy", 0),  # images of patients stay inside the network
+    ]
+    if credentials is None:
+        return grpc.insecure_channel(address, options)
+    return grpc.secure_channel(address, credentials, options)
+
+
+class ExamClient(ExamGrader):
+    """Grades exams through a model server's gRPC. Threads may share it; close it, or use it in ``with``."""
+
+    def __init__(
+        self,
+        address: str,
+        model_name: str = DEFAULT_MODEL_NAME,
+        timeout_s: float = 60.0,
+        credentials: grpc.ChannelCredentials | None = None,
+    ) -> None:
+        """Prepares a client; nothing is sent before the first call.
+
+        Args:
+            address: ``host:port`` of the server's gRPC.
+            model_name: Name the model is served under.
+            timeout_s: Longest wait for an answer, s.
+            credentials: TLS towards the server; ``None`` is plain text.
+        """
+        self.address = address
+        self.model_name = model_name
+        self.timeout_s = timeout_s
+        self._channel = open_channel(address, credentials)
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self._channel.close()
+
+    def __enter__(self) -> ExamClient:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def run(self, signature: str, inputs: Mapping[str, np.ndarray]) -> Answer:
+        """Runs a signature on the server; see `ExamGrader.run`."""
+        from tensorflow_serving.apis import predict_pb2
+
+        from serving.wire.tensors import to_proto
+
+        request = predict_pb2.PredictRequest()
+        request.model_spec.name = self.model_name
+        request.model_spec.signature_name = signature
+        for name, array in inputs.items():
+            request.inputs[name].CopyFrom(to_proto(array))
+        try:
+            return self._codec.read(self._predict(request.SerializeToString(), timeout=self.timeout_s))
+        except grpc.RpcError as error:
+            raise self._translated(error) from error
+        except (StatusError, DecodeError) as error:
+            raise ServingError(
+                f"The answer of the model server at {self.address} cannot be read: see that it is TensorFlow Serving."
+            ) from error
+
+    @cached_property
+    def _codec(self) -> AnswerCodec:
+        from serving.wire.answers import AnswerCodec
+
+        return AnswerCodec()
+
+    @cached_property
+    def _predict(self) -> grpc.UnaryUnaryMultiCallable:
+        # Without a deserializer: the codec reads the bytes faster than the message's class would.
+        return self._channel.unary_unary(_PREDICT)
+
+    def _translated(self, error: Any) -> ServingError:
+        code, details = error.code(), (error.details() or "").strip()
+        if code == grpc.StatusCode.UNAVAILABLE and FULL_QUEUE in details:
+            return ServerBusyError(f"The model at {self.address} has too many images waiting: try again later.")
+        if code == grpc.StatusCode.UNAVAILABLE:
+            return ServerUnreachableError(
+                f"No model server answers at {self.address}: start one with "
+                "`breast-density serve MODEL_DIR`, or give the address of one that runs."
+            )
+        if code == grpc.StatusCode.DEADLINE_EXCEEDED:
+            return ServerUnreachableError(
+                f"The model server at {self.address} did not answer within {self.timeout_s:g} s: "
+                "try again when it is less busy, or allow more time."
+            )
+        if code == grpc.StatusCode.NOT_FOUND:
+            return ModelNotFoundError(
+                f"The server at {self.address} serves no model named {self.model_name!r}: "
+                "give the name it was started with."
+            )
+        if code == grpc.StatusCode.FAILED_PRECONDITION:
+            return lacks_signature(f"The model {self.model_name!r} at {self.address}", details)
+        if code == grpc.StatusCode.INVALID_ARGUMENT:
+            return refused_by_model(details)
+        if code == grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" not in details:
+            return ServerBusyError(f"The model server at {self.address} is busy ({details}): try again later.")
+        if code == grpc.StatusCode.RESOURCE_EXHAUSTED:
+            return InvalidExamError(
+                f"The exam's images are larger than the server at {self.address} takes: "
+                "send fewer views at once, or preprocess to the model's input size."
+            )
+        return ServingError(
+            f"The model server at {self.address} failed ({code.name}: {details}): see the server's log."
+        )

@@ -1,0 +1,66 @@
+"""A SavedModel in this process, used as a model server is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import grpc
+import numpy as np
+
+from serving.client.exam_grader import FULL_QUEUE, ExamGrader, lacks_signature, refused_by_model
+from serving.client.grades import ModelNotFoundError, ServerBusyError, ServingError
+
+if TYPE_CHECKING:
+    from serving.wire.answers import Answer
+    from serving.server.model import LoadedModel
+
+
+class LocalModel(ExamGrader):
+    """Grades exams with a SavedModel in this process."""
+
+    def __init__(self, model_dir: Path | str) -> None:
+        """Finds a model; it is loaded by the first call.
+
+        Args:
+            model_dir: Folder of version folders (the newest is taken), or a SavedModel itself.
+
+        Raises:
+            ModelNotFoundError: There is no SavedModel.
+        """
+        from components.exam_model.versions import find_versions
+
+        folders = find_versions(Path(model_dir))
+        if not folders:
+            raise ModelNotFoundError(
+                f"{model_dir} holds no model (no saved_model.pb in it or in a folder named by a number): "
+                "give a SavedModel, or the folder the Pusher writes versions to."
+            )
+        self.version = max(folders)
+        self._folder = folders[self.version]
+        self._model: LoadedModel | None = None
+
+    def run(self, signature: str, inputs: Mapping[str, np.ndarray]) -> Answer:
+        """Runs a signature here; see `ExamGrader.run`."""
+        from serving.wire.answers import Answer
+        from serving.wire.errors import ModelLoadError, StatusError
+        from serving.server.model import LoadedModel
+
+        if self._model is None:
+            try:
+                self._model = LoadedModel(self._folder, self.version)
+            except ModelLoadError as error:
+                raise ModelNotFoundError(
+                    f"{self._folder} cannot be loaded as a SavedModel ({error}): push the model again."
+                ) from error
+        try:
+            return Answer(self._model.predict(signature, inputs), self.version)
+        except StatusError as error:
+            if error.code == grpc.StatusCode.FAILED_PRECONDITION:
+                raise lacks_signature(f"The model in {self._folder}", error.message) from error
+            if error.code == grpc.StatusCode.INVALID_ARGUMENT:
+                raise refused_by_model(error.message) from error
+            if error.code == grpc.StatusCode.UNAVAILABLE and FULL_QUEUE in error.message:
+                raise ServerBusyError(f"The model in {self._folder} has too many images waiting: try again.") from error
+            raise ServingError(f"The model in {self._folder} failed ({error.code.name}: {error.message}).") from error

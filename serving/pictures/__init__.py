@@ -1,0 +1,1 @@
+"""What people see: heat maps in the geometry of the source image."""

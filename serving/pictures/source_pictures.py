@@ -1,0 +1,64 @@
+"""A view and its heat map in the geometry of the image that was read, for eyes; no TensorFlow.
+
+Files whose Patient Orientation says so were turned into the standard hanging (``loaded.header.turn``), and pictures for
+the archive are turned back where they are made.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from components.preprocessing.grey import to_eight_bit
+from components.preprocessing.source_geometry import hung, to_input
+from serving.client.grades import ViewExplanation
+from serving.client.preprocessing import PreparedView, PreprocessingRecipe
+
+_WHITE: Final = 0.998  # share of the breast's pixels that are darker than white
+
+
+def source_grey(item: PreparedView) -> NDArray[np.uint8]:
+    """Draws the source image as ingest read and turned it, muscle included.
+
+    What preprocessing took for background is black: the network saw nothing of it, and burned-in labels stay out.
+
+    Args:
+        item: The view; has a breast.
+
+    Returns:
+        uint8 [H, W], shaped like ``item.loaded.pixels``; 0 is background alone.
+    """
+    pixels, breast = item.loaded.pixels, item.result.breast_mask
+    inside = pixels[breast]
+    low = float(inside.min())
+    grey = to_eight_bit(pixels, low, max(float(np.quantile(inside, _WHITE)), low + 1))
+    return np.where(breast, np.maximum(grey, 1), 0).astype(np.uint8)
+
+
+def source_heat(item: PreparedView, explained: ViewExplanation, recipe: PreprocessingRecipe) -> NDArray[np.float32]:
+    """Lays a heat map over the source image: float32 [H, W] in 0..1, shaped like :func:`source_grey`."""
+    known = np.nan_to_num(explained.heatmap.astype(np.float32), nan=0.0, posinf=1.0, neginf=0.0)
+    return np.clip(to_input(known, item.loaded.header.view, item.result, recipe.preprocess), 0.0, 1.0)
+
+
+def station_pictures(
+    item: PreparedView, explained: ViewExplanation, recipe: PreprocessingRecipe
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Hangs view and heat map as a viewing station does, chest wall to the middle, cropped to the breast.
+
+    Args:
+        item: The view; has a breast.
+        explained: Its heat map.
+        recipe: How the view was prepared.
+
+    Returns:
+        uint8 [h, w] and float32 [h, w], of the source's aspect.
+    """
+    breast = item.result.breast_mask
+    rows, columns = np.flatnonzero(breast.any(axis=1)), np.flatnonzero(breast.any(axis=0))
+    box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    mirrored = item.result.figures.flipped
+    grey, heat = source_grey(item)[box], source_heat(item, explained, recipe)[box]
+    return np.ascontiguousarray(hung(grey, mirrored)), np.ascontiguousarray(hung(heat, mirrored))

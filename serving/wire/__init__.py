@@ -1,0 +1,1 @@
+"""What both ends of gRPC share: tensors, answers, errors."""

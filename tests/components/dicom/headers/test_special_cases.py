@@ -1,0 +1,268 @@
+"""Special images: each has its own reason, which a configuration turns into acceptance; and the rank among images."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+from pydicom.dataset import Dataset
+from pydicom.uid import (
+    UID,
+    BreastProjectionXRayImageStorageForProcessing,
+    BreastTomosynthesisImageStorage,
+    DigitalMammographyXRayImageStorageForProcessing,
+)
+
+from components.dicom.acceptance import ANY_IMAGE, AcceptanceConfig, SpecialCase
+from components.dicom_example_gen.config import IngestConfig
+from components.dicom.headers.header import ViewHeader, header_of, view_rank
+from components.dicom.reading import load_view, read_header
+from components.dicom.rejections import IngestError, RejectionReason
+from components.dicom.headers.special_cases import find_special_cases
+from serving.client.preprocessing import PreprocessingRecipe, prepare_exam, prepare_file
+
+from tests.components.dicom.conftest import MakeDicom, mammogram
+from tests.components.dicom.dicom_bytes import as_written, reread
+
+LIMIT = 40.0
+
+
+def view_code(value: str, *modifiers: str) -> list[Dataset]:
+    item = Dataset()
+    item.CodeValue = value
+    item.ViewModifierCodeSequence = []
+    for modifier in modifiers:
+        code = Dataset()
+        code.CodeValue = modifier
+        item.ViewModifierCodeSequence.append(code)
+    return [item]
+
+
+SPECIAL: list[tuple[SpecialCase, dict[str, Any]]] = [
+    (SpecialCase.FOR_PROCESSING, {"PresentationIntentType": "FOR PROCESSING"}),
+    (SpecialCase.FOR_PROCESSING, {"SOPClassUID": DigitalMammographyXRayImageStorageForProcessing}),
+    (SpecialCase.FOR_PROCESSING, {"SOPClassUID": BreastProjectionXRayImageStorageForProcessing}),
+    (SpecialCase.QUALITY_CONTROL, {"QualityControlImage": "YES"}),
+    (SpecialCase.BIOPSY, {"ImageType": ["ORIGINAL", "PRIMARY", "STEREO_SCOUT"]}),
+    (SpecialCase.BIOPSY, {"ImageType": ["ORIGINAL", "PRIMARY", "POSTFIRE_PLUS"]}),
+    (SpecialCase.BIOPSY, {"ImageType": ["ORIGINAL", "PRIMARY", "POSTMARKER"]}),
+    (SpecialCase.BIOPSY, {"BiopsyTargetSequence": [Dataset()]}),
+    (SpecialCase.TOMOSYNTHESIS, {"SOPClassUID": BreastTomosynthesisImageStorage}),
+    (SpecialCase.TOMOSYNTHESIS, {"ImageType": ["DERIVED", "PRIMARY", "TOMOSYNTHESIS", "NONE"]}),
+    (SpecialCase.TOMOSYNTHESIS, {"ImageType": ["ORIGINAL", "PRIMARY", "TOMO_PROJ"], "SOPClassUID": "1.2.3"}),
+    (SpecialCase.SYNTHETIC_2D, {"ImageType": ["DERIVED", "PRIMARY", "TOMOSYNTHESIS", "GENERATED_2D"]}),
+    (SpecialCase.SYNTHETIC_2D, {"SeriesDescription": "R CC C-View", "ImageType": ["DERIVED", "PRIMARY"]}),
+    (SpecialCase.SYNTHETIC_2D, {"SeriesDescription": "L MLO Intelligent 2D"}),
+    (SpecialCase.CONTRAST_ENHANCED, {"ImageType": ["DERIVED", "PRIMARY", "POST_CONTRAST", "SUBTRACTION"]}),
+    (SpecialCase.SPOT_COMPRESSION, {"ViewCodeSequence": view_code("R-10242", "R-102D7")}),
+    (SpecialCase.SPOT_COMPRESSION, {"ViewPosition": "SCC"}),
+    (SpecialCase.MAGNIFICATION, {"ViewCodeSequence": view_code("399162004", "399163009")}),
+    (SpecialCase.MAGNIFICATION, {"EstimatedRadiographicMagnificationFactor": "1.8"}),
+    (SpecialCase.IMPLANT_DISPLACED, {"ViewPosition": "CCID"}),
+    (SpecialCase.IMPLANT_PRESENT, {"BreastImplantPresent": "YES"}),
+    (SpecialCase.CLEAVAGE, {"ViewPosition": "CV"}),
+    (SpecialCase.AXILLARY_TAIL, {"ViewCodeSequence": view_code("399162004", "442580003")}),
+    (SpecialCase.ROLLED, {"ViewPosition": "RCCRL"}),
+    (SpecialCase.TANGENTIAL, {"ViewCodeSequence": view_code("399162004", "399110001")}),
+    (SpecialCase.ANTERIOR_COMPRESSION, {"ViewPosition": "CCAC"}),
+    (SpecialCase.PARTIAL_VIEW, {"PartialView": "YES"}),
+    (SpecialCase.LOSSY_COMPRESSION, {"LossyImageCompression": "01", "LossyImageCompressionRatio": [2, 60]}),
+    (SpecialCase.BURNED_IN_ANNOTATION, {"BurnedInAnnotation": "YES"}),
+]
+
+
+@pytest.mark.parametrize(("case", "changes"), SPECIAL)
+def test_each_special_image_has_its_reason_and_can_be_accepted(
+    case: SpecialCase, changes: dict[str, Any], syntax: UID
+) -> None:
+    dataset = reread(mammogram(**{"ViewPosition": "CC"} | changes), syntax)
+    with pytest.raises(IngestError) as caught:
+        header_of(dataset, "f", None)
+    assert caught.value.reason is RejectionReason(case.value)
+    assert caught.value.value not in ("", "absent")
+    assert f"add {case.value} to pipeline.ingest.accept" in caught.value.remedy
+    assert caught.value.tag.endswith(")")
+    with pytest.raises(IngestError, match=case.value):
+        header_of(dataset, "f", "CC_R")  # a manifest names the view, it does not make the image ordinary
+    everything_else = AcceptanceConfig(accept=tuple(c for c in SpecialCase if c is not case))
+    with pytest.raises(IngestError, match=case.value):
+        header_of(dataset, "f", None, everything_else)
+    header = header_of(dataset, "f", None, AcceptanceConfig(accept=(case,)))
+    assert (header.view, header.special) == ("CC_R", (case,))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"ImageType": ["DERIVED", "PRIMARY"], "SeriesDescription": "R CC"},  # Hologic's ordinary mammograms
+        {"ImageType": ["ORIGINAL", "PRIMARY", ""]},
+        {"ImageType": ["ORIGINAL", "PRIMARY", "POST_CONTRAST", "", "LOW_ENERGY"]},
+        {"EstimatedRadiographicMagnificationFactor": "1.07"},
+        {"BreastImplantPresent": "NO", "PartialView": "NO", "BurnedInAnnotation": "NO", "QualityControlImage": "NO"},
+        {"LossyImageCompression": "01", "LossyImageCompressionRatio": 10},
+        {"LossyImageCompression": "01"},
+        {"LossyImageCompression": "00", "LossyImageCompressionRatio": 99},
+        {"ViewCodeSequence": view_code("R-10242", "R-40AB3", "442593008"), "ViewPosition": "CCNP"},
+    ],
+)
+def test_ordinary_images_pass(changes: dict[str, Any], syntax: UID) -> None:
+    assert header_of(reread(mammogram(**changes), syntax), "f", None).special == ()
+
+
+def test_a_magnification_with_a_decimal_comma_is_one(syntax: UID) -> None:
+    dataset = as_written(mammogram(), EstimatedRadiographicMagnificationFactor="1,8", ImagerPixelSpacing="0,07\\0,07")
+    header = header_of(reread(dataset, syntax), "f", None, ANY_IMAGE)
+    assert (header.special, header.pixel_spacing_mm) == ((SpecialCase.MAGNIFICATION,), 0.07)
+
+
+def test_every_case_is_a_reason_and_is_tested() -> None:
+    assert {case.reason.value for case in SpecialCase} == {case.value for case in SpecialCase}
+    untested = set(SpecialCase) - {case for case, _ in SPECIAL}
+    # The picture alone shows the last four (test_pictures.py).
+    assert untested == {
+        SpecialCase.SPECIMEN,
+        SpecialCase.VIEW_CONFLICT,
+        SpecialCase.MIXED_PATIENTS,
+        SpecialCase.COLLIMATED,
+        SpecialCase.CROPPED,
+        SpecialCase.BREAST_CUT_OFF,
+        SpecialCase.LOW_RESOLUTION,
+    }
+
+
+def test_a_specimen_needs_acceptance_and_a_view(syntax: UID) -> None:
+    dataset = reread(mammogram(ViewCodeSequence=view_code("127457009"), ViewPosition=None), syntax)
+    for acceptance, view, reason in (
+        (AcceptanceConfig(), "CC_R", RejectionReason.SPECIMEN),
+        (ANY_IMAGE, None, RejectionReason.UNSUPPORTED_VIEW),
+    ):
+        with pytest.raises(IngestError) as caught:
+            header_of(dataset, "f", view, acceptance)
+        assert caught.value.reason is reason
+    assert header_of(dataset, "f", "CC_R", ANY_IMAGE).special == (SpecialCase.SPECIMEN,)
+
+
+def test_volumes_are_left_out_whatever_is_accepted(syntax: UID) -> None:
+    dataset = reread(mammogram(SOPClassUID=BreastTomosynthesisImageStorage, NumberOfFrames=50), syntax)
+    for acceptance, reason in ((AcceptanceConfig(), "tomosynthesis"), (ANY_IMAGE, "multi_frame")):
+        with pytest.raises(IngestError, match=f"{reason}, "):
+            header_of(dataset, "f", None, acceptance)
+
+
+@given(st.lists(st.sampled_from(SPECIAL), max_size=6), st.sets(st.sampled_from(list(SpecialCase))))
+def test_an_image_is_taken_when_each_of_its_cases_is_accepted(
+    syntax: UID, chosen: list[tuple[SpecialCase, dict[str, Any]]], accepted: set[SpecialCase]
+) -> None:
+    tags: dict[str, Any] = {}
+    for _, changes in chosen:
+        tags |= changes
+    dataset = reread(mammogram(**tags), syntax)
+    found = [case for case, _, _ in find_special_cases(dataset, LIMIT)]
+    assert found == sorted(set(found), key=list(SpecialCase).index)
+    acceptance = AcceptanceConfig(accept=tuple(accepted))
+    refused = [case for case in found if case not in accepted]
+    if refused:
+        with pytest.raises(IngestError) as caught:
+            header_of(dataset, "f", "CC_R", acceptance)
+        assert caught.value.reason is refused[0].reason
+    else:
+        assert header_of(dataset, "f", "CC_R", acceptance).special == tuple(found)
+
+
+def test_the_configuration_is_a_closed_list() -> None:
+    config = IngestConfig.model_validate({"accept": ["implant_present", "magnification"], "max_lossy_ratio": 5})
+    assert config.acceptance == AcceptanceConfig(
+        accept=(SpecialCase.IMPLANT_PRESENT, SpecialCase.MAGNIFICATION), max_lossy_ratio=5
+    )
+    assert IngestConfig.model_validate_json(config.model_dump_json()) == config
+    for wrong in ({"accept": ["duplicate"]}, {"max_lossy_ratio": 0.5}):
+        with pytest.raises(ValidationError):
+            IngestConfig.model_validate(wrong)
+
+
+def test_of_images_of_one_view_the_best_is_kept() -> None:
+    best = ViewHeader("CC_R", 100, 80, acquired_at="20200102")
+    worse = [
+        ViewHeader("CC_R", 100, 80, acquired_at="20200101"),
+        ViewHeader("CC_R", 100, 79, acquired_at="20210101"),
+        ViewHeader("CC_R", 999, 999, acquired_at="20210101", derived=True),
+        ViewHeader("CC_R", 999, 999, special=(SpecialCase.PARTIAL_VIEW,)),
+        ViewHeader("CC_R", 999, 999, special=(SpecialCase.FOR_PROCESSING,)),
+        ViewHeader("CC_R", 999, 999, special=(SpecialCase.IMPLANT_PRESENT,)),
+        ViewHeader("CC_R", 999, 999, special=(SpecialCase.IMPLANT_DISPLACED, SpecialCase.IMPLANT_PRESENT)),
+    ]
+    ranks = [view_rank(header) for header in (best, *worse)]
+    assert ranks == sorted(ranks, reverse=True)
+    assert len(set(ranks)) == len(ranks)
+
+
+def breast(value: int) -> np.ndarray:
+    """A right CC breast of 12 bits: a half disc at the right edge, dense inside."""
+    y, x = np.mgrid[:160, :120]
+    radius = np.hypot(y - 80, x - 119)
+    return np.where(radius < 60, value, np.where(radius < 75, value // 2, 20)).astype(np.uint16)
+
+
+def test_the_client_accepts_what_ingest_accepted(make_dicom: MakeDicom) -> None:
+    path = make_dicom("exam/a.dcm", breast(3000), BreastImplantPresent="YES")
+    make_dicom("exam/b.dcm", breast(3200), BreastImplantPresent="YES", ViewPosition="CCID")
+    strict = PreprocessingRecipe()
+    accepting = PreprocessingRecipe(
+        acceptance=AcceptanceConfig(accept=(SpecialCase.IMPLANT_PRESENT, SpecialCase.IMPLANT_DISPLACED))
+    )
+    assert PreprocessingRecipe.model_validate_json(accepting.model_dump_json()) == accepting
+    with pytest.raises(IngestError, match="implant_present"):
+        prepare_file(path, None, strict)
+    refused, taken = prepare_exam(path.parent, strict), prepare_exam(path.parent, accepting)
+    assert {r.file: r.reason.value for r in refused.rejected} == {
+        "a.dcm": "implant_present",
+        "b.dcm": "implant_displaced",
+    }
+    assert {view: v.loaded.header.special for view, v in taken.views.items()} == {
+        "CC_R": (SpecialCase.IMPLANT_PRESENT,)
+    }
+    assert [(r.file, r.reason.value) for r in taken.rejected] == [("b.dcm", "duplicate_view")]
+
+
+def test_conflicting_views_by_file(make_dicom: MakeDicom) -> None:
+    path = make_dicom()
+    with pytest.raises(IngestError, match=r"view_conflict.*CC_R, against MLO_R of the manifest"):
+        read_header(path, "MLO_R")
+    accepting = AcceptanceConfig(accept=(SpecialCase.VIEW_CONFLICT,))
+    loaded = load_view(path, "MLO_R", 512, acceptance=accepting)
+    assert (loaded.header.view, loaded.header.special) == ("MLO_R", (SpecialCase.VIEW_CONFLICT,))
+
+
+@pytest.mark.parametrize(
+    ("photometric", "sign", "inverts"),
+    [("MONOCHROME1", 1, True), ("MONOCHROME2", 1, True), ("MONOCHROME1", -1, False), ("MONOCHROME1", None, True)],
+)
+def test_raw_values_become_dense_is_bright(
+    make_dicom: MakeDicom, photometric: str, sign: int | None, inverts: bool
+) -> None:
+    """Raw values fall exponentially with the tissue passed, so their logarithm is the tissue again."""
+    tissue = breast(3000).astype(np.float64) / 4095
+    intensity = 12000 * np.exp(-4 * tissue)
+    raw = (intensity if inverts else 12000 - intensity).astype(np.uint16)
+    tags: dict[str, Any] = {
+        "PresentationIntentType": "FOR PROCESSING",
+        "PhotometricInterpretation": photometric,
+        "PixelIntensityRelationship": "LIN" if inverts else None,
+        "PixelIntensityRelationshipSign": sign,
+        "BitsStored": 14,
+        "HighBit": 13,
+    }
+    # The even bright disc of this breast, under raw values that are not inverted, shows as an implant or a crop.
+    accepting = AcceptanceConfig(accept=(SpecialCase.FOR_PROCESSING, SpecialCase.IMPLANT_PRESENT, SpecialCase.CROPPED))
+    grey = load_view(make_dicom("raw.dcm", raw, **tags), None, 512, acceptance=accepting).pixels / 65535
+    if inverts:
+        expected = 1 - np.log1p(raw.astype(float)) / np.log1p(16383)
+        assert np.abs(grey - expected).max() < 1e-4
+        assert np.corrcoef(grey.ravel(), tissue.ravel())[0, 1] > 0.9999
+    else:
+        assert np.abs(grey - raw / 16383).max() < 1e-4
+    assert grey[80, 110] > grey[80, 50] > grey[10, 10]  # dense, fat, air

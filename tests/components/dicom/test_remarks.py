@@ -1,0 +1,65 @@
+"""What was done to a file is told in files.jsonl, the summary, describe's and the report's tables, and with a grade."""
+
+from __future__ import annotations
+
+import itertools
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from components.sources.candidates import Candidate
+from components.dicom_example_gen.config import IngestConfig
+from components.dicom.headers.header import ViewHeader
+from components.dicom_example_gen.plan.ingest_plan import settle
+from components.sources.labels import Label
+from components.dicom_example_gen.plan.planning import Outcome, plan
+from components.dicom.remarks import Remark, joined
+from components.dicom_example_gen.report import file_rows, summary
+from components.report_generator.artifacts import IngestSummary
+from components.report_generator.sections.data_tables import loss_tables
+from components.report_generator.spans import combine
+from schema.features import VIEWS
+from serving.client.grading import quality_flags
+
+HEADER, DECODED = Remark.DECIMAL_COMMA, Remark.OTHER_VR_ENCODING
+
+
+def planned() -> Any:
+    outcomes = [
+        Outcome(Candidate(f"E1/{view}.dcm"), ViewHeader(view, 10, 10, remarks=(HEADER,) if view == "CC_R" else ()))
+        for view in VIEWS
+    ]
+    first = plan(outcomes, {"E1": Label("E1", "C")}, IngestConfig(), b"key")
+    return settle(first, [], {"E1/CC_R.dcm": (DECODED, HEADER), "E1/CC_L.dcm": (DECODED,)})
+
+
+def test_rows_and_summary_name_what_header_and_decoding_tell() -> None:
+    rows = {row["file"]: row["remarks"] for row in file_rows(planned())}
+    assert rows["E1/CC_R.dcm"] == ["other_vr_encoding", "decimal_comma"]
+    assert (rows["E1/CC_L.dcm"], rows["E1/MLO_L.dcm"]) == (["other_vr_encoding"], [])
+    assert summary(planned(), {})["remarks"] == {"decimal_comma": 1, "other_vr_encoding": 2}
+
+
+def test_tables_of_describe_and_report_count_them_over_spans() -> None:
+    figures = IngestSummary.model_validate(summary(planned(), {}))
+    (table,) = (t for t in loss_tables(combine([figures, figures])) if t.columns[0] == "Remark")
+    assert [tuple(cell.text for cell in row) for row in table.rows] == [
+        ("other_vr_encoding", "4"),
+        ("decimal_comma", "2"),
+    ]
+
+
+def test_a_grade_carries_them_as_flags() -> None:
+    figures = SimpleNamespace(reasons=())
+    result = SimpleNamespace(status="removed", figures=figures)
+    loaded = SimpleNamespace(header=ViewHeader("CC_R", 10, 10), remarks=(DECODED,))
+    graded: Any = SimpleNamespace(
+        prepared=SimpleNamespace(views={"CC_R": SimpleNamespace(loaded=loaded, result=result)})
+    )
+    assert quality_flags(graded) == {"CC_R": ("other vr encoding",)}
+
+
+@pytest.mark.parametrize("pair", itertools.permutations(Remark, 2))
+def test_joined_has_each_once_in_one_order(pair: tuple[Remark, Remark]) -> None:
+    assert joined(pair, pair[::-1]) == tuple(sorted(pair, key=list(Remark).index))

