@@ -22,10 +22,10 @@ from tfx.utils import path_utils
 from benchmarks.processes import Process, cpu_between, processes_of
 from components.evaluator.executor import Executor
 from components.statistics.calibration import CALIBRATION_FILE, fit_calibration
-from pipeline.local import runner as local_runner
 from pipeline.beam.arguments import beam_arguments
 from pipeline.beam.staged_runner import LOG as RUNNER_LOG
 from pipeline.config import RunConfig, load_config
+from pipeline.local import runner as local_runner
 from schema import features as f
 
 NODES = ("DicomExampleGen", "MammogramPreprocessor", "StatisticsGen", "Transform", "Evaluator")

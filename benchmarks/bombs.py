@@ -72,8 +72,8 @@ def _preprocess(folder: Path) -> str:
 
 def _predict(folder: Path) -> str:
     from components.dicom_example_gen.plan.identity import HashKey
-    from pipeline.predict.folders import grade_folders
     from pipeline.predict.archive import ArchiveOptions
+    from pipeline.predict.folders import grade_folders
     from serving.client.grades import ServedRecipe
     from serving.client.preprocessing import PreprocessingRecipe
 

@@ -25,19 +25,19 @@ import pydicom
 from benchmarks.serving import save_model, served
 from benchmarks.timing import load
 from components.common.png import encode_png
-from components.dicom_example_gen.plan.identity import RESEARCH_KEY
 from components.dicom.reading import load_view
+from components.dicom_example_gen.plan.identity import RESEARCH_KEY
 from components.preprocessing.config import PreprocessConfig
 from components.preprocessing.preprocess import preprocess_view
 from pipeline.local.demo import real_exams
 from pipeline.phantom.config import PhantomConfig
 from pipeline.phantom.generate import generate_phantoms
-from pipeline.predict.find import find_exams
 from pipeline.predict.archive import ArchiveOptions, predict_archive
-from serving.client.grpc_client import ExamClient
-from serving.dicom_results import ResultsConfig, build_results, write_results
+from pipeline.predict.find import find_exams
 from serving.client.grading import GradedExam, ModelRecipe, model_recipe_of
+from serving.client.grpc_client import ExamClient
 from serving.client.preprocessing import PreparedExam, PreparedView, PreprocessingRecipe, files_of
+from serving.dicom_results import ResultsConfig, build_results, write_results
 
 _SIZE: Final = 450
 _REDUCTION: Final = 2

@@ -32,6 +32,7 @@ from components.common.views import View
 from components.evaluator import executor as evaluator
 from components.evaluator.config import EvaluatorConfig
 from components.exam_ensemble.ensemble import load_exam_model
+from components.exam_model.signatures import export
 from components.grad_cam_explainer import executor as explainer
 from components.grad_cam_explainer.config import ExplainerConfig
 from components.grad_cam_explainer.heat_maps import Explainer
@@ -41,7 +42,6 @@ from components.trainer.files import NETWORK_FILE
 from components.trainer.network import build_network
 from components.transform.config import ImageConfig
 from schema import features as f
-from components.exam_model.signatures import export
 
 _SCHEMA: Final = Path(__file__).parents[1] / "schema" / "schema.pbtxt"
 _SHARD: Final = 32  # views

@@ -23,9 +23,9 @@ import yaml
 from pydicom.uid import generate_uid
 
 from benchmarks.server_faults import free_port, until
-from serving.gateway.config import TOKEN_VARIABLE
 from serving.client.grading import GradingPolicy, exam_document, grade_exam, recipe_of
 from serving.client.local_model import LocalModel
+from serving.gateway.config import TOKEN_VARIABLE
 
 _TOLERANCE: Final = 2e-6  # answers have six digits
 _UNREACHED: Final = (httpx.HTTPError, OSError)

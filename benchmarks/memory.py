@@ -23,8 +23,8 @@ from tfx.types import standard_artifacts
 from benchmarks.decoders import BITS, COLUMNS, ROWS, encoded, phantom
 from benchmarks.nodes import beam_arguments, ingest, ingested_views, preprocess, preprocessed_views, write_archive
 from benchmarks.reference_images import file_bytes, mammogram
-from components.sources.source import FolderSource
 from components.preprocessing.config import PreprocessConfig
+from components.sources.source import FolderSource
 
 _STEP = 16  # 3328 x 2560 pixels become 208 x 160
 _LARGE = 24  # full-size files

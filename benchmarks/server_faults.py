@@ -19,9 +19,9 @@ import numpy as np
 from benchmarks.pictures import breast_png
 from benchmarks.serving import save_model, server_process
 from schema.features import VIEWS
-from serving.client.grpc_client import ExamClient, open_channel
 from serving.client.exam_grader import ExamGrader
 from serving.client.grades import ServingError
+from serving.client.grpc_client import ExamClient, open_channel
 from serving.client.local_model import LocalModel
 
 SIZE: Final = 64

@@ -35,16 +35,16 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 from benchmarks.pictures import breast_png
 from benchmarks.timing import Call, alternate, load, percentiles, ratio
 from components.exam_ensemble.ensemble import load_exam_model
+from components.exam_model.signatures import export
+from components.exam_model.versions import find_versions
 from components.trainer.config import NetworkConfig
 from components.trainer.network import build_network
 from components.transform.config import ImageConfig
 from components.transform.images import decode_images, normalise
 from schema.features import VIEWS
-from serving.client.grpc_client import ExamClient, open_channel
 from serving.client.grading import recipe_of
+from serving.client.grpc_client import ExamClient, open_channel
 from serving.client.local_model import LocalModel
-from components.exam_model.versions import find_versions
-from components.exam_model.signatures import export
 
 _NAME: Final = "breast_density"
 _SERVING: Final = re.compile(r"gRPC (\S+), REST (\S+)")

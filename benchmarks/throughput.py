@@ -55,12 +55,12 @@ from components.common.png import decode_png, encode_png
 from components.common.progress import PROGRESS_FILE_VARIABLE, read_progress
 from components.common.shards import read_shard, shards_of, split_folder
 from components.common.worker import prepare_worker
-from components.dicom_example_gen.config import SPLITS
 from components.dicom.grey.greyscale import grey_scale_of, to_grey
-from components.sources.source import FolderSource
-from components.dicom.reading import reduce_by_area
 from components.dicom.grey.stored_values import cells_of
+from components.dicom.reading import reduce_by_area
+from components.dicom_example_gen.config import SPLITS
 from components.preprocessing.config import PreprocessConfig
+from components.sources.source import FolderSource
 from pipeline.phantom.config import PhantomConfig
 from pipeline.phantom.generate import generate_phantoms
 from schema import features as f

@@ -13,10 +13,8 @@ from typing import Annotated
 
 import typer
 
-from pipeline.commands import data, models, runs
+from pipeline.commands import data, kubeflow, models, operations, runs
 from pipeline.commands.extras import missing_extra
-from pipeline.commands import kubeflow
-from pipeline.commands import operations
 from pipeline.commands.review import review_app
 from schema.intended_use import NOTICE
 from schema.version import DISTRIBUTION, installed_version

@@ -10,15 +10,15 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from components.common.location import Location, location
-from components.sources.archives.kinds import ArchiveKind
 from components.dicom_example_gen.config import IngestConfig
-from components.sources.densities import read_density_values
 from components.drift_monitor.config import DriftConfig
 from components.evaluator.config import EvaluatorConfig
 from components.exam_ensemble.config import EnsembleConfig
 from components.exam_selector.config import SelectionConfig
 from components.grad_cam_explainer.config import ExplainerConfig
 from components.preprocessing.config import PreprocessConfig, QualityConfig
+from components.sources.archives.kinds import ArchiveKind
+from components.sources.densities import read_density_values
 from components.trainer.config import TrainConfig
 from components.trainer.hyperparameters import with_hyperparameters
 from components.tuner.config import TunerConfig

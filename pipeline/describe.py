@@ -22,11 +22,9 @@ from components.common.files import write_whole
 from components.dicom_example_gen.config import IngestConfig
 from components.dicom_example_gen.plan.identity import find_key
 from components.dicom_example_gen.plan.label_hints import label_hints
-from components.dicom_example_gen.rejection_summary import shortage
-from components.sources.source import Source, find_candidates
 from components.dicom_example_gen.plan.planning import inspect, inspect_pixels, plan, sharing_uids, without_label
+from components.dicom_example_gen.rejection_summary import shortage
 from components.dicom_example_gen.report import file_rows, summary
-from components.sources.spans import SpanSource
 from components.report_generator.artifacts import IngestSummary
 from components.report_generator.page import Table
 from components.report_generator.sections.data_tables import (
@@ -37,6 +35,8 @@ from components.report_generator.sections.data_tables import (
     system_table,
 )
 from components.report_generator.spans import combine
+from components.sources.source import Source, find_candidates
+from components.sources.spans import SpanSource
 
 _BY_HEADERS = (
     "By headers and tables. A run takes these files too, but for what only pixels show: compressed data that are"

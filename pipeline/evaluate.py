@@ -10,11 +10,11 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from components.statistics.figures import SMALL_N
 from components.evaluator.offline import evaluate_predictions
 from components.evaluator.predictions import Predictions, read_predictions
 from components.report_generator.artifacts import Metric
 from components.report_generator.text import interval_text, metric_label, value_text
+from components.statistics.figures import SMALL_N
 from schema.features import DENSITY_CLASSES, VIEWS
 
 _LEVELS: Final = ("exam", "breast", "view")

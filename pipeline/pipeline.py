@@ -19,8 +19,6 @@ from components.archive_scan.scan import LATEST
 from components.baseline_model.component import BaselineModel
 from components.common.fingerprint import code_fingerprint
 from components.dicom_example_gen.component import DicomExampleGen
-from components.sources.source import Source
-from components.sources.span import Span
 from components.drift_monitor.component import DriftMonitor
 from components.evaluator.component import Evaluator
 from components.exam_ensemble.component import ExamEnsemble
@@ -28,16 +26,18 @@ from components.exam_selector.component import ExamSelector
 from components.example_validator.component import ExampleValidator
 from components.grad_cam_explainer.component import GradCamExplainer
 from components.import_schema_gen.component import ImportSchemaGen
-from serving.infra_check.component import InfraCheck
 from components.mammogram_preprocessor.component import MammogramPreprocessor
-from components.review.folder import ReviewSource
 from components.pusher.component import Pusher
 from components.report_generator.component import ReportGenerator
 from components.report_generator.lineage import describe_nodes
+from components.review.folder import ReviewSource
+from components.sources.source import Source
+from components.sources.span import Span
 from components.warm_start.component import WarmStart
 from pipeline.config import PipelineConfig, recipe_of, to_yaml
 from pipeline.metadata import Connection
 from schema import features as f
+from serving.infra_check.component import InfraCheck
 
 # Statistics of the image bytes say nothing and cost much.
 _WITH_STATISTICS: Final = (

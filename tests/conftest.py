@@ -122,11 +122,11 @@ def exam_networks() -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def exported_exam_model(exam_networks: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """SavedModel of the four networks with its contract, made as ExamEnsemble makes it: from ``.keras`` files."""
-    from components.statistics.calibration import fit_calibration
     from components.exam_ensemble.config import EnsembleConfig
     from components.exam_ensemble.contract import count_exams
     from components.exam_ensemble.ensemble import load_exam_model
     from components.exam_ensemble.saving import save_exam_model
+    from components.statistics.calibration import fit_calibration
     from components.transform.config import ImageConfig
 
     folder = tmp_path_factory.mktemp("exam_model")

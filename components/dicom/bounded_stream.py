@@ -21,8 +21,8 @@ from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_dataset
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
-from components.dicom.headers import tags
 from components.dicom.encoding import FIRST_BYTES, Encoding, encoding_of
+from components.dicom.headers import tags
 
 # Real headers take up to some 5,000 reads; 50,000 take about a second.
 _MAX_READS: Final = 50_000

@@ -22,18 +22,18 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
-from components.dicom.headers import tags
 from components.dicom.acceptance import STANDARD_ONLY, AcceptanceConfig
 from components.dicom.bounded_stream import TooMuchError, read_header
-from components.dicom.streams.codestream import SecondImageError, StreamError
-from components.dicom.streams.decoders import CODINGS, StoredPixels, decode_frame, decode_native, look_at_frame
-from components.dicom.headers.functional_groups import effective_header
 from components.dicom.grey.greyscale import GreyScale, grey_scale_of, to_grey
+from components.dicom.grey.stored_values import cells_of
+from components.dicom.headers import tags
+from components.dicom.headers.functional_groups import effective_header
 from components.dicom.headers.header import ViewHeader, header_of
-from components.dicom.streams.pixel_element import PIXEL_DATA, PixelElement, find_pixels, require_pixel_data
 from components.dicom.rejections import IngestError, RejectionReason, shown
 from components.dicom.remarks import Remark, joined
-from components.dicom.grey.stored_values import cells_of
+from components.dicom.streams.codestream import SecondImageError, StreamError
+from components.dicom.streams.decoders import CODINGS, StoredPixels, decode_frame, decode_native, look_at_frame
+from components.dicom.streams.pixel_element import PIXEL_DATA, PixelElement, find_pixels, require_pixel_data
 
 # Uncompressed transfer syntaxes by how their data sets are encoded: VRs implicit, little endian.
 _WRITTEN: Final = {

@@ -14,9 +14,9 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from components.dicom.rejections import IngestError, RejectionReason
 from components.dicom.streams.codestream import Coding, declared_frame, has_too_many_scans
 from components.dicom.streams.jpeg_scan import decode_jpeg
-from components.dicom.rejections import IngestError, RejectionReason
 
 _FORMATS: Final = ("PNG", "JPEG", "TIFF")
 _FIRST_BYTES: Final = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")

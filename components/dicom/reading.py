@@ -20,15 +20,15 @@ import numpy as np
 
 from components.common.location import Location, Uri
 from components.dicom.acceptance import ANY_IMAGE, STANDARD_ONLY, AcceptanceConfig
-from components.dicom_example_gen.config import DEFAULT_MAX_PIXELS
 from components.dicom.dicom_file import decode_dicom, is_dicom, open_dicom
 from components.dicom.headers.header import ViewHeader
-from components.dicom.image_file import decode_image, image_size, is_image_file
 from components.dicom.headers.orientation import require_agreement
+from components.dicom.image_file import decode_image, image_size, is_image_file
 from components.dicom.pictures.checks import judge_picture
 from components.dicom.pictures.field import FINE_SIDE
 from components.dicom.rejections import IngestError, RejectionReason, shown
 from components.dicom.remarks import Remark, joined
+from components.dicom_example_gen.config import DEFAULT_MAX_PIXELS
 from schema.features import VIEWS
 
 __all__ = [

@@ -26,12 +26,9 @@ from components.common.progress import advance, expect
 from components.common.shard_index import write_index
 from components.common.shards import write_text
 from components.common.stages import Element, Gathered, LostRecordsError, Stage, elements
-from components.sources.candidates import Candidate
 from components.dicom_example_gen.config import IngestConfig
 from components.dicom_example_gen.plan.ingest_plan import IngestPlan, leave_out, settle
 from components.dicom_example_gen.plan.label_hints import label_hints
-from components.sources.labels import Label, RowProblem
-from components.sources.source import Source, find_candidates
 from components.dicom_example_gen.plan.pixel_copies import pixel_copies
 from components.dicom_example_gen.plan.planning import (
     Outcome,
@@ -50,6 +47,9 @@ from components.dicom_example_gen.view_shards import (
     plan_shards,
     write_views,
 )
+from components.sources.candidates import Candidate
+from components.sources.labels import Label, RowProblem
+from components.sources.source import Source, find_candidates
 
 _HEADERS_AN_ELEMENT: Final = 64
 FILES: Final = "files.jsonl"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import tensorflow as tf
 
 from components.common.png import encode_png
-from components.dicom_example_gen.plan.ingest_plan import PlannedView
 from components.dicom.reading import LoadedView
+from components.dicom_example_gen.plan.ingest_plan import PlannedView
 from schema import features
 
 

@@ -11,10 +11,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from components.dicom.rejections import Rejection
 from components.dicom_example_gen.config import SPLITS
 from components.dicom_example_gen.plan.exam_counts import exam_counts
 from components.dicom_example_gen.plan.ingest_plan import IngestPlan, PlannedView
-from components.dicom.rejections import Rejection
 from schema.features import DENSITY_CLASSES, UNKNOWN_INT
 
 SUMMARY_FILE: Final = "summary.json"

@@ -13,12 +13,12 @@ from components.common.pixels import pixels_sha256
 from components.common.progress import advance
 from components.common.shard_index import IndexedView
 from components.common.shards import read_shard, relative_name, remove_file, shard_name, split_folder, write_shard
-from components.dicom_example_gen.config import SPLITS, IngestConfig
-from components.dicom_example_gen.plan.ingest_plan import PlannedView
 from components.dicom.reading import LoadedView, load_view
-from components.dicom_example_gen.records import to_example
 from components.dicom.rejections import IngestError, Rejection
 from components.dicom.remarks import Remark
+from components.dicom_example_gen.config import SPLITS, IngestConfig
+from components.dicom_example_gen.plan.ingest_plan import PlannedView
+from components.dicom_example_gen.records import to_example
 from schema import features as f
 
 

@@ -9,8 +9,8 @@ from tensorflow_model_analysis.proto import config_pb2
 
 from components.evaluator.config import EvaluatorConfig
 from components.evaluator.metrics import BASELINE, CANDIDATE
-from components.statistics.scores import Level
 from components.evaluator.slices import SLICES
+from components.statistics.scores import Level
 from schema import features as f
 
 

@@ -12,7 +12,6 @@ from tfx.components.evaluator import executor as tfma_executor
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import path_utils, proto_utils
 
-from components.exam_model.baseline_version import baseline_version
 from components.common.shards import write_text
 from components.evaluator.config import EvaluatorConfig
 from components.evaluator.eval_config import build_eval_config
@@ -20,6 +19,7 @@ from components.evaluator.extractors import custom_extractors
 from components.evaluator.metrics import BASELINE, CANDIDATE
 from components.evaluator.results import Compared, summarise
 from components.evaluator.summary import METRICS_FILE
+from components.exam_model.baseline_version import baseline_version
 from components.statistics.calibration import load_temperature
 
 Artifacts = dict[str, list[types.Artifact]]

@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from components.statistics.figures import confusion_matrix, density_figures
 from components.evaluator.predictions import Predictions, ViewPrediction
+from components.evaluator.slices import says_something
+from components.evaluator.summary import slice_entry
+from components.statistics.figures import confusion_matrix, density_figures
 from components.statistics.scores import (
     SIDES,
     Level,
@@ -20,8 +22,6 @@ from components.statistics.scores import (
     rows_of_side,
     score_rows,
 )
-from components.evaluator.slices import says_something
-from components.evaluator.summary import slice_entry
 from schema import features as f
 
 _Slice = tuple[tuple[str, str], ...]

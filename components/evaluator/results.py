@@ -10,13 +10,13 @@ import numpy as np
 import tensorflow_model_analysis as tfma
 
 from components.evaluator.config import EvaluatorConfig
-from components.statistics.figures import COMPARED, FLIPS
 from components.evaluator.gates import judge
-from components.statistics.intervals import Figure, make_figure
 from components.evaluator.metrics import CANDIDATE, cell_name, change_name, side_prefix
-from components.statistics.scores import LEVELS, SIDES, Level
 from components.evaluator.slices import says_something, slice_value
 from components.evaluator.summary import slice_entry
+from components.statistics.figures import COMPARED, FLIPS
+from components.statistics.intervals import Figure, make_figure
+from components.statistics.scores import LEVELS, SIDES, Level
 from schema import features as f
 
 # Figures of a slice as TFMA wrote them: value and bounds.

@@ -12,10 +12,6 @@ from components.common.fingerprint import code_fingerprint
 from components.common.views import View
 from components.dicom.acceptance import SpecialCase
 from components.dicom.rejections import RejectionReason
-from components.statistics.calibration import CALIBRATION_FILE, Calibration
-from components.transform.config import ImageConfig
-from schema import features as f
-from schema.intended_use import INTENDED_USE, LIMITS, NOT_FOR, NOTICE
 from components.exam_model.contract import (
     CONTRACT_VERSION,
     CalibrationFacts,
@@ -30,6 +26,10 @@ from components.exam_model.contract import (
     sha256_of,
 )
 from components.exam_model.contract_signatures import promised_signatures
+from components.statistics.calibration import CALIBRATION_FILE, Calibration
+from components.transform.config import ImageConfig
+from schema import features as f
+from schema.intended_use import INTENDED_USE, LIMITS, NOT_FOR, NOTICE
 from serving.client.preprocessing import PreprocessingRecipe
 
 _SOFTWARE: Final = ("breast-density", "keras", "numpy", "opencv-python-headless", "pydicom", "tensorflow")

@@ -9,10 +9,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from components.transform.config import ImageConfig
-from schema.features import VIEWS
 from components.exam_model.signatures import ExamModel
 from components.exam_model.view_networks import ViewFunctions
+from components.transform.config import ImageConfig
+from schema.features import VIEWS
 
 
 @dataclass(frozen=True)

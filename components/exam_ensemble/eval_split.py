@@ -10,9 +10,9 @@ import numpy as np
 import tensorflow as tf
 
 from components.common.views import View, read_views
+from components.exam_model.signatures import ExamModel
 from components.statistics.combination import CombinedExams, combine_views
 from schema.features import DENSITY_CLASSES
-from components.exam_model.signatures import ExamModel
 
 _BATCH: Final = 8  # views in memory; at the published size a view's activations take some 100 MB
 

@@ -12,12 +12,12 @@ from tfx.utils import path_utils
 
 from components.common.progress import advance, expect
 from components.common.views import read_views
-from components.statistics.calibration import fit_calibration
 from components.exam_ensemble.config import EnsembleConfig
 from components.exam_ensemble.contract import count_exams
 from components.exam_ensemble.ensemble import load_exam_model
 from components.exam_ensemble.eval_split import grade_split
 from components.exam_ensemble.saving import save_exam_model
+from components.statistics.calibration import fit_calibration
 from components.trainer.files import NETWORK_FILE
 from components.transform.config import ImageConfig
 from schema.features import VIEWS

@@ -6,14 +6,14 @@ import os
 from collections.abc import Mapping
 
 from components.common.shards import write_bytes
-from components.statistics.calibration import CALIBRATION_FILE, Calibration
 from components.exam_ensemble.config import EnsembleConfig
 from components.exam_ensemble.contract import make_contract
-from components.transform.config import ImageConfig
 from components.exam_model.contract import CONTRACT_FILE, Contract, SplitCounts, write_contract
 from components.exam_model.saved_model import check_contract, model_digest
 from components.exam_model.signatures import ExamModel, export
 from components.exam_model.warmup import write_warmup
+from components.statistics.calibration import CALIBRATION_FILE, Calibration
+from components.transform.config import ImageConfig
 
 
 def save_exam_model(

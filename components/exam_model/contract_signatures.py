@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from schema.features import DENSITY_CLASSES, VIEWS
 from components.exam_model.contract import Signature, Tensor
+from schema.features import DENSITY_CLASSES, VIEWS
 
 _CLASSES: Final = len(DENSITY_CLASSES)
 _OF_VIEW: Final = "of the image"

@@ -12,12 +12,12 @@ import tensorflow as tf
 
 from components.common.fingerprint import code_fingerprint
 from components.exam_ensemble.config import BatchingConfig
-from components.transform.config import ImageConfig
-from components.transform.images import decode_images
-from schema import features as f
 from components.exam_model.exam_grades import density_names, grade_exams
 from components.exam_model.overlays import overlay
 from components.exam_model.view_networks import BatchedNetworks, Networks, ViewFunctions, ViewNetworks
+from components.transform.config import ImageConfig
+from components.transform.images import decode_images
+from schema import features as f
 
 
 class ExamModel(tf.Module):

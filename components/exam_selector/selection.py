@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from components.exams.distribution import DistributionConfig, SplitDistribution, left_out
 from components.exam_selector.config import SelectionConfig
+from components.exams.distribution import DistributionConfig, SplitDistribution, left_out
 from schema.features import DENSITY_CLASSES
 
 LEARNT: Final = ("train", "eval")

@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from components.dicom.headers.header import ViewHeader
 from components.exams.evidence import (
     NO_CENSUS,
     PATIENT_TAG,
@@ -16,7 +17,6 @@ from components.exams.evidence import (
     person,
     shown_twice,
 )
-from components.dicom.headers.header import ViewHeader
 
 _MOST_IDS: Final = 2  # of one woman, of which one was corrected
 

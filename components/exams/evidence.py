@@ -32,8 +32,8 @@ from typing import Final
 
 from components.dicom.headers import tags
 from components.dicom.headers.header import ViewHeader
-from components.dicom.rejections import RejectionReason
 from components.dicom.headers.views import parse_view
+from components.dicom.rejections import RejectionReason
 from schema.features import UNKNOWN, UNKNOWN_INT
 
 _OLDEST: Final = (90, 120)  # years that the age 90 stands for

@@ -17,9 +17,9 @@ from dataclasses import replace
 from itertools import combinations
 from typing import Final
 
+from components.dicom.headers.header import ViewHeader
 from components.exams.census import take_census
 from components.exams.evidence import NO_CENSUS, Census, contradiction, is_one_exam, of_one_patient, person
-from components.dicom.headers.header import ViewHeader
 from schema.features import VIEWS
 
 _MOST_KINDS: Final = 400  # that are compared two by two

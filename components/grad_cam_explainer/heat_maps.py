@@ -11,8 +11,8 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from components.common.views import View
-from components.transform.images import decode_images
 from components.exam_model.overlays import overlay
+from components.transform.images import decode_images
 
 PREDICTED: Final = "predicted"
 

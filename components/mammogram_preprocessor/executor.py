@@ -25,11 +25,11 @@ from components.common.shards import (
     split_folder,
 )
 from components.common.stages import LostRecordsError
+from components.mammogram_preprocessor.preprocess_pipeline import preprocess
+from components.mammogram_preprocessor.view_shards import ShardTask
 from components.preprocessing.config import PreprocessConfig, QualityConfig
 from components.preprocessing.merging import IngestedShard, left_out
-from components.mammogram_preprocessor.preprocess_pipeline import preprocess
 from components.review.folder import NO_REVIEWS, read_reviews
-from components.mammogram_preprocessor.view_shards import ShardTask
 
 
 def _shards(ingested: Sequence[types.Artifact], splits: Sequence[str]) -> list[IngestedShard]:

@@ -16,8 +16,6 @@ import apache_beam as beam
 
 from components.common.shards import write_text
 from components.common.stages import Element, Gathered, Stage, elements
-from components.preprocessing.config import PreprocessConfig, QualityConfig
-from components.preprocessing.merging import LeftOut
 from components.mammogram_preprocessor.quality import (
     QualityRow,
     choose_overlays,
@@ -26,9 +24,11 @@ from components.mammogram_preprocessor.quality import (
     report_row,
     review_summary,
 )
+from components.mammogram_preprocessor.view_shards import ShardTask, draw_overlays, preprocess_shard
+from components.preprocessing.config import PreprocessConfig, QualityConfig
+from components.preprocessing.merging import LeftOut
 from components.review.apply import without_image
 from components.review.folder import Reviews
-from components.mammogram_preprocessor.view_shards import ShardTask, draw_overlays, preprocess_shard
 
 
 @dataclass(frozen=True)

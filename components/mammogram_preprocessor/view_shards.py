@@ -16,10 +16,10 @@ from components.common.png import decode_png, encode_png
 from components.common.progress import advance
 from components.common.shards import read_shard, write_bytes, write_shard
 from components.common.stages import LostRecordsError
+from components.mammogram_preprocessor.quality import QualityRow, quality_row
 from components.preprocessing.config import PreprocessConfig
 from components.preprocessing.merging import LeftOut
 from components.preprocessing.overlay import overlay_png
-from components.mammogram_preprocessor.quality import QualityRow, quality_row
 from components.preprocessing.regions import regions_of
 from components.preprocessing.result import PreprocessedView
 from components.review.apply import Reviewed, preprocess_reviewed

@@ -14,9 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from components.preprocessing import pectoral
-
-from components.preprocessing import thesis
+from components.preprocessing import pectoral, thesis
 from components.preprocessing.config import PreprocessConfig
 from components.preprocessing.crop import to_square
 from components.preprocessing.grey import Working, to_eight_bit

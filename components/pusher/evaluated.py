@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from schema import features as f
 from components.exam_model.contract import Contract, ContractError, Evaluation, Metric, SliceMetrics, sha256_of
+from schema import features as f
 
 _METRICS: Final = (
     "accuracy",

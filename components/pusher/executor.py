@@ -14,10 +14,10 @@ from tfx.utils import io_utils
 
 from components.common.shards import read_bytes
 from components.evaluator.summary import METRICS_FILE
-from components.pusher.evaluated import with_evaluation
-from components.pusher.push import copy_model, push_version
 from components.exam_model.contract import CONTRACT_FILE, write_contract
 from components.exam_model.saved_model import check_contract, load_contract
+from components.pusher.evaluated import with_evaluation
+from components.pusher.push import copy_model, push_version
 
 
 def _explanations_pass(input_dict: dict[str, list[types.Artifact]]) -> bool:

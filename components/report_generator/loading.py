@@ -11,7 +11,6 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from components.drift_monitor.summary import SUMMARY_FILE, DriftSummary
-from components.statistics.calibration import CALIBRATION_FILE
 from components.report_generator.artifacts import (
     Evaluation,
     History,
@@ -29,6 +28,7 @@ from components.report_generator.model_artifacts import (
     Infra,
 )
 from components.report_generator.spans import combine
+from components.statistics.calibration import CALIBRATION_FILE
 
 _Model = TypeVar("_Model", bound=BaseModel)
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from components.common.location import Location
-from components.sources.labels import Label, RowProblem
 from components.dicom.rejections import Rejection
+from components.sources.labels import Label, RowProblem
 
 
 @dataclass(frozen=True)

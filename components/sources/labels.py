@@ -22,6 +22,8 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from components.common.location import Location
+from components.dicom.headers.header import parse_age
+from components.dicom.rejections import ManifestError, RejectionReason
 from components.dicom_example_gen.config import DEVELOPMENT, SPLITS
 from components.sources.densities import (
     DENSITIES_ALLOWED,
@@ -31,8 +33,6 @@ from components.sources.densities import (
     is_no_density,
     parse_density,
 )
-from components.dicom.headers.header import parse_age
-from components.dicom.rejections import ManifestError, RejectionReason
 from components.sources.tables import Row, RowProblem, read_rows
 from schema.features import DENSITY_CLASSES, UNKNOWN_INT
 

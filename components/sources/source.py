@@ -24,15 +24,15 @@ from typing import Final
 
 from components.common.location import Location, Uri, absolute, file_states, files_below
 from components.common.walk import LinkCounts
+from components.dicom.dicom_file import is_dicom
+from components.dicom.headers.views import parse_view
+from components.dicom.rejections import ManifestError, RejectionReason, shown
 from components.sources.archives.kinds import ArchiveKind
 from components.sources.archives.listing import Listing
 from components.sources.archives.registry import archive_candidates
 from components.sources.candidates import Candidate, Candidates
-from components.dicom.dicom_file import is_dicom
 from components.sources.labels import Label, LabelReader, LabelRow, read_labels
-from components.dicom.rejections import ManifestError, RejectionReason, shown
 from components.sources.tables import Row, RowProblem, read_rows
-from components.dicom.headers.views import parse_view
 from schema.features import VIEWS
 
 _SUFFIXES: Final = frozenset({".dcm", ".dicom", ".ima", ""})

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from components.common.location import Location, files_below, location
-from components.sources.source import FolderSource, ManifestSource, Source
 from components.dicom.rejections import ManifestError
+from components.sources.source import FolderSource, ManifestSource, Source
 from components.sources.span import Span
 
 _SPEC: Final = re.compile(r"\{(SPAN|VERSION)(?::([1-9][0-9]?))?\}|\{(YYYY|MM|DD)\}")

@@ -22,13 +22,13 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 from scipy.optimize import minimize_scalar
 
-from components.statistics.intervals import bootstrap_weights, make_figure, percentile_interval
 from components.statistics.calibration_error import (
     ECE_BINS,
     calibration_error_interval,
     expected_calibration_error,
     gaps_by_bin,
 )
+from components.statistics.intervals import bootstrap_weights, make_figure, percentile_interval
 from schema.features import DENSITY_CLASSES
 
 # In the SavedModel's folder; ``assets.extra`` is where TensorFlow Serving leaves what is not its own.

@@ -12,6 +12,7 @@ from typing import Final
 
 import numpy as np
 
+from components.statistics.calibration_error import calibration_error_interval, calibration_errors, gaps_by_bin
 from components.statistics.confusion import CLASSES, DENSE_FROM, density_metrics
 from components.statistics.intervals import (
     Figure,
@@ -22,7 +23,6 @@ from components.statistics.intervals import (
 )
 from components.statistics.ranking import dense_auc, log_losses, macro_auc, ranks_of_truth
 from components.statistics.scores import Scores
-from components.statistics.calibration_error import calibration_error_interval, calibration_errors, gaps_by_bin
 from schema.features import DENSITY_CLASSES
 
 SMALL_N: Final = 20  # fewer observations are too few to judge

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from components.statistics.confusion import CLASSES, DENSE_FROM
 from components.statistics.calibration import losses
+from components.statistics.confusion import CLASSES, DENSE_FROM
 
 
 def weighted_auc(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> np.ndarray:

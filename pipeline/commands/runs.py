@@ -102,8 +102,8 @@ def experiment(
         raise ValueError(f"There is no experiment {name}: give one of {', '.join((*EXPERIMENTS, _ALL))}.")
     from rich.console import Console
 
-    from pipeline.config import find_config
     from pipeline.commands.experiments import run_named
+    from pipeline.config import find_config
 
     values = data_keys(data, labels, manifest, archive, density_values) | ({"output": str(output)} if output else {})
     chosen = list(EXPERIMENTS.values()) if name == _ALL else [EXPERIMENTS[name]]

@@ -16,12 +16,12 @@ from tfx.utils import path_utils
 from components.common.shards import read_bytes, split_folder
 from components.common.views import read_views
 from components.evaluator.predictions import Predictions, read_predictions
-from components.statistics.calibration import load_temperature
 from components.exam_selector.selection import LEARNT
+from components.statistics.calibration import load_temperature
 from components.trainer.files import HISTORY_FILE
-from pipeline.local import runner as local_runner
 from pipeline.config import RunConfig
 from pipeline.experiments.predict import predict_split, write_predictions
+from pipeline.local import runner as local_runner
 from schema.features import DENSITY_CLASSES
 
 _LAST_NODE = "ExamEnsemble"  # what follows judges and pushes; an experiment judges by itself and pushes nothing

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from components.evaluator.predictions import ViewPrediction
 from components.exams.distribution import DistributionConfig, SplitDistribution, left_out
 from components.statistics.figures import COMPARED, compare, density_figures
 from components.statistics.intervals import Figure
-from components.evaluator.predictions import ViewPrediction
 from components.statistics.scores import (
     ScoreRow,
     Scores,

@@ -12,12 +12,12 @@ from components.statistics.intervals import Figure
 from components.statistics.scores import Scores
 from pipeline.config import PhantomDataConfig, RunConfig, load_config
 from pipeline.console import duration, watching
-from pipeline.local.demo import make_phantoms
 from pipeline.experiments.arms import FinishedArm, run_arm
 from pipeline.experiments.catalogue import detail_parts
 from pipeline.experiments.declarations import Arm, Experiment, Key, Part
 from pipeline.experiments.judge import Graded, differences_of, figures_of, pooled, scores_of
 from pipeline.experiments.thesis_figures import SLIDE_FIGURES
+from pipeline.local.demo import make_phantoms
 from schema.features import ACQUISITION_SYSTEM
 
 SEEN, NOT_SEEN, ALL_SYSTEMS = "Seen", "Not seen", "all systems"

@@ -10,11 +10,11 @@ from typing import Final
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from components.statistics.figures import COMPARED, SMALL_N
-from components.statistics.intervals import Figure
 from components.report_generator.artifacts import Metric
 from components.report_generator.page import Cell, Table
 from components.report_generator.text import interval_text, value_text
+from components.statistics.figures import COMPARED, SMALL_N
+from components.statistics.intervals import Figure
 from pipeline.experiments.declarations import EXAMS, Arm, Axis, Experiment, Key, Published
 
 # As the slides call them.

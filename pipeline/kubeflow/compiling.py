@@ -17,7 +17,6 @@ from components.sources.source import ArchiveSource, FolderSource, ManifestSourc
 from pipeline.beam.arguments import beam_arguments, image_beam_arguments
 from pipeline.beam.config import DirectBeam, FlinkBeam
 from pipeline.config import ConfigError, DataConfig, RunConfig
-from pipeline.kubeflow_config import KubeflowConfig
 from pipeline.kubeflow.locations import VOLUME_ROOT
 from pipeline.kubeflow.package import Package
 from pipeline.kubeflow.parameters import run_parameters
@@ -26,6 +25,7 @@ from pipeline.kubeflow.specification import ARTIFACTS_ROOT, TRAINING_JOB, for_op
 from pipeline.kubeflow.training_job import training_job
 from pipeline.kubeflow.unions import split_unions, with_further_inputs
 from pipeline.kubeflow.validation import check, parse_spec
+from pipeline.kubeflow_config import KubeflowConfig
 from pipeline.local.runner import SCHEMA_FILE
 from pipeline.pipeline import Places, UnseenArchive, create_pipeline
 

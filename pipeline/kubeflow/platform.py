@@ -11,9 +11,9 @@ from collections.abc import Collection, Iterable
 from typing import Any, Final
 
 from pipeline.beam.task_key import KEY_VARIABLE as TASK_KEY_VARIABLE
-from pipeline.kubeflow_config import SCAN, KubeflowConfig, Secret, Volume
 from pipeline.kubeflow.locations import VOLUME_ROOT
 from pipeline.kubeflow.specification import executor_name
+from pipeline.kubeflow_config import SCAN, KubeflowConfig, Secret, Volume
 
 # Kinds of nodes that read the archive, that know the key of the hashes, and that work with pushed versions.
 _READ_ARCHIVE: Final = frozenset({SCAN, "DicomExampleGen", "MammogramPreprocessor"})

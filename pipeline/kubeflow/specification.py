@@ -18,8 +18,8 @@ from typing import Any, Final
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2 as spec_pb2
 
-from pipeline.kubeflow_config import NodeSettings
 from pipeline.kubeflow.parameters import Place, RunParameter, Value, place_of
+from pipeline.kubeflow_config import NodeSettings
 
 RUN_PARAMETER: Final = "--run_parameter"
 TRAINING_JOB: Final = "--training_job"

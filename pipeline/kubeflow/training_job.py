@@ -17,9 +17,9 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict
 
-from pipeline.kubeflow_config import KubeflowConfig
 from pipeline.kubeflow.locations import VOLUME_ROOT
 from pipeline.kubeflow.specification import kubeflow_name
+from pipeline.kubeflow_config import KubeflowConfig
 
 _GROUP: Final = ("kubeflow.org", "v1")
 _PLURAL: Final = "tfjobs"

@@ -66,8 +66,8 @@ def run_demo(output: Path, overrides: Sequence[str], say: Say) -> None:
     say(f"Details of TensorFlow and TFX go to {log}")
     with chatter_to(log) as terminal:
         config = make_phantoms(config, terminal)
-        from pipeline.predict.exam import describe, predict_exam
         from pipeline.local.run import figures_table, run_config
+        from pipeline.predict.exam import describe, predict_exam
         from serving.client.grpc_client import ExamClient
         from serving.server.config import ServedModel, ServerConfig
         from serving.server.tf_serving import start_model_server

@@ -10,16 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TextIO
 
-from components.exam_model.baseline import latest_version
 from components.common.files import write_whole
 from components.dicom_example_gen.plan.identity import find_key
 from components.drift_monitor.summary import SUMMARY_FILE, DriftSummary
 from components.evaluator.summary import METRICS_FILE
+from components.exam_model.baseline import latest_version
 from components.pusher.push import push_version
 from components.report_generator.executor import REPORT_FILE
-from pipeline.local import runner as local_runner
 from pipeline.config import RunConfig
 from pipeline.console import watching
+from pipeline.local import runner as local_runner
 
 _MODEL_FILE: Final = "saved_model.pb"
 _FINGERPRINT_FILE: Final = "fingerprint.pb"

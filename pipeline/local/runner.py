@@ -22,9 +22,9 @@ from tfx.proto.orchestration import pipeline_pb2
 
 from components.common.progress import PROGRESS_FILE_VARIABLE
 from components.dicom_example_gen.plan.identity import find_key
+from components.review.folder import review_source
 from components.sources.source import archive_fingerprint
 from components.sources.spans import find_spans
-from components.review.folder import review_source
 from pipeline.beam.arguments import beam_arguments, image_beam_arguments
 from pipeline.beam.requirements import require
 from pipeline.config import RunConfig

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from components.dicom.headers import tags
 from components.dicom.bounded_stream import read_file_header
-from components.exams.census import take_census
-from components.exams.grouping import group
-from components.exams.evidence import is_one_exam
-from components.dicom_example_gen.plan.identity import keyed_hash
+from components.dicom.headers import tags
 from components.dicom.reading import ViewHeader, read_header
 from components.dicom.rejections import IngestError, Rejection, RejectionReason
+from components.dicom_example_gen.plan.identity import keyed_hash
+from components.exams.census import take_census
+from components.exams.evidence import is_one_exam
+from components.exams.grouping import group
 from serving.client.preprocessing import ExamFiles, PreprocessingRecipe, files_of
 
 KEY_DIGITS: Final = 16

@@ -7,12 +7,19 @@ from pathlib import Path
 from typing import Final
 
 from components.dicom_example_gen.plan.identity import HashKey
+from pipeline.predict.archive import ArchiveOptions, predict_archive
 from pipeline.predict.exam import describe, predict_exam
 from pipeline.predict.find import FoundExam, find_exams
 from pipeline.predict.manifest import exams_of_manifest
-from pipeline.predict.archive import ArchiveOptions, predict_archive
 from serving.client.grades import Grader
-from serving.client.grading import MISSING_VIEWS, QUALITY_FAILED, SEVERAL_EXAMS, ExamRefusedError, ModelRecipe, model_recipe_of
+from serving.client.grading import (
+    MISSING_VIEWS,
+    QUALITY_FAILED,
+    SEVERAL_EXAMS,
+    ExamRefusedError,
+    ModelRecipe,
+    model_recipe_of,
+)
 from serving.client.preprocessing import ExamFiles
 
 SOME_NOT_GRADED: Final = 3

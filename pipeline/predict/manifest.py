@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from components.common.location import absolute
-from components.sources.candidates import Candidate
+from components.dicom.rejections import Rejection, RejectionReason
 from components.dicom_example_gen.plan.identity import keyed_hash
+from components.sources.candidates import Candidate
 from components.sources.labels import exam_problem
 from components.sources.source import MANIFEST_COLUMNS, ManifestRows
-from components.dicom.rejections import Rejection, RejectionReason
 from components.sources.tables import Row, read_rows
 from pipeline.predict.find import KEY_DIGITS, FoundExam
 

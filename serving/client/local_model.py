@@ -13,8 +13,8 @@ from serving.client.exam_grader import FULL_QUEUE, ExamGrader, lacks_signature, 
 from serving.client.grades import ModelNotFoundError, ServerBusyError, ServingError
 
 if TYPE_CHECKING:
-    from serving.wire.answers import Answer
     from serving.server.model import LoadedModel
+    from serving.wire.answers import Answer
 
 
 class LocalModel(ExamGrader):
@@ -43,9 +43,9 @@ class LocalModel(ExamGrader):
 
     def run(self, signature: str, inputs: Mapping[str, np.ndarray]) -> Answer:
         """Runs a signature here; see `ExamGrader.run`."""
+        from serving.server.model import LoadedModel
         from serving.wire.answers import Answer
         from serving.wire.errors import ModelLoadError, StatusError
-        from serving.server.model import LoadedModel
 
         if self._model is None:
             try:

@@ -17,12 +17,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from components.common.location import files_below
 from components.common.png import encode_png
 from components.dicom.acceptance import AcceptanceConfig, SpecialCase
-from components.dicom_example_gen.config import DEFAULT_MAX_PIXELS
-from components.exams.evidence import Census, contradictions, corrected_id
 from components.dicom.headers.header import ViewHeader, view_rank
 from components.dicom.reading import LoadedView, load_view
 from components.dicom.rejections import IngestError, Rejection, RejectionReason
 from components.dicom.remarks import Remark, joined
+from components.dicom_example_gen.config import DEFAULT_MAX_PIXELS
+from components.exams.evidence import Census, contradictions, corrected_id
 from components.preprocessing.config import PreprocessConfig
 from components.preprocessing.preprocess import preprocess_view
 from components.preprocessing.result import PreprocessedView

@@ -13,6 +13,7 @@ from pydicom.dataset import Dataset
 from components.common.files import write_whole
 from schema.features import VIEWS, laterality_of
 from schema.intended_use import NOTICE
+from serving.client.grading import ExamRefusedError, GradedExam, quality_flags
 from serving.dicom_results.config import ResultsConfig
 from serving.dicom_results.heat_maps import heat_map
 from serving.dicom_results.report import algorithm, group, report
@@ -24,7 +25,6 @@ from serving.dicom_results.source import (
     patient_and_study,
     reference_of,
 )
-from serving.client.grading import ExamRefusedError, GradedExam, quality_flags
 
 
 def _seed(images: Mapping[str, Dataset], config: ResultsConfig, *parts: str) -> str:

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
+from components.exam_model.heat_layer import blend
 from schema.intended_use import NOTICE
-from serving.dicom_results.config import ResultsConfig
-from serving.dicom_results.source import derived_uid, long_string
 from serving.client.grades import ViewExplanation
 from serving.client.grading import GradedExam
-from components.exam_model.heat_layer import blend
 from serving.client.preprocessing import PreparedView, PreprocessingRecipe
+from serving.dicom_results.config import ResultsConfig
+from serving.dicom_results.source import derived_uid, long_string
 from serving.pictures.source_pictures import source_grey, source_heat
 
 _DIRECTIONS: Final = re.compile(r"[APRLHF]{1,3}")  # Patient Orientation (0020,0020), PS3.3 C.7.6.1.1.1

@@ -31,10 +31,10 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
 from schema.features import DENSITY_CLASSES, VIEWS
-from serving.dicom_results.config import ResultsConfig
-from serving.dicom_results.source import derived_uid
 from serving.client.grades import Probabilities
 from serving.client.preprocessing import PreprocessingRecipe
+from serving.dicom_results.config import ResultsConfig
+from serving.dicom_results.source import derived_uid
 
 _Image = TypeVar("_Image", bound=ImageContentItem)
 

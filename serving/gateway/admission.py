@@ -24,10 +24,10 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 
-from components.dicom.headers import tags
 from components.dicom.acceptance import ANY_IMAGE
 from components.dicom.bounded_stream import TooMuchError
 from components.dicom.bounded_stream import read_header as read_dataset
+from components.dicom.headers import tags
 from components.dicom.reading import pixel_data_sha256, read_header, read_pixels
 from components.dicom.rejections import IngestError, RejectionReason, shown
 from schema.features import VIEWS

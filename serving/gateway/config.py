@@ -10,10 +10,10 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from schema.features import VIEWS
+from serving.client.grading import GradingPolicy
 from serving.client.grpc_client import DEFAULT_MODEL_NAME
 from serving.client.tls import ClientTls
 from serving.dicom_results import ResultsConfig
-from serving.client.grading import GradingPolicy
 
 TOKEN_VARIABLE: Final = "BREAST_DENSITY_GATEWAY_TOKEN"
 _MIB: Final = 1 << 20

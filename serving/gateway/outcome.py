@@ -13,10 +13,10 @@ from pydicom.dataset import Dataset
 
 from components.common.png import encode_png
 from components.dicom.bounded_stream import read_file_header
+from components.exam_model.heat_layer import heat_layer_png
+from serving.client.grading import ExamRefusedError, GradedExam, exam_document
 from serving.dicom_results import ResultsConfig, build_refusal, build_results
 from serving.gateway.config import Sent
-from serving.client.grading import ExamRefusedError, GradedExam, exam_document
-from components.exam_model.heat_layer import heat_layer_png
 from serving.pictures.source_pictures import station_pictures
 
 _REPORT_CLASSES: Final = "1.2.840.10008.5.1.4.1.1.88."  # Structured Reports, PS3.4 table B.5-1

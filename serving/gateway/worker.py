@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Final
 
 from schema.features import VIEWS
+from serving.client.grades import Grader, InvalidExamError, ServingError
+from serving.client.grading import ExamRefusedError, GradedExam, ModelChangedError, grade_exam, recipe_of
+from serving.client.preprocessing import PreprocessingRecipe
 from serving.dicom_results import ResultsError
 from serving.gateway.logs import log
 from serving.gateway.outcome import Outcome, graded_outcome, refused_outcome
 from serving.gateway.records import Claim
 from serving.gateway.spool import SpoolFullError
 from serving.gateway.studies import Studies
-from serving.client.grades import Grader, InvalidExamError, ServingError
-from serving.client.grading import ExamRefusedError, GradedExam, ModelChangedError, grade_exam, recipe_of
-from serving.client.preprocessing import PreprocessingRecipe
 
 POLL_SECONDS: Final = 0.25
 _SWAPS: Final = 5

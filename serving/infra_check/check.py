@@ -14,13 +14,13 @@ from typing import Any, Final
 import tensorflow as tf
 
 from components.common.views import View
-from serving.infra_check import probe
 from schema import features as f
-from serving.client.grpc_client import ExamClient
 from serving.client.grades import ServingError
+from serving.client.grpc_client import ExamClient
+from serving.infra_check import probe
 from serving.server.config import ServedModel, ServerConfig
-from serving.wire.errors import ServerStartError
 from serving.server.tf_serving import find_tf_serving, start_tf_serving
+from serving.wire.errors import ServerStartError
 
 _TIME_OUT_S: Final = 600
 _SERVED_AS: Final = "infra_check"

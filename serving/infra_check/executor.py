@@ -14,8 +14,8 @@ from tfx.utils import path_utils
 from components.common.progress import advance, expect
 from components.common.shards import write_text
 from components.common.views import View, read_views
-from serving.infra_check.check import check_model
 from schema.features import VIEWS
+from serving.infra_check.check import check_model
 
 INFRA_FILE: Final = "infra.json"
 

@@ -6,9 +6,9 @@ import logging
 import threading
 from pathlib import Path
 
-from serving.wire.errors import ServerStartError, StatusError
 from serving.server.manager import ModelManager
 from serving.server.text_protos import read_model_config
+from serving.wire.errors import ServerStartError, StatusError
 
 _log = logging.getLogger(__name__)
 

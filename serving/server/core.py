@@ -11,11 +11,11 @@ import grpc
 import numpy as np
 
 from serving.server.config import ServerConfig
-from serving.wire.errors import StatusError
 from serving.server.manager import ModelManager
 from serving.server.metrics import REQUEST_LATENCY, RUNTIME_LATENCY, Metrics
 from serving.server.model import LoadedModel
 from serving.server.work import WorkQueue, overdue
+from serving.wire.errors import StatusError
 
 Api = Literal["Predict", "Classify", "Regress"]
 _OTHER_MODEL: Final = "other"  # a label must not take whatever name a client sends

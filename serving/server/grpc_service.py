@@ -26,13 +26,13 @@ from tensorflow_serving.apis import (
     regression_pb2,
 )
 
-from serving.wire.answers import AnswerCodec
 from serving.server.core import ServerCore
-from serving.wire.errors import StatusError, invalid_argument, not_found, unimplemented
 from serving.server.manager import ModelManager
 from serving.server.model import DEFAULT_SIGNATURE, LoadedModel
-from serving.wire.tensors import to_array
 from serving.server.text_protos import policy_of
+from serving.wire.answers import AnswerCodec
+from serving.wire.errors import StatusError, invalid_argument, not_found, unimplemented
+from serving.wire.tensors import to_array
 
 _log = logging.getLogger(__name__)
 

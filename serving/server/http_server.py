@@ -21,8 +21,8 @@ from urllib.parse import urlsplit
 
 from serving.server import metrics
 from serving.server.core import ServerCore
-from serving.wire.errors import StatusError
 from serving.server.rest import HTTP_CODES, answer_get, answer_post
+from serving.wire.errors import StatusError
 
 _log = logging.getLogger(__name__)
 

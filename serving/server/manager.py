@@ -12,7 +12,10 @@ from typing import Literal
 
 import grpc
 
+from components.exam_model.versions import Fingerprint, find_versions, fingerprint
 from serving.server.config import ServedModel, VersionPolicy
+from serving.server.model import LoadedModel
+from serving.server.warmup import warm_up
 from serving.wire.errors import (
     ModelLoadError,
     ServerStartError,
@@ -20,9 +23,6 @@ from serving.wire.errors import (
     invalid_argument,
     not_found,
 )
-from serving.server.model import LoadedModel
-from components.exam_model.versions import Fingerprint, find_versions, fingerprint
-from serving.server.warmup import warm_up
 
 _log = logging.getLogger(__name__)
 

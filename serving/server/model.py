@@ -12,9 +12,9 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 
+from components.exam_model.versions import SAVED_MODEL_FILE
 from serving.wire.errors import ModelLoadError, StatusError, invalid_argument
 from serving.wire.tensors import to_array
-from components.exam_model.versions import SAVED_MODEL_FILE
 
 DEFAULT_SIGNATURE: Final = "serving_default"
 _SERVE_TAG: Final = "serve"

@@ -21,11 +21,11 @@ from google.protobuf.message import Message
 from tensorflow_serving.apis import get_model_metadata_pb2
 
 from serving.server.core import Api, ServerCore
-from serving.wire.errors import invalid_argument
 from serving.server.grpc_service import SIGNATURE_DEF_FIELD, model_metadata, refuse_other_method
 from serving.server.json_tensors import parse_body, to_inputs, to_json
 from serving.server.manager import ModelManager
 from serving.server.model import DEFAULT_SIGNATURE
+from serving.wire.errors import invalid_argument
 
 _VERSION_PART: Final = r"(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
 _POST_PATH: Final = re.compile(

@@ -20,7 +20,6 @@ from tensorflow_serving.apis import model_service_pb2_grpc
 from serving.server.config import ServedModel, ServerConfig, ServerTls
 from serving.server.config_watch import ConfigWatch
 from serving.server.core import ServerCore
-from serving.wire.errors import ServerStartError
 from serving.server.grpc_service import (
     PREDICTION_SERVICE,
     ModelService,
@@ -30,6 +29,7 @@ from serving.server.grpc_service import (
 from serving.server.http_server import RestServer
 from serving.server.manager import ModelManager
 from serving.server.slow_clients import ReadLimit
+from serving.wire.errors import ServerStartError
 
 _CONTROL_WORKERS: Final = 8  # for status, metadata and health while predictions fill the queue
 _GRACE_SECONDS: Final = 5.0

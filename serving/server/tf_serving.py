@@ -14,15 +14,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Protocol
 
+from components.exam_model.versions import find_versions, is_saved_model
 from serving.server.config import ServerConfig
-from serving.wire.errors import ServerStartError
 from serving.server.text_protos import (
     model_config_text,
     monitoring_config_text,
     read_model_config,
     ssl_config_text,
 )
-from components.exam_model.versions import find_versions, is_saved_model
+from serving.wire.errors import ServerStartError
 
 BINARY_VARIABLE: Final = "TF_SERVING_BIN"
 BINARY_NAME: Final = "tensorflow_model_server"

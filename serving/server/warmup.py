@@ -8,10 +8,10 @@ from typing import Final
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
-from serving.wire.errors import ModelLoadError, StatusError
-from serving.server.model import LoadedModel
-from serving.wire.tensors import to_array
 from components.exam_model.warmup import WARMUP_FILE
+from serving.server.model import LoadedModel
+from serving.wire.errors import ModelLoadError, StatusError
+from serving.wire.tensors import to_array
 
 MAX_REQUESTS: Final = 1000
 

@@ -230,8 +230,8 @@ def test_an_edited_schema_runs_what_depends_on_it(finished: Any, code_copy: Path
 
 def test_an_empty_split_is_one_readable_sentence(finished: Any, tmp_path: Path) -> None:
     from pipeline.config import load_config
-    from pipeline.local.runner import NodeError
     from pipeline.local.run import run_config
+    from pipeline.local.runner import NodeError
 
     overrides = [f"output={tmp_path}", "pipeline.ingest.splits={train: 1.0, eval: 0.0, test: 0.0}"]
     with pytest.raises(NodeError) as raised, (tmp_path / "terminal").open("w") as terminal:

@@ -17,8 +17,8 @@ pytestmark = pytest.mark.e2e
 def test_the_second_arm_takes_its_data_from_the_cache(finished: Any, execution_states: Any, tmp_path: Path) -> None:
     from components.evaluator.offline import evaluate_predictions
     from components.evaluator.predictions import read_predictions
-    from pipeline.experiments.catalogue import EXPERIMENTS
     from pipeline.commands.experiments import run_named
+    from pipeline.experiments.catalogue import EXPERIMENTS
 
     # Another folder that knows the finished run, so that its own test still finds it as it was.
     shutil.copy(finished.config.output / "metadata.sqlite", tmp_path)

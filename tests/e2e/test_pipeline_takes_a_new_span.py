@@ -18,11 +18,11 @@ from components.common.views import read_views
 from components.drift_monitor.summary import SUMMARY_FILE, DriftSummary
 from components.evaluator.summary import METRICS_FILE
 from pipeline.config import RunConfig, load_config
+from pipeline.local.run import run_config
 from pipeline.local.runner import NodeError, NodeResult, build, run
 from pipeline.operations.lineage import open_store, read_lineage
 from pipeline.phantom.config import PhantomConfig
 from pipeline.phantom.generate import generate_phantoms
-from pipeline.local.run import run_config
 from schema.features import VIEWS
 
 pytestmark = pytest.mark.e2e

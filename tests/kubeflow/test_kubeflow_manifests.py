@@ -17,8 +17,8 @@ import yaml
 from pipeline.beam import task_pool
 from pipeline.beam.stage_job import SOURCE
 from pipeline.beam.task_key import KEY_VARIABLE
-from pipeline.kubeflow_config import KubeflowConfig
 from pipeline.kubeflow.locations import VOLUME_ROOT
+from pipeline.kubeflow_config import KubeflowConfig
 
 MANIFESTS = Path(__file__).resolve().parents[2] / "kubeflow" / "manifests"
 REQUIREMENTS = Path(__file__).resolve().parents[1] / "e2e" / "flink-requirements.txt"

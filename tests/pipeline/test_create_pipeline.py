@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from tfx.dsl.compiler import compiler
 
-from components.sources.source import FolderSource
-from components.review.folder import review_source
 from components.report_generator.lineage import read_nodes
+from components.review.folder import review_source
+from components.sources.source import FolderSource
 from pipeline.config import find_config, load_config
 from pipeline.local.runner import SCHEMA_FILE
 from pipeline.pipeline import Archive, ArchivePart, Places, create_pipeline

@@ -13,9 +13,9 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from components.sources.archives.kinds import ArchiveKind
 from components.dicom_example_gen.config import IngestConfig
 from components.dicom_example_gen.plan.identity import HashKeyError
+from components.sources.archives.kinds import ArchiveKind
 from components.sources.source import ArchiveSource, FolderSource, ManifestSource, archive_fingerprint
 from components.sources.source_json import source_from_json, source_to_json
 from pipeline.cli import app

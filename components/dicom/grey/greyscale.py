@@ -34,14 +34,14 @@ import cv2
 import numpy as np
 from pydicom.dataset import Dataset
 
-from components.dicom.headers import tags
-from components.dicom.headers.decimals import parse_decimal
 from components.dicom.grey.luts import Lut, luts_of
 from components.dicom.grey.raw_values import RawScale, raw_fraction, raw_scale_of
-from components.dicom.rejections import IngestError, RejectionReason, shown
-from components.dicom.remarks import Remark, joined
 from components.dicom.grey.stored_values import Cells, stored_range
 from components.dicom.grey.windows import Window, window_fraction, windows_of
+from components.dicom.headers import tags
+from components.dicom.headers.decimals import parse_decimal
+from components.dicom.rejections import IngestError, RejectionReason, shown
+from components.dicom.remarks import Remark, joined
 
 _WHITE: Final = 65535
 # Rows looked up at once: the table and the strip stay in the processor's cache.

@@ -20,10 +20,10 @@ from dataclasses import dataclass
 import numpy as np
 from pydicom.dataset import Dataset
 
+from components.dicom.grey.unused_bits import UnusedBits, judge_unused_bits
 from components.dicom.headers import tags
 from components.dicom.rejections import IngestError, RejectionReason
 from components.dicom.remarks import Remark
-from components.dicom.grey.unused_bits import UnusedBits, judge_unused_bits
 
 
 @dataclass(frozen=True, eq=False)

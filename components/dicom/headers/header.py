@@ -9,17 +9,17 @@ from typing import Final
 
 from pydicom.dataset import Dataset
 
-from components.dicom.headers import tags
 from components.dicom.acceptance import STANDARD_ONLY, AcceptanceConfig, SpecialCase
+from components.dicom.headers import tags
 from components.dicom.headers.decimals import parse_decimal
 from components.dicom.headers.deidentification import generalised_age
 from components.dicom.headers.functional_groups import require_one_frame_group
 from components.dicom.headers.mammography import require_mammography
 from components.dicom.headers.orientation import Turn, turn_of
-from components.dicom.rejections import IngestError, RejectionReason, shown
-from components.dicom.remarks import Remark, joined
 from components.dicom.headers.special_cases import require_accepted
 from components.dicom.headers.views import resolve_view
+from components.dicom.rejections import IngestError, RejectionReason, shown
+from components.dicom.remarks import Remark, joined
 from schema.acquisition import AcquisitionSystem, canonical_system
 from schema.features import UNKNOWN, UNKNOWN_INT, laterality_of
 

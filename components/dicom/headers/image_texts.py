@@ -22,8 +22,8 @@ from typing import Final
 
 from pydicom.dataset import Dataset
 
-from components.dicom.headers import tags
 from components.dicom.acceptance import SpecialCase
+from components.dicom.headers import tags
 
 # Fields that name the image, and fields that say how it was made or what somebody noted.
 _NAMES: Final = ("SeriesDescription", "ProtocolName")

@@ -32,9 +32,9 @@ from pydicom.uid import (
 )
 
 from components.dicom.headers import tags
+from components.dicom.headers.special_cases import sop_class
 from components.dicom.rejections import IngestError, RejectionReason, shown
 from components.dicom.remarks import Remark
-from components.dicom.headers.special_cases import sop_class
 
 _MAMMOGRAPHY_CLASSES: Final = frozenset(
     {

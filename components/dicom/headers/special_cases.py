@@ -28,11 +28,11 @@ from pydicom.uid import (
     DigitalMammographyXRayImageStorageForProcessing,
 )
 
-from components.dicom.headers import tags
 from components.dicom.acceptance import AcceptanceConfig, SpecialCase
+from components.dicom.headers import tags
 from components.dicom.headers.image_texts import named_in_text, words_of
-from components.dicom.rejections import IngestError, shown
 from components.dicom.headers.views import coded_projections, modifiers_of
+from components.dicom.rejections import IngestError, shown
 
 _MAX_MAGNIFICATION: Final = 1.3
 _FOR_PROCESSING_CLASSES: Final = (

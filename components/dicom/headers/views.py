@@ -26,9 +26,8 @@ from typing import Final
 
 from pydicom.dataset import Dataset
 
-from components.dicom.headers import tags
 from components.dicom.acceptance import AcceptanceConfig, SpecialCase
-from components.dicom.rejections import IngestError, RejectionReason, shown
+from components.dicom.headers import tags
 from components.dicom.headers.view_codes import (
     COMBINED,
     MODIFIER_CODES,
@@ -38,6 +37,7 @@ from components.dicom.headers.view_codes import (
     OTHER_POSITIONS,
     VIEW_CODES,
 )
+from components.dicom.rejections import IngestError, RejectionReason, shown
 
 _STANDARD: Final = frozenset({"CC", "MLO"})
 _PROJECTIONS: Final = frozenset(VIEW_CODES.values())

@@ -44,8 +44,10 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from components.dicom.headers import tags
 from components.dicom.bounded_stream import TooMuchError
+from components.dicom.grey.stored_values import stored_range
+from components.dicom.headers import tags
+from components.dicom.remarks import Remark
 from components.dicom.streams.codestream import (
     END_OF_IMAGE,
     LOSSY,
@@ -62,9 +64,7 @@ from components.dicom.streams.codestream import (
 from components.dicom.streams.jpeg_2000 import decode_jpeg_2000
 from components.dicom.streams.jpeg_ls import decode_jpeg_ls
 from components.dicom.streams.jpeg_scan import decode_jpeg
-from components.dicom.remarks import Remark
 from components.dicom.streams.rle import decode_rle, is_rle, require_rle
-from components.dicom.grey.stored_values import stored_range
 
 # What the streams of each transfer syntax may be, PS3.5 sections 8.2 and 10 and annex A.4.
 CODINGS: Final[Mapping[UID, tuple[Coding, ...]]] = MappingProxyType(

@@ -15,11 +15,11 @@ from typing import BinaryIO, Final
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
-from components.dicom.headers import tags
 from components.dicom.bounded_stream import BoundedStream
-from components.dicom.streams.codestream import is_stream
+from components.dicom.headers import tags
 from components.dicom.rejections import IngestError, RejectionReason, shown
 from components.dicom.remarks import Remark
+from components.dicom.streams.codestream import is_stream
 
 PIXEL_DATA: Final = tags.tag_name("PixelData")
 _UNDEFINED_LENGTH: Final = 0xFFFFFFFF

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from components.dicom.rejections import RejectionReason
 from components.dicom_example_gen.plan.ingest_plan import IngestPlan, PlannedView
 from components.dicom_example_gen.plan.membership import PlannedExam
-from components.dicom.rejections import RejectionReason
 from schema.features import DENSITY_CLASSES, UNKNOWN, VIEWS
 
 # Reasons that lie in the exam or its patient, whatever its files are like.

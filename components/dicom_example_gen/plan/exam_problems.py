@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from components.dicom.acceptance import SpecialCase
-from components.dicom_example_gen.config import IngestConfig
-from components.exams.evidence import DAY_TAG, STUDY_TAG, Census, contradictions
 from components.dicom.headers.header import ViewHeader
-from components.dicom_example_gen.plan.label_keys import ROW, STUDY
-from components.sources.labels import RowProblem
 from components.dicom.rejections import RejectionReason
+from components.dicom_example_gen.config import IngestConfig
+from components.dicom_example_gen.plan.label_keys import ROW, STUDY
 from components.dicom_example_gen.plan.uid_copies import Labelled
+from components.exams.evidence import DAY_TAG, STUDY_TAG, Census, contradictions
+from components.sources.labels import RowProblem
 from schema.features import VIEWS
 
 _FEWEST_DIVIDED: Final = 4  # exams

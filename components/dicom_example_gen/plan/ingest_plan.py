@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from components.dicom.headers import tags
-from components.dicom_example_gen.plan.membership import PlannedExam
 from components.dicom.rejections import Rejection, RejectionReason
 from components.dicom.remarks import Remark, joined
+from components.dicom_example_gen.plan.membership import PlannedExam
 from schema.acquisition import AcquisitionSystem
 
 _UID: Final = tags.tag_name("SOPInstanceUID")

@@ -30,8 +30,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Final
 
-from components.exams.evidence import Census, contradiction, of_one_person
 from components.dicom.headers.header import ViewHeader
+from components.exams.evidence import Census, contradiction, of_one_person
 
 ROW: Final = "row"
 STUDY: Final = "study"

@@ -13,13 +13,13 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from components.dicom.headers import tags
-from components.sources.candidates import Candidate
-from components.exams.evidence import Census
 from components.dicom.headers.header import ViewHeader
+from components.dicom.rejections import RejectionReason
 from components.dicom_example_gen.plan.identity import keyed_hash
 from components.dicom_example_gen.plan.label_keys import ROW, Images, Keys, find_keys
+from components.exams.evidence import Census
+from components.sources.candidates import Candidate
 from components.sources.labels import Label, RowProblem
-from components.dicom.rejections import RejectionReason
 from schema.features import UNKNOWN, UNKNOWN_INT
 
 _MATCHED_BY: Final = ", ".join(

@@ -15,8 +15,8 @@ from typing import Final
 
 from components.common.connected import leaders
 from components.dicom.headers import tags
-from components.exams.evidence import Census, is_placeholder, person
 from components.dicom_example_gen.plan.uid_copies import Labelled
+from components.exams.evidence import Census, is_placeholder, person
 
 _MOST_EXAMS: Final = 3  # of an archive that is one woman's
 

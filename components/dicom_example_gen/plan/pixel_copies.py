@@ -20,9 +20,9 @@ from dataclasses import replace
 from typing import Final
 
 from components.common.connected import leaders
+from components.dicom.rejections import Rejection, RejectionReason
 from components.dicom_example_gen.plan.ingest_plan import PlannedView
 from components.sources.labels import RowProblem
-from components.dicom.rejections import Rejection, RejectionReason
 
 _TAG: Final = "pixels"
 

@@ -27,25 +27,25 @@ from dataclasses import dataclass, replace
 
 from components.common.location import Location
 from components.dicom.acceptance import STANDARD_ONLY, AcceptanceConfig
-from components.sources.candidates import Candidate
-from components.exams.census import take_census
-from components.dicom_example_gen.config import IngestConfig
-from components.exams.distribution import left_out
-from components.dicom_example_gen.plan.exam_problems import exam_by, exam_problem, studies_are_series, torn_studies
-from components.exams.evidence import Census, corrected_id
 from components.dicom.headers.header import ViewHeader, view_rank
-from components.dicom_example_gen.plan.identity import keyed_hash
-from components.dicom_example_gen.plan.ingest_plan import IngestPlan, PlannedView, in_order
-from components.dicom_example_gen.plan.label_hints import keys_of
-from components.sources.labels import Label, RowProblem
-from components.dicom_example_gen.plan.membership import exams_of, memberships
-from components.dicom_example_gen.plan.patients import patients_of
 from components.dicom.reading import pixel_data_sha256, read_header
 from components.dicom.rejections import IngestError, Rejection, RejectionReason
 from components.dicom.remarks import Remark, joined
+from components.dicom_example_gen.config import IngestConfig
+from components.dicom_example_gen.plan.exam_problems import exam_by, exam_problem, studies_are_series, torn_studies
+from components.dicom_example_gen.plan.identity import keyed_hash
+from components.dicom_example_gen.plan.ingest_plan import IngestPlan, PlannedView, in_order
+from components.dicom_example_gen.plan.label_hints import keys_of
+from components.dicom_example_gen.plan.membership import exams_of, memberships
+from components.dicom_example_gen.plan.patients import patients_of
 from components.dicom_example_gen.plan.splits import split_of
 from components.dicom_example_gen.plan.uid_copies import Labelled, broken_uids, sharing, with_images
 from components.dicom_example_gen.plan.whole_ids import with_whole_ids
+from components.exams.census import take_census
+from components.exams.distribution import left_out
+from components.exams.evidence import Census, corrected_id
+from components.sources.candidates import Candidate
+from components.sources.labels import Label, RowProblem
 from schema.features import UNKNOWN_INT
 
 

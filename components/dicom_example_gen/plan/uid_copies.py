@@ -15,8 +15,8 @@ from typing import Final
 
 from components.dicom.headers import tags
 from components.dicom.headers.header import ViewHeader
-from components.sources.labels import Label, RowProblem
 from components.dicom.rejections import Rejection, RejectionReason
+from components.sources.labels import Label, RowProblem
 
 _UID: Final = tags.tag_name("SOPInstanceUID")
 

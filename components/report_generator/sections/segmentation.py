@@ -5,12 +5,12 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from components.statistics.intervals import wilson_interval
 from components.report_generator.artifacts import Quality, QualityView, ReviewSummary
 from components.report_generator.limits import PictureLimits
 from components.report_generator.page import Block, Cell, Fold, Gallery, Note, Picture, Section, Table, missing
 from components.report_generator.pictures import overlay_path, picture
 from components.report_generator.text import number, share, view_name
+from components.statistics.intervals import wilson_interval
 from schema.features import PECTORAL_STATUSES
 
 ANCHOR, TITLE = "segmentation", "Segmentation"

@@ -18,9 +18,9 @@ import re
 from posixpath import basename, splitext
 from typing import Final
 
+from components.dicom.rejections import RejectionReason
 from components.sources.archives.listing import Listing, is_image
 from components.sources.archives.rows import ImageRows, exam_densities, index_files, reject
-from components.dicom.rejections import RejectionReason
 from schema.features import DENSITY_CLASSES
 
 _COLUMNS: Final = ("laterality", "view", "acquisition_date", "file_name", "acr")

@@ -5,15 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from components.sources.archives import cbis_ddsm
-
-from components.sources.archives import embed
-
-from components.sources.archives import inbreast
-
-from components.sources.archives import rsna_screening
-
-from components.sources.archives import vindr_mammo
+from components.sources.archives import cbis_ddsm, embed, inbreast, rsna_screening, vindr_mammo
 from components.sources.archives.kinds import ArchiveKind
 from components.sources.archives.listing import Listing
 from components.sources.archives.rows import ImageRows, offered

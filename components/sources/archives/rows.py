@@ -18,11 +18,11 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
+from components.dicom.headers.views import parse_view
+from components.dicom.rejections import Rejection, RejectionReason, shown
 from components.sources.archives.listing import Listing, is_image
 from components.sources.candidates import Candidate, Candidates
 from components.sources.labels import Label, breasts_differ_warning
-from components.dicom.rejections import Rejection, RejectionReason, shown
-from components.dicom.headers.views import parse_view
 from schema.features import DENSITY_CLASSES, UNKNOWN_INT
 
 _MAX_AGE: Final = 120

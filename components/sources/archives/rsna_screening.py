@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from components.dicom.rejections import RejectionReason
 from components.sources.archives.listing import Listing, is_image, without_suffix
 from components.sources.archives.rows import ImageRows, exam_densities, index_files, reject
-from components.dicom.rejections import RejectionReason
 from schema.features import DENSITY_CLASSES
 
 _COLUMNS: Final = ("patient_id", "image_id", "laterality", "view", "implant", "density")

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from components.common.location import Location, Uri, absolute, file_states, files_below, location
-
 from tests.components.common.memory_filesystem import MemoryFileSystem
 
 FILES = {"a/b.dcm": b"1234", "a/.hidden/x": b"", "a/.y": b"", "c": b"\x1f\x8b gzip magic, read as it is", "d.gz": b"zz"}

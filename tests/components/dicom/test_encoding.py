@@ -29,7 +29,6 @@ from components.dicom.encoding import Encoding, encoding_of
 from components.dicom.reading import load_view, read_header, read_pixels
 from components.dicom.rejections import IngestError, RejectionReason
 from components.dicom.remarks import Remark
-
 from tests.components.dicom.conftest import mammogram, ramp
 from tests.components.dicom.dicom_bytes import NATIVE, names, part10
 

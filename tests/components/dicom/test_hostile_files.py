@@ -28,16 +28,15 @@ from pydicom.uid import (
 
 from benchmarks.fuzz import run
 from components.dicom.bounded_stream import BoundedStream, TooMuchError, inflate
-from components.dicom_example_gen.config import IngestConfig
-from components.dicom_example_gen.plan.ingest_plan import settle
-from components.sources.source import FolderSource, find_candidates
-from components.dicom_example_gen.plan.planning import inspect, plan
 from components.dicom.reading import LoadedView, load_view
 from components.dicom.rejections import IngestError, RejectionReason
 from components.dicom.remarks import Remark
+from components.dicom_example_gen.config import IngestConfig
+from components.dicom_example_gen.plan.ingest_plan import settle
+from components.dicom_example_gen.plan.planning import inspect, plan
 from components.dicom_example_gen.report import summary
+from components.sources.source import FolderSource, find_candidates
 from schema.features import VIEWS
-
 from tests.components.dicom.conftest import mammogram
 from tests.components.dicom.dicom_bytes import as_written, part10
 

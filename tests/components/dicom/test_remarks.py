@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 
-from components.sources.candidates import Candidate
-from components.dicom_example_gen.config import IngestConfig
 from components.dicom.headers.header import ViewHeader
-from components.dicom_example_gen.plan.ingest_plan import settle
-from components.sources.labels import Label
-from components.dicom_example_gen.plan.planning import Outcome, plan
 from components.dicom.remarks import Remark, joined
+from components.dicom_example_gen.config import IngestConfig
+from components.dicom_example_gen.plan.ingest_plan import settle
+from components.dicom_example_gen.plan.planning import Outcome, plan
 from components.dicom_example_gen.report import file_rows, summary
 from components.report_generator.artifacts import IngestSummary
 from components.report_generator.sections.data_tables import loss_tables
 from components.report_generator.spans import combine
+from components.sources.candidates import Candidate
+from components.sources.labels import Label
 from schema.features import VIEWS
 from serving.client.grading import quality_flags
 

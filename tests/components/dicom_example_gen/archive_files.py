@@ -18,8 +18,6 @@ from pydicom.uid import (
 
 from components.dicom_example_gen.config import IngestConfig
 from components.dicom_example_gen.plan.ingest_plan import IngestPlan
-from components.sources.labels import Label, RowProblem
-from components.sources.source import Candidate
 from components.dicom_example_gen.plan.planning import (
     Outcome,
     inspect,
@@ -27,6 +25,8 @@ from components.dicom_example_gen.plan.planning import (
     plan,
     sharing_uids,
 )
+from components.sources.labels import Label, RowProblem
+from components.sources.source import Candidate
 
 KEY = b"key"
 

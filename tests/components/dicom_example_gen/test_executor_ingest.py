@@ -14,17 +14,16 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 
+from components.dicom.rejections import RejectionReason as Reason
 from components.dicom_example_gen.config import SPLITS, IngestConfig, SplitFractions
 from components.dicom_example_gen.executor import EmptySplitError
 from components.sources.source import FolderSource, ManifestSource
-from components.dicom.rejections import RejectionReason as Reason
-from pipeline.local.demo import real_exams
 from pipeline.describe import describe_source
+from pipeline.local.demo import real_exams
 from schema import features as f
 from schema.features import VIEWS
-
-from tests.components.executor_harness import NodeOutput, run_ingest, text_of
 from tests.components.dicom.conftest import mammogram, write
+from tests.components.executor_harness import NodeOutput, run_ingest, text_of
 
 pytestmark = pytest.mark.slow
 

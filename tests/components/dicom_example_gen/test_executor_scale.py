@@ -14,17 +14,17 @@ from components.common.location import Uri
 from components.common.progress import PROGRESS_FILE_VARIABLE, read_progress
 from components.common.shard_index import read_index
 from components.common.stages import LostRecordsError
-from components.dicom_example_gen.config import IngestConfig, SplitFractions
-from components.sources.source import FolderSource, ManifestSource, archive_fingerprint, find_candidates
 from components.dicom.rejections import RejectionReason as Reason
-from components.sources.span import Span
+from components.dicom_example_gen.config import IngestConfig, SplitFractions
 from components.preprocessing.config import PreprocessConfig
+from components.sources.source import FolderSource, ManifestSource, archive_fingerprint, find_candidates
+from components.sources.span import Span
 from schema import features as f
 from schema.features import VIEWS
+from tests.components.dicom.conftest import mammogram, write
+from tests.components.executor_harness import NodeOutput, run_ingest, run_preprocess, text_of
 
 from ..common.memory_filesystem import MemoryFileSystem
-from tests.components.executor_harness import NodeOutput, run_ingest, run_preprocess, text_of
-from tests.components.dicom.conftest import mammogram, write
 
 pytestmark = pytest.mark.slow
 

@@ -8,12 +8,12 @@ import apache_beam as beam
 import pytest
 
 from components.common.stages import Element, Gathered, LostRecordsError, gather
-from components.sources.candidates import Candidate
+from components.dicom.rejections import Rejection, RejectionReason
 from components.dicom_example_gen.config import IngestConfig
 from components.dicom_example_gen.ingest_pipeline import Places, ingest, offer, plan_work
-from components.sources.source import FolderSource
 from components.dicom_example_gen.plan.planning import Outcome
-from components.dicom.rejections import Rejection, RejectionReason
+from components.sources.candidates import Candidate
+from components.sources.source import FolderSource
 
 CONFIG, KEY = IngestConfig(), b"key"
 

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 
 from components.common.png import decode_png, encode_png
+from components.dicom.reading import DEFAULT_MAX_PIXELS, load_view
 from components.dicom_example_gen.config import IngestConfig
+from components.dicom_example_gen.plan.planning import inspect, plan
+from components.dicom_example_gen.records import to_example
 from components.sources.labels import Label
 from components.sources.source import FolderSource, find_candidates
-from components.dicom_example_gen.plan.planning import inspect, plan
-from components.dicom.reading import DEFAULT_MAX_PIXELS, load_view
-from components.dicom_example_gen.records import to_example
 from schema import features
 
 CONTRACT = {

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from components.dicom_example_gen.rejection_summary import losses, shortage
 from components.dicom.rejections import RejectionReason
+from components.dicom_example_gen.rejection_summary import losses, shortage
 
 
 def summary(

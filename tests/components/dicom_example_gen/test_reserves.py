@@ -16,9 +16,9 @@ from pydicom.uid import RLELossless
 from components.common.pixels import pixels_sha256
 from components.common.png import decode_png
 from components.common.shard_index import read_index
+from components.dicom.reading import load_view
 from components.dicom_example_gen.config import IngestConfig
 from components.sources.source import FolderSource
-from components.dicom.reading import load_view
 from pipeline.phantom.config import PhantomConfig
 from pipeline.phantom.special_set import special_views
 from schema import features as f

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn import metrics as sk
 
+from components.statistics.calibration_error import expected_calibration_error
 from components.statistics.confusion import density_metrics
 from components.statistics.figures import SMALL_N, compare, confusion_matrix, density_figures, measure
 from components.statistics.intervals import bootstrap_weights, clustered_interval, wilson_interval
 from components.statistics.scores import ScoreRow, Scores, make_scores
-from components.statistics.calibration_error import expected_calibration_error
 
 CLASSES = [0, 1, 2, 3]
 matrices = arrays(np.int64, (4, 4), elements=st.integers(0, 12) | st.just(0)).filter(lambda m: m.sum() > 0)

@@ -15,11 +15,11 @@ from sklearn import metrics as sk
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.utils import path_utils
 
-from components.exam_model.baseline import copy_baseline
 from components.common.shards import shard_name, split_folder, write_shard
 from components.evaluator.config import EvaluatorConfig
 from components.evaluator.executor import Executor
 from components.evaluator.summary import METRICS_FILE
+from components.exam_model.baseline import copy_baseline
 from components.statistics.calibration import (
     CALIBRATION_FILE,
     calibrate,

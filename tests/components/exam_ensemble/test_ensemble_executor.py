@@ -14,13 +14,13 @@ from tfx.types import standard_artifacts
 from tfx.utils import path_utils
 
 from components.common.shards import shard_name, split_folder, write_shard
-from components.statistics.calibration import calibrate, fit_temperature, load_calibration
 from components.exam_ensemble.config import EnsembleConfig
 from components.exam_ensemble.executor import Executor
-from components.transform.config import ImageConfig
-from schema import features as f
 from components.exam_model.contract import CONTRACT_FILE, SplitCounts, TrainingData, sha256_of, write_contract
 from components.exam_model.saved_model import check_contract, load_contract
+from components.statistics.calibration import calibrate, fit_temperature, load_calibration
+from components.transform.config import ImageConfig
+from schema import features as f
 
 pytestmark = pytest.mark.slow
 

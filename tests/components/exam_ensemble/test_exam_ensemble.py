@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from components.exam_ensemble.ensemble import load_exam_model, packed_functions, view_functions
+from components.exam_model.signatures import ExamModel
 from components.trainer.config import NetworkConfig
 from components.trainer.network import build_network
 from components.transform.config import ImageConfig
 from schema.features import VIEWS
-from components.exam_model.signatures import ExamModel
 
 pytestmark = pytest.mark.slow
 

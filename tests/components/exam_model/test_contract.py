@@ -15,9 +15,6 @@ import pytest
 import tensorflow as tf
 
 from components.common.views import View
-from serving.infra_check import probe
-from serving.infra_check.check import build_requests
-from schema import features as f
 from components.exam_model.contract import (
     CONTRACT_FILE,
     CONTRACT_VERSION,
@@ -29,9 +26,12 @@ from components.exam_model.contract import (
 )
 from components.exam_model.contract_signatures import Difference, find_differences, promised_signatures
 from components.exam_model.saved_model import check_contract, declared_signatures, load_contract, model_digest
+from components.exam_model.warmup import WARMUP_FILE, warmup_image, warmup_inputs, warmup_records
+from schema import features as f
+from serving.infra_check import probe
+from serving.infra_check.check import build_requests
 from serving.server.model import LoadedModel
 from serving.server.warmup import warm_up
-from components.exam_model.warmup import WARMUP_FILE, warmup_image, warmup_inputs, warmup_records
 from tests.waiting import HANG
 
 # Raise the version (see components/exam_model/contract.py) where this changes.

@@ -13,15 +13,15 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from components.exam_ensemble.ensemble import load_exam_model, view_functions
+from components.exam_model.exam_grades import grade_exams
+from components.exam_model.signatures import ExamModel, export
 from components.statistics.calibration import calibrate
 from components.statistics.combination import combine_views
-from components.exam_ensemble.ensemble import load_exam_model, view_functions
 from components.transform.config import ImageConfig
 from schema.features import DENSITY_CLASSES, VIEWS
-from components.exam_model.exam_grades import grade_exams
 from serving.client.grades import NotGradedError
 from serving.client.local_model import LocalModel
-from components.exam_model.signatures import ExamModel, export
 
 IMAGE = ImageConfig(size=64)
 

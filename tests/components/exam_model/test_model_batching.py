@@ -15,11 +15,11 @@ from tensorflow.python.framework import op_def_registry
 
 from components.exam_ensemble.config import BatchingConfig
 from components.exam_ensemble.ensemble import view_functions
+from components.exam_model.signatures import ExamModel, export
 from components.transform.config import ImageConfig
 from schema.features import VIEWS
 from serving.client.grades import ServerBusyError
 from serving.client.local_model import LocalModel
-from components.exam_model.signatures import ExamModel, export
 
 IMAGE = ImageConfig(size=64)
 

@@ -15,8 +15,8 @@ import pytest
 import scipy.special
 import tensorflow as tf
 
-from schema import features as f
 from components.exam_model.overlays import overlay
+from schema import features as f
 from tests.waiting import HANG
 
 SIZE = 64

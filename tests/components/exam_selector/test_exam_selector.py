@@ -11,10 +11,10 @@ from tfx.types import artifact_utils, standard_artifacts
 
 from components.common.shards import shard_name, split_folder, write_shard
 from components.common.views import read_views
-from components.exams.distribution import DistributionConfig, left_out
 from components.exam_selector.config import SelectionConfig
 from components.exam_selector.executor import Executor
 from components.exam_selector.selection import Exam, SelectionError, unselected
+from components.exams.distribution import DistributionConfig, left_out
 from schema import features as f
 
 SYSTEMS = ("GE", "IMS", "Hologic")

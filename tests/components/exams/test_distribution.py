@@ -9,15 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from components.sources.candidates import Candidate
-from components.dicom_example_gen.config import IngestConfig
-from components.exams.distribution import PROPORTIONS, DistributionConfig, largest_counts, left_out
 from components.dicom.headers.header import ViewHeader
-from components.dicom_example_gen.plan.ingest_plan import IngestPlan
-from components.sources.labels import Label
-from components.dicom_example_gen.plan.planning import Outcome, plan
 from components.dicom.rejections import RejectionReason as Reason
+from components.dicom_example_gen.config import IngestConfig
+from components.dicom_example_gen.plan.ingest_plan import IngestPlan
+from components.dicom_example_gen.plan.planning import Outcome, plan
 from components.dicom_example_gen.report import summary
+from components.exams.distribution import PROPORTIONS, DistributionConfig, largest_counts, left_out
+from components.sources.candidates import Candidate
+from components.sources.labels import Label
 from schema.features import DENSITY_CLASSES
 
 pytestmark = pytest.mark.slow

@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 
 from components.dicom.acceptance import SpecialCase
-from components.sources.candidates import Candidate
-from components.dicom_example_gen.config import IngestConfig
-from components.exams.evidence import mixed_patients
 from components.dicom.headers.header import ViewHeader
+from components.dicom.rejections import RejectionReason
+from components.dicom_example_gen.config import IngestConfig
 from components.dicom_example_gen.plan.ingest_plan import IngestPlan
+from components.dicom_example_gen.plan.planning import Outcome, inspect, plan
+from components.dicom_example_gen.report import summary
+from components.exams.evidence import mixed_patients
+from components.sources.candidates import Candidate
 from components.sources.labels import Label
 from components.sources.source import FolderSource, find_candidates
-from components.dicom_example_gen.plan.planning import Outcome, inspect, plan
-from components.dicom.rejections import RejectionReason
-from components.dicom_example_gen.report import summary
 from pipeline.local.demo import real_exams
 from pipeline.phantom.config import PhantomConfig
 from pipeline.phantom.generate import generate_phantoms

@@ -12,14 +12,13 @@ import pytest
 from components.common.png import decode_png, encode_png
 from components.common.shards import shards_of, split_folder
 from components.dicom_example_gen.config import IngestConfig, SplitFractions
-from components.sources.source import FolderSource
 from components.preprocessing.config import PreprocessConfig
 from components.preprocessing.preprocess import preprocess_view
 from components.preprocessing.regions import regions_of
+from components.sources.source import FolderSource
 from pipeline.phantom.config import PhantomConfig
 from pipeline.phantom.generate import generate_phantoms
 from schema import features as f
-
 from tests.components.executor_harness import NodeOutput, run_ingest, run_preprocess, text_of
 
 pytestmark = pytest.mark.slow

@@ -15,15 +15,23 @@ from tfx.types import standard_artifacts
 
 from components.common.artifacts import Explanations
 from components.evaluator.summary import METRICS_FILE
-from components.statistics.calibration import fit_calibration
 from components.exam_ensemble.contract import make_contract
+from components.exam_model.contract import (
+    CONTRACT_FILE,
+    Contract,
+    ContractError,
+    Metric,
+    read_contract,
+    sha256_of,
+    write_contract,
+)
+from components.exam_model.contract_signatures import promised_signatures
+from components.exam_model.saved_model import model_digest
 from components.pusher.evaluated import with_evaluation
 from components.pusher.executor import Executor
 from components.pusher.push import push_version
+from components.statistics.calibration import fit_calibration
 from components.transform.config import ImageConfig
-from components.exam_model.contract import CONTRACT_FILE, Contract, ContractError, Metric, read_contract, sha256_of, write_contract
-from components.exam_model.contract_signatures import promised_signatures
-from components.exam_model.saved_model import model_digest
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.sources.densities import density_warnings, parse_density, read_density_values
 from components.dicom.rejections import ManifestError
+from components.sources.densities import density_warnings, parse_density, read_density_values
 from schema.features import DENSITY_CLASSES
 
 UNDERSTOOD = {

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from components.dicom.rejections import ManifestError
+from components.dicom.rejections import RejectionReason as Reason
 from components.sources.labels import Label, RowProblem, read_labels
 from components.sources.source import (
     FolderSource,
@@ -13,8 +15,6 @@ from components.sources.source import (
     archive_fingerprint,
     find_candidates,
 )
-from components.dicom.rejections import ManifestError
-from components.dicom.rejections import RejectionReason as Reason
 
 
 def csv(path: Path, *lines: str) -> Path:

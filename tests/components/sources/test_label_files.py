@@ -7,13 +7,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from components.dicom.rejections import ManifestError, RejectionReason
 from components.dicom_example_gen.config import IngestConfig
+from components.dicom_example_gen.plan.planning import inspect, plan
+from components.dicom_example_gen.plan.whole_ids import with_whole_ids
 from components.sources.labels import Label, RowProblem, parse_label_age, read_labels
 from components.sources.source import FolderSource, ManifestSource, find_candidates
-from components.dicom_example_gen.plan.planning import inspect, plan
-from components.dicom.rejections import ManifestError, RejectionReason
-from components.dicom_example_gen.plan.whole_ids import with_whole_ids
-
 from tests.components.dicom.conftest import MakeDicom
 
 PLAIN = {"E1": Label("E1", "A"), "E2": Label("E2", "D")}

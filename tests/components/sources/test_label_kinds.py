@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from components.dicom_example_gen.config import IngestConfig
 from components.dicom.headers.header import ViewHeader
+from components.dicom.rejections import RejectionReason as Reason
+from components.dicom_example_gen.config import IngestConfig
 from components.dicom_example_gen.plan.ingest_plan import IngestPlan
+from components.dicom_example_gen.plan.planning import Outcome, plan
+from components.dicom_example_gen.report import file_rows, summary
 from components.sources.labels import Label
 from components.sources.source import Candidate
-from components.dicom_example_gen.plan.planning import Outcome, plan
-from components.dicom.rejections import RejectionReason as Reason
-from components.dicom_example_gen.report import file_rows, summary
 from schema.features import VIEWS
 from tests.components.dicom_example_gen.archive_files import fates
 

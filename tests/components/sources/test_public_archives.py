@@ -10,18 +10,18 @@ from pathlib import Path
 import pytest
 
 from components.dicom.acceptance import AcceptanceConfig, SpecialCase
+from components.dicom.rejections import RejectionReason as Reason
+from components.dicom_example_gen.config import IngestConfig
+from components.dicom_example_gen.plan.planning import inspect, plan
+from components.dicom_example_gen.plan.splits import split_of
+from components.dicom_example_gen.report import summary
 from components.sources.archives.kinds import ArchiveKind
 from components.sources.archives.listing import Listing
 from components.sources.archives.registry import archive_candidates
 from components.sources.candidates import Candidate, Candidates
-from components.dicom_example_gen.config import IngestConfig
 from components.sources.labels import Label, ManifestError
 from components.sources.source import ArchiveSource, archive_fingerprint, find_candidates
-from components.dicom_example_gen.plan.planning import inspect, plan
-from components.dicom.rejections import RejectionReason as Reason
-from components.dicom_example_gen.report import summary
 from components.sources.source_json import source_from_json, source_to_json
-from components.dicom_example_gen.plan.splits import split_of
 
 CBIS_LABELS = Path("../shared/data/cbis_ddsm_labels")
 

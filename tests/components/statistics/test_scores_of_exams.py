@@ -11,11 +11,11 @@ import pytest
 import tensorflow_model_analysis as tfma
 
 from components.evaluator.extractors import _with_age_band, single_images
+from components.evaluator.metrics import cell_name
+from components.evaluator.slices import AGE_BAND, age_band, says_something, slice_value
 from components.statistics.figures import density_figures
 from components.statistics.intervals import Figure
-from components.evaluator.metrics import cell_name
 from components.statistics.scores import LEVELS, Level, ScoreRow, class_index, cluster_of, make_scores, score_rows
-from components.evaluator.slices import AGE_BAND, age_band, says_something, slice_value
 from schema import features as f
 
 pytestmark = pytest.mark.slow

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from components.exam_ensemble.ensemble import view_functions
+from components.exam_model.signatures import ExamModel, export
 from components.trainer.config import NetworkConfig
 from components.trainer.network import build_network
 from components.trainer.warm_start import pushed_weights
 from components.transform.config import ImageConfig
 from schema.features import VIEWS
-from components.exam_model.signatures import ExamModel, export
 
 pytestmark = pytest.mark.slow
 

@@ -11,10 +11,10 @@ import pytest
 from rich.console import Console
 
 from components.evaluator.predictions import Predictions, ViewPrediction
+from pipeline.commands.experiments import shown
 from pipeline.config import find_config
 from pipeline.experiments.arms import FinishedArm, Network
 from pipeline.experiments.catalogue import EXPERIMENTS, detail_parts
-from pipeline.commands.experiments import shown
 from pipeline.experiments.declarations import Experiment
 from pipeline.experiments.judge import Graded, differences_of, figures_of, scores_of
 from pipeline.experiments.page import experiment_page

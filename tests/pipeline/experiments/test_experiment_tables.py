@@ -11,9 +11,9 @@ import pytest
 from rich.console import Console
 from sklearn.metrics import accuracy_score, cohen_kappa_score, precision_score, recall_score
 
-from components.exams.distribution import DistributionConfig, left_out
 from components.evaluator.offline import evaluate_predictions
 from components.evaluator.predictions import Predictions, ViewPrediction, read_predictions
+from components.exams.distribution import DistributionConfig, left_out
 from pipeline.experiments.catalogue import EXPERIMENTS, detail_parts
 from pipeline.experiments.declarations import Part
 from pipeline.experiments.judge import Graded, differences_of, figures_of, pooled, rows_of, scores_of

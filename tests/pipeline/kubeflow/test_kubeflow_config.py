@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.config import ConfigError, load_config
-from pipeline.kubeflow_config import KubeflowConfig, NodeOverrides, NodeSettings
 from pipeline.kubeflow.locations import VOLUME_ROOT, LocationError, local_path
 from pipeline.kubeflow.platform import platform_spec
+from pipeline.kubeflow_config import KubeflowConfig, NodeOverrides, NodeSettings
 
 
 def test_a_node_gets_everybodys_under_its_kinds_under_its_own() -> None:

@@ -11,7 +11,6 @@ from typing import Any
 import kubernetes_validate
 import pytest
 
-from pipeline.kubeflow_config import KubeflowConfig, NodeOverrides
 from pipeline.kubeflow.training_job import (
     TrainingJob,
     TrainingJobError,
@@ -21,6 +20,7 @@ from pipeline.kubeflow.training_job import (
     tf_job,
     training_job,
 )
+from pipeline.kubeflow_config import KubeflowConfig, NodeOverrides
 
 JOBS = "/apis/kubeflow.org/v1/namespaces/kubeflow/tfjobs"
 CONFIG = KubeflowConfig(

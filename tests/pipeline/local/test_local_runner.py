@@ -12,8 +12,8 @@ from components.dicom_example_gen.plan.identity import HashKey
 from pipeline.beam.config import FlinkBeam
 from pipeline.beam.task_key import KEY_VARIABLE
 from pipeline.config import RunConfig, find_config, load_config
-from pipeline.local.runner import NodeError, build
 from pipeline.local.run import is_served
+from pipeline.local.runner import NodeError, build
 
 _BEAM = """Traceback (most recent call last):
   File "worker.py", line 1, in process

@@ -17,11 +17,18 @@ from components.dicom_example_gen.plan.identity import RESEARCH_KEY, HashKey
 from components.preprocessing.config import PreprocessConfig
 from pipeline.phantom.config import PhantomConfig
 from pipeline.phantom.generate import generate_phantoms
-from pipeline.predict.folders import SOME_NOT_GRADED, grade_folders
-from pipeline.predict.find import FoundExams, find_exams
 from pipeline.predict.archive import ArchiveOptions, predict_archive
+from pipeline.predict.find import FoundExams, find_exams
+from pipeline.predict.folders import SOME_NOT_GRADED, grade_folders
 from schema.features import VIEWS
-from serving.client.grades import ExamGrade, ExplainedExam, ServedRecipe, ServerUnreachableError, ServingError, ViewExplanation
+from serving.client.grades import (
+    ExamGrade,
+    ExplainedExam,
+    ServedRecipe,
+    ServerUnreachableError,
+    ServingError,
+    ViewExplanation,
+)
 from serving.client.grading import ExamRefusedError, GradingPolicy, ModelRecipe
 from serving.client.preprocessing import PreprocessingRecipe
 

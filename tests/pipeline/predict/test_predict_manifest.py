@@ -23,7 +23,6 @@ from pipeline.phantom.generate import generate_phantoms
 from pipeline.predict.folders import SOME_NOT_GRADED, grade_folders, grade_manifest
 from pipeline.predict.manifest import exams_of_manifest
 from schema.features import VIEWS
-
 from tests.pipeline.predict.test_predict_archive import KEY, QUICK, SECRET, CountingGrader
 
 SUFFIXES = {"CC_R": "png", "CC_L": "tif", "MLO_R": "jpg", "MLO_L": "dcm"}

@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 import pytest
 
-from serving.client.grpc_client import ExamClient
 from serving.client.grades import Grader, InvalidExamError, ModelNotFoundError, ServerUnreachableError
+from serving.client.grpc_client import ExamClient
 from serving.client.local_model import LocalModel
 
 

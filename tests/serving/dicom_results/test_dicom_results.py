@@ -21,11 +21,11 @@ from components.dicom.headers.view_codes import VIEW_CODES
 from components.preprocessing.config import PreprocessConfig
 from pipeline.local.demo import real_exams
 from schema.features import VIEWS
-from serving.dicom_results import ResultsConfig, ResultsError, build_refusal, build_results, write_results
-from serving.dicom_results.report import BREAST_COMPOSITION, COMPOSITIONS, PROBABILITY
 from serving.client.grades import ExamGrade, ViewExplanation
 from serving.client.grading import ExamRefusedError, GradedExam
 from serving.client.preprocessing import PreprocessingRecipe, prepare_exam
+from serving.dicom_results import ResultsConfig, ResultsError, build_refusal, build_results, write_results
+from serving.dicom_results.report import BREAST_COMPOSITION, COMPOSITIONS, PROBABILITY
 
 CONFIG = ResultsConfig(created_at=datetime(2026, 1, 2, 3, 4, 5))
 B = (0.1, 0.6, 0.2, 0.1)

@@ -17,9 +17,9 @@ from components.preprocessing.config import PreprocessConfig
 from components.preprocessing.preprocess import preprocess_view
 from components.preprocessing.source_geometry import to_input
 from schema.features import VIEWS
-from serving.dicom_results.heat_maps import source_picture
 from serving.client.grades import ViewExplanation
 from serving.client.preprocessing import PreparedView, PreprocessingRecipe
+from serving.dicom_results.heat_maps import source_picture
 from serving.pictures.source_pictures import station_pictures
 
 SHAPE = (400, 300)

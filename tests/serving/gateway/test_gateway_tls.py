@@ -16,12 +16,12 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline.cli import app
+from serving.client.grades import ServerUnreachableError
 from serving.client.tls import ClientTls
 from serving.gateway.config import DicomDestination, GatewayConfigError, TlsFiles
 from serving.gateway.forward import DeliveryError, send_by_dicom
 from serving.gateway.run import running_gateway
 from serving.gateway.tls import server_context
-from serving.client.grades import ServerUnreachableError
 from serving.server.config import ServedModel, ServerConfig, ServerTls
 from serving.server.run import run_server
 from tests.waiting import HANG

@@ -25,9 +25,9 @@ from typer.testing import CliRunner
 
 from pipeline.cli import app
 from pipeline.predict.folders import SOME_NOT_GRADED
+from serving.client.grading import MISSING_VIEWS, QUALITY_FAILED, SEVERAL_EXAMS, ExamRefusedError
 from serving.gateway.admission import SOP_CLASSES
 from serving.gateway.run import RunningGateway, running_gateway
-from serving.client.grading import MISSING_VIEWS, QUALITY_FAILED, SEVERAL_EXAMS, ExamRefusedError
 from tests.waiting import HANG
 
 Exam = list[FileDataset]

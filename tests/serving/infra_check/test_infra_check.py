@@ -12,13 +12,13 @@ import pytest
 import tensorflow as tf
 
 from components.common.views import View
-from serving.infra_check.check import build_requests, check_model
-from serving.infra_check.probe import run
-from schema import features as f
 from components.exam_model.contract import CONTRACT_FILE, sha256_of
 from components.exam_model.contract_signatures import promised_signatures
 from components.exam_model.saved_model import model_digest
 from components.exam_model.warmup import WARMUP_FILE, write_warmup
+from schema import features as f
+from serving.infra_check.check import build_requests, check_model
+from serving.infra_check.probe import run
 
 pytestmark = pytest.mark.slow
 

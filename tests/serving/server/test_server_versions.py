@@ -23,9 +23,9 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from serving.wire.errors import ServerStartError
-from serving.server.run import RunningServer, start_server
 from components.exam_model.versions import find_versions
+from serving.server.run import RunningServer, start_server
+from serving.wire.errors import ServerStartError
 from tests.waiting import HANG, wait_until
 
 STATE = get_model_status_pb2.ModelVersionStatus

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from serving.server.config import ServedModel, ServerConfig
-from serving.wire.errors import ServerStartError
 from serving.server.text_protos import read_model_config, read_monitoring_config
 from serving.server.tf_serving import build_command, find_tf_serving, start_model_server, start_tf_serving
+from serving.wire.errors import ServerStartError
 
 # Writes down its arguments, then listens on --port.
 SCRIPT = """#!{python}

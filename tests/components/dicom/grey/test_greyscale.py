@@ -17,12 +17,11 @@ from pydicom.uid import UID
 
 from components.dicom.grey import greyscale
 from components.dicom.grey.greyscale import GreyScale, grey_scale_of
+from components.dicom.grey.stored_values import cells_of, stored_range
+from components.dicom.grey.windows import Window, window_fraction
+from components.dicom.headers.tags import tag_name
 from components.dicom.rejections import IngestError, RejectionReason
 from components.dicom.remarks import Remark
-from components.dicom.grey.stored_values import cells_of, stored_range
-from components.dicom.headers.tags import tag_name
-from components.dicom.grey.windows import Window, window_fraction
-
 from tests.components.dicom.dicom_bytes import BOTH, as_written, reread
 
 SYNTAXES = st.sampled_from(BOTH)

@@ -14,7 +14,6 @@ from pydicom.uid import UID, ExplicitVRBigEndian
 
 from components.dicom.reading import IngestError, read_header, read_pixels
 from components.dicom.rejections import RejectionReason
-
 from tests.components.dicom.conftest import mammogram
 from tests.components.dicom.dicom_bytes import BOTH, NATIVE, names, part10
 

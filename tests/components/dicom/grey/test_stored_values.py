@@ -10,10 +10,9 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
+from components.dicom.grey.stored_values import Cells, cells_of
 from components.dicom.rejections import IngestError, RejectionReason
 from components.dicom.remarks import Remark
-from components.dicom.grey.stored_values import Cells, cells_of
-
 from tests.components.dicom.dicom_bytes import reread
 
 

@@ -19,7 +19,6 @@ from components.dicom.headers.orientation import Turn
 from components.dicom.reading import load_view, read_header, read_pixels
 from components.dicom.rejections import IngestError, RejectionReason
 from components.dicom.remarks import Remark
-
 from tests.components.dicom.conftest import mammogram, ramp
 from tests.components.dicom.dicom_bytes import NATIVE, names, part10
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from pydicom.datadict import keyword_for_tag, tag_for_keyword
 
 from components.dicom.headers import deidentification
-from components.dicom_example_gen.config import IngestConfig
 from components.dicom.headers.deidentification import PROFILE, Action, as_markdown
 from components.dicom.headers.header import parse_age
+from components.dicom_example_gen.config import IngestConfig
 from components.dicom_example_gen.plan.identity import RESEARCH_KEY, HashKeyError, find_key, require_same_key
 
 FOLDER = Path(deidentification.__file__).parent

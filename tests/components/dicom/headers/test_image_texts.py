@@ -12,7 +12,6 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from components.dicom.headers.image_texts import synthetic_name, tomosynthesis_name, words_of
 from components.dicom.reading import read_header
 from components.dicom.rejections import IngestError
-
 from tests.components.dicom.conftest import MakeDicom
 
 SYNTHETIC = (

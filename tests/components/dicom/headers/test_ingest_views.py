@@ -12,8 +12,6 @@ from pydicom.sr.coding import Code
 from pydicom.uid import UID
 
 from components.dicom.acceptance import ANY_IMAGE, STANDARD_ONLY, SpecialCase
-from components.dicom.reading import load_view
-from components.dicom.rejections import IngestError, RejectionReason
 from components.dicom.headers.view_codes import (
     COMBINED,
     MODIFIER_CODES,
@@ -29,8 +27,9 @@ from components.dicom.headers.views import (
     resolve_view,
     view_of,
 )
+from components.dicom.reading import load_view
+from components.dicom.rejections import IngestError, RejectionReason
 from schema.features import VIEWS
-
 from tests.components.dicom.dicom_bytes import reread
 
 

@@ -23,7 +23,6 @@ from pydicom.uid import (
 from components.dicom.reading import read_header
 from components.dicom.rejections import IngestError
 from components.dicom.remarks import Remark
-
 from tests.components.dicom.conftest import MakeDicom
 
 

@@ -23,7 +23,6 @@ from components.preprocessing.preprocess import preprocess_view
 from pipeline.preprocess import preprocess_file
 from schema.features import VIEWS
 from serving.client.preprocessing import PreprocessingRecipe
-
 from tests.components.dicom.conftest import mammogram
 from tests.components.dicom.dicom_bytes import BOTH, names, part10, reread
 

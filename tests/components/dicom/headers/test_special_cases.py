@@ -18,13 +18,12 @@ from pydicom.uid import (
 )
 
 from components.dicom.acceptance import ANY_IMAGE, AcceptanceConfig, SpecialCase
-from components.dicom_example_gen.config import IngestConfig
 from components.dicom.headers.header import ViewHeader, header_of, view_rank
+from components.dicom.headers.special_cases import find_special_cases
 from components.dicom.reading import load_view, read_header
 from components.dicom.rejections import IngestError, RejectionReason
-from components.dicom.headers.special_cases import find_special_cases
+from components.dicom_example_gen.config import IngestConfig
 from serving.client.preprocessing import PreprocessingRecipe, prepare_exam, prepare_file
-
 from tests.components.dicom.conftest import MakeDicom, mammogram
 from tests.components.dicom.dicom_bytes import as_written, reread
 

@@ -11,7 +11,6 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, Secondar
 
 from components.dicom.reading import read_header
 from components.dicom.rejections import IngestError
-
 from tests.components.dicom.conftest import MakeDicom
 
 

@@ -22,7 +22,6 @@ from pipeline.phantom.distractors import DISTRACTORS
 from pipeline.phantom.special import SPECIAL
 from pipeline.phantom.special_set import SpecialView, special_views, write_special_set
 from serving.client.preprocessing import PreprocessingRecipe, prepare_exam
-
 from tests.components.dicom.conftest import MakeDicom, ramp
 
 SHARED = Path("../shared/data")

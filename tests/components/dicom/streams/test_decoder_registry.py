@@ -35,9 +35,9 @@ from pydicom.uid import (
 
 from benchmarks.pictures import picture
 from benchmarks.reference_images import by_gdcm, compressed, decoded_by, file_bytes, reference_streams, with_stream
-from components.dicom.streams.decoders import CODINGS, decode_frame, decode_native
-from components.dicom.reading import read_pixels
 from components.dicom.grey.stored_values import cells_of, stored_range
+from components.dicom.reading import read_pixels
+from components.dicom.streams.decoders import CODINGS, decode_frame, decode_native
 
 NEMA = Path("../shared/data/nema_mg1")
 DEPTHS = [(bits, signed) for bits in (8, 10, 12, 14, 16) for signed in (False, True)]

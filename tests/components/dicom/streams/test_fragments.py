@@ -33,7 +33,6 @@ from components.dicom.acceptance import AcceptanceConfig
 from components.dicom.reading import load_view, read_header
 from components.dicom.rejections import IngestError, RejectionReason
 from components.dicom.remarks import Remark
-
 from tests.components.dicom.streams.streams import DELIMITER, END, even, write_encapsulated
 
 ANY_SIZE = AcceptanceConfig(ample_side=1, ample_spacing_mm=1000)  # few pixels are told elsewhere

@@ -22,7 +22,6 @@ from benchmarks.reference_images import compressed
 from components.dicom.reading import load_view, read_header, read_pixels
 from components.dicom.rejections import IngestError, RejectionReason
 from components.dicom.remarks import Remark
-
 from tests.components.dicom.streams.streams import END, even, lossless_jpeg, write_encapsulated
 
 PICTURE, BYTES = picture(12, False), picture(8, False)

@@ -12,10 +12,9 @@ import pytest
 from pydicom.uid import UID, JPEG2000Lossless, JPEGLSLossless, JPEGLSNearLossless
 
 from benchmarks.reference_images import mammogram
-from components.dicom.streams.decoders import decode_frame
 from components.dicom.reading import read_pixels
 from components.dicom.rejections import IngestError, RejectionReason
-
+from components.dicom.streams.decoders import decode_frame
 from tests.components.dicom.streams.streams import END, even, write_encapsulated
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from components.dicom_example_gen.config import IngestConfig
-from components.sources.source import FolderSource
 from components.dicom.remarks import Remark
+from components.dicom_example_gen.config import IngestConfig
 from components.dicom_example_gen.report import file_rows, summary
+from components.sources.source import FolderSource
 from pipeline.describe import describe_source
 from schema.features import VIEWS
 from tests.components.dicom_example_gen.archive_files import fates, planned, write_image

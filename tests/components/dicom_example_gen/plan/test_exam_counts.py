@@ -9,17 +9,17 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from components.sources.candidates import Candidate
-from components.dicom_example_gen.config import IngestConfig
-from components.dicom_example_gen.plan.exam_counts import exam_counts
 from components.dicom.headers.header import ViewHeader
-from components.dicom_example_gen.plan.ingest_plan import IngestPlan
-from components.sources.labels import Label, RowProblem, read_labels
-from components.sources.source import ManifestSource, find_candidates
-from components.dicom_example_gen.plan.planning import Outcome, plan
 from components.dicom.rejections import ManifestError, Rejection
 from components.dicom.rejections import RejectionReason as Reason
+from components.dicom_example_gen.config import IngestConfig
+from components.dicom_example_gen.plan.exam_counts import exam_counts
+from components.dicom_example_gen.plan.ingest_plan import IngestPlan
+from components.dicom_example_gen.plan.planning import Outcome, plan
 from components.dicom_example_gen.report import summary
+from components.sources.candidates import Candidate
+from components.sources.labels import Label, RowProblem, read_labels
+from components.sources.source import ManifestSource, find_candidates
 from schema.acquisition import AcquisitionSystem
 from schema.features import VIEWS
 

@@ -12,17 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from components.dicom_example_gen.config import IngestConfig, SplitFractions
 from components.dicom.headers.header import ViewHeader
-from components.dicom_example_gen.plan.identity import keyed_hash
-from components.dicom_example_gen.plan.ingest_plan import IngestPlan, settle
-from components.sources.labels import Label, RowProblem
-from components.sources.source import Candidate
-from components.dicom_example_gen.plan.planning import Outcome, plan
 from components.dicom.rejections import Rejection
 from components.dicom.rejections import RejectionReason as Reason
-from components.dicom_example_gen.report import file_rows, summary
+from components.dicom_example_gen.config import IngestConfig, SplitFractions
+from components.dicom_example_gen.plan.identity import keyed_hash
+from components.dicom_example_gen.plan.ingest_plan import IngestPlan, settle
+from components.dicom_example_gen.plan.planning import Outcome, plan
 from components.dicom_example_gen.plan.splits import split_of
+from components.dicom_example_gen.report import file_rows, summary
+from components.sources.labels import Label, RowProblem
+from components.sources.source import Candidate
 from schema.features import VIEWS
 
 KEY, CONFIG = b"secret", IngestConfig()

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from components.dicom_example_gen.config import IngestConfig
 from components.dicom.headers.header import ViewHeader
+from components.dicom_example_gen.config import IngestConfig
+from components.dicom_example_gen.plan.planning import Outcome, plan
 from components.sources.labels import Label
 from components.sources.source import Candidate
-from components.dicom_example_gen.plan.planning import Outcome, plan
 from schema.acquisition import AcquisitionSystem
 from schema.features import VIEWS
 

@@ -6,12 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from components.dicom_example_gen.config import IngestConfig
 from components.dicom.headers.header import ViewHeader
+from components.dicom_example_gen.config import IngestConfig
 from components.dicom_example_gen.plan.label_hints import label_hints
 from components.sources.source import FolderSource
 from pipeline.describe import describe_source
-
 from tests.components.dicom.conftest import MakeDicom
 
 

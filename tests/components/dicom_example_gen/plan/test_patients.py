@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import pytest
 
-from components.exams.census import take_census
-from components.exams.evidence import is_placeholder
 from components.dicom.headers.header import ViewHeader
-from components.sources.labels import Label
 from components.dicom_example_gen.plan.patients import Patients, patients_of
 from components.dicom_example_gen.plan.uid_copies import Labelled
+from components.exams.census import take_census
+from components.exams.evidence import is_placeholder
+from components.sources.labels import Label
 
 
 def found(exams: dict[str, Sequence[str]], named: str = "") -> Patients:

@@ -10,9 +10,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.waiting import HANG
-
 from tests.serving.gateway.web.scripted_gateway import TOKEN, ScriptedGateway, listening, scripted_app
+from tests.waiting import HANG
 
 SCREEN = {"width": 1920, "height": 960}  # what a browser leaves of 1080 lines
 

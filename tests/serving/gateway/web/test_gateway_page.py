@@ -12,7 +12,6 @@ import pytest
 
 from schema.features import DENSITY_MEANINGS, VIEWS
 from serving.gateway.web import page as page_module
-
 from tests.serving.gateway.web.conftest import Watched, lines, opened, until
 from tests.serving.gateway.web.scripted_gateway import ScriptedGateway, exam_document, study_document
 

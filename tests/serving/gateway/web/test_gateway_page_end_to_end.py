@@ -13,7 +13,6 @@ import pytest
 from pipeline.local.demo import real_exams
 from schema.features import DENSITY_MEANINGS
 from serving.gateway.run import RunningGateway
-
 from tests.serving.gateway.web.conftest import Watched, until
 
 Start = Callable[..., AbstractContextManager[RunningGateway]]
