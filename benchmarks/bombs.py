@@ -60,8 +60,8 @@ def _describe(folder: Path) -> str:
 
 def _preprocess(folder: Path) -> str:
     from components.dicom.rejections import IngestError
+    from components.exam_model.recipe import PreprocessingRecipe
     from pipeline.preprocess import preprocess_file
-    from serving.client.preprocessing import PreprocessingRecipe
 
     try:
         preprocess_file(next(folder.rglob("*.dcm")), "CC_R", PreprocessingRecipe(), folder.parent / "preprocessed")
@@ -72,10 +72,10 @@ def _preprocess(folder: Path) -> str:
 
 def _predict(folder: Path) -> str:
     from components.dicom_example_gen.plan.identity import HashKey
+    from components.exam_model.recipe import PreprocessingRecipe
     from pipeline.predict.archive import ArchiveOptions
     from pipeline.predict.folders import grade_folders
     from serving.client.grades import ServedRecipe
-    from serving.client.preprocessing import PreprocessingRecipe
 
     class NoModel:
         def preprocessing(self) -> ServedRecipe:
@@ -88,7 +88,7 @@ def _predict(folder: Path) -> str:
 
 
 def _gateway(folder: Path) -> str:
-    from components.dicom_example_gen.config import DEFAULT_MAX_PIXELS
+    from components.dicom.acceptance import DEFAULT_MAX_PIXELS
     from serving.gateway.admission import RefusedInstanceError, read_instance
 
     try:

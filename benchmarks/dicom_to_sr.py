@@ -27,6 +27,7 @@ from benchmarks.timing import load
 from components.common.png import encode_png
 from components.dicom.reading import load_view
 from components.dicom_example_gen.plan.identity import RESEARCH_KEY
+from components.exam_model.recipe import PreparedView, PreprocessingRecipe
 from components.preprocessing.config import PreprocessConfig
 from components.preprocessing.preprocess import preprocess_view
 from pipeline.local.demo import real_exams
@@ -36,7 +37,7 @@ from pipeline.predict.archive import ArchiveOptions, predict_archive
 from pipeline.predict.find import find_exams
 from serving.client.grading import GradedExam, ModelRecipe, model_recipe_of
 from serving.client.grpc_client import ExamClient
-from serving.client.preprocessing import PreparedExam, PreparedView, PreprocessingRecipe, files_of
+from serving.client.preprocessing import PreparedExam, files_of
 from serving.dicom_results import ResultsConfig, build_results, write_results
 
 _SIZE: Final = 450

@@ -19,10 +19,10 @@ from typing import Final
 from benchmarks import gateway_faults, server_faults
 from benchmarks.serving import save_model, served
 from benchmarks.timing import load
+from components.exam_model.recipe import PreprocessingRecipe
 from components.preprocessing.config import PreprocessConfig
 from pipeline.phantom.config import PhantomConfig
 from pipeline.phantom.generate import generate_phantoms
-from serving.client.preprocessing import PreprocessingRecipe
 
 _FEW: Final = 4
 _FLOOD: Final = 64  # clients; the server runs and queues 40 on two cores

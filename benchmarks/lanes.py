@@ -23,8 +23,9 @@ import cv2
 import numpy as np
 
 from components.common.files import write_whole
+from components.exam_model.recipe import PreprocessingRecipe
 from serving.client.local_model import LocalModel
-from serving.client.preprocessing import PreprocessingRecipe, files_of, prepare_exam
+from serving.client.preprocessing import files_of, prepare_exam
 
 
 def _exams(folders: list[Path]) -> Iterator[Path]:

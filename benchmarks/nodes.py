@@ -17,13 +17,13 @@ from tfx.types import standard_artifacts
 from components.common.artifacts import IngestReport, QualityReport
 from components.common.shards import read_shard
 from components.dicom_example_gen import executor as ingest_executor
-from components.dicom_example_gen.config import SPLITS, IngestConfig
+from components.dicom_example_gen.config import IngestConfig
 from components.dicom_example_gen.plan.identity import find_key
 from components.mammogram_preprocessor import executor as preprocess_executor
 from components.preprocessing.config import PreprocessConfig, QualityConfig
 from components.sources.source import FolderSource
 from components.sources.source_json import source_to_json
-from schema.features import VIEWS
+from schema.features import SPLITS, VIEWS
 
 CONFIG = IngestConfig(shard_size=4)
 

@@ -25,6 +25,7 @@ import numpy as np
 import scipy.special
 from sklearn.model_selection import StratifiedKFold
 
+from components.exam_model.recipe import PreprocessingRecipe, prepare_file
 from components.statistics.confusion import accuracy, macro_recall, weighted_kappa
 from components.trainer.config import TrainConfig
 from components.trainer.input_pipeline import array_batches
@@ -32,7 +33,6 @@ from components.trainer.loop import class_weights, train
 from components.transform.images import normalise
 from pipeline.config import PipelineConfig, find_config, load_config, recipe_of
 from schema.features import DENSITY_CLASSES, laterality_of
-from serving.client.preprocessing import PreprocessingRecipe, prepare_file
 
 _RESAMPLES: Final = 2000
 _EVAL_FOLDS: Final = 6  # one of them chooses the epoch

@@ -58,12 +58,12 @@ from components.common.worker import prepare_worker
 from components.dicom.grey.greyscale import grey_scale_of, to_grey
 from components.dicom.grey.stored_values import cells_of
 from components.dicom.reading import reduce_by_area
-from components.dicom_example_gen.config import SPLITS
 from components.preprocessing.config import PreprocessConfig
 from components.sources.source import FolderSource
 from pipeline.phantom.config import PhantomConfig
 from pipeline.phantom.generate import generate_phantoms
 from schema import features as f
+from schema.features import SPLITS
 
 # Transfer syntax and number of files: some three to six seconds of work for one worker each.
 _SYNTAXES: dict[str, tuple[UID, int]] = {

@@ -14,6 +14,7 @@ from components.dicom_example_gen.config import IngestConfig
 from components.drift_monitor.config import DriftConfig
 from components.evaluator.config import EvaluatorConfig
 from components.exam_ensemble.config import EnsembleConfig
+from components.exam_model.recipe import PreprocessingRecipe
 from components.exam_selector.config import SelectionConfig
 from components.grad_cam_explainer.config import ExplainerConfig
 from components.preprocessing.config import PreprocessConfig, QualityConfig
@@ -25,7 +26,6 @@ from components.tuner.config import TunerConfig
 from pipeline.beam.config import BeamConfig, DirectBeam
 from pipeline.kubeflow_config import KubeflowConfig
 from pipeline.metadata_config import MetadataConfig
-from serving.client.preprocessing import PreprocessingRecipe
 
 DATA_FILES: Final = ("configs/*.yaml",)
 CONFIG_FOLDER: Final = Path(__file__).parent / "configs"

@@ -9,10 +9,10 @@ from pathlib import Path
 from components.dicom.headers.orientation import Turn
 from components.dicom.reading import load_view
 from components.dicom.rejections import IngestError, RejectionReason
+from components.exam_model.recipe import PreprocessingRecipe
 from components.preprocessing.files import OUTPUT_ENDINGS, preprocess_pixels_to_files
 from components.preprocessing.result import PreprocessedView
 from schema.features import VIEWS
-from serving.client.preprocessing import PreprocessingRecipe
 
 
 class SameNameError(ValueError):

@@ -16,6 +16,8 @@ DENSITY_MEANINGS: Final = {
 # The four standard screening projections: projection and laterality.
 VIEWS: Final = ("CC_R", "CC_L", "MLO_R", "MLO_L")
 
+SPLITS: Final = ("train", "eval", "test")
+
 # Written by DicomExampleGen, one tf.Example an image.
 IMAGE: Final = "image/encoded"  # bytes, PNG (16 bit after ingest, 8 bit after preprocessing)
 IMAGE_HEIGHT: Final = "image/height"  # int64, pixels

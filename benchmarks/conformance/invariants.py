@@ -16,11 +16,12 @@ from benchmarks.conformance.archive_files import Truth, write
 from benchmarks.conformance.archives import Archive, Exam, Image
 from components.dicom_example_gen.config import IngestConfig
 from components.dicom_example_gen.plan.identity import find_key
+from components.exam_model.recipe import PreprocessingRecipe
 from components.sources.labels import ManifestError
 from components.sources.source import FolderSource, ManifestSource
 from pipeline.describe import describe_source
 from pipeline.predict.find import find_exams
-from serving.client.preprocessing import PreprocessingRecipe, SeveralExamsError, prepare_files
+from serving.client.preprocessing import SeveralExamsError, prepare_files
 
 Row = Mapping[str, Any]
 

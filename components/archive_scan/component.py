@@ -13,7 +13,7 @@ from tfx.types import component_spec, standard_artifacts
 from components.archive_scan import executor
 from components.archive_scan.scan import LATEST
 from components.common.fingerprint import code_fingerprint
-from components.dicom_example_gen.config import IngestConfig
+from components.dicom_example_gen import IngestConfig
 from components.sources.source import Source
 from components.sources.source_json import source_to_json
 

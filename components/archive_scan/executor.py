@@ -14,8 +14,7 @@ from tfx.types import artifact_utils
 
 from components.archive_scan.scan import chosen_span
 from components.common.progress import advance, expect
-from components.dicom_example_gen.config import IngestConfig
-from components.dicom_example_gen.plan.identity import find_key
+from components.dicom_example_gen import IngestConfig, find_key
 from components.review.folder import review_source
 from components.sources.source import archive_fingerprint
 from components.sources.source_json import source_from_json, source_to_json

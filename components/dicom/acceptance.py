@@ -14,6 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from components.dicom.rejections import RejectionReason
 
+# Largest matrix that is decoded, rows x columns, by default: a guard against hostile headers.
+DEFAULT_MAX_PIXELS: Final = 64_000_000
+
 
 class SpecialCase(str, Enum):
     """Every kind of image that is left out unless a configuration accepts it; see ``special_cases`` for the evidence.

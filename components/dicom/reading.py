@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 
 from components.common.location import Location, Uri
-from components.dicom.acceptance import ANY_IMAGE, STANDARD_ONLY, AcceptanceConfig
+from components.dicom.acceptance import ANY_IMAGE, DEFAULT_MAX_PIXELS, STANDARD_ONLY, AcceptanceConfig
 from components.dicom.dicom_file import decode_dicom, is_dicom, open_dicom
 from components.dicom.headers.header import ViewHeader
 from components.dicom.headers.orientation import require_agreement
@@ -28,11 +28,9 @@ from components.dicom.pictures.checks import judge_picture
 from components.dicom.pictures.field import FINE_SIDE
 from components.dicom.rejections import IngestError, RejectionReason, shown
 from components.dicom.remarks import Remark, joined
-from components.dicom_example_gen.config import DEFAULT_MAX_PIXELS
 from schema.features import VIEWS
 
 __all__ = [
-    "DEFAULT_MAX_PIXELS",
     "LoadedView",
     "ViewHeader",
     "load_view",

@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from components.dicom.acceptance import AcceptanceConfig
+from components.dicom.acceptance import DEFAULT_MAX_PIXELS, AcceptanceConfig
 from components.exams.distribution import DistributionConfig
-
-SPLITS: Final = ("train", "eval", "test")
-# An official training set that has no validation set: the hash of the patient divides it into train and eval.
-DEVELOPMENT: Final = "train+eval"
-DEFAULT_MAX_PIXELS: Final = 64_000_000
 
 
 class SplitFractions(BaseModel):

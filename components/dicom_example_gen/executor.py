@@ -17,13 +17,14 @@ from tfx.types import artifact_utils
 
 from components.common.shards import EmptySplitError, read_bytes, remove_unfinished, write_text
 from components.common.stages import LostRecordsError
-from components.dicom_example_gen.config import SPLITS, IngestConfig
+from components.dicom_example_gen.config import IngestConfig
 from components.dicom_example_gen.ingest_pipeline import FILES, Places, ingest
 from components.dicom_example_gen.plan.identity import find_key, require_same_key
 from components.dicom_example_gen.rejection_summary import losses, shortage
 from components.dicom_example_gen.report import SUMMARY_FILE
 from components.sources.source_json import source_from_json
 from components.sources.span import Span
+from schema.features import SPLITS
 
 # TFX removes the outputs of a node that fails; beside them the list of files stays.
 FAILED: Final = "failed"

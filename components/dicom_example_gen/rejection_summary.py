@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from components.dicom.acceptance import SpecialCase
 from components.dicom.rejections import RejectionReason
-from components.dicom_example_gen.config import SPLITS
+from schema.features import SPLITS
 
 _IMAGES: Final = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 _MORE: Final = "Add exams, or change pipeline.ingest.splits or pipeline.ingest.split_seed."

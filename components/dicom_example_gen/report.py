@@ -12,10 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from components.dicom.rejections import Rejection
-from components.dicom_example_gen.config import SPLITS
 from components.dicom_example_gen.plan.exam_counts import exam_counts
 from components.dicom_example_gen.plan.ingest_plan import IngestPlan, PlannedView
-from schema.features import DENSITY_CLASSES, UNKNOWN_INT
+from schema.features import DENSITY_CLASSES, SPLITS, UNKNOWN_INT
 
 SUMMARY_FILE: Final = "summary.json"
 # Suffixes that name a kind of file. Others may be part of a person's name or number (``letter.rossi``, ``1.2.840.99``).

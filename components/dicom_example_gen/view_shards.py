@@ -16,10 +16,11 @@ from components.common.shards import read_shard, relative_name, remove_file, sha
 from components.dicom.reading import LoadedView, load_view
 from components.dicom.rejections import IngestError, Rejection
 from components.dicom.remarks import Remark
-from components.dicom_example_gen.config import SPLITS, IngestConfig
+from components.dicom_example_gen.config import IngestConfig
 from components.dicom_example_gen.plan.ingest_plan import PlannedView
 from components.dicom_example_gen.records import to_example
 from schema import features as f
+from schema.features import SPLITS
 
 
 @dataclass(frozen=True)

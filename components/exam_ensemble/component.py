@@ -11,9 +11,9 @@ from tfx.types import component_spec, standard_artifacts
 from components.common.fingerprint import code_fingerprint
 from components.exam_ensemble import executor
 from components.exam_ensemble.config import EnsembleConfig
+from components.exam_model.recipe import PreprocessingRecipe
 from components.transform.config import ImageConfig
 from schema.features import VIEWS
-from serving.client.preprocessing import PreprocessingRecipe
 
 
 class ExamEnsembleSpec(component_spec.ComponentSpec):

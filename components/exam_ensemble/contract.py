@@ -26,11 +26,11 @@ from components.exam_model.contract import (
     sha256_of,
 )
 from components.exam_model.contract_signatures import promised_signatures
+from components.exam_model.recipe import PreprocessingRecipe
 from components.statistics.calibration import CALIBRATION_FILE, Calibration
 from components.transform.config import ImageConfig
 from schema import features as f
 from schema.intended_use import INTENDED_USE, LIMITS, NOT_FOR, NOTICE
-from serving.client.preprocessing import PreprocessingRecipe
 
 _SOFTWARE: Final = ("breast-density", "keras", "numpy", "opencv-python-headless", "pydicom", "tensorflow")
 # What no configuration makes acceptable, beside the special images of the recipe.
@@ -140,7 +140,7 @@ def make_contract(
         preprocessing=Preprocessing(
             recipe=json.loads(preprocessing),
             recipe_sha256=sha256_of(preprocessing.encode()),
-            code=code_fingerprint("serving.client.preprocessing"),
+            code=code_fingerprint("components.exam_model.recipe"),
         ),
         calibration=CalibrationFacts(
             method=calibration.method,

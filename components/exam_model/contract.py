@@ -12,8 +12,8 @@ How the version changes (``contract_version``, MAJOR.MINOR):
 * MINOR, where something is added: a signature, an output, an optional input, a field of this file.
 
 A reader takes its own MAJOR and any MINOR up to its own, and refuses others, see :func:`read_contract`. The version is
-raised together with what it describes, :func:`components.exam_model.contract_signatures.promised_signatures`; a test holds the two
-together.
+raised together with what it describes, :func:`components.exam_model.contract_signatures.promised_signatures`; a test
+holds the two together.
 """
 
 from __future__ import annotations

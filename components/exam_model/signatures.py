@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 import tensorflow as tf
 
 from components.common.fingerprint import code_fingerprint
-from components.exam_ensemble.config import BatchingConfig
+from components.exam_model.batching import BatchingConfig
 from components.exam_model.exam_grades import density_names, grade_exams
 from components.exam_model.overlays import overlay
 from components.exam_model.view_networks import BatchedNetworks, Networks, ViewFunctions, ViewNetworks
@@ -129,8 +129,8 @@ class ExamModel(tf.Module):
         """Grades exams: the mean of the views that are there, for each breast and for all, then calibrated.
 
         Returns, in the order in which the exams first appear: exam_id [E], what
-        :func:`components.exam_model.exam_grades.grade_exams` gives, and preprocessing [E]: the recipe that the images must come
-        from, as JSON.
+        :func:`components.exam_model.exam_grades.grade_exams` gives, and preprocessing [E]: the recipe that the images
+        must come from, as JSON.
         """
         exams, rows = _exams_of(exam_id, image_bytes)
         views = self._checked_views(view, image_bytes)

@@ -9,7 +9,7 @@ from typing import Final, Protocol
 
 import tensorflow as tf
 
-from components.exam_ensemble.config import BatchingConfig
+from components.exam_model.batching import BatchingConfig
 from components.transform.config import ImageConfig
 from components.transform.images import normalise
 from schema import features as f

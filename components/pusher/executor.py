@@ -13,7 +13,7 @@ from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import io_utils
 
 from components.common.shards import read_bytes
-from components.evaluator.summary import METRICS_FILE
+from components.evaluator import METRICS_FILE
 from components.exam_model.contract import CONTRACT_FILE, write_contract
 from components.exam_model.saved_model import check_contract, load_contract
 from components.pusher.evaluated import with_evaluation

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from components.drift_monitor.summary import SUMMARY_FILE, DriftSummary
+from components.drift_monitor import SUMMARY_FILE, DriftSummary
 from components.report_generator.artifacts import (
     Evaluation,
     History,

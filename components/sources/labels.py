@@ -24,7 +24,6 @@ from typing import Final
 from components.common.location import Location
 from components.dicom.headers.header import parse_age
 from components.dicom.rejections import ManifestError, RejectionReason
-from components.dicom_example_gen.config import DEVELOPMENT, SPLITS
 from components.sources.densities import (
     DENSITIES_ALLOWED,
     DensityValues,
@@ -34,9 +33,12 @@ from components.sources.densities import (
     parse_density,
 )
 from components.sources.tables import Row, RowProblem, read_rows
-from schema.features import DENSITY_CLASSES, UNKNOWN_INT
+from schema.features import DENSITY_CLASSES, SPLITS, UNKNOWN_INT
 
 __all__ = ["Label", "LabelReader", "ManifestError", "RowProblem", "parse_label_age", "read_labels"]
+
+# An official training set that has no validation set: the hash of the patient divides it into train and eval.
+DEVELOPMENT: Final = "train+eval"
 
 LABEL_COLUMNS: Final = frozenset({"exam_id", "density"})
 _SIDES: Final = {"r": "R", "right": "R", "l": "L", "left": "L"}

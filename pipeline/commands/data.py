@@ -139,9 +139,9 @@ def preprocess(
     """Preprocess single files: STEM.png, STEM.pectoral.png, STEM.overlay.png and STEM.json."""
     from components.dicom.acceptance import AcceptanceConfig, SpecialCase
     from components.dicom.rejections import IngestError
+    from components.exam_model.recipe import PreprocessingRecipe
     from components.preprocessing.config import PreprocessConfig
     from pipeline.preprocess import check_targets, preprocess_file
-    from serving.client.preprocessing import PreprocessingRecipe
 
     unknown = sorted(set(accept or ()) - {case.value for case in SpecialCase})
     if unknown:

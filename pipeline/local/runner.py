@@ -32,7 +32,7 @@ from pipeline.metadata import Connection, prepare
 from pipeline.pipeline import Archive, ArchivePart, Places, create_pipeline
 from pipeline.sources import source_of
 
-DATA_FILES: Final = ("../schema/schema.pbtxt",)
+DATA_FILES: Final = ("../../schema/schema.pbtxt",)
 SCHEMA_FILE: Final = (Path(__file__).resolve().parent / DATA_FILES[0]).resolve()
 
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components.common.files import write_whole
+from components.exam_model.recipe import PreprocessingRecipe
 from schema.features import DENSITY_CLASSES, VIEWS
 from serving.client.grades import ExamGrade, Grader
 from serving.client.grading import GradingPolicy, exam_document, grade_exam, grade_files, recipe_of
-from serving.client.preprocessing import ExamFiles, PreparedExam, PreprocessingRecipe
+from serving.client.preprocessing import ExamFiles, PreparedExam
 
 
 @dataclass(frozen=True)

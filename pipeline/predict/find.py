@@ -12,10 +12,11 @@ from components.dicom.headers import tags
 from components.dicom.reading import ViewHeader, read_header
 from components.dicom.rejections import IngestError, Rejection, RejectionReason
 from components.dicom_example_gen.plan.identity import keyed_hash
+from components.exam_model.recipe import PreprocessingRecipe
 from components.exams.census import take_census
 from components.exams.evidence import is_one_exam
 from components.exams.grouping import group
-from serving.client.preprocessing import ExamFiles, PreprocessingRecipe, files_of
+from serving.client.preprocessing import ExamFiles, files_of
 
 KEY_DIGITS: Final = 16
 _NO_IMAGE: Final = (RejectionReason.NOT_DICOM, RejectionReason.NOT_MAMMOGRAPHY, RejectionReason.NO_PIXEL_DATA)

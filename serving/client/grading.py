@@ -13,6 +13,7 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from components.dicom.rejections import Rejection
+from components.exam_model.recipe import PreprocessingRecipe
 from schema.features import DENSITY_CLASSES, VIEWS
 from schema.intended_use import NOTICE
 from serving.client.grades import (
@@ -24,14 +25,7 @@ from serving.client.grades import (
     ServingError,
     ViewExplanation,
 )
-from serving.client.preprocessing import (
-    ExamFiles,
-    PreparedExam,
-    PreprocessingRecipe,
-    SeveralExamsError,
-    files_of,
-    prepare_files,
-)
+from serving.client.preprocessing import ExamFiles, PreparedExam, SeveralExamsError, files_of, prepare_files
 
 NO_FILE: Final = "no_file"
 SEVERAL_EXAMS: Final = "several_exams"

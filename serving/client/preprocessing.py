@@ -1,75 +1,24 @@
-"""From a mammography file to what the model takes, exactly as the pipeline did it.
-
-The model carries its recipe, so a client can neither guess nor differ: what is offline and what is served agree to
-the byte.
-"""
+"""The files of one exam, prepared for the model by its recipe."""
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
-
 from components.common.location import files_below
-from components.common.png import encode_png
 from components.dicom.acceptance import AcceptanceConfig, SpecialCase
 from components.dicom.headers.header import ViewHeader, view_rank
-from components.dicom.reading import LoadedView, load_view
 from components.dicom.rejections import IngestError, Rejection, RejectionReason
 from components.dicom.remarks import Remark, joined
-from components.dicom_example_gen.config import DEFAULT_MAX_PIXELS
+from components.exam_model.recipe import PreparedView, PreprocessingRecipe, prepare_file
 from components.exams.evidence import Census, contradictions, corrected_id
-from components.preprocessing.config import PreprocessConfig
-from components.preprocessing.preprocess import preprocess_view
-from components.preprocessing.result import PreprocessedView
 from schema.features import VIEWS
 
 
 class SeveralExamsError(ValueError):
     """A folder that should hold one exam holds more."""
-
-
-class PreprocessingRecipe(BaseModel):
-    """Everything that decides what the model sees of a file.
-
-    Attributes:
-        longest_side: Longest side to which ingest reduces, pixels.
-        max_pixels: Largest matrix that is decoded.
-        acceptance: Special images that ingest took, and the client takes too.
-        voi_index: VOI LUT or window of several, as in ingest.
-        preprocess: Segmentation and geometry.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    longest_side: int = Field(1024, ge=64, le=16384)
-    max_pixels: int = Field(DEFAULT_MAX_PIXELS, ge=1)
-    acceptance: AcceptanceConfig = AcceptanceConfig()
-    voi_index: int = Field(0, ge=0, le=255)
-    preprocess: PreprocessConfig = PreprocessConfig()
-
-    def digest(self) -> str:
-        """Hashes the recipe: SHA-256 of its JSON, 64 hexadecimal digits."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
-
-
-@dataclass(frozen=True)
-class PreparedView:
-    """A file that is ready for the model.
-
-    Attributes:
-        loaded: Header and reduced pixels.
-        result: What preprocessing gave.
-        png: The preprocessed image, 8-bit PNG.
-    """
-
-    loaded: LoadedView
-    result: PreprocessedView
-    png: bytes
 
 
 @dataclass(frozen=True)
@@ -83,25 +32,6 @@ class PreparedExam:
 
     views: dict[str, PreparedView]
     rejected: tuple[Rejection, ...]
-
-
-def prepare_file(path: Path, view: str | None, recipe: PreprocessingRecipe) -> PreparedView:
-    """Reads and preprocesses one file.
-
-    Args:
-        path: DICOM, PNG or JPEG.
-        view: View to take it for, where the file does not name one of the four; required for PNG and JPEG.
-        recipe: The model's recipe.
-
-    Returns:
-        The view.
-
-    Raises:
-        IngestError: The file cannot be used; the message says why.
-    """
-    loaded = load_view(path, view, recipe.longest_side, recipe.max_pixels, recipe.acceptance, recipe.voi_index)
-    result = preprocess_view(loaded.pixels, loaded.header.view, recipe.preprocess)
-    return PreparedView(loaded, result, encode_png(result.image))
 
 
 def prepare_exam(folder: Path, recipe: PreprocessingRecipe) -> PreparedExam:

@@ -14,10 +14,10 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
 from components.exam_model.heat_layer import blend
+from components.exam_model.recipe import PreparedView, PreprocessingRecipe
 from schema.intended_use import NOTICE
 from serving.client.grades import ViewExplanation
 from serving.client.grading import GradedExam
-from serving.client.preprocessing import PreparedView, PreprocessingRecipe
 from serving.dicom_results.config import ResultsConfig
 from serving.dicom_results.source import derived_uid, long_string
 from serving.pictures.source_pictures import source_grey, source_heat

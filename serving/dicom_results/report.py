@@ -30,9 +30,9 @@ from highdicom.sr import (
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
+from components.exam_model.recipe import PreprocessingRecipe
 from schema.features import DENSITY_CLASSES, VIEWS
 from serving.client.grades import Probabilities
-from serving.client.preprocessing import PreprocessingRecipe
 from serving.dicom_results.config import ResultsConfig
 from serving.dicom_results.source import derived_uid
 

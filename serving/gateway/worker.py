@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from components.exam_model.recipe import PreprocessingRecipe
 from schema.features import VIEWS
 from serving.client.grades import Grader, InvalidExamError, ServingError
 from serving.client.grading import ExamRefusedError, GradedExam, ModelChangedError, grade_exam, recipe_of
-from serving.client.preprocessing import PreprocessingRecipe
 from serving.dicom_results import ResultsError
 from serving.gateway.logs import log
 from serving.gateway.outcome import Outcome, graded_outcome, refused_outcome

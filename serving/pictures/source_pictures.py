@@ -11,10 +11,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from components.exam_model.recipe import PreparedView, PreprocessingRecipe
 from components.preprocessing.grey import to_eight_bit
 from components.preprocessing.source_geometry import hung, to_input
 from serving.client.grades import ViewExplanation
-from serving.client.preprocessing import PreparedView, PreprocessingRecipe
 
 _WHITE: Final = 0.998  # share of the breast's pixels that are darker than white
 

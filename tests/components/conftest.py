@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,12 @@ import cv2
 import numpy as np
 import pytest
 from google.protobuf import text_format
+from numpy.typing import NDArray
+from pydicom.uid import UID
 
+from tests.components.dicom.dicom_bytes import BOTH, names
+from tests.components.dicom.dicom_files import MakeDicom, mammogram, write
+from tests.components.preprocessing.synthetic_views import SyntheticView, dice_of, draw_view
 from tests.sharing import once
 
 SIZE = 64
@@ -97,3 +103,30 @@ def _transform(folder: Path) -> SmallDataSet:
         transform_fn | tft_beam.WriteTransformFn(str(folder / "transform"))
     metadata_io.write_metadata(metadata, str(folder / "transform" / "metadata"))
     return SmallDataSet(rows, files, str(folder / "transform"), tuple(transformed))
+
+
+@pytest.fixture(scope="module", params=BOTH, ids=names(BOTH))
+def syntax(request: pytest.FixtureRequest) -> UID:
+    """Implicit and Explicit VR: tests of headers write what they read in both."""
+    found: UID = request.param
+    return found
+
+
+@pytest.fixture
+def make_dicom(tmp_path: Path) -> MakeDicom:
+    """Writes a mammogram: ``make_dicom("a.dcm", pixels, Modality="CT")``."""
+
+    def make(name: str = "image.dcm", pixels: np.ndarray | None = None, **changes: Any) -> Path:
+        return write(mammogram(pixels, **changes), tmp_path / name)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_view() -> Callable[..., SyntheticView]:
+    return draw_view
+
+
+@pytest.fixture(scope="session")
+def dice() -> Callable[[NDArray[np.bool_], NDArray[np.bool_]], float]:
+    return dice_of

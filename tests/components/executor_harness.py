@@ -15,13 +15,14 @@ from tfx.types import standard_artifacts
 from components.common.artifacts import IngestReport, QualityReport
 from components.common.shards import read_shard, shards_of, split_folder
 from components.dicom_example_gen import executor as ingest_executor
-from components.dicom_example_gen.config import SPLITS, IngestConfig
+from components.dicom_example_gen.config import IngestConfig
 from components.dicom_example_gen.plan.identity import find_key
 from components.mammogram_preprocessor import executor as preprocess_executor
 from components.preprocessing.config import PreprocessConfig, QualityConfig
 from components.review.folder import review_source
 from components.sources.source_json import source_to_json
 from components.sources.span import Span
+from schema.features import SPLITS
 
 
 @dataclass(frozen=True)

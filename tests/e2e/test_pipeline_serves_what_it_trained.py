@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from components.common.shards import read_shard, shards_of, split_folder
+from components.exam_model.recipe import PreprocessingRecipe, prepare_file
 from components.statistics.calibration import calibrate, load_temperature
 from pipeline.config import recipe_of
 from pipeline.local.demo import real_exams
@@ -21,7 +22,7 @@ from pipeline.predict.exam import predict_exam
 from schema import features as f
 from schema.features import DENSITY_CLASSES, VIEWS
 from serving.client.grpc_client import ExamClient
-from serving.client.preprocessing import PreprocessingRecipe, prepare_exam, prepare_file
+from serving.client.preprocessing import prepare_exam
 from serving.server.run import start_server
 from tests.waiting import HANG
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 
-from components.dicom_example_gen.config import DEVELOPMENT, SplitFractions
+from components.dicom_example_gen.config import SplitFractions
+from components.sources.labels import DEVELOPMENT
 
 
 def split_of(patient_hash: str, fractions: SplitFractions, seed: str | int, named: str = "") -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from components.dicom_example_gen.rejection_summary import losses
+from components.dicom_example_gen import losses
 from components.report_generator.artifacts import IngestSummary
 from components.report_generator.page import Cell, Note, Table
 from components.report_generator.text import number, share

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from components.drift_monitor.summary import Comparison, DriftSummary, Moved
+from components.drift_monitor import Comparison, DriftSummary, Moved
 from components.report_generator.page import Block, Cell, Note, Section, Table, missing
 
 _VERDICTS: Final = {

@@ -25,9 +25,9 @@ from typing import Final
 import pandas as pd
 
 from components.dicom.rejections import ManifestError, RejectionReason
-from components.dicom_example_gen.config import DEVELOPMENT
 from components.sources.archives.listing import Listing, is_image
 from components.sources.archives.rows import ImageRows, exam_densities, index_files, reject
+from components.sources.labels import DEVELOPMENT
 from schema.features import DENSITY_CLASSES
 
 _LABEL_FILES: Final = {

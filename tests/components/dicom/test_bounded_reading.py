@@ -16,7 +16,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, 
 
 from components.dicom.bounded_stream import TooMuchError, read_file_header, read_header, read_object
 from components.dicom.reading import read_pixels
-from tests.components.dicom.conftest import MakeDicom, mammogram, ramp
+from tests.components.dicom.dicom_files import MakeDicom, mammogram, ramp
 
 PROJECT = Path(__file__).resolve().parents[3]
 CALLS = (

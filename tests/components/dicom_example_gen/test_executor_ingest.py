@@ -15,14 +15,14 @@ import pytest
 from pydicom import dcmread
 
 from components.dicom.rejections import RejectionReason as Reason
-from components.dicom_example_gen.config import SPLITS, IngestConfig, SplitFractions
+from components.dicom_example_gen.config import IngestConfig, SplitFractions
 from components.dicom_example_gen.executor import EmptySplitError
 from components.sources.source import FolderSource, ManifestSource
 from pipeline.describe import describe_source
 from pipeline.local.demo import real_exams
 from schema import features as f
-from schema.features import VIEWS
-from tests.components.dicom.conftest import mammogram, write
+from schema.features import SPLITS, VIEWS
+from tests.components.dicom.dicom_files import mammogram, write
 from tests.components.executor_harness import NodeOutput, run_ingest, text_of
 
 pytestmark = pytest.mark.slow

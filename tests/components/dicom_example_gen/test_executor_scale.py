@@ -21,7 +21,7 @@ from components.sources.source import FolderSource, ManifestSource, archive_fing
 from components.sources.span import Span
 from schema import features as f
 from schema.features import VIEWS
-from tests.components.dicom.conftest import mammogram, write
+from tests.components.dicom.dicom_files import mammogram, write
 from tests.components.executor_harness import NodeOutput, run_ingest, run_preprocess, text_of
 
 from ..common.memory_filesystem import MemoryFileSystem

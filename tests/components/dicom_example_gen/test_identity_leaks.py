@@ -29,7 +29,7 @@ from components.dicom_example_gen.config import IngestConfig
 from components.sources.source import FolderSource
 from schema import features as f
 from schema.features import VIEWS
-from tests.components.dicom.conftest import mammogram, write
+from tests.components.dicom.dicom_files import mammogram, write
 from tests.components.executor_harness import NodeOutput, run_ingest
 
 # In headers alone: never in any output.

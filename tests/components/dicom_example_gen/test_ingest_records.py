@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from components.common.png import decode_png, encode_png
-from components.dicom.reading import DEFAULT_MAX_PIXELS, load_view
+from components.dicom.acceptance import DEFAULT_MAX_PIXELS
+from components.dicom.reading import load_view
 from components.dicom_example_gen.config import IngestConfig
 from components.dicom_example_gen.plan.planning import inspect, plan
 from components.dicom_example_gen.records import to_example

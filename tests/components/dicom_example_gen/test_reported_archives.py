@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from components.dicom_example_gen.config import IngestConfig
+from components.exam_model.recipe import PreprocessingRecipe
 from components.sources.source import FolderSource
 from pipeline.describe import describe_source
 from pipeline.phantom.config import PhantomConfig
 from pipeline.phantom.generate import generate_phantoms
 from pipeline.predict.find import find_exams
-from serving.client.preprocessing import PreprocessingRecipe
 
 CASES = Path("../shared/cases")
 pytestmark = pytest.mark.skipif(not CASES.is_dir(), reason="needs ../shared/cases")

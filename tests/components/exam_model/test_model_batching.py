@@ -13,8 +13,8 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.framework import op_def_registry
 
-from components.exam_ensemble.config import BatchingConfig
 from components.exam_ensemble.ensemble import view_functions
+from components.exam_model.batching import BatchingConfig
 from components.exam_model.signatures import ExamModel, export
 from components.transform.config import ImageConfig
 from schema.features import VIEWS

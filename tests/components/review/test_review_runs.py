@@ -16,13 +16,13 @@ from tfx.types import artifact_utils, standard_artifacts
 from components.common.pixels import pixels_sha256
 from components.common.png import decode_png, encode_png
 from components.common.shards import shard_name, split_folder, write_shard
-from components.dicom_example_gen.config import SPLITS
 from components.mammogram_preprocessor.quality import QualityRow, choose_overlays, ranks, report_row, review_summary
 from components.preprocessing.config import PreprocessConfig, QualityConfig
 from components.review.apply import ReviewOutcome
 from components.review.findings import Finding, ReviewProblem
 from components.review.naming import review_name
 from schema import features as f
+from schema.features import SPLITS
 from tests.components.executor_harness import NodeOutput, run_preprocess, text_of
 
 pytestmark = pytest.mark.slow

@@ -13,7 +13,7 @@ from components.dicom_example_gen.plan.planning import inspect, plan
 from components.dicom_example_gen.plan.whole_ids import with_whole_ids
 from components.sources.labels import Label, RowProblem, parse_label_age, read_labels
 from components.sources.source import FolderSource, ManifestSource, find_candidates
-from tests.components.dicom.conftest import MakeDicom
+from tests.components.dicom.dicom_files import MakeDicom
 
 PLAIN = {"E1": Label("E1", "A"), "E2": Label("E2", "D")}
 

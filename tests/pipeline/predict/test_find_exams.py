@@ -11,12 +11,13 @@ import pydicom
 import pytest
 from pydicom.uid import generate_uid
 
+from components.exam_model.recipe import PreprocessingRecipe
 from pipeline.local.demo import real_exams
 from pipeline.phantom.config import PhantomConfig
 from pipeline.phantom.generate import generate_phantoms
 from pipeline.predict.find import find_exams
 from schema.features import VIEWS
-from serving.client.preprocessing import PreprocessingRecipe, SeveralExamsError, prepare_files
+from serving.client.preprocessing import SeveralExamsError, prepare_files
 
 RECIPE = PreprocessingRecipe()
 DATES = ("AcquisitionDate", "StudyDate", "SeriesDate", "ContentDate")

@@ -14,6 +14,7 @@ import pytest
 from pydicom import dcmread
 
 from components.dicom_example_gen.plan.identity import RESEARCH_KEY, HashKey
+from components.exam_model.recipe import PreprocessingRecipe
 from components.preprocessing.config import PreprocessConfig
 from pipeline.phantom.config import PhantomConfig
 from pipeline.phantom.generate import generate_phantoms
@@ -30,7 +31,6 @@ from serving.client.grades import (
     ViewExplanation,
 )
 from serving.client.grading import ExamRefusedError, GradingPolicy, ModelRecipe
-from serving.client.preprocessing import PreprocessingRecipe
 
 RECIPE = PreprocessingRecipe(longest_side=256, preprocess=PreprocessConfig(output_size=48))
 B = (0.1, 0.6, 0.2, 0.1)

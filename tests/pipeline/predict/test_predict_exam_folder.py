@@ -15,6 +15,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from components.dicom.rejections import IngestError, RejectionReason
 from components.dicom.remarks import Remark
+from components.exam_model.recipe import PreprocessingRecipe, prepare_file
 from components.preprocessing.config import PreprocessConfig
 from pipeline.local.demo import real_exams
 from pipeline.phantom.config import PhantomConfig
@@ -23,7 +24,7 @@ from pipeline.predict.exam import describe, predict_exam
 from schema.features import VIEWS
 from serving.client.grades import ExamGrade, ExplainedExam, NotGradedError, ServedRecipe, ViewExplanation
 from serving.client.grading import ExamRefusedError
-from serving.client.preprocessing import PreprocessingRecipe, SeveralExamsError, prepare_exam, prepare_file
+from serving.client.preprocessing import SeveralExamsError, prepare_exam
 
 RECIPE = PreprocessingRecipe(longest_side=256, preprocess=PreprocessConfig(output_size=48))
 B = (0.1, 0.6, 0.2, 0.1)

@@ -14,8 +14,8 @@ from pydicom.filebase import DicomFileLike
 from pydicom.filewriter import write_dataset
 from pydicom.uid import DigitalMammographyXRayImageStorageForPresentation, ExplicitVRLittleEndian
 
+from components.exam_model.recipe import PreprocessingRecipe
 from pipeline.predict.find import find_exams
-from serving.client.preprocessing import PreprocessingRecipe
 
 
 def test_predict_finds_exams_without_warnings_of_pydicom(tmp_path: Path) -> None:

@@ -18,12 +18,13 @@ from pydicom.sr.codedict import codes
 
 from components.common.png import encode_png
 from components.dicom.headers.view_codes import VIEW_CODES
+from components.exam_model.recipe import PreprocessingRecipe
 from components.preprocessing.config import PreprocessConfig
 from pipeline.local.demo import real_exams
 from schema.features import VIEWS
 from serving.client.grades import ExamGrade, ViewExplanation
 from serving.client.grading import ExamRefusedError, GradedExam
-from serving.client.preprocessing import PreprocessingRecipe, prepare_exam
+from serving.client.preprocessing import prepare_exam
 from serving.dicom_results import ResultsConfig, ResultsError, build_refusal, build_results, write_results
 from serving.dicom_results.report import BREAST_COMPOSITION, COMPOSITIONS, PROBABILITY
 

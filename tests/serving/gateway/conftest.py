@@ -38,10 +38,10 @@ def token() -> str:
 def export_model(exam_networks: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., None]:
     """Exports a small exam model that carries a recipe, as the pipeline's models do."""
     from components.exam_ensemble.ensemble import load_exam_model
+    from components.exam_model.recipe import PreprocessingRecipe
     from components.exam_model.signatures import export
     from components.preprocessing.config import PreprocessConfig
     from components.transform.config import ImageConfig
-    from serving.client.preprocessing import PreprocessingRecipe
 
     folder = tmp_path_factory.mktemp("networks")
     files = {view: str(folder / f"{view}.keras") for view in exam_networks}

@@ -16,10 +16,10 @@ import pydicom
 import pytest
 from pydicom.uid import generate_uid
 
+from components.exam_model.recipe import PreprocessingRecipe
 from serving.client.grades import ServedRecipe, ServingError
 from serving.client.grading import GradingPolicy, ModelChangedError, grade_exam, recipe_of
 from serving.client.grpc_client import ExamClient
-from serving.client.preprocessing import PreprocessingRecipe
 from serving.gateway.run import running_gateway
 from serving.gateway.worker import ConsistentGrader
 from tests.waiting import HANG

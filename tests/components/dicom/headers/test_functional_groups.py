@@ -19,8 +19,8 @@ from components.dicom.headers.orientation import Turn
 from components.dicom.reading import load_view, read_header, read_pixels
 from components.dicom.rejections import IngestError, RejectionReason
 from components.dicom.remarks import Remark
-from tests.components.dicom.conftest import mammogram, ramp
 from tests.components.dicom.dicom_bytes import NATIVE, names, part10
+from tests.components.dicom.dicom_files import mammogram, ramp
 
 SHARED, FRAME = "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"
 WINDOW: Final = {"WindowCenter": "2000", "WindowWidth": "3000", "VOILUTFunction": "SIGMOID"}

@@ -11,14 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.datadict import keyword_for_tag, tag_for_keyword
 
-from components.dicom.headers import deidentification
 from components.dicom.headers.deidentification import PROFILE, Action, as_markdown
 from components.dicom.headers.header import parse_age
 from components.dicom_example_gen.config import IngestConfig
 from components.dicom_example_gen.plan.identity import RESEARCH_KEY, HashKeyError, find_key, require_same_key
 
-FOLDER = Path(deidentification.__file__).parent
-PAGE = FOLDER.parents[1] / "docs" / "deidentification.md"
+PROJECT = Path(__file__).parents[4]
+READERS = [PROJECT / "components" / name for name in ("dicom", "exams", "sources", "dicom_example_gen")]
+PAGE = PROJECT / "docs" / "deidentification.md"
 VARIABLE = "BREAST_DENSITY_HASH_KEY"
 KEY = "0123456789abcdef0123456789abcdef"
 
@@ -98,7 +98,7 @@ def test_the_search_for_tags_finds_them() -> None:
 
 def test_the_profile_lists_exactly_what_is_read() -> None:
     read: dict[str, str] = {}
-    for path in sorted(FOLDER.rglob("*.py")):
+    for path in sorted(path for folder in READERS for path in folder.rglob("*.py")):
         source = path.read_text(encoding="utf-8")
         handles_dicom = "pydicom" in source or "import tags" in source
         if handles_dicom and path.name != "deidentification.py":

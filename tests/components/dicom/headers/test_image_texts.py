@@ -12,7 +12,7 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from components.dicom.headers.image_texts import synthetic_name, tomosynthesis_name, words_of
 from components.dicom.reading import read_header
 from components.dicom.rejections import IngestError
-from tests.components.dicom.conftest import MakeDicom
+from tests.components.dicom.dicom_files import MakeDicom
 
 SYNTHETIC = (
     *("L_CC_C-View", "LCC C_VIEW", "ROUTINE_CVIEW_L_CC", "C-View LMLO", "c view", "LMLOCVIEW", "CVIEW2", "R CC C–View"),

@@ -23,7 +23,7 @@ from pydicom.uid import (
 from components.dicom.reading import read_header
 from components.dicom.rejections import IngestError
 from components.dicom.remarks import Remark
-from tests.components.dicom.conftest import MakeDicom
+from tests.components.dicom.dicom_files import MakeDicom
 
 
 def verdict(make_dicom: MakeDicom, view: str | None, meta: str | None, changes: dict[str, Any]) -> str:

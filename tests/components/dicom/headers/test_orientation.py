@@ -18,13 +18,13 @@ from components.dicom.headers.orientation import Turn, require_agreement, turn_o
 from components.dicom.reading import LoadedView, load_view, read_header
 from components.dicom.rejections import IngestError, RejectionReason
 from components.dicom.remarks import Remark
+from components.exam_model.recipe import PreprocessingRecipe
 from components.preprocessing.config import PreprocessConfig
 from components.preprocessing.preprocess import preprocess_view
 from pipeline.preprocess import preprocess_file
 from schema.features import VIEWS
-from serving.client.preprocessing import PreprocessingRecipe
-from tests.components.dicom.conftest import mammogram
 from tests.components.dicom.dicom_bytes import BOTH, names, part10, reread
+from tests.components.dicom.dicom_files import mammogram
 
 ANY_SIZE = AcceptanceConfig(ample_side=1, ample_spacing_mm=1000)  # few pixels are told elsewhere
 OPPOSITE: Final = dict(zip("APRLHF", "PALRFH", strict=True))

@@ -23,9 +23,10 @@ from components.dicom.headers.special_cases import find_special_cases
 from components.dicom.reading import load_view, read_header
 from components.dicom.rejections import IngestError, RejectionReason
 from components.dicom_example_gen.config import IngestConfig
-from serving.client.preprocessing import PreprocessingRecipe, prepare_exam, prepare_file
-from tests.components.dicom.conftest import MakeDicom, mammogram
+from components.exam_model.recipe import PreprocessingRecipe, prepare_file
+from serving.client.preprocessing import prepare_exam
 from tests.components.dicom.dicom_bytes import as_written, reread
+from tests.components.dicom.dicom_files import MakeDicom, mammogram
 
 LIMIT = 40.0
 

@@ -11,7 +11,7 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, Secondar
 
 from components.dicom.reading import read_header
 from components.dicom.rejections import IngestError
-from tests.components.dicom.conftest import MakeDicom
+from tests.components.dicom.dicom_files import MakeDicom
 
 
 def coded(value: str, scheme: str = "SCT", meaning: str = "x") -> list[Dataset]:

@@ -17,12 +17,13 @@ from components.dicom.pictures.field import Found
 from components.dicom.reading import load_view, reduce_by_area
 from components.dicom.rejections import IngestError, RejectionReason
 from components.dicom.remarks import Remark
+from components.exam_model.recipe import PreprocessingRecipe
 from pipeline.phantom.config import PhantomConfig
 from pipeline.phantom.distractors import DISTRACTORS
 from pipeline.phantom.special import SPECIAL
 from pipeline.phantom.special_set import SpecialView, special_views, write_special_set
-from serving.client.preprocessing import PreprocessingRecipe, prepare_exam
-from tests.components.dicom.conftest import MakeDicom, ramp
+from serving.client.preprocessing import prepare_exam
+from tests.components.dicom.dicom_files import MakeDicom, ramp
 
 SHARED = Path("../shared/data")
 STANDARD = ("standard", *DISTRACTORS)

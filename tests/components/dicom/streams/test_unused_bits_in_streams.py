@@ -12,7 +12,7 @@ from pydicom.uid import UID, JPEG2000Lossless, JPEGLosslessSV1, JPEGLSLossless, 
 
 from components.dicom.reading import load_view, read_pixels
 from components.dicom.remarks import Remark
-from tests.components.dicom.conftest import mammogram
+from tests.components.dicom.dicom_files import mammogram
 from tests.components.dicom.grey.test_stored_values import annotation, breast
 
 ENCODERS = {

@@ -11,7 +11,7 @@ from components.dicom_example_gen.config import IngestConfig
 from components.dicom_example_gen.plan.label_hints import label_hints
 from components.sources.source import FolderSource
 from pipeline.describe import describe_source
-from tests.components.dicom.conftest import MakeDicom
+from tests.components.dicom.dicom_files import MakeDicom
 
 
 def hints(exam_id: str, file: str = "x/a.dcm", **ids: str) -> tuple[str, ...]:

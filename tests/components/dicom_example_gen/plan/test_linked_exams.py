@@ -10,7 +10,7 @@ from components.dicom_example_gen.config import IngestConfig
 from components.sources.source import FolderSource
 from pipeline.describe import describe_source
 from schema.features import VIEWS
-from tests.components.dicom.conftest import MakeDicom
+from tests.components.dicom.dicom_files import MakeDicom
 
 FILES = len(VIEWS)
 

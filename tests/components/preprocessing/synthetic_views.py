@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import pytest
 from numpy.typing import NDArray
 
 
@@ -56,13 +54,3 @@ def dice_of(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
     """Dice coefficient of two masks; 1 for two empty ones."""
     total = int(a.sum() + b.sum())
     return 2 * int((a & b).sum()) / total if total else 1.0
-
-
-@pytest.fixture(scope="session")
-def make_view() -> Callable[..., SyntheticView]:
-    return draw_view
-
-
-@pytest.fixture(scope="session")
-def dice() -> Callable[[NDArray[np.bool_], NDArray[np.bool_]], float]:
-    return dice_of

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import (
     UID,
@@ -13,8 +12,6 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     generate_uid,
 )
-
-from tests.components.dicom.dicom_bytes import BOTH, names
 
 MakeDicom = Callable[..., Path]
 
@@ -73,20 +70,3 @@ def write(dataset: Dataset, path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     dataset.save_as(path, enforce_file_format=True)
     return path
-
-
-@pytest.fixture(scope="module", params=BOTH, ids=names(BOTH))
-def syntax(request: pytest.FixtureRequest) -> UID:
-    """Implicit and Explicit VR: tests of headers write what they read in both."""
-    found: UID = request.param
-    return found
-
-
-@pytest.fixture
-def make_dicom(tmp_path: Path) -> MakeDicom:
-    """Writes a mammogram: ``make_dicom("a.dcm", pixels, Modality="CT")``."""
-
-    def make(name: str = "image.dcm", pixels: np.ndarray | None = None, **changes: Any) -> Path:
-        return write(mammogram(pixels, **changes), tmp_path / name)
-
-    return make
