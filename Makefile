@@ -76,6 +76,7 @@ lint: $(READY)
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy --python-version $(PYTHON)
+	.venv/bin/lint-imports --no-logo
 
 # Writes docs/reference from the code; a test fails where it is stale.
 reference: $(READY)

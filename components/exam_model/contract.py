@@ -129,7 +129,7 @@ class Preprocessing(Part):
     """How a picture comes to be from a DICOM file.
 
     Attributes:
-        recipe: :class:`serving.client.preprocessing.PreprocessingRecipe`, as ``predict_exam`` hands it out.
+        recipe: :class:`components.exam_model.recipe.PreprocessingRecipe`, as ``predict_exam`` hands it out.
         recipe_sha256: Of the very text that ``predict_exam`` hands out.
         code: Fingerprint of the code that follows it, its version: equal ones give equal pictures.
     """

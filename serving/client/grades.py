@@ -95,7 +95,7 @@ class ServedRecipe:
     """How a model's images must be prepared.
 
     Attributes:
-        json: JSON of `serving.client.preprocessing.PreprocessingRecipe`.
+        json: JSON of `components.exam_model.recipe.PreprocessingRecipe`.
         model_version: Version of the model that says so.
     """
 
