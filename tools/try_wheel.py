@@ -66,14 +66,16 @@ _CORE_COMMANDS: Final = (
     ("preprocess", "phantoms/images/{exam}/CC_R.dcm", "--out", "out"),
 )
 _DATA: Final = ("--set", "data.folder=/data/images", "--set", "data.labels=/data/labels.csv")
+# All of serving but its node, which is the pipeline's.
+SERVING: Final = ("client", "dicom_results", "gateway", "pictures", "server", "wire")
 TRIALS: Final = (
     _Trial("", (*_PIPELINE, *_SERVE, *_GATEWAY), ("schema",)),
-    _Trial("serve", (*_PIPELINE, *_GATEWAY), ("serving.dicom_results", "serving.server")),
-    _Trial("gateway", _PIPELINE, ("serving",)),
+    _Trial("serve", (*_PIPELINE, *_GATEWAY), ("serving.client", "serving.dicom_results", "serving.server")),
+    _Trial("gateway", _PIPELINE, tuple(f"serving.{name}" for name in SERVING)),
     _Trial(
         "pipeline",
         _GATEWAY,
-        ("components", "serving.server"),
+        ("components", "serving.infra_check", "serving.server"),
         (("doctor", "small"), ("compile", "small", *_DATA, "--out", "package.yaml")),
     ),
 )
