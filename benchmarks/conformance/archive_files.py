@@ -83,7 +83,7 @@ def _views(archive: Archive, exam: Exam) -> list[str]:
 def _picture(archive: Archive, exam: Exam, view: str, take: int) -> np.ndarray:
     """Draws half a breast with grain of its own, uint16 [144, 120], or nothing."""
     if is_spoilt(archive, exam, view, take):
-        return np.zeros((144, 120), np.uint16)
+        return np.full((144, 120), 100 * take, np.uint16)  # one grey each: two that are equal would be copies
     random = np.random.default_rng([archive.seed, exam.number, VIEWS.index(view), take])
     y, x = np.mgrid[:144, :120]
     depth = 1 - (x / 100) ** 2 - ((y - 72) / 60) ** 2
