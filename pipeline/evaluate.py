@@ -12,20 +12,12 @@ from rich.text import Text
 
 from components.evaluator.offline import evaluate_predictions
 from components.evaluator.predictions import Predictions, read_predictions
-from components.report_generator.artifacts import Metric
 from components.report_generator.text import interval_text, metric_label, value_text
-from components.statistics.figures import SMALL_N
+from components.statistics.intervals import SMALL_N, Figure
+from components.statistics.metrics import BY_SLICE, METRICS
 from schema.features import DENSITY_CLASSES, VIEWS
 
 _LEVELS: Final = ("exam", "breast", "view")
-_SLICED: Final = ("accuracy", "macro_recall", "quadratic_kappa", "dense_accuracy")
-_ORDER: Final = (
-    *("accuracy", "macro_recall", "macro_precision", "quadratic_kappa", "linear_kappa"),
-    *("dense_accuracy", "dense_auc", "macro_auc", "top_2_accuracy", "top_3_accuracy"),
-    *("ece", "nll", "uncalibrated_ece", "uncalibrated_nll", "off_by_two"),
-    *(f"recall_{density}" for density in DENSITY_CLASSES),
-    *(f"precision_{density}" for density in DENSITY_CLASSES),
-)
 
 
 def evaluate_file(path: Path, temperature: float, draws: int, seed: int) -> tuple[Predictions, dict[str, Any]]:
@@ -44,7 +36,7 @@ def evaluate_file(path: Path, temperature: float, draws: int, seed: int) -> tupl
 def _cell(name: str, figure: Mapping[str, Any] | None) -> Text:
     if figure is None:
         return Text("")
-    metric = Metric.model_validate(figure)
+    metric = Figure.model_validate(figure)
     interval = interval_text(name, metric)
     return Text.assemble(value_text(name, metric.value), (f"  {interval}" if interval else "", "dim"))
 
@@ -63,7 +55,7 @@ def _figure_table(result: Mapping[str, Any]) -> Table:
     table.add_column("")
     for level, entry in levels.items():
         table.add_column(f"{level}s, n = {_n(entry)}")
-    for name in _ORDER:
+    for name in (metric.name for metric in METRICS):
         figures = [entry["metrics"].get(name) for entry in levels.values()]
         if any(figures):
             table.add_row(metric_label(name), *(_cell(name, figure) for figure in figures))
@@ -82,12 +74,12 @@ def _confusion_table(entry: Mapping[str, Any]) -> Table:
 
 def _slice_table(level: str, entries: Sequence[Mapping[str, Any]]) -> Table:
     table = Table(title=f"{level.capitalize()}s by slice", title_justify="left")
-    for column in ("slice", "n", *(metric_label(name) for name in _SLICED)):
+    for column in ("slice", "n", *(metric_label(name) for name in BY_SLICE)):
         table.add_column(column)
     for entry in entries:
         if entry["slice"]:
             name = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in entry["slice"].items())
-            cells = (_cell(metric, entry["metrics"][metric]) for metric in _SLICED)
+            cells = (_cell(metric, entry["metrics"][metric]) for metric in BY_SLICE)
             table.add_row(Text(name), Text(_n(entry), "yellow" if entry["small"] else ""), *cells)
     return table
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-SystemMetric = Literal["accuracy", "macro_recall", "quadratic_kappa", "dense_accuracy"]
+from components.statistics.metrics import ComparedMetric
 
 
 class EvaluatorConfig(BaseModel):
@@ -37,7 +35,7 @@ class EvaluatorConfig(BaseModel):
     minimum_exam_class_recall: float | None = Field(None, ge=0, le=1)
     maximum_kappa_loss: float | None = Field(0.05, ge=0, le=2)
     maximum_dense_flips: float | None = Field(None, ge=0, le=1)
-    system_metric: SystemMetric = "accuracy"
+    system_metric: ComparedMetric = "accuracy"
     minimum_system_metric: float | None = Field(None, ge=-1, le=1)
     maximum_system_loss: float | None = Field(0.1, ge=0, le=2)
     minimum_system_exams: int = Field(20, ge=1)

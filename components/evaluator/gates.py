@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, ConfigDict
 
 from components.evaluator.config import EvaluatorConfig
-from components.statistics.figures import FLIPS
+from components.statistics.metrics import FLIPS
 from schema import features as f
 
 Verdict = Literal["passed", "failed", "not judged"]

@@ -14,8 +14,8 @@ from components.evaluator.gates import judge
 from components.evaluator.metrics import CANDIDATE, cell_name, change_name, side_prefix
 from components.evaluator.slices import says_something, slice_value
 from components.evaluator.summary import slice_entry
-from components.statistics.figures import COMPARED, FLIPS
 from components.statistics.intervals import Figure, make_figure
+from components.statistics.metrics import BY_NAME, COMPARED, FLIPS
 from components.statistics.scores import LEVELS, SIDES, Level
 from schema import features as f
 
@@ -66,22 +66,12 @@ def _matrix(metrics: Mapping[str, Bounded], prefix: str) -> np.ndarray:
     return np.asarray(cells).round().astype(np.int64)
 
 
-def _count(name: str, matrix: np.ndarray) -> int:
-    """Gives how many observations a figure rests on."""
-    kind, _, density = name.rpartition("_")
-    if kind == "recall":
-        return int(matrix[f.DENSITY_CLASSES.index(density)].sum())
-    if kind == "precision":
-        return int(matrix[:, f.DENSITY_CLASSES.index(density)].sum())
-    return int(matrix.sum())
-
-
 def _entry(chosen: Mapping[str, str], metrics: Mapping[str, Bounded], prefix: str, compared: bool) -> dict[str, Any]:
     matrix = _matrix(metrics, prefix)
 
     def figure(stored: str, name: str) -> Figure:
         value, interval = metrics[stored]
-        return make_figure(value, interval, _count(name, matrix))
+        return make_figure(value, interval, BY_NAME[name].count(matrix) if name in BY_NAME else int(matrix.sum()))
 
     changes = {change_name(prefix, name): name for name in (*COMPARED, FLIPS)}
     marks = tuple(f"{prefix}_{end}" for end in ("true_", "ungraded"))

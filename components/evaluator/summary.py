@@ -7,8 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from components.statistics.figures import SMALL_N
-from components.statistics.intervals import Figure
+from components.statistics.intervals import SMALL_N, Figure
 
 METRICS_FILE: Final = "exam_metrics.json"  # in the evaluation's folder
 

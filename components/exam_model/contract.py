@@ -24,6 +24,8 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
+from components.statistics.intervals import Figure
+
 # In the SavedModel's folder; ``assets.extra`` is where TensorFlow Serving leaves what is not its own.
 CONTRACT_FILE: Final = "assets.extra/contract.json"
 CONTRACT_VERSION: Final = "1.0"
@@ -187,14 +189,6 @@ class TrainingData(Part):
     splits: dict[str, SplitCounts]
 
 
-class Metric(Part):
-    """A figure, its 95 % interval and the exams behind it; what is undefined is null."""
-
-    value: float | None
-    ci95: tuple[float, float] | None
-    n: int
-
-
 class SliceMetrics(Part):
     """Figures of the exams of a slice.
 
@@ -210,7 +204,7 @@ class SliceMetrics(Part):
     exams: int
     ungraded: int
     small: bool
-    metrics: dict[str, Metric]
+    metrics: dict[str, Figure]
 
 
 class Evaluation(Part):

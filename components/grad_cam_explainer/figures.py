@@ -10,6 +10,7 @@ import numpy as np
 
 from components.grad_cam_explainer.config import ExplainerConfig
 from components.grad_cam_explainer.scores import SCORES
+from components.statistics.intervals import Mean
 
 _RESAMPLES: Final = 1000
 _DIGITS: Final = 6
@@ -50,33 +51,6 @@ class ExplainedView:
         return self.predicted == self.density
 
 
-@dataclass(frozen=True)
-class Mean:
-    """A mean over views.
-
-    Attributes:
-        mean: None without views.
-        ci95: 95 % interval, a percentile bootstrap that draws exams (the views of one exam are alike); None with fewer
-            than two exams.
-        n: Views that have the score.
-        exams: Exams that they are of.
-    """
-
-    mean: float | None
-    ci95: tuple[float, float] | None
-    n: int
-    exams: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """Returns the figures as JSON has them."""
-        return {
-            "mean": None if self.mean is None else round(self.mean, _DIGITS),
-            "ci95": None if self.ci95 is None else [round(limit, _DIGITS) for limit in self.ci95],
-            "n": self.n,
-            "exams": self.exams,
-        }
-
-
 def mean_over_exams(values: Sequence[float | None], exams: Sequence[str]) -> Mean:
     """Averages a score over views, with an interval from a bootstrap over exams.
 
@@ -85,20 +59,21 @@ def mean_over_exams(values: Sequence[float | None], exams: Sequence[str]) -> Mea
         exams: Exam of each view.
 
     Returns:
-        The mean. The bootstrap's seed is fixed: equal values have equal intervals.
+        The mean; its interval is a percentile bootstrap, None with fewer than two exams. The bootstrap's seed is fixed:
+        equal values have equal intervals.
     """
     pairs = [(exam, value) for value, exam in zip(values, exams, strict=True) if value is not None]
     if not pairs:
-        return Mean(None, None, 0, 0)
+        return Mean(value=None, ci95=None, n=0, exams=0)
     names, position = np.unique([exam for exam, _ in pairs], return_inverse=True)
     scores = np.array([value for _, value in pairs])
     mean, count = float(scores.mean()), len(names)
     if count < 2:
-        return Mean(mean, None, len(pairs), count)
+        return Mean(value=mean, ci95=None, n=len(pairs), exams=count)
     sums, views = np.bincount(position, scores), np.bincount(position)
     drawn = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), _RESAMPLES)
     low, high = np.quantile((drawn @ sums) / (drawn @ views), (0.025, 0.975))
-    return Mean(mean, (float(low), float(high)), len(pairs), count)
+    return Mean(value=mean, ci95=(float(low), float(high)), n=len(pairs), exams=count)
 
 
 @dataclass(frozen=True)
@@ -161,7 +136,7 @@ def _is_judged(group: Group, exams: int, config: ExplainerConfig) -> bool:
 
 
 def _gate(name: str, sign: str, limit: float, group: Group) -> dict[str, Any]:
-    value = group.scores[name].mean
+    value = group.scores[name].value
     return {
         "name": name,
         "slice": f"{_SYSTEM}={group.slice[_SYSTEM]}" if group.slice else "all",

@@ -4,24 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any, Final
+from typing import Any
 
 from pydantic import ValidationError
 
-from components.exam_model.contract import Contract, ContractError, Evaluation, Metric, SliceMetrics, sha256_of
-from schema import features as f
-
-_METRICS: Final = (
-    "accuracy",
-    "macro_recall",
-    *(f"recall_{name}" for name in f.DENSITY_CLASSES),
-    "linear_kappa",
-    "quadratic_kappa",
-    "dense_accuracy",
-    "macro_auc",
-    "ece",
-    "nll",
-)
+from components.exam_model.contract import Contract, ContractError, Evaluation, SliceMetrics, sha256_of
+from components.statistics.intervals import Figure
+from components.statistics.metrics import IN_CONTRACT
 
 
 def with_evaluation(contract: Contract, exam_metrics: bytes) -> Contract:
@@ -57,7 +46,8 @@ def with_evaluation(contract: Contract, exam_metrics: bytes) -> Contract:
 
 
 def _slice(entry: dict[str, Any]) -> SliceMetrics:
-    metrics = {name: Metric.model_validate(entry["metrics"][name]) for name in _METRICS if name in entry["metrics"]}
+    found = entry["metrics"]
+    metrics = {name: Figure.model_validate(found[name]) for name in IN_CONTRACT if name in found}
     return SliceMetrics(
         slice=entry["slice"], exams=entry["n"], ungraded=entry["ungraded"], small=entry["small"], metrics=metrics
     )

@@ -6,12 +6,14 @@ Keys that are not named here are ignored, so that a node can write more than the
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from components.statistics.intervals import Figure
 from schema.features import DENSITY_CLASSES
 
 
@@ -23,12 +25,34 @@ def _finite_pair(pair: tuple[float, float] | None) -> tuple[float, float] | None
     return pair if pair is not None and all(map(math.isfinite, pair)) else None
 
 
+def _is_undefined(content: object) -> bool:
+    numbers = content if isinstance(content, (list, tuple)) else [content]
+    return any(isinstance(number, float) and not math.isfinite(number) for number in numbers)
+
+
+def tolerant(model: type[Figure]) -> BeforeValidator:
+    """Return a validator that reads a figure as other versions write it.
+
+    NaN is null, an absent value or interval is null, and unknown keys are ignored.
+    """
+    known = {field.alias or name for name, field in model.model_fields.items()}
+
+    def read(content: object) -> object:
+        if not isinstance(content, Mapping):
+            return content
+        found = {key: None if _is_undefined(value) else value for key, value in content.items() if key in known}
+        return dict.fromkeys(known & {"value", "mean", "ci95"}) | found
+
+    return BeforeValidator(read)
+
+
 _CLASSES = len(DENSITY_CLASSES)
 PerClass = Field(min_length=_CLASSES, max_length=_CLASSES)
 Slice = dict[str, str]
 # JSON written by Python may hold NaN; for a reader that is the same as null.
 Value = Annotated[float | None, AfterValidator(_finite)]
 Interval = Annotated[tuple[float, float] | None, AfterValidator(_finite_pair)]
+ReadFigure = Annotated[Figure, tolerant(Figure)]
 Matrix = Annotated[tuple[Annotated[tuple[int, ...], PerClass], ...], PerClass]
 
 
@@ -183,14 +207,6 @@ class History(Record):
         return next(e for e in self.epochs if e.epoch == self.best_epoch)
 
 
-class Metric(Record):
-    """A figure with its 95 % confidence interval; ``None`` where it is undefined."""
-
-    value: Value = None
-    ci95: Interval = None
-    n: int
-
-
 class SliceMetrics(Record):
     """Figures of one slice of the test split; an empty ``slice`` is the whole of it."""
 
@@ -198,8 +214,8 @@ class SliceMetrics(Record):
     n: int
     ungraded: int = 0  # observations without a grade, for want of views
     confusion_matrix: Matrix  # rows: true class, columns: predicted class
-    metrics: dict[str, Metric]
-    change: dict[str, Metric] = {}  # against the latest pushed model
+    metrics: dict[str, ReadFigure]
+    change: dict[str, ReadFigure] = {}  # against the latest pushed model
 
 
 class Gate(Record):

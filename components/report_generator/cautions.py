@@ -9,7 +9,8 @@ from components.report_generator.artifacts import Evaluation, IngestSummary
 from components.report_generator.inputs import RunInfo
 from components.report_generator.loading import Artifacts
 from components.report_generator.model_artifacts import ExplanationSummary
-from components.report_generator.text import SMALL_N, value_text
+from components.report_generator.text import value_text
+from components.statistics.intervals import SMALL_N
 from schema.features import DENSITY_CLASSES
 
 _CLEARLY: Final = 0.1  # by which the heat in the breast must be more than the breast's area
@@ -53,14 +54,14 @@ def _of_ingest(ingest: IngestSummary, evaluation: Evaluation | None) -> Iterator
 
 
 def _of_explanation(summary: ExplanationSummary) -> Iterator[str]:
-    heat, area = summary.energy_in_breast.mean, summary.mean_of("area_in_breast").mean
+    heat, area = summary.energy_in_breast.value, summary.mean_of("area_in_breast").value
     if heat is not None and area is not None and heat - area < _CLEARLY:
         yield (
             f"Heat maps: {value_text('energy_in_breast', heat)} of the heat lies in the breast, which fills"
             f" {value_text('area_in_breast', area)} of the picture, where heat spread evenly would have its share."
         )
     first = summary.sanity[0] if summary.sanity else None
-    if first is not None and first.mean is not None and first.mean > _ALIKE:
+    if first is not None and first.value is not None and first.value > _ALIKE:
         yield "Heat maps stay much the same when the head's weights are random: they say little about what was learnt."
 
 

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from components.report_generator.artifacts import Metric
 from components.report_generator.page import Axis, IntervalLine, Intervals, Mark
-from components.report_generator.text import SMALL_N, interval_text, is_percent, metric_label, value_text
+from components.report_generator.text import interval_text, is_percent, metric_label, value_text
+from components.statistics.intervals import SMALL_N, Figure
 
-_NOBODY: Final = Metric(n=0)
+_NOBODY: Final = Figure(value=None, ci95=None, n=0)
 _QUARTER: Final = 0.25
 _SMALL: Final = 0.3  # figures up to here have an axis of their own
 _STEPS: Final = (0.02, 0.05, 0.1, 0.25, 0.5, 1.0)  # between ticks
@@ -25,7 +25,7 @@ class IntervalRow:
     """A slice and its metrics by name."""
 
     label: str
-    metrics: Mapping[str, Metric]
+    metrics: Mapping[str, Figure]
 
     @property
     def n(self) -> int:
@@ -63,7 +63,7 @@ def _up(value: float, step: float) -> float:
     return round(step * math.ceil(value / step - _TINY), 6)
 
 
-def scale_of(metrics: Iterable[Metric]) -> Scale:
+def scale_of(metrics: Iterable[Figure]) -> Scale:
     """Chooses an axis with round ticks that holds values and intervals.
 
     Shares, kappa and the like end at 1 and begin at a quarter below the least; small figures, such as calibration
@@ -103,7 +103,7 @@ def axis_of(name: str, scale: Scale, reference: float | None = None, *, narrow: 
     return Axis(f"{metric_label(name)}{unit}", ticks, place)
 
 
-def mark_of(name: str, metric: Metric, scale: Scale) -> Mark:
+def mark_of(name: str, metric: Figure, scale: Scale) -> Mark:
     """Places a metric on an axis."""
     if metric.value is None:
         return Mark(value_text(name, None))

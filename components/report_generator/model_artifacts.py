@@ -4,29 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
-from components.report_generator.artifacts import Gate, Interval, Metric, PerClass, Record, Slice, Value
+from components.report_generator.artifacts import Gate, Interval, PerClass, ReadFigure, Record, Slice, Value, tolerant
+from components.statistics.intervals import Mean
 
-
-class Mean(Record):
-    """A mean over views with its 95 % confidence interval; ``None`` where it is undefined."""
-
-    mean: Value = None
-    ci95: Interval = None
-    n: int
-    exams: int = 0
-
-    def as_metric(self) -> Metric:
-        """Returns the mean as a metric of that value."""
-        return Metric(value=self.mean, ci95=self.ci95, n=self.n)
+ReadMean = Annotated[Mean, tolerant(Mean)]
+NO_MEAN: Final = Mean(value=None, ci95=None, n=0)
 
 
 class ExplanationGroup(Record):
     """Mean scores of a slice of the explained views; an empty ``slice`` is the whole of them."""
 
     slice: Slice
-    scores: dict[str, Mean]
+    scores: dict[str, ReadMean]
 
 
 class SanityStage(Mean):
@@ -52,14 +43,14 @@ class ExplanationSummary(Record):
     target_class: str = "predicted"
     groups: tuple[ExplanationGroup, ...]
     gates: tuple[Gate, ...] = ()
-    sanity: tuple[SanityStage, ...] = ()
+    sanity: tuple[Annotated[SanityStage, tolerant(SanityStage)], ...] = ()
     feature_maps: tuple[FeatureMaps, ...] = ()
     passed: bool
 
     def mean_of(self, score: str) -> Mean:
         """Mean of a score over all views."""
         whole = next((g for g in self.groups if not g.slice), None)
-        return whole.scores.get(score, Mean(n=0)) if whole else Mean(n=0)
+        return whole.scores.get(score, NO_MEAN) if whole else NO_MEAN
 
     @property
     def energy_in_breast(self) -> Mean:
@@ -86,8 +77,8 @@ class Explanation(Record):
 class BeforeAfter(Record):
     """A figure of the eval split before and after calibration."""
 
-    before: Metric
-    after: Metric
+    before: ReadFigure
+    after: ReadFigure
 
 
 class Calibration(Record):

@@ -3,60 +3,27 @@
 from __future__ import annotations
 
 import math
-import re
 from typing import Final
 
-from components.report_generator.artifacts import Metric
 from components.report_generator.page import Cell
+from components.statistics.intervals import SMALL_N, Figure
+from components.statistics.metrics import words_of
 from schema.features import DENSITY_CLASSES
 
-# Below this many exams (or views) an interval is too wide to judge a slice by.
-SMALL_N: Final = 20
 SMALL_N_REMARK: Final = "too few"
 SMALL_N_NOTE: Final = f"Too few: n < {SMALL_N}, no basis for a judgement."
 NOTHING: Final = "–"
 _PER_CENT: Final = "\u00a0%"  # the number and its unit stay on one line
 
-_LABELS: Final = {
-    "accuracy": "Accuracy, four classes",
-    "recall": "Recall",
-    "precision": "Precision",
-    "macro_recall": "Recall, mean of classes",
-    "macro_precision": "Precision, mean of classes",
-    "quadratic_kappa": "Quadratic weighted kappa",
-    "linear_kappa": "Linear weighted kappa",
-    "dense_accuracy": "Accuracy, dense (C–D) or not",
-    "dense_auc": "AUC, dense (C–D) or not",
-    "macro_auc": "AUC, mean of classes",
-    "top_2_accuracy": "Truth among the first two",
-    "top_3_accuracy": "Truth among the first three",
-    "off_by_two": "Grades two or three classes off",
-    "ece": "Calibration error (ECE)",
-    "nll": "Negative log-likelihood, nats",
-    "uncalibrated_ece": "Calibration error before temperature",
-    "uncalibrated_nll": "Log-likelihood before temperature",
-    "dense_flips": "Dense or non-dense grades lost",
-    "energy_in_breast": "Share of heat inside the breast",
-    "energy_in_pectoral": "Share of heat on the pectoral muscle",
-    "energy_in_labels": "Share of heat where labels were",
-    "spearman": "Rank correlation of heat and grey level",
-    "likeness": "Rank correlation with the true map",
-}
-_PERCENT: Final = re.compile(r"accuracy|recall|precision|^top_?\d|energy|flips|^area_")
-_COUNT: Final = "off_by_two"
-
 
 def metric_label(name: str) -> str:
     """Returns the name of a metric in words."""
-    match = re.fullmatch(r"(recall|precision)_([A-D])", name)
-    if match:
-        return f"{match.group(1).capitalize()} of class {match.group(2)}"
-    return _LABELS.get(name, name.replace("_", " "))
+    return words_of(name).label
 
 
 def is_percent(name: str) -> bool:
-    """Tells whether a metric is a share, shown in per cent."""
-    return bool(_PERCENT.search(name))
+    """Return True if a metric is a share, shown in per cent."""
+    return words_of(name).unit == "share"
 
 
 def view_name(view: str) -> str:
@@ -68,24 +35,24 @@ def value_text(name: str, value: float | None) -> str:
     """Formats a metric: ``86.2 %`` (no-break space) or ``0.853``; ``undefined`` where there is no value."""
     if value is None or not math.isfinite(value):
         return "undefined"
-    if name == _COUNT:
+    if words_of(name).unit == "count":
         return f"{value:.0f}"
     return f"{100 * value:.1f}{_PER_CENT}" if is_percent(name) else f"{value:.3f}"
 
 
-def interval_text(name: str, metric: Metric) -> str:
+def interval_text(name: str, metric: Figure) -> str:
     """Formats a 95 % interval in the unit of the metric; empty for an undefined metric."""
     if metric.value is None:
         return ""
     if metric.ci95 is None:
         return "no interval"
     low, high = metric.ci95
-    if name == _COUNT:
+    if words_of(name).unit == "count":
         return f"{low:.1f} to {high:.1f}"
     return f"{100 * low:.1f} to {100 * high:.1f}{_PER_CENT}" if is_percent(name) else f"{low:.3f} to {high:.3f}"
 
 
-def metric_cell(name: str, metric: Metric | None) -> Cell:
+def metric_cell(name: str, metric: Figure | None) -> Cell:
     """A cell with value and 95 % interval; few samples are muted."""
     if metric is None:
         return Cell(NOTHING, tone="muted")

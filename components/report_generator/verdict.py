@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from components.report_generator.artifacts import Evaluation, IngestSummary
 from components.report_generator.cautions import cautions
 from components.report_generator.inputs import PushInfo, RunInfo
@@ -11,9 +9,9 @@ from components.report_generator.interval_figure import axis_of, mark_of, scale_
 from components.report_generator.loading import Artifacts
 from components.report_generator.model_artifacts import Explanations, Infra
 from components.report_generator.page import Cell, Tile, Tone, Verdict
-from components.report_generator.text import SMALL_N, metric_label, value_text
-
-_HEADLINE: Final = ("accuracy", "quadratic_kappa", "macro_recall", "dense_accuracy")
+from components.report_generator.text import metric_label, value_text
+from components.statistics.intervals import SMALL_N
+from components.statistics.metrics import HEADLINE
 
 
 def _state(name: str, passed: bool | None, detail: str = "") -> Cell:
@@ -26,7 +24,7 @@ def _tiles(evaluation: Evaluation | None) -> tuple[Tile, ...]:
     overall = evaluation.overall if evaluation else None
     if overall is None:
         return ()
-    metrics = {name: overall.metrics[name] for name in _HEADLINE if name in overall.metrics}
+    metrics = {name: overall.metrics[name] for name in HEADLINE if name in overall.metrics}
     scale = scale_of(metrics.values())  # one for all, so that they compare
     return tuple(
         Tile(
@@ -93,7 +91,7 @@ def verdict(artifacts: Artifacts, push: PushInfo | None, run: RunInfo | None = N
         _state(
             "Explanation",
             explanations.summary.passed if explanations else None,
-            f"{value_text('energy_in_breast', heat.mean)} of the heat in the breast" if heat else "",
+            f"{value_text('energy_in_breast', heat.value)} of the heat in the breast" if heat else "",
         ),
         _state("Serving checks", infra.passed if infra else None, checks),
         _state(

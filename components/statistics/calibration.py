@@ -1,16 +1,16 @@
-"""Temperature scaling of an exam's probabilities: fit, figures and the file in which the model carries them.
+"""Temperature scaling of an exam's probabilities: the fit, its metrics, and the file in which the model carries them.
 
-The mean of four views is over-cautious: where the views differ it lies flatter than any of them. One temperature T,
+The mean of four views is under-confident: if the views differ, it is flatter than each of them. One temperature T,
 softmax(log(p) / T), makes the probabilities agree with how often they are right, and changes no grade.
 
-Where every exam of a small split is graded right, the likelihood alone would make the probabilities as sure as it is
-allowed to, and nothing speaks for that. So the fit has a weak prior, log T normal about 0 with a standard deviation of
-.5, which 20 to 60 exams can overrule and 200 hardly notice. In simulations with true temperatures of .6 to 1.7 a fit to
-20 exams then loses half as much on others, and one to 200 the same.
+If every exam of a small split is graded right, the likelihood alone would make the probabilities as confident as the
+bounds allow, without evidence. So the fit has a weak prior: log T is normal about 0 with a standard deviation of .5.
+20 to 60 exams can overrule it and 200 hardly notice it. In simulations with true temperatures of .6 to 1.7, a fit to 20
+exams then loses half as much on other exams, and a fit to 200 the same.
 
-Source: Guo, Pleiss, Sun, Weinberger, On Calibration of Modern Neural Networks, ICML 2017, arXiv 1706.04599; of the
+Source: Guo, Pleiss, Sun, Weinberger, On Calibration of Modern Neural Networks, ICML 2017, arXiv 1706.04599; for the
 prior, Gelman, Jakulin, Pittau, Su, A weakly informative default prior distribution for logistic and other regression
-models, Annals of Applied Statistics 2(4):1360, 2008 (1 / T is a logistic regression's one coefficient).
+models, Annals of Applied Statistics 2(4):1360, 2008 (1 / T is the only coefficient of a logistic regression).
 """
 
 from __future__ import annotations
@@ -20,23 +20,22 @@ from typing import Final, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
-from scipy.optimize import minimize_scalar
 
-from components.statistics.calibration_error import (
+from components.statistics.intervals import Figure, bootstrap_weights, make_figure, percentile_interval
+from components.statistics.probabilities import (
     ECE_BINS,
     calibration_error_interval,
     expected_calibration_error,
     gaps_by_bin,
+    losses,
 )
-from components.statistics.intervals import bootstrap_weights, make_figure, percentile_interval
 from schema.features import DENSITY_CLASSES
 
-# In the SavedModel's folder; ``assets.extra`` is where TensorFlow Serving leaves what is not its own.
+# In the SavedModel's folder. TensorFlow Serving ignores foreign files in ``assets.extra``.
 CALIBRATION_FILE: Final = "assets.extra/calibration.json"
 TEMPERATURE_BOUNDS: Final = (0.25, 4.0)
-MINIMUM_EXAMS: Final = 20  # with fewer, the fit is mostly noise
-PRIOR_SD: Final = 0.5  # of log T; 95 % of it lie between T = .38 and 2.7
-_SMALLEST: Final = 1e-7  # a right class of probability 0 costs 16 nats, not infinity
+MINIMUM_EXAMS: Final = 20  # with fewer exams the fit is mostly noise
+PRIOR_SD: Final = 0.5  # of log T; 95 % of the prior lies between T = .38 and 2.7
 _GRID: Final = 201
 _HALF_CHI2_95: Final = 1.92  # half of the 95 % point of chi squared with one degree of freedom
 _DRAWS: Final = 500
@@ -44,38 +43,28 @@ _SEED: Final = 0
 _DIGITS: Final = 6
 
 
-class Interval(BaseModel):
-    """A figure with its 95 % interval, None where it is undefined, and the exams behind it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    value: float | None
-    ci95: tuple[float, float] | None
-    n: int
-
-
 class BeforeAfter(BaseModel):
-    """A figure of the raw probabilities and of the calibrated ones, on the same exams."""
+    """A metric of the raw probabilities and of the calibrated probabilities, on the same exams."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    before: Interval
-    after: Interval
+    before: Figure
+    after: Figure
 
 
 class Calibration(BaseModel):
-    """What ``calibration.json`` holds.
+    """The content of ``calibration.json``.
 
-    The figures are of the exams that the temperature was fitted to; what it is worth on others, the Evaluator tells.
+    Its metrics are of the exams that the temperature was fitted to. The Evaluator measures it on other exams.
 
     Attributes:
         method: As configured.
         temperature: The T that the model applies; 1 changes nothing.
-        temperature_ci95: Interval of a fitted T by likelihood and prior, cut at the bounds; None without a fit.
-        at_bound: The fit ended at the least or the largest temperature allowed, so that T is no estimate.
+        temperature_ci95: Interval of a fitted T by likelihood and prior, clipped to the bounds; None without a fit.
+        at_bound: The fit ended at the smallest or the largest allowed temperature, so T is not an estimate.
         split: Split that was used.
-        exams: Exams of it that have a grade.
-        by_class: These by density class.
+        exams: Exams of the split that have a grade.
+        by_class: Number of these exams per density class.
         nll: Mean negative log-likelihood of the right class, nats.
         ece: Expected calibration error, 0..1.
         ece_bins: Equal bins of the largest probability, 0..1.
@@ -98,11 +87,11 @@ class Calibration(BaseModel):
 
 
 def calibrate(probabilities: np.ndarray, temperature: float) -> np.ndarray:
-    """Applies a temperature: softmax(log(p) / T), which is p ** (1 / T) made to sum to 1.
+    """Apply a temperature: softmax(log(p) / T), which is p ** (1 / T) scaled to sum to 1.
 
     Args:
-        probabilities: [..., 4]. A row of zeros ("no view") stays one.
-        temperature: Above 0; under 1 sharpens, above 1 flattens, 1 changes nothing.
+        probabilities: [..., 4]. A row of zeros ("no view") stays a row of zeros.
+        temperature: Above 0; below 1 sharpens, above 1 flattens, 1 changes nothing.
 
     Returns:
         float64 [..., 4].
@@ -120,27 +109,14 @@ def calibrate(probabilities: np.ndarray, temperature: float) -> np.ndarray:
     return np.divide(powers, total, out=np.zeros_like(powers), where=total > 0)
 
 
-def losses(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Gives each exam's negative log-likelihood, nats.
-
-    Args:
-        probabilities: [N, 4].
-        labels: int [N], index of the right class.
-
-    Returns:
-        float64 [N].
-    """
-    return -np.log(np.maximum(probabilities[np.arange(len(labels)), labels], _SMALLEST))
-
-
 def penalised_loss(probabilities: np.ndarray, labels: np.ndarray, temperature: float) -> float:
-    """Gives the negative log posterior of a temperature, nats: the exams' losses and the prior's."""
+    """Return the negative log posterior of a temperature, nats: the losses of the exams plus that of the prior."""
     likelihood = losses(calibrate(probabilities, temperature), labels).sum()
     return float(likelihood + (np.log(temperature) / PRIOR_SD) ** 2 / 2)
 
 
 def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """Finds the temperature of least penalised loss, within `TEMPERATURE_BOUNDS`.
+    """Return the temperature with the lowest penalised loss, within `TEMPERATURE_BOUNDS`.
 
     Args:
         probabilities: [N, 4], raw.
@@ -149,6 +125,8 @@ def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
     Returns:
         The temperature.
     """
+    from scipy.optimize import minimize_scalar  # not above: commands that do not fit start faster without it
+
     found = minimize_scalar(
         lambda x: penalised_loss(probabilities, labels, float(np.exp(x))),
         bounds=tuple(np.log(TEMPERATURE_BOUNDS)),
@@ -159,42 +137,38 @@ def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
 
 
 def temperature_interval(probabilities: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
-    """Gives the 95 % interval of the fitted temperature, by the rule of likelihood intervals, cut at the bounds."""
+    """Return the 95 % likelihood interval of the fitted temperature, clipped to the bounds."""
     grid = np.geomspace(*TEMPERATURE_BOUNDS, _GRID)
     loss = np.array([penalised_loss(probabilities, labels, t) for t in grid])
     inside = grid[loss <= loss.min() + _HALF_CHI2_95]
     return float(inside[0]), float(inside[-1])
 
 
-def _figures(probabilities: np.ndarray, labels: np.ndarray) -> tuple[Interval, Interval]:
-    """Gives negative log-likelihood and calibration error with bootstrap intervals over the exams."""
+def _figures(probabilities: np.ndarray, labels: np.ndarray) -> tuple[Figure, Figure]:
+    """Return negative log-likelihood and calibration error, with bootstrap intervals over the exams."""
     n = len(labels)
     if n == 0:
-        nothing = Interval(value=None, ci95=None, n=0)
+        nothing = Figure(value=None, ci95=None, n=0)
         return nothing, nothing
     loss = losses(probabilities, labels)
     weights = np.concatenate(list(bootstrap_weights(np.arange(n), _DRAWS, _SEED)), axis=1)
     gaps = gaps_by_bin(probabilities, labels, np.ones((n, 1)))[0]
-    figures = (
-        (loss.mean(), percentile_interval(loss @ weights / n)),
-        (
-            expected_calibration_error(probabilities, labels),
-            calibration_error_interval(gaps, gaps_by_bin(probabilities, labels, weights)),
-        ),
+    ece_interval = calibration_error_interval(gaps, gaps_by_bin(probabilities, labels, weights))
+    return (
+        make_figure(loss.mean(), percentile_interval(loss @ weights / n), n),
+        make_figure(expected_calibration_error(probabilities, labels), ece_interval, n),
     )
-    nll, ece = (Interval.model_validate(make_figure(value, ci95, n).to_dict()) for value, ci95 in figures)
-    return nll, ece
 
 
 def fit_calibration(
     probabilities: np.ndarray, labels: np.ndarray, method: Literal["temperature", "none"] = "temperature"
 ) -> Calibration:
-    """Fits the temperature, unless there are too few exams, and measures what it does to the same exams.
+    """Fit the temperature, unless there are too few exams, and measure its effect on the same exams.
 
     Args:
         probabilities: [N, 4], raw.
         labels: int [N].
-        method: ``none`` measures and leaves T at 1.
+        method: ``none`` only measures; T stays 1.
 
     Returns:
         The calibration. With fewer than `MINIMUM_EXAMS` exams T stays 1.
@@ -213,16 +187,16 @@ def fit_calibration(
         at_bound = not TEMPERATURE_BOUNDS[0] * 1.001 < temperature < TEMPERATURE_BOUNDS[1] * 0.999
         if at_bound:
             remarks.append(
-                f"The temperature stands at its bound {temperature:.2f}: the exams of the fit do not tell it."
+                f"The temperature stands at its bound {temperature:.2f}: the exams of the fit do not determine it."
             )
         if (probabilities.argmax(axis=1) == labels).all():
             remarks.append(
-                "Every exam that the temperature was fitted to is graded right, so nothing tells how often the model"
-                " errs: on other exams its probabilities may be too sure."
+                "Every exam that the temperature was fitted to is graded right, so the error rate of the model is"
+                " unknown: on other exams its probabilities may be too high."
             )
         absent = [name for name, count in counts.items() if count == 0]
         if absent:
-            remarks.append(f"The split has no exam of class {', '.join(absent)}: their calibration was not seen.")
+            remarks.append(f"The split has no exam of class {', '.join(absent)}: their calibration was not measured.")
     before = _figures(probabilities, labels)
     after = _figures(calibrate(probabilities, temperature), labels)
     return Calibration(
@@ -239,18 +213,18 @@ def fit_calibration(
 
 
 def load_calibration(model_dir: str) -> Calibration | None:
-    """Reads the calibration that a SavedModel carries, from any filesystem that TensorFlow knows.
+    """Read the calibration of a SavedModel, from any filesystem that TensorFlow knows.
 
     Args:
         model_dir: Folder of ``saved_model.pb``.
 
     Returns:
-        The calibration; None where the model carries none, as those of older versions do.
+        The calibration; None if the model has none, as models of older versions.
 
     Raises:
-        pydantic.ValidationError: The file is not what this version writes.
+        pydantic.ValidationError: The file does not have the format of this version.
     """
-    import tensorflow as tf  # not above: the rest of this module serves commands that start without it
+    import tensorflow as tf  # not above: commands that do not read a model start without it
 
     path = os.path.join(model_dir, CALIBRATION_FILE)
     if not tf.io.gfile.exists(path):
@@ -260,6 +234,6 @@ def load_calibration(model_dir: str) -> Calibration | None:
 
 
 def load_temperature(model_dir: str) -> float:
-    """Reads the temperature that a SavedModel applies; 1 where it carries no calibration."""
+    """Read the temperature that a SavedModel applies; 1 if it has no calibration."""
     calibration = load_calibration(model_dir)
     return calibration.temperature if calibration else 1.0

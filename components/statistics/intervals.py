@@ -1,54 +1,76 @@
-"""95 % intervals: Wilson's for proportions, also of clustered observations, and resamples for the bootstrap.
+"""A figure with its 95 % interval, and how intervals are computed.
 
-The images of an exam, the two breasts and the exams of a patient are alike: each patient is one cluster, and intervals
-that took its images for independent would be too narrow.
+Proportions have Wilson's interval, also for clustered observations. The other metrics have a bootstrap. The images of
+an exam, the two breasts and the exams of a patient resemble each other: each patient is one cluster. Intervals that
+take its images as independent are too narrow.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
 
+SMALL_N: Final = 20  # fewer observations are too few to judge
 _Z95: Final = 1.959963984540054
 _DIGITS: Final = 6
-_WEIGHTS_AT_ONCE: Final = 500_000  # 4 MB a chunk of resamples: the fastest by measurement
+_WEIGHTS_AT_ONCE: Final = 500_000  # 4 MB per chunk of resamples: the fastest size measured
 
 
-@dataclass(frozen=True)
-class Figure:
-    """A figure with its uncertainty.
+class Figure(BaseModel):
+    """The value of a metric on some observations, with its uncertainty. JSON files have these fields.
 
     Attributes:
-        value: The figure, None where it is undefined.
-        ci95: 95 % interval, None where it is undefined.
-        n: Exams, breasts or images behind it.
+        value: The value; None if it is undefined.
+        ci95: 95 % interval; None if it is undefined.
+        n: Exams, breasts or images behind the value.
     """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, populate_by_name=True)
 
     value: float | None
     ci95: tuple[float, float] | None
     n: int
 
-    def to_dict(self) -> dict[str, object]:
-        """Returns the figure as JSON has it."""
-        return {"value": self.value, "ci95": list(self.ci95) if self.ci95 else None, "n": self.n}
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields for JSON, numbers rounded to six digits."""
+        rounded = {"value": _round(self.value), "ci95": self.ci95 and tuple(map(_round, self.ci95))}
+        return self.model_copy(update=rounded).model_dump(mode="json", by_alias=True)
+
+
+class Mean(Figure):
+    """The mean of a score over views; JSON files call its value ``mean``.
+
+    Attributes:
+        value: The mean; None without views.
+        exams: Exams of the ``n`` views.
+    """
+
+    value: float | None = Field(alias="mean")
+    exams: int = 0
+
+
+def _round(value: float | None) -> float | None:
+    return None if value is None else round(float(value), _DIGITS)
 
 
 def make_figure(value: float, interval: tuple[float, float] | None, n: int) -> Figure:
-    """Makes a figure, rounded to six digits; NaN becomes None, also in the interval."""
+    """Return a figure, rounded to six digits; NaN becomes None, also in the interval."""
     if math.isnan(value):
-        return Figure(None, None, n)
+        return Figure(value=None, ci95=None, n=n)
     if interval is None or any(map(math.isnan, interval)):
-        return Figure(round(float(value), _DIGITS), None, n)
+        return Figure(value=round(float(value), _DIGITS), ci95=None, n=n)
     low, high = interval
-    return Figure(round(float(value), _DIGITS), (round(float(low), _DIGITS), round(float(high), _DIGITS)), n)
+    return Figure(
+        value=round(float(value), _DIGITS), ci95=(round(float(low), _DIGITS), round(float(high), _DIGITS)), n=n
+    )
 
 
 def wilson_interval(hits: float, count: float) -> tuple[float, float] | None:
-    """Computes Wilson's 95 % score interval of a proportion; None without observations.
+    """Return Wilson's 95 % score interval of a proportion; None without observations.
 
     Source: Wilson, Journal of the American Statistical Association 22(158):209, 1927.
     """
@@ -61,10 +83,11 @@ def wilson_interval(hits: float, count: float) -> tuple[float, float] | None:
 
 
 def clustered_interval(hits: np.ndarray, clusters: np.ndarray) -> tuple[float, float] | None:
-    """Computes Wilson's interval with the effective number of observations.
+    """Return Wilson's interval with the effective number of observations.
 
-    That number is p (1 - p) / v, with v the variance of p between clusters; where all observations agree, and v says
-    nothing, it is the number of clusters. With one observation a cluster it is their number: the plain interval.
+    That number is p (1 - p) / v, where v is the variance of p between clusters. If all observations agree, v carries no
+    information, and the number is the number of clusters. With one observation per cluster it is the number of
+    observations: the plain interval.
 
     Source: Korn, Graubard, Survey Methodology 24(2):193, 1998; Dean, Pagano, Biometrika 102(2):484, 2015.
 
@@ -90,15 +113,15 @@ def clustered_interval(hits: np.ndarray, clusters: np.ndarray) -> tuple[float, f
 
 
 def bootstrap_weights(clusters: np.ndarray, draws: int, seed: int) -> Iterator[np.ndarray]:
-    """Draws clusters with replacement and yields how often each observation was drawn.
+    """Draw clusters with replacement and yield how often each observation was drawn.
 
     Args:
         clusters: int [N], 0 to G - 1.
-        draws: Resamples in all.
+        draws: Resamples in total.
         seed: Seed; equal inputs give equal resamples.
 
     Yields:
-        float64 [N, B], a chunk of the resamples; bounded in memory.
+        float64 [N, B], one chunk of the resamples, so that memory stays bounded.
     """
     count = len(clusters)
     if count == 0:
@@ -114,10 +137,10 @@ def bootstrap_weights(clusters: np.ndarray, draws: int, seed: int) -> Iterator[n
 
 
 def percentile_interval(resampled: np.ndarray) -> tuple[float, float] | None:
-    """Gives the 2.5 % and 97.5 % points of a figure's resamples.
+    """Return the 2.5 % and 97.5 % percentiles of a metric's resamples.
 
-    None where no resample is defined, and where they all agree: three exams that are all right resample to three exams
-    that are all right, which is no evidence that the figure is exactly 1.
+    None if no resample is defined, or if all of them agree: three exams that are all right resample to three exams that
+    are all right, which is not evidence that the metric is exactly 1.
     """
     known = resampled[~np.isnan(resampled)]
     if not known.size or known.min() == known.max():

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from components.statistics.confusion import accuracy, macro_recall, weighted_kappa
+
 
 @dataclass(frozen=True)
 class Epoch:
@@ -62,31 +64,22 @@ class Totals:
     @property
     def accuracy(self) -> float:
         """Share of the images whose class was predicted."""
-        return float(np.trace(self.confusion) / max(self.confusion.sum(), 1.0))
+        return _or_zero(accuracy(self.confusion))
+
+    @property
+    def macro_recall(self) -> float:
+        """Mean recall of the classes that have images."""
+        return _or_zero(macro_recall(self.confusion))
+
+    @property
+    def quadratic_kappa(self) -> float:
+        """Quadratic weighted kappa; 0 if the images have only one class."""
+        return _or_zero(weighted_kappa(self.confusion, 2))
 
 
-def macro_recall(confusion: np.ndarray) -> float:
-    """Averages the recall of the classes that have images: [4, 4] to 0..1."""
-    images = confusion.sum(axis=1)
-    present = images > 0
-    return float(np.mean(np.diag(confusion)[present] / images[present])) if present.any() else 0.0
-
-
-def quadratic_kappa(confusion: np.ndarray) -> float:
-    """Computes Cohen's kappa with quadratic weights.
-
-    Args:
-        confusion: [4, 4], images by label and predicted class.
-
-    Returns:
-        -1..1; 0 where labels and predictions are of one and the same class.
-    """
-    index = np.arange(len(confusion))
-    weights = np.subtract.outer(index, index) ** 2
-    total = max(confusion.sum(), 1.0)
-    by_chance = np.outer(confusion.sum(axis=1), confusion.sum(axis=0)) / total
-    expected = (weights * by_chance).sum()
-    return float(1.0 - (weights * confusion).sum() / expected) if expected > 0 else 0.0
+def _or_zero(value: np.ndarray) -> float:
+    """Return a metric; 0 if it is undefined, because an epoch's record holds numbers only."""
+    return float(np.nan_to_num(value))
 
 
 def rank(epoch: Epoch) -> tuple[float, float]:

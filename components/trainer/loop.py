@@ -20,7 +20,7 @@ import tensorflow as tf
 
 from components.trainer.checkpoint import Checkpoints, Progress
 from components.trainer.config import TrainConfig
-from components.trainer.epochs import Epoch, Totals, best_of, macro_recall, quadratic_kappa, rank
+from components.trainer.epochs import Epoch, Totals, best_of, rank
 from components.trainer.input_pipeline import Batches
 from components.trainer.network import build_network
 from components.trainer.precision import layers_of
@@ -126,8 +126,8 @@ def train(
             judged.mean_loss,
             judged.accuracy,
             float(steps.optimizer.learning_rate.numpy()),
-            macro_recall(judged.confusion),
-            quadratic_kappa(judged.confusion),
+            judged.macro_recall,
+            judged.quadratic_kappa,
             time.monotonic() - began,
             training.steps * training.batch_size / seconds,
         )

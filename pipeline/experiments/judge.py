@@ -10,8 +10,9 @@ import numpy as np
 
 from components.evaluator.predictions import ViewPrediction
 from components.exams.distribution import DistributionConfig, SplitDistribution, left_out
-from components.statistics.figures import COMPARED, compare, density_figures
+from components.statistics.figures import compare, density_figures
 from components.statistics.intervals import Figure
+from components.statistics.metrics import COMPARED
 from components.statistics.scores import (
     ScoreRow,
     Scores,
@@ -118,7 +119,7 @@ def figures_of(
     for (arm, part), observed in scores.items():
         figures = density_figures(observed, draws, seed)
         count = len(observed.labels)
-        figures[EXAMS] = Figure(float(count), None, count)
+        figures[EXAMS] = Figure(value=float(count), ci95=None, n=count)
         found |= {(arm, part, name): figures[name] for name in names}
     return found
 

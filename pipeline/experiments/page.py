@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import yaml
 
-from components.report_generator.artifacts import Metric
 from components.report_generator.html import render_page
 from components.report_generator.interval_figure import IntervalGroup, IntervalRow, interval_figure
 from components.report_generator.page import Block, Cell, Code, Fold, Note, Section, Table
 from components.report_generator.text import metric_cell
+from components.statistics.metrics import IN_EXPERIMENT_CHART
 from pipeline.config import to_yaml
 from pipeline.console import duration
 from pipeline.experiments.describe import classes_text, conditions, slides_remark
 from pipeline.experiments.run import Outcome
-from pipeline.experiments.table import FIGURE_NAMES, lay_out, page_tables
+from pipeline.experiments.table import figure_name, lay_out, page_tables
 from pipeline.experiments.thesis_figures import SLIDE_FIGURES
-
-_CHARTED = ("accuracy", "macro_recall", "quadratic_kappa")
 
 
 def _tables(outcome: Outcome) -> Section:
@@ -38,11 +36,10 @@ def _charts(outcome: Outcome) -> Section:
     figures = outcome.figures
     arms = list(dict.fromkeys(arm for arm, _, _ in figures))
     parts = list(dict.fromkeys(part for _, part, _ in figures))
-    names = [name for name in _CHARTED if name in outcome.experiment.figures]
+    names = [name for name in IN_EXPERIMENT_CHART if name in outcome.experiment.figures]
 
     def row(arm: str, part: str) -> IntervalRow:
-        found = {name: figures[arm, part, name] for name in names}
-        return IntervalRow(arm, {name: Metric(value=f.value, ci95=f.ci95, n=f.n) for name, f in found.items()})
+        return IntervalRow(arm, {name: figures[arm, part, name] for name in names})
 
     groups = [IntervalGroup(part, [row(arm, part) for arm in arms]) for part in parts]
     return Section("chart", "Chart", (interval_figure(f"{outcome.experiment.title}: each arm", names, groups),))
@@ -65,12 +62,11 @@ def _view_by_view(outcome: Outcome, arm: str) -> Fold:
     for name in SLIDE_FIGURES:
         cells = []
         for part in parts:
-            figure = details[arm, part, name]
-            cell = metric_cell(name, Metric(value=figure.value, ci95=figure.ci95, n=figure.n))
+            cell = metric_cell(name, details[arm, part, name])
             beside = published.figures.get((arm, part, name)) if published else None
             slides = "" if beside is None else f" · slides {share_text(beside)}"
             cells.append(Cell(cell.text, cell.detail + slides, cell.tone))
-        rows.append((Cell(FIGURE_NAMES[name]), *cells))
+        rows.append((Cell(figure_name(name)), *cells))
     epochs = (Cell(str(network_of[p].best_epoch)) if p in network_of else nothing for p in parts)
     rows.append((Cell("BV epoch"), *epochs))
     where = outcome.experiment.detail.name

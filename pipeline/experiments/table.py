@@ -10,15 +10,14 @@ from typing import Final
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from components.report_generator.artifacts import Metric
 from components.report_generator.page import Cell, Table
 from components.report_generator.text import interval_text, value_text
-from components.statistics.figures import COMPARED, SMALL_N
-from components.statistics.intervals import Figure
+from components.statistics.intervals import SMALL_N, Figure
+from components.statistics.metrics import COMPARED, short_name
 from pipeline.experiments.declarations import EXAMS, Arm, Axis, Experiment, Key, Published
 
-# As the slides call them.
-FIGURE_NAMES: Final[Mapping[str, str]] = {
+# As the slides call them. Other metrics have the short name of the catalogue.
+_SLIDE_NAMES: Final[Mapping[str, str]] = {
     "accuracy": "test accuracy",
     "macro_recall": "recall",
     "macro_precision": "precision",
@@ -65,6 +64,11 @@ class Layout:
     rows: tuple[tuple[tuple[str, ...], tuple[Entry, ...]], ...]
 
 
+def figure_name(name: str) -> str:
+    """Return the name of a metric as the slides have it."""
+    return _SLIDE_NAMES.get(name) or short_name(name)
+
+
 def _difference(entry: Entry) -> Entry:
     """Shows the sign of a difference; those of shares are in points."""
     sign = "" if entry.text.startswith(("-", "undefined")) else "+"
@@ -76,9 +80,8 @@ def _entry(name: str, figure: Figure | None, published: float | None, signed: bo
         return Entry()
     if name == EXAMS:
         return Entry(f"{figure.n:,}", small=figure.n < SMALL_N)
-    metric = Metric(value=figure.value, ci95=figure.ci95, n=figure.n)
     beside = "" if published is None else value_text(name, published)
-    entry = Entry(value_text(name, figure.value), interval_text(name, metric), beside, figure.n < SMALL_N)
+    entry = Entry(value_text(name, figure.value), interval_text(name, figure), beside, figure.n < SMALL_N)
     return _difference(entry) if signed else entry
 
 
@@ -127,11 +130,11 @@ def lay_out(
                 arm = arms[row["arm"]]
                 headings += [arm.group, arm.label]
             else:
-                headings.append(FIGURE_NAMES[row[axis]] if axis == "figure" else row[axis])
+                headings.append(figure_name(row[axis]) if axis == "figure" else row[axis])
         if any(entry.text for entry in entries):
             rows.append((tuple(headings), tuple(entries)))
     columns = names[experiment.columns]
-    shown = [FIGURE_NAMES[name] for name in columns] if experiment.columns == "figure" else columns
+    shown = [figure_name(name) for name in columns] if experiment.columns == "figure" else columns
     count = len(experiment.rows) + (1 if grouped and "arm" in experiment.rows else 0)
     return Layout(
         f"{experiment.title}: difference from {experiment.baseline}, exam by exam" if differences else experiment.title,

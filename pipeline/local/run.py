@@ -17,6 +17,7 @@ from components.evaluator.summary import METRICS_FILE
 from components.exam_model.baseline import latest_version
 from components.pusher.push import push_version
 from components.report_generator.executor import REPORT_FILE
+from components.statistics.metrics import IN_RUN_SUMMARY, short_name
 from pipeline.config import RunConfig
 from pipeline.console import watching
 from pipeline.local import runner as local_runner
@@ -118,19 +119,9 @@ def run_config(config: RunConfig, terminal: TextIO) -> RunOutcome:
 
 def figures_table(figures: dict[str, Any]) -> list[str]:
     """Writes the headline figures, one line each: value, 95 % interval, n."""
-    names = {
-        "accuracy": "accuracy",
-        "macro_recall": "macro recall",
-        "macro_precision": "macro precision",
-        "quadratic_kappa": "quadratic weighted kappa",
-        "dense_accuracy": "dense / non-dense accuracy",
-        "recall_A": "recall A",
-        "recall_B": "recall B",
-        "recall_C": "recall C",
-        "recall_D": "recall D",
-    }
     lines = []
-    for key, name in names.items():
+    for key in IN_RUN_SUMMARY:
+        name = short_name(key)
         figure = figures[key]
         if figure["value"] is None:
             lines.append(f"{name:<28} undefined (n = {figure['n']})")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from components.report_generator.artifacts import Evaluation, Metric
+from components.report_generator.artifacts import Evaluation
 from components.report_generator.interval_figure import IntervalGroup, IntervalRow, interval_figure
 from components.report_generator.model_artifacts import Calibration
 from components.report_generator.page import Block, Note, Section, missing
 from components.report_generator.text import number
-
-_NAMES = ("ece", "nll")
+from components.statistics.intervals import Figure
+from components.statistics.metrics import CALIBRATION
 
 
 def _temperature(calibration: Calibration) -> Note:
@@ -25,8 +25,8 @@ def _test_rows(evaluation: Evaluation | None) -> list[IntervalRow]:
     overall = evaluation.overall if evaluation else None
     if overall is None:
         return []
-    served = {n: overall.metrics[n] for n in _NAMES if n in overall.metrics}
-    before: dict[str, Metric] = {n: overall.metrics.get(f"uncalibrated_{n}", m) for n, m in served.items()}
+    served = {n: overall.metrics[n] for n in CALIBRATION if n in overall.metrics}
+    before: dict[str, Figure] = {n: overall.metrics.get(f"uncalibrated_{n}", m) for n, m in served.items()}
     return [IntervalRow("Mean of the views", before), IntervalRow("As served", served)] if served else []
 
 
@@ -60,7 +60,7 @@ def calibration_section(calibration: Calibration | None, evaluation: Evaluation 
         blocks.append(
             interval_figure(
                 "Calibration of exams before and after the temperature; less is better",
-                _NAMES,
+                CALIBRATION,
                 groups,
                 note=f"ECE: mean distance of confidence and accuracy{bins}. Of few exams it is biased upwards: a"
                 " perfectly calibrated model shows about 0.15 on 50 exams, 0.06 on 300. The interval is not: it reaches"

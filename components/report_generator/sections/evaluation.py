@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from components.report_generator.artifacts import Evaluation, History, Metric, SliceMetrics
+from components.report_generator.artifacts import Evaluation, History, SliceMetrics
 from components.report_generator.confusion_figure import confusion_figure
 from components.report_generator.interval_figure import IntervalGroup, IntervalRow, interval_figure
 from components.report_generator.page import Block, Confusions, Fold, Heading, Intervals, Note, Section, missing
@@ -17,7 +17,8 @@ from components.report_generator.sections.evaluation_tables import (
     slices_by,
     view_table,
 )
-from components.report_generator.text import SMALL_N
+from components.statistics.intervals import SMALL_N, Figure
+from components.statistics.metrics import CHARTED
 from schema.features import DENSITY_CLASSES
 
 ANCHOR, TITLE = "evaluation", "Evaluation"
@@ -28,8 +29,7 @@ _KEYS: Final = {  # in this order; classes have a figure of their own
     "acquisition_year": "Year of acquisition",
     "pectoral/status": "Pectoral muscle (exams with such an image; they overlap)",
 }
-_SLICED: Final = ("accuracy", "quadratic_kappa")
-_NOBODY: Final = Metric(n=0)
+_NOBODY: Final = Figure(value=None, ci95=None, n=0)
 _FEW: Final = f"too few, n < {SMALL_N}, no basis for a judgement."
 
 
@@ -61,7 +61,7 @@ def _slice_figure(evaluation: Evaluation, overall: SliceMetrics | None) -> Inter
     keys = [key for key in _KEYS if key in found] + sorted(found - set(_KEYS))
 
     def row(label: str, s: SliceMetrics) -> IntervalRow:
-        return IntervalRow(label, {n: s.metrics.get(n, _NOBODY).model_copy(update={"n": s.n}) for n in _SLICED})
+        return IntervalRow(label, {n: s.metrics.get(n, _NOBODY).model_copy(update={"n": s.n}) for n in CHARTED})
 
     groups = [
         IntervalGroup(
@@ -71,11 +71,11 @@ def _slice_figure(evaluation: Evaluation, overall: SliceMetrics | None) -> Inter
     ]
     whole = [IntervalGroup("", [row("Whole test split", overall)])] if overall else []
     references: dict[str, float | None] = (
-        {n: overall.metrics[n].value for n in _SLICED if n in overall.metrics} if overall else {}
+        {n: overall.metrics[n].value for n in CHARTED if n in overall.metrics} if overall else {}
     )
     return interval_figure(
         "Accuracy and quadratic weighted kappa by slice, exams of the test split",
-        _SLICED,
+        CHARTED,
         [*whole, *groups],
         references,
         "Dot and whiskers: value and 95 % interval, by patient. No interval: all resamples agree, which says that exams"

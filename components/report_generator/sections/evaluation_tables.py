@@ -8,7 +8,6 @@ from components.report_generator.artifacts import Evaluation, Gate, History, Sli
 from components.report_generator.page import Cell, Fold, Table
 from components.report_generator.text import (
     NOTHING,
-    SMALL_N,
     SMALL_N_NOTE,
     SMALL_N_REMARK,
     class_order,
@@ -20,9 +19,9 @@ from components.report_generator.text import (
     value_text,
     view_name,
 )
+from components.statistics.intervals import SMALL_N
+from components.statistics.metrics import BY_SLICE, BY_VIEW
 from schema.features import VIEWS
-
-_VIEW_METRICS = ("accuracy", "macro_recall", "macro_precision", "quadratic_kappa", "dense_accuracy", "dense_auc")
 
 
 def slices_by(slices: Sequence[SliceMetrics], key: str) -> list[tuple[str, SliceMetrics]]:
@@ -99,17 +98,16 @@ def slice_table(slices: Sequence[SliceMetrics], caption: str) -> Table | None:
     named = [s for s in slices if s.slice]
     if not named:
         return None
-    names = ("accuracy", "macro_recall", "quadratic_kappa", "dense_accuracy")
     ordered = sorted(named, key=lambda s: (sorted(s.slice), slice_name(s.slice)))
     rows = tuple(
         (
             _slice_cell(s.slice),
             n_cell(s.n),
-            *(metric_cell(name, s.metrics.get(name)) for name in names),
+            *(metric_cell(name, s.metrics.get(name)) for name in BY_SLICE),
         )
         for s in ordered
     )
-    columns = ("Slice", "Exams", *(metric_label(name) for name in names))
+    columns = ("Slice", "Exams", *(metric_label(name) for name in BY_SLICE))
     note = f"Under each value its 95 % confidence interval. {SMALL_N_NOTE}"
     if any("pectoral/status" in s.slice for s in named):
         note += " By pectoral status: exams with at least one such image, so these slices overlap."
@@ -137,7 +135,7 @@ def view_table(evaluation: Evaluation, training: Mapping[str, History]) -> Table
             *blank,
         ),
     ]
-    for metric in _VIEW_METRICS:
+    for metric in BY_VIEW:
         label = "Accuracy" if metric == "accuracy" else metric_label(metric)
         label = label if label.startswith("AUC") else f"{label[0].lower()}{label[1:]}"
         rows.append((Cell(f"Test {label}"), *(metric_cell(metric, s.metrics.get(metric)) for _, s in columns)))

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
 from components.report_generator.interval_figure import IntervalGroup, IntervalRow, interval_figure
-from components.report_generator.model_artifacts import ExplanationGroup, ExplanationSummary, Mean
+from components.report_generator.model_artifacts import NO_MEAN, ExplanationGroup, ExplanationSummary
 from components.report_generator.page import Cell, Intervals, Table
 from components.report_generator.text import (
-    SMALL_N,
     class_order,
     interval_text,
     metric_cell,
@@ -19,9 +17,8 @@ from components.report_generator.text import (
     value_text,
     view_name,
 )
+from components.statistics.intervals import SMALL_N
 from schema.features import VIEWS
-
-_NO_SCORE: Final = Mean(n=0)
 
 
 def _name(group: ExplanationGroup) -> Cell:
@@ -44,17 +41,17 @@ def _order(group: ExplanationGroup) -> tuple[object, ...]:
 
 
 def _score_cell(group: ExplanationGroup, name: str) -> Cell:
-    mean = group.scores.get(name, _NO_SCORE)
-    if mean.mean is None:
+    mean = group.scores.get(name, NO_MEAN)
+    if mean.value is None:
         return Cell("–", tone="muted")
-    interval = interval_text(name, mean.as_metric())
-    counted = "" if mean.n == group.scores.get("energy_in_breast", _NO_SCORE).n else f", n = {mean.n:,}"
-    return Cell(value_text(name, mean.mean), f"{interval}{counted}", "muted" if mean.n < SMALL_N else "")
+    interval = interval_text(name, mean)
+    counted = "" if mean.n == group.scores.get("energy_in_breast", NO_MEAN).n else f", n = {mean.n:,}"
+    return Cell(value_text(name, mean.value), f"{interval}{counted}", "muted" if mean.n < SMALL_N else "")
 
 
 def _area_cell(group: ExplanationGroup, name: str) -> Cell:
-    mean = group.scores.get(name, _NO_SCORE)
-    return Cell("–" if mean.mean is None else value_text(name, mean.mean))
+    mean = group.scores.get(name, NO_MEAN)
+    return Cell("–" if mean.value is None else value_text(name, mean.value))
 
 
 def scores_table(groups: Sequence[ExplanationGroup], *, crossed: bool) -> Table:
@@ -68,8 +65,8 @@ def scores_table(groups: Sequence[ExplanationGroup], *, crossed: bool) -> Table:
     rows = [
         (
             _name(group),
-            n_cell(group.scores.get("energy_in_breast", _NO_SCORE).n),
-            metric_cell("energy_in_breast", group.scores.get("energy_in_breast", _NO_SCORE).as_metric()),
+            n_cell(group.scores.get("energy_in_breast", NO_MEAN).n),
+            metric_cell("energy_in_breast", group.scores.get("energy_in_breast", NO_MEAN)),
             _area_cell(group, "area_in_breast"),
             _score_cell(group, "energy_in_pectoral"),
             _area_cell(group, "area_in_pectoral"),
@@ -118,7 +115,7 @@ def gates_table(summary: ExplanationSummary) -> Table:
 def sanity_figure(summary: ExplanationSummary) -> Intervals:
     """Shows how heat maps lose their likeness as weights are made random."""
     rows = [
-        IntervalRow(f"{'… and ' if number else ''}{stage.stage}", {"likeness": stage.as_metric()})
+        IntervalRow(f"{'… and ' if number else ''}{stage.stage}", {"likeness": stage})
         for number, stage in enumerate(summary.sanity)
     ]
     return interval_figure(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,10 +12,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn import metrics as sk
 
-from components.statistics.calibration_error import expected_calibration_error
-from components.statistics.confusion import density_metrics
-from components.statistics.figures import SMALL_N, compare, confusion_matrix, density_figures, measure
-from components.statistics.intervals import bootstrap_weights, clustered_interval, wilson_interval
+from components.statistics.confusion import accuracy, macro_precision, macro_recall, weighted_kappa
+from components.statistics.figures import compare, confusion_matrix, density_figures, measure
+from components.statistics.intervals import SMALL_N, bootstrap_weights, clustered_interval, wilson_interval
+from components.statistics.metrics import BY_NAME, METRICS
+from components.statistics.probabilities import expected_calibration_error
 from components.statistics.scores import ScoreRow, Scores, make_scores
 
 CLASSES = [0, 1, 2, 3]
@@ -53,13 +55,26 @@ def random_scores(seed: int, count: int, clusters: int | None = None, temperatur
     )
 
 
+OF_PROBABILITIES = ("dense_auc", "macro_auc", "top_2_accuracy", "top_3_accuracy", "ece", "nll")
+
+
+linear_kappa, quadratic_kappa = partial(weighted_kappa, power=1), partial(weighted_kappa, power=2)
+
+
+def of_matrix(matrix: np.ndarray) -> dict[str, float]:
+    """The metrics that depend on the confusion matrix only."""
+    scores = scores_like(matrix)
+    found = measure(scores, np.ones((len(scores.labels), 1)))
+    return {name: float(value[0]) for name, value in found.items() if name not in OF_PROBABILITIES}
+
+
 @pytest.mark.slow
 @given(matrices, masks)
 def test_every_figure_of_a_confusion_matrix_equals_scikit_learn(matrix: np.ndarray, mask: np.ndarray) -> None:
     masked = matrix * mask[0][:, None] * mask[1][None, :]
     matrix = masked if masked.sum() else matrix
     true, predicted = grades(matrix)
-    ours = {name: float(value) for name, value in density_metrics(matrix).items()}
+    ours = of_matrix(matrix)
     there = sorted(set(true))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -147,16 +162,23 @@ def test_equal_probabilities_rank_as_the_grade_does() -> None:
 @settings(max_examples=25)
 @given(st.lists(matrices, min_size=1, max_size=5))
 def test_a_stack_gives_what_its_matrices_give(stack: list[np.ndarray]) -> None:
-    together = density_metrics(np.stack(stack))
+    scores = scores_like(np.ones((4, 4), int))
+    weights = np.stack([matrix[scores.labels, scores.predicted] for matrix in stack], axis=1).astype(float)
+    together = measure(scores, weights)
     for i, matrix in enumerate(stack):
-        for name, value in density_metrics(matrix).items():
-            np.testing.assert_array_equal(together[name][i], value)
+        for function in (accuracy, macro_recall, macro_precision, linear_kappa, quadratic_kappa):
+            np.testing.assert_array_equal(function(np.stack(stack))[i], function(matrix))
+        for name, value in of_matrix(matrix).items():
+            assert together[name][i] == pytest.approx(value, abs=1e-12, nan_ok=True), name
+            if BY_NAME[name].hits is not None:
+                np.testing.assert_array_equal(together[name][i], value)
 
 
 def test_nothing_counted_is_undefined_not_zero() -> None:
-    assert all(np.isnan(value) for value in density_metrics(np.zeros((4, 4))).values())
+    nothing = measure(scores_like(np.ones((4, 4), int)), np.zeros((16, 1)))
+    assert all(np.isnan(value) for value in nothing.values())
     figures = density_figures(make_scores([], 1.5), 100, 1)
-    assert len(figures) == 23
+    assert len(figures) == len(METRICS) == 23
     assert all(f.value is None and f.ci95 is None and f.n == 0 for f in figures.values())
 
 

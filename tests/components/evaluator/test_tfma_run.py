@@ -25,7 +25,7 @@ from components.statistics.calibration import (
     calibrate,
     fit_calibration,
 )
-from components.statistics.calibration_error import expected_calibration_error
+from components.statistics.probabilities import expected_calibration_error
 from schema import features as f
 
 pytestmark = pytest.mark.slow

@@ -20,7 +20,6 @@ from components.exam_model.contract import (
     CONTRACT_FILE,
     Contract,
     ContractError,
-    Metric,
     read_contract,
     sha256_of,
     write_contract,
@@ -31,6 +30,7 @@ from components.pusher.evaluated import with_evaluation
 from components.pusher.executor import Executor
 from components.pusher.push import push_version
 from components.statistics.calibration import fit_calibration
+from components.statistics.intervals import Figure
 from components.transform.config import ImageConfig
 
 
@@ -208,7 +208,7 @@ def test_only_a_model_that_passes_every_check_is_pushed(
         told = read_contract((version / CONTRACT_FILE).read_bytes()).evaluation
         assert told is not None
         assert [slice_.slice for slice_ in told.slices] == [{}, {"acquisition_system": "GE"}]
-        assert told.slices[0].metrics["accuracy"] == Metric(value=0.98, ci95=(0.89, 0.99), n=49)
+        assert told.slices[0].metrics["accuracy"] == Figure(value=0.98, ci95=(0.89, 0.99), n=49)
         assert told.model_sha256 == model_digest(str(model)) == model_digest(str(version))
         assert told.metrics_sha256 == sha256_of((Path(evaluation.uri) / METRICS_FILE).read_bytes())
         assert pushed.get_string_custom_property("pushed_version") == version.name

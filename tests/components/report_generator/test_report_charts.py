@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.report_generator.artifacts import History, Metric, SliceMetrics
+from components.report_generator.artifacts import History, SliceMetrics
 from components.report_generator.charts import ORANGE, training_chart
 from components.report_generator.class_bars import class_bars, segments
 from components.report_generator.confusion_figure import confusion_figure
 from components.report_generator.interval_figure import IntervalGroup, IntervalRow, interval_figure, scale_of
 from components.report_generator.page import Cell, Picture, Table
+from components.statistics.intervals import Figure
 
 MATRIX = ((8, 2, 0, 0), (1, 7, 2, 0), (0, 0, 0, 0), (0, 0, 1, 3))
 
@@ -33,8 +34,8 @@ def texts_of(svg: str) -> list[str]:
     return [text.strip().replace("\xa0", " ") for text in re.findall(r"<!--(.*?)-->", svg, re.S)]
 
 
-def metric(value: float | None, low: float | None = None, high: float | None = None, n: int = 50) -> Metric:
-    return Metric(value=value, ci95=None if low is None or high is None else (low, high), n=n)
+def metric(value: float | None, low: float | None = None, high: float | None = None, n: int = 50) -> Figure:
+    return Figure(value=value, ci95=None if low is None or high is None else (low, high), n=n)
 
 
 def test_confusion_matrix_has_counts_row_shares_and_totals() -> None:

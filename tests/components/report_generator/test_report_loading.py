@@ -8,14 +8,16 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
 
-from components.report_generator.artifacts import Evaluation, Metric, QualityView
+from components.report_generator.artifacts import Evaluation, QualityView, ReadFigure
 from components.report_generator.loading import ReportInputError, load_quality, read_json, read_json_lines
-from components.report_generator.model_artifacts import Explanation, Infra
+from components.report_generator.model_artifacts import Explanation, Infra, ReadMean
 from components.report_generator.pictures import overlay_path, read_thumbnail, thumbnail
 from components.report_generator.sections.heat_maps import most_astray, most_wrong, right_and_wrong
 from components.report_generator.sections.heat_maps import typical as typical_explanation
 from components.report_generator.sections.segmentation import most_doubtful, typical
+from components.statistics.intervals import Figure, Mean
 
 
 def test_error_names_file_key_and_value(tmp_path: Path) -> None:
@@ -68,8 +70,11 @@ def test_json_lines_may_hold_line_separators_inside_strings(tmp_path: Path) -> N
 
 def test_nan_counts_as_null_and_unknown_keys_are_ignored() -> None:
     content = json.loads('{"value": NaN, "ci95": [0.1, Infinity], "n": 3, "method": "bootstrap"}')
-    metric = Metric.model_validate(content)
-    assert metric == Metric(value=None, ci95=None, n=3)
+    assert TypeAdapter(ReadFigure).validate_python(content) == Figure(value=None, ci95=None, n=3)
+    mean = {"mean": 0.5, "n": 4, "exams": 2, "method": "bootstrap"}
+    assert TypeAdapter(ReadMean).validate_python(mean) == Mean(value=0.5, ci95=None, n=4, exams=2)
+    with pytest.raises(ValidationError, match="n\n  Field required"):
+        TypeAdapter(ReadFigure).validate_python({"value": 1.0, "ci95": None})
 
 
 @pytest.mark.parametrize("name", ["../secret.png", "/etc/passwd", "overlays/../../x.png"])

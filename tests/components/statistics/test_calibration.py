@@ -18,19 +18,19 @@ from components.statistics.calibration import (
     CALIBRATION_FILE,
     MINIMUM_EXAMS,
     TEMPERATURE_BOUNDS,
-    Interval,
     calibrate,
     fit_calibration,
     fit_temperature,
     load_calibration,
     load_temperature,
-    losses,
     penalised_loss,
 )
-from components.statistics.calibration_error import (
+from components.statistics.intervals import Figure
+from components.statistics.probabilities import (
     calibration_error_interval,
     expected_calibration_error,
     gaps_by_bin,
+    losses,
 )
 
 
@@ -42,7 +42,7 @@ def sample(n: int, distortion: float, seed: int = 0, spread: float = 2.0) -> tup
     return calibrate(truth, distortion), labels
 
 
-def value(figure: Interval) -> float:
+def value(figure: Figure) -> float:
     assert figure.value is not None
     return figure.value
 

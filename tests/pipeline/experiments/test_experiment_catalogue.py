@@ -6,12 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from components.statistics.figures import COMPARED
+from components.statistics.metrics import BY_NAME, COMPARED
 from pipeline.config import CONFIG_FOLDER, find_config
 from pipeline.experiments.catalogue import EXPERIMENTS, detail_parts
 from pipeline.experiments.declarations import EXAMS, Experiment
 from pipeline.experiments.run import Setting
-from pipeline.experiments.table import FIGURE_NAMES
 from pipeline.experiments.thesis_figures import DATASET_SIZE, SLIDE_FIGURES
 
 ALL = list(EXPERIMENTS.values())
@@ -44,7 +43,7 @@ def test_axes_figures_and_the_slides_figures_fit_together(experiment: Experiment
     )
     assert experiment.baseline in arms
     assert experiment.sentence.endswith(".")
-    assert set(experiment.figures) <= set(FIGURE_NAMES)
+    assert set(experiment.figures) <= {*BY_NAME, EXAMS}
     assert EXAMS in experiment.figures
     assert {"accuracy", "quadratic_kappa"} <= set(COMPARED) & set(experiment.figures)
     if experiment.published and experiment.published is not DATASET_SIZE:
