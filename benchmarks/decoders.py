@@ -38,7 +38,7 @@ from pydicom.uid import (
 )
 
 from benchmarks.reference_images import by_gdcm, compressed, decoded_by, file_bytes, with_stream
-from components.common.worker import prepare_worker
+from components.common.stages import prepare_worker
 from components.dicom.streams.decoders import decode_frame, decode_native
 
 ROWS, COLUMNS, BITS = 3328, 2560, 14

@@ -21,8 +21,7 @@ from components.dicom_example_gen.config import IngestConfig
 from components.dicom_example_gen.plan.identity import find_key
 from components.mammogram_preprocessor import executor as preprocess_executor
 from components.preprocessing.config import PreprocessConfig, QualityConfig
-from components.sources.source import FolderSource
-from components.sources.source_json import source_to_json
+from components.sources.source import FolderSource, source_to_json
 from schema.features import SPLITS, VIEWS
 
 CONFIG = IngestConfig(shard_size=4)

@@ -54,7 +54,7 @@ from benchmarks.reference_images import file_bytes, mammogram
 from components.common.png import decode_png, encode_png
 from components.common.progress import PROGRESS_FILE_VARIABLE, read_progress
 from components.common.shards import read_shard, shards_of, split_folder
-from components.common.worker import prepare_worker
+from components.common.stages import prepare_worker
 from components.dicom.grey.greyscale import grey_scale_of, to_grey
 from components.dicom.grey.stored_values import cells_of
 from components.dicom.reading import reduce_by_area

@@ -18,7 +18,7 @@ from components.exam_model.recipe import PreprocessingRecipe
 from components.exam_selector.config import SelectionConfig
 from components.grad_cam_explainer.config import ExplainerConfig
 from components.preprocessing.config import PreprocessConfig, QualityConfig
-from components.sources.archives.kinds import ArchiveKind
+from components.sources.archives import ArchiveKind
 from components.sources.densities import read_density_values
 from components.trainer.config import TrainConfig
 from components.trainer.hyperparameters import with_hyperparameters

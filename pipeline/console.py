@@ -15,7 +15,7 @@ from rich.live import Live
 from rich.text import Text
 
 from components.common.progress import Progress, read_progress
-from components.dicom_example_gen.rejection_summary import losses
+from components.dicom_example_gen.rejection_summary import rejection_warnings
 from components.dicom_example_gen.report import SUMMARY_FILE
 
 if TYPE_CHECKING:  # the runner imports TFX, which takes seconds
@@ -54,7 +54,7 @@ def _warnings(result: NodeResult) -> list[str]:
     if folder is None:
         return []
     summary = json.loads(Path(folder, SUMMARY_FILE).read_text(encoding="utf-8"))
-    return [*summary["warnings"], *losses(summary["found"], summary["by_reason"])]
+    return [*summary["warnings"], *rejection_warnings(summary["found"], summary["by_reason"])]
 
 
 class ConsoleObserver:

@@ -20,10 +20,10 @@ from rich.text import Text
 
 from components.common.files import write_whole
 from components.dicom_example_gen.config import IngestConfig
+from components.dicom_example_gen.plan.exam_ids import label_hints
 from components.dicom_example_gen.plan.identity import find_key
-from components.dicom_example_gen.plan.label_hints import label_hints
-from components.dicom_example_gen.plan.planning import inspect, inspect_pixels, plan, sharing_uids, without_label
-from components.dicom_example_gen.rejection_summary import shortage
+from components.dicom_example_gen.plan.planning import files_to_hash, inspect, inspect_pixels, plan, unlabelled_files
+from components.dicom_example_gen.rejection_summary import empty_splits_message
 from components.dicom_example_gen.report import file_rows, summary
 from components.report_generator.artifacts import IngestSummary
 from components.report_generator.page import Table
@@ -81,12 +81,12 @@ def describe_source(source: Source, config: IngestConfig, on_file: Callable[[int
         for outcome in pool.map(lambda c: inspect(c, offered.root, config.max_pixels, config), offered.found):
             outcomes.append(outcome)
             on_file(len(outcomes), count)
-        shared = sharing_uids(outcomes)
+        shared = files_to_hash(outcomes)
         hashed = pool.map(lambda n: inspect_pixels(outcomes[n], offered.root, config.max_pixels, config), shared)
         for position, outcome in zip(shared, list(hashed), strict=True):
             outcomes[position] = outcome
     planned = plan(outcomes, offered.labels, config, key.key)
-    warnings = (*offered.warnings, *label_hints(without_label(outcomes, planned), offered.labels))
+    warnings = (*offered.warnings, *label_hints(unlabelled_files(outcomes, planned), offered.labels))
     return Described(summary(planned, offered.ignored, warnings), tuple(file_rows(planned)))
 
 
@@ -137,7 +137,7 @@ def tables_of(figures: dict[str, Any], config: IngestConfig) -> list[RenderableT
     parts: list[RenderableType] = [Text(note.text, style=_STYLES.get(note.tone, "")) for note in balances(ingest)]
     if ingest.accepted:
         parts.append(Text(_BY_HEADERS, style=_STYLES["muted"]))
-    lacking = shortage(figures)
+    lacking = empty_splits_message(figures)
     if lacking is not None:
         parts.append(Text(f"A run would stop: {lacking}", style=_STYLES["fail"]))
     splits = split_table(ingest)

@@ -15,7 +15,6 @@ from tfx.proto import trainer_pb2, transform_pb2
 from tfx.types.channel import BaseChannel, union
 
 from components.archive_scan.component import ArchiveScan
-from components.archive_scan.scan import LATEST
 from components.baseline_model.component import BaselineModel
 from components.common.fingerprint import code_fingerprint
 from components.dicom_example_gen.component import DicomExampleGen
@@ -32,7 +31,7 @@ from components.report_generator.component import ReportGenerator
 from components.report_generator.lineage import describe_nodes
 from components.review.folder import ReviewSource
 from components.sources.source import Source
-from components.sources.span import Span
+from components.sources.spans import LATEST, Span
 from components.warm_start.component import WarmStart
 from pipeline.config import PipelineConfig, recipe_of, to_yaml
 from pipeline.metadata import Connection

@@ -235,9 +235,9 @@ def _ran(truth: Truth, folder: Path) -> dict[str, Row]:
     """Runs the whole ingest pipeline on the DirectRunner; returns the rows of its report."""
     import apache_beam as beam
 
-    from components.dicom_example_gen.ingest_pipeline import Places, ingest
+    from components.dicom_example_gen.ingest_pipeline import ArtifactFolders, ingest
 
-    places = Places(str(folder / "examples"), str(folder / "report"))
+    places = ArtifactFolders(str(folder / "examples"), str(folder / "report"))
     key = find_key(CONFIG, os.environ).key
     with beam.Pipeline("DirectRunner") as pipeline:
         ingest(pipeline, source_of(truth), CONFIG, key, places)

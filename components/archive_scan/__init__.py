@@ -1,5 +1,5 @@
-"""The ArchiveScan node: looks the archive up where the pipeline runs, for runners that cannot before it starts.
+"""The ArchiveScan node: finds spans and fingerprint of an archive while the pipeline runs.
 
-The local runner knows spans, fingerprints and the key of the hashes before a run. A cluster's archive is in reach of
-its pods alone, and open-source Kubeflow Pipelines v2 calls no driver of an ExampleGen, which would resolve ``{SPAN}``.
+The local runner finds spans, fingerprints and the key of the hashes before a run. On a cluster, only the pods can read
+the archive, and open-source Kubeflow Pipelines v2 does not call the driver of an ExampleGen, which resolves ``{SPAN}``.
 """

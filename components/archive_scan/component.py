@@ -11,11 +11,10 @@ from tfx.dsl.placeholder.placeholder import Placeholder
 from tfx.types import component_spec, standard_artifacts
 
 from components.archive_scan import executor
-from components.archive_scan.scan import LATEST
 from components.common.fingerprint import code_fingerprint
 from components.dicom_example_gen import IngestConfig
-from components.sources.source import Source
-from components.sources.source_json import source_to_json
+from components.sources.source import Source, source_to_json
+from components.sources.spans import LATEST
 
 FOUND: Final = ("source", "fingerprint", "span", "key_id", "reviews")
 
@@ -37,9 +36,9 @@ class ArchiveScanSpec(component_spec.ComponentSpec):
 
 
 class ArchiveScan(base_component.BaseComponent):
-    """Finds span, fingerprint, key and reviews of an archive, as strings for the parameters of other nodes.
+    """Find span, fingerprint, key and reviews of an archive, as strings for the parameters of other nodes.
 
-    A runner must never take its outputs from a cache: it is the node that notices what changed.
+    A runner must never take the outputs of this node from a cache, because this node detects changes.
     """
 
     SPEC_CLASS = ArchiveScanSpec
@@ -54,15 +53,15 @@ class ArchiveScan(base_component.BaseComponent):
         newest: Placeholder | None = None,
         before: int = 0,
     ):
-        """Makes the node.
+        """Initialize the node.
 
         Args:
-            source: Archive, as the pods that run the pipeline see it.
-            config: How the archive will be read; names the key of the hashes.
+            source: Archive, at its location in the pods of the pipeline.
+            config: Configuration of ingest; it names the key of the hashes.
             span: ``latest``, or the number of a span.
             reviews: Folder of reviews; empty for none.
-            newest: Span that another ArchiveScan of this run found, in the place of ``span``: a delivery that arrives
-                between the two must not shift what they find.
+            newest: Span that another ArchiveScan of this run found; it replaces ``span``, so that exams that arrive
+                between the two nodes do not change the result.
             before: 0 for the span itself, 1 for the one before it, and so on.
         """
         spec = ArchiveScanSpec(
@@ -78,5 +77,5 @@ class ArchiveScan(base_component.BaseComponent):
         super().__init__(spec=spec)
 
     def found(self) -> Mapping[str, Placeholder]:
-        """Gives what other nodes take as parameters, by the name of the output."""
+        """Return the parameters for other nodes: name of the output -> placeholder."""
         return {name: self.outputs[name].future()[0].value for name in FOUND}

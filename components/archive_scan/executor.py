@@ -12,16 +12,15 @@ from tfx import types
 from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 
-from components.archive_scan.scan import chosen_span
 from components.common.progress import advance, expect
 from components.dicom_example_gen import IngestConfig, find_key
 from components.review.folder import review_source
-from components.sources.source import archive_fingerprint
-from components.sources.source_json import source_from_json, source_to_json
+from components.sources.source import archive_fingerprint, source_from_json, source_to_json
+from components.sources.spans import choose_span
 
 
 class Executor(base_executor.BaseExecutor):
-    """Looks an archive up."""
+    """Find span, fingerprint, key and reviews of an archive."""
 
     def Do(  # noqa: N802
         self,
@@ -29,10 +28,10 @@ class Executor(base_executor.BaseExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Writes ``source``, ``fingerprint``, ``span``, ``key_id`` and ``reviews`` as DicomExampleGen takes them.
+        """Write ``source``, ``fingerprint``, ``span``, ``key_id`` and ``reviews``, as DicomExampleGen reads them.
 
         Raises:
-            ManifestError: The archive, its labels or its spans cannot be used.
+            ManifestError: The archive, its labels or its spans are not usable.
             HashKeyError: The key of the hashes cannot be used.
             ReviewFolderError: The folder of reviews cannot be read.
         """
@@ -40,7 +39,7 @@ class Executor(base_executor.BaseExecutor):
         expect(1, "archives")
         newest = exec_properties["newest_span"]
         wanted = str(json.loads(newest)["number"]) if newest else exec_properties["wanted_span"]
-        part = chosen_span(source_from_json(exec_properties["archive"]), wanted, exec_properties["before"])
+        part = choose_span(source_from_json(exec_properties["archive"]), wanted, exec_properties["before"])
         reviews = exec_properties["reviews_folder"]
         found = {
             "source": source_to_json(part.source),

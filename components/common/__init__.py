@@ -1,1 +1,1 @@
-"""What several nodes share: progress, code fingerprints, TFRecord shards."""
+"""Library of all nodes: progress, code fingerprints, TFRecord shards, files, archive locations."""

@@ -1,6 +1,6 @@
 """Artifact types that TFX does not have.
 
-Kubeflow Pipelines v2 wants NAMESPACE.Name as the title of a type that is not its own or TFX's.
+Kubeflow Pipelines v2 requires a title NAMESPACE.Name for each type that is neither its own nor TFX's.
 """
 
 from __future__ import annotations
@@ -9,19 +9,19 @@ from tfx.types.artifact import Artifact
 
 
 class IngestReport(Artifact):
-    """Every file found: ``files.jsonl`` and ``summary.json``."""
+    """Result of ingest for every file found: ``files.jsonl`` and ``summary.json``."""
 
     TYPE_NAME = "breast_density.IngestReport"
 
 
 class QualityReport(Artifact):
-    """Segmentation by view: ``views.jsonl``, ``summary.json`` and overlays."""
+    """Segmentation per view: ``views.jsonl``, ``summary.json`` and overlays."""
 
     TYPE_NAME = "breast_density.QualityReport"
 
 
 class DriftReport(Artifact):
-    """New exams against earlier ones: ``summary.json``, ``statistics.pb`` and ``exams.json``."""
+    """Comparison of new exams with earlier ones: ``summary.json``, ``statistics.pb`` and ``exams.json``."""
 
     TYPE_NAME = "breast_density.DriftReport"
 

@@ -1,17 +1,17 @@
 """Fingerprints of a node's code, so that editing it invalidates TFX's cache.
 
-TFX keys its cache on inputs and parameters. Code named by a dotted path is neither, so each node carries the
-fingerprint of what it runs as one more parameter. The fingerprint is made of:
+The key of TFX's cache consists of inputs and parameters. It does not contain code, so each node has one more parameter:
+the fingerprint of its code. The fingerprint consists of:
 
-* The syntax tree of each source file of this project that the node imports, directly or not, also inside functions.
-  Comments, docstrings, layout and blocks under ``if TYPE_CHECKING:`` do not run, so they do not count. A module that
-  names ``__doc__`` keeps its docstrings. A dotted name in a string (``"components.evaluator.metrics"``) counts as an
-  import, because TFX and TFMA import modules by such names.
+* The syntax tree of each source file of this project that the node imports, directly or indirectly, also inside
+  functions. Comments, docstrings, layout and blocks under ``if TYPE_CHECKING:`` do not run, so they do not count. A
+  module that names ``__doc__`` keeps its docstrings. A dotted name in a string (``"components.evaluator.metrics"``)
+  counts as an import, because TFX and TFMA import modules by such names.
 * The data files (weights, templates) that these modules declare in a constant ``DATA_FILES``: a tuple of names or
-  patterns, relative to the module's folder. Other data files do not count: a module declares each one that it reads.
-* The version of Python. It stands for the libraries: each lane of the lock has its own, and one lane's Keras may not
-  read what the other's wrote. The same code therefore has another fingerprint in the other lane, and its nodes run
-  again there. Nothing else differs between versions: syntax trees are equal in 3.10 and 3.11.
+  patterns, relative to the module's folder. Other data files do not count: a module declares each file that it reads.
+* The version of Python. It represents the libraries: each lane of the lock has its own version, and the Keras of one
+  lane may not read the files of the other. So the same code has another fingerprint in the other lane, and its nodes
+  run again there. Nothing else differs between versions: syntax trees are equal in 3.10 and 3.11.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ _DOTTED: Final = re.compile(r"\w+(?:\.\w+)+(?::\w+)?")
 
 @dataclass(frozen=True)
 class _Source:
-    """What counts of a source file.
+    """The parts of a source file that count.
 
     Attributes:
-        sha256: Of its syntax tree, without what does not run.
+        sha256: Hash of its syntax tree, without code that does not run.
         imports: Imported names, each with the number of its leading dots.
         mentions: Strings that may be names of modules.
-        data: Names and patterns that it declares.
+        data: Declared names and patterns of data files.
     """
 
     sha256: bytes
@@ -59,7 +59,7 @@ def _names_docstring(node: ast.AST) -> bool:
 
 
 def _running(statements: list[ast.stmt], texts: bool) -> Iterator[ast.stmt]:
-    """Leaves out what only type checkers read, and, but for ``texts``, strings that stand alone (docstrings)."""
+    """Yield statements that run: without ``TYPE_CHECKING`` blocks and, unless ``texts``, without docstrings."""
     for statement in statements:
         value = statement.value if isinstance(statement, ast.Expr) else None
         if isinstance(statement, ast.If) and _is_type_checking(statement.test):
@@ -129,17 +129,17 @@ def _data_files(source: _Source, folder: Path) -> Iterator[Path]:
 
 
 def declared_data(file: Path) -> tuple[Path, ...]:
-    """Lists the data files that a module declares in its constant ``DATA_FILES``.
+    """Return the data files that a module declares in its constant ``DATA_FILES``.
 
     Args:
         file: Source file of the module.
 
     Returns:
-        Sorted paths; none where it declares nothing.
+        Sorted paths; empty if it declares none.
 
     Raises:
         FileNotFoundError: A declared file is missing, or no file matches a pattern.
-        ValueError: The source file has a mistake, or the constant is not a tuple of plain strings.
+        ValueError: The source file has an error, or the constant is not a tuple of plain strings.
     """
     return tuple(sorted(set(_data_files(_read(file), file.parent))))
 
@@ -157,13 +157,13 @@ def _module_file(name: str, root: Path) -> Path | None:
 
 
 def _prefixes(name: str) -> list[str]:
-    """Lists the modules that importing a name may run: its packages, then itself. Other projects' have none."""
+    """Return the modules that importing a name may run: its packages, then itself; none for other projects."""
     parts = name.split(".")
     return [".".join(parts[: end + 1]) for end in range(len(parts))] if parts[0] in _FIRST_PARTY else []
 
 
 def _followed(module: str, file: Path, source: _Source, root: Path) -> Iterator[str]:
-    """Lists the modules that a module may run."""
+    """Yield the modules that a module may run."""
     package = module.split(".") if file.name == "__init__.py" else module.split(".")[:-1]
     for level, name in source.imports:
         base = package[: len(package) + 1 - level] if level else []
@@ -175,7 +175,7 @@ def _followed(module: str, file: Path, source: _Source, root: Path) -> Iterator[
 
 
 def _sources(module: str, root: Path) -> dict[Path, _Source]:
-    """Reads the module and all modules of this project that it runs."""
+    """Read the module and all modules of this project that it runs."""
     queue = _prefixes(module)
     if not queue or _module_file(module, root) is None:
         raise ModuleNotFoundError(f"No first-party module to fingerprint. Received: module={module}")
@@ -193,20 +193,20 @@ def _sources(module: str, root: Path) -> dict[Path, _Source]:
 
 
 def source_files(module: str, root: Path | None = None) -> tuple[Path, ...]:
-    """Lists the files of this project that a module runs or reads.
+    """Return the files of this project that a module runs or reads.
 
     Args:
         module: Dotted name of a first-party module, such as ``components.trainer.run_fn``.
-        root: Folder that holds the packages; default is where this project is installed.
+        root: Folder of the packages; default is the folder where this project is installed.
 
     Returns:
-        Sorted paths: the module with its packages, everything of this project that they import, and the data files
+        Sorted paths: the module with its packages, all modules of this project that they import, and the data files
         that these modules declare.
 
     Raises:
-        ModuleNotFoundError: No such first-party module.
+        ModuleNotFoundError: The first-party module does not exist.
         FileNotFoundError: A declared data file is missing.
-        ValueError: A source file has a mistake.
+        ValueError: A source file has an error.
     """
     sources = _sources(module, root or _source_root())
     data = {path for file, source in sources.items() for path in _data_files(source, file.parent)}
@@ -214,19 +214,20 @@ def source_files(module: str, root: Path | None = None) -> tuple[Path, ...]:
 
 
 def code_fingerprint(module: str, root: Path | None = None) -> str:
-    """Hashes what a module runs, and the version of Python that runs it.
+    """Return the hash of the code of a module and of the Python version.
 
     Args:
         module: Dotted name of a first-party module.
-        root: Folder that holds the packages; default is where this project is installed.
+        root: Folder of the packages; default is the folder where this project is installed.
 
     Returns:
-        16 hexadecimal digits; equal code in another folder has an equal fingerprint, in another lane it has not.
+        16 hexadecimal digits; equal code has the same fingerprint in another folder, and a different one in another
+        lane.
 
     Raises:
-        ModuleNotFoundError: No such first-party module.
+        ModuleNotFoundError: The first-party module does not exist.
         FileNotFoundError: A declared data file is missing.
-        ValueError: A source file has a mistake.
+        ValueError: A source file has an error.
     """
     root = root or _source_root()
     sources = _sources(module, root)

@@ -1,7 +1,7 @@
-"""Where an archive lies: a local path, or a URI of any filesystem that Beam reads.
+"""Location of an archive: a local path, or a URI of any filesystem that Beam reads.
 
-``pathlib`` makes ``gs:/bucket`` of ``gs://bucket``, so URIs have a class of their own, with the few methods of ``Path``
-that reading an archive takes.
+``pathlib`` turns ``gs://bucket`` into ``gs:/bucket``, so URIs have their own class. It has those methods of ``Path``
+that reading an archive needs.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from components.common.walk import LinkCounts, StoredFile, local_files
 
 @dataclass(frozen=True, order=True)
 class Uri:
-    """A file or folder on a filesystem of Beam's, such as ``gs://bucket/folder``."""
+    """A file or folder on one of Beam's filesystems, such as ``gs://bucket/folder``."""
 
     text: str
 
@@ -33,25 +33,25 @@ class Uri:
 
     @property
     def parent(self) -> Uri:
-        """The folder that it is in."""
+        """Folder that contains it."""
         return Uri(self.text.rstrip("/").rpartition("/")[0])
 
     def open(self, mode: str = "rb") -> BinaryIO:
-        """Opens the file for reading, as it is stored.
+        """Open the file for reading, without decompression.
 
         Raises:
-            FileNotFoundError: There is none.
-            OSError: It cannot be read, or Beam knows no such filesystem.
+            FileNotFoundError: The file does not exist.
+            OSError: The file cannot be read, or Beam does not support the filesystem.
         """
         if mode != "rb":
             raise ValueError(f"Archives are read only, as bytes. Received: mode={mode!r}")
-        # Beam takes a second to import, which who reads local files must not wait for.
+        # Importing Beam takes a second; reading local files does not need it.
         from apache_beam.io.filesystem import CompressionTypes
         from apache_beam.io.filesystems import FileSystems
 
         try:
             return FileSystems.open(self.text, compression_type=CompressionTypes.UNCOMPRESSED)
-        except Exception as error:  # each filesystem has errors of its own
+        except Exception as error:  # each filesystem has its own errors
             if self._exists():
                 raise OSError(f"{self.text}: it cannot be read ({type(error).__name__})") from error
             raise FileNotFoundError(f"{self.text}: no such file") from error
@@ -65,15 +65,15 @@ class Uri:
             raise OSError(f"{self.text}: {_first_line(error)}") from error
 
     def read_bytes(self) -> bytes:
-        """Reads the file; errors as :meth:`open`."""
+        """Read the file; raises the errors of :meth:`open`."""
         with self.open() as file:
             return file.read()
 
     def files(self) -> Iterator[StoredFile]:
-        """Lists all files below the folder; files and folders whose name begins with a dot are left out.
+        """Yield all files below the folder, except files and folders whose name begins with a dot.
 
         Raises:
-            OSError: The folder cannot be listed, or Beam knows no such filesystem.
+            OSError: The folder cannot be listed, or Beam does not support the filesystem.
         """
         from apache_beam.io.filesystems import FileSystems
 
@@ -86,7 +86,7 @@ class Uri:
             raise FileNotFoundError(f"{self.text}: no such folder")
         for file in found.metadata_list:
             name = file.path.removeprefix(folder)
-            # Object stores write empty objects whose name ends in a slash in the place of folders.
+            # Object stores represent folders by empty objects whose name ends in a slash.
             if name and not name.endswith("/") and not any(part.startswith(".") for part in name.split("/")):
                 yield StoredFile(name, file.size_in_bytes, round((file.last_updated_in_seconds or 0) * 1e9))
 
@@ -99,27 +99,27 @@ def _first_line(error: Exception) -> str:
 
 
 def location(text: str | Path) -> Location:
-    """Tells URIs, which have ``://``, from local paths."""
+    """Return a URI for a text with ``://``, a local path for others."""
     return Uri(text) if isinstance(text, str) and "://" in text else Path(text)
 
 
 def absolute(place: Location) -> Location:
-    """Makes a local path absolute; a URI is."""
+    """Return a local path as an absolute path; URIs are absolute already."""
     return place.resolve() if isinstance(place, Path) else place
 
 
 def files_below(folder: Location, counts: LinkCounts | None = None) -> Iterator[StoredFile]:
-    """Lists all files below a folder, the only way for ingest, its fingerprint, spans and ``predict``; see ``walk``.
+    """Yield all files below a folder. Ingest, its fingerprint, spans and ``predict`` all use this function.
 
     Args:
         folder: Folder.
-        counts: Takes what a walk over a local folder met besides files.
+        counts: Counts of links to increase, for a local folder; see ``walk``.
 
     Yields:
-        The files, without hidden ones, in no order.
+        The files, without hidden ones, in no particular order.
 
     Raises:
-        OSError: There is no such folder, or Beam knows no such filesystem.
+        OSError: The folder does not exist, or Beam does not support the filesystem.
     """
     if isinstance(folder, Path) and not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder")
@@ -127,16 +127,16 @@ def files_below(folder: Location, counts: LinkCounts | None = None) -> Iterator[
 
 
 def file_states(folder: Location, names: Collection[str]) -> dict[str, StoredFile | None]:
-    """Looks files up.
+    """Return size and time of change of files.
 
     Args:
-        folder: Folder that they are in.
+        folder: Folder that contains them.
         names: Paths relative to the folder, POSIX style.
 
     Returns:
-        Name -> the file, None where it is absent; sorted by name.
+        Name -> the file, None if it is absent; sorted by name.
     """
-    if isinstance(folder, Uri):  # one listing, for a request a file takes an hour where there are many
+    if isinstance(folder, Uri):  # one listing: one request per file would take an hour for large archives
         found = {file.name: file for file in folder.files()} if names else {}
         return {name: found.get(name) for name in sorted(names)}
 

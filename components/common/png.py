@@ -1,24 +1,25 @@
-"""Grey pictures as PNG: the one codec of ingest, preprocessing and the client."""
+"""Grey images: the PNG codec of ingest, preprocessing and the client, and the hash of an image's pixels."""
 
 from __future__ import annotations
 
+import hashlib
 from typing import Final, cast
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-# A compression level would make libpng try all filters on each row: four times slower, and 6 % smaller. Without one it
-# takes the Sub filter and zlib's fastest level.
+# With a compression level, libpng tries all filters on each row: four times slower, and 6 % smaller. Without one, it
+# uses the Sub filter and zlib's fastest level.
 _PARAMETERS: Final = (cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE)
 
 
 class ImageDecodeError(ValueError):
-    """Bytes that should be a grey PNG are not."""
+    """Bytes are not a grey PNG."""
 
 
 def encode_png(image: np.ndarray) -> bytes:
-    """Encodes a grey, BGR or BGRA picture as PNG, the same bytes for the same picture.
+    """Encode a grey, BGR or BGRA image as PNG; the same image gives the same bytes.
 
     Args:
         image: uint8 or uint16 [H, W], or uint8 [H, W, 3] in BGR or [H, W, 4] in BGRA order.
@@ -32,25 +33,23 @@ def encode_png(image: np.ndarray) -> bytes:
     try:
         done, data = cv2.imencode(".png", image, _PARAMETERS)
     except cv2.error as error:
-        raise ValueError(
-            f"The array is no picture that PNG can hold. Received: shape={image.shape}, dtype={image.dtype}"
-        ) from error
+        raise ValueError(f"PNG cannot store this array. Received: shape={image.shape}, dtype={image.dtype}") from error
     if not done:
         raise ValueError(f"PNG encoding failed. Received: shape={image.shape}, dtype={image.dtype}")
     return data.tobytes()
 
 
 def decode_png(data: bytes) -> NDArray[np.uint8] | NDArray[np.uint16]:
-    """Decodes a grey PNG.
+    """Decode a grey PNG.
 
     Args:
-        data: The file's bytes; colour pictures are converted to grey.
+        data: The file's bytes; colour images are converted to grey.
 
     Returns:
         uint8 or uint16 [H, W], as stored.
 
     Raises:
-        ImageDecodeError: The bytes are no readable picture.
+        ImageDecodeError: The bytes are not a readable image.
     """
     buffer = np.frombuffer(data, np.uint8)
     flags = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH
@@ -60,7 +59,22 @@ def decode_png(data: bytes) -> NDArray[np.uint8] | NDArray[np.uint16]:
         image = None
     if image is None or image.dtype not in (np.uint8, np.uint16):
         raise ImageDecodeError(
-            f"The bytes are no readable PNG; write the picture again. Received: {len(data)} bytes, "
+            f"The bytes are not a readable PNG; write the image again. Received: {len(data)} bytes, "
             f"starting with {data[:8]!r}"
         )
     return cast("NDArray[np.uint8] | NDArray[np.uint16]", image)
+
+
+def pixels_sha256(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> str:
+    """Hash the pixels of an image, independent of the file format.
+
+    Args:
+        pixels: uint8 or uint16 [H, W].
+
+    Returns:
+        64 hexadecimal digits: SHA-256 of ``H W BITS``, a zero byte, and the pixels row by row, little endian.
+    """
+    height, width = pixels.shape
+    digest = hashlib.sha256(f"{height} {width} {8 * pixels.dtype.itemsize}\0".encode())
+    digest.update(np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("<")).data)
+    return digest.hexdigest()

@@ -1,7 +1,7 @@
-"""Item progress of a node, passed from Beam workers to the console through one append-only file.
+"""Progress of a node, passed from Beam workers to the console through one append-only file.
 
-Workers may be threads or processes, so counters in memory do not reach the console. Each event is one short
-line appended with ``O_APPEND``, which POSIX makes atomic. Without a listener the calls do nothing.
+Workers may be threads or processes, so the console cannot read counters in their memory. Each event is one short
+line, appended with ``O_APPEND``, which POSIX makes atomic. If no listener set the file, the calls do nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ PROGRESS_FILE_VARIABLE: Final = "BREAST_DENSITY_PROGRESS_FILE"
 
 @dataclass(frozen=True)
 class Progress:
-    """What a node has done so far.
+    """Progress of a node.
 
     Attributes:
         done: Items finished.
@@ -43,17 +43,17 @@ def _append(line: str) -> None:
 
 
 def expect(total: int, unit: str) -> None:
-    """Announces that ``total`` further items of ``unit`` are to come."""
+    """Announce ``total`` further items of ``unit``."""
     _append(f"expect\t{total}\t{unit}\n")
 
 
 def advance(count: int = 1, note: str = "") -> None:
-    """Reports ``count`` items as finished, with an optional remark."""
+    """Report ``count`` items as finished, with an optional remark."""
     _append(f"done\t{count}\t{' '.join(note.split())}\n")  # an event is one line
 
 
 def read_progress(path: Path) -> Progress:
-    """Reads the state of a progress file; an absent or empty file is no progress."""
+    """Read a progress file; an absent or empty file means no progress."""
     done, total, unit, note = 0, 0, "items", ""
     try:
         lines = path.read_text(encoding="utf-8").split("\n")[:-1]

@@ -1,61 +1,66 @@
-"""TFRecord shards and files that are written whole or not at all.
+"""TFRecord shards, their index, and files that are written atomically.
 
-A node that turns images into images works shard by shard: one input shard gives one output shard, so memory holds one
-image a worker however large the archive, and a rerun gives the same bytes.
+A node that turns images into images works shard by shard: one input shard gives one output shard. So each worker holds
+one image in memory, whatever the size of the archive, and a rerun writes the same bytes.
+
+The index ``index.json`` lists the records of each shard of an Examples artifact, so that counting or comparing them
+reads no images. It lies beside the split folders, where TFX reads nothing.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
 import re
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import tensorflow as tf
 
 _SPAN: Final = re.compile(r"span-(\d+)-")
-
-
+_INDEX: Final = "index.json"
 _UNFINISHED: Final = ".partial"
 
 
 class EmptySplitError(ValueError):
-    """A split has no image, so nothing can be trained, chosen or judged."""
+    """A split has no image, so it cannot serve for training, selection or evaluation."""
 
 
 def split_folder(uri: str, split: str) -> str:
-    """Returns the folder of a split in an Examples artifact, as TFX lays it out."""
+    """Return the folder of a split in an Examples artifact, in TFX's layout."""
     return os.path.join(uri, f"Split-{split}")
 
 
 def shard_name(index: int, count: int) -> str:
-    """Returns the file name of shard ``index`` of ``count``."""
+    """Return the file name of shard ``index`` of ``count``."""
     return f"views-{index:05d}-of-{count:05d}.gz"
 
 
 def span_prefix(span: int) -> str:
-    """Returns what the names of a span's shards begin with where there are several spans: ``span-00012-``."""
+    """Return the prefix of a span's shard names if there are several spans: ``span-00012-``."""
     return f"span-{span:05d}-"
 
 
 def span_of_shard(path: str) -> int | None:
-    """Returns the span that a shard's name tells; None where there is one span, or none."""
+    """Return the span in a shard's name; None if the name has no span."""
     match = _SPAN.match(os.path.basename(path))
     return int(match.group(1)) if match else None
 
 
 def shards_of(folder: str) -> list[str]:
-    """Lists the TFRecord shards in a split folder, sorted."""
+    """List the TFRecord shards in a split folder, sorted."""
     return sorted(tf.io.gfile.glob(os.path.join(folder, "*.gz")))
 
 
 def read_shard(path: str) -> Iterator[bytes]:
-    """Yields the serialized records of a gzip TFRecord file, their checksums checked.
+    """Yield the serialized records of a gzip TFRecord file, and check their checksums.
 
-    TensorFlow calls this reader deprecated. The one that it names instead, ``tf.data``, takes five times as long for
-    records of a megabyte and works in threads of its own, which take the cores of other Beam workers.
+    TensorFlow marks this reader as deprecated and recommends ``tf.data``. For records of a megabyte, ``tf.data`` takes
+    five times as long, and its own threads use the cores of other Beam workers.
 
     Raises:
         tf.errors.DataLossError: The file is truncated or damaged.
@@ -64,17 +69,17 @@ def read_shard(path: str) -> Iterator[bytes]:
 
 
 def write_shard(path: str, records: Iterable[bytes]) -> int:
-    """Writes a gzip TFRecord file under a temporary name and renames it when it is whole.
+    """Write a gzip TFRecord file under a temporary name and rename it when it is complete.
 
     Args:
-        path: File to write; its folder is made.
-        records: Serialized records. When there is none, no file is written.
+        path: File to write; its folder is created.
+        records: Serialized records. If there are none, no file is written.
 
     Returns:
         Number of records written.
     """
     tf.io.gfile.makedirs(os.path.dirname(path))
-    # TFX reads every file of a split folder, so the unfinished one waits in the parent.
+    # TFX reads every file in a split folder, so the unfinished file lies in the parent folder.
     temporary = os.path.join(os.path.dirname(os.path.dirname(path)), f".{uuid.uuid4().hex}{_UNFINISHED}")
     count = 0
     options = tf.io.TFRecordOptions(compression_type="GZIP", compression_level=0)  # PNG does not shrink further
@@ -91,7 +96,7 @@ def write_shard(path: str, records: Iterable[bytes]) -> int:
 
 
 def remove_unfinished(folder: str) -> None:
-    """Removes, in all subfolders too, what a worker that was killed had begun to write; whole files stay."""
+    """Remove the unfinished files of killed workers, also in all subfolders; complete files stay."""
     for place, _, names in tf.io.gfile.walk(folder):
         for name in names:
             if name.endswith(_UNFINISHED):
@@ -99,24 +104,24 @@ def remove_unfinished(folder: str) -> None:
 
 
 def relative_name(path: str) -> str:
-    """Returns a shard's name in its Examples artifact: ``Split-train/views-00000-of-00003.gz``."""
+    """Return a shard's name in its Examples artifact: ``Split-train/views-00000-of-00003.gz``."""
     return "/".join(path.split("/")[-2:])
 
 
 def read_bytes(path: str | Path) -> bytes:
-    """Reads a file of any filesystem that TensorFlow knows."""
+    """Read a file from any filesystem that TensorFlow supports."""
     with tf.io.gfile.GFile(os.fspath(path), "rb") as file:
         return file.read()
 
 
 def remove_file(path: str) -> None:
-    """Removes a file that may be absent."""
+    """Remove a file; do nothing if it is absent."""
     if tf.io.gfile.exists(path):
         tf.io.gfile.remove(path)
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:
-    """Writes a file under a temporary name beside it and renames it when it is whole; its folder is made."""
+    """Write a file under a temporary name beside it and rename it when it is complete; create its folder."""
     path = os.fspath(path)
     tf.io.gfile.makedirs(os.path.dirname(path))
     temporary = f"{path}.{uuid.uuid4().hex}{_UNFINISHED}"
@@ -129,5 +134,45 @@ def write_bytes(path: str | Path, data: bytes) -> None:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Writes a UTF-8 text file whole or not at all."""
+    """Write a UTF-8 text file atomically."""
     write_bytes(path, text.encode())
+
+
+@dataclass(frozen=True)
+class IndexedView:
+    """One record of a shard.
+
+    Attributes:
+        patient_id: Keyed hash.
+        exam_id: Keyed hash.
+        view: One of ``schema.features.VIEWS``.
+        pixels: ``png.pixels_sha256`` of the decoded image.
+    """
+
+    patient_id: str
+    exam_id: str
+    view: str
+    pixels: str
+
+
+ShardIndex = Mapping[str, Sequence[IndexedView]]
+
+
+def write_index(uri: str, index: ShardIndex) -> None:
+    """Write the index of an Examples artifact.
+
+    Args:
+        uri: Folder of the artifact.
+        index: ``relative_name`` of each shard -> its records, in order.
+    """
+    rows = {name: [dataclasses.astuple(view) for view in views] for name, views in index.items()}
+    write_text(os.path.join(uri, _INDEX), json.dumps(rows, sort_keys=True))
+
+
+def read_index(uri: str) -> ShardIndex:
+    """Read the index of an Examples artifact; it is empty if :func:`write_index` did not write one."""
+    path = os.path.join(uri, _INDEX)
+    if not tf.io.gfile.exists(path):
+        return {}
+    rows = json.loads(read_bytes(path))
+    return {name: tuple(IndexedView(*row) for row in views) for name, views in rows.items()}

@@ -13,7 +13,7 @@ from schema import features as f
 
 @dataclass(frozen=True)
 class View:
-    """What is read of a record.
+    """A preprocessed view.
 
     Attributes:
         image: PNG bytes, 8 bit.
@@ -22,7 +22,7 @@ class View:
         density: True class.
         acquisition_system: Manufacturer, model and software version.
         patient_id: Keyed hash.
-        regions: PNG bytes, 8 bit, of ``schema.features.REGION_`` values; empty where the record has none.
+        regions: PNG bytes, 8 bit, of ``schema.features.REGION_`` values; empty if the record has none.
     """
 
     image: bytes
@@ -35,7 +35,7 @@ class View:
 
 
 def parse_view(record: bytes) -> View:
-    """Parses a serialized tf.Example of a preprocessed view."""
+    """Parse a serialized tf.Example of a preprocessed view."""
     values = tf.train.Example.FromString(record).features.feature
 
     def first(name: str, default: bytes | None = None) -> bytes:
@@ -53,7 +53,7 @@ def parse_view(record: bytes) -> View:
 
 
 def read_views(folder: str) -> Iterator[View]:
-    """Yields the views of a split folder, shard by shard."""
+    """Yield the views of a split folder, shard by shard."""
     for shard in shards_of(folder):
         for record in read_shard(shard):
             yield parse_view(record)

@@ -1,13 +1,13 @@
-"""Every file below a local folder, links followed.
+"""List every file below a local folder, and follow links.
 
-Cohorts are put together by links to a store, so a link to a folder is followed wherever it leads, with two bounds:
+Cohorts often consist of links to a store, so a link to any folder is followed, with two limits:
 
-    * a link to a folder that it is in, by its own path or by the links to it (or that the listed folder is in),
-      leads in a circle and is not followed;
-    * a folder is entered by links eight times at most, the shortest paths first.
+    * a link is not followed if it is circular: it leads to a folder that contains the link or the listed folder,
+      directly or by other links;
+    * links enter a folder at most eight times, the shortest paths first.
 
-So a listing is at most nine times as long as the tree. A file that several paths reach is listed under each, for
-only one of them may be the name that a table has: it is a copy, as copied files are.
+So a listing is at most nine times as long as the tree. A file that several paths reach is listed under each path,
+because a table may use only one of these names. Ingest treats it like a copied file.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ _MAX_PATHS: Final = 8
 
 @dataclass(frozen=True)
 class StoredFile:
-    """A file as its filesystem lists it.
+    """A file in a listing.
 
     Attributes:
-        name: Path relative to the folder that was listed, POSIX style.
+        name: Path relative to the listed folder, POSIX style.
         size: Bytes.
         changed_ns: Time of the last change, nanoseconds; 0 = unknown.
     """
@@ -41,14 +41,14 @@ class StoredFile:
 
 @dataclass
 class LinkCounts:
-    """What a walk met besides files.
+    """Counts of links and folders in a listing.
 
     Attributes:
         followed: Links to folders that were followed.
-        circular: Links to a folder that they are in; not followed.
-        again: Folders that eight paths of links had led to before; not entered again.
-        broken: Links that lead nowhere; listed as empty files.
-        closed: Folders that cannot be read; what they hold is not known.
+        circular: Links to a folder that contains them; not followed.
+        again: Entries skipped because eight paths of links had already led to the folder.
+        broken: Links to files that do not exist; listed as empty files.
+        closed: Folders that cannot be read; their content is unknown.
     """
 
     followed: int = 0
@@ -58,22 +58,25 @@ class LinkCounts:
     closed: int = 0
 
     def warnings(self) -> tuple[str, ...]:
-        """Says what a person should know, a sentence each."""
-        told = (
+        """Return the warnings for the user, one sentence each."""
+        sentences = (
             (self.followed, "linked folders are followed."),
             (self.circular, "links lead to a folder that they are in, and are not followed."),
             (self.again, f"times a folder that {_MAX_PATHS} paths of links had led to was not listed again."),
             (self.broken, "links lead nowhere: what they stand for is missing."),
             (self.closed, "folders cannot be read by this user: what they hold is missing."),
         )
-        return tuple(f"{count:,} {sentence}" for count, sentence in told if count)
+        return tuple(f"{count:,} {sentence}" for count, sentence in sentences if count)
 
 
 @dataclass(frozen=True)
 class _Link:
-    """A link to a folder: where it is, its name in the listing, real paths of the folder it is in and of those before.
+    """A link to a folder.
 
-    Those before are the folders of the links that led to it.
+    Attributes:
+        path: Path of the link.
+        name: Its name in the listing.
+        inside: Real paths of the folder that contains it, and of those that contain the links that led to it.
     """
 
     path: str
@@ -85,10 +88,10 @@ class _Walk:
     def __init__(self, root: str, counts: LinkCounts) -> None:
         self._root = os.path.realpath(root)
         self._counts = counts
-        self._entered = Counter[str]()  # real paths of folders that links led to, or that lie below such
+        self._entered = Counter[str]()  # real paths of folders that links entered, and of the folders below
 
     def files(self, folder: str) -> Iterator[StoredFile]:
-        """Lists the folder, then what links in it lead to."""
+        """Yield the files of the folder, then those of linked folders."""
         links: deque[_Link] = deque()
         yield from self._tree(folder, None, links)
         while links:
@@ -103,7 +106,7 @@ class _Walk:
                 yield from self._tree(target, link, links)
 
     def _tree(self, folder: str, by: _Link | None, links: deque[_Link]) -> Iterator[StoredFile]:
-        """Lists a folder whose files are to be named as the link, and collects the links to folders in it."""
+        """Yield the files of a folder under the link's name, and collect its links to folders."""
         real_folder = os.path.realpath(folder)
         for parent, folders, names in os.walk(folder, onerror=self._closed, followlinks=False):
             inside = os.path.relpath(parent, folder)
@@ -133,11 +136,11 @@ class _Walk:
             except OSError as error:
                 if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
                     raise
-                if os.path.islink(path):  # it points nowhere, which reading will say
+                if os.path.islink(path):  # reading the broken link will report it
                     self._counts.broken += 1
                     yield StoredFile(relative, 0, 0)
                 continue
-            if stat.S_ISREG(status.st_mode):  # no pipes, sockets, devices
+            if stat.S_ISREG(status.st_mode):  # not pipes, sockets or devices
                 yield StoredFile(relative, status.st_size, status.st_mtime_ns)
 
     def _closed(self, error: OSError) -> None:
@@ -149,16 +152,16 @@ def _is_in(path: str, folder: str) -> bool:
 
 
 def local_files(folder: Path, counts: LinkCounts) -> Iterator[StoredFile]:
-    """Lists all files below a local folder; hidden files and folders (``.name``) are left out.
+    """Yield all files below a local folder, except hidden files and folders (``.name``).
 
-    A link that leads nowhere is listed like an empty file, so that it is missed when it is read, and counted.
+    A broken link is listed as an empty file, so that reading it reports a missing file.
 
     Args:
         folder: Folder.
-        counts: What was met besides files is added to it.
+        counts: Counts to increase.
 
     Yields:
-        The files, in no order.
+        The files, in no particular order.
     """
-    # Plain strings: objects of pathlib take three times as long, and archives have millions of files.
+    # Plain strings: pathlib takes three times as long, and archives have millions of files.
     return _Walk(str(folder), counts).files(str(folder))

@@ -14,9 +14,8 @@ from components.common.artifacts import IngestReport
 from components.common.fingerprint import code_fingerprint
 from components.dicom_example_gen import executor
 from components.dicom_example_gen.config import IngestConfig
-from components.sources.source import Source
-from components.sources.source_json import source_to_json
-from components.sources.span import Span
+from components.sources.source import Source, source_to_json
+from components.sources.spans import Span
 
 
 class DicomExampleGenSpec(component_spec.ComponentSpec):
@@ -38,7 +37,7 @@ class DicomExampleGenSpec(component_spec.ComponentSpec):
 
 
 class DicomExampleGen(base_beam_component.BaseBeamComponent):
-    """Turns an archive of mammograms into tf.Examples, one a view."""
+    """Convert an archive of mammograms to tf.Examples, one per view."""
 
     SPEC_CLASS = DicomExampleGenSpec
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(executor.Executor)
@@ -51,14 +50,14 @@ class DicomExampleGen(base_beam_component.BaseBeamComponent):
         key_id: str | Placeholder,
         span: Span | Placeholder | None = None,
     ):
-        """Makes the node. A placeholder is what ArchiveScan finds when the pipeline runs.
+        """Initialize the node. A placeholder stands for a value that ArchiveScan finds while the pipeline runs.
 
         Args:
             source: Archive.
-            fingerprint: ``archive_fingerprint`` of the source; a change of the archive makes the node run again.
-            config: How it is read and split.
-            key_id: ``HashKey.key_id`` of the key that the executor will find; another key makes the node run again.
-            span: Span that the archive is, if it is one of several. A span may lack images of some split.
+            fingerprint: ``archive_fingerprint`` of the source; if the archive changes, the node runs again.
+            config: Configuration of ingest.
+            key_id: ``HashKey.key_id`` of the key that the executor will find; with another key, the node runs again.
+            span: Span of the archive, if it is one of several. A span may have no images for some splits.
         """
         spec = DicomExampleGenSpec(
             source=source if isinstance(source, Placeholder) else source_to_json(source),

@@ -9,12 +9,12 @@ from components.exams.distribution import DistributionConfig
 
 
 class SplitFractions(BaseModel):
-    """Share of the patients that goes to each split; the three sum to 1.
+    """Share of the patients in each split; the sum is 1.
 
     Attributes:
-        train: For the training.
-        eval: For the choice of the epoch, and the calibration.
-        test: For the figures of the report.
+        train: Share for training.
+        eval: Share for selecting the epoch, and for calibration.
+        test: Share for the metrics of the report.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -34,22 +34,22 @@ class SplitFractions(BaseModel):
 
 
 class IngestConfig(AcceptanceConfig):
-    """What ``DicomExampleGen`` may be told; which special images it takes is told as in ``AcceptanceConfig``.
+    """Configuration of ``DicomExampleGen``; ``AcceptanceConfig`` adds the accepted special images.
 
     Attributes:
-        longest_side: Longest side of the images kept, pixels. Larger ones are reduced by area averaging,
-            smaller ones are kept as they are.
-        splits: Share of patients by split, where the source names no split.
-        split_seed: Changes which patients fall into which split, and which exams a distribution keeps.
+        longest_side: Longest side of the stored images, pixels. Larger images are reduced by area averaging; smaller
+            ones are not changed.
+        splits: Share of patients per split, if the source names no split.
+        split_seed: Another seed changes the split of patients, and which exams a distribution keeps.
         distribution: Class distribution of each split; None keeps all exams.
         shard_size: Images in one TFRecord file.
-        max_pixels: Largest matrix that is decoded, rows x columns (a guard against hostile headers; the
-            largest film scans have some 35 million).
-        voi_index: Which VOI LUT, or which window where there is no LUT, of images that come with several, from 0.
-            An image with fewer gives its first.
+        max_pixels: Largest matrix that is decoded, rows x columns (a limit against hostile headers; the largest film
+            scans have some 35 million).
+        voi_index: Index, from 0, of the VOI LUT (or of the window if there is no LUT) for images with several. An
+            image with fewer uses its first.
         hash_key_variable: Environment variable that holds the key of the patient and exam hashes. The variable of
             the same name with ``_FILE`` names a file that holds it.
-        hash_key_file: File that holds the key, where neither variable is set; empty = none.
+        hash_key_file: File that holds the key if neither variable is set; empty = none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -66,5 +66,5 @@ class IngestConfig(AcceptanceConfig):
 
     @property
     def acceptance(self) -> AcceptanceConfig:
-        """Which special images are taken, without the rest."""
+        """The accepted special images, without the other settings."""
         return AcceptanceConfig(**{name: getattr(self, name) for name in AcceptanceConfig.model_fields})

@@ -1,4 +1,4 @@
-"""Which reasons cost an archive its images, and what to do: for the console, the report, and a run that stops."""
+"""Summary of rejections, with remedies: for the console, the report, and runs that stop without images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from schema.features import SPLITS
 _IMAGES: Final = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 _MORE: Final = "Add exams, or change pipeline.ingest.splits or pipeline.ingest.split_seed."
 _LOOK: Final = "Look at the list of files, which says what is wrong with each."
-_WORTH_TELLING: Final = 0.01  # share of the images that one reason costs
+_MIN_SHARE: Final = 0.01  # of the images, rejected for one reason
 _SPECIAL: Final = frozenset(case.reason for case in SpecialCase)
 _EXPORT: Final = "Export or transfer these files again."
 _REMEDIES: Final = {
@@ -71,31 +71,31 @@ def _main_remedy(summary: Mapping[str, Any]) -> str:
     return _remedy_of(max(summary["by_reason"], key=lambda name: (summary["by_reason"][name], name)))
 
 
-def losses(found: int, by_reason: Mapping[str, int]) -> list[str]:
-    """Says which reasons cost more than 1 % of the images each, the costliest first.
+def rejection_warnings(found: int, by_reason: Mapping[str, int]) -> list[str]:
+    """Return a warning for each reason that rejects more than 1 % of the images, the most frequent first.
 
     Args:
-        found: Files or rows found.
-        by_reason: Rejected files by reason.
+        found: Number of files or rows found.
+        by_reason: Rejected files per reason.
 
     Returns:
-        A sentence a reason: its name, its count, and what to do.
+        A sentence per reason: its name, its count, and the remedy.
     """
-    costly = [(reason, count) for reason, count in by_reason.items() if count > _WORTH_TELLING * found]
+    frequent = [(reason, count) for reason, count in by_reason.items() if count > _MIN_SHARE * found]
     return [
         f"{count:,} of {found:,} images ({count / found:.1%}) are left out as {reason}: {_remedy_of(reason)}"
-        for reason, count in sorted(costly, key=lambda item: (-item[1], item[0]))
+        for reason, count in sorted(frequent, key=lambda item: (-item[1], item[0]))
     ]
 
 
-def shortage(summary: Mapping[str, Any]) -> str | None:
-    """Says why a run would stop for want of images.
+def empty_splits_message(summary: Mapping[str, Any]) -> str | None:
+    """Return why a run would stop without images for a split.
 
     Args:
-        summary: What ``report.summary`` gave, of an archive or of all its spans together.
+        summary: Result of ``report.summary``, for an archive or for all its spans together.
 
     Returns:
-        What is lacking, by which reasons, and what to do; None where every split has an image.
+        The empty splits, the reasons, and the remedy; None if every split has an image.
     """
     empty = [split for split in SPLITS if not summary["splits"][split]["views"]]
     if not empty:

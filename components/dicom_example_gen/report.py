@@ -1,7 +1,7 @@
-"""The ingest report: one row a file, and a summary with the data set's table.
+"""The ingest report: one row per file, and a summary with the data set's table.
 
-Files are named, for their owner must find them; identifiers are not: no name, number, date or UID of a
-person.
+The report contains file names, so that their owner can find the files, but no identifiers: no name, number, date or UID
+of a person.
 """
 
 from __future__ import annotations
@@ -9,15 +9,16 @@ from __future__ import annotations
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
-from components.dicom.rejections import Rejection
-from components.dicom_example_gen.plan.exam_counts import exam_counts
+from components.dicom.rejections import Rejection, RejectionReason
 from components.dicom_example_gen.plan.ingest_plan import IngestPlan, PlannedView
-from schema.features import DENSITY_CLASSES, SPLITS, UNKNOWN_INT
+from components.dicom_example_gen.plan.membership import PlannedExam
+from schema.features import DENSITY_CLASSES, SPLITS, UNKNOWN, UNKNOWN_INT, VIEWS
 
 SUMMARY_FILE: Final = "summary.json"
-# Suffixes that name a kind of file. Others may be part of a person's name or number (``letter.rossi``, ``1.2.840.99``).
+# Suffixes of known kinds of files. Others may be part of a person's name or number (``letter.rossi``, ``1.2.840.99``).
 _KNOWN_SUFFIXES: Final = (
     *(
         ".bmp",
@@ -38,6 +39,18 @@ _KNOWN_SUFFIXES: Final = (
     *(".md", ".nii", ".npy", ".pdf", ".png", ".rtf", ".tar", ".tif", ".tiff", ".txt", ".xls", ".xlsx", ".xml", ".yaml"),
     *(".yml", ".zip"),
 )
+
+# Reasons that concern the exam or its patient as a whole.
+_OF_EXAMS: Final = (
+    RejectionReason.LEFT_OUT_BY_DISTRIBUTION,
+    RejectionReason.SPLIT_CONFLICT,
+    RejectionReason.MIXED_PATIENTS,
+    RejectionReason.SEVERAL_EXAMS,
+    RejectionReason.AMBIGUOUS_LABEL,
+    RejectionReason.INVALID_LABEL,
+    RejectionReason.NO_LABEL,
+)
+_NO_FILE: Final = "no_file"
 
 
 def _accepted_row(view: PlannedView) -> dict[str, Any]:
@@ -67,7 +80,7 @@ def _rejected_row(rejection: Rejection) -> dict[str, Any]:
 
 
 def file_rows(plan: IngestPlan) -> list[dict[str, Any]]:
-    """Returns the rows of ``files.jsonl``: every candidate once, sorted by file, as JSON types."""
+    """Return the rows of ``files.jsonl``: every candidate once, sorted by file, as JSON types."""
     rows = [_accepted_row(v) for v in plan.accepted] + [_rejected_row(r) for r in plan.rejected]
     return sorted(rows, key=lambda row: row["file"])
 
@@ -80,7 +93,7 @@ def _exams(views: Iterable[PlannedView]) -> dict[str, list[PlannedView]]:
 
 
 def _ages(exams: Mapping[str, list[PlannedView]]) -> dict[str, dict[str, Any]]:
-    """Ages by class, years, over exams whose age is known; the deviation is that of a sample."""
+    """Return statistics of ages per class, years, over exams with known age; ``sd`` is that of a sample."""
     by_class: dict[str, list[int]] = {c: [] for c in DENSITY_CLASSES}
     for views in exams.values():
         age = next((v.patient_age for v in views if v.patient_age != UNKNOWN_INT), None)
@@ -116,19 +129,103 @@ def _kinds(ignored: Mapping[str, int]) -> dict[str, int]:
     return dict(sorted(kinds.items()))
 
 
-def summary(plan: IngestPlan, ignored: Mapping[str, int], warnings: Sequence[str] = ()) -> dict[str, Any]:
-    """Summarises an ingest, as JSON types.
+@dataclass(frozen=True)
+class _ExamResult:
+    exam: PlannedExam
+    views: tuple[PlannedView, ...]
+    reasons: tuple[RejectionReason, ...]  # of its rejected files
+
+    @property
+    def system(self) -> str:
+        return self.views[0].acquisition_system if self.views else self.exam.acquisition_system
+
+    @property
+    def reason(self) -> str:
+        """Why the exam is left out: a reason for the whole exam, or else that of most of its files."""
+        of_exam = next((reason for reason in _OF_EXAMS if reason in self.reasons), None)
+        if of_exam is not None:
+            return of_exam.value
+        counts = Counter(reason.value for reason in self.reasons)
+        return min(counts, key=lambda reason: (-counts[reason], reason))
+
+
+def _exam_results(plan: IngestPlan) -> list[_ExamResult]:
+    views: dict[str, list[PlannedView]] = defaultdict(list)
+    for view in plan.accepted:
+        views[view.exam_hash].append(view)
+    reasons: dict[str, list[RejectionReason]] = defaultdict(list)
+    for rejection in plan.rejected:
+        reasons[rejection.file].append(rejection.reason)
+    return [
+        _ExamResult(
+            exam,
+            tuple(views[exam.exam_hash]),
+            tuple(reason for file in dict.fromkeys(exam.files) for reason in reasons[file]),
+        )
+        for exam in plan.exams
+    ]
+
+
+def _sorted(counts: Iterable[str]) -> dict[str, int]:
+    return dict(sorted(Counter(counts).items()))
+
+
+def _by_system(results: Iterable[_ExamResult]) -> dict[str, dict[str, int]]:
+    table: dict[str, dict[str, int]] = {}
+    for result in results:
+        row = table.setdefault(result.system, {"original": 0, "exams": 0, "views": 0})
+        row["original"] += 1
+        row["exams"] += bool(result.views)
+        row["views"] += len(result.views)
+    return dict(sorted(table.items()))
+
+
+def exam_counts(plan: IngestPlan) -> Mapping[str, Any]:
+    """Return the numbers of exams for the thesis' table "Data preparation", as JSON types.
+
+    An exam is left out if none of its images is accepted.
 
     Args:
-        plan: The plan as it was carried out.
-        ignored: Suffix, or what else tells them -> files that were no candidates.
+        plan: The plan after decoding.
+
+    Returns:
+        ``exams_found`` = ``exams_kept`` + sum of ``exams_left_out`` (per reason); ``exams_found_by_class``;
+        ``incomplete_exams``, kept with less than four views, and ``incomplete_by_reason``, where an exam counts for
+        each reason that rejected one of its files, or for ``no_file``; ``systems`` with original exams, kept exams and
+        views; ``files_without_exam``, rejected files without an exam.
+    """
+    results = _exam_results(plan)
+    kept = [result for result in results if result.views]
+    incomplete = [result for result in kept if {view.view for view in result.views} != set(VIEWS)]
+    assigned = {file for result in results for file in result.exam.files}
+    classes = Counter(result.exam.density or UNKNOWN for result in results)
+    return {
+        "exams_found": len(results),
+        "exams_kept": len(kept),
+        "exams_left_out": _sorted(result.reason for result in results if not result.views),
+        "exams_found_by_class": {name: classes[name] for name in (*DENSITY_CLASSES, UNKNOWN)},
+        "incomplete_exams": len(incomplete),
+        "incomplete_by_reason": _sorted(
+            reason for exam in incomplete for reason in ({reason.value for reason in exam.reasons} or {_NO_FILE})
+        ),
+        "systems": _by_system(results),
+        "files_without_exam": sum(rejection.file not in assigned for rejection in plan.rejected),
+    }
+
+
+def summary(plan: IngestPlan, ignored: Mapping[str, int], warnings: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the summary of an ingest, as JSON types.
+
+    Args:
+        plan: The plan after decoding.
+        ignored: Suffix or another kind -> number of files that are not candidates.
         warnings: ``Candidates.warnings``.
 
     Returns:
-        ``found`` = ``accepted`` + ``rejected`` files, ``by_reason``, ``remarks`` of accepted files, what joined them to
-        exams and labels (``exam_by``, ``label_by``), ``ignored``; kept exams by class, ages by class, splits with their
-        exams by class; ``labels_without_files``, ``bad_labels``, ``warnings``; and what
-        :func:`exam_counts.exam_counts` counts.
+        ``found`` = ``accepted`` + ``rejected`` files, ``by_reason``, ``remarks`` of accepted files, what assigned them
+        to exams and labels (``exam_by``, ``label_by``), ``ignored``; kept exams per class, ages per class, splits with
+        their exams per class; ``labels_without_files``, ``bad_labels``, ``warnings``; and the numbers of
+        :func:`exam_counts`.
     """
     exams = _exams(plan.accepted)
     densities = Counter(views[0].density for views in exams.values())

@@ -1,4 +1,4 @@
-"""Shards of ingest: which views go into which TFRecord file, and how one is written."""
+"""Shards of ingest: divide views into TFRecord files, and write them as tf.Examples (see ``schema.features``)."""
 
 from __future__ import annotations
 
@@ -9,16 +9,22 @@ from dataclasses import dataclass
 import tensorflow as tf
 
 from components.common.location import Location
-from components.common.pixels import pixels_sha256
+from components.common.png import encode_png, pixels_sha256
 from components.common.progress import advance
-from components.common.shard_index import IndexedView
-from components.common.shards import read_shard, relative_name, remove_file, shard_name, split_folder, write_shard
+from components.common.shards import (
+    IndexedView,
+    read_shard,
+    relative_name,
+    remove_file,
+    shard_name,
+    split_folder,
+    write_shard,
+)
 from components.dicom.reading import LoadedView, load_view
 from components.dicom.rejections import IngestError, Rejection
 from components.dicom.remarks import Remark
 from components.dicom_example_gen.config import IngestConfig
 from components.dicom_example_gen.plan.ingest_plan import PlannedView
-from components.dicom_example_gen.records import to_example
 from schema import features as f
 from schema.features import SPLITS
 
@@ -38,12 +44,12 @@ class Shard:
 
 @dataclass(frozen=True)
 class WrittenShard:
-    """What became of the views of a shard.
+    """Result of writing a shard.
 
     Attributes:
-        digests: File and hash of its decoded pixels, for the images that were written, at most one a view.
-        late: Images whose pixels turned out to be unusable.
-        remarks: File and what must be told of how it was read, for the files of which there is anything.
+        digests: File and hash of its decoded pixels, for the written images, at most one per view.
+        late: Rejections of images with unusable pixels.
+        remarks: File and its remarks, for files that have any.
     """
 
     digests: tuple[tuple[str, str], ...]
@@ -53,11 +59,11 @@ class WrittenShard:
 
 @dataclass(frozen=True)
 class Cut:
-    """Records to take out of a shard that was written.
+    """Records to remove from a written shard.
 
     Attributes:
         path: File.
-        dropped: Exam hash and view of each record; an exam has one image of a view.
+        dropped: Exam hash and view of each record; an exam has one image per view.
     """
 
     path: str
@@ -65,7 +71,7 @@ class Cut:
 
 
 def plan_shards(accepted: Sequence[PlannedView], shard_size: int, uri: str) -> list[Shard]:
-    """Divides the accepted views, sorted by file, into shards of each split."""
+    """Divide the accepted views, sorted by file, into shards of each split."""
     shards = []
     for split in SPLITS:
         views = [view for view in accepted if view.split == split]
@@ -75,18 +81,65 @@ def plan_shards(accepted: Sequence[PlannedView], shard_size: int, uri: str) -> l
     return shards
 
 
-def write_views(shard: Shard, root: Location, config: IngestConfig) -> WrittenShard:
-    """Decodes and writes the views of a shard, one in memory at a time.
+def _bytes(value: str | bytes) -> tf.train.Feature:
+    data = value if isinstance(value, bytes) else value.encode("utf-8")
+    return tf.train.Feature(bytes_list=tf.train.BytesList(value=[data]))
 
-    A bad image is a rejection, and the first sound one of its reserves takes its place.
+
+def _int(value: int) -> tf.train.Feature:
+    return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
+
+
+def _float(value: float) -> tf.train.Feature:
+    return tf.train.Feature(float_list=tf.train.FloatList(value=[value]))
+
+
+def to_example(planned: PlannedView, loaded: LoadedView) -> tf.train.Example:
+    """Return a view as a tf.Example.
 
     Args:
-        shard: What to write.
+        planned: The view in the plan, without original identifiers.
+        loaded: Its pixels, uint16 [H, W].
+
+    Returns:
+        Example with exactly the ingest features of ``schema.features``.
+    """
+    height, width = loaded.pixels.shape
+    return tf.train.Example(
+        features=tf.train.Features(
+            feature={
+                f.IMAGE: _bytes(encode_png(loaded.pixels)),
+                f.IMAGE_HEIGHT: _int(height),
+                f.IMAGE_WIDTH: _int(width),
+                f.PIXEL_SPACING_MM: _float(loaded.pixel_spacing_mm),
+                f.VIEW: _bytes(planned.view),
+                f.LATERALITY: _bytes(f.laterality_of(planned.view)),
+                f.EXAM_ID: _bytes(planned.exam_hash),
+                f.PATIENT_ID: _bytes(planned.patient_hash),
+                f.DENSITY: _bytes(planned.density),
+                f.ACQUISITION_SYSTEM: _bytes(planned.acquisition_system),
+                f.MANUFACTURER: _bytes(planned.system.manufacturer),
+                f.MODEL_NAME: _bytes(planned.system.model_name),
+                f.SOFTWARE_VERSION: _bytes(planned.system.software_version),
+                f.PATIENT_AGE: _int(planned.patient_age),
+                f.ACQUISITION_YEAR: _int(planned.acquisition_year),
+            }
+        )
+    )
+
+
+def write_views(shard: Shard, root: Location, config: IngestConfig) -> WrittenShard:
+    """Decode and write the views of a shard, with one image in memory at a time.
+
+    If an image has unusable pixels, it is rejected, and the first usable reserve replaces it.
+
+    Args:
+        shard: The shard.
         root: Folder that files are relative to.
         config: Configuration of ingest.
 
     Returns:
-        What became of each view.
+        The result for each view.
     """
     digests: list[tuple[str, str]] = []
     late: list[Rejection] = []
@@ -117,15 +170,15 @@ def write_views(shard: Shard, root: Location, config: IngestConfig) -> WrittenSh
     return WrittenShard(tuple(digests), tuple(late), tuple(remarks))
 
 
-def index_of(shards: Sequence[Shard], digests: Mapping[str, str]) -> dict[str, list[IndexedView]]:
-    """Lists what the shards hold in the end.
+def build_index(shards: Sequence[Shard], digests: Mapping[str, str]) -> dict[str, list[IndexedView]]:
+    """Return the index of the final shards.
 
     Args:
-        shards: As planned.
-        digests: File -> hash of its pixels, of the files that stayed.
+        shards: The planned shards.
+        digests: File -> hash of its pixels, for the files that are kept.
 
     Returns:
-        Name of each shard that holds anything -> its records.
+        Name of each shard that is not empty -> its records.
     """
     index = {
         relative_name(shard.path): [
@@ -140,7 +193,7 @@ def index_of(shards: Sequence[Shard], digests: Mapping[str, str]) -> dict[str, l
 
 
 def plan_cuts(shards: Sequence[Shard], dropped: Collection[str]) -> list[Cut]:
-    """Finds the shards that hold files which are left out after all."""
+    """Return the records to remove from written shards, because their files are rejected later."""
     cuts = [
         Cut(
             shard.path,
@@ -152,7 +205,7 @@ def plan_cuts(shards: Sequence[Shard], dropped: Collection[str]) -> list[Cut]:
 
 
 def cut_shard(cut: Cut) -> None:
-    """Writes a shard anew without the dropped records; doing so twice changes nothing more."""
+    """Rewrite a shard without the dropped records; repeating this changes nothing."""
 
     def records() -> Iterator[bytes]:
         for record in read_shard(cut.path):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from components.exam_selector.config import SelectionConfig
-from components.exams.distribution import DistributionConfig, SplitDistribution, left_out
+from components.exams.distribution import DistributionConfig, SplitDistribution, exams_to_drop
 from schema.features import DENSITY_CLASSES
 
 LEARNT: Final = ("train", "eval")
@@ -57,7 +57,7 @@ def unselected(exams: Mapping[str, Exam], config: SelectionConfig) -> frozenset[
 
     def draw(train: SplitDistribution) -> None:
         rest = {name: (exam.split, exam.density) for name, exam in exams.items() if name not in out}
-        out.update(left_out(rest, DistributionConfig(train=train), config.seed))
+        out.update(exams_to_drop(rest, DistributionConfig(train=train), config.seed))
 
     if config.train is not None:
         draw(config.train)

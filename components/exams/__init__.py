@@ -1,1 +1,1 @@
-"""Which images are one exam: one rule for ingest, ``predict`` and the gateway. A library."""
+"""Library: which images form one exam. Ingest, ``predict`` and the gateway use the same rules."""

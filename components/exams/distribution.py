@@ -1,15 +1,15 @@
 """Class distributions of the splits, as the thesis compares them: AOUP, BIRADS and uniform.
 
-A distribution is a resampling of the splits by exam: a split keeps some of its exams and leaves the others out. No
-patient moves between splits, and which exams are kept follows from the order of their keyed hashes, so that another
-exam in the archive changes few of the others' fates.
+A distribution selects exams: each split keeps some of its exams and drops the others. Patients do not move between
+splits. The order of the exams' keyed hashes selects the exams, so that a new exam in the archive changes the selection
+of few others.
 
-The largest subset that follows the proportions is kept: the largest number of exams N for which each class has its
-share of N, rounded to the nearest, and the shares sum up to N. Where counts are given that the archive does not allow,
-N falls below their sum and their proportions are kept.
+The largest subset with the proportions is kept: the largest number of exams N for which each class has its share of N,
+rounded to the nearest integer, and the shares sum up to N. If the archive has fewer exams than the configured counts,
+N is smaller than their sum, and the proportions stay the same.
 
 Source: the thesis' slides, "Dataset distribution" (proportions) and "Datasets" (exact numbers of exams). The slides
-give one validation set of 156 exams; BIRADS and uniform have none of their own there and use the same.
+give one validation set of 156 exams; BIRADS and uniform have no separate one and use it too.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from schema.features import DENSITY_CLASSES
 
-# Per cent of the exams by class, A to D.
+# Percentage of the exams per class, A to D.
 PROPORTIONS: Final[Mapping[str, tuple[int, ...]]] = {
     "AOUP": (12, 28, 50, 10),
     "BIRADS": (10, 40, 40, 10),
     "uniform": (25, 25, 25, 25),
 }
 _VALIDATION: Final = (20, 45, 74, 17)
-# Exams by class in the training, validation and test sets of the slides.
+# Exams per class in the training, validation and test sets of the slides.
 _THESIS: Final[Mapping[str, Mapping[str, tuple[int, ...]]]] = {
     "thesis_aoup": {"train": (142, 337, 611, 142), "eval": _VALIDATION, "test": (20, 46, 75, 17)},
     "thesis_birads": {"train": (84, 337, 337, 84), "eval": _VALIDATION, "test": (12, 47, 47, 12)},
@@ -41,14 +41,14 @@ DensityClass = Literal["A", "B", "C", "D"]
 
 
 class SplitDistribution(BaseModel):
-    """What one split keeps: proportions or counts by class.
+    """Class distribution of one split: proportions or counts per class.
 
-    Written short, the name of the proportions alone: ``AOUP``, ``BIRADS`` or ``uniform``.
+    The short form is the name of the proportions: ``AOUP``, ``BIRADS`` or ``uniform``.
 
     Attributes:
         proportions: Named proportions of the classes.
-        total: With ``proportions``, at most so many exams.
-        counts: Exams by class; classes that are not named have none.
+        total: Maximum number of exams, with ``proportions``.
+        counts: Exams per class; other classes have none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -83,20 +83,20 @@ class SplitDistribution(BaseModel):
 
     @property
     def limit(self) -> int | None:
-        """Most exams that are kept; None for as many as there are."""
+        """Maximum number of exams; None for no limit."""
         return self.total if self.counts is None else sum(self.counts.values())
 
 
 class DistributionConfig(BaseModel):
     """Class distribution of each split; None keeps all exams of the split.
 
-    Written short, one name for all: ``AOUP``, ``BIRADS`` or ``uniform`` for these proportions in every split;
-    ``thesis_aoup``, ``thesis_birads`` or ``thesis_uniform`` for the slides' counts.
+    The short form is one name for all splits: ``AOUP``, ``BIRADS`` or ``uniform`` for these proportions in every split;
+    ``thesis_aoup``, ``thesis_birads`` or ``thesis_uniform`` for the counts in the slides.
 
     Attributes:
-        train: Of the training split.
-        eval: Of the validation split.
-        test: Of the test split.
+        train: Distribution of the training split.
+        eval: Distribution of the validation split.
+        test: Distribution of the test split.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -113,45 +113,47 @@ class DistributionConfig(BaseModel):
         if value in PROPORTIONS:
             return dict.fromkeys(("train", "eval", "test"), value)
         if value not in _THESIS:
-            raise ValueError(f"a distribution is one of {', '.join(SHORT_FORMS)}, or one a split. Received: {value}")
+            raise ValueError(f"a distribution is one of {', '.join(SHORT_FORMS)}, or one per split. Received: {value}")
         splits = _THESIS[value].items()
         return {split: {"counts": dict(zip(DENSITY_CLASSES, counts, strict=True))} for split, counts in splits}
 
     def of(self, split: str) -> SplitDistribution | None:
-        """Returns the distribution of ``train``, ``eval`` or ``test``."""
+        """Return the distribution of ``train``, ``eval`` or ``test``."""
         return {"train": self.train, "eval": self.eval, "test": self.test}[split]
 
 
 def largest_counts(available: Sequence[int], weights: Sequence[int], limit: int | None = None) -> tuple[int, ...]:
-    """Counts of the largest subset that follows the weights.
+    """Return the class counts of the largest subset with the given weights.
 
     Args:
-        available: Exams by class.
-        weights: Share of each class, whole numbers of any sum above 0.
-        limit: Most exams in all, None for no limit.
+        available: Exams per class.
+        weights: Share of each class, integers with a sum above 0.
+        limit: Maximum number of exams, None for no limit.
 
     Returns:
-        Exams to keep by class, none above what is available.
+        Exams to keep per class, at most the available ones.
     """
     whole = sum(weights)
     bounds = [(count + 1) * whole // weight for count, weight in zip(available, weights, strict=True) if weight]
     for total in range(min(*bounds, sum(available), sum(available) if limit is None else limit), 0, -1):
-        shares = tuple((2 * total * weight + whole) // (2 * whole) for weight in weights)  # to the nearest, exact
+        shares = tuple(
+            (2 * total * weight + whole) // (2 * whole) for weight in weights
+        )  # rounded to the nearest integer, exact
         if sum(shares) == total and all(share <= count for share, count in zip(shares, available, strict=True)):
             return shares
     return (0,) * len(weights)
 
 
-def left_out(exams: Mapping[str, tuple[str, str]], config: DistributionConfig, seed: str | int) -> frozenset[str]:
-    """Chooses the exams that the distribution leaves out.
+def exams_to_drop(exams: Mapping[str, tuple[str, str]], config: DistributionConfig, seed: str | int) -> frozenset[str]:
+    """Return the exams that the distribution drops.
 
     Args:
         exams: Keyed hash of the exam -> split and density class.
         config: Distribution of each split.
-        seed: Another seed chooses other exams.
+        seed: Another seed selects other exams.
 
     Returns:
-        Hashes of the exams to leave out.
+        Keyed hashes of the exams to drop.
     """
     groups: dict[tuple[str, str], list[str]] = defaultdict(list)
     for exam, split_and_class in exams.items():

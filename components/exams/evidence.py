@@ -1,22 +1,23 @@
-"""What says that images are of one exam and what does not: one rule for ingest, ``predict`` and the gateway.
+"""Contradictions between images of an exam: one set of rules for ingest, ``predict`` and the gateway.
 
-An exam's images come from one patient, one study and one day. Evidence against it, of which each piece refuses:
+The images of an exam come from one patient, one study and one day. Each of these contradictions rejects the exam:
 
-    * **women**: two birth dates, sexes, ages more than one year apart (two exams, if they name one patient), Patient
-      IDs, or, without one Patient ID, names that share no part; but two Patient IDs are a corrected one, and told so,
-      within one study of one acquisition system where all images have one birth date (:func:`corrected_id`);
-    * **days** that differ; a study may go on over midnight, within hours;
-    * **machines** that differ: manufacturer or model, unless one Patient ID in one study or on one day joins them;
-      software, serial number, station or institution, unless one Patient ID or birth date does;
+    * **women**: different birth dates, sexes, ages more than one year apart (two exams, if they name one patient),
+      Patient IDs, or, without a common Patient ID, names without a common part. Two Patient IDs count as one that was
+      corrected, with a remark, within one study of one acquisition system if all images have one birth date
+      (:func:`corrected_id`);
+    * **days** that differ; a study may continue past midnight for some hours;
+    * **machines** that differ: manufacturer or model, unless the images have one Patient ID in one study or on one day;
+      software, serial number, station or institution, unless they have one Patient ID or birth date there;
     * **studies** that differ (Study Instance UID, Accession Number, Study ID), unless they have one Patient ID on one
-      day; or unless each image has a study of its own, as some anonymisers write it: with one Patient ID or birth date,
-      or else three or more, of which no view comes twice;
-    * **views** that all come twice, or three of them, or one four times, where neither study nor order joins them, nor
-      one Patient ID on one day.
+      day. Some anonymisers write a separate study for each image: this is accepted with one Patient ID or birth date,
+      or for three or more images of different views;
+    * **repeated views**: all views, or three views, occur twice, or one view occurs four times, and the images have
+      neither a common study or order, nor one Patient ID on one day.
 
-Anonymisers write one value for all: words such as ANONYMOUS, blanks and zeros say nothing (:func:`is_placeholder`), a
-birth date or a day names no woman by itself, the first day of a month may be a date that was cut, and a Study Instance
-UID whose images contradict each other is no study (:class:`Census`).
+Anonymisers write one value for all images. So words such as ANONYMOUS, blanks and zeros do not count
+(:func:`is_placeholder`), a birth date or a day does not identify a woman by itself, the first day of a month may be a
+truncated date, and a Study Instance UID whose images contradict each other does not identify a study (:class:`Census`).
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from components.dicom.headers.views import parse_view
 from components.dicom.rejections import RejectionReason
 from schema.features import UNKNOWN, UNKNOWN_INT
 
-_OLDEST: Final = (90, 120)  # years that the age 90 stands for
+_OLDEST: Final = (90, 120)  # years that the age 90 may mean
 _WORDS: Final = (
     "anon anonym anonymous anonymus anonymized anonymised anonymisiert anonymize anonymise blank confidential "
     "default deid deidentified de identified dummy empty hidden id masked mrn name nan nil no none noname noid "
@@ -68,21 +69,23 @@ _ROOM: Final = (
     ("InstitutionName", lambda h: h.institution),
 )
 _OVER_MIDNIGHT: Final = 6 * 60  # minutes between the images of a study that goes on over midnight
-_YEAR_ALONE: Final = "0101"  # a birth date that was cut
+_YEAR_ONLY: Final = "0101"  # a truncated birth date
 _REPEATED_VIEWS: Final = 3
 _IMAGES_OF_A_VIEW: Final = 4
-_CACHED: Final = 1 << 14  # values that are looked at again and again, most of them within one exam
-PER_IMAGE: Final = 3  # images with a study each from which on that is the anonymiser's way, not three exams
+_CACHED: Final = 1 << 14  # values that are read repeatedly, mostly within one exam
+MIN_STUDIES_PER_IMAGE: Final = (
+    3  # from so many images on, a study per image comes from the anonymiser, and does not mean separate exams
+)
 
 
 @dataclass(frozen=True)
 class Contradiction:
-    """Why images are not of one exam; it identifies nobody.
+    """Contradiction between images of an exam; it does not identify anyone.
 
     Attributes:
         reason: ``mixed_patients`` or ``several_exams``.
-        tag: DICOM attribute that tells.
-        value: What differs, such as ``2 birth dates``.
+        tag: DICOM attribute that differs.
+        value: The difference, such as ``2 birth dates``.
     """
 
     reason: RejectionReason
@@ -92,33 +95,33 @@ class Contradiction:
 
 @dataclass(frozen=True)
 class Census:
-    """What the values of an archive are worth, by how they are spread over it.
+    """Unreliable identifiers of an archive, found by their distribution over its images.
 
     Attributes:
-        no_studies: Study Instance UIDs whose images contradict each other: they are no study.
-        lone_studies: Study Instance UIDs that one image has, or copies of one.
-        per_image: Every image has a study of its own, so studies tell nothing.
-        no_orders: Accession Numbers of several exams.
-        no_patients: Patients, as :func:`person` names them, that stand for more than one woman.
-        no_births: Birth dates that all images have, of several patients.
+        unreliable_studies: Study Instance UIDs whose images contradict each other.
+        single_image_studies: Study Instance UIDs of one image, or of copies of one image.
+        study_per_image: True if every image has a separate study, so that studies do not identify exams.
+        unreliable_orders: Accession Numbers of several exams.
+        unreliable_patients: Patients, in the form of :func:`person`, that mean more than one woman.
+        unreliable_births: Birth dates that all images of several patients have.
     """
 
-    no_studies: frozenset[str] = frozenset()
-    lone_studies: frozenset[str] = frozenset()
-    per_image: bool = False
-    no_orders: frozenset[str] = frozenset()
-    no_patients: frozenset[str] = frozenset()
-    no_births: frozenset[str] = frozenset()
+    unreliable_studies: frozenset[str] = frozenset()
+    single_image_studies: frozenset[str] = frozenset()
+    study_per_image: bool = False
+    unreliable_orders: frozenset[str] = frozenset()
+    unreliable_patients: frozenset[str] = frozenset()
+    unreliable_births: frozenset[str] = frozenset()
 
     def study(self, header: ViewHeader) -> str:
-        """Returns the study that an image names, empty where it names none."""
+        """Return the study of an image, empty if it is missing or unreliable."""
         uid = header.study_uid
-        return "" if self.per_image or uid in self.no_studies or is_placeholder(uid) else uid
+        return "" if self.study_per_image or uid in self.unreliable_studies or is_placeholder(uid) else uid
 
     def order(self, header: ViewHeader) -> str:
-        """Returns the Accession Number of an image, empty where it names none."""
+        """Return the Accession Number of an image, empty if it is missing or unreliable."""
         number = header.accession_number.casefold()
-        return "" if number in self.no_orders or is_placeholder(number) else number
+        return "" if number in self.unreliable_orders or is_placeholder(number) else number
 
 
 NO_CENSUS: Final = Census()
@@ -126,19 +129,19 @@ NO_CENSUS: Final = Census()
 
 @lru_cache(_CACHED)
 def is_placeholder(value: str) -> bool:
-    """Tells values that anonymisers and consoles write for want of one: blanks, zeros, words such as ANONYMOUS."""
+    """Return True for values that anonymisers and consoles write instead of a real one: blanks, zeros, ANONYMOUS."""
     words = re.sub(r"[\W_]+", " ", value.casefold()).split()
     known = all(word in _PLACEHOLDERS or re.fullmatch("0+|xx+", word) for word in words)
     return known or "".join(words) == "na"
 
 
 def person(header: ViewHeader, census: Census = NO_CENSUS) -> str:
-    """Returns the patient that an image names, empty where it names none.
+    """Return the patient of an image, empty if the Patient ID is missing or unreliable.
 
-    It is the Patient ID without the image's own view at its end: CBIS-DDSM writes ``Mass-Test_P_00173_LEFT_CC``.
+    It is the Patient ID without the image's view at its end: CBIS-DDSM writes ``Mass-Test_P_00173_LEFT_CC``.
     """
     name = _person(header.patient_id, header.view)
-    return "" if name in census.no_patients else name
+    return "" if name in census.unreliable_patients else name
 
 
 @lru_cache(_CACHED)
@@ -151,14 +154,14 @@ def _person(patient_id: str, view: str) -> str:
 
 
 def mixed_patients(headers: Sequence[ViewHeader], census: Census = NO_CENSUS) -> str:
-    """Tells whether images that are said to be one exam name several patients.
+    """Return how the patients of an exam's images differ.
 
     Args:
         headers: Headers of the exam's images.
-        census: What the archive's values are worth.
+        census: Unreliable identifiers of the archive.
 
     Returns:
-        What differs, such as ``2 patients in 2 studies``, or an empty string; it identifies nobody.
+        The difference, such as ``2 patients in 2 studies``, or an empty string; it does not identify anyone.
     """
     patients = _persons(headers, census)
     if patients < 2 or corrected_id(headers, census):
@@ -170,14 +173,16 @@ def mixed_patients(headers: Sequence[ViewHeader], census: Census = NO_CENSUS) ->
 
 
 def corrected_id(headers: Sequence[ViewHeader], census: Census = NO_CENSUS) -> bool:
-    """Tells whether several Patient IDs are one woman's, of which one was corrected.
+    """Return True if several Patient IDs belong to one woman, because one of them was corrected.
 
-    A study belongs to one patient (PS3.3 A.1.2), but anonymisers write one study for many. So all images must have one
-    whole birth date too, and their names, where they have any, share a part.
+    A study belongs to one patient (PS3.3 A.1.2), but anonymisers write one study for many patients. So all images must
+    also have one complete birth date, and their names, if present, must have a common part.
     """
     studies, births = {census.study(h) for h in headers}, {h.birth_date for h in headers}
     one_study = len(studies) == 1 and "" not in studies and len(_systems(headers)) < 2
-    one_birth = len(births) == 1 and not births & {"", *census.no_births} and not min(births).endswith(_YEAR_ALONE)
+    one_birth = (
+        len(births) == 1 and not births & {"", *census.unreliable_births} and not min(births).endswith(_YEAR_ONLY)
+    )
     return _persons(headers, census) > 1 and one_study and one_birth and not _names_differ(headers)
 
 
@@ -194,7 +199,7 @@ def _known(values: Iterable[str]) -> set[str]:
 
 
 def _days_apart(headers: Sequence[ViewHeader], one_study: bool, one_patient: bool) -> bool:
-    """Tells days that differ by more than a study that goes on over midnight."""
+    """Return True if days differ by more than a study that continues past midnight."""
     days = sorted({header.acquired_at[:8] for header in headers} - {""})
     if len(days) < 2:
         return False
@@ -213,7 +218,7 @@ def _minutes(acquired_at: str) -> int:
 
 
 def _ages_differ(headers: Iterable[ViewHeader]) -> bool:
-    """Tells whether ages are of more than one woman: no year of birth fits all of them."""
+    """Return True if no year of birth fits all ages."""
     latest: dict[bool, int] = {}
     earliest: dict[bool, int] = {}
     for header in headers:
@@ -229,13 +234,13 @@ def _ages_differ(headers: Iterable[ViewHeader]) -> bool:
 
 @lru_cache(_CACHED)
 def _name_parts(name: str) -> frozenset[str]:
-    """Returns the words of a name, without initials, placeholders and what has no letter."""
+    """Return the words of a name, without initials, placeholders and words without letters."""
     words = re.findall(r"[^\W_]+", name.casefold())
     return frozenset(word for word in words if len(word) > 1 and not word.isdecimal() and not is_placeholder(word))
 
 
 def _names_differ(headers: Iterable[ViewHeader]) -> bool:
-    """Tells whether two of the names share no part."""
+    """Return True if two of the names have no common part."""
     names = {parts for header in headers if (parts := _name_parts(header.patient_name))}
     return any(one.isdisjoint(other) for one, other in combinations(names, 2))
 
@@ -251,32 +256,32 @@ def _women(headers: Sequence[ViewHeader], census: Census) -> Iterator[Contradict
     if len({header.sex for header in headers} - {""}) > 1:
         yield Contradiction(reason, _SEX, "2 sexes")
     if _ages_differ(headers):
-        if of_one_person(headers, census):  # who grew older
+        if of_one_person(headers, census):  # at different ages
             yield Contradiction(RejectionReason.SEVERAL_EXAMS, _AGE, "ages of different years")
         else:
             yield Contradiction(reason, _AGE, "ages of more than one woman")
 
 
 def of_one_patient(headers: Sequence[ViewHeader], census: Census = NO_CENSUS) -> bool:
-    """Tells whether all images name one patient by a sound Patient ID."""
+    """Return True if all images have one reliable Patient ID."""
     named = {person(header, census) for header in headers}
     return len(named) == 1 and "" not in named
 
 
 def of_one_person(headers: Sequence[ViewHeader], census: Census = NO_CENSUS) -> bool:
-    """Tells whether all images name one patient, by a sound Patient ID or, which is weak, by the birth date."""
+    """Return True if all images have one reliable Patient ID or, as weaker evidence, one birth date."""
     named = {person(header, census) for header in headers} - {""}
     born = {header.birth_date for header in headers}
     return of_one_patient(headers, census) or (len(born) == 1 and "" not in born and len(named) < 2)
 
 
 def _views_of(headers: Sequence[ViewHeader], studies: Sequence[str]) -> Counter[str]:
-    """Counts the studies that show each view."""
+    """Return the number of studies that contain each view."""
     return Counter(view for view, _ in {(h.view, study) for h, study in zip(headers, studies, strict=True)})
 
 
 def shown_twice(headers: Iterable[ViewHeader]) -> str:
-    """Tells views that come as often as if there were two exams, which one exam does not need."""
+    """Return the repetition of views that one exam does not need, such as ``3 views that come twice``; else empty."""
     counts = Counter(header.view for header in headers)
     repeated = sum(count > 1 for count in counts.values())
     if repeated >= _REPEATED_VIEWS or 1 < repeated == len(counts):
@@ -286,14 +291,14 @@ def shown_twice(headers: Iterable[ViewHeader]) -> str:
 
 
 def contradictions(headers: Sequence[ViewHeader], census: Census = NO_CENSUS) -> Iterator[Contradiction]:
-    """Finds what says that images are not of one exam; see the module for the rules.
+    """Find the contradictions between images of an exam; see the module for the rules.
 
     Args:
-        headers: Headers of the images that are said to be one exam, one or more.
-        census: What the archive's values are worth.
+        headers: Headers of the exam's images, one or more.
+        census: Unreliable identifiers of the archive.
 
     Yields:
-        What differs: first what tells two women, then what tells two exams.
+        The contradictions: first those between women, then those between exams.
     """
     if len(headers) < 2:
         return
@@ -319,7 +324,7 @@ def contradictions(headers: Sequence[ViewHeader], census: Census = NO_CENSUS) ->
     for tag, names, joined in (
         (STUDY_TAG, studies, one_order),
         (_ACCESSION, orders, in_study),
-        # A Study Instance UID may be the anonymiser's; one that joins two Study IDs may not join views that come twice.
+        # A Study Instance UID may come from the anonymiser: it does not join two Study IDs if views come twice.
         (_STUDY_ID, ids, one_order or (in_study and not shown_twice(headers))),
     ):
         count = len(set(names) - {""})
@@ -329,8 +334,8 @@ def contradictions(headers: Sequence[ViewHeader], census: Census = NO_CENSUS) ->
         each = max(Counter(names).values()) == 1
         by_patient = one_patient and sure_day
         by_person = one_person and each and (one_day or (len(days - {""}) < 2 and apart_views))
-        lone = names is not studies or set(names) <= census.lone_studies
-        by_image = count == len(headers) >= PER_IMAGE and lone and apart_views
+        lone = names is not studies or set(names) <= census.single_image_studies
+        by_image = count == len(headers) >= MIN_STUDIES_PER_IMAGE and lone and apart_views
         if not (by_patient or by_person or by_image):
             yield Contradiction(reason, tag, f"{count} values")
     if not (one_study or one_order or (one_patient and sure_day)) and (twice := shown_twice(headers)):
@@ -338,14 +343,14 @@ def contradictions(headers: Sequence[ViewHeader], census: Census = NO_CENSUS) ->
 
 
 def contradiction(headers: Sequence[ViewHeader], census: Census = NO_CENSUS) -> Contradiction | None:
-    """Returns the first of :func:`contradictions`, None where there is none."""
+    """Return the first of :func:`contradictions`, or None."""
     return next(contradictions(headers, census), None)
 
 
 def is_one_exam(headers: Sequence[ViewHeader], census: Census = NO_CENSUS) -> bool:
-    """Tells whether images of different studies are one exam all the same.
+    """Return True if images of different studies form one exam.
 
-    Nothing contradicts it, no view comes twice, and they name one patient.
+    They name one patient, no view occurs twice, and there are no contradictions.
     """
     views = [header.view for header in headers]
     return len(views) == len(set(views)) and of_one_person(headers, census) and contradiction(headers, census) is None

@@ -1,12 +1,12 @@
-"""Images to exams where no labels tell: how ``predict`` groups an archive.
+"""Group images into exams without labels, as ``predict`` does with an archive.
 
-1. Images of one Study Instance UID are one exam, those without one the images of a folder; unless they contradict
-each other (``exams``): then they are divided if their headers do so without doubt, else they stay together and
-are refused as ``several_exams``. A study that no Patient ID joins, of which two folders show the same views, is the
-anonymiser's: its folders are exams.
-2. Studies of one patient whose images lie in one folder are one exam if their headers say so
-(``exams.is_one_exam``), for some archives give each image a study of its own; so are four images that are all of a
-folder and show each view once, each under a study of its own, if nothing contradicts.
+1. Images of one Study Instance UID form one exam; so do the images of a folder that have none. If they contradict each
+other (``exams.evidence``), they are divided if their headers allow only one division. Otherwise they stay together and
+are rejected as ``several_exams``. If two folders of a study contain the same views, and the study has no common Patient
+ID, the anonymiser wrote the study: each folder is an exam.
+2. Some archives have a separate study for each image. So studies of one patient in one folder form one exam if their
+headers allow it (``evidence.is_one_exam``). The same holds for four images that are all images of a folder, contain
+each view once, have separate studies and do not contradict each other.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from components.exams.census import take_census
 from components.exams.evidence import NO_CENSUS, Census, contradiction, is_one_exam, of_one_patient, person
 from schema.features import VIEWS
 
-_MOST_KINDS: Final = 400  # that are compared two by two
+_MOST_KINDS: Final = 400  # limit for the comparison of all pairs
 
 
 def _evidence(header: ViewHeader) -> ViewHeader:
-    """Returns what tells exams apart, without what differs between the images of an exam."""
+    """Return the part of a header that distinguishes exams, without values that differ between images of an exam."""
     return ViewHeader(
         view=VIEWS[0],
         rows=0,
@@ -49,15 +49,16 @@ def _evidence(header: ViewHeader) -> ViewHeader:
 
 
 def separate(headers: Mapping[str, ViewHeader], census: Census = NO_CENSUS) -> list[list[str]] | None:
-    """Divides images that cannot be one exam into exams, where their headers do so without doubt.
+    """Divide images that contradict each other into exams, if their headers allow only one division.
 
     Args:
-        headers: Image's name -> header; they are said to be one exam.
-        census: What the archive's values are worth.
+        headers: Image's name -> header of the images of an exam.
+        census: Unreliable identifiers of the archive.
 
     Returns:
-        The names, exam by exam: one list if nothing contradicts; None where the images cannot be divided: some
-        contradict others and some do not, or one of two parts lacks a view of a breast, as if it were a stray image.
+        The names per exam: one list if there are no contradictions; None if the images cannot be divided, because an
+        image contradicts only some of the others, or because one of two parts lacks a view of a breast, like a stray
+        image.
     """
     if contradiction(list(headers.values()), census) is None:
         return [list(headers)]
@@ -85,12 +86,12 @@ def separate(headers: Mapping[str, ViewHeader], census: Census = NO_CENSUS) -> l
 
 
 def _is_torn(views: set[str]) -> bool:
-    """Tells whether one of a breast's two standard views is missing."""
+    """Return True if one of the two standard views of a breast is missing."""
     return any(sum(view.endswith(f"_{side}") for view in views) == 1 for side in "RL")
 
 
 def _by_folder(headers: Mapping[str, ViewHeader], folder: Callable[[str], Hashable]) -> list[list[str]]:
-    """Divides an exam that no Patient ID joins by its folders, if two of them show the same views in other images."""
+    """Divide an exam without a common Patient ID by folders, if two of them have the same views in other images."""
     parts: dict[Hashable, dict[str, ViewHeader]] = defaultdict(dict)
     for name, header in headers.items():
         parts[folder(name)][name] = header
@@ -105,20 +106,20 @@ def _by_folder(headers: Mapping[str, ViewHeader], folder: Callable[[str], Hashab
 
 
 def group(headers: Mapping[str, ViewHeader], folder: Callable[[str], Hashable]) -> list[list[str]]:
-    """Groups images to exams; see the module for the rules.
+    """Group images into exams; see the module for the rules.
 
     Args:
         headers: Image's name -> header.
-        folder: Name -> folder that it lies in.
+        folder: Name -> folder of the image.
 
     Returns:
-        The names, exam by exam.
+        The names per exam.
     """
     studies: dict[Hashable, list[str]] = defaultdict(list)
     for name, header in headers.items():
         studies[NO_CENSUS.study(header) or (folder(name),)].append(name)
-    # One study an image names no exam, but two of them are no reason to call the images one.
-    census = replace(take_census(headers.values()), per_image=False)
+    # A study per image does not identify an exam, but different studies do not make the images one exam either.
+    census = replace(take_census(headers.values()), study_per_image=False)
     exams: list[list[str]] = []
     for names in studies.values():
         for exam in separate({name: headers[name] for name in names}, census) or [names]:
@@ -140,10 +141,10 @@ def group(headers: Mapping[str, ViewHeader], folder: Callable[[str], Hashable]) 
 def _is_whole_folder(
     names: list[str], headers: Mapping[str, ViewHeader], folder: Callable[[str], Hashable], census: Census
 ) -> bool:
-    """Tells images that are all of a folder, each view once, each of a study of its own, with nothing against it."""
+    """Return True if images are all of a folder, one per view, with separate studies and no contradictions."""
     images = [headers[name] for name in names]
     if len(images) != len(VIEWS) or {header.view for header in images} != set(VIEWS):
         return False
     alone = sum(folder(name) == folder(names[0]) for name in headers) == len(images)
     studies = {header.study_uid for header in images}
-    return alone and studies <= census.lone_studies and contradiction(images, census) is None
+    return alone and studies <= census.single_image_studies and contradiction(images, census) is None

@@ -15,9 +15,9 @@ from tfx.dsl.components.base import base_beam_executor
 from tfx.types import artifact_utils
 
 from components.common.progress import expect
-from components.common.shard_index import read_index
 from components.common.shards import (
     EmptySplitError,
+    read_index,
     relative_name,
     remove_unfinished,
     shards_of,

@@ -11,8 +11,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from components.common.pixels import pixels_sha256
-from components.common.png import decode_png, encode_png
+from components.common.png import decode_png, encode_png, pixels_sha256
 from components.common.progress import advance
 from components.common.shards import read_shard, write_bytes, write_shard
 from components.common.stages import LostRecordsError

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from components.common.connected import leaders
-from components.common.shard_index import IndexedView
+from components.common.shards import IndexedView
+from components.common.union_find import representatives
 
 
 class LeftOut(str, Enum):
@@ -60,7 +60,7 @@ def _splits(records: Sequence[_Record]) -> dict[str, str]:
         split.setdefault(patient, record.shard.split)
         first.setdefault(patient, position)
         sharing[record.view.pixels].append(patient)
-    persons = leaders(sharing.values(), lambda patient: first[patient])
+    persons = representatives(sharing.values(), lambda patient: first[patient])
     return {patient: split[persons[patient]] for patient in split}
 
 

@@ -1,1 +1,1 @@
-"""Where files and labels come from: folders, manifests, label tables, public archives."""
+"""Library: sources of files and labels, which are folders, manifests, label tables and public archives."""

@@ -1,4 +1,4 @@
-"""What a source offers for ingest, before any file is opened."""
+"""Candidates of a source: the files to ingest, before any file is opened."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from components.sources.labels import Label, RowProblem
 
 @dataclass(frozen=True)
 class Candidate:
-    """One file offered for ingest.
+    """One file to ingest.
 
     Attributes:
         file: Path relative to the source's root, POSIX style.
         line: Row of the manifest or label table (the header is row 1, blank rows do not count), 0 for a folder.
-        view: View named by the row, or None (then the file itself must say).
-        label: Label given by the row, or None (then planning matches one).
-        rejection: What is wrong with the row, or None.
-        exam_id: Exam that the row names, known even where the row is bad; empty = none. It may identify a person.
+        view: View that the row names, or None (then the file's header must name it).
+        label: Label from the row, or None (then planning matches one).
+        rejection: Error in the row, or None.
+        exam_id: Exam that the row names, also if the row has an error; empty = none. It may identify a person.
     """
 
     file: str
@@ -33,15 +33,15 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Candidates:
-    """All that a source offers.
+    """All candidates of a source.
 
     Attributes:
         root: Folder that candidates' names are relative to.
         found: Candidates sorted by file, then line.
         labels: exam_id -> label or problem, of a folder's labels file; empty for other sources.
-        ignored: Suffix (or ``DICOMDIR``, or what else tells them) -> files of a folder that are no candidates.
+        ignored: Suffix (or another kind, such as ``DICOMDIR``) -> number of files that are not candidates.
         tables: Label files that were read.
-        warnings: What a person should know of the tables or the files as a whole, sentences that identify nobody.
+        warnings: Warnings about the tables or files as a whole; they do not identify anyone.
     """
 
     root: Location

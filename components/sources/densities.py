@@ -1,15 +1,15 @@
-"""Density classes as label tables write them: which texts are understood, and what a whole column must not leave open.
+"""Density classes in label tables: accepted texts, and checks of a whole column.
 
-Understood, whatever the case: A to D; 1 to 4, also ``2.0`` and ``2,0``; either after ``density`` (``DENSITY C``,
+Accepted, in upper or lower case: A to D; 1 to 4, also ``2.0`` and ``2,0``; either after ``density`` (``DENSITY C``,
 ``BI-RADS density 3``); a letter after ``BI-RADS``, ``ACR`` or both (``ACR C``); the words of the BI-RADS Atlas for a
-class, alone or after its letter or number (``C - heterogeneously dense``).
+class, with or without its letter or number before them (``C - heterogeneously dense``).
 
-Refused, since nobody can tell what is meant: a number after ``BI-RADS`` or ``ACR`` alone, which is mostly the
+Rejected, because their meaning is ambiguous: a number directly after ``BI-RADS`` or ``ACR``, which mostly is the
 assessment; Roman numerals, which are ACR's types or Tabar's patterns; words that contradict their letter or number.
-``values`` of the functions below says what other texts mean, and then nothing else is understood.
+The argument ``values`` of the functions below defines other texts; then only these texts are accepted.
 
-A column counts from 0 (A = 0) or from 1 (A = 1), and one row does not tell which. So a column that holds a 0 needs
-``values``, and of a column of numbers without a 4 a warning says what it was taken for.
+A column counts from 0 (A = 0) or from 1 (A = 1), and a single row does not show which. So a column that contains a 0
+needs ``values``, and for a column of numbers without a 4, a warning states how it was read.
 
 Source of the words: ACR BI-RADS Atlas, Mammography, "Breast composition", 4th edition (2003) and 5th edition (2013).
 """
@@ -25,7 +25,7 @@ from components.dicom.rejections import ManifestError, shown
 from schema.features import DENSITY_CLASSES
 
 DENSITIES_ALLOWED: Final = f"{', '.join(DENSITY_CLASSES)} or 1 to {len(DENSITY_CLASSES)}"
-DensityValues = Mapping[str, str]  # text as ``plain`` gives it -> class, empty = no density
+DensityValues = Mapping[str, str]  # text as ``plain`` returns it -> class, empty = no density
 
 _EMPTY: Final = frozenset({"", "nan", "na", "n/a", "#n/a", "none", "null", "<na>", "-", "--", ".", "?"})
 _WORDS: Final = {
@@ -49,7 +49,7 @@ _NUMBER: Final = re.compile(r"([0-9]+)(?:[.,]0+)?")
 _SYSTEM: Final = r"(?:acr|bi-?rads)(?:[ -](?:acr|bi-?rads))?[ :-]*"
 _LETTER: Final = re.compile(rf"(?:{_SYSTEM})?(?:(?:breast )?(?:density|composition|category|type)[ :-]*)?([a-d])")
 _NUMBERED: Final = re.compile(rf"(?:{_SYSTEM})?(?:(?:breast )?density[ :-]*)([0-9]+)|([0-9]+)")
-# How the Atlas begins and ends the sentence of a class.
+# Beginning and end of the Atlas' sentence for a class.
 _BEGINNING: Final = re.compile(r"(?:^| )(?:the breasts? (?:is|are)|the breast tissue is|there are)$")
 _END: Final = re.compile(r",? (?:which|this) (?:may|could|lowers) [a-z ]+$")
 _CODE_BEHIND: Final = re.compile(r"(.+?) ?\((.+)\)")
@@ -57,12 +57,12 @@ _BETWEEN: Final = " -:=.,()"
 
 
 def is_empty(text: str) -> bool:
-    """Tells whether a cell is empty, or has what programs write for an empty one."""
+    """Return True if a cell is empty, or contains a text that programs write for an empty cell."""
     return text.strip().casefold() in _EMPTY
 
 
 def plain(text: str) -> str:
-    """Returns a text as keys of ``DensityValues`` are written: lower case, single blanks, ``2`` for ``2.0``."""
+    """Return a text in the form of the keys of ``DensityValues``: lower case, single blanks, ``2`` for ``2.0``."""
     text = re.sub(r"[\s_]+", " ", text.strip().casefold()).strip(" .")
     text = re.sub(r"[‐-―]", "-", text)
     number = _NUMBER.fullmatch(text)
@@ -82,7 +82,7 @@ def _of_code(text: str) -> str | None:
 
 
 def _of_words(text: str) -> str | None:
-    """Reads words of a class, alone or behind their code."""
+    """Read the words for a class, with or without a code before them."""
     text = _END.sub("", text).strip(_BETWEEN)
     words = next((words for words in _CLASS_OF_WORDS if text.endswith(words)), None)
     if words is None:
@@ -93,11 +93,11 @@ def _of_words(text: str) -> str | None:
 
 
 def parse_density(text: str, values: DensityValues | None = None) -> str | None:
-    """Reads a density class, see the module.
+    """Read a density class; the module's docstring lists the accepted texts.
 
     Args:
         text: Cell of a table.
-        values: What texts mean, where the built-in meanings do not hold.
+        values: Meanings of texts, instead of the built-in ones.
 
     Returns:
         One of ``schema.features.DENSITY_CLASSES``, or None for other texts.
@@ -110,16 +110,16 @@ def parse_density(text: str, values: DensityValues | None = None) -> str | None:
 
 
 def is_no_density(text: str, values: DensityValues | None = None) -> bool:
-    """Tells whether a cell says that there is no density: ``values`` says so, or it is empty or as good as that."""
-    said = (values or {}).get(plain(text))
-    return is_empty(text) if said is None else said == ""
+    """Return True if a cell means no density: by ``values``, or because it is empty (see :func:`is_empty`)."""
+    meaning = (values or {}).get(plain(text))
+    return is_empty(text) if meaning is None else meaning == ""
 
 
 def read_density_values(texts: Mapping[str, str]) -> dict[str, str]:
-    """Makes ``DensityValues`` of what a configuration names.
+    """Return the ``DensityValues`` of a configuration.
 
     Raises:
-        ValueError: A class is none, or two texts are one.
+        ValueError: A class does not exist, or two texts are equal.
     """
     values = {plain(text): density.strip().upper() for text, density in texts.items()}
     if len(values) < len(texts) or not values or not set(values.values()) <= {*DENSITY_CLASSES, ""}:
@@ -131,18 +131,18 @@ def read_density_values(texts: Mapping[str, str]) -> dict[str, str]:
 
 
 def density_warnings(place: str, texts: Iterable[str], values: DensityValues | None = None) -> tuple[str, ...]:
-    """Judges a column of densities as a whole.
+    """Check a column of densities as a whole.
 
     Args:
         place: Table and column, for messages.
         texts: All cells that are not empty.
-        values: What texts mean, where the built-in meanings do not hold.
+        values: Meanings of texts, instead of the built-in ones.
 
     Returns:
-        What a person should check.
+        Warnings that a person should check.
 
     Raises:
-        ManifestError: The column holds a 0, and nothing says what it means.
+        ManifestError: The column contains a 0, and ``values`` does not define it.
     """
     if values:
         return ()
@@ -154,8 +154,8 @@ def density_warnings(place: str, texts: Iterable[str], values: DensityValues | N
     if numbers[0]:
         others = ", ".join(str(number) for number in sorted(numbers) if number)
         raise ManifestError(
-            f"{place} holds 0 in {numbers[0]:,} rows (beside {shown(others)}): it may count from 0, or 0 may stand for"
-            " no density. Say what is meant with data.density_values or --density-values: 0=A,1=B,2=C,3=D, or"
+            f"{place} contains 0 in {numbers[0]:,} rows (beside {shown(others)}): it may count from 0, or 0 may mean"
+            " no density. Define the meaning with data.density_values or --density-values: 0=A,1=B,2=C,3=D, or"
             " 0=,1=A,2=B,3=C,4=D."
         )
     warnings = []

@@ -1,16 +1,16 @@
-"""Labels of exams: the rows of a labels file or a manifest, with typed problems that name row, column and value.
+"""Labels of exams: rows of a labels file or a manifest, with typed errors that name row, column and value.
 
 Rules:
-    * **Density** decides: ``densities`` says which texts are understood. Rows of one exam that give it different
-      densities leave it out; a row without density says nothing where another row of the exam has one.
-    * **One density a breast**, in the columns ``density_right`` and ``density_left``, or in rows with a ``side``
-      (``laterality``): the exam has that of its denser breast, as BI-RADS grades a woman whose breasts differ (ACR
-      BI-RADS Atlas, 5th edition, 2013, "Breast composition"). How many exams that concerned is a warning.
-    * **Age** never costs an exam its label. An age that is none, or on which the rows of an exam differ, is taken from
-      the DICOM header instead, and counted in a warning. Fractions are cut off.
-    * **Identifiers** that a spreadsheet turned into numbers: ``2.25E+38`` names no exam any more, and its row is
-      refused. Where every ``exam_id`` of a table ends in ``.0``, and no file is named by one so, they are read without
-      it (see ``whole_ids``); ``1.0`` and ``1,0`` are one exam there, whose rows must agree.
+    * **Density**: ``densities`` lists the accepted texts. An exam whose rows have different densities is rejected. A
+      row without density does not count if another row of the exam has one.
+    * **One density per breast**, in the columns ``density_right`` and ``density_left``, or in rows with a ``side``
+      (``laterality``): the exam has the density of its denser breast, as BI-RADS grades a woman whose breasts differ
+      (ACR BI-RADS Atlas, 5th edition, 2013, "Breast composition"). A warning counts these exams.
+    * **Age**: a wrong age does not reject a label. If an age is not valid, or the rows of an exam differ in it, the
+      DICOM header's age is used, and a warning counts these rows or exams. Fractions are cut off.
+    * **Identifiers** that a spreadsheet turned into numbers: ``2.25E+38`` no longer identifies an exam, so its row is
+      rejected. If every ``exam_id`` of a table ends in ``.0``, and no file has such a name, they are read without it
+      (see ``plan.exam_ids``); then ``1.0`` and ``1,0`` are one exam, whose rows must agree.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from schema.features import DENSITY_CLASSES, SPLITS, UNKNOWN_INT
 
 __all__ = ["Label", "LabelReader", "ManifestError", "RowProblem", "parse_label_age", "read_labels"]
 
-# An official training set that has no validation set: the hash of the patient divides it into train and eval.
+# An official training set without a validation set: the hash of the patient divides it into train and eval.
 DEVELOPMENT: Final = "train+eval"
 
 LABEL_COLUMNS: Final = frozenset({"exam_id", "density"})
@@ -46,7 +46,7 @@ _NO_SIDE: Final = frozenset({"", "b", "both", "bilateral", "u", "unknown", "unsp
 _SIDE_COLUMNS: Final = ("side", "laterality")
 _BREAST_COLUMNS: Final = {"density_right": "R", "density_left": "L"}
 _AGE: Final = re.compile(r"([0-9]{1,3})(?:[.,][0-9]+)? ?(y|yr|yrs|years?|yo|y/o|years? old|[mwd])?\.?", re.I)
-_MANGLED: Final = re.compile(r"[0-9](?:[.,][0-9]+)?e\+[0-9]{2,3}", re.I)
+_EXPONENT: Final = re.compile(r"[0-9](?:[.,][0-9]+)?e\+[0-9]{2,3}", re.I)
 WITH_FRACTION: Final = re.compile(r"[0-9]{1,15}[.,]0")
 _CUT_DIGITS: Final = re.compile(r"[1-9][0-9]{14}0+")  # a spreadsheet keeps 15 digits of a number
 _AS_TEXT: Final = "format the column as text in the spreadsheet program, and fill it in again"
@@ -54,15 +54,15 @@ _AS_TEXT: Final = "format the column as text in the spreadsheet program, and fil
 
 @dataclass(frozen=True)
 class Label:
-    """What a row says of an exam.
+    """Label of an exam.
 
     Attributes:
-        exam_id: Exam as the row names it; it may identify a person.
+        exam_id: Exam in the row; it may identify a person.
         density: One of ``schema.features.DENSITY_CLASSES``.
-        patient_id: Patient as the row names it, empty = not given.
+        patient_id: Patient in the row, empty = not given.
         age: Years, -1 = not given.
-        split: ``train``, ``eval``, ``test`` or ``train+eval`` (to be divided into these two), empty = not given.
-        acquisition_system: Slicing key to use instead of the header's, empty = not given.
+        split: ``train``, ``eval``, ``test`` or ``train+eval`` (to divide into these two), empty = not given.
+        acquisition_system: Slicing key that replaces the header's, empty = not given.
     """
 
     exam_id: str
@@ -75,13 +75,13 @@ class Label:
 
 @dataclass(frozen=True)
 class LabelRow:
-    """One row, read by itself.
+    """Label of one row.
 
     Attributes:
         row: The row.
-        label: Its label, or the first problem found. Of a row by breast, the density is that of the denser one.
-        by_side: Density by side, ``R`` or ``L``, of a row that gives densities of breasts.
-        side: Side that the row is about, empty = both.
+        label: Its label, or its first error. If the row has a density per breast, the label has the denser one.
+        by_side: Density per side, ``R`` or ``L``, if the row has densities of breasts.
+        side: Side of the row, empty = both.
     """
 
     row: Row
@@ -91,10 +91,10 @@ class LabelRow:
 
 
 def parse_label_age(text: str) -> int:
-    """Reads an age as tables have it: ``63``, ``63.5``, ``51,0``, ``82y``, ``045Y``, ``540M``, ``90+``, ``>89``.
+    """Read an age from a table, such as ``63``, ``63.5``, ``51,0``, ``82y``, ``045Y``, ``540M``, ``90+``, ``>89``.
 
     Returns:
-        Whole years from 0 to 90, which stands for all above 89; or -1 if the text is no age up to 120.
+        Whole years from 0 to 90, where 90 means all ages above 89; or -1 if the text is not an age up to 120.
     """
     text = text.strip()
     if text in ("90+", ">89", "> 89", "≥90"):
@@ -106,12 +106,12 @@ def parse_label_age(text: str) -> int:
     return parse_age(match.group(1) + (unit if unit in ("M", "W", "D") else ""))
 
 
-def exam_problem(row: Row) -> RowProblem | None:
-    """Refuses a row that names no exam, or whose ``exam_id`` a spreadsheet turned into a number that names several."""
+def exam_id_problem(row: Row) -> RowProblem | None:
+    """Return the error of a row without ``exam_id``, or whose ``exam_id`` lost digits in a spreadsheet; else None."""
     exam = row.cells["exam_id"]
     if not exam:
         return row.problem(RejectionReason.INVALID_ROW, "exam_id", "name the exam")
-    if _MANGLED.fullmatch(exam):
+    if _EXPONENT.fullmatch(exam):
         where, allowed = f"{row.where}, column exam_id", f"a spreadsheet cut off its digits, {_AS_TEXT}"
         return RowProblem(RejectionReason.INVALID_ROW, where, "a number with an exponent", allowed)
     return None
@@ -130,25 +130,25 @@ def _side(row: Row) -> str | RowProblem:
 
 
 def breasts_differ_warning(table: str, exams: int) -> str:
-    """Says how many exams have the density of one of their breasts."""
+    """Return the warning that counts exams whose breasts differ in density."""
     return f"{table}: the breasts of {exams:,} exams differ in density; these exams have that of the denser breast."
 
 
 class LabelReader:
-    """Reads the label columns of a table's rows, and finds out what to say of the table as a whole."""
+    """Read the label columns of a table's rows, and collect warnings about the table as a whole."""
 
     def __init__(self, table: str, values: DensityValues | None = None) -> None:
-        """Makes a reader.
+        """Initialize the reader.
 
         Args:
             table: Name of the table, for messages.
-            values: What densities mean, where the built-in meanings do not hold.
+            values: Meanings of densities, instead of the built-in ones.
         """
         self._table = table
         self._values = values
         self._densities: Counter[str] = Counter()
         self._ages: list[str] = []
-        self._mangled: list[str] = []
+        self._with_exponent: list[str] = []
         self._unnamed: list[str] = []
         self._with_fraction = self._named = 0
         self._cut: set[str] = set()
@@ -156,18 +156,18 @@ class LabelReader:
         self._differing = dict.fromkeys(("age", "acquisition_system"), 0)
 
     def read(self, row: Row) -> LabelRow:
-        """Reads one row.
+        """Read one row.
 
         Args:
             row: Row with ``exam_id``, ``density`` (or ``density_right`` and ``density_left``), and optionally
                 ``patient_id``, ``age``, ``split``, ``acquisition_system``, ``side``.
 
         Returns:
-            Its label, or the first problem found.
+            Its label, or its first error.
         """
         cells = dict(row.cells)
         self._count_exam(row)
-        problem = exam_problem(row) or row.shape_problem()
+        problem = exam_id_problem(row) or row.shape_problem()
         if problem is not None:
             return LabelRow(row, problem)
         side = _side(row)
@@ -196,11 +196,11 @@ class LabelReader:
         self._with_fraction += WITH_FRACTION.fullmatch(exam) is not None
         if _CUT_DIGITS.fullmatch(exam):
             self._cut.add(exam)
-        if _MANGLED.fullmatch(exam):
-            self._mangled.append(row.where)
+        if _EXPONENT.fullmatch(exam):
+            self._with_exponent.append(row.where)
 
     def _density(self, row: Row, side: str) -> tuple[dict[str, str], str | RowProblem]:
-        """Returns the density by side, of a row that gives it so, and the row's."""
+        """Return the density per side, if the row has it, and the density of the row."""
         written = {column: row.cells[column] for column in ("density", *_BREAST_COLUMNS) if column in row.cells}
         written = {column: text for column, text in written.items() if not is_no_density(text, self._values)}
         self._densities.update(written.values())
@@ -221,20 +221,20 @@ class LabelReader:
         return by_side, exam
 
     def of_exam(self, rows: Sequence[LabelRow]) -> Label | RowProblem:
-        """Joins the rows of one exam.
+        """Combine the rows of one exam.
 
         Args:
-            rows: At least one.
+            rows: At least one row.
 
         Returns:
-            The exam's label, or why it has none.
+            The exam's label, or an error.
         """
         problems = [row.label for row in rows if isinstance(row.label, RowProblem)]
         sound = [row for row in rows if isinstance(row.label, Label)]
         labels = [row.label for row in sound if isinstance(row.label, Label)]
-        graver = next((problem for problem in problems if problem.reason is not RejectionReason.NO_LABEL), None)
-        if graver is not None or not labels:
-            return graver or problems[0]
+        error = next((problem for problem in problems if problem.reason is not RejectionReason.NO_LABEL), None)
+        if error is not None or not labels:
+            return error or problems[0]
         density = self.density_of(rows)
         if isinstance(density, RowProblem):
             return density
@@ -257,7 +257,7 @@ class LabelReader:
         )
 
     def density_of(self, rows: Sequence[LabelRow]) -> str | RowProblem:
-        """Joins the densities of an exam's rows, at least one of which has a label."""
+        """Combine the densities of an exam's rows; at least one row has a label."""
         sound = [(row, row.label) for row in rows if isinstance(row.label, Label)]
         sides = [{row.by_side[side] for row, _ in sound if side in row.by_side} for side in _BREAST_COLUMNS.values()]
         density = _denser(label.density for _, label in sound)
@@ -270,30 +270,30 @@ class LabelReader:
         return density
 
     def age_of(self, rows: Sequence[LabelRow]) -> int:
-        """Joins the ages of an exam's rows: -1 where there is none, or where they differ."""
+        """Combine the ages of an exam's rows; return -1 if there is none, or if they differ."""
         ages = {row.label.age for row in rows if isinstance(row.label, Label)} - {UNKNOWN_INT}
         self._differing["age"] += len(ages) > 1
         return ages.pop() if len(ages) == 1 else UNKNOWN_INT
 
     @property
     def ids_have_fractions(self) -> bool:
-        """Whether every exam is named by a number with ``.0`` behind it, as a column of numbers is written."""
+        """True if every ``exam_id`` is a number that ends in ``.0``, as programs write a column of numbers."""
         return 0 < self._named == self._with_fraction
 
     def warnings(self) -> tuple[str, ...]:
-        """Says what a person should check, once all rows were read.
+        """Return what a person should check; call it after all rows were read.
 
         Raises:
-            ManifestError: Nothing says what the densities mean (see ``densities``).
+            ManifestError: The meaning of the densities is ambiguous (see ``densities``).
         """
         name = self._table
         found = list(density_warnings(f"{name}: column density", self._densities.elements(), self._values))
         if self._unnamed:
             found.append(f"{name}: exam_id is empty in {len(self._unnamed):,} rows (first {self._unnamed[0]}).")
-        if self._mangled:
+        if self._with_exponent:
             found.append(
-                f"{name}: exam_id is a number with an exponent, such as 2.25E+38, in {len(self._mangled):,} rows (first"
-                f" {self._mangled[0]}), which name no exam any more: {_AS_TEXT}."
+                f"{name}: exam_id is a number with an exponent, such as 2.25E+38, in {len(self._with_exponent):,} rows"
+                f" (first {self._with_exponent[0]}), which name no exam any more: {_AS_TEXT}."
             )
         if self.ids_have_fractions:
             found.append(
@@ -321,43 +321,43 @@ class LabelReader:
 
 
 def whole_id(exam_id: str) -> str:
-    """Returns ``1`` for ``1.0``."""
+    """Return an identifier without its ``.0``: ``1`` for ``1.0``."""
     return exam_id[:-2]
 
 
-def renamed(label: Label | RowProblem, exam_id: str) -> Label | RowProblem:
-    """Returns a label under another identifier of its exam."""
+def with_exam_id(label: Label | RowProblem, exam_id: str) -> Label | RowProblem:
+    """Return a label with another identifier of its exam."""
     return replace(label, exam_id=exam_id) if isinstance(label, Label) else label
 
 
 def read_labels(
     path: Location, values: DensityValues | None = None
 ) -> tuple[dict[str, Label | RowProblem], tuple[str, ...]]:
-    """Reads a labels file: a row an exam, or a row a breast; see the module for the rules.
+    """Read a labels file with a row per exam or per breast; see the module for the rules.
 
     Args:
         path: CSV or Parquet with the columns ``exam_id``, ``density`` (or ``density_right`` and ``density_left``), and
             optionally ``patient_id``, ``age``, ``split``, ``acquisition_system``, ``side``.
-        values: What densities mean, where the built-in meanings do not hold.
+        values: Meanings of densities, instead of the built-in ones.
 
     Returns:
-        exam_id -> label, or what is wrong with its rows; and what a person should know of the file.
+        exam_id -> label or error; and warnings about the file.
 
     Raises:
-        ManifestError: The file cannot be used at all, or it is open what its densities mean.
+        ManifestError: The file cannot be used at all, or the meaning of its densities is ambiguous.
     """
     reader = LabelReader(path.name, values)
     exams: dict[str, list[LabelRow]] = {}
     for row in read_rows(path, LABEL_COLUMNS):
         read = reader.read(row)
-        if row.cells["exam_id"]:  # no file can depend on a row that names no exam
+        if row.cells["exam_id"]:  # no file depends on a row without exam_id
             exams.setdefault(row.cells["exam_id"], []).append(read)
     if reader.ids_have_fractions:
         numbers: dict[str, list[LabelRow]] = {}
         for exam, rows in exams.items():
             numbers.setdefault(whole_id(exam), []).extend(rows)
         joined = {number: reader.of_exam(rows) for number, rows in numbers.items()}
-        labels = {exam: renamed(joined[whole_id(exam)], exam) for exam in exams}
+        labels = {exam: with_exam_id(joined[whole_id(exam)], exam) for exam in exams}
     else:
         labels = {exam: reader.of_exam(rows) for exam, rows in exams.items()}
     return labels, reader.warnings()

@@ -1,12 +1,12 @@
-"""Finding the files that an archive offers for ingest.
+"""Sources of ingest, their JSON form, and their candidates.
 
 Three kinds of source:
-    * ``FolderSource``: a folder read recursively, and a labels file. A file is a candidate if its suffix is
-      ``.dcm``, ``.dicom`` or ``.ima``, if it has no suffix, or if its content begins as DICOM does.
-      ``DICOMDIR`` and all other files are counted as ignored, by suffix; hidden files and folders (``.name``)
-      are not looked at. Links to folders are followed (see ``components.common.walk``).
-    * ``ManifestSource``: a table whose rows are the candidates. Files are relative to the manifest's folder and
-      may not leave it but by a link in it. Backslashes, as Windows writes paths, stand for folders.
+    * ``FolderSource``: a folder, read recursively, and a labels file. A file is a candidate if its suffix is ``.dcm``,
+      ``.dicom`` or ``.ima``, if it has no suffix, or if its content begins like DICOM. ``DICOMDIR`` and all other files
+      count as ignored, per suffix. Hidden files and folders (``.name``) do not count. Links to folders are followed
+      (see ``components.common.walk``).
+    * ``ManifestSource``: a table whose rows are the candidates. Files are relative to the manifest's folder and must
+      be inside it; only a link in the folder may lead outside. Backslashes, as in paths of Windows, separate folders.
     * ``ArchiveSource``: a public archive as it was downloaded (see ``archives``).
 Labels and manifests are CSV or Parquet.
 """
@@ -14,6 +14,7 @@ Labels and manifests are CSV or Parquet.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 from collections import Counter
@@ -22,12 +23,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from components.common.location import Location, Uri, absolute, file_states, files_below
+from components.common.location import Location, Uri, absolute, file_states, files_below, location
 from components.common.walk import LinkCounts
 from components.dicom.dicom_file import is_dicom
 from components.dicom.headers.views import parse_view
 from components.dicom.rejections import ManifestError, RejectionReason, shown
-from components.sources.archives.kinds import ArchiveKind
+from components.sources.archives import ArchiveKind
 from components.sources.archives.listing import Listing
 from components.sources.archives.registry import archive_candidates
 from components.sources.candidates import Candidate, Candidates
@@ -41,12 +42,12 @@ MANIFEST_COLUMNS: Final = frozenset({"exam_id", "view", "file"})
 
 @dataclass(frozen=True)
 class FolderSource:
-    """A folder of DICOM files, and the labels of its exams.
+    """A folder of DICOM files, and the labels of their exams.
 
     Attributes:
         folder: Folder, read recursively.
         labels: CSV or Parquet with the columns ``exam_id`` and ``density`` (see ``labels.read_labels``).
-        density_values: What the texts of ``density`` mean (see ``densities``), empty = as built in.
+        density_values: Meanings of the texts of ``density`` (see ``densities``), empty = the built-in ones.
     """
 
     folder: Location
@@ -66,7 +67,7 @@ class ManifestSource:
     Attributes:
         manifest: CSV or Parquet with the columns ``exam_id``, ``view``, ``file``, ``density``, and optionally
             ``patient_id``, ``split``, ``acquisition_system``, ``age``.
-        density_values: What the texts of ``density`` mean (see ``densities``), empty = as built in.
+        density_values: Meanings of the texts of ``density`` (see ``densities``), empty = the built-in ones.
     """
 
     manifest: Location
@@ -80,11 +81,11 @@ class ManifestSource:
 
 @dataclass(frozen=True)
 class ArchiveSource:
-    """A public archive, in the files and folders that it is published in.
+    """A public archive, in its published files and folders.
 
     Attributes:
-        kind: Which archive.
-        folder: Folder that it was downloaded to.
+        kind: The archive.
+        folder: Folder with the download.
     """
 
     kind: ArchiveKind
@@ -99,6 +100,34 @@ class ArchiveSource:
 Source = FolderSource | ManifestSource | ArchiveSource
 
 
+def source_to_json(source: Source) -> str:
+    """Return a source as JSON, for parameters of TFX nodes.
+
+    The keys are ``folder`` and ``labels``, ``manifest``, or ``archive`` (its kind) and ``folder``; and
+    ``density_values`` if there are any.
+    """
+    if isinstance(source, ArchiveSource):
+        values = {"archive": source.kind.value, "folder": str(source.folder)}
+    elif isinstance(source, FolderSource):
+        values = {"folder": str(source.folder), "labels": str(source.labels)}
+    else:
+        values = {"manifest": str(source.manifest)}
+    if not isinstance(source, ArchiveSource) and source.density_values:
+        values["density_values"] = json.dumps(dict(source.density_values))
+    return json.dumps(values, sort_keys=True)
+
+
+def source_from_json(text: str) -> Source:
+    """Return the source that :func:`source_to_json` wrote."""
+    values = json.loads(text)
+    if "archive" in values:
+        return ArchiveSource(ArchiveKind(values["archive"]), location(values["folder"]))
+    densities = tuple(json.loads(values.get("density_values", "{}")).items())
+    if "manifest" in values:
+        return ManifestSource(location(values["manifest"]), densities)
+    return FolderSource(location(values["folder"]), location(values["labels"]), densities)
+
+
 def _has_magic(path: Location) -> bool:
     try:
         with path.open("rb") as stream:
@@ -108,7 +137,7 @@ def _has_magic(path: Location) -> bool:
 
 
 def _files(folder: Location) -> tuple[list[str], tuple[str, ...]]:
-    """Lists the files of a folder, and what should be known of its links."""
+    """Return the files of a folder, and the warnings about its links."""
     counts = LinkCounts()
     try:
         return sorted(file.name for file in files_below(folder, counts)), counts.warnings()
@@ -119,8 +148,8 @@ def _files(folder: Location) -> tuple[list[str], tuple[str, ...]]:
 def _from_folder(source: FolderSource) -> Candidates:
     labels_file = absolute(source.labels)
     found, ignored = [], Counter[str]()
-    files, of_links = _files(source.folder)
-    labels, of_labels = read_labels(source.labels, dict(source.density_values))
+    files, link_warnings = _files(source.folder)
+    labels, label_warnings = read_labels(source.labels, dict(source.density_values))
     for file in files:
         name = PurePosixPath(file)
         suffix = name.suffix.lower()
@@ -137,45 +166,45 @@ def _from_folder(source: FolderSource) -> Candidates:
         labels,
         dict(sorted(ignored.items())),
         (source.labels,),
-        (*of_labels, *of_links),
+        (*label_warnings, *link_warnings),
     )
 
 
 def _from_archive(source: ArchiveSource) -> Candidates:
-    files, of_links = _files(source.folder)
-    offered = archive_candidates(source.kind, Listing(source.folder, tuple(files)))
-    return replace(offered, warnings=(*offered.warnings, *of_links))
+    files, link_warnings = _files(source.folder)
+    candidates = archive_candidates(source.kind, Listing(source.folder, tuple(files)))
+    return replace(candidates, warnings=(*candidates.warnings, *link_warnings))
 
 
 def _safe_path(root: Location, file: str) -> str | None:
-    """Returns a manifest's file relative to its folder, or None if it names no file inside."""
+    """Return a manifest's file relative to its folder, or None if it is not inside the folder."""
     if not file or "\0" in file:
         return None
-    # The path below a URI obeys the same rules, whatever it is that lies above.
+    # The same rules apply to the path below a URI; the path above it does not matter.
     base = "/archive" if isinstance(root, Uri) else os.path.abspath(root)
     named = file.removeprefix(f"{root}/") if isinstance(root, Uri) else file
     inside = os.path.relpath(os.path.join(base, named), base)
     return None if inside == ".." or inside.startswith(".." + os.sep) or inside == "." else Path(inside).as_posix()
 
 
-_OF_WINDOWS: Final = re.compile(r"[A-Za-z]:[\\/]|\\\\")
+_WINDOWS_PATH: Final = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 
 
 class ManifestRows:
-    """Reads a manifest's rows as candidates, without what they say of density."""
+    """Read a manifest's rows as candidates, without their labels."""
 
     def __init__(self, root: Location) -> None:
-        """Makes a reader of a manifest in the folder ``root``."""
+        """Initialize the reader of a manifest in the folder ``root``."""
         self._root = root
         self._with_backslashes: list[str] = []
 
     def candidate(self, row: Row, line: int, view_optional: bool = False) -> Candidate:
-        """Reads file, view and exam of a row.
+        """Read file, view and exam of a row.
 
         Args:
             row: The row.
-            line: Its number, the header is 1.
-            view_optional: The file is asked for its view where the row names none.
+            line: Number of the row; the header is row 1.
+            view_optional: True if the row may lack a view; then the file's header must name it.
         """
         named, exam = row.cells["file"], row.cells["exam_id"]
         file, allowed = self._file(named, row)
@@ -191,17 +220,17 @@ class ManifestRows:
         return Candidate(file, line, view, exam_id=exam)
 
     def _file(self, named: str, row: Row) -> tuple[str | None, str]:
-        """Returns the file below the manifest's folder, or None and what is allowed."""
-        if _OF_WINDOWS.match(named):
+        """Return the file relative to the manifest's folder, or None; and the allowed values, for the error."""
+        if _WINDOWS_PATH.match(named):
             return None, "this is a path of a Windows machine, name the file from the manifest's folder on"
-        is_named_so = isinstance(self._root, Path) and os.path.exists(self._root / named)
-        if "\\" in named and not is_named_so:
+        has_backslashes = isinstance(self._root, Path) and os.path.exists(self._root / named)
+        if "\\" in named and not has_backslashes:
             self._with_backslashes.append(row.where)
             named = named.replace("\\", "/")
         return _safe_path(self._root, named), "a file inside the manifest's folder is allowed"
 
     def warnings(self) -> tuple[str, ...]:
-        """Says what a person should know of the files' names, once all rows were read."""
+        """Return warnings about the files' names; call it after all rows were read."""
         rows = self._with_backslashes
         return (
             (f"{len(rows):,} files are named with backslashes (first {rows[0]}), which are read as folders.",)
@@ -211,7 +240,7 @@ class ManifestRows:
 
 
 def _with_labels(candidates: Sequence[Candidate], rows: Sequence[LabelRow], reader: LabelReader) -> list[Candidate]:
-    """Adds the labels of a manifest's rows; where rows give densities of breasts, the exam's."""
+    """Add the labels of a manifest's rows; if rows have densities of breasts, add the exam's density."""
     exams: dict[str, list[LabelRow]] = {}
     for row in rows:
         if isinstance(row.label, Label):
@@ -228,7 +257,7 @@ def _with_labels(candidates: Sequence[Candidate], rows: Sequence[LabelRow], read
             problem = row.row.problem(RejectionReason.INVALID_ROW, "view", f"column side says {row.side}")
             return replace(candidate, rejection=problem.rejection(candidate.file))
         density, age = of_exams[row.label.exam_id]
-        if isinstance(density, RowProblem):  # planning refuses its files, for it sees the same contradiction
+        if isinstance(density, RowProblem):  # planning finds the same contradiction and rejects the files
             density = row.label.density
         return replace(candidate, label=replace(row.label, density=density, age=age))
 
@@ -237,7 +266,7 @@ def _with_labels(candidates: Sequence[Candidate], rows: Sequence[LabelRow], read
 
 def _from_manifest(source: ManifestSource) -> Candidates:
     manifest, reader = ManifestRows(source.root), LabelReader(source.manifest.name, dict(source.density_values))
-    # Numbered by row, not by line of text: quoted cells may hold line breaks.
+    # Count rows, not lines of text: quoted cells may contain line breaks.
     rows = list(enumerate(read_rows(source.manifest, MANIFEST_COLUMNS | {"density"}), start=2))
     labels = [reader.read(row) for _, row in rows]
     found = _with_labels([manifest.candidate(row, number) for number, row in rows], labels, reader)
@@ -250,7 +279,7 @@ def _from_manifest(source: ManifestSource) -> Candidates:
 
 
 def find_candidates(source: Source) -> Candidates:
-    """Lists the files that a source offers; a bad row rejects its file, or the files of its exam.
+    """Return the candidates of a source; an error in a row rejects its file, or the files of its exam.
 
     Args:
         source: Folder with labels, manifest, or archive.
@@ -259,7 +288,7 @@ def find_candidates(source: Source) -> Candidates:
         Candidates, sorted by file.
 
     Raises:
-        ManifestError: The folder is absent, or a labels file or manifest cannot be used at all.
+        ManifestError: The folder does not exist, or a labels file or manifest cannot be used at all.
     """
     if isinstance(source, ArchiveSource):
         return _from_archive(source)
@@ -267,10 +296,10 @@ def find_candidates(source: Source) -> Candidates:
 
 
 def archive_fingerprint(source: Source) -> str:
-    """Hashes what the archive holds, so that an unchanged archive is not ingested again.
+    """Return a hash of the archive's files, so that an unchanged archive is not ingested again.
 
-    Size and time of change stand for each file's content; label files and manifest count with content and name.
-    Where the archive lies does not count.
+    Size and time of change represent the content of each file. Label files and manifests count with content and name.
+    The location of the archive does not count.
 
     Args:
         source: Folder with labels, manifest, or archive.

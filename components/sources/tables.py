@@ -1,10 +1,10 @@
-"""Tables as people and programs write them: CSV of spreadsheets and registries, and Parquet.
+"""Read tables: CSV of spreadsheets and registries, and Parquet.
 
-CSV is UTF-8, with or without a byte order mark, or UTF-16 with one (Excel's "Unicode text"). The separator is told by a
-first line ``sep=;``, as Excel writes it, or by the header: the one of ``,``, ``;``, tab and ``|`` by which most of the
-required columns are found. Columns without a name are dropped if their cells are empty, as trailing separators make
-them. A quote that is never closed must not move cells from one row into another: quotes are read strictly, and a cell
-that holds the end of one row and the beginning of the next refuses its row.
+CSV is UTF-8, with or without a byte order mark, or UTF-16 with one (Excel's "Unicode text"). A first line ``sep=;``, as
+Excel writes it, names the separator. Otherwise it is the one of ``,``, ``;``, tab and ``|`` with which the header
+contains most of the required columns. Columns without a name are dropped if their cells are empty, as trailing
+separators create them. An unclosed quote must not move cells from one row into another: quotes are read strictly, and a
+row is rejected if one of its cells contains the end of one row and the beginning of the next.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from components.dicom.rejections import ManifestError, Rejection, RejectionReaso
 _SEPARATORS: Final = ",;\t|"
 _SEPARATOR_LINE: Final = re.compile(r'"?sep=(.)"?\s*', re.I)
 _UTF_16: Final = (b"\xff\xfe", b"\xfe\xff")
-# First bytes of files that people give in the place of a table -> what they are.
+# First bytes of other files that users may pass as a table -> their format.
 _OTHER_FORMATS: Final = {
     b"PK\x03\x04": "a workbook of a spreadsheet program, or another ZIP file",
     b"\xd0\xcf\x11\xe0": "an old Excel workbook",
@@ -37,13 +37,13 @@ _PARQUET_MAGIC: Final = b"PAR1"
 
 @dataclass(frozen=True)
 class RowProblem:
-    """Why a row cannot be used.
+    """An error in a row.
 
     Attributes:
-        reason: Why.
+        reason: Reason of the rejection.
         where: File name, line or row, and column, such as ``labels.csv line 3, column density``.
         value: Value received.
-        allowed: What is allowed.
+        allowed: Allowed values, as a clause.
     """
 
     reason: RejectionReason
@@ -52,7 +52,7 @@ class RowProblem:
     allowed: str
 
     def rejection(self, file: str) -> Rejection:
-        """Returns the problem as the rejection of a file that depends on the row."""
+        """Return the rejection of a file that depends on the row."""
         return Rejection(self.reason, file, self.where, self.value, self.allowed)
 
 
@@ -63,8 +63,8 @@ class Row:
     Attributes:
         where: File name, and line (of CSV) or row (of Parquet, from 1), for messages.
         cells: Column name -> stripped text.
-        surplus: Cells behind the last column; only CSV has them.
-        joins_lines: A cell in quotes holds what looks like the end of one row and the beginning of the next.
+        surplus: Cells after the last column; only CSV has them.
+        joins_lines: True if a quoted cell seems to contain the end of one row and the beginning of the next.
     """
 
     where: str
@@ -73,7 +73,7 @@ class Row:
     joins_lines: bool = False
 
     def shape_problem(self) -> RowProblem | None:
-        """Refuses a row whose cells are shifted: one holds a separator without quotes, or a quote is not closed."""
+        """Return the error of a row with shifted cells: a separator is not in quotes, or a quote is not closed."""
         if self.joins_lines:
             allowed = "each of its lines has as many separators as a row, close the quote of the cell that joins them"
             return RowProblem(RejectionReason.INVALID_ROW, self.where, "a cell over several lines", allowed)
@@ -84,27 +84,27 @@ class Row:
         return RowProblem(RejectionReason.INVALID_ROW, self.where, count, allowed)
 
     def problem(self, reason: RejectionReason, column: str, allowed: str) -> RowProblem:
-        """Returns the problem of one of the row's columns."""
+        """Return an error in one of the row's columns."""
         return RowProblem(reason, f"{self.where}, column {column}", shown(self.cells.get(column)), allowed)
 
 
-def column_name(name: str) -> str:
-    """Canonical name of a column: lower case, one underscore for blanks, hyphens and underscores."""
+def canonical_column(name: str) -> str:
+    """Return the canonical name of a column: lower case, one underscore for blanks, hyphens and underscores."""
     return re.sub(r"[\s_-]+", "_", name.strip().lower())
 
 
-# Columns that are read where they are there.
+# Optional columns.
 _OPTIONAL: Final = frozenset(
     {"density", "density_right", "density_left", "side", "laterality"}
     | {"patient_id", "age", "split", "acquisition_system"}
 )
-# Column -> columns that may stand in its place.
-_INSTEAD: Final = {"density": {"density_right", "density_left"}}
+# Column -> columns that may replace it.
+_REPLACEMENTS: Final = {"density": {"density_right", "density_left"}}
 
 
 def _require_columns(path: Location, columns: list[str], required: frozenset[str]) -> None:
     lacking = required - set(columns)
-    missing = sorted(name for name in lacking if not _INSTEAD.get(name, {name}) <= set(columns))
+    missing = sorted(name for name in lacking if not _REPLACEMENTS.get(name, {name}) <= set(columns))
     if missing:
         found = ", ".join(shown(c) for c in columns) or "none"
         raise ManifestError(f"{path}: columns {', '.join(missing)} are missing; add them. Received: {found}.")
@@ -114,7 +114,7 @@ def _require_columns(path: Location, columns: list[str], required: frozenset[str
 
 
 def _distinct(columns: list[str]) -> list[str]:
-    """Numbers columns of one name, so that each keeps its cells; none of them is read."""
+    """Number columns of the same name, so that each keeps its cells; none of them is read."""
     seen = Counter[str]()
     distinct = []
     for name in columns:
@@ -124,10 +124,10 @@ def _distinct(columns: list[str]) -> list[str]:
 
 
 def decode_text(path: Location, data: bytes) -> str:
-    """Decodes a text file.
+    """Decode a text file.
 
     Raises:
-        ManifestError: It is no text in UTF-8 or UTF-16.
+        ManifestError: The file is not text in UTF-8 or UTF-16.
     """
     for first_bytes, what in _OTHER_FORMATS.items():
         if data.startswith(first_bytes):
@@ -137,20 +137,20 @@ def decode_text(path: Location, data: bytes) -> str:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise ManifestError(
-            f"{path}: this is no UTF-8 text, first at line {line}: spreadsheet programs write Windows-1252 when they"
+            f"{path}: this is not UTF-8 text, first at line {line}: spreadsheet programs write Windows-1252 when they"
             ' save as "CSV"; save it as "CSV UTF-8", or as Parquet.'
         ) from error
 
 
 def separator_of(text: str, required: frozenset[str]) -> tuple[str, int]:
-    """Tells a table's separator.
+    """Return the separator of a table.
 
     Args:
         text: The table.
-        required: Canonical names of columns that it should have.
+        required: Canonical names of columns that the table should have.
 
     Returns:
-        The separator, and the number of lines before the header: 1 for a line ``sep=;``, else 0.
+        The separator, and the number of lines before the header: 1 if there is a line ``sep=;``, else 0.
     """
     lines = io.StringIO(text, newline="")
     first = lines.readline()
@@ -164,13 +164,13 @@ def separator_of(text: str, required: frozenset[str]) -> tuple[str, int]:
             columns = next(csv.reader([first], delimiter=separator), [])
         except csv.Error:
             return 0, 0
-        return len(required.intersection(map(column_name, columns))), len(columns)
+        return len(required.intersection(map(canonical_column, columns))), len(columns)
 
     return max(_SEPARATORS, key=found), 0
 
 
 def _cell(text: str) -> str:
-    """Returns a cell's text; ``="00123"`` is how people keep spreadsheets from making a number of it."""
+    """Return a cell's text; users write ``="00123"`` so that a spreadsheet does not turn it into a number."""
     text = text.strip()
     return text[2:-1].strip() if text.startswith('="') and text.endswith('"') and len(text) > 2 else text
 
@@ -190,17 +190,17 @@ def _csv_rows(path: Location, data: bytes, required: frozenset[str]) -> Iterator
                 rows.append((cells, start, reader.line_num))
             start = reader.line_num
     except csv.Error as error:
-        raise ManifestError(f"{path}: line {reader.line_num} is no CSV ({error}); correct it.") from error
+        raise ManifestError(f"{path}: line {reader.line_num} is not valid CSV ({error}); correct it.") from error
     header, *rows = rows or [([], 0, 0)]
-    columns = [column_name(name) for name in header[0]]
-    # Separators behind every row are a program's habit; behind some, they are the blank last cells of shifted rows.
+    columns = [canonical_column(name) for name in header[0]]
+    # Some programs end every row with separators. At the end of some rows, they are empty last cells of shifted rows.
     width = max(len(columns), min((len(cells) for cells, _, _ in rows), default=0))
     while columns and not columns[-1]:
         columns.pop()
     _require_columns(path, columns, required)
     columns = _distinct(columns)
     for cells, first, last in rows:
-        # A short row leaves its last columns empty, which the checks of each column then report.
+        # The last columns of a short row are empty; the checks of these columns report that.
         padded = [_cell(cell) for cell in cells] + [""] * (len(columns) - len(cells))
         named = {name: cell for name, cell in zip(columns, padded, strict=False) if name}
         surplus = padded[len(columns) :]
@@ -219,7 +219,7 @@ def _parquet_rows(path: Location, data: bytes, required: frozenset[str]) -> Iter
     number = 0
     try:
         file = pq.ParquetFile(pa.BufferReader(data))
-        columns = [column_name(name) for name in file.schema_arrow.names]
+        columns = [canonical_column(name) for name in file.schema_arrow.names]
         _require_columns(path, columns, required)
         columns = _distinct(columns)
         for batch in file.iter_batches():
@@ -233,17 +233,17 @@ def _parquet_rows(path: Location, data: bytes, required: frozenset[str]) -> Iter
 
 
 def read_rows(path: Location, required: frozenset[str]) -> Iterator[Row]:
-    """Reads a table whose columns have names; upper and lower case, blanks and hyphens in them do not matter.
+    """Read a table with named columns; case, blanks and hyphens in the names do not matter.
 
     Args:
-        path: Parquet file, known by its first bytes; or else CSV with a header line (see the module).
-        required: Columns that must be there; ``density_right`` and ``density_left`` stand for ``density``.
+        path: Parquet file, identified by its first bytes; or else CSV with a header line (see the module).
+        required: Columns that the table must have; ``density_right`` and ``density_left`` may replace ``density``.
 
     Yields:
         Rows that are not blank.
 
     Raises:
-        ManifestError: The file is absent, is neither CSV nor Parquet, or lacks columns.
+        ManifestError: The file is missing, is neither CSV nor Parquet, or lacks columns.
     """
     try:
         data = path.read_bytes()

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from components.common.key_files import read_key_file
+from components.common.files import read_key_file
 
 KEY_VARIABLE: Final = "BREAST_DENSITY_TASK_KEY"
 _MIN_KEY_BYTES: Final = 16

@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 import typer
 
-from components.sources.archives.kinds import ArchiveKind
+from components.sources.archives import ArchiveKind
 
 GIVE_DATA: Final = "give --data with --labels or --archive, or --manifest."
 

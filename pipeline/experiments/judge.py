@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from components.evaluator.predictions import ViewPrediction
-from components.exams.distribution import DistributionConfig, SplitDistribution, left_out
+from components.exams.distribution import DistributionConfig, SplitDistribution, exams_to_drop
 from components.statistics.figures import compare, density_figures
 from components.statistics.intervals import Figure
 from components.statistics.metrics import COMPARED
@@ -60,7 +60,7 @@ def rows_of(rows: Sequence[ViewPrediction], part: Part, seed: str | int) -> list
     out: frozenset[str] = frozenset()
     if part.distribution is not None:
         wanted = DistributionConfig(test=SplitDistribution(proportions=part.distribution))
-        out = left_out({row.exam_id: (_TEST, row.label) for row in rows}, wanted, seed)
+        out = exams_to_drop({row.exam_id: (_TEST, row.label) for row in rows}, wanted, seed)
     return [
         row
         for row in rows

@@ -8,7 +8,7 @@ from components.common.location import absolute
 from components.dicom.rejections import Rejection, RejectionReason
 from components.dicom_example_gen.plan.identity import keyed_hash
 from components.sources.candidates import Candidate
-from components.sources.labels import exam_problem
+from components.sources.labels import exam_id_problem
 from components.sources.source import MANIFEST_COLUMNS, ManifestRows
 from components.sources.tables import Row, read_rows
 from pipeline.predict.find import KEY_DIGITS, FoundExam
@@ -46,7 +46,7 @@ def exams_of_manifest(manifest: Path, hash_key: bytes) -> tuple[tuple[FoundExam,
 
 def _candidate(reader: ManifestRows, row: Row, number: int, root: Path) -> Candidate:
     candidate = reader.candidate(row, number, view_optional=True)
-    problem = exam_problem(row) or row.shape_problem()
+    problem = exam_id_problem(row) or row.shape_problem()
     if problem is not None:
         return Candidate(candidate.file, number, rejection=problem.rejection(candidate.file))
     if candidate.rejection is None and not (root / candidate.file).is_file():

@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from components.common.files import write_whole
-from components.common.pixels import pixels_sha256
-from components.common.png import decode_png, encode_png
+from components.common.png import decode_png, encode_png, pixels_sha256
 from components.common.shards import read_shard, shards_of
 from components.preprocessing.config import PreprocessConfig
 from components.preprocessing.overlay import grey_picture, overlay_png

@@ -141,7 +141,7 @@ def _require_one_exam(headers: Sequence[ViewHeader], acceptance: AcceptanceConfi
     """
     mixed = SpecialCase.MIXED_PATIENTS in acceptance.accept
     counts = Counter(header.study_uid for header in headers)
-    census = Census(lone_studies=frozenset(study for study, count in counts.items() if count == 1))
+    census = Census(single_image_studies=frozenset(study for study, count in counts.items() if count == 1))
     for found in contradictions(headers, census):
         if not (mixed if found.reason == RejectionReason.MIXED_PATIENTS else by_rows):
             what = "women" if found.reason == RejectionReason.MIXED_PATIENTS else "exams"

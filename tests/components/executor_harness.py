@@ -20,8 +20,8 @@ from components.dicom_example_gen.plan.identity import find_key
 from components.mammogram_preprocessor import executor as preprocess_executor
 from components.preprocessing.config import PreprocessConfig, QualityConfig
 from components.review.folder import review_source
-from components.sources.source_json import source_to_json
-from components.sources.span import Span
+from components.sources.source import source_to_json
+from components.sources.spans import Span
 from schema.features import SPLITS
 
 

@@ -15,9 +15,15 @@ from typer.testing import CliRunner
 
 from components.dicom_example_gen.config import IngestConfig
 from components.dicom_example_gen.plan.identity import HashKeyError
-from components.sources.archives.kinds import ArchiveKind
-from components.sources.source import ArchiveSource, FolderSource, ManifestSource, archive_fingerprint
-from components.sources.source_json import source_from_json, source_to_json
+from components.sources.archives import ArchiveKind
+from components.sources.source import (
+    ArchiveSource,
+    FolderSource,
+    ManifestSource,
+    archive_fingerprint,
+    source_from_json,
+    source_to_json,
+)
 from pipeline.cli import app
 from pipeline.config import ConfigError, DataConfig, load_config
 from pipeline.describe import describe_source, tables_of
@@ -154,7 +160,7 @@ def test_densities_that_count_from_zero_are_read_as_it_is_said(tmp_path: Path) -
     table.write_text("\n".join(["exam_id,view,file,density", *rows]) + "\n")
     result = CliRunner().invoke(app, ["describe", "--manifest", str(table)])
     assert result.exit_code == 1
-    assert "column density holds 0 in 1 rows" in " ".join(str(result.exception or result.output).split())
+    assert "column density contains 0 in 1 rows" in " ".join(str(result.exception or result.output).split())
     for option in (["--density-values", "0=A,1=B,2=C,3=D"], ["--set", "data.density_values={0: A, 1: B, 2: C, 3: D}"]):
         listed = tmp_path / "files.jsonl"
         result = CliRunner().invoke(app, ["describe", "--manifest", str(table), "--files", str(listed), *option])

@@ -1,1 +1,1 @@
-"""What becomes of each file: exam, label, patient, split."""
+"""The plan of ingest: exam, label, patient and split of each file."""

@@ -1,4 +1,4 @@
-"""What is wrong with an exam as a whole, so that none of its images is taken."""
+"""Errors of an exam as a whole, which reject all its images."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from components.dicom.acceptance import SpecialCase
 from components.dicom.headers.header import ViewHeader
 from components.dicom.rejections import RejectionReason
 from components.dicom_example_gen.config import IngestConfig
+from components.dicom_example_gen.plan.copies import LabelledFile
 from components.dicom_example_gen.plan.label_keys import ROW, STUDY
-from components.dicom_example_gen.plan.uid_copies import Labelled
 from components.exams.evidence import DAY_TAG, STUDY_TAG, Census, contradictions
 from components.sources.labels import RowProblem
 from schema.features import VIEWS
@@ -28,16 +28,16 @@ _ONE_EXAM: Final = (
 )
 
 
-def exam_problem(views: Sequence[Labelled], config: IngestConfig, census: Census) -> RowProblem | None:
-    """Finds what the rows or the headers of one exam contradict each other in.
+def exam_problem(views: Sequence[LabelledFile], config: IngestConfig, census: Census) -> RowProblem | None:
+    """Return the contradiction between the rows or headers of one exam.
 
     Args:
         views: Its images.
         config: Configuration of ingest.
-        census: What the archive's values are worth.
+        census: Unreliable identifiers of the archive.
 
     Returns:
-        Why all its images are left out, None if nothing contradicts.
+        The error that rejects all its images, or None.
     """
     densities = sorted({v.label.density for v in views})
     if len(densities) > 1:
@@ -48,7 +48,9 @@ def exam_problem(views: Sequence[Labelled], config: IngestConfig, census: Census
         allowed = "the rows of one exam must name one patient"
         return RowProblem(RejectionReason.INVALID_ROW, "column patient_id", f"{len(patients)} patients", allowed)
     by_rows = all(v.label_by == ROW for v in views)
-    unnamed = SpecialCase.MIXED_PATIENTS in config.accept  # the anonymiser gave each image a patient, and a study
+    unnamed = (
+        SpecialCase.MIXED_PATIENTS in config.accept
+    )  # the anonymiser wrote a separate patient and study for each image
     named = unnamed or (by_rows and all(v.label.patient_id for v in views))
     for found in contradictions([v.header for v in views], census):
         if found.reason == RejectionReason.MIXED_PATIENTS and not named:
@@ -58,18 +60,18 @@ def exam_problem(views: Sequence[Labelled], config: IngestConfig, census: Census
     return None
 
 
-def studies_are_series(exams: Mapping[str, Sequence[Labelled]], census: Census) -> bool:
-    """Tells whether the anonymiser wrote a study for each series, so that studies tell no exams apart.
+def studies_are_series(exams: Mapping[str, Sequence[LabelledFile]], census: Census) -> bool:
+    """Return True if the anonymiser wrote a study for each series, so that studies do not identify exams.
 
-    It did where most of the exams that folders name, and not few, hold the four views in several studies, none of which
-    shows a view of another or reaches into another exam, and nothing else contradicts.
+    This is so if most exams that folders name, and at least four, have the four views in several studies. These
+    studies must not share a view or reach into another exam, and there must be no other contradiction.
 
     Args:
         exams: exam_id -> its images.
-        census: What the archive's values are worth.
+        census: Unreliable identifiers of the archive.
 
     Returns:
-        True or false.
+        True or False.
     """
     groups = [views for views in exams.values() if len(views) > 1 and all("folder" in v.label_by for v in views)]
     reach = Counter(study for views in exams.values() for study in {census.study(v.header) for v in views})
@@ -85,15 +87,15 @@ def _is_divided(headers: Sequence[ViewHeader], census: Census, reach: Mapping[st
     return apart and own and all(found.tag == STUDY_TAG for found in contradictions(headers, census))
 
 
-def torn_studies(exams: Mapping[str, Sequence[Labelled]], census: Census) -> dict[str, RowProblem]:
-    """Finds the exams of the labels among which a study is divided with different densities.
+def divided_studies(exams: Mapping[str, Sequence[LabelledFile]], census: Census) -> dict[str, RowProblem]:
+    """Find the exams that share a study although the labels give them different densities.
 
     Args:
         exams: exam_id -> its images.
-        census: What the archive's values are worth.
+        census: Unreliable identifiers of the archive.
 
     Returns:
-        exam_id -> why all its images are left out.
+        exam_id -> error that rejects all its images.
     """
     of_study: dict[str, dict[str, str]] = defaultdict(dict)
     for exam, views in exams.items():
@@ -109,8 +111,8 @@ def torn_studies(exams: Mapping[str, Sequence[Labelled]], census: Census) -> dic
     }
 
 
-def exam_by(views: Sequence[Labelled], census: Census) -> str:
-    """Names what makes images one exam: ``study``, or what gave them their label."""
+def exam_by(views: Sequence[LabelledFile], census: Census) -> str:
+    """Return what joins images to one exam: ``study``, or the origin of their label."""
     studies = {census.study(view.header) for view in views}
     by_study = len(studies) == 1 and "" not in studies and views[0].label_by != ROW
     return STUDY if by_study else views[0].label_by

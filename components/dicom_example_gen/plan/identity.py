@@ -1,12 +1,12 @@
-"""Keyed hashes in the place of patient and exam identifiers, and where their key comes from.
+"""Keyed hashes that replace patient and exam identifiers, and their key.
 
-A plain hash of a patient number is reversed by trying all numbers; HMAC with a secret key is not (DICOM PS3.15 Annex E
-asks for replacement values that cannot be traced back without the key). What is hashed, kept and dropped is listed in
-``deidentification``.
+A plain hash of a patient number can be reversed by trying all numbers; HMAC with a secret key cannot (DICOM PS3.15
+Annex E requires replacement values that cannot be traced back without the key). ``deidentification`` lists which values
+are hashed, kept and dropped.
 
-The key is the value of an environment variable, or the content of the file that the variable ``..._FILE`` names (as
-containers hand out secrets), or the content of the file that the configuration names; at most one of them may be set.
-Without any, a public research key is used: results are reproducible across research groups, and identifiers are NOT
+The key is the value of an environment variable, the content of the file that the variable ``..._FILE`` names (as
+containers provide secrets), or the content of the file that the configuration names. At most one of them may be set. If
+none is set, a public research key is used: results are reproducible across research groups, and identifiers are NOT
 protected.
 """
 
@@ -20,17 +20,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from components.common.key_files import read_key_file
+from components.common.files import read_key_file
 from components.dicom_example_gen.config import IngestConfig
 
 RESEARCH_KEY: Final = b"breast-density public research key, no protection"
-# Below this, trying all keys that a person would type becomes cheap. RFC 2104 wants as many bytes as the hash has, 32.
+# Shorter keys are cheap to find by trying. RFC 2104 recommends as many bytes as the hash has, 32.
 _MIN_KEY_BYTES: Final = 16
 _HOW_TO_MAKE_ONE: Final = "make one with: openssl rand -hex 32"
 
 
 class HashKeyError(ValueError):
-    """The key of the keyed hashes cannot be used. The message says why, and never shows a key."""
+    """The key of the keyed hashes cannot be used. The message names the reason, and never shows a key."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class HashKey:
 
     @property
     def key_id(self) -> str:
-        """Tells keys apart and reveals none."""
+        """Identifier of the key, which does not reveal it."""
         return hmac.new(self.key, b"key id", hashlib.sha256).hexdigest()[:16]
 
     def __repr__(self) -> str:
@@ -55,7 +55,7 @@ class HashKey:
 
 
 def _checked(key: bytes, origin: str) -> HashKey:
-    key = key.strip()  # editors and shells end a file with a line break
+    key = key.strip()  # editors and shells add a line break at the end of a file
     if not key:
         raise HashKeyError(f"{origin} holds an empty key: {_HOW_TO_MAKE_ONE}, or unset it to use the public one.")
     if len(key) < _MIN_KEY_BYTES:
@@ -66,18 +66,18 @@ def _checked(key: bytes, origin: str) -> HashKey:
 
 
 def find_key(config: IngestConfig, environment: Mapping[str, str]) -> HashKey:
-    """Finds the key of the keyed hashes; see the module for where.
+    """Find the key of the keyed hashes; see the module for its sources.
 
     Args:
-        config: Names the variable, and perhaps a file.
+        config: Configuration that names the variable, and perhaps a file.
         environment: Environment variables.
 
     Returns:
         The key, or the public research key if none is set.
 
     Raises:
-        HashKeyError: Several keys are set, the key is empty or shorter than 16 bytes, or its file cannot be read or can
-            be read by everyone.
+        HashKeyError: Several keys are set, the key is empty or shorter than 16 bytes, its file cannot be read, or
+            everyone can read its file.
     """
     variable, file_variable = config.hash_key_variable, f"{config.hash_key_variable}_FILE"
     given = {
@@ -100,10 +100,10 @@ def find_key(config: IngestConfig, environment: Mapping[str, str]) -> HashKey:
 
 
 def require_same_key(found: HashKey, key_id: str) -> None:
-    """Makes sure that a worker found the key that the pipeline was built with.
+    """Check that a worker found the key of the pipeline.
 
     Raises:
-        HashKeyError: It found another one, or none, and would write other identifiers, perhaps unprotected ones.
+        HashKeyError: The worker found another key, or none. It would write other, perhaps unprotected, identifiers.
     """
     if found.key_id != key_id:
         which = "no hash key" if found.is_research else "another hash key"
@@ -111,12 +111,12 @@ def require_same_key(found: HashKey, key_id: str) -> None:
 
 
 def keyed_hash(value: str, key: bytes, kind: Literal["patient", "exam"]) -> str:
-    """Hashes an identifier with HMAC-SHA256.
+    """Return the HMAC-SHA256 of an identifier.
 
     Args:
         value: The identifier.
         key: Secret key.
-        kind: What is identified; equal values of different kinds give unrelated hashes.
+        kind: Kind of identifier; equal values of different kinds give unrelated hashes.
 
     Returns:
         32 hexadecimal digits (16 bytes).

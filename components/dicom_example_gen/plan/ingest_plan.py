@@ -1,8 +1,8 @@
-"""The plan of ingest as it is made, and as it is carried out: which files become examples, and which are left out.
+"""The plan of ingest before and after decoding: which files become examples, and which are rejected.
 
-Of each view of an exam one image becomes an example. The others stay behind it as reserves, the best first: where its
-pixels turn out to be unusable, the next takes its place. That a reserve is left out as ``duplicate_view`` is not
-written down but read off, so that it always names the file that is kept.
+One image per view of an exam becomes an example. The others are its reserves, the best first: if its pixels are not
+usable, the next reserve replaces it. The rejections of reserves (``duplicate_view``) are derived, not stored, so that
+they always name the file that is kept.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _UID: Final = tags.tag_name("SOPInstanceUID")
 
 @dataclass(frozen=True)
 class PlannedView:
-    """One file that becomes an example. It identifies nobody but by its file name.
+    """One file that becomes an example. Only its file name may identify a person.
 
     Attributes:
         file: Path relative to the source's root.
@@ -35,11 +35,11 @@ class PlannedView:
         acquisition_year: Year, -1 = unknown.
         system: Acquisition system of the header.
         acquisition_system: Slicing key: the label's, else the header's.
-        remarks: What must be told of how the file was read.
-        exam_by: What makes it one of its exam's images: ``study``, or as ``label_by``.
-        label_by: What gave it its label: ``row``, or the kind of key (see ``label_keys``).
-        image: The image's name: the first of the files that are one image by SOP Instance UID and pixel data.
-        reserves: Other images of this view of the exam, and copies, in the order in which they would take its place.
+        remarks: Remarks on how the file was read.
+        exam_by: What assigns it to its exam: ``study``, or as ``label_by``.
+        label_by: Origin of its label: ``row``, or the kind of key (see ``label_keys``).
+        image: Name of the image: the first of the files with its SOP Instance UID and pixel data.
+        reserves: Other images of this view of the exam, and copies, in the order in which they would replace it.
     """
 
     file: str
@@ -64,7 +64,7 @@ class PlannedView:
         return (self, *self.reserves)
 
     def duplicate(self, reserve: PlannedView) -> Rejection:
-        """Says that a reserve of this view is left out, because this one is kept."""
+        """Return the rejection of a reserve, because this image is kept."""
         if reserve.image != self.image:
             value = f"{self.view}, as that of {self.file}"
             remedy = "one image of a view is kept: the least special, the largest, the latest, the first by name"
@@ -76,15 +76,15 @@ class PlannedView:
 
 @dataclass(frozen=True)
 class IngestPlan:
-    """What becomes of each candidate.
+    """Result for each candidate.
 
     Attributes:
         accepted: Files that become examples, sorted by file.
-        left_out: Files that are left out for a reason of their own, sorted by file.
-        labels_without_files: Exams with a sound row in the labels that no file belongs to.
-        bad_labels: Exams whose row in the labels is not.
-        exams: All exams that files belong to.
-        warnings: Sentences on the archive as a whole; they identify nobody.
+        left_out: Rejections that do not depend on another image, sorted by file; without those of reserves.
+        labels_without_files: Exams with a valid label and without files.
+        bad_labels: Exams whose label is not valid.
+        exams: All exams of the files.
+        warnings: Warnings about the archive as a whole; they do not identify anyone.
     """
 
     accepted: tuple[PlannedView, ...]
@@ -96,28 +96,28 @@ class IngestPlan:
 
     @property
     def rejected(self) -> tuple[Rejection, ...]:
-        """All files that are left out, sorted by file: reserves too."""
+        """All rejections, also those of reserves, sorted by file."""
         reserves = (view.duplicate(reserve) for view in self.accepted for reserve in view.reserves)
         return in_order((*self.left_out, *reserves))
 
 
 def in_order(rejections: Iterable[Rejection]) -> tuple[Rejection, ...]:
-    """Sorts rejections by file."""
+    """Return rejections sorted by file."""
     return tuple(sorted(rejections, key=lambda r: (r.file, r.reason.value)))
 
 
-def settle(
+def replace_unusable(
     planned: IngestPlan, late: Iterable[Rejection], remarks: Mapping[str, Iterable[Remark]] | None = None
 ) -> IngestPlan:
-    """Puts the next reserve in the place of each image whose pixels turned out to be unusable.
+    """Replace each image with unusable pixels by its next reserve.
 
     Args:
         planned: The plan.
-        late: Rejections of accepted files and of reserves that were tried in their place.
-        remarks: File -> what decoding has to tell of it; files without any may be absent.
+        late: Rejections while decoding, of accepted files and of reserves that were tried instead.
+        remarks: File -> remarks of decoding; files without remarks may be absent.
 
     Returns:
-        The plan as it was carried out; the count of files stays the same.
+        The plan after decoding; the number of files stays the same.
     """
     failed = {rejection.file: rejection for rejection in late}
     accepted: list[PlannedView] = []
@@ -126,21 +126,21 @@ def settle(
         left_out += [failed[image.file] for image in view.images if image.file in failed]
         sound = [image for image in view.images if image.file not in failed]
         if sound:
-            told = joined(sound[0].remarks, (remarks or {}).get(sound[0].file, ()))
-            accepted.append(replace(sound[0], remarks=told, reserves=tuple(sound[1:])))
+            all_remarks = joined(sound[0].remarks, (remarks or {}).get(sound[0].file, ()))
+            accepted.append(replace(sound[0], remarks=all_remarks, reserves=tuple(sound[1:])))
     accepted.sort(key=lambda view: view.file)
     return replace(planned, accepted=tuple(accepted), left_out=in_order(left_out))
 
 
-def leave_out(planned: IngestPlan, rejections: Iterable[Rejection]) -> IngestPlan:
-    """Leaves views out with all their images.
+def reject_views(planned: IngestPlan, rejections: Iterable[Rejection]) -> IngestPlan:
+    """Reject accepted views with all their images.
 
     Args:
         planned: The plan.
-        rejections: Of each image of these views, one.
+        rejections: One rejection per image of these views.
 
     Returns:
-        The plan without them; the count of files stays the same.
+        The plan without these views; the number of files stays the same.
     """
     rejections = list(rejections)
     files = {rejection.file for rejection in rejections}

@@ -1,25 +1,26 @@
-"""Which exam of a labels file an image belongs to: the kind of key that the file means, chosen by evidence.
+"""Match images to the exams of a labels file: find the kind of key that the file uses.
 
 A labels file names exams by one kind of key: Study Instance UID, Accession Number, a folder's path or name, Study ID or
-Patient ID. Names are short and numbers repeat, so several kinds may match: folders ``EXAM/SERIES`` are both numbered
-from 1, consoles write Study ID 1 on every exam. So each kind is tried as a whole, a level of folders at a time, and
-judged by the images that each key would join:
+Patient ID. Names are short and numbers repeat, so several kinds may match: folders ``EXAM/SERIES`` both count from 1,
+and consoles write Study ID 1 for every exam. So each kind is evaluated as a whole, one level of folders at a time, by
+the images that each key joins:
 
-    * a key is *bad* if its images contradict each other (``exams.contradictions``), or if images of one study would get
-      different keys;
-    * it is *vague* if nothing names one study or one patient, and it is a Study ID, or the name of several folders:
-      images that have no better key are refused (``ambiguous_label``);
-    * it is *doubtful* if two or more images come on top of one of each view, or if a key of the header joins several
-      folders, and nothing names one study or one patient;
-    * else it is *clean*.
+    * a key is *bad* if its images contradict each other (``evidence.contradictions``), or if images of one study would
+      get different keys;
+    * it is *vague* if its images have no common study or patient, and it is a Study ID, or the name of several folders:
+      images without a better key are rejected (``ambiguous_label``);
+    * it is *doubtful* if its images have no common study or patient, and they repeat views twice or more, or a header's
+      key joins several folders;
+    * otherwise it is *clean*.
 
-Kinds that give images different keys, or one key to different images, compete; so do two levels of folders, and Study
-or Patient IDs beside any other kind. It wins, in this order: a kind that says all that the other says, and more of the
-same folders; the kind with three times as many clean keys (less the bad ones); the one that says more; the stronger
-one, if it divides what the other joins. If none wins, nobody knows what is meant, and the images that they dispute get
-no label (``ambiguous_label``). An image without a key of the winner gets none by the loser. The name of a folder that
-holds a part of a study, of which other images have no key by that kind, is no key: it is a series. A Study Instance UID
-is never met by chance: it decides image by image, and no other key that its images have reaches beyond them.
+Two kinds compete if they give an image different keys, or one key to different images. Two levels of folders always
+compete, and so do Study or Patient IDs with any other kind. The winner is, in this order: the kind that has all keys of
+the other, and more in the same folders; the kind with three times as many clean keys (minus the bad ones); the kind
+with more keys; the stronger kind, if it divides what the other joins. If there is no winner, the meaning is unknown,
+and the images with different keys get no label (``ambiguous_label``). An image without a key of the winner gets none
+from the loser. A folder with a part of a study, whose other images have no key of this kind, is a series, and its name
+is not a key. A Study Instance UID never matches by chance: it decides per image, and other keys of its images do not
+apply to further images.
 """
 
 from __future__ import annotations
@@ -46,12 +47,12 @@ _DOUBTFUL_REPEATS: Final = 2
 
 @dataclass(frozen=True)
 class Images:
-    """Files of a folder, with what their headers say.
+    """Files of a folder, with their headers.
 
     Attributes:
         files: Their paths, sorted.
-        headers: Header of each; None where it is unreadable.
-        census: What the archive's values are worth.
+        headers: Header of each file; None if it is unreadable.
+        census: Unreliable identifiers of the archive.
     """
 
     files: tuple[str, ...]
@@ -61,13 +62,13 @@ class Images:
 
 @dataclass(frozen=True)
 class Keys:
-    """Which file has which key.
+    """Keys of the files.
 
     Attributes:
         key: File's position -> ``exam_id`` of the labels.
         kind: File's position -> kind of the key, such as ``folder level 1``.
-        disputed: Positions of files to which kinds that are as good as each other give different keys.
-        kinds: The kinds that were chosen, or that dispute.
+        disputed: Positions of files with different keys from equally good kinds.
+        kinds: The selected kinds, or those without a winner.
     """
 
     key: Mapping[int, str]
@@ -78,7 +79,7 @@ class Keys:
 
 @dataclass(frozen=True)
 class _Kind:
-    """One kind of key: what it gives the files, and which folder gives it. Strength: the lower the stronger."""
+    """One kind of key: the files' keys, and the folders that name them. A lower ``strength`` is stronger."""
 
     name: str
     strength: int
@@ -112,7 +113,7 @@ _STUDY, _PATH, _ACCESSION, _FOLDER, _STUDY_ID, _PATIENT_ID = range(6)
 
 
 def _folders(images: Images, labels: Collection[str]) -> Iterator[_Kind]:
-    """Lists what folders give: by path, by level from the root and from the image, and the nearest that is labelled."""
+    """Yield kinds of folder keys: path, level from the root, level above the file, and nearest labelled folder."""
     parts = [PurePosixPath(file).parts[:-1] for file in images.files]
     levels = range(max(map(len, parts), default=0))
     paths = {"/".join(PurePosixPath(label).parts): label for label in labels if "/" in label}
@@ -145,7 +146,7 @@ def _folders(images: Images, labels: Collection[str]) -> Iterator[_Kind]:
 def _is_unambiguous(
     parts: Sequence[tuple[str, ...]], nearest: Mapping[int, str | None], labels: Collection[str]
 ) -> bool:
-    """Tells whether each label is the name of one folder, and what lies deeper in it belongs to no other label."""
+    """Return True if each label names one folder, and no image deeper in it belongs to another label."""
     place: dict[str, tuple[str, ...]] = {}
     outer: set[str] = set()
     deep: set[str] = set()
@@ -175,7 +176,7 @@ def _all_kinds(images: Images, labels: Collection[str]) -> list[_Kind]:
 
 
 def _judged(kind: _Kind, images: Images) -> _Kind:
-    """Counts a kind's clean keys, and finds its bad ones."""
+    """Return a kind with the number of its clean keys, and its bad and vague keys."""
     of_study: dict[str, set[str]] = defaultdict(set)
     groups: dict[str, list[int]] = defaultdict(list)
     for position, key in kind.keys.items():
@@ -200,13 +201,13 @@ def _judged(kind: _Kind, images: Images) -> _Kind:
         if not one_person and len(positions) > 1 and (kind.strength == _STUDY_ID or (kind.places and len(folders) > 1)):
             vague.add(key)
         repeats = len(headers) - len({header.view for header in headers})
-        # Folders of one name may be an exam's, where a level above is the series: views tell, not the folders.
+        # Folders of one name may be one exam, if the level above is the series: the views decide, not the folders.
         clean += repeats < _DOUBTFUL_REPEATS and (kind.is_folder or one_person or len(folders) < 2)
     return replace(kind, clean=clean, bad=frozenset(bad), vague=frozenset(vague))
 
 
 def _without_series(kind: _Kind, images: Images) -> _Kind:
-    """Takes from a kind of folders the keys that cut a study in pieces, of which others have no key."""
+    """Return a kind of folder keys without the keys that divide a study whose other images have no key."""
     if not kind.is_folder:
         return kind
     of_study: dict[str, dict[tuple[str, str], set[str]]] = defaultdict(lambda: defaultdict(set))
@@ -218,9 +219,9 @@ def _without_series(kind: _Kind, images: Images) -> _Kind:
 
 
 def _compete(one: _Kind, other: _Kind, readable: Collection[int]) -> bool:
-    """Tells whether two kinds give an image different keys, or one key to different images.
+    """Return True if two kinds give an image different keys, or one key to different images.
 
-    A table means one level of folders, and no Study or Patient IDs beside it: these always compete.
+    A table uses one level of folders, or Study or Patient IDs, but not both: these always compete.
     """
     mine, others = one.groups(readable), other.groups(readable)
     if other.strength >= _STUDY_ID or (one.is_folder and other.is_folder):
@@ -230,12 +231,12 @@ def _compete(one: _Kind, other: _Kind, readable: Collection[int]) -> bool:
     return any(other.keys.get(p, key) != key for p, key in one.keys.items() if p in readable)
 
 
-def _says_more(one: _Kind, other: _Kind) -> bool:
+def _includes(one: _Kind, other: _Kind) -> bool:
     return all(one.keys.get(position) == key for position, key in other.keys.items())
 
 
 def _in_the_same_folders(one: _Kind, other: _Kind, images: Images) -> bool:
-    """Tells whether what one kind says beyond another are images beside those that have the key by both."""
+    """Return True if the additional keys of one kind are in folders where both kinds have the key."""
 
     def places(kind: _Kind) -> set[tuple[str, str]]:
         return {(key, images.files[position].rpartition("/")[0]) for position, key in kind.keys.items()}
@@ -244,13 +245,13 @@ def _in_the_same_folders(one: _Kind, other: _Kind, images: Images) -> bool:
 
 
 def _wins(one: _Kind, other: _Kind, images: Images) -> bool:
-    """Tells whether a kind wins over another with which it competes."""
+    """Return True if a kind wins against another with which it competes."""
     covered = sum(header is not None for header in images.headers)
     if one.clean and not other.is_folder and len(set(other.keys.values())) == 1 and len(other.keys) >= covered:
         return True  # the whole archive has this key in its headers
     for more, less in ((one, other), (other, one)):
-        # An image beside those of an exam is of that exam, or shows that they are not one: the exam is refused then.
-        if _says_more(more, less) and _in_the_same_folders(more, less, images):
+        # An image in the folder of an exam belongs to it, or contradicts it: then the exam is rejected.
+        if _includes(more, less) and _in_the_same_folders(more, less, images):
             return more is one
     if one.worth > 0 and one.worth >= _DECISIVE * other.worth:
         return True
@@ -260,16 +261,16 @@ def _wins(one: _Kind, other: _Kind, images: Images) -> bool:
         return False
     if other.bad and other.worth <= 0:
         return True
-    if one.worth >= other.worth and (one.name == _NEAREST or _says_more(one, other)):
+    if one.worth >= other.worth and (one.name == _NEAREST or _includes(one, other)):
         return True
-    if other.worth >= one.worth and (other.name == _NEAREST or _says_more(other, one)):
+    if other.worth >= one.worth and (other.name == _NEAREST or _includes(other, one)):
         return False
     separates = all(other.keys.get(position, key) == key for position, key in one.keys.items())
     return one.strength < other.strength and separates
 
 
 def _beyond_studies(kinds: list[_Kind], images: Images) -> list[_Kind]:
-    """Takes from each other kind the images that a study's key has, and the keys that it shares with these."""
+    """Remove from other kinds the images with a study key, and the keys of these images."""
     study = next((kind for kind in kinds if kind.name == STUDY), None)
     if study is None:
         return kinds
@@ -286,14 +287,14 @@ def _beyond_studies(kinds: list[_Kind], images: Images) -> list[_Kind]:
 
 
 def find_keys(images: Images, labels: Collection[str]) -> Keys:
-    """Finds the key of each file; see the module for the rules.
+    """Find the key of each file; see the module for the rules.
 
     Args:
         images: Files of a folder.
-        labels: What the labels file names exams by.
+        labels: The ``exam_id`` values of the labels file.
 
     Returns:
-        The keys; files that none of the chosen kinds matches have none.
+        The keys; files that match none of the selected kinds have no key.
     """
     if not labels:
         return Keys({}, {}, frozenset(), ())
@@ -325,7 +326,7 @@ def find_keys(images: Images, labels: Collection[str]) -> Keys:
         if one.keys.get(position) != other.keys.get(position)
     }
     levels = [kind for kind in left if kind.is_folder]
-    # Two levels that give one image two keys: where they happen to agree, as for 1/1, nobody knows either.
+    # Two levels give some images two keys: where they agree by chance, as for 1/1, the meaning is unknown too.
     given = ({kind.keys[position] for kind in levels if position in kind.keys} for position in disputed)
     unsure = {key for keys in given if len(keys) > 1 for key in keys}
     disputed |= {position for kind in levels for position, value in kind.keys.items() if value in unsure}

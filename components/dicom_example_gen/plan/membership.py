@@ -1,7 +1,7 @@
-"""Which exam each file of an archive belongs to, and the exams as the data set's table counts them.
+"""Assign each file of an archive to its exam, and list the exams for the data set's table.
 
-Files are counted one by one, exams are what people count: an exam is left out if none of its images is accepted. For
-that, files that are rejected must be told their exam too, as far as anything tells it.
+Users count exams, not files: an exam is left out if none of its images is accepted. So rejected files are also assigned
+to an exam, as far as possible.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ _MATCHED_BY: Final = ", ".join(
         *map(tags.tag_name, ("StudyID", "PatientID")),
     ]
 )
-_UNLABELLED: Final = "unlabelled\0"  # its name must be no exam_id
+_UNLABELLED: Final = "unlabelled\0"  # must not be equal to an exam_id
 
 
 @dataclass(frozen=True)
 class Membership:
-    """The exam of one file. It identifies a person: it stays inside planning.
+    """The exam of one file. It identifies a person, so it stays inside planning.
 
     Attributes:
         file: File.
-        exam: Exam as the source names it, or for want of a label as header or folder do; empty = unknown.
-        label: Its label, or why it has none.
-        header: Header of the file, None where it is unreadable.
-        label_by: What gave it its label, such as ``folder level 1``; empty = nothing.
+        exam: Exam in the source or, without a label, in the header or the folder; empty = unknown.
+        label: Its label, or the error.
+        header: Header of the file, None if it is unreadable.
+        label_by: Origin of its label, such as ``folder level 1``; empty = no label.
     """
 
     file: str
@@ -60,7 +60,7 @@ class PlannedExam:
         files: All its files, sorted.
         density: One of ``schema.features.DENSITY_CLASSES``, empty = unknown.
         patient_age: Years, -1 = unknown.
-        acquisition_system: Slicing key, of the first file that tells it.
+        acquisition_system: Slicing key, of the first file that has one.
     """
 
     exam_hash: str
@@ -92,19 +92,19 @@ def _ambiguous(keys: Keys) -> RowProblem:
 def memberships(
     read: Sequence[tuple[Candidate, ViewHeader | None]], labels: Mapping[str, Label | RowProblem], census: Census
 ) -> list[Membership]:
-    """Tells the exam of each file and its label.
+    """Find the exam and label of each file.
 
-    A row that names the file names its exam. For a folder, ``label_keys`` finds the exam among those of the labels. A
-    file in no labelled exam belongs to its study, or else to its folder; one whose header is unreadable to the exam of
-    the other files in its folder, or to that which its folders name.
+    A row that names the file also names its exam. For a folder, ``label_keys`` finds the exam in the labels. A file
+    without a labelled exam belongs to its study, or else to its folder. A file with an unreadable header belongs to the
+    exam of the other files in its folder, or to the exam that its folders name.
 
     Args:
-        read: Files, sorted, each with its header, or None where it is unreadable.
-        labels: exam_id -> label or problem, of a folder's labels file; empty for other sources.
-        census: What the archive's values are worth.
+        read: Files, sorted, each with its header, or None if it is unreadable.
+        labels: exam_id -> label or error, from a folder's labels file; empty for other sources.
+        census: Unreliable identifiers of the archive.
 
     Returns:
-        The exam and label of each file, in their order.
+        The exam and label of each file, in the order of the files.
     """
     of_folder = [(candidate, header) for candidate, header in read if candidate.label is None and not candidate.exam_id]
     images = Images(tuple(c.file for c, _ in of_folder), tuple(h for _, h in of_folder), census)
@@ -144,19 +144,19 @@ def _exam_of_unreadable(file: str, neighbours: set[str], labels: Mapping[str, ob
 def _unlabelled_exam(file: str, header: ViewHeader | None, census: Census) -> str:
     if header is None:
         return ""
-    uid = "" if header.study_uid in census.no_studies else header.study_uid
+    uid = "" if header.study_uid in census.unreliable_studies else header.study_uid
     return f"{_UNLABELLED}{uid or census.order(header) or file.rpartition('/')[0]}"
 
 
 def exams_of(members: Iterable[Membership], key: bytes) -> tuple[PlannedExam, ...]:
-    """Lists the exams that files belong to.
+    """Return the exams of the files.
 
     Args:
         members: Files with their exams, sorted by file.
         key: Key of the keyed hashes.
 
     Returns:
-        The exams, sorted by their first file; files of no known exam are in none.
+        The exams, sorted by their first file; files without a known exam are in none.
     """
     groups: dict[str, list[Membership]] = {}
     for member in members:

@@ -1,22 +1,22 @@
-"""From headers and labels to the plan of ingest: which files become examples, of whom, in which split.
+"""Make the plan of ingest from headers and labels: which files become examples, of which patient, in which split.
 
-A pure function: the same outcomes, labels, configuration and key give the same plan, whatever order they come
-in. Each candidate ends in exactly one place, accepted or rejected. Rules, in the order in which they apply:
+The plan is a pure function: the same headers, labels, configuration and key give the same plan in any order. Each
+candidate is either accepted or rejected. The rules, in the order in which they apply:
 
     1. Exam: a row of the source names it, or ``label_keys`` finds it.
-    2. Copies: rows that name one file, and files of equal SOP Instance UID and pixels, are one image; where they are
-       given different densities or views, all are left out. An image is of the first sound exam that holds it, in the
-       order of exams' first files. Files of equal pixels: see ``pixel_copies``.
-    3. An exam has one density and at most one patient named by the CSV; where rows differ all its files are left out.
-       So they are where headers tell several women or several exams (``exams.contradictions``); but rows that name each
-       image's exam are believed, and as to women, rows that name each image's patient. A study whose images the labels
-       give different densities is left out too.
+    2. Copies: rows that name one file, and files of equal SOP Instance UID and pixel data, are one image. If they have
+       different densities or views, all are rejected. An image belongs to the first valid exam that contains it, in
+       the order of the exams' first files. Files of equal pixels are compared after decoding, see ``copies``.
+    3. Exam errors: an exam has one density and at most one patient in the table; if its rows differ, all its files are
+       rejected. They are also rejected if the headers show several women or several exams
+       (``evidence.contradictions``), unless rows name each image's exam or, for women, each image's patient. A study
+       whose images have labels with different densities is rejected too.
     4. Patient: see ``patients``.
-    5. Split: as the CSV names it for any exam of the patient, else by the hash of the patient. A patient
-       named in two splits is left out, for it would leak from one into the other.
-    6. Several images of one view in an exam: the best by ``header.view_rank`` is kept, of equals the first by
-       name. The others are its reserves, see ``ingest_plan``; a copy comes next after its image.
-    7. Where a distribution is configured, whole exams are left out, see ``distribution``.
+    5. Split: the table names it for any exam of the patient, else the hash of the patient decides. A patient with two
+       splits is rejected, because images would leak from one split into the other.
+    6. Several images of one view in an exam: the best by ``header.view_rank`` is kept, or the first by name among
+       equals. The others are its reserves, see ``ingest_plan``; the copies of an image follow it directly.
+    7. If a distribution is configured, it drops whole exams, see ``distribution``.
 """
 
 from __future__ import annotations
@@ -32,17 +32,20 @@ from components.dicom.reading import pixel_data_sha256, read_header
 from components.dicom.rejections import IngestError, Rejection, RejectionReason
 from components.dicom.remarks import Remark, joined
 from components.dicom_example_gen.config import IngestConfig
-from components.dicom_example_gen.plan.exam_problems import exam_by, exam_problem, studies_are_series, torn_studies
+from components.dicom_example_gen.plan.copies import LabelledFile, assign_images, broken_uids, shared_uids
+from components.dicom_example_gen.plan.exam_ids import identifiers_of, with_whole_ids
+from components.dicom_example_gen.plan.exam_problems import (
+    divided_studies,
+    exam_by,
+    exam_problem,
+    studies_are_series,
+)
 from components.dicom_example_gen.plan.identity import keyed_hash
 from components.dicom_example_gen.plan.ingest_plan import IngestPlan, PlannedView, in_order
-from components.dicom_example_gen.plan.label_hints import keys_of
 from components.dicom_example_gen.plan.membership import exams_of, memberships
-from components.dicom_example_gen.plan.patients import patients_of
-from components.dicom_example_gen.plan.splits import split_of
-from components.dicom_example_gen.plan.uid_copies import Labelled, broken_uids, sharing, with_images
-from components.dicom_example_gen.plan.whole_ids import with_whole_ids
+from components.dicom_example_gen.plan.patients import patients_of, split_of
 from components.exams.census import take_census
-from components.exams.distribution import left_out
+from components.exams.distribution import exams_to_drop
 from components.exams.evidence import Census, corrected_id
 from components.sources.candidates import Candidate
 from components.sources.labels import Label, RowProblem
@@ -50,14 +53,14 @@ from schema.features import UNKNOWN_INT
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What reading a candidate's header gave: a header, or a rejection.
+class InspectedFile:
+    """A candidate after reading its header: it has a header or a rejection.
 
     Attributes:
         candidate: The candidate.
         header: Its header, or None.
-        rejection: Why it is left out, or None.
-        pixels: Hash of its pixel data as they are stored, of files that share their SOP Instance UID; else empty.
+        rejection: Its rejection, or None.
+        pixels: Hash of its pixel data as stored, if another file has its SOP Instance UID; else empty.
     """
 
     candidate: Candidate
@@ -68,7 +71,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class _Exam:
-    """What an exam's views have in common."""
+    """Values that all views of an exam have in common."""
 
     exam_hash: str
     exam_by: str
@@ -80,72 +83,72 @@ class _Exam:
 
 def inspect(
     candidate: Candidate, root: Location, max_pixels: int, acceptance: AcceptanceConfig = STANDARD_ONLY
-) -> Outcome:
-    """Reads a candidate's header; never raises for what the file holds.
+) -> InspectedFile:
+    """Read a candidate's header; errors in the file give a rejection, not an exception.
 
     Args:
         candidate: The candidate.
         root: Folder that its name is relative to.
-        max_pixels: Largest matrix that will be decoded.
+        max_pixels: Largest accepted matrix, rows x columns.
         acceptance: Special cases that are accepted.
 
     Returns:
-        The outcome, which names the file as the candidate does.
+        The header or the rejection, under the candidate's file name.
     """
-    # A row can call an image special, as a header does, and the configuration can accept it all the same.
+    # A row, like a header, can mark an image as special; the configuration may still accept it.
     accepted = {case.reason for case in acceptance.accept}
     if candidate.rejection is not None and candidate.rejection.reason not in accepted:
-        return Outcome(candidate, rejection=candidate.rejection)
+        return InspectedFile(candidate, rejection=candidate.rejection)
     try:
         header = read_header(root / candidate.file, candidate.view, max_pixels, acceptance)
     except IngestError as error:
-        return Outcome(candidate, rejection=error.rejection(candidate.file))
-    return Outcome(candidate, header)
+        return InspectedFile(candidate, rejection=error.rejection(candidate.file))
+    return InspectedFile(candidate, header)
 
 
 def inspect_pixels(
-    outcome: Outcome, root: Location, max_pixels: int, acceptance: AcceptanceConfig = STANDARD_ONLY
-) -> Outcome:
-    """Hashes the pixel data of a file that shares its SOP Instance UID, as they are stored; decodes nothing.
+    inspected: InspectedFile, root: Location, max_pixels: int, acceptance: AcceptanceConfig = STANDARD_ONLY
+) -> InspectedFile:
+    """Hash the pixel data of a file as stored, without decoding.
 
     Args:
-        outcome: What :func:`inspect` gave, with a header.
+        inspected: Result of :func:`inspect`, with a header.
         root: Folder that its name is relative to.
-        max_pixels: Largest matrix that will be decoded.
+        max_pixels: Largest accepted matrix, rows x columns.
         acceptance: Special cases that are accepted.
 
     Returns:
-        The outcome with the hash; a file that cannot be read any more is a copy of none.
+        The file with the hash; a file that has become unreadable gets a unique value.
     """
-    candidate = outcome.candidate
+    candidate = inspected.candidate
     try:
         pixels = pixel_data_sha256(root / candidate.file, candidate.view, max_pixels, acceptance)
     except IngestError:
         pixels = f"unreadable {candidate.file}"
-    return replace(outcome, pixels=pixels)
+    return replace(inspected, pixels=pixels)
 
 
-def sharing_uids(outcomes: Sequence[Outcome]) -> list[int]:
-    """Returns the positions of the outcomes whose pixel data must be hashed: another file has the same UID."""
-    return sharing([(o.candidate.file, o.header.sop_uid if o.header is not None else "") for o in outcomes])
+def files_to_hash(inspected: Sequence[InspectedFile]) -> list[int]:
+    """Return the positions of the files whose pixel data must be hashed, because another file has their UID."""
+    return shared_uids([(i.candidate.file, i.header.sop_uid if i.header is not None else "") for i in inspected])
 
 
-def _grouped(views: Iterable[Labelled], key: Callable[[Labelled], str]) -> dict[str, list[Labelled]]:
-    groups: dict[str, list[Labelled]] = defaultdict(list)
+def _grouped(views: Iterable[LabelledFile], key: Callable[[LabelledFile], str]) -> dict[str, list[LabelledFile]]:
+    groups: dict[str, list[LabelledFile]] = defaultdict(list)
     for view in views:
         groups[key(view)].append(view)
     return groups
 
 
-def _chains(exam: Sequence[Labelled]) -> list[list[Labelled]]:
-    """Ranks the images of each view, the best first."""
+def _chains(exam: Sequence[LabelledFile]) -> list[list[LabelledFile]]:
+    """Return the images of each view, the best first."""
     views = _grouped(exam, lambda v: v.header.view).values()
-    # Sorting keeps the order of equals, and images are sorted by name.
+    # Sorting is stable, and the images are sorted by name.
     return [sorted(images, key=lambda v: view_rank(v.header), reverse=True) for images in views]
 
 
-def _planned(view: Labelled, exam: _Exam, files: Mapping[str, Sequence[Labelled]]) -> list[PlannedView]:
-    """Plans the files of an image, under the label of the first."""
+def _planned(view: LabelledFile, exam: _Exam, files: Mapping[str, Sequence[LabelledFile]]) -> list[PlannedView]:
+    """Return the plan of an image's files, with the label of the first."""
     label = view.label
     return [
         PlannedView(
@@ -175,7 +178,7 @@ def _by_distribution(views: list[PlannedView], config: IngestConfig) -> tuple[li
     if config.distribution is None:
         return views, []
     exams = {view.exam_hash: (view.split, view.density) for view in views}
-    dropped = left_out(exams, config.distribution, config.split_seed)
+    dropped = exams_to_drop(exams, config.distribution, config.split_seed)
     remedy = "pipeline.ingest.distribution keeps fewer exams of this class in this split, change it to keep more"
     return [view for view in views if view.exam_hash not in dropped], [
         Rejection(
@@ -188,8 +191,8 @@ def _by_distribution(views: list[PlannedView], config: IngestConfig) -> tuple[li
 
 
 @dataclass(frozen=True)
-class _Sound:
-    """Exams that nothing is wrong with.
+class _ValidExams:
+    """Exams without errors.
 
     Attributes:
         exams: exam_id -> the first file of each image, by name.
@@ -197,26 +200,26 @@ class _Sound:
         rejected: Files of other exams.
     """
 
-    exams: Mapping[str, list[Labelled]]
-    files: Mapping[str, list[Labelled]]
+    exams: Mapping[str, list[LabelledFile]]
+    files: Mapping[str, list[LabelledFile]]
     rejected: list[Rejection]
 
 
-def _sound_exams(labelled: Sequence[Labelled], config: IngestConfig, census: Census) -> _Sound:
+def _valid_exams(labelled: Sequence[LabelledFile], config: IngestConfig, census: Census) -> _ValidExams:
     by_exam = _grouped(labelled, lambda v: v.label.exam_id)
     if studies_are_series(by_exam, census):
-        census = replace(census, per_image=True)
-    torn = torn_studies(by_exam, census)
-    exams: dict[str, list[Labelled]] = {}
-    files: dict[str, list[Labelled]] = {}
+        census = replace(census, study_per_image=True)
+    divided = divided_studies(by_exam, census)
+    exams: dict[str, list[LabelledFile]] = {}
+    files: dict[str, list[LabelledFile]] = {}
     rejected: list[Rejection] = []
     for name, views in by_exam.items():
-        own = [view for view in views if view.image not in files]  # not of an exam before
-        first: dict[str, Labelled] = {}
+        own = [view for view in views if view.image not in files]  # without images of earlier exams
+        first: dict[str, LabelledFile] = {}
         for view in own:
             first.setdefault(view.image, view)
         images = list(first.values())
-        problem = (torn.get(name) or exam_problem(images, config, census)) if own else None
+        problem = (divided.get(name) or exam_problem(images, config, census)) if own else None
         if problem is not None:
             rejected += [problem.rejection(view.file) for view in own]
         elif own:
@@ -225,42 +228,42 @@ def _sound_exams(labelled: Sequence[Labelled], config: IngestConfig, census: Cen
         for view in views:
             if view.image in files:
                 files[view.image].append(view)
-    return _Sound(exams, files, rejected)
+    return _ValidExams(exams, files, rejected)
 
 
 def plan(
-    outcomes: Iterable[Outcome], labels: Mapping[str, Label | RowProblem], config: IngestConfig, key: bytes
+    inspected: Iterable[InspectedFile], labels: Mapping[str, Label | RowProblem], config: IngestConfig, key: bytes
 ) -> IngestPlan:
-    """Decides what becomes of each candidate; see the module for the rules.
+    """Make the plan; see the module for the rules.
 
     Args:
-        outcomes: What reading each candidate's header gave, in any order.
-        labels: exam_id -> label or problem, of a folder's labels file; empty for other sources.
+        inspected: All candidates with their headers, in any order.
+        labels: exam_id -> label or error, from a folder's labels file; empty for other sources.
         config: Configuration of ingest.
         key: Key of the keyed hashes.
 
     Returns:
-        The plan: as many accepted and rejected files as outcomes.
+        The plan; each candidate is accepted or rejected.
     """
-    ordered = sorted(outcomes, key=lambda o: (o.candidate.file, o.candidate.line))
-    labels = with_whole_ids(labels, lambda: {key for o in ordered for key in keys_of(o.candidate.file, o.header)})
-    census = take_census(outcome.header for outcome in ordered if outcome.header is not None)
-    broken = broken_uids((o.header.sop_uid, o.pixels) for o in ordered if o.header is not None)
-    members = memberships([(outcome.candidate, outcome.header) for outcome in ordered], labels, census)
+    ordered = sorted(inspected, key=lambda i: (i.candidate.file, i.candidate.line))
+    labels = with_whole_ids(labels, lambda: {x for i in ordered for x in identifiers_of(i.candidate.file, i.header)})
+    census = take_census(one.header for one in ordered if one.header is not None)
+    broken = broken_uids((one.header.sop_uid, one.pixels) for one in ordered if one.header is not None)
+    members = memberships([(one.candidate, one.header) for one in ordered], labels, census)
     rejected: list[Rejection] = []
-    labelled: list[Labelled] = []
-    for outcome, member in zip(ordered, members, strict=True):
-        if outcome.rejection is not None:
-            rejected.append(outcome.rejection)
+    labelled: list[LabelledFile] = []
+    for one, member in zip(ordered, members, strict=True):
+        if one.rejection is not None:
+            rejected.append(one.rejection)
         elif isinstance(member.label, RowProblem):
             rejected.append(member.label.rejection(member.file))
         elif member.header is not None:
-            labelled.append(Labelled(member.file, member.header, member.label, member.label_by, outcome.pixels))
+            labelled.append(LabelledFile(member.file, member.header, member.label, member.label_by, one.pixels))
 
-    labelled, contradictory = with_images(labelled)
-    sound = _sound_exams(labelled, config, census)
-    rejected += contradictory + sound.rejected
-    exams, files = sound.exams, sound.files
+    labelled, contradictory = assign_images(labelled)
+    valid = _valid_exams(labelled, config, census)
+    rejected += contradictory + valid.rejected
+    exams, files = valid.exams, valid.files
     patients = patients_of(exams, census)
     of_patient: dict[str, list[str]] = defaultdict(list)
     for name in exams:
@@ -279,8 +282,8 @@ def plan(
         for name in names:
             by = exam_by(exams[name], census)
             corrected = corrected_id([v.header for v in exams[name]], census)
-            told = (Remark.CORRECTED_PATIENT_ID,) if corrected else ()
-            exam = _Exam(keyed_hash(name, key, "exam"), by, patient_hash, split, broken, told)
+            remarks = (Remark.CORRECTED_PATIENT_ID,) if corrected else ()
+            exam = _Exam(keyed_hash(name, key, "exam"), by, patient_hash, split, broken, remarks)
             for chain in _chains(exams[name]):
                 first, *reserves = (planned for view in chain for planned in _planned(view, exam, files))
                 accepted.append(replace(first, reserves=tuple(reserves)))
@@ -297,7 +300,7 @@ def plan(
     )
 
 
-def without_label(outcomes: Iterable[Outcome], planned: IngestPlan) -> list[tuple[str, ViewHeader | None]]:
-    """Lists the files that are left out for want of a label, with their headers as far as they were read."""
+def unlabelled_files(inspected: Iterable[InspectedFile], planned: IngestPlan) -> list[tuple[str, ViewHeader | None]]:
+    """Return the files that are rejected because they have no label, with their headers if they are readable."""
     files = {rejection.file for rejection in planned.rejected if rejection.reason is RejectionReason.NO_LABEL}
-    return [(outcome.candidate.file, outcome.header) for outcome in outcomes if outcome.candidate.file in files]
+    return [(one.candidate.file, one.header) for one in inspected if one.candidate.file in files]

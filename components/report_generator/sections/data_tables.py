@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from components.dicom_example_gen import losses
+from components.dicom_example_gen import rejection_warnings
 from components.report_generator.artifacts import IngestSummary
 from components.report_generator.page import Cell, Note, Table
 from components.report_generator.text import number, share
@@ -125,7 +125,9 @@ def balances(ingest: IngestSummary) -> tuple[Note, ...]:
         _balanced(offered, ingest.found, "accepted", ingest.accepted, "rejected", ingest.rejected, ""),
         _balanced("exams", ingest.exams_found, "kept", ingest.exams_kept, "left out", left_out, lacking),
     ]
-    notes += [Note(warning, "warn") for warning in (*ingest.warnings, *losses(ingest.found, ingest.by_reason))]
+    notes += [
+        Note(warning, "warn") for warning in (*ingest.warnings, *rejection_warnings(ingest.found, ingest.by_reason))
+    ]
     if ingest.files_without_exam:
         notes.append(Note(f"Rejected files of no known exam: {ingest.files_without_exam:,}.", "muted"))
     if ingest.labels_without_files:

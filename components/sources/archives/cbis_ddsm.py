@@ -1,18 +1,19 @@
 """CBIS-DDSM: 1,566 patients of the Digital Database for Screening Mammography, United States, film.
 
 Label files: ``mass_case_description_train_set.csv``, ``mass_..._test_set.csv``, ``calc_..._train_set.csv`` and
-``calc_..._test_set.csv``, with a row a finding: ``patient_id``, ``breast_density`` (``breast density`` in some; 1 to 4,
-0 = none), ``left or right breast``, ``image view``, ``image file path``, ``cropped image file path``,
-``ROI mask file path`` and others. Several rows name one image. Those of the four that are there are read.
+``calc_..._test_set.csv``, with a row per finding: ``patient_id``, ``breast_density`` (``breast density`` in some; 1 to
+4, 0 = none), ``left or right breast``, ``image view``, ``image file path``, ``cropped image file path``, ``ROI mask
+file path`` and others. Several rows may name one image. The adapter reads the existing ones of the four files.
 
-Image paths are SERIES/STUDY_UID/SERIES_UID/FILE, with a SERIES such as ``Mass-Training_P_00001_LEFT_CC``; crops and
-masks are in folders of their own, ``Mass-Training_P_00001_LEFT_CC_1``. Layouts that are understood, for they keep one
-of the names: TCIA's (``SERIES/...``, the inner folders have changed over time), and the JPEG copy on Kaggle
-(``jpeg/SERIES_UID/...``). Masks and crops are counted as ignored.
+Image paths are SERIES/STUDY_UID/SERIES_UID/FILE, with a SERIES such as ``Mass-Training_P_00001_LEFT_CC``. Crops and
+masks are in separate folders, ``Mass-Training_P_00001_LEFT_CC_1``. The adapter supports two layouts, which keep one of
+the names: TCIA's (``SERIES/...``, the inner folders have changed over time), and the JPEG copy on Kaggle
+(``jpeg/SERIES_UID/...``). Masks and crops count as ignored.
 
-An exam is a patient. Official split: training, from which the patient's hash takes the validation set, and test. It was
-drawn for masses and calcifications apart, so that a patient can be in the training set of one and the test set of the
-other: the training images of such patients are left out as ``split_conflict``, and the test set stays as it is.
+All images of a patient are one exam. Official split: training and test; the hash of the patient selects the validation
+set from the training set. Masses and calcifications were split separately, so a patient can be in the training set of
+one and in the test set of the other. The training images of such patients are rejected as ``split_conflict``; the test
+set does not change.
 
 Source: Lee et al., "A curated mammography data set for use in computer-aided detection and diagnosis research",
 Scientific Data 4:170177, 2017, doi 10.1038/sdata.2017.177; https://www.cancerimagingarchive.net/collection/cbis-ddsm/.
@@ -42,19 +43,19 @@ _DENSITIES: Final = {str(number): density for number, density in enumerate(DENSI
 
 
 def _names(paths: pd.Series) -> pd.DataFrame:
-    """Returns the parts that tell a series: columns 0 (SERIES) and 2 (SERIES_UID)."""
+    """Return the parts of a path that identify a series: columns 0 (SERIES) and 2 (SERIES_UID)."""
     return paths.str.split("/", expand=True).reindex(columns=[0, 2]).fillna("")
 
 
 def read(listing: Listing) -> ImageRows:
-    """Reads the archive's rows.
+    """Read the archive's rows.
 
     Raises:
-        ManifestError: None of the label files is there, or one lacks columns.
+        ManifestError: All label files are missing, or one of them lacks columns.
     """
     labels = {file: split for name, split in _LABEL_FILES.items() if (file := listing.find(name))}
     if not labels:
-        raise ManifestError(f"{listing.root}: one of {', '.join(_LABEL_FILES)} must be there.")
+        raise ManifestError(f"{listing.root}: at least one of {', '.join(_LABEL_FILES)} must exist.")
     tables = [
         listing.table(file, _COLUMNS, _DERIVED).assign(source=file, split=split) for file, split in labels.items()
     ]

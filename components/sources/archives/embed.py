@@ -1,15 +1,15 @@
 """EMBED Open Data: the public fifth of the Emory Breast Imaging Dataset, some 480,000 images, United States, digital.
 
-Layout (AWS Open Data): ``images/cohort_N/...`` and two tables in ``tables/``.
-``EMBED_OpenData_metadata.csv`` has a row an image: ``anon_dicom_path`` (absolute on its makers' machine; what follows
-``cohort_N`` holds everywhere), ``empi_anon`` (patient), ``acc_anon`` (exam), ``ImageLateralityFinal`` (L, R),
-``ViewPosition``, ``FinalImageType`` (2D, 3D, cview, ROI_SSC and others), ``spot_mag`` (1 for spot compression and
-magnification), ``ManufacturerModelName`` and many others.
-``EMBED_OpenData_clinical.csv`` has a row a finding: ``acc_anon``, ``side`` (L, R, B or none), ``tissueden`` (1 to 4;
-5 = normal male), ``age_at_study`` and others. Density and age are taken by exam; findings play no part.
+Layout (AWS Open Data): ``images/cohort_N/...`` and two tables in ``tables/``. ``EMBED_OpenData_metadata.csv`` has a row
+per image: ``anon_dicom_path`` (absolute on the authors' machine; only the part from ``cohort_N`` on is valid
+elsewhere), ``empi_anon`` (patient), ``acc_anon`` (exam), ``ImageLateralityFinal`` (L, R), ``ViewPosition``,
+``FinalImageType`` (2D, 3D, cview, ROI_SSC and others), ``spot_mag`` (1 for spot compression and magnification),
+``ManufacturerModelName`` and many others. ``EMBED_OpenData_clinical.csv`` has a row per finding: ``acc_anon``, ``side``
+(L, R, B or none), ``tissueden`` (1 to 4; 5 = normal male), ``age_at_study`` and others. The adapter reads density and
+age per exam, and does not use findings.
 
-Where the table gives no view, the file is asked. Only 2D images are used. No official split: the hash of the patient
-decides.
+If the table does not name the view, the file's header does. Only 2D images are used. There is no official split: the
+hash of the patient decides.
 
 Source: Jeong et al., "The EMory BrEast imaging Dataset (EMBED)", Radiology: Artificial Intelligence 5(1):e220047, 2023,
 doi 10.1148/ryai.220047; https://github.com/Emory-HITI/EMBED_Open_Data and https://docs.hitilab.com/datasets/embed.
@@ -42,10 +42,10 @@ _COHORT: Final = re.compile(r"(?:^|.*/)(cohort_[0-9]+/.*)")
 
 
 def read(listing: Listing) -> ImageRows:
-    """Reads the archive's rows.
+    """Read the archive's rows.
 
     Raises:
-        ManifestError: A table is missing, or lacks columns.
+        ManifestError: A table is missing or lacks columns.
     """
     metadata, clinical = (listing.require(f"EMBED_OpenData_{name}.csv") for name in ("metadata", "clinical"))
     table = listing.table(metadata, _IMAGE_COLUMNS)

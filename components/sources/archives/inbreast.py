@@ -1,12 +1,12 @@
 """INbreast: 115 exams, 410 images, Portugal, digital.
 
 Layout of the release: ``AllDICOMs/FILE_PATIENT_MG_SIDE_VIEW_ANON.dcm``, and ``INbreast.csv``, separated by semicolons,
-with a row an image: ``Patient ID`` and ``Patient age`` (both ``removed``), ``Laterality`` (L, R), ``View`` (CC, MLO),
+with a row per image: ``Patient ID`` and ``Patient age`` (both ``removed``), ``Laterality`` (L, R), ``View`` (CC, MLO),
 ``Acquisition date`` (YYYYMM), ``File Name`` (the number before the first underscore), ``ACR`` (1 to 4; one is blank),
 ``Bi-Rads``.
 
-The patient is in the file's name alone; an exam is a patient's images of one month. No official split: the hash of the
-patient decides.
+Only the file's name identifies the patient. An exam consists of a patient's images of one month. There is no official
+split: the hash of the patient decides.
 
 Source: Moreira et al., "INbreast: toward a full-field digital mammographic database", Academic Radiology 19(2):236-248,
 2012, doi 10.1016/j.acra.2011.09.014.
@@ -29,10 +29,10 @@ _NAME: Final = re.compile(r"([0-9]+)(?:_([0-9a-z]+)_.*)?", re.I)
 
 
 def read(listing: Listing) -> ImageRows:
-    """Reads the archive's rows.
+    """Read the archive's rows.
 
     Raises:
-        ManifestError: The label file is missing, or lacks columns.
+        ManifestError: The label file is missing or lacks columns.
     """
     labels = listing.require("INbreast.csv")
     table = listing.table(labels, _COLUMNS)
@@ -47,7 +47,7 @@ def read(listing: Listing) -> ImageRows:
     on_disk = table["key"].isin({match[1] for match in names.values()})
     allowed = "the file must be named FILE_PATIENT_MG_SIDE_VIEW_ANON, as in the release, to tell its patient"
     reject(table, ~known & on_disk, RejectionReason.INVALID_ROW, "file_name", allowed)
-    # An image that is not there belongs to an exam that is not known either: one of its own.
+    # The exam of a missing image is unknown: it counts as a separate exam.
     exams = table["patient_id"].where(known, table["key"])
     table["exam_id"] = exams + " " + table["acquisition_date"]
     table["side"], table["projection"] = table["laterality"], table["view"]

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from posixpath import basename, splitext  # pathlib takes ten times as long, and archives have half a million files
+from posixpath import basename, splitext  # pathlib takes ten times as long; archives have half a million files
 from typing import Final
 
 import pandas as pd
 
 from components.common.location import Location
 from components.dicom.rejections import ManifestError, shown
+from components.sources.tables import canonical_column
 
-# DICOM as archives name it, and the formats of the many converted copies. The content decides when a file is read.
+# Suffixes of DICOM files in archives, and of the many converted copies. The reader identifies a file by its content.
 IMAGE_SUFFIXES: Final = frozenset({".dcm", ".dicom", ".png", ".jpg", ".jpeg", ".tif", ".tiff"})
-
-
-def column_name(name: str) -> str:
-    """Canonical name of a column: lower case, underscores for blanks (CBIS-DDSM's files differ in this alone)."""
-    return re.sub(r"[\s_]+", "_", name.strip().lower())
 
 
 @dataclass(frozen=True)
 class Listing:
-    """All files of an archive.
+    """The files of a downloaded archive.
 
     Attributes:
         root: Folder of the archive.
@@ -34,15 +29,15 @@ class Listing:
     files: tuple[str, ...]
 
     def find(self, name: str) -> str | None:
-        """Finds a file by its name in any folder; of several the one nearest to the root, then the first by name."""
+        """Return the file of this name nearest to the root, then the first by path; None if there is none."""
         found = [file for file in self.files if basename(file).lower() == name.lower()]
         return min(found, key=lambda file: (file.count("/"), file), default=None)
 
     def require(self, name: str) -> str:
-        """Finds a file as :meth:`find` does.
+        """Return the file of this name as :meth:`find` does.
 
         Raises:
-            ManifestError: There is none.
+            ManifestError: The archive has no such file.
         """
         file = self.find(name)
         if file is None:
@@ -50,18 +45,19 @@ class Listing:
         return file
 
     def table(self, file: str, required: tuple[str, ...], optional: tuple[str, ...] = ()) -> pd.DataFrame:
-        """Reads a CSV file of the archive.
+        """Read a CSV file of the archive.
 
         Args:
-            file: File relative to the root; its separator, ``,`` or ``;``, is told by the header line.
-            required: Canonical names of columns that must be there.
-            optional: Further columns, empty where the file has none.
+            file: File relative to the root; the header line shows whether ``,`` or ``;`` separates columns.
+            required: Canonical names of columns that the file must have.
+            optional: Further columns; empty if the file lacks them.
 
         Returns:
-            These columns as stripped text by their canonical names, and ``line``: the row's number, the header is 1.
+            These columns as stripped text, under their canonical names, and ``line``: the row's number; the header is
+            row 1.
 
         Raises:
-            ManifestError: The file is no CSV, or lacks columns.
+            ManifestError: The file is not a CSV file, or lacks columns.
         """
         path = self.root / file
         try:
@@ -75,14 +71,14 @@ class Listing:
                     dtype=str,
                     keep_default_na=False,
                     encoding="utf-8-sig",
-                    usecols=lambda name: column_name(str(name)) in (*required, *optional),
+                    usecols=lambda name: canonical_column(str(name)) in (*required, *optional),
                 )
         except (OSError, ValueError) as error:  # pandas' errors and UnicodeDecodeError are ValueErrors
-            raise ManifestError(f"{path}: this is no CSV file in UTF-8 ({type(error).__name__}).") from error
-        table.columns = [column_name(name) for name in table.columns]
+            raise ManifestError(f"{path}: this is not a CSV file in UTF-8 ({type(error).__name__}).") from error
+        table.columns = [canonical_column(name) for name in table.columns]
         missing = [name for name in required if name not in table.columns]
         if missing:
-            found = ", ".join(shown(column_name(name)) for name in header.split(separator)) or "none"
+            found = ", ".join(shown(canonical_column(name)) for name in header.split(separator)) or "none"
             raise ManifestError(
                 f"{path}: columns {', '.join(missing)} are missing; download the file again. Received: {found}."
             )
@@ -94,10 +90,10 @@ class Listing:
 
 
 def without_suffix(file: str) -> str:
-    """Returns a file's path without the suffix of its name."""
+    """Return a file's path without its suffix."""
     return splitext(file)[0]
 
 
 def is_image(file: str) -> bool:
-    """Tells whether a file's suffix is that of an image."""
+    """Return True if a file has the suffix of an image."""
     return splitext(file)[1].lower() in IMAGE_SUFFIXES

@@ -1,14 +1,13 @@
-"""The adapter of each archive."""
+"""Registry of the archives' adapters."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from components.sources.archives import cbis_ddsm, embed, inbreast, rsna_screening, vindr_mammo
-from components.sources.archives.kinds import ArchiveKind
+from components.sources.archives import ArchiveKind, cbis_ddsm, embed, inbreast, rsna_screening, vindr_mammo
 from components.sources.archives.listing import Listing
-from components.sources.archives.rows import ImageRows, offered
+from components.sources.archives.rows import ImageRows, make_candidates
 from components.sources.candidates import Candidates
 
 _ADAPTERS: Final[Mapping[ArchiveKind, Callable[[Listing], ImageRows]]] = {
@@ -21,16 +20,16 @@ _ADAPTERS: Final[Mapping[ArchiveKind, Callable[[Listing], ImageRows]]] = {
 
 
 def archive_candidates(kind: ArchiveKind, listing: Listing) -> Candidates:
-    """Lists what a downloaded archive offers for ingest.
+    """Return the candidates of a downloaded archive.
 
     Args:
-        kind: Which archive.
+        kind: The archive.
         listing: Its files.
 
     Returns:
-        Candidates with view and label, sorted by file; what is unusable is rejected by type.
+        Candidates with view and label, sorted by file; unusable ones have a typed rejection.
 
     Raises:
-        ManifestError: A label file is missing, or lacks columns.
+        ManifestError: A label file is missing or lacks columns.
     """
-    return offered(listing, _ADAPTERS[kind](listing))
+    return make_candidates(listing, _ADAPTERS[kind](listing))

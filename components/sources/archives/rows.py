@@ -1,11 +1,11 @@
-"""From an archive's rows to candidates: density of the exam, view, age, and a typed rejection for all that is unusable.
+"""Make candidates from an archive's rows: exam density, view, age, and a typed rejection for each unusable row.
 
-Archives give a density by breast, by image or by exam, and this pipeline grades exams. The rule for all of them: the
-exam has the density of its denser breast, as BI-RADS grades a woman whose breasts differ (ACR BI-RADS Atlas, 5th
-edition, 2013, "Breast composition"). Images without a value of their own take the exam's. An exam is left out if one
-breast has two different values, or if a value is none of the archive's.
+Archives give a density per breast, image or exam, and this pipeline grades exams. The rule for all archives: the exam
+has the density of its denser breast, as BI-RADS grades a woman whose breasts differ (ACR BI-RADS Atlas, 5th edition,
+2013, "Breast composition"). Images without a density have that of the exam. An exam is rejected if one breast has two
+different values, or if the archive does not define a value.
 
-Tables hold half a million rows (EMBED), so columns are mapped as a whole.
+Tables have half a million rows (EMBED), so the code maps whole columns.
 """
 
 from __future__ import annotations
@@ -32,16 +32,17 @@ _AGREE: Final = ("exam_id", "patient_id", "side", "projection", "split")
 
 @dataclass(frozen=True)
 class ImageRows:
-    """What an adapter reads.
+    """Rows of an archive, as its adapter reads them.
 
     Attributes:
-        table: A row an image or a finding in it, with the columns ``key`` (tells the image), ``named`` (its file as the
-            archive names it), ``source`` (label file), ``line``, ``exam_id``, ``side``, ``projection``, optionally
-            ``patient_id``, ``age``, ``split``, ``acquisition_system``, and those of :func:`reject`.
-        densities: What :func:`exam_densities` gave.
+        table: A row per image, or per finding in an image, with the columns ``key`` (identifies the image), ``named``
+            (its file in the archive's tables), ``source`` (label file), ``line``, ``exam_id``, ``side``,
+            ``projection``, optionally ``patient_id``, ``age``, ``split``, ``acquisition_system``, and the columns of
+            :func:`reject`.
+        densities: Result of :func:`exam_densities`.
         files: key -> image files, relative to the root.
         label_files: Label files, relative to the root.
-        derived: Image files that are no mammograms, such as masks, by what they are.
+        derived: Image file that is not a mammogram -> its kind, such as a mask.
     """
 
     table: pd.DataFrame
@@ -54,18 +55,18 @@ class ImageRows:
 def exam_densities(
     exam: pd.Series, side: pd.Series, density: pd.Series, classes: Mapping[str, str], absent: tuple[str, ...] = ("",)
 ) -> pd.DataFrame:
-    """Grades exams by their denser breast.
+    """Return the density of each exam, which is that of its denser breast.
 
     Args:
         exam: Exam of each row.
         side: Breast of each row.
         density: The archive's text for its density.
         classes: The archive's text -> one of ``schema.features.DENSITY_CLASSES``.
-        absent: Texts that stand for no density.
+        absent: Texts that mean no density.
 
     Returns:
-        By exam: ``density``, or None with the ``reason``, the ``value`` received and what is ``allowed``; and whether
-        its ``breasts_differ``.
+        Per exam: ``density``, or None with the ``reason``, the ``value`` received and what is ``allowed``; and
+        ``breasts_differ``, True if the breasts have different densities.
     """
     rows = pd.DataFrame({"exam": exam, "side": side, "text": density})
     rows = rows[~rows["text"].isin(absent)]
@@ -96,14 +97,14 @@ def exam_densities(
 
 
 def reject(table: pd.DataFrame, rows: pd.Series, reason: RejectionReason, column: str, allowed: str) -> None:
-    """Marks rows as unusable, in place, where nothing else is wrong with them.
+    """Mark rows as unusable, in place; rows that are already marked keep their reason.
 
     Args:
         table: The archive's rows.
-        rows: True for those to reject.
-        reason: Why.
-        column: Column at fault, whose text is shown as the value received.
-        allowed: What is allowed, as a clause.
+        rows: True for the rows to reject.
+        reason: Reason of the rejection.
+        column: Column with the error; its text is shown as the value received.
+        allowed: Allowed values, as a clause.
     """
     if "reason" not in table.columns:
         table["reason"], table["column"], table["value"], table["allowed"] = None, "", "", ""
@@ -115,7 +116,7 @@ def reject(table: pd.DataFrame, rows: pd.Series, reason: RejectionReason, column
 
 
 def index_files(listing: Listing, keys: Mapping[str, str]) -> dict[str, list[str]]:
-    """Turns file -> key into key -> files."""
+    """Return key -> files, from file -> key."""
     index: dict[str, list[str]] = {}
     for file in listing.files:
         if file in keys:
@@ -124,12 +125,12 @@ def index_files(listing: Listing, keys: Mapping[str, str]) -> dict[str, list[str
 
 
 def _add_views(table: pd.DataFrame) -> None:
-    """Adds ``view``: None where the table does not say, so that the file is asked."""
+    """Add the column ``view``; None if the table does not name the view, so that the file's header does."""
     pairs = table["side"].str.upper() + " " + table["projection"].str.upper()
     table["view"] = pairs.map({pair: parse_view(pair) for pair in pairs.unique()})
-    said = (table["side"] != "") & (table["projection"] != "")
+    named = (table["side"] != "") & (table["projection"] != "")
     reject(
-        table, said & table["view"].isna(), RejectionReason.UNSUPPORTED_VIEW, "projection", "CC and MLO are supported"
+        table, named & table["view"].isna(), RejectionReason.UNSUPPORTED_VIEW, "projection", "CC and MLO are supported"
     )
 
 
@@ -141,7 +142,7 @@ def _add_ages(table: pd.DataFrame) -> None:
 def _add_densities(table: pd.DataFrame, densities: pd.DataFrame) -> None:
     exams = densities.reindex(table["exam_id"]).set_index(table.index)
     table["density"] = exams["density"]
-    # An exam that the label file does not name has no density either.
+    # An exam that the label file does not name has no density.
     unnamed = exams["reason"].isna() & exams["density"].isna()
     exams.loc[unnamed, ["reason", "value"]] = [RejectionReason.NO_LABEL, "absent"]
     exams.loc[unnamed, "allowed"] = "the exam must have a density"
@@ -152,7 +153,7 @@ def _add_densities(table: pd.DataFrame, densities: pd.DataFrame) -> None:
 
 
 def _one_row_an_image(table: pd.DataFrame) -> pd.DataFrame:
-    """Keeps the first row of each image; an image whose rows disagree has no usable row."""
+    """Return the first row of each image; reject images whose rows disagree."""
     different = table.drop_duplicates(["key", *_AGREE])
     torn = table["key"].isin(different.loc[different.duplicated("key"), "key"])
     reject(table, torn, RejectionReason.INVALID_ROW, "named", "the rows of one image must agree")
@@ -183,15 +184,15 @@ def _warnings(densities: pd.DataFrame) -> tuple[str, ...]:
     return (breasts_differ_warning("the archive's tables", differing),) if differing else ()
 
 
-def offered(listing: Listing, rows: ImageRows) -> Candidates:
-    """Makes candidates of an archive's rows.
+def make_candidates(listing: Listing, rows: ImageRows) -> Candidates:
+    """Make the candidates of an archive's rows.
 
-    Every row ends as a candidate or shares one with other rows of its image; every image file without a row is a
-    candidate without label; all other files are counted as ignored.
+    Every row becomes a candidate, or shares one with other rows of its image. Every image file without a row is a
+    candidate without label. All other files count as ignored.
 
     Args:
         listing: The archive's files.
-        rows: What its adapter read.
+        rows: Its rows, as the adapter read them.
 
     Returns:
         Candidates, sorted by file.

@@ -1,12 +1,13 @@
 """RSNA Screening Mammography Breast Cancer Detection (Kaggle, 2022): 11,913 exams of two sites, digital.
 
 Layout (https://www.kaggle.com/competitions/rsna-breast-cancer-detection/data): ``train_images/PATIENT/IMAGE.dcm``, and
-``train.csv`` with a row an image: ``site_id``, ``patient_id``, ``image_id``, ``laterality`` (L, R), ``view`` (CC, MLO,
+``train.csv`` with a row per image: ``site_id``, ``patient_id``, ``image_id``, ``laterality`` (L, R), ``view`` (CC, MLO,
 and few others), ``age``, ``cancer``, ``biopsy``, ``invasive``, ``BIRADS``, ``implant`` (0, 1), ``density`` (A to D;
 site 2 gives none), ``machine_id``, ``difficult_negative_case``. Converted copies keep folder and stem.
 
-One exam a patient. Headers name no machine, so ``machine_id`` stands for the acquisition system. No official split of
-the labelled exams: the hash of the patient decides. The test set of the competition has no densities.
+Each patient has one exam. Headers do not name the machine, so ``machine_id`` represents the acquisition system. There
+is no official split of the labelled exams: the hash of the patient decides. The competition's test set has no
+densities.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ _OPTIONAL: Final = ("site_id", "age", "machine_id")
 
 
 def read(listing: Listing) -> ImageRows:
-    """Reads the archive's rows.
+    """Read the archive's rows.
 
     Raises:
-        ManifestError: The label file is missing, or lacks columns.
+        ManifestError: The label file is missing or lacks columns.
     """
     labels = listing.require("train.csv")
     table = listing.table(labels, _COLUMNS, _OPTIONAL)

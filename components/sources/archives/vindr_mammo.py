@@ -1,12 +1,13 @@
 """VinDr-Mammo: 5,000 exams of four views, Vietnam, digital.
 
 Layout (PhysioNet, https://physionet.org/content/vindr-mammo/1.0.0/): ``images/STUDY/IMAGE.dicom``, and
-``breast-level_annotations.csv`` with a row an image: ``study_id``, ``series_id``, ``image_id``, ``laterality`` (L, R),
+``breast-level_annotations.csv`` with a row per image: ``study_id``, ``series_id``, ``image_id``, ``laterality`` (L, R),
 ``view_position`` (CC, MLO), ``height``, ``width``, ``breast_birads``, ``breast_density`` (``DENSITY A`` to
 ``DENSITY D``), ``split`` (``training``, ``test``). Converted copies keep folder and stem.
 
-Official split: 4,000 exams for training, from which the patient's hash takes the validation set, and 1,000 for test.
-Patients are not told apart: each study counts as one. Age and machine are in the DICOM header.
+Official split: 4,000 exams for training and 1,000 for test; the hash of the patient selects the validation set from the
+training set. The tables do not identify patients, so each study counts as a patient. Age and machine are in the DICOM
+header.
 
 Source: Nguyen et al., "VinDr-Mammo: A large-scale benchmark dataset for computer-aided detection and diagnosis in
 full-field digital mammography", Scientific Data 10:277, 2023, doi 10.1038/s41597-023-02100-7.
@@ -28,10 +29,10 @@ _SPLITS: Final = {"training": DEVELOPMENT, "test": "test"}
 
 
 def read(listing: Listing) -> ImageRows:
-    """Reads the archive's rows.
+    """Read the archive's rows.
 
     Raises:
-        ManifestError: The label file is missing, or lacks columns.
+        ManifestError: The label file is missing or lacks columns.
     """
     labels = listing.require("breast-level_annotations.csv")
     table = listing.table(labels, _COLUMNS)

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from components.archive_scan.scan import chosen_span
 from components.common.location import location
 from components.dicom_example_gen.config import IngestConfig
 from components.sources.labels import ManifestError
-from components.sources.source import FolderSource, Source, archive_fingerprint
-from components.sources.source_json import source_from_json, source_to_json
+from components.sources.source import FolderSource, Source, archive_fingerprint, source_from_json, source_to_json
+from components.sources.spans import choose_span
 
 
 def archive(folder: Path, *names: str) -> None:
@@ -30,30 +29,30 @@ def source(folder: Path, name: str) -> Source:
 def test_the_latest_span_or_the_one_that_is_asked_for(tmp_path: Path) -> None:
     archive(tmp_path, "span-1", "span-2", "span-10")
     pattern = source(tmp_path, "span-{SPAN}")
-    latest, second = chosen_span(pattern, "latest"), chosen_span(pattern, "2")
+    latest, second = choose_span(pattern, "latest"), choose_span(pattern, "2")
     assert (latest.source, latest.span and latest.span.number) == (source(tmp_path, "span-10"), 10)
     assert (second.source, second.span and second.span.number) == (source(tmp_path, "span-2"), 2)
     with pytest.raises(ManifestError, match="no span 3: give latest, or one of 1, 2, 10"):
-        chosen_span(pattern, "3")
+        choose_span(pattern, "3")
 
 
 def test_a_window_of_spans_ends_with_the_newest(tmp_path: Path) -> None:
     archive(tmp_path, "span-1", "span-2", "span-10")
     pattern = source(tmp_path, "span-{SPAN}")
-    found = [chosen_span(pattern, wanted, 1).span for wanted in ("latest", "2")]
+    found = [choose_span(pattern, wanted, 1).span for wanted in ("latest", "2")]
     assert [span and span.number for span in found] == [2, 1]
     with pytest.raises(ManifestError, match=r"has 2 spans up to 2: compile .* kubeflow.spans 2\. Received: 3 or more"):
-        chosen_span(pattern, "2", 2)
+        choose_span(pattern, "2", 2)
     archive(tmp_path, "all")
     with pytest.raises(ManifestError, match=r"has no spans.*Received: kubeflow.spans=2"):
-        chosen_span(source(tmp_path, "all"), "latest", 1)
+        choose_span(source(tmp_path, "all"), "latest", 1)
 
 
 def test_an_archive_without_spans_is_taken_whole(tmp_path: Path) -> None:
     archive(tmp_path, "all")
-    assert chosen_span(source(tmp_path, "all"), "latest").span is None
+    assert choose_span(source(tmp_path, "all"), "latest").span is None
     with pytest.raises(ManifestError, match=r"has no spans.*Received: span=3"):
-        chosen_span(source(tmp_path, "all"), "3")
+        choose_span(source(tmp_path, "all"), "3")
 
 
 def test_other_nodes_get_what_the_local_runner_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

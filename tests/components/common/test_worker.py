@@ -8,7 +8,7 @@ import sys
 # Touches as many fresh pages as four images have, again and again; prints the page faults of the later rounds.
 _SCRIPT = """
 import resource, sys
-from components.common.worker import prepare_worker
+from components.common.stages import prepare_worker
 if sys.argv[1] == "prepared":
     prepare_worker()
 for round in range(6):

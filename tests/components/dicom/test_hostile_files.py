@@ -32,7 +32,7 @@ from components.dicom.reading import LoadedView, load_view
 from components.dicom.rejections import IngestError, RejectionReason
 from components.dicom.remarks import Remark
 from components.dicom_example_gen.config import IngestConfig
-from components.dicom_example_gen.plan.ingest_plan import settle
+from components.dicom_example_gen.plan.ingest_plan import replace_unusable
 from components.dicom_example_gen.plan.planning import inspect, plan
 from components.dicom_example_gen.report import summary
 from components.sources.source import FolderSource, find_candidates
@@ -218,7 +218,7 @@ def test_the_folder_of_the_issue(make_dicom: Any, tmp_path: Path) -> None:
 
     candidates = find_candidates(FolderSource(tmp_path, labels))
     outcomes = [inspect(c, candidates.root, LIMIT) for c in candidates.found]
-    result = settle(plan(outcomes, candidates.labels, IngestConfig(), b"key"), [])
+    result = replace_unusable(plan(outcomes, candidates.labels, IngestConfig(), b"key"), [])
     assert {r.file: r.reason.value for r in result.rejected} == {
         "ct.dcm": "not_mammography",
         "text.dcm": "not_dicom",

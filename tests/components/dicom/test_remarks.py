@@ -11,8 +11,8 @@ import pytest
 from components.dicom.headers.header import ViewHeader
 from components.dicom.remarks import Remark, joined
 from components.dicom_example_gen.config import IngestConfig
-from components.dicom_example_gen.plan.ingest_plan import settle
-from components.dicom_example_gen.plan.planning import Outcome, plan
+from components.dicom_example_gen.plan.ingest_plan import replace_unusable
+from components.dicom_example_gen.plan.planning import InspectedFile, plan
 from components.dicom_example_gen.report import file_rows, summary
 from components.report_generator.artifacts import IngestSummary
 from components.report_generator.sections.data_tables import loss_tables
@@ -27,11 +27,13 @@ HEADER, DECODED = Remark.DECIMAL_COMMA, Remark.OTHER_VR_ENCODING
 
 def planned() -> Any:
     outcomes = [
-        Outcome(Candidate(f"E1/{view}.dcm"), ViewHeader(view, 10, 10, remarks=(HEADER,) if view == "CC_R" else ()))
+        InspectedFile(
+            Candidate(f"E1/{view}.dcm"), ViewHeader(view, 10, 10, remarks=(HEADER,) if view == "CC_R" else ())
+        )
         for view in VIEWS
     ]
     first = plan(outcomes, {"E1": Label("E1", "C")}, IngestConfig(), b"key")
-    return settle(first, [], {"E1/CC_R.dcm": (DECODED, HEADER), "E1/CC_L.dcm": (DECODED,)})
+    return replace_unusable(first, [], {"E1/CC_R.dcm": (DECODED, HEADER), "E1/CC_L.dcm": (DECODED,)})
 
 
 def test_rows_and_summary_name_what_header_and_decoding_tell() -> None:

@@ -19,11 +19,11 @@ from pydicom.uid import (
 from components.dicom_example_gen.config import IngestConfig
 from components.dicom_example_gen.plan.ingest_plan import IngestPlan
 from components.dicom_example_gen.plan.planning import (
-    Outcome,
+    InspectedFile,
+    files_to_hash,
     inspect,
     inspect_pixels,
     plan,
-    sharing_uids,
 )
 from components.sources.labels import Label, RowProblem
 from components.sources.source import Candidate
@@ -65,11 +65,11 @@ def write_image(path: Path, view: str, seed: int = 0, implicit: bool = False, **
     return path
 
 
-def read_archive(folder: Path) -> list[Outcome]:
+def read_archive(folder: Path) -> list[InspectedFile]:
     """Reads the headers of a folder's files, and the pixel data of those that share a SOP Instance UID."""
     files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.dcm"))
     outcomes = [inspect(Candidate(file), folder, 64_000_000) for file in files]
-    for position in sharing_uids(outcomes):
+    for position in files_to_hash(outcomes):
         outcomes[position] = inspect_pixels(outcomes[position], folder, 64_000_000)
     return outcomes
 

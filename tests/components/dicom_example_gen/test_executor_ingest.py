@@ -233,7 +233,7 @@ def test_an_empty_split_stops_and_the_list_of_files_stays(archive: FolderSource,
     with pytest.raises(EmptySplitError, match=r"test\. Add exams, or change pipeline\.ingest\.splits") as raised:
         run_ingest(archive, config, tmp_path)
     kept = tmp_path / "failed" / "files.jsonl"  # beside the report, which TFX removes
-    assert str(raised.value).endswith(f"What became of each file: {kept}.")
+    assert str(raised.value).endswith(f"Result for each file: {kept}.")
     assert kept.read_bytes() == (tmp_path / "report" / "files.jsonl").read_bytes()
 
 

@@ -12,13 +12,13 @@ import pytest
 
 from components.common.location import Uri
 from components.common.progress import PROGRESS_FILE_VARIABLE, read_progress
-from components.common.shard_index import read_index
+from components.common.shards import read_index
 from components.common.stages import LostRecordsError
 from components.dicom.rejections import RejectionReason as Reason
 from components.dicom_example_gen.config import IngestConfig, SplitFractions
 from components.preprocessing.config import PreprocessConfig
 from components.sources.source import FolderSource, ManifestSource, archive_fingerprint, find_candidates
-from components.sources.span import Span
+from components.sources.spans import Span
 from schema import features as f
 from schema.features import VIEWS
 from tests.components.dicom.dicom_files import mammogram, write

@@ -10,8 +10,8 @@ import pytest
 from components.common.stages import Element, Gathered, LostRecordsError, gather
 from components.dicom.rejections import Rejection, RejectionReason
 from components.dicom_example_gen.config import IngestConfig
-from components.dicom_example_gen.ingest_pipeline import Places, ingest, offer, plan_work
-from components.dicom_example_gen.plan.planning import Outcome
+from components.dicom_example_gen.ingest_pipeline import ArtifactFolders, ingest, list_archive, plan_work
+from components.dicom_example_gen.plan.planning import InspectedFile
 from components.sources.candidates import Candidate
 from components.sources.source import FolderSource
 
@@ -30,15 +30,17 @@ def archive(folder: Path, files: int) -> FolderSource:
 def submitted(folder: Path, files: int) -> int:
     """Bytes of the pipeline that goes to the runner."""
     pipeline = beam.Pipeline()
-    ingest(pipeline, archive(folder, files), CONFIG, KEY, Places("examples", "report"))
+    ingest(pipeline, archive(folder, files), CONFIG, KEY, ArtifactFolders("examples", "report"))
     return len(pipeline.to_runner_api().SerializeToString())
 
 
 def inspected(offered: list[Element]) -> Gathered:
     """What pass one gives where no file is readable."""
 
-    def outcome(candidate: Candidate) -> Outcome:
-        return Outcome(candidate, rejection=Rejection(RejectionReason.TRUNCATED, candidate.file, "file", "0 bytes", ""))
+    def outcome(candidate: Candidate) -> InspectedFile:
+        return InspectedFile(
+            candidate, rejection=Rejection(RejectionReason.TRUNCATED, candidate.file, "file", "0 bytes", "")
+        )
 
     done = [
         Element(element.index, [outcome(candidate) for candidate in element.value]) if element.index >= 0 else element
@@ -53,7 +55,7 @@ def test_the_pipeline_is_no_larger_for_a_larger_archive(tmp_path: Path) -> None:
 
 
 def test_files_come_in_parts_and_each_is_planned_once(tmp_path: Path) -> None:
-    offered = offer(archive(tmp_path, 150))
+    offered = list_archive(archive(tmp_path, 150))
     assert [len(element.value) for element in offered[:-1]] == [64, 64, 22]
     [mark] = plan_work(inspected(offered), CONFIG, KEY, "examples")  # nothing is readable, so there is no shard
     rejected = mark.value[1].files.rejected
@@ -62,9 +64,9 @@ def test_files_come_in_parts_and_each_is_planned_once(tmp_path: Path) -> None:
 
 def test_a_part_of_another_list_stops_the_run(tmp_path: Path) -> None:
     source = archive(tmp_path, 150)
-    first = offer(source)
+    first = list_archive(source)
     (tmp_path / "images" / "0000a.dcm").touch()
-    second = offer(source)
+    second = list_archive(source)
     # Each part exists, none came twice: only the names tell that 0063.dcm is in both lists' parts and 0127.dcm in none.
     assert len(first) == len(second)
     mixed = [first[0], second[1], *first[2:]]

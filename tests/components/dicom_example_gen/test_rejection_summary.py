@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from components.dicom.rejections import RejectionReason
-from components.dicom_example_gen.rejection_summary import losses, shortage
+from components.dicom_example_gen.rejection_summary import empty_splits_message, rejection_warnings
 
 
 def summary(
@@ -33,27 +33,27 @@ def summary(
     ],
 )
 def test_the_remedy_follows_the_main_reason(figures: dict[str, Any], says: str) -> None:
-    sentence = shortage(figures)
+    sentence = empty_splits_message(figures)
     assert sentence is not None
     assert says in sentence
 
 
 def test_nothing_is_said_where_every_split_has_an_image() -> None:
-    assert shortage(summary(4, views=4, truncated=9)) is None
+    assert empty_splits_message(summary(4, views=4, truncated=9)) is None
 
 
 def test_reasons_that_cost_more_than_a_hundredth_are_told_the_costliest_first() -> None:
-    told = losses(1000, {"truncated": 10, "unknown_view": 11, "synthetic_2d": 400})
+    told = rejection_warnings(1000, {"truncated": 10, "unknown_view": 11, "synthetic_2d": 400})
     assert told == [
         "400 of 1,000 images (40.0%) are left out as synthetic_2d: Add synthetic_2d to pipeline.ingest.accept if these"
         " images are wanted.",
         "11 of 1,000 images (1.1%) are left out as unknown_view: Name the views in a manifest.",
     ]
-    assert losses(0, {}) == []
+    assert rejection_warnings(0, {}) == []
 
 
 @pytest.mark.parametrize("reason", RejectionReason)
 def test_every_reason_has_something_to_do(reason: RejectionReason) -> None:
-    [sentence] = losses(1, {reason.value: 1})
+    [sentence] = rejection_warnings(1, {reason.value: 1})
     assert sentence.startswith(f"1 of 1 images (100.0%) are left out as {reason.value}: ")
     assert sentence.endswith(".")

@@ -13,9 +13,8 @@ import pytest
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import RLELossless
 
-from components.common.pixels import pixels_sha256
-from components.common.png import decode_png
-from components.common.shard_index import read_index
+from components.common.png import decode_png, pixels_sha256
+from components.common.shards import read_index
 from components.dicom.reading import load_view
 from components.dicom_example_gen.config import IngestConfig
 from components.sources.source import FolderSource

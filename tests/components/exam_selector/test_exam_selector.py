@@ -14,7 +14,7 @@ from components.common.views import read_views
 from components.exam_selector.config import SelectionConfig
 from components.exam_selector.executor import Executor
 from components.exam_selector.selection import Exam, SelectionError, unselected
-from components.exams.distribution import DistributionConfig, left_out
+from components.exams.distribution import DistributionConfig, exams_to_drop
 from schema import features as f
 
 SYSTEMS = ("GE", "IMS", "Hologic")
@@ -39,7 +39,7 @@ def kept(config: SelectionConfig, split: str = "train") -> Counter[str]:
 def test_a_distribution_is_that_of_ingest_and_leaves_the_eval_split() -> None:
     config = SelectionConfig.model_validate({"train": "BIRADS"})
     splits = {name: (exam.split, exam.density) for name, exam in exams().items()}
-    assert unselected(exams(), config) == left_out(splits, DistributionConfig(train=config.train), config.seed)
+    assert unselected(exams(), config) == exams_to_drop(splits, DistributionConfig(train=config.train), config.seed)
     assert kept(config) == {"A": 7, "B": 28, "C": 28, "D": 7}
     assert kept(config, "eval") == kept(SelectionConfig(), "eval")
 

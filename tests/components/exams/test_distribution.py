@@ -13,9 +13,9 @@ from components.dicom.headers.header import ViewHeader
 from components.dicom.rejections import RejectionReason as Reason
 from components.dicom_example_gen.config import IngestConfig
 from components.dicom_example_gen.plan.ingest_plan import IngestPlan
-from components.dicom_example_gen.plan.planning import Outcome, plan
+from components.dicom_example_gen.plan.planning import InspectedFile, plan
 from components.dicom_example_gen.report import summary
-from components.exams.distribution import PROPORTIONS, DistributionConfig, largest_counts, left_out
+from components.exams.distribution import PROPORTIONS, DistributionConfig, exams_to_drop, largest_counts
 from components.sources.candidates import Candidate
 from components.sources.labels import Label
 from schema.features import DENSITY_CLASSES
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
 AOUP = {"train": (142, 337, 611, 142), "eval": (20, 45, 74, 17), "test": (20, 46, 75, 17)}
 
 
-def archive(splits: Mapping[str, tuple[int, ...]]) -> list[Outcome]:
+def archive(splits: Mapping[str, tuple[int, ...]]) -> list[InspectedFile]:
     """One image an exam, in named splits."""
     outcomes = []
     for split, counts in splits.items():
@@ -35,7 +35,7 @@ def archive(splits: Mapping[str, tuple[int, ...]]) -> list[Outcome]:
                 exam = f"{split}{density}{number}"
                 label = Label(exam, density, exam, split=split)
                 header = ViewHeader(view="CC_R", rows=9, columns=9)
-                outcomes.append(Outcome(Candidate(exam, label=label, exam_id=exam), header))
+                outcomes.append(InspectedFile(Candidate(exam, label=label, exam_id=exam), header))
     return outcomes
 
 
@@ -112,9 +112,9 @@ def test_counts_are_available_and_near_their_shares(available: tuple[int, ...], 
 def test_another_exam_changes_few_fates_and_order_none(counts: tuple[int, ...], density: str, seed: int) -> None:
     exams = {f"{c}{i}": ("train", c) for c, count in zip(DENSITY_CLASSES, counts, strict=True) for i in range(count)}
     config = DistributionConfig.model_validate("uniform")
-    before = left_out(exams, config, seed)
-    assert left_out(dict(reversed(exams.items())), config, seed) == before
-    after = left_out(exams | {"new": ("train", density)}, config, seed)
+    before = exams_to_drop(exams, config, seed)
+    assert exams_to_drop(dict(reversed(exams.items())), config, seed) == before
+    after = exams_to_drop(exams | {"new": ("train", density)}, config, seed)
     assert len((before ^ after) - {"new"}) <= 4  # one exam a class at most
 
 

@@ -12,7 +12,7 @@ from components.dicom.headers.header import ViewHeader
 from components.dicom.rejections import RejectionReason
 from components.dicom_example_gen.config import IngestConfig
 from components.dicom_example_gen.plan.ingest_plan import IngestPlan
-from components.dicom_example_gen.plan.planning import Outcome, inspect, plan
+from components.dicom_example_gen.plan.planning import InspectedFile, inspect, plan
 from components.dicom_example_gen.report import summary
 from components.exams.evidence import mixed_patients
 from components.sources.candidates import Candidate
@@ -57,7 +57,7 @@ def test_without_study_uids_patient_ids_decide() -> None:
 def planned(label: Label, by_row: bool, **config: Any) -> IngestPlan:
     headers = [header(view, f"P{index // 3}", f"1.{index // 3}") for index, view in enumerate(VIEWS)]
     candidates = [Candidate(f"E/{view}.dcm", label=label if by_row else None) for view in VIEWS]
-    outcomes = [Outcome(c, h) for c, h in zip(candidates, headers, strict=True)]
+    outcomes = [InspectedFile(c, h) for c, h in zip(candidates, headers, strict=True)]
     return plan(outcomes, {"E": label}, IngestConfig(**config), b"key")
 
 

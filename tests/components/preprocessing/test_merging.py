@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from components.common.shard_index import IndexedView
+from components.common.shards import IndexedView
 from components.preprocessing.merging import IngestedShard, LeftOut, left_out
 
 

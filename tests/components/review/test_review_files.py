@@ -26,7 +26,7 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from components.common.pixels import pixels_sha256
+from components.common.png import pixels_sha256
 from components.review.findings import ReviewError, ReviewProblem
 from components.review.folder import ReviewFolderError, folder_fingerprint, read_reviews
 from components.review.naming import ReviewName, parse_stem, review_name

@@ -13,8 +13,7 @@ import pytest
 import tensorflow as tf
 from tfx.types import artifact_utils, standard_artifacts
 
-from components.common.pixels import pixels_sha256
-from components.common.png import decode_png, encode_png
+from components.common.png import decode_png, encode_png, pixels_sha256
 from components.common.shards import shard_name, split_folder, write_shard
 from components.mammogram_preprocessor.quality import QualityRow, choose_overlays, ranks, report_row, review_summary
 from components.preprocessing.config import PreprocessConfig, QualityConfig

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from components.common.pixels import pixels_sha256
-from components.common.png import encode_png
+from components.common.png import encode_png, pixels_sha256
 from components.preprocessing.config import PreprocessConfig
 from components.preprocessing.preprocess import preprocess_view
 from components.preprocessing.result import PreprocessError

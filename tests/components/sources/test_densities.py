@@ -61,7 +61,7 @@ def test_no_text_raises_or_gives_anything_else(text: str) -> None:
 
 def test_a_column_with_a_zero_stops_until_it_is_said_what_is_meant() -> None:
     for texts in (["0", "1", "2", "3"], ["0.0", "3"], ["1", "4", "0"], ["A", "0"], ["density 0", "density 1"]):
-        with pytest.raises(ManifestError, match=r"x holds 0 in 1 rows.*--density-values: 0=A,1=B,2=C,3=D, or 0=,1=A"):
+        with pytest.raises(ManifestError, match=r"x contains 0 in 1 rows.*--density-values: 0=A,1=B,2=C,3=D, or 0=,1=A"):
             density_warnings("x", texts)
     assert density_warnings("x", ["0", "1"], {"0": "A", "1": "B"}) == ()
 

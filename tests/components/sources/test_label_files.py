@@ -9,8 +9,8 @@ import pytest
 
 from components.dicom.rejections import ManifestError, RejectionReason
 from components.dicom_example_gen.config import IngestConfig
+from components.dicom_example_gen.plan.exam_ids import with_whole_ids
 from components.dicom_example_gen.plan.planning import inspect, plan
-from components.dicom_example_gen.plan.whole_ids import with_whole_ids
 from components.sources.labels import Label, RowProblem, parse_label_age, read_labels
 from components.sources.source import FolderSource, ManifestSource, find_candidates
 from tests.components.dicom.dicom_files import MakeDicom
@@ -62,7 +62,7 @@ def test_columns_that_are_not_read_may_repeat(tmp_path: Path) -> None:
         (b"exam_id,density_right\nE1,A\n", "columns density are missing"),
         (b"exam_id,density,Density\nE1,A,B\n", "columns density repeat"),
         (b"exam_id,density,age,note,Age,Note\nE1,A,1,x,2,x\n", "columns age repeat"),
-        (b"exam_id,density\nE1,0\nE2,3\n", "labels.csv: column density holds 0 in 1 rows"),
+        (b"exam_id,density\nE1,0\nE2,3\n", "labels.csv: column density contains 0 in 1 rows"),
     ],
 )
 def test_what_cannot_be_read_says_why(tmp_path: Path, data: bytes, says: str) -> None:
@@ -124,7 +124,7 @@ def test_a_row_whose_cells_are_shifted_labels_nothing(tmp_path: Path, text: str,
     ],
 )
 def test_quotes_that_are_not_closed_stop_the_table(tmp_path: Path, text: str) -> None:
-    with pytest.raises(ManifestError, match=r"line [23] is no CSV"):
+    with pytest.raises(ManifestError, match=r"line [23] is not valid CSV"):
         labels_of(tmp_path, text)
 
 
@@ -313,7 +313,7 @@ def test_a_manifest_s_densities_by_breast_and_differing_ages(tmp_path: Path) -> 
 
 def test_a_manifest_of_zeros_needs_values_too(tmp_path: Path) -> None:
     source = manifest_of(tmp_path, "E1,CC_R,a,0,,", "E2,CC_R,b,3,,")
-    with pytest.raises(ManifestError, match="holds 0"):
+    with pytest.raises(ManifestError, match="contains 0"):
         find_candidates(source)
     values = (("0", "A"), ("1", "B"), ("2", "C"), ("3", "D"))
     found = find_candidates(ManifestSource(source.manifest, values)).found

@@ -10,7 +10,7 @@ from components.dicom.headers.header import ViewHeader
 from components.dicom.rejections import RejectionReason as Reason
 from components.dicom_example_gen.config import IngestConfig
 from components.dicom_example_gen.plan.ingest_plan import IngestPlan
-from components.dicom_example_gen.plan.planning import Outcome, plan
+from components.dicom_example_gen.plan.planning import InspectedFile, plan
 from components.dicom_example_gen.report import file_rows, summary
 from components.sources.labels import Label
 from components.sources.source import Candidate
@@ -20,11 +20,11 @@ from tests.components.dicom_example_gen.archive_files import fates
 SERIES = ("1", "2", "3", "4")
 
 
-def image(file: str, view: str, **header: Any) -> Outcome:
-    return Outcome(Candidate(file), ViewHeader(view=view, rows=9, columns=9, sop_uid=f"uid of {file}", **header))
+def image(file: str, view: str, **header: Any) -> InspectedFile:
+    return InspectedFile(Candidate(file), ViewHeader(view=view, rows=9, columns=9, sop_uid=f"uid of {file}", **header))
 
 
-def exam(folder: str, series: tuple[str, ...] = ("",) * 4, **header: Any) -> list[Outcome]:
+def exam(folder: str, series: tuple[str, ...] = ("",) * 4, **header: Any) -> list[InspectedFile]:
     """Four views, each in a folder of its series where there are any."""
     return [
         image("/".join(filter(None, (folder, part, f"{view}.dcm"))), view, **header)
@@ -32,7 +32,7 @@ def exam(folder: str, series: tuple[str, ...] = ("",) * 4, **header: Any) -> lis
     ]
 
 
-def planned(outcomes: list[Outcome], **densities: str) -> IngestPlan:
+def planned(outcomes: list[InspectedFile], **densities: str) -> IngestPlan:
     labels = {name.strip("_"): Label(name.strip("_"), density) for name, density in densities.items()}
     return plan(outcomes, dict(labels), IngestConfig(), b"key")
 
@@ -96,7 +96,7 @@ def test_numbers_of_patients_and_of_folders_that_cross_are_not_guessed() -> None
 
 
 def test_a_patient_with_two_exams_and_one_label_has_none_that_counts() -> None:
-    def of(year: str, **header: str) -> list[Outcome]:
+    def of(year: str, **header: str) -> list[InspectedFile]:
         return exam(f"P1/{year}", patient_id="P1", study_uid=f"1.2.{year}", **header)
 
     dated = planned([*of("2015", acquired_at="20150813"), *of("2019", acquired_at="20190813")], P1="C")

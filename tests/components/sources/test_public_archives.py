@@ -12,16 +12,21 @@ import pytest
 from components.dicom.acceptance import AcceptanceConfig, SpecialCase
 from components.dicom.rejections import RejectionReason as Reason
 from components.dicom_example_gen.config import IngestConfig
+from components.dicom_example_gen.plan.patients import split_of
 from components.dicom_example_gen.plan.planning import inspect, plan
-from components.dicom_example_gen.plan.splits import split_of
 from components.dicom_example_gen.report import summary
-from components.sources.archives.kinds import ArchiveKind
+from components.sources.archives import ArchiveKind
 from components.sources.archives.listing import Listing
 from components.sources.archives.registry import archive_candidates
 from components.sources.candidates import Candidate, Candidates
 from components.sources.labels import Label, ManifestError
-from components.sources.source import ArchiveSource, archive_fingerprint, find_candidates
-from components.sources.source_json import source_from_json, source_to_json
+from components.sources.source import (
+    ArchiveSource,
+    archive_fingerprint,
+    find_candidates,
+    source_from_json,
+    source_to_json,
+)
 
 CBIS_LABELS = Path("../shared/data/cbis_ddsm_labels")
 
@@ -340,7 +345,7 @@ def test_large_tables_are_mapped_by_column(tmp_path: Path) -> None:
 def test_missing_tables_and_columns_are_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match=r"breast-level_annotations\.csv is missing"):
         offered(ArchiveKind.VINDR_MAMMO, tmp_path)
-    with pytest.raises(ManifestError, match=r"one of mass_case_description_train_set\.csv, .* must be there"):
+    with pytest.raises(ManifestError, match=r"one of mass_case_description_train_set\.csv, .* must exist"):
         offered(ArchiveKind.CBIS_DDSM, tmp_path)
     table(tmp_path / "train.csv", "site_id,patient_id,image_id,laterality", "1,2,3,L")
     with pytest.raises(
@@ -348,7 +353,7 @@ def test_missing_tables_and_columns_are_one_sentence(tmp_path: Path) -> None:
     ):
         offered(ArchiveKind.RSNA_SCREENING, tmp_path)
     (tmp_path / "INbreast.csv").write_bytes(b"\xff\xfe\x00\x01")
-    with pytest.raises(ManifestError, match=r"INbreast\.csv: this is no CSV"):
+    with pytest.raises(ManifestError, match=r"INbreast\.csv: this is not a CSV"):
         offered(ArchiveKind.INBREAST, tmp_path)
     with pytest.raises(ManifestError, match="no such folder"):
         offered(ArchiveKind.EMBED, tmp_path / "gone")

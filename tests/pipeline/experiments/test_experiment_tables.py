@@ -13,7 +13,7 @@ from sklearn.metrics import accuracy_score, cohen_kappa_score, precision_score, 
 
 from components.evaluator.offline import evaluate_predictions
 from components.evaluator.predictions import Predictions, ViewPrediction, read_predictions
-from components.exams.distribution import DistributionConfig, left_out
+from components.exams.distribution import DistributionConfig, exams_to_drop
 from pipeline.experiments.catalogue import EXPERIMENTS, detail_parts
 from pipeline.experiments.declarations import Part
 from pipeline.experiments.judge import Graded, differences_of, figures_of, pooled, rows_of, scores_of
@@ -56,7 +56,7 @@ def test_a_test_distribution_is_drawn_by_exam_as_ingest_draws_it(distribution: s
     found = Counter(labels.values())
     assert tuple(found[name] for name in DENSITY_CLASSES) == counts
     assert Counter(Counter(row.exam_id for row in rows).values()) == {4: sum(counts)}  # whole exams
-    dropped = left_out(
+    dropped = exams_to_drop(
         {row.exam_id: ("test", row.label) for row in ROWS},
         DistributionConfig.model_validate({"test": distribution}),
         "seed",

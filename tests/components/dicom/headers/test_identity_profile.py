@@ -56,7 +56,7 @@ def test_the_key_comes_from_the_variable_or_a_file(tmp_path: Path) -> None:
         ({VARIABLE: KEY}, True, KEY, 0o600, "Several hash keys are set"),
         ({f"{VARIABLE}_FILE": "/no/such/file"}, False, "", 0o600, "cannot be read: No such file"),
         ({f"{VARIABLE}_FILE": ""}, False, "", 0o600, "names no file"),
-        ({f"{VARIABLE}_FILE": os.curdir}, False, "", 0o600, "no regular file"),
+        ({f"{VARIABLE}_FILE": os.curdir}, False, "", 0o600, "not a regular file"),
     ],
 )
 def test_keys_that_protect_nothing_are_refused(

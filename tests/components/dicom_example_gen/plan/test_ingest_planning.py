@@ -17,9 +17,9 @@ from components.dicom.rejections import Rejection
 from components.dicom.rejections import RejectionReason as Reason
 from components.dicom_example_gen.config import IngestConfig, SplitFractions
 from components.dicom_example_gen.plan.identity import keyed_hash
-from components.dicom_example_gen.plan.ingest_plan import IngestPlan, settle
-from components.dicom_example_gen.plan.planning import Outcome, plan
-from components.dicom_example_gen.plan.splits import split_of
+from components.dicom_example_gen.plan.ingest_plan import IngestPlan, replace_unusable
+from components.dicom_example_gen.plan.patients import split_of
+from components.dicom_example_gen.plan.planning import InspectedFile, plan
 from components.dicom_example_gen.report import file_rows, summary
 from components.sources.labels import Label, RowProblem
 from components.sources.source import Candidate
@@ -28,12 +28,12 @@ from schema.features import VIEWS
 KEY, CONFIG = b"secret", IngestConfig()
 
 
-def read(file: str, view: str = "CC_R", label: Label | None = None, **header: Any) -> Outcome:
+def read(file: str, view: str = "CC_R", label: Label | None = None, **header: Any) -> InspectedFile:
     fields: dict[str, Any] = {"rows": 10, "columns": 10, "sop_uid": f"uid of {file}"} | header
-    return Outcome(Candidate(file, label=label), ViewHeader(view=view, **fields))
+    return InspectedFile(Candidate(file, label=label), ViewHeader(view=view, **fields))
 
 
-def four_views(exam: str, **header: Any) -> list[Outcome]:
+def four_views(exam: str, **header: Any) -> list[InspectedFile]:
     return [read(f"{exam}/{view}.dcm", view, **header) for view in VIEWS]
 
 
@@ -136,7 +136,7 @@ def test_rows_of_one_exam_must_agree() -> None:
 
 
 def test_splits_of_a_manifest_hold_for_the_patient_and_may_not_conflict() -> None:
-    def row(exam: str, patient: str, split: str) -> Outcome:
+    def row(exam: str, patient: str, split: str) -> InspectedFile:
         return read(f"{exam}.png", label=Label(exam, "A", patient_id=patient, split=split))
 
     outcomes = [row("E1", "P1", "test"), row("E2", "P1", ""), row("E3", "P2", "train"), row("E4", "P2", "eval")]
@@ -152,13 +152,13 @@ def test_csv_overrides_age_and_system() -> None:
 
 
 @st.composite
-def archives(draw: st.DrawFn) -> list[Outcome]:
+def archives(draw: st.DrawFn) -> list[InspectedFile]:
     outcomes = []
     for number in range(draw(st.integers(0, 25))):
         file = f"{draw(st.sampled_from(['E1', 'E2', 'E3', 'none']))}/{number:02d}.dcm"
         if draw(st.integers(0, 5)) == 0:
             rejected = Rejection(Reason.TRUNCATED, file, "t", "v", "r")
-            outcomes.append(Outcome(Candidate(file), rejection=rejected))
+            outcomes.append(InspectedFile(Candidate(file), rejection=rejected))
             continue
         header = ViewHeader(
             view=draw(st.sampled_from(VIEWS)),
@@ -175,14 +175,14 @@ def archives(draw: st.DrawFn) -> list[Outcome]:
                 draw(st.sampled_from(["", "P1", "P2"])),
                 split=draw(st.sampled_from(["", "", "train", "test"])),
             )
-        outcomes.append(Outcome(Candidate(file, label=label), header))
+        outcomes.append(InspectedFile(Candidate(file, label=label), header))
     return outcomes
 
 
 @pytest.mark.slow
 @settings(max_examples=150)
 @given(archives(), st.randoms(use_true_random=False))
-def test_every_candidate_ends_in_one_place_in_any_order(outcomes: list[Outcome], order: random.Random) -> None:
+def test_every_candidate_ends_in_one_place_in_any_order(outcomes: list[InspectedFile], order: random.Random) -> None:
     labels = {
         "E1": Label("E1", "A"),
         "E2": RowProblem(Reason.NO_LABEL, "w", "v", "a"),
@@ -205,7 +205,9 @@ def test_every_candidate_ends_in_one_place_in_any_order(outcomes: list[Outcome],
 
 @settings(max_examples=150)
 @given(archives(), st.data())
-def test_a_view_is_absent_only_where_each_image_failed_itself(outcomes: list[Outcome], data: st.DataObject) -> None:
+def test_a_view_is_absent_only_where_each_image_failed_itself(
+    outcomes: list[InspectedFile], data: st.DataObject
+) -> None:
     labels = {"E1": Label("E1", "A"), "E2": Label("E2", "B"), "E3": Label("E3", "A", split="eval")}
     first = plan(outcomes, labels, CONFIG, KEY)
     files = sorted({image.file for view in first.accepted for image in view.images})
@@ -218,7 +220,7 @@ def test_a_view_is_absent_only_where_each_image_failed_itself(outcomes: list[Out
         if all(before.file in bad for before in view.images[:place])
     }
     late = [Rejection(Reason.UNDECODABLE_PIXELS, file, "t", "v", "r") for file in sorted(bad & tried)]
-    result = settle(first, late)
+    result = replace_unusable(first, late)
     counted = Counter(v.file for v in result.accepted) + Counter(r.file for r in result.rejected)
     assert counted == Counter(o.candidate.file for o in outcomes)
     kept = {view.file for view in result.accepted}
@@ -230,7 +232,7 @@ def test_a_view_is_absent_only_where_each_image_failed_itself(outcomes: list[Out
     for view in first.accepted:
         images = {image.file for image in view.images}
         assert ((view.exam_hash, view.view) in shown) == bool(images - bad)
-    assert settle(first, []) == first
+    assert replace_unusable(first, []) == first
 
 
 def test_late_rejections_and_report() -> None:
@@ -238,7 +240,7 @@ def test_late_rejections_and_report() -> None:
     outcomes = [o for exam in labels for o in four_views(exam, patient_id=f"patient of {exam}")]
     first = plan(outcomes, labels, CONFIG, KEY)
     late = Rejection(Reason.UNDECODABLE_PIXELS, "E1/CC_L.dcm", "Pixel Data (7FE0,0010)", "bad", "export again")
-    result = settle(first, [late])
+    result = replace_unusable(first, [late])
     assert (len(first.accepted), len(result.accepted), len(result.rejected)) == (12, 11, 1)
 
     figures = summary(result, {".csv": 1})

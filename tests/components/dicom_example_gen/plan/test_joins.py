@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from components.dicom.headers.header import ViewHeader
 from components.dicom_example_gen.config import IngestConfig
-from components.dicom_example_gen.plan.planning import Outcome, plan
+from components.dicom_example_gen.plan.planning import InspectedFile, plan
 from components.sources.labels import Label
 from components.sources.source import Candidate
 from schema.acquisition import AcquisitionSystem
@@ -105,8 +105,8 @@ def _key(image: Image, by: str, layout: str) -> str:
     }[by]
 
 
-def outcomes_of(images: list[Image]) -> list[Outcome]:
-    return [Outcome(Candidate(image.file), image.header) for image in images]
+def outcomes_of(images: list[Image]) -> list[InspectedFile]:
+    return [InspectedFile(Candidate(image.file), image.header) for image in images]
 
 
 def told_apart(images: list[Image]) -> bool:

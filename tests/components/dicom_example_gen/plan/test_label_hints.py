@@ -8,7 +8,7 @@ import pytest
 
 from components.dicom.headers.header import ViewHeader
 from components.dicom_example_gen.config import IngestConfig
-from components.dicom_example_gen.plan.label_hints import label_hints
+from components.dicom_example_gen.plan.exam_ids import label_hints
 from components.sources.source import FolderSource
 from pipeline.describe import describe_source
 from tests.components.dicom.dicom_files import MakeDicom

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import pytest
 
 from components.dicom.headers.header import ViewHeader
+from components.dicom_example_gen.plan.copies import LabelledFile
 from components.dicom_example_gen.plan.patients import Patients, patients_of
-from components.dicom_example_gen.plan.uid_copies import Labelled
 from components.exams.census import take_census
 from components.exams.evidence import is_placeholder
 from components.sources.labels import Label
@@ -18,7 +18,7 @@ def found(exams: dict[str, Sequence[str]], named: str = "") -> Patients:
     """The patients of exams whose images have these Patient IDs; each exam is a study of two views."""
     views = {
         exam: [
-            Labelled(
+            LabelledFile(
                 f"{exam}/{view}", ViewHeader(view, 9, 9, study_uid=f"1.2.{exam}", patient_id=patient), label, "row"
             )
             for view, patient in zip(("CC_R", "CC_L"), (identifiers * 2)[:2], strict=True)

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.dicom.rejections import RejectionReason as Reason
+from components.dicom_example_gen.plan.copies import pixel_copies
 from components.dicom_example_gen.plan.ingest_plan import PlannedView
-from components.dicom_example_gen.plan.pixel_copies import pixel_copies
 from schema.acquisition import AcquisitionSystem
 
 

@@ -13,10 +13,9 @@ from components.dicom.headers.header import ViewHeader
 from components.dicom.rejections import ManifestError, Rejection
 from components.dicom.rejections import RejectionReason as Reason
 from components.dicom_example_gen.config import IngestConfig
-from components.dicom_example_gen.plan.exam_counts import exam_counts
 from components.dicom_example_gen.plan.ingest_plan import IngestPlan
-from components.dicom_example_gen.plan.planning import Outcome, plan
-from components.dicom_example_gen.report import summary
+from components.dicom_example_gen.plan.planning import InspectedFile, plan
+from components.dicom_example_gen.report import exam_counts, summary
 from components.sources.candidates import Candidate
 from components.sources.labels import Label, RowProblem, read_labels
 from components.sources.source import ManifestSource, find_candidates
@@ -27,16 +26,16 @@ GE, IMS = (AcquisitionSystem(name, "x", "1") for name in ("GE", "IMS"))
 BAD_ROW = RowProblem(Reason.INVALID_LABEL, "labels.csv line 3, column density", "Z", "A to D is allowed")
 
 
-def planned(outcomes: list[Outcome], labels: dict[str, Label | RowProblem]) -> IngestPlan:
+def planned(outcomes: list[InspectedFile], labels: dict[str, Label | RowProblem]) -> IngestPlan:
     return plan(outcomes, labels, IngestConfig(), b"key")
 
 
-def read(file: str, view: str = "CC_R", **header: Any) -> Outcome:
-    return Outcome(Candidate(file), ViewHeader(view=view, rows=9, columns=9, **header))
+def read(file: str, view: str = "CC_R", **header: Any) -> InspectedFile:
+    return InspectedFile(Candidate(file), ViewHeader(view=view, rows=9, columns=9, **header))
 
 
-def broken(file: str, reason: Reason = Reason.TRUNCATED) -> Outcome:
-    return Outcome(Candidate(file), rejection=Rejection(reason, file, "file", "short", "send again"))
+def broken(file: str, reason: Reason = Reason.TRUNCATED) -> InspectedFile:
+    return InspectedFile(Candidate(file), rejection=Rejection(reason, file, "file", "short", "send again"))
 
 
 def test_every_exam_is_kept_or_left_out_for_one_reason() -> None:
@@ -80,7 +79,7 @@ def test_exams_of_rows_are_counted_even_where_the_row_is_bad(tmp_path: Path) -> 
     manifest = tmp_path / "m.csv"
     manifest.write_text("exam_id,view,file,density\nE1,ML,a.png,A\nE1,CC_R,../b.png,A\nE2,CC_R,c.png,Z\n")
     offered = find_candidates(ManifestSource(manifest))
-    result = planned([Outcome(c, rejection=c.rejection) for c in offered.found], {})
+    result = planned([InspectedFile(c, rejection=c.rejection) for c in offered.found], {})
     figures = summary(result, {})
     assert figures["exams_found"] == 2
     assert figures["exams_left_out"] == {"invalid_label": 1, "unsafe_path": 1}
@@ -93,7 +92,7 @@ def rows_of(*rows: tuple[str, str, str]) -> IngestPlan:
     outcomes = []
     for line, (file, view, density) in enumerate(rows, start=2):
         label = Label(f"exam {density}", density)
-        outcomes.append(Outcome(Candidate(file, line, view, label), ViewHeader(view=view, rows=9, columns=9)))
+        outcomes.append(InspectedFile(Candidate(file, line, view, label), ViewHeader(view=view, rows=9, columns=9)))
     return planned(outcomes, {})
 
 

@@ -1,7 +1,7 @@
-"""Why labels match no file: identifiers that differ from the files' by what programs do to them.
+"""Exam identifiers of the labels that programs changed: identifiers written as numbers, and hints for the others.
 
-Nothing is matched by this, for what looks alike may be two women's: it names the cause, so that a person can mend the
-table.
+Only ``1.0`` for ``1`` is corrected. Other differences give a hint for the user, and match nothing, because similar
+identifiers may be those of two women.
 """
 
 from __future__ import annotations
@@ -15,18 +15,37 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from components.dicom.headers.header import ViewHeader
+from components.sources.labels import WITH_FRACTION, Label, RowProblem, whole_id, with_exam_id
 
 _QUOTES: Final = "'\"`´‘’‚“”„ "
 
 
+def with_whole_ids(
+    labels: Mapping[str, Label | RowProblem], known: Callable[[], Collection[str]]
+) -> Mapping[str, Label | RowProblem]:
+    """Remove ``.0`` from identifiers that a program wrote as numbers.
+
+    Args:
+        labels: exam_id -> label or error, from a labels file.
+        known: Function that returns the identifiers in the archive: folders and header values. It is called only if
+            necessary.
+
+    Returns:
+        The labels; they are unchanged if one of them does not end in ``.0``, or if one of them occurs in the archive.
+    """
+    if not all(map(WITH_FRACTION.fullmatch, labels)) or not labels.keys().isdisjoint(known()):
+        return labels
+    return {whole_id(exam): with_exam_id(label, whole_id(exam)) for exam, label in labels.items()}
+
+
 def _whole(text: str) -> str | None:
-    """Writes out a number such as ``1E+05``; None for what is no number."""
+    """Return the digits of a number such as ``1E+05``; None if the text is not a number."""
     if re.fullmatch(r"[0-9](?:[.,][0-9]+)?E[+]?[0-9]{1,2}", text.upper()):
         return format(Decimal(text.replace(",", ".")), "f")
     return text if text.isdecimal() else None
 
 
-# What differs -> the form in which identifiers that differ by it only are equal, None where it cannot be the cause.
+# Difference -> function that removes it from an identifier, and returns None if it cannot be the cause.
 _FORMS: Final[Mapping[str, Callable[[str], str | None]]] = {
     "leading zeros, which spreadsheet programs cut off: format exam_id as text, and fill it in again": (
         lambda text: text.lstrip("0") if text.isdecimal() else None
@@ -54,30 +73,30 @@ _FORMS: Final[Mapping[str, Callable[[str], str | None]]] = {
 }
 
 
-def keys_of(file: str, header: ViewHeader | None) -> Iterator[str]:
-    """Yields what an exam of the labels could name a file by: its folders, and identifiers of its header."""
+def identifiers_of(file: str, header: ViewHeader | None) -> Iterator[str]:
+    """Yield the identifiers of a file that labels may use as ``exam_id``: its folders, and values of its header."""
     yield from PurePosixPath(file).parts[:-1]
     if header is not None:
         yield from (header.study_uid, header.accession_number, header.study_id, header.patient_id)
 
 
 def label_hints(files: Iterable[tuple[str, ViewHeader | None]], exam_ids: Collection[str]) -> tuple[str, ...]:
-    """Finds out by what the identifiers of unlabelled files differ from those of the labels.
+    """Find the differences between the identifiers of files without label and those of the labels.
 
     Args:
-        files: Files without a label, and their headers where they can be read.
+        files: Files without a label, and their headers if they are readable.
         exam_ids: Exams of the labels.
 
     Returns:
-        A sentence a cause, with its number of files; it identifies nobody.
+        A sentence per difference, with its number of files; it does not identify anyone.
     """
     known = set(exam_ids)
     forms = {cause: {form(exam) for exam in known} - {None, ""} for cause, form in _FORMS.items()}
     counts: Counter[str] = Counter()
     for file, header in files:
-        keys = {key for key in keys_of(file, header) if key} - known
+        identifiers = {identifier for identifier in identifiers_of(file, header) if identifier} - known
         for cause, form in _FORMS.items():
-            if any(form(key) in forms[cause] for key in keys):
+            if any(form(identifier) in forms[cause] for identifier in identifiers):
                 counts[cause] += 1
                 break
     return tuple(
