@@ -1,4 +1,4 @@
-"""ArchiveScan: which span, and what other nodes are told of it."""
+"""ArchiveScan: the span that it finds, and its parameters for other nodes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def source(folder: Path, name: str) -> Source:
     return FolderSource(location(str(folder / name / "images")), location(str(folder / name / "labels.csv")))
 
 
-def test_the_latest_span_or_the_one_that_is_asked_for(tmp_path: Path) -> None:
+def test_the_latest_span_or_the_requested_one(tmp_path: Path) -> None:
     archive(tmp_path, "span-1", "span-2", "span-10")
     pattern = source(tmp_path, "span-{SPAN}")
     latest, second = choose_span(pattern, "latest"), choose_span(pattern, "2")
@@ -48,7 +48,7 @@ def test_a_window_of_spans_ends_with_the_newest(tmp_path: Path) -> None:
         choose_span(source(tmp_path, "all"), "latest", 1)
 
 
-def test_an_archive_without_spans_is_taken_whole(tmp_path: Path) -> None:
+def test_an_archive_without_spans_is_used_as_a_whole(tmp_path: Path) -> None:
     archive(tmp_path, "all")
     assert choose_span(source(tmp_path, "all"), "latest").span is None
     with pytest.raises(ManifestError, match=r"has no spans.*Received: span=3"):

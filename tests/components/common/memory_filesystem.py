@@ -1,4 +1,4 @@
-"""A Beam filesystem that holds its files in memory, under ``memtest://``, to stand for a bucket."""
+"""A Beam filesystem with files in memory, under ``memtest://``, which represents a bucket."""
 
 from __future__ import annotations
 

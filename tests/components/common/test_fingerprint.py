@@ -155,7 +155,7 @@ def change(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new))
 
 
-def test_it_is_made_of_what_the_node_runs_and_reads(tree: Path) -> None:
+def test_it_covers_what_the_node_runs_and_reads(tree: Path) -> None:
     found = {path.relative_to(tree).as_posix() for path in source_files("components.node.executor", tree)}
     assert found == {*RUN, *READ}
     assert len(RUN) + len(READ) == len(found)
@@ -256,7 +256,7 @@ def test_a_module_that_names_its_docstring_keeps_it(tree: Path) -> None:
 
 
 @pytest.mark.parametrize("imported", ["typing.TYPE_CHECKING", "t.TYPE_CHECKING"])
-def test_type_checking_is_known_by_any_name_of_its_module(tree: Path, imported: str) -> None:
+def test_type_checking_is_recognized_under_any_module_name(tree: Path, imported: str) -> None:
     change(tree / "components/node/executor.py", "if TYPE_CHECKING:", f"if {imported}:")
     assert tree / "components/typed.py" not in source_files("components.node.executor", tree)
     change(tree / "components/node/executor.py", f"if {imported}:", f"if not {imported}:")
@@ -295,7 +295,7 @@ def test_a_declaration_that_cannot_be_read_is_an_error(tree: Path, declaration: 
 
 
 @pytest.mark.parametrize("content", [b"def (:\n", b"\0", b"# coding: no-such\n", b"X = '\xff'\n"])
-def test_a_source_file_with_a_mistake_is_named(tree: Path, content: bytes) -> None:
+def test_a_source_file_with_an_error_is_named(tree: Path, content: bytes) -> None:
     (tree / "components/node/beside.py").write_bytes(content)
     with pytest.raises(ValueError, match=r"beside\.py"):
         fingerprint(tree)
@@ -307,7 +307,7 @@ def test_declared_data_is_relative_to_the_module(tree: Path) -> None:
     assert declared_data(tree / "components/node/executor.py") == ()
 
 
-def test_it_is_of_the_code_and_not_of_the_folder(tree: Path) -> None:
+def test_it_depends_on_the_code_and_not_on_the_folder(tree: Path) -> None:
     shutil.copytree(tree, tree.parent / "second")
     assert fingerprint(tree) == fingerprint(tree.parent / "second")
     assert len(fingerprint(tree)) == 16

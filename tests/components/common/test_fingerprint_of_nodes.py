@@ -1,4 +1,4 @@
-"""Which edits of this project change which node's fingerprint, and that nothing which a node runs is overlooked."""
+"""Which edits of this project change which node's fingerprint; the fingerprint covers everything that a node runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Paths and URIs, listed and read alike."""
+"""Paths and URIs are listed and read in the same way."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def place(request: pytest.FixtureRequest) -> Iterator[Location]:
     return request.getfixturevalue(request.param)
 
 
-def test_uris_and_paths_are_told_apart() -> None:
+def test_uris_and_paths_are_distinguished() -> None:
     assert location("gs://bucket/x") == Uri("gs://bucket/x")
     assert location("data/x") == Path("data/x")
     assert str(location("gs://bucket/x") / "y.csv") == "gs://bucket/x/y.csv"
@@ -61,7 +61,7 @@ def test_both_list_and_read_the_same(place: Location) -> None:
     ]
 
 
-def test_what_is_not_there_is_an_os_error(place: Location) -> None:
+def test_a_missing_file_is_an_os_error(place: Location) -> None:
     with pytest.raises(FileNotFoundError, match="gone"):
         (place / "gone").read_bytes()
     with pytest.raises(FileNotFoundError, match="no such folder"):

@@ -1,4 +1,4 @@
-"""Shards and files: whole or not there."""
+"""Shards and files are written atomically."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_failure_leaves_neither_partial_nor_changed_file(tmp_path: Path) -> No
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == [path]
 
 
-def test_while_it_is_written_nothing_shows_in_the_split_folder(tmp_path: Path) -> None:
+def test_an_unfinished_shard_is_not_in_the_split_folder(tmp_path: Path) -> None:
     folder = tmp_path / "Split-train"
 
     def watching() -> Iterator[bytes]:
@@ -76,7 +76,7 @@ def test_shards_are_listed_in_order_without_other_files(tmp_path: Path) -> None:
     assert shards_of(str(tmp_path / "absent")) == []
 
 
-def test_a_file_that_cannot_be_written_leaves_what_was_there(tmp_path: Path) -> None:
+def test_a_failed_write_keeps_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "file.json"
     write_bytes(path, b"before")
     with pytest.raises((TypeError, ValueError)):
@@ -85,7 +85,7 @@ def test_a_file_that_cannot_be_written_leaves_what_was_there(tmp_path: Path) -> 
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_files_are_replaced_whole(tmp_path: Path) -> None:
+def test_files_are_replaced_atomically(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "folder" / "file.json"
     write_text(path, "ä")
     write_bytes(str(path), b"second")
@@ -93,7 +93,7 @@ def test_files_are_replaced_whole(tmp_path: Path) -> None:
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == [path]
 
 
-def test_what_a_killed_worker_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+def test_only_unfinished_files_of_killed_workers_are_removed(tmp_path: Path) -> None:
     shard = Path(split_folder(str(tmp_path), "train"), shard_name(0, 1))
     write_shard(str(shard), [b"whole"])
 

@@ -1,4 +1,4 @@
-"""Links of a cohort are followed, each so often at most, and never in a circle."""
+"""Links of a cohort are followed, up to a limit and never in a circle."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_a_cohort_of_links_to_a_store_is_listed_under_the_links_names(tmp_path: 
     assert {name: (cohort / name).read_bytes() for name in names}["E1/a.dcm"] == b"store/1/a.dcm"
 
 
-def test_circles_end(tmp_path: Path) -> None:
+def test_circular_links_are_not_followed(tmp_path: Path) -> None:
     root = tmp_path / "root"
     make(root, "a/x.dcm", "b/y.dcm")
     (root / "a/up").symlink_to("..")
@@ -83,7 +83,7 @@ def test_paths_that_double_at_every_level_are_bounded(tmp_path: Path) -> None:
     assert "times a folder that 8 paths of links had led to was not listed again." in counts.warnings()[-1]
 
 
-def test_circles_by_links_of_other_folders_end(tmp_path: Path) -> None:
+def test_circles_through_links_of_other_folders_are_not_followed(tmp_path: Path) -> None:
     make(tmp_path, "root/r.dcm", "store/1/a.dcm", "store/2/b.dcm")
     (tmp_path / "root/E1").symlink_to(tmp_path / "store/1")
     (tmp_path / "store/1/other").symlink_to(tmp_path / "store/2")
@@ -94,7 +94,7 @@ def test_circles_by_links_of_other_folders_end(tmp_path: Path) -> None:
     assert counts == LinkCounts(followed=2, circular=2)
 
 
-def test_links_that_lead_nowhere_are_listed_and_counted(tmp_path: Path) -> None:
+def test_broken_links_are_listed_and_counted(tmp_path: Path) -> None:
     (tmp_path / "E1").symlink_to(tmp_path / "gone")
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     (tmp_path / ".hidden").symlink_to(tmp_path / "gone")

@@ -1,4 +1,4 @@
-"""Archives of small DICOM files whose headers are as a test wants them, and what ingest plans for them."""
+"""Archives of small DICOM files with the headers of a test, and their plan of ingest."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ KEY = b"key"
 
 
 def write_image(path: Path, view: str, seed: int = 0, implicit: bool = False, **tags: Any) -> Path:
-    """Writes an image of 12 x 10 pixels that differ by ``seed``; an attribute given as None is left out."""
+    """Write an image of 12 x 10 pixels that depend on ``seed``; an attribute with value None is omitted."""
     projection, side = view.split("_")
     meta = FileMetaDataset()
     meta.TransferSyntaxUID = ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
@@ -66,7 +66,7 @@ def write_image(path: Path, view: str, seed: int = 0, implicit: bool = False, **
 
 
 def read_archive(folder: Path) -> list[InspectedFile]:
-    """Reads the headers of a folder's files, and the pixel data of those that share a SOP Instance UID."""
+    """Read the headers of a folder's files, and hash the pixel data of those that share a SOP Instance UID."""
     files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.dcm"))
     outcomes = [inspect(Candidate(file), folder, 64_000_000) for file in files]
     for position in files_to_hash(outcomes):
@@ -75,11 +75,11 @@ def read_archive(folder: Path) -> list[InspectedFile]:
 
 
 def planned(folder: Path, densities: Mapping[str, str], **config: Any) -> IngestPlan:
-    """Plans a folder whose labels name exams' densities."""
+    """Return the plan of a folder whose labels name the exams' densities."""
     labels: dict[str, Label | RowProblem] = {exam: Label(exam, density) for exam, density in densities.items()}
     return plan(read_archive(folder), labels, IngestConfig(**config), KEY)
 
 
 def fates(result: IngestPlan) -> dict[str, str]:
-    """File -> its density, or the reason for which it is left out."""
+    """Return file -> its density, or the reason of its rejection."""
     return {v.file: v.density for v in result.accepted} | {r.file: r.reason.value for r in result.rejected}

@@ -75,7 +75,7 @@ def test_every_exam_is_kept_or_left_out_for_one_reason() -> None:
     assert (result.labels_without_files, result.bad_labels) == (1, 2)
 
 
-def test_exams_of_rows_are_counted_even_where_the_row_is_bad(tmp_path: Path) -> None:
+def test_exams_of_invalid_rows_are_counted(tmp_path: Path) -> None:
     manifest = tmp_path / "m.csv"
     manifest.write_text("exam_id,view,file,density\nE1,ML,a.png,A\nE1,CC_R,../b.png,A\nE2,CC_R,c.png,Z\n")
     offered = find_candidates(ManifestSource(manifest))
@@ -88,7 +88,7 @@ def test_exams_of_rows_are_counted_even_where_the_row_is_bad(tmp_path: Path) -> 
 
 
 def rows_of(*rows: tuple[str, str, str]) -> IngestPlan:
-    """Rows of file, view and density, all of one exam a density."""
+    """Return rows of file, view and density; each density has one exam."""
     outcomes = []
     for line, (file, view, density) in enumerate(rows, start=2):
         label = Label(f"exam {density}", density)
@@ -107,7 +107,7 @@ def test_a_file_with_two_views_has_none() -> None:
     assert [(r.file, r.reason) for r in result.rejected] == [("a.png", Reason.INVALID_ROW)] * 2
 
 
-def test_a_file_that_is_named_twice_alike_counts_once() -> None:
+def test_a_file_in_two_equal_rows_counts_once() -> None:
     result = rows_of(("a.png", "CC_R", "A"), ("a.png", "CC_R", "A"))
     assert len(result.accepted) == 1
     assert [r.reason for r in result.rejected] == [Reason.DUPLICATE]
@@ -121,7 +121,7 @@ COLUMNS = {
 }
 
 
-def test_parquet_says_the_same_as_csv(tmp_path: Path) -> None:
+def test_parquet_gives_the_same_result_as_csv(tmp_path: Path) -> None:
     table = pd.DataFrame(COLUMNS)
     table.to_parquet(tmp_path / "labels.parquet")
     table.to_csv(tmp_path / "labels.csv", index=False)
@@ -134,7 +134,7 @@ def test_parquet_says_the_same_as_csv(tmp_path: Path) -> None:
     assert (problem.where, problem.value) == ("bad.parquet row 2, column density", "Z")
 
 
-def test_parquet_manifest_and_its_faults(tmp_path: Path) -> None:
+def test_parquet_manifest_and_its_errors(tmp_path: Path) -> None:
     rows = {"exam_id": [7, 7], "view": ["CC_R", "CC_L"], "file": ["a.png", "b.png"], "density": ["A", "A"]}
     path = tmp_path / "manifest.parquet"
     pd.DataFrame(rows).to_parquet(path)

@@ -40,7 +40,7 @@ IDENTITIES = {
 
 
 def patient_of(exam: int) -> str:
-    """Every third exam is a second one of the patient before."""
+    """Return the patient of an exam; every third exam is a second exam of the patient before."""
     return f"MRN-{exam - (exam % 3 == 1):05d}-X"
 
 
@@ -199,11 +199,11 @@ def described(source: FolderSource) -> list[dict[str, Any]]:
 
 
 def fates(rows: list[dict[str, Any]]) -> dict[str, tuple[Any, ...]]:
-    """What became of each file, without the keyed hash of its exam."""
+    """Return the result for each file, without the keyed hash of its exam."""
     return {row["file"]: tuple(row.get(key) for key in ("outcome", "reason", "view", "density")) for row in rows}
 
 
-def test_pixels_that_prove_bad_only_when_decoded_are_late_rejections(archive: FolderSource, tmp_path: Path) -> None:
+def test_pixels_that_fail_in_decoding_are_rejected(archive: FolderSource, tmp_path: Path) -> None:
     images = tmp_path / "images"
     for path in archive.folder.rglob("*.dcm"):
         copy = images / path.relative_to(archive.folder)

@@ -32,7 +32,7 @@ CONFIG = IngestConfig(longest_side=64, shard_size=5, splits=SplitFractions(train
 
 
 def exam(root: Path, name: str, patient: str, seed: int, views: tuple[str, ...] = VIEWS) -> None:
-    """Writes an exam's images; equal seeds give equal pixels under new UIDs."""
+    """Write an exam's images; equal seeds give equal pixels under new UIDs."""
     for view in views:
         position, side = view.split("_")
         pixels = np.random.default_rng([seed, VIEWS.index(view)]).integers(0, 4096, (40, 32), dtype=np.uint16)

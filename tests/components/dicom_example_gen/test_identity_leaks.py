@@ -1,4 +1,4 @@
-"""No identifier that goes into ingest comes out of it: not in a byte of its outputs, not in a log, not in a warning.
+"""No identifier in the input of ingest is in its outputs, logs or warnings.
 
 Every kind of file is there, taken and rejected, each full of identifiers, some of them malformed. The search is for the
 identifiers themselves and for what encodings make of them. Names of files and folders hold identifiers too: they may
@@ -99,7 +99,7 @@ def identifying(**changes: object) -> FileDataset:
 
 @dataclass(frozen=True)
 class Leaked:
-    """What a run put out: files by name, and all that was logged, printed or warned of."""
+    """Output of a run: files by name, and all logs, printed texts and warnings."""
 
     output: NodeOutput
     chatter: str
@@ -166,7 +166,7 @@ def leaked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Leaked]:
 
 
 def forms(identifier: str) -> set[bytes]:
-    """The identifier as text, and as encodings would hide it."""
+    """Return the identifier as text, and in encodings that would hide it."""
     found = set()
     texts = {identifier, identifier.lower(), identifier.upper(), *identifier.split("^")}
     if len(identifier) == 8 and identifier.isdigit():
@@ -232,14 +232,14 @@ def test_no_identifier_of_a_header_is_in_any_output_byte(leaked: Leaked) -> None
             assert feature[f.ACQUISITION_YEAR].int64_list.value[0] == 2019
 
 
-def test_nothing_is_logged_printed_or_warned_of(leaked: Leaked) -> None:
+def test_logs_output_and_warnings_contain_no_identifier(leaked: Leaked) -> None:
     assert "Done consuming work" in leaked.chatter  # so the rest would have been seen too
     chatter = leaked.chatter.encode()
     for identifier in (*header_identifiers(), *FOLDERS, "Rossellini", "Mastroianni"):
         assert [form for form in forms(identifier) if form in chatter] == [], identifier
 
 
-def test_names_of_files_are_in_the_list_of_files_alone(leaked: Leaked) -> None:
+def test_file_names_are_only_in_the_list_of_files(leaked: Leaked) -> None:
     outputs = leaked.output.files()
     assert b"Rossellini" in outputs.pop("report/files.jsonl")
     for name, data in outputs.items():

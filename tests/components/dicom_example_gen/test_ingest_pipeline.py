@@ -1,4 +1,4 @@
-"""The Beam pipeline of ingest: it does not hold the archive, and two lists of an archive are never mixed."""
+"""The Beam pipeline of ingest: it does not contain the archive, and never mixes two lists of an archive."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def archive(folder: Path, files: int) -> FolderSource:
 
 
 def submitted(folder: Path, files: int) -> int:
-    """Bytes of the pipeline that goes to the runner."""
+    """Return the bytes of the pipeline that the runner receives."""
     pipeline = beam.Pipeline()
     ingest(pipeline, archive(folder, files), CONFIG, KEY, ArtifactFolders("examples", "report"))
     return len(pipeline.to_runner_api().SerializeToString())
 
 
 def inspected(offered: list[Element]) -> Gathered:
-    """What pass one gives where no file is readable."""
+    """Return the results of pass one if no file is readable."""
 
     def outcome(candidate: Candidate) -> InspectedFile:
         return InspectedFile(
@@ -54,7 +54,7 @@ def test_the_pipeline_is_no_larger_for_a_larger_archive(tmp_path: Path) -> None:
     assert submitted(tmp_path / "b", 2000) < submitted(tmp_path / "a", 2) + 500
 
 
-def test_files_come_in_parts_and_each_is_planned_once(tmp_path: Path) -> None:
+def test_files_are_divided_into_parts_and_each_is_planned_once(tmp_path: Path) -> None:
     offered = list_archive(archive(tmp_path, 150))
     assert [len(element.value) for element in offered[:-1]] == [64, 64, 22]
     [mark] = plan_work(inspected(offered), CONFIG, KEY, "examples")  # nothing is readable, so there is no shard

@@ -1,4 +1,4 @@
-"""The remedy that is named follows the reason of most rejected files; costly reasons are told."""
+"""The remedy depends on the most frequent reason; frequent reasons give warnings."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ def test_the_remedy_follows_the_main_reason(figures: dict[str, Any], says: str) 
     assert says in sentence
 
 
-def test_nothing_is_said_where_every_split_has_an_image() -> None:
+def test_there_is_no_message_if_every_split_has_an_image() -> None:
     assert empty_splits_message(summary(4, views=4, truncated=9)) is None
 
 
-def test_reasons_that_cost_more_than_a_hundredth_are_told_the_costliest_first() -> None:
+def test_frequent_reasons_give_warnings_the_most_frequent_first() -> None:
     told = rejection_warnings(1000, {"truncated": 10, "unknown_view": 11, "synthetic_2d": 400})
     assert told == [
         "400 of 1,000 images (40.0%) are left out as synthetic_2d: Add synthetic_2d to pipeline.ingest.accept if these"
@@ -53,7 +53,7 @@ def test_reasons_that_cost_more_than_a_hundredth_are_told_the_costliest_first() 
 
 
 @pytest.mark.parametrize("reason", RejectionReason)
-def test_every_reason_has_something_to_do(reason: RejectionReason) -> None:
+def test_every_reason_has_a_remedy(reason: RejectionReason) -> None:
     [sentence] = rejection_warnings(1, {reason.value: 1})
     assert sentence.startswith(f"1 of 1 images (100.0%) are left out as {reason.value}: ")
     assert sentence.endswith(".")

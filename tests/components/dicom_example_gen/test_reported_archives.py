@@ -35,7 +35,7 @@ def made(work: Path, case: str, *arguments: str) -> Path:
 
 
 def fates(folder: Path) -> dict[str, set[str]]:
-    """Exam's folder -> what became of its files: densities and reasons."""
+    """Return exam's folder -> results of its files: densities and reasons."""
     source = FolderSource(folder / "images", folder / "labels.csv")
     found: dict[str, set[str]] = {}
     for row in describe_source(source, IngestConfig(), lambda done, count: None).files:

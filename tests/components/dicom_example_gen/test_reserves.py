@@ -1,4 +1,4 @@
-"""Several images of one view: the best sound one is kept, and others name it; by files and the whole ingest."""
+"""Several images of one view: the best usable one is kept, and the rejections of others name it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def black(path: Path) -> Path:
 
 
 def cut(path: Path) -> Path:
-    """Leaves half of a compressed stream, in a file that is whole."""
+    """Cut a compressed stream in half, in a complete file."""
     data = pydicom.dcmread(path)
     data.compress(RLELossless)
     frame = next(generate_frames(data.PixelData, number_of_frames=1))
@@ -54,7 +54,7 @@ def cut(path: Path) -> Path:
 
 
 def specimen(path: Path) -> Path:
-    """Shows a specimen under the plain header of a view."""
+    """Write a specimen under the header of a standard view."""
     made = next(
         v for v in special_views(PhantomConfig(exams=1, seed=7, reduction=8, workers=1)) if v.kind == "specimen"
     )
@@ -67,7 +67,7 @@ def specimen(path: Path) -> Path:
 
 
 def without_grey(path: Path, copy: Path) -> None:
-    """Copies an image, by UID and stored pixels, with a window that makes one grey of them."""
+    """Write a copy of an image, with its UID and stored pixels, and a window that maps them to one grey value."""
     data = pydicom.dcmread(path)
     data.WindowCenter, data.WindowWidth = 500, 10
     data.save_as(copy)
@@ -85,7 +85,7 @@ def archive(folder: Path, density: str = "") -> FolderSource:
 
 
 def fates(output: NodeOutput) -> dict[str, str]:
-    """File -> ``accepted``, or why it is left out; checks what holds of every ingest."""
+    """Return file -> ``accepted`` or the reason of its rejection; check the invariants of every ingest."""
     rows = output.rows()
     kept = {row["file"] for row in rows if row["outcome"] == "accepted"}
     for row in rows:
@@ -102,7 +102,7 @@ def fates(output: NodeOutput) -> dict[str, str]:
 
 
 def picture(output: NodeOutput, root: Path, file: str) -> bool:
-    """Tells whether a file's picture, and no other of its view, is among the examples."""
+    """Return True if the examples contain a file's image, and no other of its view."""
     loaded = load_view(root / file, None, 64)
     exam = next(row["exam_id"] for row in output.rows() if row["file"] == file)
     of_view = [
@@ -117,7 +117,9 @@ def picture(output: NodeOutput, root: Path, file: str) -> bool:
 @pytest.mark.parametrize(
     ("spoil", "reason"), [(black, "implausible_pixels"), (cut, "truncated"), (specimen, "specimen")]
 )
-def test_the_next_best_image_takes_the_place(tmp_path: Path, spoil: Callable[[Path], Path], reason: str) -> None:
+def test_the_next_best_image_replaces_an_unusable_one(
+    tmp_path: Path, spoil: Callable[[Path], Path], reason: str
+) -> None:
     source = archive(tmp_path)
     exam = source.folder / "EB"
     spoil(image(exam / "best.dcm", "CC_R", 91, AcquisitionTime="120000"))
@@ -136,7 +138,7 @@ def test_the_next_best_image_takes_the_place(tmp_path: Path, spoil: Callable[[Pa
     assert parallel.files() == output.files()
 
 
-def test_a_view_is_absent_where_no_image_of_it_is_sound(tmp_path: Path) -> None:
+def test_a_view_is_absent_if_all_its_images_are_unusable(tmp_path: Path) -> None:
     source = archive(tmp_path)
     black(source.folder / "EB" / "CC_R.dcm")
     cut(image(source.folder / "EB" / "late.dcm", "CC_R", 92, AcquisitionTime="120000"))
@@ -147,7 +149,7 @@ def test_a_view_is_absent_where_no_image_of_it_is_sound(tmp_path: Path) -> None:
     }
 
 
-def test_a_copy_takes_the_place_of_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+def test_a_copy_replaces_an_unreadable_file(tmp_path: Path) -> None:
     source = archive(tmp_path)
     first = source.folder / "EB" / "CC_R.dcm"
     without_grey(first, source.folder / "EB" / "AA.dcm")
@@ -164,7 +166,7 @@ def test_a_copy_takes_the_place_of_a_file_that_cannot_be_read(tmp_path: Path) ->
     assert picture(output, source.folder, "EB/CC_R.dcm")
 
 
-def test_a_copy_in_an_exam_that_is_refused_takes_no_image_from_a_sound_one(tmp_path: Path) -> None:
+def test_a_copy_in_a_rejected_exam_takes_no_image_from_a_valid_one(tmp_path: Path) -> None:
     source = archive(tmp_path, density="C")
     # The exam of two women comes first by name, and holds a copy of EB's image.
     shutil.copy(source.folder / "EB" / "CC_R.dcm", source.folder / "EA" / "0.dcm")
@@ -173,7 +175,7 @@ def test_a_copy_in_an_exam_that_is_refused_takes_no_image_from_a_sound_one(tmp_p
     assert {fate for file, fate in found.items() if not file.startswith("EA/")} == {"accepted"}
 
 
-def test_a_copy_in_another_exam_stands_in_for_the_image(tmp_path: Path) -> None:
+def test_a_copy_in_another_exam_replaces_the_image(tmp_path: Path) -> None:
     source = archive(tmp_path, density="C")
     shutil.copytree(source.folder / "EA", source.folder / "EX")
     with (tmp_path / "labels.csv").open("a", encoding="utf-8") as labels:
@@ -196,7 +198,7 @@ def test_a_copy_in_another_exam_stands_in_for_the_image(tmp_path: Path) -> None:
         ("D", ["invalid_label"] * 5, ["invalid_label"] * 5),  # the first has A
     ],
 )
-def test_of_an_exam_exported_twice_reserves_are_left_out_too(
+def test_reserves_of_an_exam_exported_twice_are_rejected_too(
     tmp_path: Path, density: str, of_first: list[str], of_copy: list[str]
 ) -> None:
     source = archive(tmp_path)

@@ -27,7 +27,7 @@ AOUP = {"train": (142, 337, 611, 142), "eval": (20, 45, 74, 17), "test": (20, 46
 
 
 def archive(splits: Mapping[str, tuple[int, ...]]) -> list[InspectedFile]:
-    """One image an exam, in named splits."""
+    """Return one image per exam, in named splits."""
     outcomes = []
     for split, counts in splits.items():
         for density, count in zip(DENSITY_CLASSES, counts, strict=True):
@@ -109,7 +109,9 @@ def test_counts_are_available_and_near_their_shares(available: tuple[int, ...], 
 
 
 @given(CLASS_COUNTS, st.sampled_from(DENSITY_CLASSES), st.integers(0, 9))
-def test_another_exam_changes_few_fates_and_order_none(counts: tuple[int, ...], density: str, seed: int) -> None:
+def test_another_exam_changes_the_selection_of_few_and_order_of_none(
+    counts: tuple[int, ...], density: str, seed: int
+) -> None:
     exams = {f"{c}{i}": ("train", c) for c, count in zip(DENSITY_CLASSES, counts, strict=True) for i in range(count)}
     config = DistributionConfig.model_validate("uniform")
     before = exams_to_drop(exams, config, seed)

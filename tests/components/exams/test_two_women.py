@@ -1,4 +1,4 @@
-"""Images of two women, or of two visits, alike in all but one thing, under one label; by files."""
+"""Images of two women, or of two visits, that differ in one value, under one label; with files."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ HALVES = (VIEWS[:2], VIEWS[2:])
 
 
 def fate(folder: Path, both: dict[str, Any], other: dict[str, Any], views: tuple[Any, ...] = HALVES) -> set[str]:
-    """Writes two parts of an exam folder, of which the second differs; returns what becomes of the files."""
+    """Write two parts of an exam folder, of which the second differs; return the results of the files."""
     for part, (shown, changes) in enumerate(zip(views, ({}, other), strict=True)):
         for number, view in enumerate(shown):
             tags = ALIKE | both | changes
@@ -51,7 +51,7 @@ def fate(folder: Path, both: dict[str, Any], other: dict[str, Any], views: tuple
         ({"PatientID": "P1", "StudyDate": None}, OTHER_STUDY),
     ],
 )
-def test_a_birth_date_or_a_cut_day_joins_nothing(
+def test_a_birth_date_or_a_truncated_day_joins_nothing(
     tmp_path: Path, both: dict[str, Any], other: dict[str, Any], views: tuple[Any, ...]
 ) -> None:
     assert fate(tmp_path, both, other, views) == {"several_exams"}
@@ -82,7 +82,7 @@ def test_one_woman_stays_one_exam(tmp_path: Path, both: dict[str, Any], other: d
         ("P1", "1.2", ("ROSSI^MARIA", "VERDI^ANNA"), "C"),
     ],
 )
-def test_names_that_share_no_part(
+def test_names_without_a_common_part(
     tmp_path: Path, patient: str, study: str | None, names: tuple[Any, Any], expected: str
 ) -> None:
     both = {"PatientID": patient, "StudyInstanceUID": study, "PatientName": names[0]}
@@ -148,7 +148,7 @@ def test_a_study_for_each_image_stays_one_exam(tmp_path: Path, views: tuple[str,
         (4, {"StudyDate": "20160813"}, {"several_exams"}),
     ],
 )
-def test_a_study_for_each_series_is_told_by_the_folders(
+def test_folders_show_a_study_for_each_series(
     tmp_path: Path, exams: int, changes: dict[str, Any], expected: set[str]
 ) -> None:
     stripped = {keyword: None for keyword, value in changes.items() if value is None}
@@ -183,6 +183,8 @@ def test_two_visits_in_each_folder_are_no_series(tmp_path: Path) -> None:
         ("P1", ("23", None), "C"),
     ],
 )
-def test_over_midnight_is_within_hours(tmp_path: Path, patient: str, times: tuple[Any, Any], expected: str) -> None:
+def test_a_study_may_continue_past_midnight_for_hours(
+    tmp_path: Path, patient: str, times: tuple[Any, Any], expected: str
+) -> None:
     evening = {"PatientID": patient, "AcquisitionTime": times[0]}
     assert fate(tmp_path, evening, {"StudyDate": "20150814", "AcquisitionTime": times[1]}) == {expected}

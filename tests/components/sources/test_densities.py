@@ -1,4 +1,4 @@
-"""Texts of density classes, and columns that leave open what is meant."""
+"""Texts of density classes, and columns with an ambiguous meaning."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ REFUSED = (
 @pytest.mark.parametrize(
     ("text", "density"), [(text, density) for density in UNDERSTOOD for text in UNDERSTOOD[density]]
 )
-def test_texts_that_can_mean_one_class_are_understood(text: str, density: str) -> None:
+def test_unambiguous_texts_are_accepted(text: str, density: str) -> None:
     assert parse_density(text) == density
 
 
@@ -55,18 +55,20 @@ def test_other_texts_are_not_guessed(text: str) -> None:
 
 @pytest.mark.slow
 @given(st.text(max_size=40))
-def test_no_text_raises_or_gives_anything_else(text: str) -> None:
+def test_any_text_gives_a_class_or_none(text: str) -> None:
     assert parse_density(text) in (*DENSITY_CLASSES, None)
 
 
-def test_a_column_with_a_zero_stops_until_it_is_said_what_is_meant() -> None:
+def test_a_column_with_a_zero_requires_values() -> None:
     for texts in (["0", "1", "2", "3"], ["0.0", "3"], ["1", "4", "0"], ["A", "0"], ["density 0", "density 1"]):
-        with pytest.raises(ManifestError, match=r"x contains 0 in 1 rows.*--density-values: 0=A,1=B,2=C,3=D, or 0=,1=A"):
+        with pytest.raises(
+            ManifestError, match=r"x contains 0 in 1 rows.*--density-values: 0=A,1=B,2=C,3=D, or 0=,1=A"
+        ):
             density_warnings("x", texts)
     assert density_warnings("x", ["0", "1"], {"0": "A", "1": "B"}) == ()
 
 
-def test_numbers_that_show_neither_end_are_warned_of() -> None:
+def test_numbers_without_0_and_4_give_a_warning() -> None:
     [warning] = density_warnings("x", ["1", "2.0", "3", "2"])
     assert "numbers 1, 2, 3, neither 0 nor 4: they are read as 1=A" in warning
     assert density_warnings("x", ["1", "2", "4"]) == ()
@@ -74,12 +76,12 @@ def test_numbers_that_show_neither_end_are_warned_of() -> None:
     assert density_warnings("x", []) == ()
 
 
-def test_letters_beside_numbers_are_warned_of() -> None:
+def test_letters_beside_numbers_give_a_warning() -> None:
     [warning] = density_warnings("x", ["A", "B", "4", "1"])
     assert "x mixes 2 numbers with 2 letters or words" in warning
 
 
-def test_values_replace_what_is_built_in() -> None:
+def test_values_replace_the_built_in_meanings() -> None:
     values = read_density_values({"0": "a", "1.0": "B", " Dense ": "C", "9": ""})
     assert values == {"0": "A", "1": "B", "dense": "C", "9": ""}
     assert [parse_density(text, values) for text in ("0", "1", "1.0", "DENSE", "9", "A", "2")] == [

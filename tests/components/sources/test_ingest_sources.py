@@ -53,7 +53,7 @@ def test_contradicting_label_rows(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"exam,density\nE1,A\n", b"\xff\xfe\0bad", b"density,exam_id,density\n"])
-def test_structural_faults_end_ingest(tmp_path: Path, content: bytes) -> None:
+def test_structural_errors_stop_ingest(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "labels.csv"
     path.write_bytes(content)
     with pytest.raises(ManifestError, match=r"labels\.csv"):
@@ -140,7 +140,7 @@ def test_real_manifest_of_film_exams() -> None:
     assert not [c for c in found if c.rejection]
 
 
-def test_fingerprint_follows_the_archive_and_not_its_place(tmp_path: Path) -> None:
+def test_the_fingerprint_depends_on_the_archive_and_not_on_its_location(tmp_path: Path) -> None:
     def build(root: Path) -> FolderSource:
         (root / "e").mkdir(parents=True)
         (root / "e" / "a.dcm").write_bytes(b"1234")

@@ -1,4 +1,4 @@
-"""Label files as spreadsheets and registries write them, each as bytes on disk."""
+"""Label files in the forms of spreadsheets and registries, each as bytes on disk."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_columns_that_are_not_read_may_repeat(tmp_path: Path) -> None:
         (b"exam_id,density\nE1,0\nE2,3\n", "labels.csv: column density contains 0 in 1 rows"),
     ],
 )
-def test_what_cannot_be_read_says_why(tmp_path: Path, data: bytes, says: str) -> None:
+def test_unreadable_tables_name_the_reason(tmp_path: Path, data: bytes, says: str) -> None:
     with pytest.raises(ManifestError, match=says):
         labels_of(tmp_path, data)
 
@@ -82,7 +82,7 @@ def test_ages(text: str, years: int) -> None:
     assert parse_label_age(text) == years
 
 
-def test_no_age_costs_an_exam_its_label(tmp_path: Path) -> None:
+def test_a_wrong_age_does_not_reject_a_label(tmp_path: Path) -> None:
     rows = 'E1,A,63.5\nE2,B,"51,0"\nE3,C,44 \nE4,D,82y\nE5,A,old\nE6,B,\n'
     labels, warnings = labels_of(tmp_path, "exam_id,density,age\n" + rows)
     assert [(label.density, label.age) for label in labels.values() if isinstance(label, Label)] == [
@@ -123,7 +123,7 @@ def test_a_row_whose_cells_are_shifted_labels_nothing(tmp_path: Path, text: str,
         'exam_id,note,density\nE1,"large" mass,A\nE2,x,D\n',
     ],
 )
-def test_quotes_that_are_not_closed_stop_the_table(tmp_path: Path, text: str) -> None:
+def test_unclosed_quotes_stop_the_table(tmp_path: Path, text: str) -> None:
     with pytest.raises(ManifestError, match=r"line [23] is not valid CSV"):
         labels_of(tmp_path, text)
 
@@ -163,7 +163,7 @@ def test_rows_that_differ_in_density_patient_or_split_are_conflicts(tmp_path: Pa
         "exam_id,density_left,density_right,density\nE1,A,3,C\nE2,B,B,\n",
     ],
 )
-def test_one_density_a_breast_gives_the_exam_the_higher_and_is_counted(tmp_path: Path, text: str) -> None:
+def test_the_exam_has_the_density_of_the_denser_breast_with_a_warning(tmp_path: Path, text: str) -> None:
     labels, warnings = labels_of(tmp_path, text)
     assert labels == {"E1": Label("E1", "C"), "E2": Label("E2", "B")}
     assert (
@@ -181,7 +181,7 @@ def test_breasts_that_contradict_themselves_are_conflicts(tmp_path: Path) -> Non
     ]
 
 
-def test_identifiers_that_a_spreadsheet_made_numbers_of(tmp_path: Path) -> None:
+def test_identifiers_that_a_spreadsheet_turned_into_numbers(tmp_path: Path) -> None:
     labels, [warning] = labels_of(tmp_path, "exam_id,density\n2.25E+38,A\n1e7ab,B\n4E12,D\n")
     problem = labels["2.25E+38"]
     assert isinstance(problem, RowProblem)
@@ -226,7 +226,7 @@ def test_one_number_written_in_two_ways_is_one_exam(tmp_path: Path) -> None:
         (("1", "2", "3"), {"3": "2.0"}, {"3/a.dcm": "B"}),
     ],
 )
-def test_an_identifier_that_is_met_as_it_is_written_is_not_cut(
+def test_an_identifier_in_the_archive_keeps_its_fraction(
     tmp_path: Path, make_dicom: MakeDicom, folders: tuple[str, ...], ids: dict[str, str], labelled: dict[str, str]
 ) -> None:
     for number, folder in enumerate(folders):
@@ -248,12 +248,12 @@ def test_an_identifier_that_is_met_as_it_is_written_is_not_cut(
     assert len(planned.rejected) + len(planned.accepted) == len(folders)
 
 
-def test_texts_that_are_kept_from_becoming_numbers(tmp_path: Path) -> None:
+def test_texts_in_the_form_of_a_formula(tmp_path: Path) -> None:
     labels, _ = labels_of(tmp_path, 'exam_id,density\n="00123",A\n"=""0077""",D\n="",B\n')
     assert labels == {"00123": Label("00123", "A"), "0077": Label("0077", "D")}
 
 
-def test_digits_that_a_spreadsheet_cut_off_are_suspected(tmp_path: Path) -> None:
+def test_digits_that_a_spreadsheet_cut_off_give_a_warning(tmp_path: Path) -> None:
     _, [warning] = labels_of(tmp_path, "exam_id,density\n1234567890123450000,A\n2234567890123450000,B\n")
     assert "2 exam_id have more than 15 digits and end in zeros" in warning
 

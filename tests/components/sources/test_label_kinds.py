@@ -1,4 +1,4 @@
-"""Which key a labels file means: folders, UIDs, numbers, and where nobody can know."""
+"""The kind of key in a labels file: folders, UIDs, numbers, and ambiguous cases."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def image(file: str, view: str, **header: Any) -> InspectedFile:
 
 
 def exam(folder: str, series: tuple[str, ...] = ("",) * 4, **header: Any) -> list[InspectedFile]:
-    """Four views, each in a folder of its series where there are any."""
+    """Return four views, each in a folder of its series if there are series."""
     return [
         image("/".join(filter(None, (folder, part, f"{view}.dcm"))), view, **header)
         for part, view in zip(series, VIEWS, strict=True)
@@ -56,7 +56,7 @@ def test_numbered_folders_are_exams_at_the_level_whose_groups_are_exams(headers:
     assert {v.exam_by for v in result.accepted} == {"study" if headers == "studies" else "folder level 1"}
 
 
-def test_where_every_level_could_be_the_exam_nobody_guesses() -> None:
+def test_ambiguous_levels_give_no_label() -> None:
     turned = [SERIES[number:] + SERIES[:number] for number in range(4)]
     outcomes = [o for number in range(4) for o in exam(str(number + 1), turned[number])]
     result = planned(outcomes, _1="A", _2="B", _3="C", _4="D")
@@ -89,13 +89,13 @@ def test_an_accession_number_that_all_exams_have_labels_none() -> None:
     assert by_exam(planned(outcomes, _1="A")) == {"1": {"A"}, "2": {"no_label"}}
 
 
-def test_numbers_of_patients_and_of_folders_that_cross_are_not_guessed() -> None:
+def test_conflicting_numbers_of_patients_and_folders_give_no_label() -> None:
     outcomes = [o for f, p in (("1", "3"), ("2", "1"), ("3", "2")) for o in exam(f, study_uid=f"1.2.{f}", patient_id=p)]
     result = planned(outcomes, _1="A", _2="B", _3="C")
     assert set(fates(result).values()) == {"ambiguous_label"}
 
 
-def test_a_patient_with_two_exams_and_one_label_has_none_that_counts() -> None:
+def test_a_patient_with_two_exams_and_one_label_is_rejected() -> None:
     def of(year: str, **header: str) -> list[InspectedFile]:
         return exam(f"P1/{year}", patient_id="P1", study_uid=f"1.2.{year}", **header)
 
@@ -110,7 +110,7 @@ def test_a_patient_with_two_exams_and_one_label_has_none_that_counts() -> None:
     assert len(one.accepted) == 4
 
 
-def test_a_key_that_a_stronger_one_divides_reaches_no_further() -> None:
+def test_a_key_that_a_stronger_one_divides_does_not_apply_further() -> None:
     outcomes = [*exam("x", patient_id="P1", study_uid="1.2.15"), *exam("y", patient_id="P1", study_uid="1.2.19")]
     result = planned(outcomes, P1="A", **{"1.2.15": "C"})
     assert by_exam(result) == {"x": {"C"}, "y": {"no_label"}}
@@ -130,13 +130,13 @@ def test_exams_at_different_depths_have_their_own_folders() -> None:
     assert len(result.accepted) == 12
 
 
-def test_a_study_whose_images_would_get_two_densities_gets_none() -> None:
+def test_a_study_with_two_densities_is_rejected() -> None:
     outcomes = exam("x", ("cc", "cc", "mlo", "mlo"), study_uid="1.2.3")
     result = planned(outcomes, cc="A", mlo="D")
     assert {(r.reason, r.tag) for r in result.rejected} == {(Reason.AMBIGUOUS_LABEL, "Study Instance UID (0020,000D)")}
 
 
-def test_files_tell_what_joined_them_and_no_identity() -> None:
+def test_rows_name_the_kind_of_key_and_no_identity() -> None:
     result = planned(exam("x", study_uid="1.2.333", patient_id="MRN7"), MRN7="B")
     assert {(row["exam_by"], row["label_by"]) for row in file_rows(result)} == {("study", "patient id")}
     assert "1.2.333" not in str(file_rows(result))
@@ -150,6 +150,6 @@ def test_a_folder_that_holds_a_part_of_a_study_is_a_series() -> None:
     assert by_exam(labelled) == {"1": {"A"}, "2": {"no_label"}}
 
 
-def test_where_levels_agree_by_chance_nobody_knows_either() -> None:
+def test_levels_that_agree_by_chance_give_no_label() -> None:
     outcomes = [o for a in "12" for b in "12" for o in exam(f"{a}/{b}", study_uid=f"1.{a}.{b}", patient_id=f"P{a}")]
     assert by_exam(planned(outcomes, _1="A", _2="C")) == {"1": {"ambiguous_label"}, "2": {"ambiguous_label"}}

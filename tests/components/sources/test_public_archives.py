@@ -1,4 +1,4 @@
-"""Each adapter on files with the archive's real names and columns."""
+"""Each adapter reads files with the archive's real names and columns."""
 
 from __future__ import annotations
 
@@ -342,7 +342,7 @@ def test_large_tables_are_mapped_by_column(tmp_path: Path) -> None:
     assert all(c.label and c.view and not c.rejection for c in candidates.found)
 
 
-def test_missing_tables_and_columns_are_one_sentence(tmp_path: Path) -> None:
+def test_missing_tables_and_columns_give_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match=r"breast-level_annotations\.csv is missing"):
         offered(ArchiveKind.VINDR_MAMMO, tmp_path)
     with pytest.raises(ManifestError, match=r"one of mass_case_description_train_set\.csv, .* must exist"):
@@ -359,7 +359,7 @@ def test_missing_tables_and_columns_are_one_sentence(tmp_path: Path) -> None:
         offered(ArchiveKind.EMBED, tmp_path / "gone")
 
 
-def test_contradicting_rows_of_one_image_are_left_out(tmp_path: Path) -> None:
+def test_contradicting_rows_of_one_image_are_rejected(tmp_path: Path) -> None:
     table(tmp_path / "train.csv", RSNA[0], RSNA[2], RSNA[2], RSNA[3], RSNA[3].replace(",L,CC,", ",R,CC,"))
     put(tmp_path, "train_images/10011/1031443799.dcm", "train_images/10011/541722628.dcm")
     found, _ = offered(ArchiveKind.RSNA_SCREENING, tmp_path)

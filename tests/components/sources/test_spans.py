@@ -1,4 +1,4 @@
-"""Spans and versions found by patterns."""
+"""Patterns find spans and versions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def touch(root: Path, *names: str) -> None:
         (root / name).write_text("x", encoding="utf-8")
 
 
-def test_a_source_without_a_pattern_stays_as_it_is(tmp_path: Path) -> None:
+def test_a_source_without_a_pattern_does_not_change(tmp_path: Path) -> None:
     source = FolderSource(tmp_path / "{not} a pattern", tmp_path / "l.csv")
     assert find_spans(source) == (SpanSource(source),)
 
@@ -60,7 +60,7 @@ def test_dates_are_spans_by_day(tmp_path: Path) -> None:
         ("t{SPAN}", "l.csv", r"two locations have span 1"),
     ],
 )
-def test_patterns_that_cannot_be_used(tmp_path: Path, folder: str, labels: str, message: str) -> None:
+def test_invalid_patterns(tmp_path: Path, folder: str, labels: str, message: str) -> None:
     touch(tmp_path, "t1/a", "t01/a")
     with pytest.raises(ManifestError, match=message):
         find_spans(FolderSource(tmp_path / folder, tmp_path / labels))

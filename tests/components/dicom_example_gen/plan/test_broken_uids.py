@@ -1,4 +1,4 @@
-"""Equal SOP Instance UIDs: a copy by its pixels, or a UID that is none; by files."""
+"""Equal SOP Instance UIDs: a copy, or a broken UID; with files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ UID = "1.2.3.4"
 
 
 @pytest.mark.parametrize("implicit", [False, True])
-def test_one_uid_for_all_loses_nobody_and_is_told(tmp_path: Path, implicit: bool) -> None:
+def test_one_uid_for_all_images_rejects_none_and_adds_a_remark(tmp_path: Path, implicit: bool) -> None:
     for exam in "AB":
         for number, view in enumerate(VIEWS):
             seed = 10 * ord(exam) + number
@@ -33,7 +33,7 @@ def test_one_uid_for_all_loses_nobody_and_is_told(tmp_path: Path, implicit: bool
     assert UID not in json.dumps([figures, file_rows(result)])
 
 
-def test_a_copy_has_the_pixels_too(tmp_path: Path) -> None:
+def test_a_copy_has_the_same_uid_and_pixels(tmp_path: Path) -> None:
     first = write_image(tmp_path / "A" / "1.dcm", "CC_R", 1, SOPInstanceUID=UID)
     shutil.copy(first, tmp_path / "A" / "2.dcm")
     write_image(tmp_path / "A" / "3.dcm", "CC_R", 1, SOPInstanceUID=UID, PatientComments="edited")
@@ -50,7 +50,7 @@ def test_four_views_under_one_uid_are_an_exam(tmp_path: Path) -> None:
     assert len(planned(tmp_path, {"A": "B"}).accepted) == 4
 
 
-def test_describe_says_the_same(tmp_path: Path) -> None:
+def test_describe_gives_the_same_result(tmp_path: Path) -> None:
     for exam in "AB":
         write_image(tmp_path / "images" / exam / "1.dcm", "CC_R", ord(exam), SOPInstanceUID=UID)
     (tmp_path / "labels.csv").write_text("exam_id,density\nA,A\nB,D\n", encoding="utf-8")

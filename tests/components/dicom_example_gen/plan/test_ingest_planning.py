@@ -79,7 +79,7 @@ def test_duplicates_by_name_and_by_instance() -> None:
     assert all(r.value == "that of E1/a.dcm" for r in result.rejected)
 
 
-def test_of_several_images_of_a_view_the_largest_then_latest_then_first_is_kept() -> None:
+def test_the_largest_then_latest_then_first_image_of_a_view_is_kept() -> None:
     labels = {f"E{i}": Label(f"E{i}", "A") for i in (1, 2, 3)}
     outcomes = [
         read("E1/a.dcm", rows=10),
@@ -95,7 +95,7 @@ def test_of_several_images_of_a_view_the_largest_then_latest_then_first_is_kept(
     assert set(reasons(result).values()) == {Reason.DUPLICATE_VIEW}
 
 
-def test_patient_is_the_csv_s_then_the_header_s_then_the_exam() -> None:
+def test_the_patient_comes_from_the_table_then_the_header_then_the_exam() -> None:
     labels = {
         "E1": Label("E1", "A", patient_id="P9"),
         "E2": Label("E2", "A"),
@@ -145,7 +145,7 @@ def test_splits_of_a_manifest_hold_for_the_patient_and_may_not_conflict() -> Non
     assert reasons(result) == {"E3.png": Reason.SPLIT_CONFLICT, "E4.png": Reason.SPLIT_CONFLICT}
 
 
-def test_csv_overrides_age_and_system() -> None:
+def test_the_table_overrides_age_and_system() -> None:
     label = Label("E1", "A", age=61, acquisition_system="Scanner X")
     (view,) = plan([read("a", label=label, patient_age=50)], {}, CONFIG, KEY).accepted
     assert (view.patient_age, view.acquisition_system, view.system.key) == (61, "Scanner X", "unknown")
@@ -182,7 +182,9 @@ def archives(draw: st.DrawFn) -> list[InspectedFile]:
 @pytest.mark.slow
 @settings(max_examples=150)
 @given(archives(), st.randoms(use_true_random=False))
-def test_every_candidate_ends_in_one_place_in_any_order(outcomes: list[InspectedFile], order: random.Random) -> None:
+def test_every_candidate_is_accepted_or_rejected_in_any_order(
+    outcomes: list[InspectedFile], order: random.Random
+) -> None:
     labels = {
         "E1": Label("E1", "A"),
         "E2": RowProblem(Reason.NO_LABEL, "w", "v", "a"),
@@ -205,9 +207,7 @@ def test_every_candidate_ends_in_one_place_in_any_order(outcomes: list[Inspected
 
 @settings(max_examples=150)
 @given(archives(), st.data())
-def test_a_view_is_absent_only_where_each_image_failed_itself(
-    outcomes: list[InspectedFile], data: st.DataObject
-) -> None:
+def test_a_view_is_absent_only_if_each_image_failed(outcomes: list[InspectedFile], data: st.DataObject) -> None:
     labels = {"E1": Label("E1", "A"), "E2": Label("E2", "B"), "E3": Label("E3", "A", split="eval")}
     first = plan(outcomes, labels, CONFIG, KEY)
     files = sorted({image.file for view in first.accepted for image in view.images})
@@ -264,7 +264,7 @@ def test_late_rejections_and_report() -> None:
 
 
 @given(st.text(min_size=1), st.integers(0, 9))
-def test_split_depends_on_the_patient_alone(patient: str, seed: int) -> None:
+def test_the_split_depends_only_on_the_patient(patient: str, seed: int) -> None:
     assert split_of(patient, SplitFractions(train=1, eval=0, test=0), seed) == "train"
     assert split_of(patient, SplitFractions(train=0, eval=0, test=1), seed) == "test"
     assert split_of(patient, SplitFractions(train=0, eval=1, test=0), seed) == "eval"
@@ -279,7 +279,7 @@ def test_split_shares_and_seeds() -> None:
     assert 0.3 < sum(split_of(h, CONFIG.splits, 0) != split_of(h, CONFIG.splits, 1) for h in hashes) / 4000 < 0.6
 
 
-def test_adding_patients_moves_nobody() -> None:
+def test_adding_patients_moves_no_others() -> None:
     labels = {f"E{i}": Label(f"E{i}", "A") for i in range(40)}
     outcomes = [o for exam in labels for o in four_views(exam)]
     before = plan(outcomes[:80], labels, CONFIG, KEY)
@@ -287,7 +287,7 @@ def test_adding_patients_moves_nobody() -> None:
     assert all(after[v.file] == v.split for v in before.accepted)
 
 
-def test_keyed_hash_needs_the_key_and_tells_kinds_apart() -> None:
+def test_the_keyed_hash_depends_on_key_and_kind() -> None:
     assert keyed_hash("P1", KEY, "patient") == keyed_hash("P1", KEY, "patient")
     assert len({keyed_hash("P1", k, n) for k in (KEY, b"x") for n in ("patient", "exam")}) == 4  # type: ignore[arg-type]
     assert len(keyed_hash("P1", KEY, "exam")) == 32

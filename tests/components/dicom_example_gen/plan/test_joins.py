@@ -1,4 +1,4 @@
-"""Which exam and which label: generated archives whose truth is known, and what may never happen to them."""
+"""Exam and label of each image, in generated archives with known truth."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Image:
 
 @st.composite
 def archives(draw: st.DrawFn) -> tuple[list[Image], dict[str, Label], dict[int, str]]:
-    """Exams of women in some layout, after some anonymiser, labelled by some kind of key; and each exam's density."""
+    """Exams of women in a layout, after an anonymiser, labelled by a kind of key; and each exam's density."""
     women = draw(st.integers(1, 4))
     exams = [(exam, woman) for exam, woman in enumerate(sorted(draw(st.integers(0, women - 1)) for _ in range(women)))]
     layout = draw(st.sampled_from(["flat", "exam", "exam/series", "patient/exam", "numbered", "patient/exam numbered"]))
@@ -110,7 +110,7 @@ def outcomes_of(images: list[Image]) -> list[InspectedFile]:
 
 
 def told_apart(images: list[Image]) -> bool:
-    """Whether headers tell two exams apart: nobody can where all that is left is equal.
+    """Return True if headers distinguish two exams; they cannot if all remaining values are equal.
 
     Of one woman on days unknown, exams that show no view twice may be one.
     """
@@ -128,7 +128,7 @@ def told_apart(images: list[Image]) -> bool:
 @pytest.mark.slow
 @settings(max_examples=400)
 @given(archives())
-def test_no_image_is_in_another_exam_and_everything_is_counted(
+def test_no_image_is_in_another_exam_and_every_image_is_counted(
     archive: tuple[list[Image], dict[str, Label], dict[int, str]],
 ) -> None:
     images, labels, densities = archive

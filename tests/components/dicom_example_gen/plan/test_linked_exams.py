@@ -1,4 +1,4 @@
-"""Exams that several links lead to: a labelled name wins, and different densities leave the image out."""
+"""Exams that several links lead to: a labelled name wins, and different densities reject the image."""
 
 from __future__ import annotations
 

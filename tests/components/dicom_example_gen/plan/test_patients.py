@@ -1,4 +1,4 @@
-"""Patients of exams: nobody in two splits, and a name that all have is nobody's."""
+"""Patients of exams: no patient is in two splits, and an ID of all exams identifies nobody."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def test_exams_of_one_patient_id_are_one_patient() -> None:
     assert found({"E1": ["P1"], "E2": ["P1"], "E3": ["P2"]}).of == {"E1": "P1", "E2": "P1", "E3": "P2"}
 
 
-def test_a_corrected_id_ties_the_exams_of_both() -> None:
+def test_a_corrected_id_joins_the_exams_of_both_ids() -> None:
     patients = found({"E1": ["P1"], "E2": ["P1", "P2"], "E3": ["P2"], "E4": ["P4"]}).of
     assert patients["E1"] == patients["E2"] == patients["E3"] != patients["E4"]
 
 
 @pytest.mark.parametrize("name", ["ANONYMOUS", "", "0", "Anon^Patient", "XXXX", "seventeen"])
-def test_a_name_that_all_exams_have_makes_no_patient(name: str) -> None:
+def test_an_id_of_all_exams_does_not_identify_a_patient(name: str) -> None:
     patients = found({f"E{number}": [name] for number in range(5)})
     assert len(set(patients.of.values())) == 5
     assert patients.warning is not None
@@ -47,11 +47,11 @@ def test_a_name_that_all_exams_have_makes_no_patient(name: str) -> None:
     assert name not in patients.warning or not name.isalpha() or name == ""
 
 
-def test_the_table_names_them_whatever_the_headers_say() -> None:
+def test_the_table_overrides_the_patients_of_the_headers() -> None:
     patients = found({"E1": ["ANONYMOUS"], "E2": ["P7"]}, named="P9")
     assert (set(patients.of.values()), patients.warning) == ({"P9"}, None)
 
 
-def test_numbers_and_codes_are_names() -> None:
+def test_numbers_and_codes_are_valid_ids() -> None:
     assert not any(map(is_placeholder, ("1", "P0001", "ANON0017", "1.2.3", "Patient 7", "A", "7f3c")))
     assert all(map(is_placeholder, ("", " ", "00", "N/A", "unknown", "De-Identified", "REMOVED", "***", "no-id")))

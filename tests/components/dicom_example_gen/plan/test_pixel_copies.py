@@ -1,4 +1,4 @@
-"""Equal pixels under other identifiers: who is kept, and that nobody is in two splits."""
+"""Equal pixels under other identifiers: which image is kept, and no person is in two splits."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_the_first_by_name_is_kept_and_the_copy_names_it() -> None:
     assert copy.message == "b.dcm: duplicate, pixels is those of a.dcm; one of equal images is kept, remove the copy."
 
 
-def test_of_an_exam_exported_twice_one_whole_exam_is_kept() -> None:
+def test_one_whole_exam_is_kept_of_two_exports() -> None:
     files = {"CC_R": ("a1", "a2"), "CC_L": ("b2", "b1"), "MLO_R": ("c2", "c1"), "MLO_L": ("d1", "d2")}
     views = [view(file, f"P{file in (pair[1],)}", name=name) for name, pair in files.items() for file in pair]
     digests = {file: name for name, pair in files.items() for file in pair}
@@ -43,7 +43,7 @@ def test_of_an_exam_exported_twice_one_whole_exam_is_kept() -> None:
     assert kept == {"PFalse"}  # its file a1 is the first of all, though b1 and c1 are the other's
 
 
-def test_a_person_under_two_names_stays_in_one_split() -> None:
+def test_a_person_with_two_ids_stays_in_one_split() -> None:
     views = [view("a", "P1", "train"), view("b", "P2", "test"), view("c", "P2", "test", name="CC_L")]
     assert reasons(views, {"a": "1", "b": "1", "c": "2"}) == {"b": Reason.DUPLICATE, "c": Reason.SPLIT_CONFLICT}
     same = [view("a", "P1"), view("b", "P2"), view("c", "P2", name="CC_L")]
@@ -65,7 +65,9 @@ def test_equal_pixels_of_other_views_or_classes_are_all_left_out() -> None:
     st.lists(st.tuples(st.sampled_from("PQRST"), st.sampled_from("1234567")), max_size=14),
     st.randoms(use_true_random=False),
 )
-def test_what_is_kept_is_unique_and_leaks_nowhere(drawn: list[tuple[str, str]], order: random.Random) -> None:
+def test_kept_images_are_unique_and_do_not_leak_between_splits(
+    drawn: list[tuple[str, str]], order: random.Random
+) -> None:
     split = {"P": "train", "Q": "eval", "R": "test", "S": "train", "T": "test"}
     views = [view(f"{n:02}", patient, split[patient]) for n, (patient, _) in enumerate(drawn)]
     digests = {f"{n:02}": digest for n, (_, digest) in enumerate(drawn)}

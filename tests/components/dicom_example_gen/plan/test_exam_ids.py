@@ -1,4 +1,4 @@
-"""Labels that match no file: the cause is named, and nothing is matched by it."""
+"""Labels that match no file: a hint names the cause, and matches nothing."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_the_cause_is_named(exam_id: str, ids: dict[str, str], cause: str) -> No
         ("1E5", {"study_id": "1"}),
     ],
 )
-def test_others_are_not_taken_for_alike(exam_id: str, ids: dict[str, str]) -> None:
+def test_different_identifiers_give_no_hint(exam_id: str, ids: dict[str, str]) -> None:
     assert hints(exam_id, **ids) == ()
 
 
