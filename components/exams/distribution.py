@@ -136,9 +136,7 @@ def largest_counts(available: Sequence[int], weights: Sequence[int], limit: int 
     whole = sum(weights)
     bounds = [(count + 1) * whole // weight for count, weight in zip(available, weights, strict=True) if weight]
     for total in range(min(*bounds, sum(available), sum(available) if limit is None else limit), 0, -1):
-        shares = tuple(
-            (2 * total * weight + whole) // (2 * whole) for weight in weights
-        )  # rounded to the nearest integer, exact
+        shares = tuple((2 * total * weight + whole) // (2 * whole) for weight in weights)  # rounded, exact
         if sum(shares) == total and all(share <= count for share, count in zip(shares, available, strict=True)):
             return shares
     return (0,) * len(weights)

@@ -68,14 +68,13 @@ _ROOM: Final = (
     ("StationName", lambda h: h.station),
     ("InstitutionName", lambda h: h.institution),
 )
-_OVER_MIDNIGHT: Final = 6 * 60  # minutes between the images of a study that goes on over midnight
+_OVER_MIDNIGHT: Final = 6 * 60  # minutes between the images of a study that continues past midnight
 _YEAR_ONLY: Final = "0101"  # a truncated birth date
 _REPEATED_VIEWS: Final = 3
 _IMAGES_OF_A_VIEW: Final = 4
 _CACHED: Final = 1 << 14  # values that are read repeatedly, mostly within one exam
-MIN_STUDIES_PER_IMAGE: Final = (
-    3  # from so many images on, a study per image comes from the anonymiser, and does not mean separate exams
-)
+# From so many images on, a study per image comes from the anonymiser, and does not mean separate exams.
+MIN_STUDIES_PER_IMAGE: Final = 3
 
 
 @dataclass(frozen=True)

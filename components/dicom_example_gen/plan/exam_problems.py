@@ -48,9 +48,8 @@ def exam_problem(views: Sequence[LabelledFile], config: IngestConfig, census: Ce
         allowed = "the rows of one exam must name one patient"
         return RowProblem(RejectionReason.INVALID_ROW, "column patient_id", f"{len(patients)} patients", allowed)
     by_rows = all(v.label_by == ROW for v in views)
-    unnamed = (
-        SpecialCase.MIXED_PATIENTS in config.accept
-    )  # the anonymiser wrote a separate patient and study for each image
+    # Accepted if the anonymiser wrote a separate patient and study for each image.
+    unnamed = SpecialCase.MIXED_PATIENTS in config.accept
     named = unnamed or (by_rows and all(v.label.patient_id for v in views))
     for found in contradictions([v.header for v in views], census):
         if found.reason == RejectionReason.MIXED_PATIENTS and not named:
