@@ -26,9 +26,8 @@ from random import Random
 from benchmarks.mutations import corpus, hostile_file
 from components.dicom.acceptance import ANY_IMAGE, DEFAULT_MAX_PIXELS
 from components.dicom.reading import load_view
-from components.dicom.rejections import IngestError
+from components.dicom.rejections import IngestError, ManifestError
 from components.dicom_example_gen.plan.planning import inspect
-from components.sources.labels import ManifestError
 from components.sources.source import ManifestSource, find_candidates
 
 _SECONDS = 5.0  # of processor time a file; a busy machine may take longer by the clock

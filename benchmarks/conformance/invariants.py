@@ -14,10 +14,10 @@ from typing import Any, Final
 
 from benchmarks.conformance.archive_files import Truth, write
 from benchmarks.conformance.archives import Archive, Exam, Image
+from components.dicom.rejections import ManifestError
 from components.dicom_example_gen.config import IngestConfig
 from components.dicom_example_gen.plan.identity import find_key
 from components.exam_model.recipe import PreprocessingRecipe
-from components.sources.labels import ManifestError
 from components.sources.source import FolderSource, ManifestSource
 from pipeline.describe import describe_source
 from pipeline.predict.find import find_exams

@@ -46,9 +46,9 @@ from components.dicom_example_gen.view_shards import (
     plan_shards,
     write_views,
 )
-from components.sources.candidates import Candidate
-from components.sources.labels import Label, RowProblem
+from components.sources.candidates import Candidate, Label
 from components.sources.source import Source, find_candidates
+from components.sources.tables import RowProblem
 
 _HEADERS_PER_ELEMENT: Final = 64
 FILES: Final = "files.jsonl"

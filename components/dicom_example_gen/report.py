@@ -19,26 +19,11 @@ from schema.features import DENSITY_CLASSES, SPLITS, UNKNOWN, UNKNOWN_INT, VIEWS
 
 SUMMARY_FILE: Final = "summary.json"
 # Suffixes of known kinds of files. Others may be part of a person's name or number (``letter.rossi``, ``1.2.840.99``).
-_KNOWN_SUFFIXES: Final = (
-    *(
-        ".bmp",
-        ".csv",
-        ".dcm",
-        ".doc",
-        ".docx",
-        ".gif",
-        ".gz",
-        ".htm",
-        ".html",
-        ".ini",
-        ".jpeg",
-        ".jpg",
-        ".json",
-        ".log",
-    ),
-    *(".md", ".nii", ".npy", ".pdf", ".png", ".rtf", ".tar", ".tif", ".tiff", ".txt", ".xls", ".xlsx", ".xml", ".yaml"),
-    *(".yml", ".zip"),
+_SUFFIXES: Final = (
+    ".bmp .csv .dcm .doc .docx .gif .gz .htm .html .ini .jpeg .jpg .json .log .md .nii .npy "
+    ".pdf .png .rtf .tar .tif .tiff .txt .xls .xlsx .xml .yaml .yml .zip"
 )
+_KNOWN_SUFFIXES: Final = frozenset(_SUFFIXES.split())
 
 # Reasons that concern the exam or its patient as a whole.
 _OF_EXAMS: Final = (

@@ -44,19 +44,11 @@ _WORDS: Final = (
     "not available null patient patientid pid redacted removed subject test undefined unknown unk unnamed"
 )
 _PLACEHOLDERS: Final = frozenset(_WORDS.split())
+_KEYWORDS: Final = (
+    "PatientBirthDate PatientSex PatientAge StudyDate StudyInstanceUID AccessionNumber StudyID PatientID PatientName"
+)
 _BIRTH, _SEX, _AGE, DAY_TAG, STUDY_TAG, _ACCESSION, _STUDY_ID, PATIENT_TAG, _NAME = map(
-    tags.tag_name,
-    (
-        "PatientBirthDate",
-        "PatientSex",
-        "PatientAge",
-        "StudyDate",
-        "StudyInstanceUID",
-        "AccessionNumber",
-        "StudyID",
-        "PatientID",
-        "PatientName",
-    ),
+    tags.tag_name, _KEYWORDS.split()
 )
 _MAKE: Final = (
     ("Manufacturer", lambda h: h.system.manufacturer),

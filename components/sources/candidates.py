@@ -1,13 +1,39 @@
-"""Candidates of a source: the files to ingest, before any file is opened."""
+"""Candidates and labels of a source, before any file is opened."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from components.common.location import Location
 from components.dicom.rejections import Rejection
-from components.sources.labels import Label, RowProblem
+from components.sources.tables import RowProblem
+from schema.features import UNKNOWN_INT
+
+# An official training set without a validation set: the hash of the patient divides it into train and eval.
+DEVELOPMENT: Final = "train+eval"
+
+
+@dataclass(frozen=True)
+class Label:
+    """Label of an exam.
+
+    Attributes:
+        exam_id: Exam in the row; it may identify a person.
+        density: One of ``schema.features.DENSITY_CLASSES``.
+        patient_id: Patient in the row, empty = not given.
+        age: Years, -1 = not given.
+        split: ``train``, ``eval``, ``test`` or ``train+eval`` (to divide into these two), empty = not given.
+        acquisition_system: Slicing key that replaces the header's, empty = not given.
+    """
+
+    exam_id: str
+    density: str
+    patient_id: str = ""
+    age: int = UNKNOWN_INT
+    split: str = ""
+    acquisition_system: str = ""
 
 
 @dataclass(frozen=True)

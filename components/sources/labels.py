@@ -23,7 +23,8 @@ from typing import Final
 
 from components.common.location import Location
 from components.dicom.headers.header import parse_age
-from components.dicom.rejections import ManifestError, RejectionReason
+from components.dicom.rejections import RejectionReason
+from components.sources.candidates import DEVELOPMENT, Label
 from components.sources.densities import (
     DENSITIES_ALLOWED,
     DensityValues,
@@ -35,11 +36,6 @@ from components.sources.densities import (
 from components.sources.tables import Row, RowProblem, read_rows
 from schema.features import DENSITY_CLASSES, SPLITS, UNKNOWN_INT
 
-__all__ = ["Label", "LabelReader", "ManifestError", "RowProblem", "parse_label_age", "read_labels"]
-
-# An official training set without a validation set: the hash of the patient divides it into train and eval.
-DEVELOPMENT: Final = "train+eval"
-
 LABEL_COLUMNS: Final = frozenset({"exam_id", "density"})
 _SIDES: Final = {"r": "R", "right": "R", "l": "L", "left": "L"}
 _NO_SIDE: Final = frozenset({"", "b", "both", "bilateral", "u", "unknown", "unspecified", "none", "na", "n/a", "-"})
@@ -50,27 +46,6 @@ _EXPONENT: Final = re.compile(r"[0-9](?:[.,][0-9]+)?e\+[0-9]{2,3}", re.I)
 WITH_FRACTION: Final = re.compile(r"[0-9]{1,15}[.,]0")
 _CUT_DIGITS: Final = re.compile(r"[1-9][0-9]{14}0+")  # a spreadsheet keeps 15 digits of a number
 _AS_TEXT: Final = "format the column as text in the spreadsheet program, and fill it in again"
-
-
-@dataclass(frozen=True)
-class Label:
-    """Label of an exam.
-
-    Attributes:
-        exam_id: Exam in the row; it may identify a person.
-        density: One of ``schema.features.DENSITY_CLASSES``.
-        patient_id: Patient in the row, empty = not given.
-        age: Years, -1 = not given.
-        split: ``train``, ``eval``, ``test`` or ``train+eval`` (to divide into these two), empty = not given.
-        acquisition_system: Slicing key that replaces the header's, empty = not given.
-    """
-
-    exam_id: str
-    density: str
-    patient_id: str = ""
-    age: int = UNKNOWN_INT
-    split: str = ""
-    acquisition_system: str = ""
 
 
 @dataclass(frozen=True)

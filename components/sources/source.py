@@ -31,8 +31,8 @@ from components.dicom.rejections import ManifestError, RejectionReason, shown
 from components.sources.archives import ArchiveKind
 from components.sources.archives.listing import Listing
 from components.sources.archives.registry import archive_candidates
-from components.sources.candidates import Candidate, Candidates
-from components.sources.labels import Label, LabelReader, LabelRow, read_labels
+from components.sources.candidates import Candidate, Candidates, Label
+from components.sources.labels import LabelReader, LabelRow, read_labels
 from components.sources.tables import Row, RowProblem, read_rows
 from schema.features import VIEWS
 

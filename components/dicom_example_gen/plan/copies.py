@@ -29,7 +29,8 @@ from components.dicom.headers import tags
 from components.dicom.headers.header import ViewHeader
 from components.dicom.rejections import Rejection, RejectionReason
 from components.dicom_example_gen.plan.ingest_plan import PlannedView
-from components.sources.labels import Label, RowProblem
+from components.sources.candidates import Label
+from components.sources.tables import RowProblem
 
 _UID: Final = tags.tag_name("SOPInstanceUID")
 _PIXELS: Final = "pixels"

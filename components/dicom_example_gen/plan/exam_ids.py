@@ -15,7 +15,9 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from components.dicom.headers.header import ViewHeader
-from components.sources.labels import WITH_FRACTION, Label, RowProblem, whole_id, with_exam_id
+from components.sources.candidates import Label
+from components.sources.labels import WITH_FRACTION, whole_id, with_exam_id
+from components.sources.tables import RowProblem
 
 _QUOTES: Final = "'\"`´‘’‚“”„ "
 

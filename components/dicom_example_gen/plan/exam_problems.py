@@ -13,7 +13,7 @@ from components.dicom_example_gen.config import IngestConfig
 from components.dicom_example_gen.plan.copies import LabelledFile
 from components.dicom_example_gen.plan.label_keys import ROW, STUDY
 from components.exams.evidence import DAY_TAG, STUDY_TAG, Census, contradictions
-from components.sources.labels import RowProblem
+from components.sources.tables import RowProblem
 from schema.features import VIEWS
 
 _FEWEST_DIVIDED: Final = 4  # exams

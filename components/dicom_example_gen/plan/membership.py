@@ -18,8 +18,8 @@ from components.dicom.rejections import RejectionReason
 from components.dicom_example_gen.plan.identity import keyed_hash
 from components.dicom_example_gen.plan.label_keys import ROW, Images, Keys, find_keys
 from components.exams.evidence import Census
-from components.sources.candidates import Candidate
-from components.sources.labels import Label, RowProblem
+from components.sources.candidates import Candidate, Label
+from components.sources.tables import RowProblem
 from schema.features import UNKNOWN, UNKNOWN_INT
 
 _MATCHED_BY: Final = ", ".join(

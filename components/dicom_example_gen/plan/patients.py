@@ -21,7 +21,7 @@ from components.dicom.headers import tags
 from components.dicom_example_gen.config import SplitFractions
 from components.dicom_example_gen.plan.copies import LabelledFile
 from components.exams.evidence import Census, is_placeholder, person
-from components.sources.labels import DEVELOPMENT
+from components.sources.candidates import DEVELOPMENT
 
 _MOST_EXAMS: Final = 3  # of one woman, in an archive with only one Patient ID
 

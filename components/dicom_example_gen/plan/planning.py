@@ -47,8 +47,8 @@ from components.dicom_example_gen.plan.patients import patients_of, split_of
 from components.exams.census import take_census
 from components.exams.distribution import exams_to_drop
 from components.exams.evidence import Census, corrected_id
-from components.sources.candidates import Candidate
-from components.sources.labels import Label, RowProblem
+from components.sources.candidates import Candidate, Label
+from components.sources.tables import RowProblem
 from schema.features import UNKNOWN_INT
 
 

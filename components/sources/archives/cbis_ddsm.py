@@ -28,7 +28,7 @@ import pandas as pd
 from components.dicom.rejections import ManifestError, RejectionReason
 from components.sources.archives.listing import Listing, is_image
 from components.sources.archives.rows import ImageRows, exam_densities, index_files, reject
-from components.sources.labels import DEVELOPMENT
+from components.sources.candidates import DEVELOPMENT
 from schema.features import DENSITY_CLASSES
 
 _LABEL_FILES: Final = {

@@ -21,8 +21,8 @@ import pandas as pd
 from components.dicom.headers.views import parse_view
 from components.dicom.rejections import Rejection, RejectionReason, shown
 from components.sources.archives.listing import Listing, is_image
-from components.sources.candidates import Candidate, Candidates
-from components.sources.labels import Label, breasts_differ_warning
+from components.sources.candidates import Candidate, Candidates, Label
+from components.sources.labels import breasts_differ_warning
 from schema.features import DENSITY_CLASSES, UNKNOWN_INT
 
 _MAX_AGE: Final = 120

@@ -20,7 +20,7 @@ from typing import Final
 from components.dicom.rejections import RejectionReason
 from components.sources.archives.listing import Listing, is_image, without_suffix
 from components.sources.archives.rows import ImageRows, exam_densities, index_files, reject
-from components.sources.labels import DEVELOPMENT
+from components.sources.candidates import DEVELOPMENT
 from schema.features import DENSITY_CLASSES
 
 _COLUMNS: Final = ("study_id", "image_id", "laterality", "view_position", "breast_density", "split")

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from components.common.location import location
+from components.dicom.rejections import ManifestError
 from components.dicom_example_gen.config import IngestConfig
-from components.sources.labels import ManifestError
 from components.sources.source import FolderSource, Source, archive_fingerprint, source_from_json, source_to_json
 from components.sources.spans import choose_span
 

@@ -17,8 +17,7 @@ from components.dicom_example_gen.report import file_rows, summary
 from components.report_generator.artifacts import IngestSummary
 from components.report_generator.sections.data_tables import loss_tables
 from components.report_generator.spans import combine
-from components.sources.candidates import Candidate
-from components.sources.labels import Label
+from components.sources.candidates import Candidate, Label
 from schema.features import VIEWS
 from serving.client.grading import quality_flags
 

@@ -25,8 +25,8 @@ from components.dicom_example_gen.plan.planning import (
     inspect_pixels,
     plan,
 )
-from components.sources.labels import Label, RowProblem
-from components.sources.source import Candidate
+from components.sources.candidates import Candidate, Label
+from components.sources.tables import RowProblem
 
 KEY = b"key"
 

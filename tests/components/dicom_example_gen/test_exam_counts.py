@@ -16,9 +16,10 @@ from components.dicom_example_gen.config import IngestConfig
 from components.dicom_example_gen.plan.ingest_plan import IngestPlan
 from components.dicom_example_gen.plan.planning import InspectedFile, plan
 from components.dicom_example_gen.report import exam_counts, summary
-from components.sources.candidates import Candidate
-from components.sources.labels import Label, RowProblem, read_labels
+from components.sources.candidates import Candidate, Label
+from components.sources.labels import read_labels
 from components.sources.source import ManifestSource, find_candidates
+from components.sources.tables import RowProblem
 from schema.acquisition import AcquisitionSystem
 from schema.features import VIEWS
 

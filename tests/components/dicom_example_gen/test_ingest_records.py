@@ -11,7 +11,7 @@ from components.dicom.reading import load_view
 from components.dicom_example_gen.config import IngestConfig
 from components.dicom_example_gen.plan.planning import inspect, plan
 from components.dicom_example_gen.view_shards import to_example
-from components.sources.labels import Label
+from components.sources.candidates import Label
 from components.sources.source import FolderSource, find_candidates
 from schema import features
 

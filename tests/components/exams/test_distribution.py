@@ -16,8 +16,7 @@ from components.dicom_example_gen.plan.ingest_plan import IngestPlan
 from components.dicom_example_gen.plan.planning import InspectedFile, plan
 from components.dicom_example_gen.report import summary
 from components.exams.distribution import PROPORTIONS, DistributionConfig, exams_to_drop, largest_counts
-from components.sources.candidates import Candidate
-from components.sources.labels import Label
+from components.sources.candidates import Candidate, Label
 from schema.features import DENSITY_CLASSES
 
 pytestmark = pytest.mark.slow

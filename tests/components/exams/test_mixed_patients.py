@@ -15,8 +15,7 @@ from components.dicom_example_gen.plan.ingest_plan import IngestPlan
 from components.dicom_example_gen.plan.planning import InspectedFile, inspect, plan
 from components.dicom_example_gen.report import summary
 from components.exams.evidence import mixed_patients
-from components.sources.candidates import Candidate
-from components.sources.labels import Label
+from components.sources.candidates import Candidate, Label
 from components.sources.source import FolderSource, find_candidates
 from pipeline.local.demo import real_exams
 from pipeline.phantom.config import PhantomConfig

@@ -8,13 +8,15 @@ import pytest
 
 from components.dicom.rejections import ManifestError
 from components.dicom.rejections import RejectionReason as Reason
-from components.sources.labels import Label, RowProblem, read_labels
+from components.sources.candidates import Label
+from components.sources.labels import read_labels
 from components.sources.source import (
     FolderSource,
     ManifestSource,
     archive_fingerprint,
     find_candidates,
 )
+from components.sources.tables import RowProblem
 
 
 def csv(path: Path, *lines: str) -> Path:

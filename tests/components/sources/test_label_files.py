@@ -11,8 +11,10 @@ from components.dicom.rejections import ManifestError, RejectionReason
 from components.dicom_example_gen.config import IngestConfig
 from components.dicom_example_gen.plan.exam_ids import with_whole_ids
 from components.dicom_example_gen.plan.planning import inspect, plan
-from components.sources.labels import Label, RowProblem, parse_label_age, read_labels
+from components.sources.candidates import Label
+from components.sources.labels import parse_label_age, read_labels
 from components.sources.source import FolderSource, ManifestSource, find_candidates
+from components.sources.tables import RowProblem
 from tests.components.dicom.dicom_files import MakeDicom
 
 PLAIN = {"E1": Label("E1", "A"), "E2": Label("E2", "D")}

@@ -12,8 +12,7 @@ from components.dicom_example_gen.config import IngestConfig
 from components.dicom_example_gen.plan.ingest_plan import IngestPlan
 from components.dicom_example_gen.plan.planning import InspectedFile, plan
 from components.dicom_example_gen.report import file_rows, summary
-from components.sources.labels import Label
-from components.sources.source import Candidate
+from components.sources.candidates import Candidate, Label
 from schema.features import VIEWS
 from tests.components.dicom_example_gen.archive_files import fates
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from components.dicom.acceptance import AcceptanceConfig, SpecialCase
+from components.dicom.rejections import ManifestError
 from components.dicom.rejections import RejectionReason as Reason
 from components.dicom_example_gen.config import IngestConfig
 from components.dicom_example_gen.plan.patients import split_of
@@ -18,8 +19,7 @@ from components.dicom_example_gen.report import summary
 from components.sources.archives import ArchiveKind
 from components.sources.archives.listing import Listing
 from components.sources.archives.registry import archive_candidates
-from components.sources.candidates import Candidate, Candidates
-from components.sources.labels import Label, ManifestError
+from components.sources.candidates import Candidate, Candidates, Label
 from components.sources.source import (
     ArchiveSource,
     archive_fingerprint,

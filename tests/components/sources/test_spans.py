@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from components.sources.labels import ManifestError
+from components.dicom.rejections import ManifestError
 from components.sources.source import FolderSource, ManifestSource
 from components.sources.spans import Span, SpanSource, find_spans
 

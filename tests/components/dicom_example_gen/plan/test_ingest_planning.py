@@ -21,8 +21,8 @@ from components.dicom_example_gen.plan.ingest_plan import IngestPlan, replace_un
 from components.dicom_example_gen.plan.patients import split_of
 from components.dicom_example_gen.plan.planning import InspectedFile, plan
 from components.dicom_example_gen.report import file_rows, summary
-from components.sources.labels import Label, RowProblem
-from components.sources.source import Candidate
+from components.sources.candidates import Candidate, Label
+from components.sources.tables import RowProblem
 from schema.features import VIEWS
 
 KEY, CONFIG = b"secret", IngestConfig()

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from components.dicom.headers.header import ViewHeader
 from components.dicom_example_gen.config import IngestConfig
 from components.dicom_example_gen.plan.planning import InspectedFile, plan
-from components.sources.labels import Label
-from components.sources.source import Candidate
+from components.sources.candidates import Candidate, Label
 from schema.acquisition import AcquisitionSystem
 from schema.features import VIEWS
 

@@ -11,7 +11,7 @@ from components.dicom_example_gen.plan.copies import LabelledFile
 from components.dicom_example_gen.plan.patients import Patients, patients_of
 from components.exams.census import take_census
 from components.exams.evidence import is_placeholder
-from components.sources.labels import Label
+from components.sources.candidates import Label
 
 
 def found(exams: dict[str, Sequence[str]], named: str = "") -> Patients:
