@@ -38,14 +38,7 @@ from components.dicom_example_gen.plan.planning import (
     unlabelled_files,
 )
 from components.dicom_example_gen.report import SUMMARY_FILE, file_rows, summary
-from components.dicom_example_gen.view_shards import (
-    Shard,
-    build_index,
-    cut_shard,
-    plan_cuts,
-    plan_shards,
-    write_views,
-)
+from components.dicom_example_gen.view_shards import Shard, build_index, cut_shard, plan_cuts, plan_shards, write_views
 from components.sources.candidates import Candidate, Label
 from components.sources.source import Source, find_candidates
 from components.sources.tables import RowProblem

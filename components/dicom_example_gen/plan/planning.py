@@ -34,12 +34,7 @@ from components.dicom.remarks import Remark, joined
 from components.dicom_example_gen.config import IngestConfig
 from components.dicom_example_gen.plan.copies import LabelledFile, assign_images, broken_uids, shared_uids
 from components.dicom_example_gen.plan.exam_ids import identifiers_of, with_whole_ids
-from components.dicom_example_gen.plan.exam_problems import (
-    divided_studies,
-    exam_by,
-    exam_problem,
-    studies_are_series,
-)
+from components.dicom_example_gen.plan.exam_problems import divided_studies, exam_by, exam_problem, studies_are_series
 from components.dicom_example_gen.plan.identity import keyed_hash
 from components.dicom_example_gen.plan.ingest_plan import IngestPlan, PlannedView, in_order
 from components.dicom_example_gen.plan.membership import exams_of, memberships

@@ -18,13 +18,7 @@ from pydicom.uid import (
 
 from components.dicom_example_gen.config import IngestConfig
 from components.dicom_example_gen.plan.ingest_plan import IngestPlan
-from components.dicom_example_gen.plan.planning import (
-    InspectedFile,
-    files_to_hash,
-    inspect,
-    inspect_pixels,
-    plan,
-)
+from components.dicom_example_gen.plan.planning import InspectedFile, files_to_hash, inspect, inspect_pixels, plan
 from components.sources.candidates import Candidate, Label
 from components.sources.tables import RowProblem
 

@@ -10,12 +10,7 @@ from components.dicom.rejections import ManifestError
 from components.dicom.rejections import RejectionReason as Reason
 from components.sources.candidates import Label
 from components.sources.labels import read_labels
-from components.sources.source import (
-    FolderSource,
-    ManifestSource,
-    archive_fingerprint,
-    find_candidates,
-)
+from components.sources.source import FolderSource, ManifestSource, archive_fingerprint, find_candidates
 from components.sources.tables import RowProblem
 
 
