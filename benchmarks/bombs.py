@@ -75,11 +75,11 @@ def _predict(folder: Path) -> str:
     from components.exam_model.recipe import PreprocessingRecipe
     from pipeline.predict.archive import ArchiveOptions
     from pipeline.predict.folders import grade_folders
-    from serving.client.grades import ServedRecipe
+    from serving.client.grades import ModelRecipe
 
     class NoModel:
-        def preprocessing(self) -> ServedRecipe:
-            return ServedRecipe(PreprocessingRecipe().model_dump_json(), 1)
+        def model_recipe(self) -> ModelRecipe:
+            return ModelRecipe(PreprocessingRecipe(), 1)
 
     grader: Any = NoModel()
     out, options = folder.parent / "predicted", ArchiveOptions(dicom=True, pauses_s=())

@@ -35,7 +35,8 @@ from pipeline.phantom.config import PhantomConfig
 from pipeline.phantom.generate import generate_phantoms
 from pipeline.predict.archive import ArchiveOptions, predict_archive
 from pipeline.predict.find import find_exams
-from serving.client.grading import GradedExam, ModelRecipe, model_recipe_of
+from serving.client.grades import ModelRecipe
+from serving.client.grading import GradedExam
 from serving.client.grpc_client import ExamClient
 from serving.client.preprocessing import PreparedExam, files_of
 from serving.dicom_results import ResultsConfig, build_results, write_results
@@ -111,7 +112,7 @@ def measure(phantoms: int, rounds: int) -> Iterator[str]:
         folders = {kind: paths for kind, paths in kinds.items() if paths}
         models = save_model(folder, _SIZE, 1.0, recipe.model_dump_json())
         with served(models) as (address, _), ExamClient(address) as client:
-            model = model_recipe_of(client)
+            model = client.model_recipe()
             clocks: dict[str, list[Clock]] = {kind: [] for kind in folders}
             for number in range(rounds + 1):  # the first connects and fills caches
                 for kind, paths in folders.items():

@@ -23,7 +23,7 @@ import yaml
 from pydicom.uid import generate_uid
 
 from benchmarks.server_faults import free_port, until
-from serving.client.grading import GradingPolicy, exam_document, grade_exam, recipe_of
+from serving.client.grading import GradingPolicy, exam_document, grade_exam
 from serving.client.local_model import LocalModel
 from serving.gateway.config import TOKEN_VARIABLE
 
@@ -139,7 +139,7 @@ class GatewayUnderTest:
 def expected_of(model: Path, exams: Sequence[Path]) -> list[tuple[float, ...]]:
     """Grades exams in this process: the probabilities that the gateway's answers must have."""
     grader = LocalModel(model)
-    recipe = recipe_of(grader)
+    recipe = grader.model_recipe().recipe
     found = [exam_document(grade_exam(exam, grader, recipe, GradingPolicy())) for exam in exams]
     return [tuple(document["probabilities"].values()) for document in found]
 

@@ -19,7 +19,7 @@ import numpy as np
 from benchmarks.pictures import breast_png
 from benchmarks.serving import save_model, server_process
 from schema.features import VIEWS
-from serving.client.exam_grader import ExamGrader
+from serving.client.grader import Grader
 from serving.client.grades import ServingError
 from serving.client.grpc_client import ExamClient, open_channel
 from serving.client.local_model import LocalModel
@@ -79,7 +79,7 @@ def exams_of(count: int) -> list[Exam]:
     return [{view: breast_png(10 * n + k, SIZE) for k, view in enumerate(VIEWS)} for n in range(count)]
 
 
-def _graded(grader: ExamGrader, exam: Exam) -> tuple[tuple[float, ...], int]:
+def _graded(grader: Grader, exam: Exam) -> tuple[tuple[float, ...], int]:
     explained = grader.explain_exam(exam)
     return explained.grade.probabilities, explained.model_version
 

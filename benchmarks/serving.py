@@ -42,7 +42,6 @@ from components.trainer.network import build_network
 from components.transform.config import ImageConfig
 from components.transform.images import decode_images, normalise
 from schema.features import VIEWS
-from serving.client.grading import recipe_of
 from serving.client.grpc_client import ExamClient, open_channel
 from serving.client.local_model import LocalModel
 
@@ -258,7 +257,7 @@ def of_demo(demo: Path, seconds: float) -> Iterator[str]:
         yield f"\nThere is no pushed model in `{demo}`, so none is measured: run `make demo` first."
         return
     versions = find_versions(models)
-    size = recipe_of(LocalModel(models)).preprocess.output_size
+    size = LocalModel(models).model_recipe().recipe.preprocess.output_size
     pngs = [breast_png(number, size) for number in range(len(VIEWS))]
     with served(models) as (address, _), ExamClient(address, _NAME) as client:
         model = tf.saved_model.load(str(versions[max(versions)]))

@@ -1,1 +1,1 @@
-"""Serving: signatures of the exported model, client, local server."""
+"""Serving: client, local model server, gateway, DICOM results."""

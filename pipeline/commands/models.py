@@ -162,11 +162,11 @@ def predict(
     from components.dicom_example_gen.plan.identity import find_key
     from pipeline.predict.archive import ArchiveOptions
     from pipeline.predict.folders import grade_folders, grade_manifest
-    from serving.client.grades import Grader
+    from serving.client.grader import Grader
     from serving.client.grading import GradingPolicy
     from serving.client.grpc_client import ExamClient
     from serving.client.local_model import LocalModel
-    from serving.client.tls import ClientTls
+    from serving.wire.tls import ClientTls
 
     policy = GradingPolicy(minimum_views=minimum_views, maximum_doubt=maximum_doubt)
     options = ArchiveOptions(workers=workers, policy=policy, dicom=dicom)

@@ -23,13 +23,19 @@ from components.dicom.bounded_stream import read_file_header
 from pipeline.console import progress_text
 from pipeline.predict.find import FoundExam
 from pipeline.predict.table import row_of, write_files, write_grades
-from serving.client.grades import Grader, ModelNotFoundError, ServerBusyError, ServerUnreachableError, ServingError
+from serving.client.grader import Grader
+from serving.client.grades import (
+    ModelNotFoundError,
+    ModelRecipe,
+    ServerBusyError,
+    ServerUnreachableError,
+    ServingError,
+)
 from serving.client.grading import (
     ExamRefusedError,
     GradedExam,
     GradingPolicy,
     ModelChangedError,
-    ModelRecipe,
     exam_document,
     grade_files,
 )

@@ -9,8 +9,9 @@ from pathlib import Path
 from components.common.files import write_whole
 from components.exam_model.recipe import PreprocessingRecipe
 from schema.features import DENSITY_CLASSES, VIEWS
-from serving.client.grades import ExamGrade, Grader
-from serving.client.grading import GradingPolicy, exam_document, grade_exam, grade_files, recipe_of
+from serving.client.grader import Grader
+from serving.client.grades import ExamGrade
+from serving.client.grading import GradingPolicy, exam_document, grade_exam, grade_files
 from serving.client.preprocessing import ExamFiles, PreparedExam
 
 
@@ -54,7 +55,7 @@ def predict_exam(
         ExamRefusedError: The exam is not one to grade; the message gives the first reason.
         ServingError: Server, model or exam is at fault.
     """
-    recipe, policy = recipe or recipe_of(grader), policy or GradingPolicy()
+    recipe, policy = recipe or grader.model_recipe().recipe, policy or GradingPolicy()
     if isinstance(source, ExamFiles):
         graded = grade_files(source, grader, recipe, policy)
     else:

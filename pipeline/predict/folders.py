@@ -11,14 +11,13 @@ from pipeline.predict.archive import ArchiveOptions, predict_archive
 from pipeline.predict.exam import describe, predict_exam
 from pipeline.predict.find import FoundExam, find_exams
 from pipeline.predict.manifest import exams_of_manifest
-from serving.client.grades import Grader
+from serving.client.grader import Grader
+from serving.client.grades import ModelRecipe
 from serving.client.grading import (
     MISSING_VIEWS,
     QUALITY_FAILED,
     SEVERAL_EXAMS,
     ExamRefusedError,
-    ModelRecipe,
-    model_recipe_of,
 )
 from serving.client.preprocessing import ExamFiles
 
@@ -54,7 +53,7 @@ def grade_folders(
         ExamRefusedError: The only exam has usable files, and is not one to grade.
         ServingError: Server or model is at fault.
     """
-    model = model_recipe_of(grader)
+    model = grader.model_recipe()
     found = find_exams(folders, model.recipe, key.key)
     if found.strays:
         say(f"{len(found.strays)} files are no mammogram and belong to no exam: left out")
@@ -79,7 +78,7 @@ def grade_manifest(
     for sentence in sentences:
         say(sentence)
     only = exams[0].source if len(exams) == 1 else None
-    return _grade(exams, only, grader, model_recipe_of(grader), out, options, key, say)
+    return _grade(exams, only, grader, grader.model_recipe(), out, options, key, say)
 
 
 def _grade(

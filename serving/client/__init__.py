@@ -1,1 +1,1 @@
-"""Files of an exam to a grade: prepare, ask the model, read its answer."""
+"""Files of an exam to a grade: prepare the images, call the model, read its response."""

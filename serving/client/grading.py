@@ -1,6 +1,6 @@
 """From the files of one exam to its grade and heat maps, or to a refusal with its reason.
 
-The one path of every channel: the command ``predict``, the gateway's DICOM node, its DICOMweb service and its page.
+The command ``predict`` and all channels of the gateway (DICOM node, DICOMweb, page) use this path.
 """
 
 from __future__ import annotations
@@ -10,21 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from components.dicom.rejections import Rejection
 from components.exam_model.recipe import PreprocessingRecipe
 from schema.features import DENSITY_CLASSES, VIEWS
 from schema.intended_use import NOTICE
-from serving.client.grades import (
-    ExamGrade,
-    Grader,
-    ModelNotFoundError,
-    NotGradedError,
-    Probabilities,
-    ServingError,
-    ViewExplanation,
-)
+from serving.client.grader import Grader
+from serving.client.grades import ExamGrade, NotGradedError, Probabilities, ServingError, ViewExplanation
 from serving.client.preprocessing import ExamFiles, PreparedExam, SeveralExamsError, files_of, prepare_files
 
 NO_FILE: Final = "no_file"
@@ -36,11 +29,11 @@ _ROUNDING: Final = 6
 
 
 class GradingPolicy(BaseModel):
-    """Which exams are graded at all; the model's own minimum of views holds besides.
+    """Which exams are graded. The model may require more views.
 
     Attributes:
         minimum_views: Views that an exam needs, 1..4.
-        maximum_doubt: Exams with a view whose segmentation is doubted more than this are refused, 0..1.
+        maximum_doubt: Largest uncertainty of a view's segmentation, 0..1; exams above it are refused.
         refuse_failed_segmentation: Refuse exams in which the pectoral muscle of a view was not found.
     """
 
@@ -52,12 +45,12 @@ class GradingPolicy(BaseModel):
 
 
 class ExamRefusedError(Exception):
-    """An exam that gets no grade.
+    """An exam is not graded.
 
     Attributes:
-        reason: Short name: a ``RejectionReason`` of the files, or one of this module's constants.
-        message: One sentence with what to do.
-        rejected: Files that were left out.
+        reason: Short name: a ``RejectionReason`` of the files, or a constant of this module.
+        message: One sentence that says what to do.
+        rejected: Rejected files.
     """
 
     def __init__(self, reason: str, message: str, rejected: tuple[Rejection, ...] = ()) -> None:
@@ -68,7 +61,7 @@ class ExamRefusedError(Exception):
 
 
 class ModelChangedError(ServingError):
-    """The version that answered wants another preprocessing than the images had: ask for its recipe and begin anew."""
+    """The model version that graded the exam requires another recipe: ask for it and prepare the exam again."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,10 +69,10 @@ class GradedExam:
     """An exam with its grade.
 
     Attributes:
-        prepared: The files behind it, and those left out.
+        prepared: Its prepared views and rejected files.
         grade: Density and probabilities of the exam.
-        explanations: What the model says of each view, and its heat map.
-        model_version: Version of the model that answered.
+        explanations: Grade and heat map of each view.
+        model_version: Version of the model that graded it.
         recipe: How its images were prepared.
     """
 
@@ -90,57 +83,21 @@ class GradedExam:
     recipe: PreprocessingRecipe
 
 
-@dataclass(frozen=True)
-class ModelRecipe:
-    """How a model's images are prepared.
-
-    Attributes:
-        recipe: The recipe.
-        model_version: Version of the model that it is of.
-    """
-
-    recipe: PreprocessingRecipe
-    model_version: int
-
-
-def model_recipe_of(grader: Grader) -> ModelRecipe:
-    """Asks a model for its preprocessing recipe, and which version it is.
-
-    Raises:
-        ModelNotFoundError: The recipe is of another version of this software.
-        ServingError: The model cannot be asked.
-    """
-    served = grader.preprocessing()
-    return ModelRecipe(_recipe(served.json), served.model_version)
-
-
-def recipe_of(grader: Grader) -> PreprocessingRecipe:
-    """Asks a model for its preprocessing recipe alone, see :func:`model_recipe_of`."""
-    return model_recipe_of(grader).recipe
-
-
-def _recipe(text: str) -> PreprocessingRecipe:
-    try:
-        return PreprocessingRecipe.model_validate_json(text)
-    except ValidationError as error:
-        raise ModelNotFoundError("The model's preprocessing recipe is of another version: push it again.") from error
-
-
 def grade_exam(folder: Path, grader: Grader, recipe: PreprocessingRecipe, policy: GradingPolicy) -> GradedExam:
-    """Grades the exam in a folder.
+    """Grade the exam in a folder.
 
     Args:
-        folder: Folder with one exam's files; names of files appear in messages.
+        folder: Folder with the files of one exam; messages contain the names of files.
         grader: Client of a server, or a model in this process.
-        recipe: The model's recipe, see :func:`recipe_of`.
+        recipe: Recipe of the model, see `Grader.model_recipe`.
         policy: Which exams are graded.
 
     Returns:
-        The grade with a heat map a view.
+        The grade with one heat map per view.
 
     Raises:
-        ExamRefusedError: The exam is not one to grade; says why.
-        ModelChangedError: The answer is of a model with another recipe.
+        ExamRefusedError: The exam is not graded; the message says why.
+        ModelChangedError: A model with another recipe graded the exam.
         ServingError: Server or model is at fault.
     """
     return grade_files({path.relative_to(folder).as_posix(): path for path in files_of(folder)}, grader, recipe, policy)
@@ -149,7 +106,7 @@ def grade_exam(folder: Path, grader: Grader, recipe: PreprocessingRecipe, policy
 def grade_files(
     exam: ExamFiles | Mapping[str, Path], grader: Grader, recipe: PreprocessingRecipe, policy: GradingPolicy
 ) -> GradedExam:
-    """Grades the exam of some files, as :func:`grade_exam` does; ``exam`` as :func:`prepare_files` takes it."""
+    """Grade the exam in a set of files, see :func:`grade_exam`; ``exam`` is as in :func:`prepare_files`."""
     try:
         prepared = prepare_files(exam, recipe)
     except SeveralExamsError as error:
@@ -159,16 +116,16 @@ def grade_files(
         explained = grader.explain_exam({view: item.png for view, item in prepared.views.items()})
     except NotGradedError as error:
         raise _too_few(str(error), prepared.rejected) from error
-    if _recipe(explained.preprocessing) != recipe:  # the server changed its version meanwhile, or replicas differ
+    if explained.model.recipe != recipe:  # the server changed its version meanwhile, or replicas differ
         raise ModelChangedError("The model server changed its model while the exam was prepared: grade it again.")
-    return GradedExam(prepared, explained.grade, explained.views, explained.model_version, recipe)
+    return GradedExam(prepared, explained.grade, explained.views, explained.model.model_version, recipe)
 
 
 def refuse(prepared: PreparedExam, policy: GradingPolicy) -> None:
-    """Refuses an exam that the policy leaves out.
+    """Refuse an exam that the policy excludes.
 
     Raises:
-        ExamRefusedError: It is not one to grade.
+        ExamRefusedError: The exam is not graded.
     """
     if not prepared.views:
         if not prepared.rejected:
@@ -188,8 +145,8 @@ def refuse(prepared: PreparedExam, policy: GradingPolicy) -> None:
         if item.result.doubt > policy.maximum_doubt:
             raise ExamRefusedError(
                 QUALITY_FAILED,
-                f"The segmentation of {view} is in doubt ({item.result.doubt:.2f}, allowed {policy.maximum_doubt:g}): "
-                "look at the image, and grade it by eye.",
+                f"The segmentation of {view} is uncertain ({item.result.doubt:.2f}, allowed "
+                f"{policy.maximum_doubt:g}): look at the image, and grade it by eye.",
                 prepared.rejected,
             )
         if policy.refuse_failed_segmentation and item.result.status == "failed":
@@ -201,16 +158,16 @@ def refuse(prepared: PreparedExam, policy: GradingPolicy) -> None:
 
 
 def _too_few(message: str, rejected: tuple[Rejection, ...]) -> ExamRefusedError:
-    left_out = f" A file that was left out: {rejected[0].message}" if rejected else ""
-    return ExamRefusedError(MISSING_VIEWS, message + left_out, rejected)
+    first = f" Rejected file: {rejected[0].message}" if rejected else ""
+    return ExamRefusedError(MISSING_VIEWS, message + first, rejected)
 
 
 def quality_flags(graded: GradedExam) -> dict[str, tuple[str, ...]]:
-    """Names what a reader should know of each view before trusting the grade, by view; empty tuples are fine."""
+    """Return the quality flags of each view: what a reader should know before trusting the grade."""
     flags = {}
     for view, item in graded.prepared.views.items():
         of_view = [f"pectoral muscle {item.result.status}"] if item.result.status == "failed" else []
-        if item.result.status != "not_applicable":  # whose reason is that the view shows no muscle
+        if item.result.status != "not_applicable":  # else the reason is that the view shows no muscle
             of_view += [reason.replace("_", " ") for reason in item.result.figures.reasons]
         of_view += [case.value.replace("_", " ") for case in item.loaded.header.special]
         of_view += [remark.text for remark in item.loaded.remarks]
@@ -219,7 +176,7 @@ def quality_flags(graded: GradedExam) -> dict[str, tuple[str, ...]]:
 
 
 def by_class(probabilities: Probabilities | None) -> dict[str, float] | None:
-    """Rounds probabilities and names their classes; ``None`` stays.
+    """Return rounded probabilities by class name; ``None`` stays ``None``.
 
     Examples:
         >>> by_class((0.1, 0.2, 0.6, 0.1))
@@ -231,13 +188,9 @@ def by_class(probabilities: Probabilities | None) -> dict[str, float] | None:
 
 
 def exam_document(graded: GradedExam) -> dict[str, Any]:
-    """Writes a grade as a JSON document; it names no patient and no file.
+    """Return a grade as a JSON document, without patient identity and file names.
 
-    Args:
-        graded: The exam.
-
-    Returns:
-        What ``exam.json`` holds and the gateway answers.
+    ``predict`` writes it as ``exam.json``, and the gateway returns it.
     """
     grade = graded.grade
     flags = quality_flags(graded)

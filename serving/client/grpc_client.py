@@ -1,6 +1,6 @@
-"""Client of a model server: TensorFlow Serving, or the local one.
+"""Client of a model server: TensorFlow Serving or the local one.
 
-The heavy imports (TensorFlow, also behind the protos) wait until the first call.
+The heavy imports (TensorFlow, also imported by the protos) wait until the first call.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import grpc
 import numpy as np
 from google.protobuf.message import DecodeError
 
-from serving.client.exam_grader import FULL_QUEUE, ExamGrader, lacks_signature, refused_by_model
+from serving.client.grader import FULL_QUEUE, Grader, lacks_signature, refused_by_model
 from serving.client.grades import (
     InvalidExamError,
     ModelNotFoundError,
@@ -25,7 +25,7 @@ from serving.client.grades import (
 from serving.wire.errors import StatusError
 
 if TYPE_CHECKING:
-    from serving.wire.answers import Answer, AnswerCodec
+    from serving.wire.tensors import Answer, AnswerCodec
 
 DEFAULT_MODEL_NAME: Final = "breast_density"
 _MAX_MESSAGE_BYTES: Final = 256 * 1024 * 1024
@@ -33,7 +33,7 @@ _PREDICT: Final = "/tensorflow.serving.PredictionService/Predict"
 
 
 def open_channel(address: str, credentials: grpc.ChannelCredentials | None = None) -> grpc.Channel:
-    """Opens a channel to a model server; ``credentials`` are those of TLS, ``None`` is plain text."""
+    """Open a channel to a model server; ``credentials`` are for TLS, ``None`` is plain text."""
     options = [
         ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
         ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
@@ -44,8 +44,8 @@ def open_channel(address: str, credentials: grpc.ChannelCredentials | None = Non
     return grpc.secure_channel(address, credentials, options)
 
 
-class ExamClient(ExamGrader):
-    """Grades exams through a model server's gRPC. Threads may share it; close it, or use it in ``with``."""
+class ExamClient(Grader):
+    """Grades exams on a model server by gRPC. Threads may share it; close it, or use it in ``with``."""
 
     def __init__(
         self,
@@ -54,13 +54,13 @@ class ExamClient(ExamGrader):
         timeout_s: float = 60.0,
         credentials: grpc.ChannelCredentials | None = None,
     ) -> None:
-        """Prepares a client; nothing is sent before the first call.
+        """Prepare a client; the first call connects.
 
         Args:
             address: ``host:port`` of the server's gRPC.
-            model_name: Name the model is served under.
-            timeout_s: Longest wait for an answer, s.
-            credentials: TLS towards the server; ``None`` is plain text.
+            model_name: Name of the model on the server.
+            timeout_s: Longest wait for a response, s.
+            credentials: TLS credentials; ``None`` is plain text.
         """
         self.address = address
         self.model_name = model_name
@@ -68,7 +68,7 @@ class ExamClient(ExamGrader):
         self._channel = open_channel(address, credentials)
 
     def close(self) -> None:
-        """Closes the connection."""
+        """Close the connection."""
         self._channel.close()
 
     def __enter__(self) -> ExamClient:
@@ -80,7 +80,7 @@ class ExamClient(ExamGrader):
         self.close()
 
     def run(self, signature: str, inputs: Mapping[str, np.ndarray]) -> Answer:
-        """Runs a signature on the server; see `ExamGrader.run`."""
+        """Run a signature on the server, see `Grader.run`."""
         from tensorflow_serving.apis import predict_pb2
 
         from serving.wire.tensors import to_proto
@@ -96,24 +96,25 @@ class ExamClient(ExamGrader):
             raise self._translated(error) from error
         except (StatusError, DecodeError) as error:
             raise ServingError(
-                f"The answer of the model server at {self.address} cannot be read: see that it is TensorFlow Serving."
+                f"The response of the model server at {self.address} cannot be read: check that it is TensorFlow "
+                "Serving."
             ) from error
 
     @cached_property
     def _codec(self) -> AnswerCodec:
-        from serving.wire.answers import AnswerCodec
+        from serving.wire.tensors import AnswerCodec
 
         return AnswerCodec()
 
     @cached_property
     def _predict(self) -> grpc.UnaryUnaryMultiCallable:
-        # Without a deserializer: the codec reads the bytes faster than the message's class would.
+        # Without a deserializer: the codec reads the bytes faster than the class of the message.
         return self._channel.unary_unary(_PREDICT)
 
     def _translated(self, error: Any) -> ServingError:
         code, details = error.code(), (error.details() or "").strip()
         if code == grpc.StatusCode.UNAVAILABLE and FULL_QUEUE in details:
-            return ServerBusyError(f"The model at {self.address} has too many images waiting: try again later.")
+            return ServerBusyError(f"Too many images wait for the model at {self.address}: try again later.")
         if code == grpc.StatusCode.UNAVAILABLE:
             return ServerUnreachableError(
                 f"No model server answers at {self.address}: start one with "
@@ -121,13 +122,13 @@ class ExamClient(ExamGrader):
             )
         if code == grpc.StatusCode.DEADLINE_EXCEEDED:
             return ServerUnreachableError(
-                f"The model server at {self.address} did not answer within {self.timeout_s:g} s: "
+                f"The model server at {self.address} did not respond within {self.timeout_s:g} s: "
                 "try again when it is less busy, or allow more time."
             )
         if code == grpc.StatusCode.NOT_FOUND:
             return ModelNotFoundError(
                 f"The server at {self.address} serves no model named {self.model_name!r}: "
-                "give the name it was started with."
+                "give the name that it was started with."
             )
         if code == grpc.StatusCode.FAILED_PRECONDITION:
             return lacks_signature(f"The model {self.model_name!r} at {self.address}", details)
@@ -137,7 +138,7 @@ class ExamClient(ExamGrader):
             return ServerBusyError(f"The model server at {self.address} is busy ({details}): try again later.")
         if code == grpc.StatusCode.RESOURCE_EXHAUSTED:
             return InvalidExamError(
-                f"The exam's images are larger than the server at {self.address} takes: "
+                f"The images of the exam are larger than the server at {self.address} accepts: "
                 "send fewer views at once, or preprocess to the model's input size."
             )
         return ServingError(

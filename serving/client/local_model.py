@@ -1,4 +1,4 @@
-"""A SavedModel in this process, used as a model server is."""
+"""A SavedModel in this process, with the interface of a model server."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from typing import TYPE_CHECKING
 import grpc
 import numpy as np
 
-from serving.client.exam_grader import FULL_QUEUE, ExamGrader, lacks_signature, refused_by_model
+from serving.client.grader import FULL_QUEUE, Grader, lacks_signature, refused_by_model
 from serving.client.grades import ModelNotFoundError, ServerBusyError, ServingError
 
 if TYPE_CHECKING:
     from serving.server.model import LoadedModel
-    from serving.wire.answers import Answer
+    from serving.wire.tensors import Answer
 
 
-class LocalModel(ExamGrader):
+class LocalModel(Grader):
     """Grades exams with a SavedModel in this process."""
 
     def __init__(self, model_dir: Path | str) -> None:
-        """Finds a model; it is loaded by the first call.
+        """Find a model; the first call loads it.
 
         Args:
-            model_dir: Folder of version folders (the newest is taken), or a SavedModel itself.
+            model_dir: Folder of version folders, of which the newest is used, or a SavedModel.
 
         Raises:
-            ModelNotFoundError: There is no SavedModel.
+            ModelNotFoundError: The folder holds no SavedModel.
         """
         from components.exam_model.versions import find_versions
 
@@ -35,17 +35,17 @@ class LocalModel(ExamGrader):
         if not folders:
             raise ModelNotFoundError(
                 f"{model_dir} holds no model (no saved_model.pb in it or in a folder named by a number): "
-                "give a SavedModel, or the folder the Pusher writes versions to."
+                "give a SavedModel, or the folder to which the Pusher writes versions."
             )
         self.version = max(folders)
         self._folder = folders[self.version]
         self._model: LoadedModel | None = None
 
     def run(self, signature: str, inputs: Mapping[str, np.ndarray]) -> Answer:
-        """Runs a signature here; see `ExamGrader.run`."""
+        """Run a signature in this process, see `Grader.run`."""
         from serving.server.model import LoadedModel
-        from serving.wire.answers import Answer
         from serving.wire.errors import ModelLoadError, StatusError
+        from serving.wire.tensors import Answer
 
         if self._model is None:
             try:
@@ -62,5 +62,5 @@ class LocalModel(ExamGrader):
             if error.code == grpc.StatusCode.INVALID_ARGUMENT:
                 raise refused_by_model(error.message) from error
             if error.code == grpc.StatusCode.UNAVAILABLE and FULL_QUEUE in error.message:
-                raise ServerBusyError(f"The model in {self._folder} has too many images waiting: try again.") from error
+                raise ServerBusyError(f"Too many images wait for the model in {self._folder}: try again.") from error
             raise ServingError(f"The model in {self._folder} failed ({error.code.name}: {error.message}).") from error

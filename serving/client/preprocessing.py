@@ -1,4 +1,4 @@
-"""The files of one exam, prepared for the model by its recipe."""
+"""Prepare the files of one exam with the recipe of the model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from schema.features import VIEWS
 
 
 class SeveralExamsError(ValueError):
-    """A folder that should hold one exam holds more."""
+    """The files of one exam come from several exams."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class PreparedExam:
     """An exam that is ready for the model.
 
     Attributes:
-        views: One file a view, in the order of ``schema.features.VIEWS``.
-        rejected: Files left out, with the reason.
+        views: One file per view, in the order of ``schema.features.VIEWS``.
+        rejected: Rejected files with the reason.
     """
 
     views: dict[str, PreparedView]
@@ -35,14 +35,14 @@ class PreparedExam:
 
 
 def prepare_exam(folder: Path, recipe: PreprocessingRecipe) -> PreparedExam:
-    """Reads and preprocesses every file of a folder that holds one exam, see :func:`prepare_files`.
+    """Read and preprocess every file of a folder with one exam, see :func:`prepare_files`.
 
     Args:
-        folder: Folder with its subfolders; hidden files are passed over.
-        recipe: The model's recipe.
+        folder: Folder; its subfolders are read too, hidden files are skipped.
+        recipe: Recipe of the model.
 
     Returns:
-        The exam; files that cannot be used are in ``rejected``.
+        The exam; ``rejected`` lists the files that cannot be used.
 
     Raises:
         SeveralExamsError: The folder holds more than one exam.
@@ -61,19 +61,19 @@ def prepare_exam(folder: Path, recipe: PreprocessingRecipe) -> PreparedExam:
 
 
 def files_of(folder: Path) -> list[Path]:
-    """Lists the files of a folder and its subfolders, sorted, without hidden ones, as ingest finds them."""
+    """Return the files of a folder and its subfolders, sorted, without hidden files, as ingest finds them."""
     found = (folder / file.name for file in files_below(folder)) if folder.is_dir() else ()
     return sorted(path for path in found if path.is_file())
 
 
 @dataclass(frozen=True)
 class ExamFiles:
-    """The files of one exam, as a folder or a manifest gives them.
+    """The files of one exam, from a folder or a manifest.
 
     Attributes:
-        files: The files by the name that messages have for them.
-        views: The views that a manifest names, by the same names; other files are asked.
-        rejected: What is wrong with rows of a manifest, whose files are not among ``files``.
+        files: Path of each file, by its name in messages.
+        views: Views from a manifest, by the same names; the header of every other file names its view.
+        rejected: Rejected rows of a manifest; their files are not in ``files``.
     """
 
     files: Mapping[str, Path]
@@ -82,19 +82,20 @@ class ExamFiles:
 
 
 def prepare_files(exam: ExamFiles | Mapping[str, Path], recipe: PreprocessingRecipe) -> PreparedExam:
-    """Reads and preprocesses the files of one exam.
+    """Read and preprocess the files of one exam.
 
-    Where several files show one view, the rule of ingest decides, ``view_rank``; of equals the first is taken.
+    If several files show the same view, the file with the largest ``view_rank`` is used, as in ingest; of equal files
+    the first.
 
     Args:
-        exam: The files, or these by the name they have in messages.
-        recipe: The model's recipe.
+        exam: The files, or a mapping of the name in messages to the path.
+        recipe: Recipe of the model.
 
     Returns:
-        The exam; files that cannot be used are in ``rejected``.
+        The exam; ``rejected`` lists the files that cannot be used.
 
     Raises:
-        SeveralExamsError: The files are of more than one exam.
+        SeveralExamsError: The files come from more than one exam.
     """
     views: dict[str, tuple[str, PreparedView]] = {}
     exam = exam if isinstance(exam, ExamFiles) else ExamFiles(exam)
@@ -121,13 +122,13 @@ def prepare_files(exam: ExamFiles | Mapping[str, Path], recipe: PreprocessingRec
                 )
             if view_rank(header) > view_rank(other.loaded.header):
                 views[header.view], name = (name, prepared), other_name
-            remedy = "one image of a view is graded: the least special, the largest, the latest, the first by name"
+            remedy = "one image per view is graded: the least special, the largest, the latest, the first by name"
             rejected.append(Rejection(RejectionReason.DUPLICATE_VIEW, name, "view", header.view, remedy))
             continue
         views[header.view] = (name, prepared)
     _require_one_exam(headers, recipe.acceptance, by_rows=exam.files.keys() <= exam.views.keys())
-    told = (Remark.CORRECTED_PATIENT_ID,) if corrected_id(headers) else ()
-    return PreparedExam({view: _with(views[view][1], told) for view in VIEWS if view in views}, tuple(rejected))
+    remarks = (Remark.CORRECTED_PATIENT_ID,) if corrected_id(headers) else ()
+    return PreparedExam({view: _with(views[view][1], remarks) for view in VIEWS if view in views}, tuple(rejected))
 
 
 def _with(prepared: PreparedView, remarks: tuple[Remark, ...]) -> PreparedView:
@@ -135,9 +136,9 @@ def _with(prepared: PreparedView, remarks: tuple[Remark, ...]) -> PreparedView:
 
 
 def _require_one_exam(headers: Sequence[ViewHeader], acceptance: AcceptanceConfig, by_rows: bool) -> None:
-    """Refuses images of several women or exams, by the rule of ingest (``exams.contradictions``).
+    """Refuse images of several patients or exams by the rule of ingest (``exams.contradictions``).
 
-    Rows of a manifest, which name each image's exam, are believed as to the exam, and not as to the woman.
+    If a manifest names the exam of every image, its exams are trusted. Its patients are still checked.
     """
     mixed = SpecialCase.MIXED_PATIENTS in acceptance.accept
     counts = Counter(header.study_uid for header in headers)

@@ -1,4 +1,4 @@
-"""DICOM objects of a grade or a refusal: a Comprehensive SR, and heat maps as Secondary Captures."""
+"""DICOM objects for a grade or a refusal: a Comprehensive SR, and heat maps as Secondary Captures."""
 
 from serving.dicom_results.build import build_refusal, build_results, write_results
 from serving.dicom_results.config import ResultsConfig

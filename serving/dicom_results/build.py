@@ -1,4 +1,4 @@
-"""From a grade or a refusal to the DICOM objects that a PACS stores."""
+"""From a grade or a refusal to DICOM objects for a PACS."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def _seed(images: Mapping[str, Dataset], config: ResultsConfig, *parts: str) -> 
 
 
 def build_results(sources: Mapping[str, Dataset], graded: GradedExam, config: ResultsConfig) -> list[Dataset]:
-    """Makes the report and a heat map a view.
+    """Return the report and one heat map per view.
 
-    The same files, model and software give the same UIDs, so that a resend replaces and does not double.
+    The same files, model and software yield the same UIDs. So a second delivery replaces the first.
 
     Args:
         sources: Headers of the graded images by view; pixels are not read.
         graded: The grade.
-        config: Maker of the results.
+        config: Manufacturer and software named in the results.
 
     Returns:
         Comprehensive SR, then Secondary Captures in the order of ``schema.features.VIEWS``; they name the patient.
@@ -51,7 +51,7 @@ def build_results(sources: Mapping[str, Dataset], graded: GradedExam, config: Re
     """
     views: list[str] = [view for view in VIEWS if view in graded.prepared.views]
     if missing := [view for view in views if view not in sources]:
-        raise ResultsError(f"The source images of {', '.join(missing)} are missing: give every graded view's.")
+        raise ResultsError(f"The source images of {', '.join(missing)} are missing: give those of all graded views.")
     images = {view: reference_of(sources[view]) for view in views}
     whole = patient_and_study(sources[views[0]])
     now = config.created_at or datetime.now()
@@ -77,18 +77,18 @@ def build_results(sources: Mapping[str, Dataset], graded: GradedExam, config: Re
 
 
 def build_refusal(sources: Mapping[str, Dataset], refusal: ExamRefusedError, config: ResultsConfig) -> list[Dataset]:
-    """Makes the report that an exam was not graded, and why.
+    """Return the report that an exam was not graded, with the reason.
 
     Args:
-        sources: Headers of the exam's images by view or any other name; those of the first one's study count.
+        sources: Headers of the images by view or another name; only those in the study of the first one are used.
         refusal: The reason.
-        config: Maker of the results.
+        config: Manufacturer and software named in the results.
 
     Returns:
-        One Comprehensive SR. Its text is the reason's name, for messages may name files.
+        One Comprehensive SR. Its text is the name of the reason, because messages may name files.
 
     Raises:
-        ResultsError: There is no image, or one cannot carry results.
+        ResultsError: There is no image, or an image cannot carry results.
     """
     if not sources:
         raise ResultsError("The exam has no image to refer to: a refusal cannot be written as DICOM.")
@@ -102,7 +102,7 @@ def build_refusal(sources: Mapping[str, Dataset], refusal: ExamRefusedError, con
 
 
 def write_results(folder: Path, datasets: Sequence[Dataset]) -> list[Path]:
-    """Writes results as DICOM files, each whole or not at all, named ``report.dcm`` and ``VIEW.heatmap.dcm``.
+    """Write results atomically as DICOM files, named ``report.dcm`` and ``VIEW.heatmap.dcm``.
 
     Raises:
         OSError: A file cannot be written.

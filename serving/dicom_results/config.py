@@ -1,4 +1,4 @@
-"""What the DICOM results say of their maker, and when."""
+"""Configuration of the DICOM results."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class ResultsConfig(BaseModel):
     Attributes:
         manufacturer: Manufacturer (0008,0070), at most 64 characters.
         model_name: Name of the algorithm and Manufacturer's Model Name (0008,1090).
-        software_version: Of this software, by default the installed one; part of what the UIDs are derived from.
+        software_version: Version of this software, by default the installed one; the UIDs depend on it.
         report_series_number: Series Number of the report.
         heat_map_series_number: Series Number of the heat maps.
-        heat_map_longest_side: Longest side of a heat map, pixels; no larger than what the model's recipe keeps.
+        heat_map_longest_side: Longest side of a heat map, pixels; never larger than ``longest_side`` of the recipe.
         created_at: Content date and time; None is the time of the call.
     """
 

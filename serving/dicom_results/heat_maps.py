@@ -1,4 +1,4 @@
-"""A heat map as a Secondary Capture, hung, cropped and shaped like the source image."""
+"""A heat map as a Secondary Capture with orientation, crop and aspect ratio of the source image."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from serving.client.grades import ViewExplanation
 from serving.client.grading import GradedExam
 from serving.dicom_results.config import ResultsConfig
 from serving.dicom_results.source import derived_uid, long_string
-from serving.pictures.source_pictures import source_grey, source_heat
+from serving.pictures import source_grey, source_heat
 
 _DIRECTIONS: Final = re.compile(r"[APRLHF]{1,3}")  # Patient Orientation (0020,0020), PS3.3 C.7.6.1.1.1
 _MINIMUM_SIDE: Final = 16
@@ -29,16 +29,16 @@ _MINIMUM_SIDE: Final = 16
 def source_picture(
     item: PreparedView, explained: ViewExplanation, recipe: PreprocessingRecipe, longest_side: int
 ) -> NDArray[np.uint8]:
-    """Draws a heat map over the source image, as it hangs in the archive.
+    """Return a heat map over the source image, in the orientation of the archive.
 
     Args:
-        item: The view; has a breast.
+        item: The view; it shows a breast.
         explained: Its heat map.
         recipe: How the view was prepared.
-        longest_side: Longest side of the result, pixels; it is not made larger than what ingest kept.
+        longest_side: Longest side of the result, pixels; the picture is never enlarged.
 
     Returns:
-        uint8 [H, W, 3], RGB, with the aspect of the source to the pixel.
+        uint8 [H, W, 3], RGB, with the aspect ratio of the source to the pixel.
     """
     grey = source_grey(item)
     picture = blend(grey, source_heat(item, explained, recipe))
@@ -53,16 +53,16 @@ def source_picture(
 def heat_map(
     view: str, number: int, graded: GradedExam, source: Dataset, config: ResultsConfig, now: datetime, seed: str
 ) -> SCImage:
-    """Makes the Secondary Capture of one view, without patient and study.
+    """Return the Secondary Capture of one view, without patient and study.
 
     Args:
         view: One of ``schema.features.VIEWS``.
         number: Instance Number.
         graded: The exam.
         source: Header of the source image.
-        config: Maker of the results.
+        config: Manufacturer and software named in the results.
         now: Content date and time.
-        seed: What UIDs are derived from.
+        seed: Text from which UIDs are derived.
     """
     explained = graded.explanations[view]
     projection, side = view.split("_")
@@ -107,7 +107,7 @@ def heat_map(
 
 
 def _orientation(source: Dataset) -> list[str]:
-    """The source's Patient Orientation, for the picture hangs as it does; empty where it has none that is one."""
+    """Return the Patient Orientation of the source, which the picture shares; empty if it is absent or invalid."""
     value = source.get("PatientOrientation")
     found = [] if value is None or isinstance(value, str) else [str(direction) for direction in value]
     return found if len(found) == 2 and all(map(_DIRECTIONS.fullmatch, found)) else []

@@ -1,4 +1,4 @@
-"""The Comprehensive SR: TID 1500 of DICOM PS3.16, a group for the exam and one a breast."""
+"""The Comprehensive SR: TID 1500 of DICOM PS3.16 with one group for the exam and one per breast."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def _probability(density: str, value: float) -> Measurement:
 
 
 def _shown_view(name: str) -> ContentSequence:
-    """Projection and side as an image's acquisition context (TID 1602 and 1603); empty where it is no standard view."""
+    """Return projection and side as acquisition context (TID 1602 and 1603); empty if it is not a standard view."""
     context = ContentSequence()
     if name in VIEWS:
         projection, side = name.split("_")
@@ -102,7 +102,7 @@ def _with_view(item: _Image, name: str) -> _Image:
 
 
 def _library(images: Mapping[str, Dataset]) -> ContainerContentItem:
-    """Lists the images with their views, TID 1600; highdicom's own knows neither film scans nor views."""
+    """Return the list of images with their views, TID 1600; highdicom's own lacks film scans and views."""
     entries = ContainerContentItem(codes.DCM.ImageLibraryGroup, relationship_type=RelationshipTypeValues.CONTAINS)
     entries.ContentSequence = ContentSequence(
         [
@@ -123,7 +123,7 @@ def _library(images: Mapping[str, Dataset]) -> ContainerContentItem:
 def algorithm(
     config: ResultsConfig, model_version: int | None, recipe: PreprocessingRecipe | None
 ) -> AlgorithmIdentification:
-    """Identifies the algorithm, TID 4019; version and recipe are those of the model that answered, if one did."""
+    """Return the algorithm, TID 4019, with version and recipe of the model that graded the exam, if one did."""
     version = f"software {config.software_version}" + ("" if model_version is None else f", model {model_version}")
     parameters = [] if model_version is None else [f"Model version: {model_version}"]
     if recipe is not None:
@@ -142,16 +142,16 @@ def group(
     comments: Sequence[str],
     density: str = "",
 ) -> MeasurementsAndQualitativeEvaluations:
-    """Makes a measurement group, TID 1501.
+    """Return a measurement group, TID 1501.
 
     Args:
         name: ``exam``, ``right`` or ``left``.
-        seed: What the group's tracking UID is derived from.
-        probabilities: Of each class; None for an exam that was refused.
-        images: References to the images it is of, by view or another name.
+        seed: Text from which the tracking UID of the group is derived.
+        probabilities: Probability of each class; None for an exam that was refused.
+        images: References to the images of the group, by view or another name.
         identified: The algorithm.
         comments: Texts for the reader.
-        density: Class, where it is not the most probable one.
+        density: Class; empty is the most probable one.
     """
     evaluation, measurements = QualitativeEvaluation(_FAILED, _COMPOSITION_ANALYSIS), None
     if probabilities is not None:
@@ -182,7 +182,7 @@ def report(
     now: datetime,
     seed: str,
 ) -> ComprehensiveSR:
-    """Makes the report, without patient and study; highdicom logs names that it finds odd, so it gets none."""
+    """Return the report, without patient and study. highdicom logs unusual names, so it gets no name."""
     observer = DeviceObserverIdentifyingAttributes(
         uid=derived_uid("observer", config.manufacturer, config.model_name),
         manufacturer_name=config.manufacturer,

@@ -1,4 +1,4 @@
-"""What results take from their source images: references, and patient and study as the archive has them."""
+"""Data that results copy from their source images: references, patient and study."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ _OPTIONAL_TEXTS: Final = {"StudyDescription": 64, "IssuerOfPatientID": 64}
 
 
 class ResultsError(ValueError):
-    """The source images cannot carry results: one sentence with the tag and what to do."""
+    """The source images cannot carry results. The message is one sentence with the tag and what to do."""
 
 
 def derived_uid(*parts: str) -> str:
-    """Derives a UID from what it stands for (DICOM PS3.5 B.2): the same parts give the same UID."""
+    """Derive a UID from texts (DICOM PS3.5 B.2): the same texts yield the same UID."""
     return f"2.25.{uuid.uuid5(_NAMESPACE, chr(0).join(parts)).int}"
 
 
 def reference_of(source: Dataset) -> Dataset:
-    """Copies what a reference needs of an image.
+    """Copy the elements of an image that a reference needs.
 
     Raises:
-        ResultsError: A UID is absent or is none.
+        ResultsError: A UID is absent or invalid.
     """
     found = Dataset()
     for keyword in _REFERENCE:
         uid = tags.text(source, keyword)
         if len(uid) > 64 or not _UID.fullmatch(uid):
             raise ResultsError(
-                f"{tags.tag_name(keyword)} is {'absent' if not uid else 'no UID'}: results can only be added to "
+                f"{tags.tag_name(keyword)} is {'absent' if not uid else 'not a UID'}: results can only be added to "
                 "images with UIDs, export the study again."
             )
         setattr(found, keyword, uid)
@@ -54,14 +54,14 @@ def reference_of(source: Dataset) -> Dataset:
 
 
 def by_view(headers: Iterable[Dataset]) -> dict[str, Dataset]:
-    """Names the images that a refusal speaks of.
+    """Name the images of an exam that is refused.
 
     Args:
-        headers: Headers of an exam's files.
+        headers: Headers of the files of an exam.
 
     Returns:
-        Headers by standard view, and by ``image 1``, ``image 2`` where they show none or one that came before. What has
-        no UIDs is left out, for no object can refer to it.
+        Headers by standard view. An image that shows no standard view, or one that another image has, is named
+        ``image 1``, ``image 2``, ... Images without UIDs are left out, because no object can refer to them.
     """
     found: dict[str, Dataset] = {}
     for number, header in enumerate(headers, 1):
@@ -77,7 +77,7 @@ def by_view(headers: Iterable[Dataset]) -> dict[str, Dataset]:
 
 
 def _printable(text: str) -> str:
-    # A surrogate stands for a byte that the character set of the source has not.
+    # A surrogate stands for a byte that the character set of the source does not contain.
     return "".join(c if c.isprintable() and not 0xD800 <= ord(c) < 0xE000 else " " for c in text).strip()
 
 
@@ -86,7 +86,7 @@ def _bytes_64(text: str) -> str:
 
 
 def patient_and_study(source: Dataset) -> Dataset:
-    """Copies patient and study, with values that break their VR emptied or shortened (DICOM PS3.5 6.2).
+    """Copy patient and study. Values that violate their VR (DICOM PS3.5 6.2) are emptied or shortened.
 
     Raises:
         ResultsError: The Patient ID cannot be written; a changed one could name another patient.
@@ -95,8 +95,8 @@ def patient_and_study(source: Dataset) -> Dataset:
     patient_id = tags.text(source, "PatientID")
     if len(patient_id) > 64 or "\\" in patient_id or _printable(patient_id) != patient_id:
         raise ResultsError(
-            f"{tags.tag_name('PatientID')} is no LO of up to 64 characters ({len(patient_id)} received): correct it "
-            "in the archive, for a shortened one could name another patient."
+            f"{tags.tag_name('PatientID')} is not an LO of up to 64 characters ({len(patient_id)} received): correct "
+            "it in the archive, because a shortened one could name another patient."
         )
     found.PatientID = patient_id
     for keyword in _NAMES:
@@ -119,7 +119,7 @@ def patient_and_study(source: Dataset) -> Dataset:
 
 
 def identify(result: Dataset, whole: Dataset) -> None:
-    """Writes patient and study into a result; all its text is then UTF-8 unless it is ASCII."""
+    """Copy patient and study into a result; its character set is UTF-8 unless all text is ASCII."""
     for element in whole:
         result[element.tag] = element
     if any(not str(element.value).isascii() for element in whole):
@@ -129,11 +129,11 @@ def identify(result: Dataset, whole: Dataset) -> None:
 
 
 def of_one_study(images: Mapping[str, Dataset]) -> dict[str, Dataset]:
-    """Keeps the images of the first one's study."""
+    """Return the images in the study of the first image."""
     study = next(iter(images.values())).StudyInstanceUID
     return {name: image for name, image in images.items() if image.StudyInstanceUID == study}
 
 
 def long_string(text: str) -> str:
-    """Shortens a text to a DICOM LO."""
+    """Shorten a text to a DICOM LO."""
     return shown(text).replace("…", ".").replace("\\", "/")[:64]

@@ -1,1 +1,1 @@
-"""The gateway in front of a model server: mammograms in by DICOM or DICOMweb, graded, results on to a PACS."""
+"""The gateway: receives mammograms by DICOM or DICOMweb, grades them on a model server, sends results to a PACS."""

@@ -1,7 +1,7 @@
-"""Which images the gateway takes, told from the header alone.
+"""Decide from the header which images the gateway accepts.
 
-What is no mammogram, or cannot be read as one, is refused at the door. What is a mammogram of a kind that is not
-graded (FOR PROCESSING, a spot view, ...) is taken: its study then gets a grade without it, or a refusal that says why.
+An image that is not a mammogram, or cannot be read as one, is refused. A mammogram of a kind that is not graded (FOR
+PROCESSING, a spot view, ...) is accepted: its study gets a grade without it, or a refusal that says why.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from components.dicom.reading import pixel_data_sha256, read_header, read_pixels
 from components.dicom.rejections import IngestError, RejectionReason, shown
 from schema.features import VIEWS
 
-# Mammograms, and what film scanners and CR plates store them as. Tomosynthesis is left out: no frame of a volume is
-# graded, and one volume is as large as a hundred images.
+# Mammograms, also from film scanners and CR plates. Tomosynthesis is excluded: frames of volumes are not graded, and
+# one volume is as large as a hundred images.
 SOP_CLASSES: Final = (
     DigitalMammographyXRayImageStorageForPresentation,
     DigitalMammographyXRayImageStorageForProcessing,
@@ -48,7 +48,7 @@ SOP_CLASSES: Final = (
 # Status codes that C-STORE (PS3.4 table B.2-1) and STOW-RS (PS3.18 10.5, Failure Reason (0008,1197)) share.
 OUT_OF_RESOURCES: Final = 0xA700
 DOES_NOT_MATCH: Final = 0xA900
-DUPLICATE_SOP_INSTANCE: Final = 0x0111  # PS3.7 annex C.5.7, which PS3.4 B.2.3 leaves open to C-STORE
+DUPLICATE_SOP_INSTANCE: Final = 0x0111  # PS3.7 annex C.5.7, which PS3.4 B.2.3 allows for C-STORE
 CANNOT_UNDERSTAND: Final = 0xC000
 SOP_CLASS_NOT_SUPPORTED: Final = 0x0122
 
@@ -70,13 +70,13 @@ _VOLUMES: Final = frozenset({RejectionReason.TOMOSYNTHESIS, RejectionReason.MULT
 
 @dataclass(frozen=True)
 class Instance:
-    """One image that may be taken. It identifies a study: it is neither logged nor stored.
+    """One acceptable image. Its UIDs identify a study, so they are neither logged nor stored.
 
     Attributes:
         study_uid: Study Instance UID.
         sop_uid: SOP Instance UID.
         sop_class: SOP Class UID.
-        view: Standard view that it shows, empty where it shows none or is of a kind that is mostly not graded.
+        view: Standard view that it shows; empty if it shows none, or is of a kind that is usually not graded.
     """
 
     study_uid: str
@@ -86,14 +86,14 @@ class Instance:
 
 
 class RefusedInstanceError(Exception):
-    """An image that is not taken.
+    """An image is not accepted.
 
     Attributes:
         reason: Short name.
         status: DICOM status.
-        message: One sentence; it identifies nobody.
-        sop_class: SOP Class UID as far as it is known, else empty.
-        sop_uid: SOP Instance UID as far as it is known, else empty; for the sender alone.
+        message: One sentence without patient identity.
+        sop_class: SOP Class UID; empty if unknown.
+        sop_uid: SOP Instance UID, only for the sender; empty if unknown.
     """
 
     def __init__(self, reason: str, status: int, message: str, sop_class: str = "", sop_uid: str = "") -> None:
@@ -106,21 +106,21 @@ class RefusedInstanceError(Exception):
 
     @property
     def comment(self) -> str:
-        """The message as an Error Comment (0000,0902): at most 64 characters of ASCII."""
+        """Message as an Error Comment (0000,0902): at most 64 ASCII characters."""
         text = self.message.split(": ", 1)[-1].encode("ascii", "replace").decode().replace("\\", "/")
         return text if len(text) <= _MAX_COMMENT else text[: _MAX_COMMENT - 3] + "..."
 
 
 def same_pixels(one: Path, other: Path, max_pixels: int) -> bool:
-    """Tells whether two files hold one image: equal pixel data, or equal pixels where these are compressed otherwise.
+    """Return True if two files hold the same image: equal pixel data, or equal pixels after decompression.
 
     Args:
         one: A DICOM file.
-        other: Another one.
+        other: Another DICOM file.
         max_pixels: Largest matrix, rows x columns.
 
     Returns:
-        Whether they do; a file that cannot be read holds no other's image.
+        True if they are equal; False if they differ or a file cannot be read.
     """
     try:
         stored = [pixel_data_sha256(path, VIEWS[0], max_pixels, ANY_IMAGE) for path in (one, other)]
@@ -132,23 +132,23 @@ def same_pixels(one: Path, other: Path, max_pixels: int) -> bool:
 
 
 def is_uid(value: str) -> bool:
-    """Tells whether a text is a UID, PS3.5 section 9.1."""
+    """Return True if a text is a UID, PS3.5 section 9.1."""
     return len(value) <= 64 and _UID.fullmatch(value) is not None
 
 
 def read_instance(path: Path, name: str, max_pixels: int) -> Instance:
-    """Reads what the gateway must know of an image; pixels are not decoded.
+    """Read UIDs and view of an image, without decoding pixels.
 
     Args:
         path: DICOM file.
-        name: What messages call it, such as ``file 2``.
+        name: Name of the file in messages, such as ``file 2``.
         max_pixels: Largest matrix, rows x columns.
 
     Returns:
         The image.
 
     Raises:
-        RefusedInstanceError: It is not taken.
+        RefusedInstanceError: The image is not accepted.
     """
     problem, view = None, ""
     try:
@@ -174,20 +174,20 @@ def read_instance(path: Path, name: str, max_pixels: int) -> Instance:
 
 
 def _uids(path: Path, name: str, max_pixels: int) -> tuple[str, str, str]:
-    """Reads SOP Class, SOP Instance and Study Instance UID."""
+    """Read SOP Class, SOP Instance and Study Instance UID."""
     keywords = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID")
     try:
         with path.open("rb") as stream:
             dataset, _ = read_dataset(stream, 3 * max_pixels)
         sop_class, sop_uid, study_uid = (tags.text(dataset, keyword) for keyword in keywords)
     except TooMuchError:
-        message = f"{name}: the header asks for too much work; export it again."
+        message = f"{name}: the header takes too much work to read; export it again."
         raise RefusedInstanceError(RejectionReason.TOO_LARGE.value, CANNOT_UNDERSTAND, message) from None
-    except Exception as error:  # pydicom raises whatever it happens to on junk, and its text may quote values
+    except Exception as error:  # pydicom raises any error on invalid bytes, and its text may quote values
         message = f"{name}: the header cannot be read ({type(error).__name__}); export it again."
         raise RefusedInstanceError(RejectionReason.MALFORMED_HEADER.value, CANNOT_UNDERSTAND, message) from None
     for keyword, value in zip(keywords, (sop_class, sop_uid, study_uid), strict=True):
         if not is_uid(value):
-            message = f"{name}: {tags.tag_name(keyword)} is {'no UID' if value else 'absent'}; export it again."
+            message = f"{name}: {tags.tag_name(keyword)} is {'not a UID' if value else 'absent'}; export it again."
             raise RefusedInstanceError(RejectionReason.MALFORMED_HEADER.value, CANNOT_UNDERSTAND, message)
     return sop_class, sop_uid, study_uid

@@ -1,4 +1,4 @@
-"""JSON routes of the page and of integrators: upload an exam, ask what became of it."""
+"""JSON routes for the page and other clients: upload an exam, get its state and results."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from schema.features import VIEWS
 from serving.gateway.admission import Instance, RefusedInstanceError
 from serving.gateway.logs import log
-from serving.gateway.multipart import Part
+from serving.gateway.multipart import BodyPart
 from serving.gateway.spool import SpoolFullError, Staged
 from serving.gateway.studies import BUSY, SharedUidError, Studies
 from serving.gateway.uploads import HttpError, Uploads, busy, disk_full
@@ -23,13 +23,13 @@ _PICTURE: Final = re.compile(rf"({'|'.join(VIEWS)})(\.heatmap)?\.png")
 _UNKNOWN: Final = "There is no such study: its results may have been deleted."
 
 
-def _accept(studies: Studies, parts: list[Part]) -> tuple[int, dict[str, Any]]:
-    """Accepts an uploaded exam; returns the status and document of the answer."""
+def _accept(studies: Studies, parts: list[BodyPart]) -> tuple[int, dict[str, Any]]:
+    """Accept an uploaded exam; return status and document of the response."""
     taken: list[tuple[int, tuple[Staged, Instance]]] = []
     refused: list[dict[str, Any]] = []
     for index, part in enumerate(parts):
         try:
-            taken.append((index, (part.file, studies.look_at(part.file, f"file {index + 1}"))))
+            taken.append((index, (part.file, studies.inspect(part.file, f"file {index + 1}"))))
         except RefusedInstanceError as error:
             refused.append({"index": index, "reason": error.reason, "message": error.message})
             studies.metrics.refused.labels(CHANNEL, error.reason).inc()
@@ -52,7 +52,7 @@ def _accept(studies: Studies, parts: list[Part]) -> tuple[int, dict[str, Any]]:
 
 
 def api_router(studies: Studies, uploads: Uploads) -> APIRouter:
-    """Makes the routes under ``/api``."""
+    """Return the routes under ``/api``."""
     router = APIRouter(prefix="/api")
     limits = studies.config.limits
 

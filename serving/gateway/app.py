@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Callable
 from typing import Final
 
@@ -14,14 +15,13 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.gateway.api import api_router
-from serving.gateway.auth import is_authorised
 from serving.gateway.logs import log
 from serving.gateway.stow import stow_router
 from serving.gateway.studies import Studies
 from serving.gateway.uploads import HttpError, Uploads
-from serving.gateway.web.page import mount_page
+from serving.gateway.web import mount_page
 
-# The page holds no data, and probes carry no token.
+# The page contains no data, and probes send no token.
 _OPEN: Final = ("/", "/healthz", "/readyz")
 _OPEN_FOLDER: Final = "/web/"
 _HEADERS: Final = {
@@ -34,15 +34,28 @@ _HEADERS: Final = {
 }
 
 
+def is_authorised(header: str | None, token: str) -> bool:
+    """Return True if an ``Authorization`` header has the bearer token (RFC 6750).
+
+    The time of the comparison does not depend on the position of a difference.
+
+    Args:
+        header: Value of the header; ``None`` if it is absent.
+        token: Token of the gateway.
+    """
+    scheme, _, given = (header or "").partition(" ")
+    return scheme.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), token.encode())
+
+
 class Guard:
-    """Asks for the token before anything of a request is read, and sets headers that every answer has."""
+    """Checks the token before a request is read, and sets the headers of every response."""
 
     def __init__(self, app: ASGIApp, token: str) -> None:
         self._app = app
         self._token = token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers a request."""
+        """Answer a request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -65,14 +78,14 @@ class Guard:
 
 
 def create_app(studies: Studies, token: str, model_is_ready: Callable[[], bool]) -> FastAPI:
-    """Makes the application.
+    """Return the application.
 
     Args:
         studies: The studies.
-        token: Bearer token that all but page and probes ask for.
-        model_is_ready: Tells whether the model server can grade.
+        token: Bearer token; only the page and the probes do not require it.
+        model_is_ready: Returns True if the model server can grade.
     """
-    # FastAPI's own pages of documentation load scripts from elsewhere.
+    # FastAPI's documentation pages load scripts from other hosts.
     app = FastAPI(title="breast-density gateway", docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(Guard, token=token)
     uploads = Uploads(studies)

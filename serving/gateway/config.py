@@ -1,8 +1,9 @@
-"""Configuration of the gateway: one YAML file, no secret in it."""
+"""Configuration of the gateway: one YAML file without secrets."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -12,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from schema.features import VIEWS
 from serving.client.grading import GradingPolicy
 from serving.client.grpc_client import DEFAULT_MODEL_NAME
-from serving.client.tls import ClientTls
 from serving.dicom_results import ResultsConfig
+from serving.wire.tls import ClientTls, ServerTls
 
 TOKEN_VARIABLE: Final = "BREAST_DENSITY_GATEWAY_TOKEN"
 _MIB: Final = 1 << 20
@@ -26,35 +27,33 @@ Sent = Literal["sr", "heat_maps", "refusals"]
 
 
 class GatewayConfigError(ValueError):
-    """The configuration cannot be used. One sentence with the way out; it shows no secret."""
+    """The configuration cannot be used. The message is one sentence that says what to do; it contains no secret."""
 
 
-class _Part(BaseModel):
+@contextmanager
+def tls_errors() -> Iterator[None]:
+    """Turn errors of TLS files into `GatewayConfigError`."""
+    try:
+        yield
+    except OSError as error:
+        raise GatewayConfigError(
+            f"A file of the TLS configuration cannot be used ({error.strerror}): name PEM files that this user may "
+            "read."
+        ) from error
+
+
+class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class TlsFiles(_Part):
-    """TLS of a listening socket.
-
-    Attributes:
-        certificate: PEM file with the certificate chain.
-        key: PEM file with its private key.
-        client_ca: PEM file of the authority that must have signed the peer's certificate; ``None`` asks for none.
-    """
-
-    certificate: Path
-    key: Path
-    client_ca: Path | None = None
-
-
-class ModelServerConfig(_Part):
-    """Where grades come from.
+class ModelServerConfig(_Section):
+    """The model server that grades.
 
     Attributes:
         address: ``host:port`` of the gRPC of TensorFlow Serving or of ``breast-density serve``.
-        name: Name the model is served under.
-        timeout_s: Longest wait for an answer, s.
-        tls: TLS towards the server; ``None`` is plain text.
+        name: Name of the model on the server.
+        timeout_s: Longest wait for a response, s.
+        tls: TLS of the connection; ``None`` is plain text.
     """
 
     address: str = Field("127.0.0.1:8500", pattern=r"^.+:\d+$")
@@ -63,18 +62,18 @@ class ModelServerConfig(_Part):
     tls: ClientTls | None = None
 
 
-class DicomNodeConfig(_Part):
-    """The DICOM node that images are sent to.
+class DicomNodeConfig(_Section):
+    """The DICOM node that receives images.
 
     Attributes:
-        ae_title: Our AE title; calls to another one are refused.
+        ae_title: AE title of the gateway; calls to another title are refused.
         host: Address to listen on.
-        port: Port, 0 takes a free one.
-        calling_ae_titles: AE titles that may call; empty lets all call (an AE title is a name, no proof: use TLS).
-        max_associations: Associations at a time; more are refused as a passing state, and the sender tries again.
-        idle_seconds: An association on which nothing comes for this long is ended, s.
-        association_seconds: Longest life of an association, s.
-        max_pdu_bytes: Largest PDU that is taken.
+        port: Port; 0 takes a free one.
+        calling_ae_titles: AE titles that may call; empty allows all. An AE title is not a proof of identity: use TLS.
+        max_associations: Associations at the same time; more are refused as transient, and the sender tries again.
+        idle_seconds: Time without data after which an association is ended, s.
+        association_seconds: Longest duration of an association, s.
+        max_pdu_bytes: Largest accepted PDU.
         tls: TLS; ``None`` is plain text.
     """
 
@@ -86,21 +85,21 @@ class DicomNodeConfig(_Part):
     idle_seconds: float = Field(30.0, gt=0)
     association_seconds: float = Field(1800.0, gt=0)
     max_pdu_bytes: int = Field(128 * 1024, ge=4096, le=16 * _MIB)
-    tls: TlsFiles | None = None
+    tls: ServerTls | None = None
 
 
-class HttpConfig(_Part):
-    """DICOMweb, the JSON routes, the page, health and metrics.
+class HttpConfig(_Section):
+    """The HTTP server: DICOMweb, JSON routes, page, health and metrics.
 
     Attributes:
         host: Address to listen on.
-        port: Port, 0 takes a free one.
-        token_variable: Environment variable with the bearer token; the one of the same name with ``_FILE`` names a
-            file that holds it.
-        max_uploads: Uploads at a time; more get 503.
-        max_connections: Connections at a time; more get 503.
-        idle_seconds: An upload on which nothing comes for this long is ended, s.
-        upload_seconds: Longest life of an upload, s.
+        port: Port; 0 takes a free one.
+        token_variable: Environment variable with the bearer token; the variable of the same name with ``_FILE`` names
+            a file that contains it.
+        max_uploads: Uploads at the same time; more get 503.
+        max_connections: Connections at the same time; more get 503.
+        idle_seconds: Time without data after which an upload is ended, s.
+        upload_seconds: Longest duration of an upload, s.
         tls: TLS; ``None`` is plain text.
     """
 
@@ -111,16 +110,16 @@ class HttpConfig(_Part):
     max_connections: int = Field(64, ge=2)
     idle_seconds: float = Field(30.0, gt=0)
     upload_seconds: float = Field(900.0, gt=0)
-    tls: TlsFiles | None = None
+    tls: ServerTls | None = None
 
 
-class GroupingConfig(_Part):
-    """When the images of a study are taken for the exam.
+class GroupingConfig(_Section):
+    """When a study is complete enough to be graded.
 
     Attributes:
-        quorum: Different standard views after which no further image is waited for.
-        settle_seconds: Quiet time after the last image, even with the quorum there, s.
-        timeout_seconds: Quiet time after which the exam is taken as it is, s.
+        quorum: Number of different standard views of a complete study.
+        settle_seconds: Wait after the last image of a complete study, s.
+        timeout_seconds: Wait after the last image of an incomplete study, s.
     """
 
     quorum: int = Field(len(VIEWS), ge=1, le=len(VIEWS))
@@ -128,15 +127,15 @@ class GroupingConfig(_Part):
     timeout_seconds: float = Field(300.0, ge=0)
 
 
-class LimitsConfig(_Part):
-    """Bounds on what is taken.
+class LimitsConfig(_Section):
+    """Limits of what is accepted.
 
     Attributes:
         instance_bytes: Largest image file.
-        instances: Most images of a study, and files of an upload.
+        instances: Largest number of images of a study, and of files of an upload.
         request_bytes: Largest upload.
-        waiting_studies: Most studies that are not graded yet; new ones are refused beyond it.
-        free_bytes: Nothing is taken while the spool's disk has less free than this.
+        waiting_studies: Largest number of studies without a grade; further studies are refused.
+        free_bytes: Free space on the spool's disk below which nothing is accepted.
         max_pixels: Largest matrix, rows x columns.
     """
 
@@ -148,28 +147,28 @@ class LimitsConfig(_Part):
     max_pixels: int = Field(64_000_000, ge=1)
 
 
-class RetryConfig(_Part):
-    """Waits between attempts: ``first_seconds``, then twice as long each time, up to ``cap_seconds``.
+class RetryConfig(_Section):
+    """Waits between attempts. The wait doubles after each failure.
 
     Attributes:
         first_seconds: Wait after the first failure, s.
-        cap_seconds: Longest wait, s. Attempts do not end before they succeed.
+        cap_seconds: Longest wait, s. Attempts continue until one succeeds.
     """
 
     first_seconds: float = Field(2.0, gt=0)
     cap_seconds: float = Field(600.0, gt=0)
 
     def wait(self, attempts: int) -> float:
-        """Tells the wait after so many failed attempts, s."""
+        """Return the wait after a number of failed attempts, s."""
         return min(self.cap_seconds, self.first_seconds * 2.0 ** min(max(attempts, 1) - 1, 30))
 
 
-class GradingConfig(_Part):
+class GradingConfig(_Section):
     """How studies are graded.
 
     Attributes:
-        workers: Studies at a time.
-        crashes: A study during which the gateway broke this often fails, instead of breaking it again.
+        workers: Studies that are graded at the same time.
+        crashes: Number of crashes of the gateway during a study after which the study fails.
         policy: Which exams are graded; all four views by default.
     """
 
@@ -178,19 +177,19 @@ class GradingConfig(_Part):
     policy: GradingPolicy = GradingPolicy(minimum_views=len(VIEWS))
 
 
-class RetentionConfig(_Part):
-    """How long what is kept.
+class RetentionConfig(_Section):
+    """How long data are kept.
 
     Attributes:
-        images_hours: Images, pictures and DICOM results are deleted this long after the delivery, h.
-        results_days: Grades, which name no patient, are deleted after this, days.
+        images_hours: Time after the delivery after which images, pictures and DICOM results are deleted, h.
+        results_days: Time after which grades are deleted, days. Grades contain no patient identity.
     """
 
     images_hours: float = Field(24.0, ge=0)
     results_days: float = Field(90.0, ge=0)
 
 
-class _Destination(_Part):
+class _Destination(_Section):
     name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,32}$")
     send: tuple[Sent, ...] = ("sr", "heat_maps", "refusals")
     timeout_s: float = Field(60.0, gt=0)
@@ -198,17 +197,17 @@ class _Destination(_Part):
 
 
 class DicomDestination(_Destination):
-    """A DICOM node that results are sent to by C-STORE.
+    """A DICOM node that receives results by C-STORE.
 
     Attributes:
         kind: ``dicom``.
-        name: Name in logs, metrics and answers.
-        send: What it gets.
-        timeout_s: Longest wait for an answer, s.
+        name: Name in logs, metrics and responses.
+        send: Kinds of results that it receives.
+        timeout_s: Longest wait for a response, s.
         tls: TLS; ``None`` is plain text.
-        host: Its host.
-        port: Its port.
-        ae_title: Its AE title.
+        host: Host of the node.
+        port: Port of the node.
+        ae_title: AE title of the node.
     """
 
     kind: Literal["dicom"]
@@ -218,15 +217,15 @@ class DicomDestination(_Destination):
 
 
 class StowDestination(_Destination):
-    """A DICOMweb service that results are sent to by STOW-RS.
+    """A DICOMweb service that receives results by STOW-RS.
 
     Attributes:
         kind: ``stow``.
-        name: Name in logs, metrics and answers.
-        send: What it gets.
-        timeout_s: Longest wait for an answer, s.
-        tls: Authority and own certificate for ``https``; ``None`` takes the system's authorities.
-        url: Its base, such as ``https://pacs:8042/dicom-web``.
+        name: Name in logs, metrics and responses.
+        send: Kinds of results that it receives.
+        timeout_s: Longest wait for a response, s.
+        tls: Authorities and client certificate for ``https``; ``None`` takes the authorities of the system.
+        url: Base URL, such as ``https://pacs:8042/dicom-web``.
         token_variable: Environment variable with the bearer token for it (or, with ``_FILE``, a file); empty = none.
     """
 
@@ -238,21 +237,21 @@ class StowDestination(_Destination):
 Destination = Annotated[DicomDestination | StowDestination, Field(discriminator="kind")]
 
 
-class GatewayConfig(_Part):
-    """The gateway.
+class GatewayConfig(_Section):
+    """Configuration of the gateway.
 
     Attributes:
-        spool: Folder for all that was accepted and is not finished. It holds images of patients.
-        model: Where grades come from.
-        dicom: The DICOM node; ``None`` for none.
+        spool: Folder for accepted data until they are deleted. It contains images of patients.
+        model: The model server that grades.
+        dicom: The DICOM node; ``None`` disables it.
         http: DICOMweb, page and metrics.
-        grouping: When a study's images are an exam.
-        limits: Bounds on what is taken.
-        retry: Waits before grading or delivery is tried again.
+        grouping: When a study is complete enough to be graded.
+        limits: Limits of what is accepted.
+        retry: Waits between attempts to grade or deliver.
         grading: How studies are graded.
-        retention: How long what is kept.
-        results: What the DICOM results say of their maker.
-        destinations: Where results go.
+        retention: How long data are kept.
+        results: The DICOM results.
+        destinations: Where results are sent.
     """
 
     spool: Path
@@ -276,7 +275,7 @@ class GatewayConfig(_Part):
 
 
 def load_gateway_config(path: Path) -> GatewayConfig:
-    """Reads the configuration.
+    """Read the configuration.
 
     Args:
         path: YAML file; relative paths in it start at the working directory.
@@ -285,14 +284,14 @@ def load_gateway_config(path: Path) -> GatewayConfig:
         The configuration.
 
     Raises:
-        GatewayConfigError: The file cannot be read or holds something else.
+        GatewayConfigError: The file cannot be read or is not a configuration.
     """
     try:
         document: Any = yaml.safe_load(path.read_text())
     except OSError as error:
         raise GatewayConfigError(f"{path} cannot be read ({error.strerror}): name a YAML file.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise GatewayConfigError(f"{path} is no YAML: {' '.join(str(error).split())}.") from error
+        raise GatewayConfigError(f"{path} is not YAML: {' '.join(str(error).split())}.") from error
     try:
         return GatewayConfig.model_validate(document)
     except ValidationError as error:
@@ -304,18 +303,18 @@ def load_gateway_config(path: Path) -> GatewayConfig:
 
 
 def read_token(variable: str, environ: Mapping[str, str], how: str = "make one with: openssl rand -hex 32") -> str:
-    """Reads a bearer token from the environment, or from the file that ``VARIABLE_FILE`` names.
+    """Read a bearer token from the environment, or from the file that ``VARIABLE_FILE`` names.
 
     Args:
         variable: Name of the variable.
         environ: Environment.
-        how: Where a token comes from, for messages.
+        how: How to get a token, for messages.
 
     Returns:
         The token.
 
     Raises:
-        GatewayConfigError: There is none, it is shorter than 16 characters, or it is not printable ASCII.
+        GatewayConfigError: The token is missing, has fewer than 16 characters, or is not printable ASCII.
     """
     value = environ.get(variable, "")
     if not value and (file := environ.get(f"{variable}_FILE")):
@@ -328,7 +327,7 @@ def read_token(variable: str, environ: Mapping[str, str], how: str = "make one w
         raise GatewayConfigError(f"Neither {variable} nor {variable}_FILE is set: {how}.")
     if len(token) < _MIN_TOKEN_CHARACTERS or not all("!" <= c <= "~" for c in token):
         raise GatewayConfigError(
-            f"{variable} holds {len(token)} characters, at least {_MIN_TOKEN_CHARACTERS} of printable ASCII without "
-            f"spaces are needed: {how}."
+            f"{variable} has {len(token)} characters; it needs at least {_MIN_TOKEN_CHARACTERS} of printable ASCII "
+            f"without spaces: {how}."
         )
     return token

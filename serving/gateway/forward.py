@@ -1,4 +1,4 @@
-"""Sending results on, to each destination on its own, until it has them."""
+"""Send results to each destination independently, until it has them."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, build_context
 
 from components.dicom.bounded_stream import read_object
-from serving.gateway.config import Destination, DicomDestination, StowDestination, read_token
+from serving.gateway.config import Destination, DicomDestination, StowDestination, read_token, tls_errors
 from serving.gateway.logs import log
 from serving.gateway.outcome import kind_of
 from serving.gateway.studies import Studies
-from serving.gateway.tls import peer_context
 from serving.gateway.worker import POLL_SECONDS
 
 _OUR_TITLE: Final = "BREASTDENSITY"
@@ -26,19 +25,20 @@ _SYNTAXES: Final = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
 
 
 class DeliveryError(Exception):
-    """A destination did not take all results. One sentence; it identifies nobody."""
+    """A destination did not accept all results. The message is one sentence without patient identity."""
 
 
 def send_by_dicom(objects: Sequence[FileDataset], destination: DicomDestination, our_title: str) -> None:
-    """Sends objects by C-STORE.
+    """Send objects by C-STORE.
 
     Args:
-        objects: What to send.
-        destination: Where to.
-        our_title: Our AE title.
+        objects: Objects to send.
+        destination: The DICOM node.
+        our_title: AE title of the gateway.
 
     Raises:
-        DeliveryError: Not all were taken.
+        DeliveryError: The node did not accept all objects.
+        GatewayConfigError: A TLS file cannot be used.
     """
     ae = AE(our_title)
     ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = destination.timeout_s
@@ -48,7 +48,10 @@ def send_by_dicom(objects: Sequence[FileDataset], destination: DicomDestination,
         for item in objects
         for syntax in ({str(item.file_meta.TransferSyntaxUID)} | set(map(str, _SYNTAXES)))
     }
-    tls = (peer_context(destination.tls), destination.host) if destination.tls is not None else None
+    tls = None
+    if destination.tls is not None:
+        with tls_errors():
+            tls = (destination.tls.context(), destination.host)
     association = ae.associate(
         destination.host,
         destination.port,
@@ -57,7 +60,7 @@ def send_by_dicom(objects: Sequence[FileDataset], destination: DicomDestination,
         tls_args=tls,
     )
     if not association.is_established:
-        # Which of both, pynetdicom does not always see: a node that refuses often hangs up at once.
+        # pynetdicom cannot always tell which: a node that refuses often closes the connection at once.
         raise DeliveryError("The DICOM node does not answer or refuses the call: check host, port and AE titles.")
     try:
         for item in objects:
@@ -68,7 +71,7 @@ def send_by_dicom(objects: Sequence[FileDataset], destination: DicomDestination,
             code = status.get("Status")
             if code is None:
                 raise DeliveryError("The DICOM node ended the association before it took all results.")
-            # Warnings (PS3.4 table B.2-1) come with a stored object.
+            # With a warning (PS3.4 table B.2-1) the object is stored.
             if code != 0x0000 and not 0xB000 <= code <= 0xBFFF:
                 raise DeliveryError(f"The DICOM node answers {item.SOPClassUID.name} with status 0x{code:04X}.")
     finally:
@@ -77,18 +80,18 @@ def send_by_dicom(objects: Sequence[FileDataset], destination: DicomDestination,
 
 
 def send_by_stow(objects: Sequence[Dataset], destination: StowDestination, token: str) -> None:
-    """Sends objects by STOW-RS.
+    """Send objects by STOW-RS.
 
     Args:
-        objects: What to send.
-        destination: Where to.
-        token: Bearer token, empty for none.
+        objects: Objects to send.
+        destination: The DICOMweb service.
+        token: Bearer token; empty sends none.
 
     Raises:
-        DeliveryError: Not all were taken.
+        DeliveryError: The service did not accept all objects.
     """
     with requests.Session() as session:
-        session.trust_env = False  # images of patients go through no proxy, and no .netrc overwrites the token
+        session.trust_env = False  # no proxy for images of patients, and no .netrc that overrides the token
         tls = destination.tls
         session.verify = str(tls.ca) if tls is not None and tls.ca is not None else True
         if tls is not None and tls.certificate is not None:
@@ -97,7 +100,7 @@ def send_by_stow(objects: Sequence[Dataset], destination: StowDestination, token
             session.headers["Authorization"] = f"Bearer {token}"
         session.headers["Accept"] = "application/dicom+json"
         client = DICOMwebClient(destination.url, session, timeout=destination.timeout_s, permissive_uid=True)
-        client.set_http_retry_params(retry=False)  # the gateway's own retries hold over restarts
+        client.set_http_retry_params(retry=False)  # the gateway retries by itself, also after a restart
         try:
             answer = client.store_instances(objects)
         except requests.HTTPError as error:
@@ -111,22 +114,22 @@ def send_by_stow(objects: Sequence[Dataset], destination: StowDestination, token
         raise DeliveryError(f"The DICOMweb service refused {len(failed)} results, the first with 0x{code:04X}.")
     stored = {str(item.get("ReferencedSOPInstanceUID", "")) for item in answer.get("ReferencedSOPSequence") or ()}
     missing = {str(item.SOPInstanceUID) for item in objects} - stored
-    if missing:  # a status of 200 alone is no word that they are stored
+    if missing:  # status 200 does not prove that they are stored
         raise DeliveryError(f"The DICOMweb service does not say that it stored {len(missing)} of the results.")
 
 
 class Forwarder(threading.Thread):
-    """One thread that sends results to one destination until it is told to stop."""
+    """One thread that sends results to one destination until the gateway stops."""
 
     def __init__(
         self, studies: Studies, destination: Destination, environ: Mapping[str, str], stopping: threading.Event
     ) -> None:
-        """Prepares to send.
+        """Prepare the thread.
 
         Args:
-            studies: Where results come from.
-            destination: Where they go.
-            environ: Environment with the destination's token.
+            studies: Studies whose results are sent.
+            destination: Destination of the results.
+            environ: Environment with the token of the destination.
             stopping: Set when the gateway stops.
 
         Raises:
@@ -141,17 +144,18 @@ class Forwarder(threading.Thread):
             how = f"set it to the token that destination {destination.name} asks for, or leave token_variable out"
             self._token = read_token(destination.token_variable, environ, how)
         if destination.tls is not None:
-            peer_context(destination.tls)  # files that cannot be used are found out at the start
+            with tls_errors():  # check the files at the start
+                destination.tls.context()
         own = studies.config.dicom
         self._our_title = own.ae_title if own is not None else _OUR_TITLE
 
     def run(self) -> None:
-        """Sends what is due."""
+        """Send the results that are due."""
         while not self._stopping.is_set():
             try:
                 if self._send_next():
                     continue
-            except Exception:  # of the spool: the delivery stays noted, and is tried again
+            except Exception:  # from the spool: the delivery stays recorded, and is tried again
                 log.exception("delivery to %s: the spool cannot be used", self._destination.name)
                 self._stopping.wait(1.0)
             with self._studies.work:

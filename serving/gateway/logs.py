@@ -1,8 +1,8 @@
-"""Logs of the gateway: plain lines that identify nobody.
+"""Logs of the gateway: plain lines without patient identity.
 
-A study is named by its key. What libraries log may quote UIDs, names and AE titles (pynetdicom every command,
-uvicorn every path, retrying whole requests), so the gateway's own lines and uvicorn's errors alone are shown, and of an
-exception its type and where it was raised, not its text.
+A log line names a study by its key. Logs of libraries may quote UIDs, names and AE titles: pynetdicom logs every
+command, uvicorn every path, retrying whole requests. Therefore only the lines of the gateway and the errors of uvicorn
+are shown. Of an exception only its type and origin are shown, not its text.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _BELOW: Final = logging.CRITICAL + 1
 
 
 class _Formatter(logging.Formatter):
-    """Shows of an exception its type and the places it went through, never its text or values."""
+    """Shows the type and the traceback lines of an exception, never its text or values."""
 
     def formatException(  # noqa: N802 (name of the logging module)
         self,
@@ -34,10 +34,10 @@ class _Formatter(logging.Formatter):
 
 
 def configure_logs(stream: TextIO = sys.stderr) -> None:
-    """Sends the gateway's lines to a stream, and nothing of a library but uvicorn's errors without their text.
+    """Send the lines of the gateway, and errors of uvicorn without their text, to a stream.
 
     Args:
-        stream: Where to.
+        stream: Stream that receives the lines.
     """
     handler = logging.StreamHandler(stream)
     handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(message)s"))
@@ -46,7 +46,7 @@ def configure_logs(stream: TextIO = sys.stderr) -> None:
         logger.handlers = [handler]
         logger.propagate = False
         logger.setLevel(level)
-    logging.getLogger().handlers = [logging.NullHandler()]  # without any, Python prints warnings of whoever warns
-    for name in _CHATTY:  # what nobody reads need not be formatted
+    logging.getLogger().handlers = [logging.NullHandler()]  # without a handler Python prints warnings of all loggers
+    for name in _CHATTY:  # so that their lines are not even formatted
         logging.getLogger(name).setLevel(_BELOW)
-    warnings.simplefilter("ignore")  # pydicom's quote values of the data set
+    warnings.simplefilter("ignore")  # pydicom's warnings quote values of the data set

@@ -1,4 +1,4 @@
-"""Figures of the gateway for Prometheus; they count and name nobody."""
+"""Prometheus metrics of the gateway, without patient identity."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SECONDS: Final = (0.25, 0.5, 1, 2, 4, 8, 16, 32, 64, 128)
 
 
 class _Present(Collector):
-    """What is true at the moment of the question."""
+    """Values that are read when Prometheus asks for them."""
 
     def __init__(self, store: Store, spool: Spool) -> None:
         self._store = store
@@ -42,7 +42,7 @@ class _Present(Collector):
 
 
 class GatewayMetrics:
-    """The figures."""
+    """The metrics."""
 
     def __init__(self, store: Store, spool: Spool) -> None:
         self.registry = CollectorRegistry()
@@ -67,5 +67,5 @@ class GatewayMetrics:
         )
 
     def page(self) -> bytes:
-        """Writes the figures in Prometheus's text format."""
+        """Return the metrics in Prometheus' text format."""
         return generate_latest(self.registry)

@@ -1,4 +1,4 @@
-"""Multipart bodies (RFC 2046) while they arrive: each part goes to a file of the spool, none is held in memory."""
+"""Multipart bodies (RFC 2046): each part is written to a file of the spool while it arrives, not held in memory."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ _MAX_HEADER_BYTES: Final = 4096
 
 
 class MultipartError(Exception):
-    """The body is not what its header says. One sentence."""
+    """The body does not match its header. The message is one sentence."""
 
 
 class TooManyPartsError(Exception):
-    """The body has more parts than it may."""
+    """The body has too many parts."""
 
 
 @dataclass(frozen=True)
-class Part:
-    """One part that was received whole.
+class BodyPart:
+    """One complete part of a body.
 
     Attributes:
-        content_type: Its media type in lower case without parameters; empty where it names none.
-        file: Its bytes, on disk.
+        content_type: Media type in lower case without parameters; empty if the part has none.
+        file: Content of the part on disk.
     """
 
     content_type: str
@@ -37,26 +37,26 @@ class Part:
 
 
 def media_type(header: str | None) -> tuple[str, dict[str, str]]:
-    """Takes a ``Content-Type`` apart: media type in lower case, and its parameters."""
+    """Split a ``Content-Type`` into the media type in lower case and its parameters."""
     kind, options = parse_options_header(header)
     decoded = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in options.items()}
     return kind.decode("latin-1").lower(), decoded
 
 
 class MultipartReceiver:
-    """Receives a body, chunk by chunk. Call `discard` in the end, whatever happens."""
+    """Receives a body in chunks. Always call `discard` at the end, also after an error."""
 
     def __init__(self, boundary: str, receive: Callable[[], Incoming], max_parts: int, files_only: bool) -> None:
-        """Begins.
+        """Prepare a receiver.
 
         Args:
             boundary: Parameter ``boundary`` of the body's ``Content-Type``.
             receive: Opens a file for a part.
-            max_parts: Most parts that are taken.
-            files_only: Skip parts that are no file of a form (RFC 7578).
+            max_parts: Largest number of parts.
+            files_only: Skip parts that are not files of a form (RFC 7578).
 
         Raises:
-            MultipartError: There is no boundary, or none that RFC 2046 allows.
+            MultipartError: RFC 2046 does not allow the boundary.
         """
         if not 1 <= len(boundary) <= 70:
             raise MultipartError("The Content-Type names no boundary: send multipart as RFC 2046 has it.")
@@ -64,7 +64,7 @@ class MultipartReceiver:
         self._max_parts = max_parts
         self._files_only = files_only
         self._files: list[Incoming] = []
-        self._parts: list[Part] = []
+        self._parts: list[BodyPart] = []
         self._headers: dict[str, str] = {}
         self._name = self._value = b""
         self._current: Incoming | None = None
@@ -87,34 +87,31 @@ class MultipartReceiver:
         )
 
     def write(self, chunk: bytes) -> None:
-        """Takes the next bytes of the body.
+        """Receive the next bytes of the body.
 
         Raises:
-            MultipartError: They are no multipart.
+            MultipartError: The bytes are not multipart.
             TooLargeError: A part is too large.
-            TooManyPartsError: There are too many.
-            SpoolFullError: There is no room.
+            TooManyPartsError: There are too many parts.
+            SpoolFullError: The disk is full.
         """
         try:
             self._parser.write(chunk)
-        except FormParserError as error:  # its text quotes what was received
+        except FormParserError as error:  # its text quotes the body
             raise MultipartError("The body is no multipart of the boundary that its header names.") from error
 
-    def finish(self) -> list[Part]:
-        """Ends the body.
-
-        Returns:
-            Its parts, all flushed to disk.
+    def finish(self) -> list[BodyPart]:
+        """Return the parts, all flushed to disk, at the end of the body.
 
         Raises:
-            MultipartError: It was cut short.
+            MultipartError: The body is incomplete.
         """
         if not self._ended:
             raise MultipartError("The body ends before its last boundary: send it again. Nothing of it was accepted.")
         return self._parts
 
     def discard(self) -> None:
-        """Removes the files of all parts that were not moved away."""
+        """Remove the files of all parts that were not moved."""
         for file in self._files:
             file.discard()
 
@@ -149,7 +146,7 @@ class MultipartReceiver:
     def _end(self) -> None:
         if self._current is not None:
             kind, _ = media_type(self._headers.get("content-type"))
-            self._parts.append(Part(kind, self._current.finish()))
+            self._parts.append(BodyPart(kind, self._current.finish()))
             self._current = None
 
     def _last(self) -> None:

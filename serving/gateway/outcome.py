@@ -1,4 +1,4 @@
-"""What is made of a graded or refused study: JSON, pictures, and DICOM objects for the PACS."""
+"""Results of a graded or refused study: JSON, pictures, and DICOM objects for the PACS."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from components.exam_model.heat_layer import heat_layer_png
 from serving.client.grading import ExamRefusedError, GradedExam, exam_document
 from serving.dicom_results import ResultsConfig, build_refusal, build_results
 from serving.gateway.config import Sent
-from serving.pictures.source_pictures import station_pictures
+from serving.pictures import station_pictures
 
 _REPORT_CLASSES: Final = "1.2.840.10008.5.1.4.1.1.88."  # Structured Reports, PS3.4 table B.5-1
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """The answer to a study.
+class StudyOutcome:
+    """The results of a study.
 
     Attributes:
-        document: Its grade; ``None`` of a refused study.
-        refusal: Why it was refused; ``None`` of a graded study.
-        rejected: Files that were left out.
+        document: The grade; ``None`` if the study was refused.
+        refusal: Reason and message of a refusal; ``None`` if the study was graded.
+        rejected: Rejected files.
         files: Pictures and DICOM objects, by file name.
     """
 
@@ -40,7 +40,7 @@ class Outcome:
 
 
 def kind_of(name: str) -> Sent | None:
-    """Tells what a result's file is to a destination; ``None`` for pictures, which are not sent."""
+    """Return the kind of a result file for destinations; ``None`` for pictures, which are not sent."""
     if not name.endswith(".dcm"):
         return None
     kinds: dict[str, Sent] = {"sr": "sr", "heatmap": "heat_maps", "refusal": "refusals"}
@@ -63,13 +63,13 @@ def _rejected(problem: GradedExam | ExamRefusedError) -> tuple[dict[str, str], .
     return tuple({"file": r.file, "reason": r.reason.value, "message": r.message} for r in rejections)
 
 
-def graded_outcome(graded: GradedExam, images: Mapping[str, Path], results: ResultsConfig | None) -> Outcome:
-    """Makes the outcome of a graded study.
+def graded_outcome(graded: GradedExam, images: Mapping[str, Path], results: ResultsConfig | None) -> StudyOutcome:
+    """Return the results of a graded study.
 
     Args:
-        graded: Its grade.
-        images: Its files by SOP Instance UID.
-        results: Maker of the DICOM objects; ``None`` where none are wanted.
+        graded: The grade.
+        images: Files of the study by SOP Instance UID.
+        results: Configuration of the DICOM objects; ``None`` makes none.
     """
     files: dict[str, bytes] = {}
     if results is not None:
@@ -80,19 +80,21 @@ def graded_outcome(graded: GradedExam, images: Mapping[str, Path], results: Resu
         grey, heat = station_pictures(item, graded.explanations[view], graded.recipe)
         files[f"{view}.png"] = encode_png(grey)
         files[f"{view}.heatmap.png"] = heat_layer_png(heat, files[f"{view}.png"])
-    return Outcome(exam_document(graded), None, _rejected(graded), files)
+    return StudyOutcome(exam_document(graded), None, _rejected(graded), files)
 
 
-def refused_outcome(refusal: ExamRefusedError, images: Mapping[str, Path], results: ResultsConfig | None) -> Outcome:
-    """Makes the outcome of a study that is not graded.
+def refused_outcome(
+    refusal: ExamRefusedError, images: Mapping[str, Path], results: ResultsConfig | None
+) -> StudyOutcome:
+    """Return the results of a study that is not graded.
 
     Args:
-        refusal: Why.
-        images: Its files by view, or by another name where they show none of the four.
-        results: Maker of the DICOM objects; ``None`` where none are wanted.
+        refusal: The reason.
+        images: Files of the study by view, or by another name if they show no standard view.
+        results: Configuration of the DICOM objects; ``None`` makes none.
     """
     files: dict[str, bytes] = {}
     if results is not None:
         headers = {view: read_file_header(path) for view, path in images.items()}
         files |= _encoded(build_refusal(headers, refusal, results), refusal=True)
-    return Outcome(None, {"reason": refusal.reason, "message": refusal.message}, _rejected(refusal), files)
+    return StudyOutcome(None, {"reason": refusal.reason, "message": refusal.message}, _rejected(refusal), files)

@@ -1,9 +1,12 @@
-"""What the gateway knows of a study, as `serving.gateway.store` keeps it."""
+"""Records of studies in `serving.gateway.store`, and their JSON for clients."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from typing import Any, Final, Literal
+
+from schema.features import VIEWS
 
 State = Literal["receiving", "queued", "grading", "graded", "refused", "failed"]
 STATES: Final[tuple[State, ...]] = ("receiving", "queued", "grading", "graded", "refused", "failed")
@@ -11,10 +14,10 @@ STATES: Final[tuple[State, ...]] = ("receiving", "queued", "grading", "graded", 
 
 @dataclass(frozen=True)
 class Change:
-    """What an image was to its study.
+    """How an image changed its study.
 
     Attributes:
-        kind: ``new``, ``changed`` (another content under a known UID) or ``same``.
+        kind: ``new``, ``changed`` (other bytes with a known UID) or ``same``.
         replaced: Name of the file that it replaces, if any.
     """
 
@@ -23,14 +26,14 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Group:
-    """A study whose images are coming in.
+class IncomingStudy:
+    """A study that is still receiving images.
 
     Attributes:
-        key: Study.
-        views: Standard views that came.
-        complete: Its sender said that no more will come.
-        last_image_at: When the last image came, s since the epoch.
+        key: Key of the study.
+        views: Standard views received.
+        complete: True if the sender declared the study complete.
+        last_image_at: Time of the last image, s since the epoch.
     """
 
     key: str
@@ -41,13 +44,13 @@ class Group:
 
 @dataclass(frozen=True)
 class Claim:
-    """A study or delivery to work on.
+    """A study to grade, or a delivery to send.
 
     Attributes:
-        key: Study.
-        revision: Its revision.
+        key: Key of the study.
+        revision: Revision of the study.
         attempts: Attempts before this one.
-        starts: Starts on it that had no end, this one included.
+        starts: Unfinished starts, including this one.
     """
 
     key: str
@@ -58,7 +61,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Delivery:
-    """What became of a study's results at one destination."""
+    """State of a delivery to one destination; ``next_at`` is in s since the epoch."""
 
     destination: str
     done: bool
@@ -69,24 +72,24 @@ class Delivery:
 
 @dataclass(frozen=True)
 class Study:
-    """All that is known of a study; times in s since the epoch.
+    """Record of a study. Times are in s since the epoch.
 
     Attributes:
-        key: Study.
-        state: Where it is.
-        revision: Counts the changes of its images.
-        received_at: When its first image came.
-        updated_at: When anything changed.
-        next_at: Before which it is not tried again.
+        key: Key of the study.
+        state: State of the study.
+        revision: Number of changes of its images.
+        received_at: Time of the first image.
+        updated_at: Time of the last change.
+        next_at: Earliest time of the next attempt.
         attempts: Failed attempts to grade it.
-        images_kept: Its images were not deleted yet.
-        images: Accepted images; 0 once they are deleted.
-        views: Standard views that came, sorted by name.
-        document: Its grade, ``serving.client.grading.exam_document``.
+        images_kept: False after its images are deleted.
+        images: Number of accepted images; 0 after they are deleted.
+        views: Standard views received, sorted by name.
+        document: The grade, see ``serving.client.grading.exam_document``.
         refusal: ``reason`` and ``message``.
-        rejected: Files that were left out.
+        rejected: Rejected files.
         problem: Why it waits or failed.
-        deliveries: What became of its results.
+        deliveries: Deliveries of its results.
     """
 
     key: str
@@ -104,3 +107,43 @@ class Study:
     rejected: list[dict[str, str]]
     problem: str | None
     deliveries: tuple[Delivery, ...]
+
+
+def iso(seconds: float) -> str:
+    """Convert a time in s since the epoch to ISO 8601, UTC."""
+    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def summary_of(study: Study) -> dict[str, Any]:
+    """Return a study as JSON for clients, without patient identity."""
+    failed = study.state == "failed"
+    waits = [delivery for delivery in study.deliveries if not delivery.done]
+    return {
+        "key": study.key,
+        "state": study.state,
+        "received_at": iso(study.received_at),
+        "updated_at": iso(study.updated_at),
+        "files": study.images,
+        "views": [view for view in VIEWS if view in study.views],
+        "exam": study.document,
+        "refusal": study.refusal,
+        "failure": None
+        if study.problem is None
+        else {
+            "message": study.problem,
+            "attempts": study.attempts,
+            "next_attempt_at": None if failed else iso(study.next_at),
+        },
+        "rejected": study.rejected,
+        "delivery": "pending" if waits else "delivered" if study.deliveries else "none",
+        "deliveries": [
+            {
+                "destination": delivery.destination,
+                "state": "delivered" if delivery.done else "waiting",
+                "message": delivery.problem,
+                "attempts": delivery.attempts,
+            }
+            for delivery in study.deliveries
+        ],
+        "pictures": study.document is not None and study.images_kept,
+    }

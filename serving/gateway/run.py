@@ -1,8 +1,7 @@
-"""Starts and stops the gateway."""
+"""Start and stop the gateway."""
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -11,22 +10,19 @@ from dataclasses import dataclass
 from typing import Final
 
 import grpc
-import uvicorn
 
 from serving.client.grpc_client import ExamClient, open_channel
-from serving.gateway.app import create_app
-from serving.gateway.config import GatewayConfig, GatewayConfigError, HttpConfig, ModelServerConfig, read_token
+from serving.gateway.config import GatewayConfig, GatewayConfigError, ModelServerConfig, read_token, tls_errors
 from serving.gateway.forward import Forwarder
+from serving.gateway.http_server import STOP_SECONDS, bind_http, web_server
 from serving.gateway.logs import log
-from serving.gateway.prompt_http import prompt_protocol
 from serving.gateway.scp import DicomNode
 from serving.gateway.studies import Studies
-from serving.gateway.tls import peer_credentials
 from serving.gateway.worker import ConsistentGrader, Worker
+from serving.wire.tls import ClientTls
 
 _GROUP_SECONDS: Final = 0.25
 _CLEAN_SECONDS: Final = 60.0
-_STOP_SECONDS: Final = 10.0
 _READY_SECONDS: Final = 2.0
 
 
@@ -37,7 +33,7 @@ class RunningGateway:
     Attributes:
         studies: Its studies.
         http_address: ``http(s)://host:port``.
-        dicom_port: Port of the DICOM node, ``None`` without one.
+        dicom_port: Port of the DICOM node; ``None`` if it is disabled.
     """
 
     studies: Studies
@@ -46,7 +42,7 @@ class RunningGateway:
 
 
 class _Housekeeper(threading.Thread):
-    """Groups images to exams, and deletes what is kept no longer."""
+    """Queues studies that are due, and deletes data after their retention time."""
 
     def __init__(self, studies: Studies, stopping: threading.Event) -> None:
         super().__init__(name="housekeeping", daemon=True)
@@ -61,14 +57,25 @@ class _Housekeeper(threading.Thread):
                 if time.monotonic() - cleaned >= _CLEAN_SECONDS:
                     cleaned = time.monotonic()
                     self._studies.clean()
-            except Exception:  # of the disk; what is accepted stays, and is looked at again
+            except Exception:  # from the disk: accepted images stay, and the next round tries again
                 log.exception("housekeeping: the spool cannot be used")
                 self._stopping.wait(1.0)
 
 
+def _credentials(tls: ClientTls | None) -> grpc.ChannelCredentials | None:
+    if tls is None:
+        return None
+    with tls_errors():
+        return tls.credentials()
+
+
 def model_readiness(config: ModelServerConfig) -> Callable[[], bool]:
-    """Makes the question whether a version of the model is available (TensorFlow Serving's GetModelStatus)."""
-    credentials = None if config.tls is None else peer_credentials(config.tls)
+    """Return a function that asks the server if a version of the model is available (GetModelStatus).
+
+    Raises:
+        GatewayConfigError: A TLS file cannot be used.
+    """
+    credentials = _credentials(config.tls)
 
     def is_ready() -> bool:
         from tensorflow_serving.apis import get_model_status_pb2, model_service_pb2_grpc
@@ -86,48 +93,12 @@ def model_readiness(config: ModelServerConfig) -> Callable[[], bool]:
     return is_ready
 
 
-def _listening(config: HttpConfig) -> socket.socket:
-    """Binds the port, so that 0 is known before anything is served."""
-    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
-    found = socket.socket(family, socket.SOCK_STREAM)
-    found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        found.bind((config.host, config.port))
-    except OSError as error:
-        found.close()
-        raise GatewayConfigError(
-            f"HTTP cannot listen on {config.host}:{config.port} ({error.strerror}): choose another port."
-        ) from error
-    return found
-
-
-def _web_server(config: HttpConfig, studies: Studies, token: str, is_ready: Callable[[], bool]) -> uvicorn.Server:
-    tls = config.tls
-    settings = uvicorn.Config(
-        create_app(studies, token, is_ready),
-        http=prompt_protocol(config.idle_seconds),
-        ws="none",
-        proxy_headers=False,
-        log_config=None,  # its own would log every path
-        access_log=False,
-        server_header=False,
-        lifespan="off",
-        limit_concurrency=config.max_connections,
-        timeout_graceful_shutdown=int(_STOP_SECONDS),
-        ssl_certfile=tls.certificate if tls else None,
-        ssl_keyfile=tls.key if tls else None,
-        ssl_ca_certs=str(tls.client_ca) if tls and tls.client_ca else None,
-        ssl_cert_reqs=2 if tls and tls.client_ca else 0,  # ssl.CERT_REQUIRED, ssl.CERT_NONE
-    )
-    return uvicorn.Server(settings)
-
-
 @contextmanager
 def running_gateway(config: GatewayConfig, environ: Mapping[str, str]) -> Iterator[RunningGateway]:
-    """Runs the gateway while the context lasts.
+    """Run the gateway within the context.
 
     Args:
-        config: Its configuration.
+        config: Configuration of the gateway.
         environ: Environment with the tokens.
 
     Raises:
@@ -140,29 +111,28 @@ def running_gateway(config: GatewayConfig, environ: Mapping[str, str]) -> Iterat
         studies = Studies(config)
         stack.callback(studies.close)
         model = config.model
-        credentials = None if model.tls is None else peer_credentials(model.tls)
-        client = stack.enter_context(ExamClient(model.address, model.name, model.timeout_s, credentials))
+        client = stack.enter_context(ExamClient(model.address, model.name, model.timeout_s, _credentials(model.tls)))
         threads: list[threading.Thread] = [_Housekeeper(studies, stopping)]
         threads += [Forwarder(studies, destination, environ, stopping) for destination in config.destinations]
         grader = ConsistentGrader(client)
         threads += [Worker(studies, grader, stopping, number) for number in range(config.grading.workers)]
         is_ready = model_readiness(model)
-        listening = stack.enter_context(_listening(config.http))
-        server = _web_server(config.http, studies, token, is_ready)
+        listening = stack.enter_context(bind_http(config.http))
+        server = web_server(config.http, studies, token, is_ready)
         web = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="http", daemon=True)
 
         node = None if config.dicom is None else DicomNode(studies, config.dicom)
 
         def stop() -> None:
-            """New work first, then what is under way; what does not end in time goes on after the next start."""
+            """Stop the receivers, then the workers. Work that does not end in time continues after the next start."""
             if node is not None:
                 node.stop()
             server.should_exit = True
-            web.join(2 * _STOP_SECONDS)
+            web.join(2 * STOP_SECONDS)
             stopping.set()
             studies.wake()
             for thread in threads:
-                thread.join(_STOP_SECONDS)
+                thread.join(STOP_SECONDS)
 
         stack.callback(stop)
         for thread in (*threads, web):
@@ -179,10 +149,10 @@ def running_gateway(config: GatewayConfig, environ: Mapping[str, str]) -> Iterat
 
 
 def run_gateway(config: GatewayConfig, environ: Mapping[str, str], say: Callable[[str], None]) -> None:
-    """Runs the gateway until SIGINT or SIGTERM.
+    """Run the gateway until SIGINT or SIGTERM.
 
     Args:
-        config: Its configuration.
+        config: Configuration of the gateway.
         environ: Environment with the tokens.
         say: Shows a line to the user.
 

@@ -1,10 +1,15 @@
-"""The DICOM node: Verification and Storage SCP (DICOM PS3.4 annexes A and B)."""
+"""The DICOM node: Verification and Storage SCP (DICOM PS3.4 annexes A and B).
+
+pynetdicom reads PDUs and messages of any length into memory, and waits without limit for the rest of a PDU if single
+bytes arrive. `Meter` limits both, beyond the needs of a real sender.
+"""
 
 from __future__ import annotations
 
 import socket
 import ssl
 import threading
+import time
 from socketserver import BaseServer
 from typing import Any, Final
 
@@ -16,23 +21,61 @@ from pynetdicom.transport import ThreadedAssociationServer
 
 from components.dicom.streams.decoders import CODINGS
 from serving.gateway.admission import DOES_NOT_MATCH, OUT_OF_RESOURCES, SOP_CLASSES, RefusedInstanceError
-from serving.gateway.config import DicomNodeConfig, GatewayConfigError
+from serving.gateway.config import DicomNodeConfig, GatewayConfigError, tls_errors
 from serving.gateway.logs import log
-from serving.gateway.metered import Meter, MeteredSocket, MeteredTlsSocket
 from serving.gateway.spool import SpoolFullError, TooLargeError
 from serving.gateway.studies import Studies
-from serving.gateway.tls import server_context
 
 CHANNEL: Final = "dicom"
 _SUCCESS: Final = 0x0000
 _PROCESSING_FAILURE: Final = 0x0110
-# Beyond the associations that are allowed, connections that are told so by A-ASSOCIATE-RJ; yet more are just closed.
+# This many connections above the limit of associations get an A-ASSOCIATE-RJ; further ones are closed.
 _SPARE_CONNECTIONS: Final = 8
-_OVERHEAD_BYTES: Final = 1 << 20  # of PDUs and commands around a data set
+_OVERHEAD_BYTES: Final = 1 << 20  # PDUs and commands around a data set
+
+
+class Meter:
+    """Mix-in of a socket: after `start` it reads as closed if its peer sends too much or for too long."""
+
+    _left: float = float("inf")
+    _budget: float = float("inf")
+    _deadline: float = float("inf")
+
+    def start(self, budget: int, seconds: float) -> None:
+        """Set the limits.
+
+        Args:
+            budget: Largest number of bytes until `renew`.
+            seconds: Longest duration, s.
+        """
+        self._budget = self._left = budget
+        self._deadline = time.monotonic() + seconds
+
+    def renew(self) -> None:
+        """Reset the budget after a message."""
+        self._left = self._budget
+
+    def recv(self, size: int, flags: int = 0) -> bytes:
+        """Read as a socket does; return no bytes after a limit is reached."""
+        if self._left <= 0 or time.monotonic() > self._deadline:
+            return b""
+        # The class that mixes this in is a socket; the type checker cannot see it here.
+        data: bytes = super().recv(size, flags)  # type: ignore[misc]
+        self._left -= len(data)
+        return data
+
+
+class MeteredSocket(Meter, socket.socket):
+    """A socket with limits."""
+
+
+# The argument names of `recv` differ from typeshed's.
+class MeteredTlsSocket(Meter, ssl.SSLSocket):  # type: ignore[misc]
+    """A TLS socket with limits; a context creates it if it is its ``sslsocket_class``."""
 
 
 class _Server(ThreadedAssociationServer):
-    """Meters connections, shakes hands in the connection's own thread, and bounds how many there are."""
+    """Meters connections, does the TLS handshake in the thread of the connection, and limits their number."""
 
     node: DicomNodeConfig
     budget: int
@@ -41,7 +84,7 @@ class _Server(ThreadedAssociationServer):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._opening = 0  # connections that shake hands and are no association yet
+        self._opening = 0  # connections that are not an association yet
         self._opening_lock = threading.Lock()
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
@@ -75,23 +118,23 @@ class _Server(ThreadedAssociationServer):
         log.info("DICOM: a connection failed before its association")
 
     def shutdown(self) -> None:
-        # pynetdicom's own also unlists the server from its AE, which lists only those that it started itself.
+        # pynetdicom's own also removes the server from the list of its AE, which only has servers that the AE started.
         BaseServer.shutdown(self)
         self.server_close()
 
 
 class DicomNode:
-    """The node while it runs; stop it."""
+    """The DICOM node. Call `stop` at the end."""
 
     def __init__(self, studies: Studies, config: DicomNodeConfig) -> None:
-        """Binds the port; `start` answers.
+        """Bind the port; `start` begins to serve.
 
         Args:
-            studies: Where images go.
-            config: Titles, address and bounds.
+            studies: Studies that receive the images.
+            config: Titles, address and limits.
 
         Raises:
-            GatewayConfigError: The port cannot be had, or a TLS file cannot be used.
+            GatewayConfigError: The port or a TLS file cannot be used.
         """
         self._studies = studies
         self._instance_bytes = studies.config.limits.instance_bytes
@@ -115,17 +158,18 @@ class DicomNode:
         self._server.node = config
         self._server.budget = self._instance_bytes * 5 // 4 + _OVERHEAD_BYTES
         if config.tls is not None:
-            self._server.tls = server_context(config.tls)
+            with tls_errors():
+                self._server.tls = config.tls.context()
             self._server.tls.sslsocket_class = MeteredTlsSocket
         self.port = int(self._server.server_address[1])
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.2,), name="dicom", daemon=True)
 
     def start(self) -> None:
-        """Begins to answer."""
+        """Begin to serve."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends all associations and frees the port."""
+        """End all associations and release the port."""
         self._server.shutdown()
         for association in self._server.active_associations:
             association.abort(block=False)
@@ -133,7 +177,7 @@ class DicomNode:
 
     @staticmethod
     def _renew(event: evt.Event) -> None:
-        """The message is dealt with: its sender may send the next."""
+        """Reset the byte budget of the connection, so that the sender may send the next message."""
         connection = event.assoc.dul.socket
         if connection is not None and isinstance(connection.socket, Meter):
             connection.socket.renew()
@@ -143,7 +187,7 @@ class DicomNode:
         return _SUCCESS
 
     def _store(self, event: evt.Event) -> int | Dataset:
-        """Answers a C-STORE request: success means that the image is on disk."""
+        """Answer a C-STORE request. Success means that the image is on disk."""
         metrics = self._studies.metrics
         try:
             self._take(event)
@@ -159,7 +203,7 @@ class DicomNode:
             metrics.refused.labels(CHANNEL, "disk_full").inc()
             log.error("DICOM: an image refused, the disk is full")
             return _answer(OUT_OF_RESOURCES, str(error))
-        except Exception:  # whatever happens, the sender must not be told that the image is safe
+        except Exception:  # after any error the sender must not believe that the image is stored
             metrics.refused.labels(CHANNEL, "error").inc()
             log.exception("DICOM: an image could not be stored")
             return _answer(_PROCESSING_FAILURE, "The gateway could not store the image.")
@@ -169,7 +213,7 @@ class DicomNode:
         return _SUCCESS
 
     def _take(self, event: evt.Event) -> None:
-        """Writes the data set as it came, behind file meta information of PS3.10 section 7.1, and accepts it."""
+        """Write the data set as received, after file meta information (PS3.10 section 7.1), and accept it."""
         request: Any = event.request
         data = event.encoded_dataset(include_meta=False)
         incoming = self._studies.spool.receive(self._instance_bytes, len(data))
@@ -177,7 +221,7 @@ class DicomNode:
             incoming.write(bytes(128) + b"DICM" + encode_file_meta(event.file_meta))
             incoming.write(data)
             staged = incoming.finish()
-            instance = self._studies.look_at(staged, "image")
+            instance = self._studies.inspect(staged, "image")
             if (instance.sop_uid, instance.sop_class) != (
                 str(request.AffectedSOPInstanceUID),
                 str(request.AffectedSOPClassUID),

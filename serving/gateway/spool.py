@@ -1,16 +1,16 @@
-"""The spool on disk: images are there whole and flushed before anybody is told that they were accepted.
+"""The spool on disk. Images are complete and flushed to disk before their sender gets a success response.
 
 ::
 
     spool/
       secret                      key of the keyed hashes, 0600
-      lock                        held by the gateway that runs
+      lock                        held by the running gateway
       gateway.sqlite              states of the studies
-      incoming/                   files that are still being received; emptied at the start
-      studies/KEY/images/NAME.dcm accepted images as they came
+      incoming/                   files that are being received; emptied at the start
+      studies/KEY/images/NAME.dcm accepted images as received
       studies/KEY/results/N/      pictures and DICOM results of revision N
 
-Names are keyed hashes: neither a folder nor a file tells a UID.
+Names are keyed hashes: no name of a folder or file reveals a UID.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ _SECRET_BYTES: Final = 32
 
 
 class SpoolError(Exception):
-    """The spool cannot be used. One sentence with the way out."""
+    """The spool cannot be used. The message is one sentence that says what to do."""
 
 
 class SpoolFullError(Exception):
-    """The disk has no room for what comes; nothing of it was accepted."""
+    """The disk is full; nothing of the request was accepted."""
 
 
 class TooLargeError(Exception):
-    """A file is larger than one may be."""
+    """A file is too large."""
 
 
 @contextmanager
 def disk_errors() -> Iterator[None]:
-    """Turns the operating system's word for a full disk into `SpoolFullError`."""
+    """Turn the operating system's error of a full disk into `SpoolFullError`."""
     try:
         yield
     except OSError as error:
@@ -59,7 +59,7 @@ def disk_errors() -> Iterator[None]:
 
 
 def sync_folder(folder: Path) -> None:
-    """Flushes a folder's entries to disk."""
+    """Flush the entries of a folder to disk."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -69,12 +69,12 @@ def sync_folder(folder: Path) -> None:
 
 @dataclass(frozen=True)
 class Staged:
-    """A file that was received whole and flushed, and is not accepted yet.
+    """A file that is complete and flushed to disk, but not accepted yet.
 
     Attributes:
-        path: Where it is.
+        path: Path of the file.
         digest: SHA-256 of its bytes, hexadecimal.
-        size: Bytes.
+        size: Size in bytes.
     """
 
     path: Path
@@ -83,17 +83,17 @@ class Staged:
 
 
 class Incoming:
-    """A file while it is received."""
+    """A file that is being received."""
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
-        """Opens a new file.
+        """Open a new file.
 
         Args:
-            folder: Where to.
-            max_bytes: Most that it may get.
+            folder: Folder of the file.
+            max_bytes: Largest size of the file.
 
         Raises:
-            SpoolFullError: There is no room.
+            SpoolFullError: The disk is full.
         """
         with disk_errors():
             descriptor, name = tempfile.mkstemp(dir=folder)
@@ -104,11 +104,11 @@ class Incoming:
         self._size = 0
 
     def write(self, data: bytes | memoryview) -> None:
-        """Adds bytes.
+        """Append bytes.
 
         Raises:
-            TooLargeError: The file gets too large.
-            SpoolFullError: There is no room.
+            TooLargeError: The file becomes too large.
+            SpoolFullError: The disk is full.
         """
         self._left -= len(data)
         if self._left < 0:
@@ -119,10 +119,10 @@ class Incoming:
         self._size += len(data)
 
     def finish(self) -> Staged:
-        """Flushes the file to disk.
+        """Flush the file to disk.
 
         Raises:
-            SpoolFullError: There is no room.
+            SpoolFullError: The disk is full.
         """
         with disk_errors():
             self._file.flush()
@@ -131,24 +131,24 @@ class Incoming:
         return Staged(self._path, self._hash.hexdigest(), self._size)
 
     def discard(self) -> None:
-        """Removes the file, in whatever state it is."""
-        with suppress(OSError):  # of a full disk, again
+        """Remove the file, in any state."""
+        with suppress(OSError):  # the disk may still be full
             self._file.close()
         self._path.unlink(missing_ok=True)
 
 
 class Spool:
-    """The folder. One process at a time uses it; close it."""
+    """The folder of accepted data. One process at a time uses it; close it at the end."""
 
     def __init__(self, root: Path, free_bytes: int = 0) -> None:
-        """Opens the spool, made where there is none, and removes what was never accepted.
+        """Open or create the spool, and remove files that were never accepted.
 
         Args:
-            root: Its folder.
-            free_bytes: Nothing is received while the disk has less free.
+            root: Folder of the spool.
+            free_bytes: Free space on the disk below which nothing is received.
 
         Raises:
-            SpoolError: Another process uses it, or it cannot be made.
+            SpoolError: Another process uses the spool, or it cannot be created.
         """
         self.root = root
         self._free_bytes = free_bytes
@@ -168,55 +168,55 @@ class Spool:
         self._secret = _secret(root / "secret")
 
     def close(self) -> None:
-        """Lets another process use the spool."""
+        """Release the spool for other processes."""
         self._lock.close()
 
     def _hash(self, kind: str, value: str) -> str:
         return hmac.new(self._secret, f"{kind}\0{value}".encode(), hashlib.sha256).hexdigest()
 
     def study_key(self, *study_uids: str) -> str:
-        """Names the study of a UID, or the exam made of several: a keyed hash, 20 hexadecimal digits."""
+        """Return the key of a study, or of an exam made of several: a keyed hash, 20 hexadecimal digits."""
         return self._hash("study", "\\".join(sorted(set(study_uids))))[:_KEY_DIGITS]
 
     def instance_id(self, sop_uid: str) -> str:
-        """Names the image of a UID: a keyed hash, 24 hexadecimal digits."""
+        """Return the identifier of an image: a keyed hash of its UID, 24 hexadecimal digits."""
         return self._hash("instance", sop_uid)[:_NAME_DIGITS]
 
     def images(self, key: str) -> Path:
-        """Folder of a study's images."""
+        """Return the folder of the images of a study."""
         return self._studies / key / "images"
 
     def results(self, key: str, revision: int) -> Path:
-        """Folder of what was made of a revision of a study."""
+        """Return the folder of the results of a revision."""
         return self._studies / key / "results" / str(revision)
 
     def study_keys(self) -> list[str]:
-        """Studies that have a folder."""
+        """Return the keys of studies that have a folder."""
         return sorted(path.name for path in self._studies.iterdir())
 
     def has_room(self, needed: int = 0) -> bool:
-        """Tells whether the disk has room for so many bytes more."""
+        """Return True if the disk has space for a number of bytes."""
         return shutil.disk_usage(self.root).free >= self._free_bytes + needed
 
     def receive(self, max_bytes: int, needed: int = 0) -> Incoming:
-        """Begins to receive a file.
+        """Open a file for receiving.
 
         Args:
-            max_bytes: Most that it may have.
-            needed: What it is known to need.
+            max_bytes: Largest size of the file.
+            needed: Known size of the file; 0 is unknown.
 
         Raises:
-            SpoolFullError: There is no room.
+            SpoolFullError: The disk is full.
         """
         if not self.has_room(needed):
             raise SpoolFullError("The gateway's disk is nearly full: try again later.")
         return Incoming(self._incoming, max_bytes)
 
     def keep(self, staged: Staged, key: str, name: str) -> None:
-        """Moves a received file to its study, for good: both survive a loss of power from here on.
+        """Move a received file to its study, durably: it survives a power loss after the return.
 
         Raises:
-            SpoolFullError: There is no room.
+            SpoolFullError: The disk is full.
         """
         folder = self.images(key)
         with disk_errors():
@@ -228,31 +228,31 @@ class Spool:
             sync_folder(folder)
 
     def remove_image(self, key: str, name: str) -> None:
-        """Removes an image that another one replaced."""
+        """Remove an image that another one replaced."""
         (self.images(key) / name).unlink(missing_ok=True)
 
     def remove_study(self, key: str) -> None:
-        """Removes all of a study."""
+        """Remove all files of a study."""
         if (self._studies / key).exists():
             shutil.rmtree(self._studies / key)
 
     def remove_results(self, key: str, before: int) -> None:
-        """Removes the results of a study's revisions before this one."""
+        """Remove the results of earlier revisions of a study."""
         folder = self._studies / key / "results"
         for path in folder.iterdir() if folder.is_dir() else ():
             if path.name.isdecimal() and int(path.name) < before:
                 shutil.rmtree(path, ignore_errors=True)
 
     def write_results(self, key: str, revision: int, files: Mapping[str, bytes]) -> None:
-        """Writes the results of a revision: the folder is there with all files flushed, or not at all.
+        """Write the results of a revision atomically: the folder exists with all files flushed, or not at all.
 
         Raises:
-            SpoolFullError: There is no room.
+            SpoolFullError: The disk is full.
         """
         target = self.results(key, revision)
         with disk_errors():
             target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            shutil.rmtree(target, ignore_errors=True)  # of an attempt that did not come to its end
+            shutil.rmtree(target, ignore_errors=True)  # from an attempt that did not finish
             temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix="."))
             try:
                 for name, data in files.items():
@@ -270,10 +270,10 @@ class Spool:
 
 
 def _secret(path: Path) -> bytes:
-    """Reads the key of the keyed hashes, made at the first start."""
+    """Read the key of the keyed hashes; create it at the first start."""
     if not path.exists():
         descriptor, name = tempfile.mkstemp(dir=path.parent)
-        with os.fdopen(descriptor, "wb") as file:  # mkstemp makes it 0600
+        with os.fdopen(descriptor, "wb") as file:  # mkstemp creates it with mode 0600
             file.write(secrets.token_bytes(_SECRET_BYTES))
             file.flush()
             os.fsync(file.fileno())

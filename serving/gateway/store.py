@@ -1,7 +1,8 @@
-"""States of the studies, in SQLite: what a gateway that starts again goes on with.
+"""States of the studies in SQLite, so that the gateway continues after a restart.
 
-No patient, UID or name is in it: studies and images are keyed hashes (see `serving.gateway.spool`). A study's
-*revision* grows with every image that is new to it; an answer counts only for the revision it was made of.
+The database contains no patient, UID or name: keys of studies and images are keyed hashes (see
+`serving.gateway.spool`). Every new image increases the *revision* of its study. A result is only valid for the revision
+that was graded.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from serving.gateway.records import STATES, Change, Claim, Delivery, Group, Study
+from serving.gateway.records import STATES, Change, Claim, Delivery, IncomingStudy, Study
 from serving.gateway.spool import SpoolFullError
 
 _SCHEMA: Final = """
@@ -38,13 +39,13 @@ _FRESH: Final = (
 
 
 class Store:
-    """The database. Threads may share it; close it."""
+    """The database. Threads may share it; close it at the end."""
 
     def __init__(self, path: Path) -> None:
-        """Opens the database, made where there is none; studies that were being graded wait again.
+        """Open or create the database, and queue the studies again whose grading was interrupted.
 
         Args:
-            path: Its file.
+            path: File of the database.
         """
         self._lock = threading.RLock()
         self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
@@ -56,13 +57,13 @@ class Store:
             connection.execute("UPDATE studies SET state = 'queued' WHERE state = 'grading'")
 
     def close(self) -> None:
-        """Closes the database."""
+        """Close the database."""
         with self._lock:
             self._connection.close()
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """Commits on leaving, or changes nothing."""
+        """Commit at the end of the context; after an error change nothing."""
         with self._lock:
             try:
                 self._connection.execute("BEGIN IMMEDIATE")
@@ -71,7 +72,7 @@ class Store:
             except BaseException as error:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
-                if isinstance(error, sqlite3.OperationalError) and "disk" in str(error):  # full, or fails
+                if isinstance(error, sqlite3.OperationalError) and "disk" in str(error):  # full or broken
                     raise SpoolFullError("The gateway's disk is full: try again later.") from error
                 raise
 
@@ -82,9 +83,9 @@ class Store:
     # Images
 
     def add_image(self, key: str, image: str, name: str, digest: str, view: str, now: float) -> Change:
-        """Adds an image to its study, which goes back to ``receiving`` unless the image was known.
+        """Add an image to its study, which returns to ``receiving`` unless the image is known.
 
-        A known image of a study that failed is a request to try again.
+        A known image of a failed study is a request to try again.
         """
         with self._transaction() as connection:
             known = connection.execute(
@@ -118,30 +119,30 @@ class Store:
         return Change("changed", known["name"] if known["name"] != name else None)
 
     def complete(self, keys: Iterable[str]) -> None:
-        """Notes that no more images of these studies are to be waited for."""
+        """Mark studies as complete."""
         with self._transaction() as connection:
             connection.executemany(
                 "UPDATE studies SET complete = 1 WHERE key = ? AND state = 'receiving'", [(key,) for key in keys]
             )
 
     def image_names(self, key: str) -> dict[str, str]:
-        """Lists a study's images: file name by id."""
+        """Return the file name of each image of a study, by its identifier."""
         return {row["id"]: row["name"] for row in self._rows("SELECT id, name FROM images WHERE key = ?", key)}
 
     def image_views(self, key: str) -> dict[str, str]:
-        """Lists the standard view of a study's files, by name; empty where they show none."""
+        """Return the standard view of each file of a study, by file name; empty if it shows none."""
         return {row["name"]: row["view"] for row in self._rows("SELECT name, view FROM images WHERE key = ?", key)}
 
     # Grading
 
-    def groups(self) -> list[Group]:
-        """Lists the studies whose images are coming in."""
+    def incoming(self) -> list[IncomingStudy]:
+        """Return the studies that are still receiving images."""
         rows = self._rows(
             "SELECT s.key, s.complete, s.last_image_at, group_concat(i.view) AS views FROM studies s "
             "LEFT JOIN images i ON i.key = s.key WHERE s.state = 'receiving' GROUP BY s.key"
         )
         return [
-            Group(
+            IncomingStudy(
                 row["key"],
                 frozenset(filter(None, (row["views"] or "").split(","))),
                 bool(row["complete"]),
@@ -151,7 +152,7 @@ class Store:
         ]
 
     def queue(self, key: str, last_image_at: float, now: float) -> None:
-        """Queues a study, unless a further image came since it was looked at."""
+        """Queue a study, unless another image arrived after ``last_image_at``."""
         with self._transaction() as connection:
             connection.execute(
                 "UPDATE studies SET state = 'queued', updated_at = ? "
@@ -160,7 +161,7 @@ class Store:
             )
 
     def claim(self, now: float) -> Claim | None:
-        """Takes the study that waits longest for its grade; ``None`` if none is due."""
+        """Claim the study that waits longest for its grade; return ``None`` if none is due."""
         with self._transaction() as connection:
             row = connection.execute(
                 "SELECT key, revision, attempts, starts FROM studies WHERE state = 'queued' AND next_at <= ? "
@@ -173,14 +174,14 @@ class Store:
         return Claim(row["key"], row["revision"], row["attempts"], row["starts"] + 1)
 
     def postpone(self, claim: Claim, problem: str, next_at: float, now: float, others_fault: bool) -> None:
-        """Gives a study back to the queue, to be tried again from ``next_at`` on.
+        """Return a study to the queue for another attempt.
 
         Args:
-            claim: What was worked on.
-            problem: Why.
-            next_at: When to try again, s since the epoch.
-            now: Time, s since the epoch.
-            others_fault: The study is not at fault; its starts are counted anew.
+            claim: The study.
+            problem: Why it was not graded.
+            next_at: Earliest time of the next attempt, s since the epoch.
+            now: Current time, s since the epoch.
+            others_fault: True if the study is not at fault; its count of starts is reset.
         """
         with self._transaction() as connection:
             connection.execute(
@@ -191,7 +192,7 @@ class Store:
             )
 
     def fail(self, claim: Claim, problem: str, now: float) -> None:
-        """Notes that a study cannot be graded, for a reason that is no refusal."""
+        """Record that a study cannot be graded, for a reason that is not a refusal."""
         with self._transaction() as connection:
             connection.execute(
                 "UPDATE studies SET state = 'failed', attempts = attempts + 1, problem = ?, updated_at = ? "
@@ -208,18 +209,18 @@ class Store:
         destinations: Sequence[str],
         now: float,
     ) -> bool:
-        """Notes a study's answer, and that it is to be delivered.
+        """Record the results of a study, and queue their deliveries.
 
         Args:
-            claim: What was graded.
-            document: Its grade, or ``None`` of a refused study.
-            refusal: Why it was refused, or ``None``.
-            rejected: Files that were left out.
-            destinations: Where the results go.
-            now: Time, s since the epoch.
+            claim: The study.
+            document: The grade; ``None`` if the study was refused.
+            refusal: Reason and message of a refusal; ``None`` if the study was graded.
+            rejected: Rejected files.
+            destinations: Names of the destinations.
+            now: Current time, s since the epoch.
 
         Returns:
-            False if images came meanwhile: the answer does not count then.
+            False if images arrived during the grading: the results are then not valid.
         """
         with self._transaction() as connection:
             changed = connection.execute(
@@ -247,7 +248,7 @@ class Store:
     # Delivery
 
     def due_delivery(self, destination: str, now: float) -> Claim | None:
-        """Finds the study that waits longest for a destination; ``None`` if none is due."""
+        """Return the delivery that waits longest for a destination; ``None`` if none is due."""
         rows = self._rows(
             "SELECT key, revision, attempts FROM deliveries WHERE destination = ? AND NOT done AND next_at <= ? "
             "ORDER BY next_at, rowid LIMIT 1",
@@ -257,7 +258,7 @@ class Store:
         return Claim(rows[0]["key"], rows[0]["revision"], rows[0]["attempts"]) if rows else None
 
     def delivered(self, claim: Claim, destination: str, now: float) -> None:
-        """Notes that a destination has the results of a revision."""
+        """Record that a destination has the results of a revision."""
         with self._transaction() as connection:
             connection.execute(
                 "UPDATE deliveries SET done = 1, attempts = attempts + 1, problem = NULL "
@@ -267,7 +268,7 @@ class Store:
             connection.execute("UPDATE studies SET updated_at = ? WHERE key = ?", (now, claim.key))
 
     def delivery_failed(self, claim: Claim, destination: str, problem: str, next_at: float) -> None:
-        """Notes a delivery that failed, to be tried again from ``next_at`` on."""
+        """Record a failed delivery; the next attempt is due at ``next_at``."""
         with self._transaction() as connection:
             connection.execute(
                 "UPDATE deliveries SET attempts = attempts + 1, next_at = ?, problem = ? "
@@ -276,7 +277,7 @@ class Store:
             )
 
     def keep_destinations(self, destinations: Iterable[str]) -> None:
-        """Drops deliveries to destinations that are configured no more."""
+        """Delete deliveries to destinations that are no longer configured."""
         named = list(destinations)
         with self._transaction() as connection:
             connection.execute(f"DELETE FROM deliveries WHERE destination NOT IN ({','.join('?' * len(named))})", named)
@@ -284,7 +285,7 @@ class Store:
     # Retention
 
     def finished_before(self, time: float) -> list[tuple[str, int]]:
-        """Lists studies, with revision, that were answered and delivered everywhere, or failed, before a time."""
+        """Return key and revision of studies that were finished and delivered everywhere, or failed, before a time."""
         rows = self._rows(
             "SELECT key, revision FROM studies s WHERE state IN ('graded', 'refused', 'failed') AND images_kept "
             "AND updated_at < ? AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.key = s.key AND NOT d.done)",
@@ -293,47 +294,47 @@ class Store:
         return [(row["key"], row["revision"]) for row in rows]
 
     def forget_images(self, key: str) -> None:
-        """Notes that a study's images are deleted."""
+        """Record that the images of a study are deleted."""
         with self._transaction() as connection:
             connection.execute("UPDATE studies SET images_kept = 0 WHERE key = ?", (key,))
             connection.execute("DELETE FROM images WHERE key = ?", (key,))
 
     def forget_results(self, time: float) -> None:
-        """Deletes what is left of studies whose images are deleted and that did not change since a time."""
+        """Delete the records of studies whose images are deleted and that did not change after a time."""
         with self._transaction() as connection:
             old = "SELECT key FROM studies WHERE NOT images_kept AND updated_at < ?"
             connection.execute(f"DELETE FROM deliveries WHERE key IN ({old})", (time,))
             connection.execute("DELETE FROM studies WHERE NOT images_kept AND updated_at < ?", (time,))
 
-    # Looking
+    # Reading
 
     def counts(self) -> dict[str, int]:
-        """Counts studies by state."""
+        """Return the number of studies by state."""
         found = {row["state"]: row["n"] for row in self._rows("SELECT state, count(*) n FROM studies GROUP BY state")}
         return {state: found.get(state, 0) for state in STATES}
 
     def waiting(self) -> int:
-        """Counts the studies that have no answer yet."""
+        """Return the number of studies without results."""
         counts = self.counts()
         return counts["receiving"] + counts["queued"] + counts["grading"]
 
     def waiting_deliveries(self) -> dict[str, int]:
-        """Counts studies that a destination does not have yet, by destination."""
+        """Return the number of waiting deliveries by destination."""
         rows = self._rows("SELECT destination, count(*) n FROM deliveries WHERE NOT done GROUP BY destination")
         return {row["destination"]: row["n"] for row in rows}
 
     def image_count(self, key: str) -> int | None:
-        """Counts a study's images; ``None`` if the study is unknown."""
+        """Return the number of images of a study; ``None`` if the study is unknown."""
         row = self._rows("SELECT (SELECT count(*) FROM images WHERE key = ?1) n FROM studies WHERE key = ?1", key)
         return row[0]["n"] if row else None
 
     def studies(self, limit: int) -> list[Study]:
-        """Lists studies, the latest received first."""
+        """Return studies, the latest received first."""
         rows = self._rows("SELECT * FROM studies ORDER BY received_at DESC LIMIT ?", limit)
         return [self._study(row) for row in rows]
 
     def study(self, key: str) -> Study | None:
-        """Finds a study."""
+        """Return a study; ``None`` if it is unknown."""
         rows = self._rows("SELECT * FROM studies WHERE key = ?", key)
         return self._study(rows[0]) if rows else None
 

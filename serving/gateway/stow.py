@@ -1,4 +1,4 @@
-"""STOW-RS (DICOM PS3.18 section 10.5): storing instances by HTTP."""
+"""STOW-RS (DICOM PS3.18 section 10.5): store instances by HTTP."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 
 from serving.gateway.admission import DOES_NOT_MATCH, RefusedInstanceError, is_uid
 from serving.gateway.logs import log
-from serving.gateway.multipart import Part
+from serving.gateway.multipart import BodyPart
 from serving.gateway.spool import SpoolFullError
 from serving.gateway.studies import BUSY, Studies
 from serving.gateway.uploads import HttpError, Uploads, busy, disk_full
@@ -25,7 +25,7 @@ _ACCEPTED: Final = ("*/*", "application/*", _MEDIA_TYPE, "application/json")
 
 @dataclass(frozen=True)
 class Stored:
-    """What became of one instance; ``refused`` is ``None`` where it was stored."""
+    """Result of one instance; ``refused`` is ``None`` if it was stored."""
 
     sop_class: str
     sop_uid: str
@@ -33,14 +33,14 @@ class Stored:
 
 
 def stow_response(results: Sequence[Stored]) -> tuple[int, dict[str, Any]]:
-    """Builds the answer of PS3.18 section 10.5.3.
+    """Return the response of PS3.18 section 10.5.3.
 
     Args:
-        results: What became of each instance.
+        results: Result of each instance.
 
     Returns:
-        Status (200 all stored, 202 some, 409 none) and the Store Instances Response Module as DICOM JSON. It repeats
-        the UIDs that the sender sent, as the standard has it, and the reason as Error Comment (0000,0902).
+        Status (200 all stored, 202 some, 409 none) and the Store Instances Response Module as DICOM JSON. As the
+        standard requires, it repeats the UIDs of the request. The reason is the Error Comment (0000,0902).
     """
     stored: list[Dataset] = []
     failed: list[Dataset] = []
@@ -68,10 +68,10 @@ def stow_response(results: Sequence[Stored]) -> tuple[int, dict[str, Any]]:
     return status, answer.to_json_dict()
 
 
-def _store(studies: Studies, part: Part, position: int, study_uid: str | None) -> Stored:
-    """Accepts one part."""
+def _store(studies: Studies, part: BodyPart, position: int, study_uid: str | None) -> Stored:
+    """Accept one part."""
     try:
-        instance = studies.look_at(part.file, f"file {position}")
+        instance = studies.inspect(part.file, f"file {position}")
         if study_uid is not None and instance.study_uid != study_uid:
             message = f"file {position}: Study Instance UID (0020,000D) is not the URL's."
             raise RefusedInstanceError("other_study", DOES_NOT_MATCH, message, instance.sop_class, instance.sop_uid)
@@ -90,7 +90,7 @@ def _store(studies: Studies, part: Part, position: int, study_uid: str | None) -
 
 
 def stow_router(studies: Studies, uploads: Uploads) -> APIRouter:
-    """Makes the routes ``POST /dicom-web/studies`` and ``POST /dicom-web/studies/{uid}``."""
+    """Return the routes ``POST /dicom-web/studies`` and ``POST /dicom-web/studies/{uid}``."""
     router = APIRouter()
 
     @router.post("/dicom-web/studies")

@@ -1,4 +1,4 @@
-"""The studies of the gateway: what is accepted, and what anybody is told of it."""
+"""The studies of the gateway: accept images, queue studies, delete old data, report states."""
 
 from __future__ import annotations
 
@@ -23,10 +23,9 @@ from serving.gateway.admission import (
 from serving.gateway.config import GatewayConfig, GroupingConfig
 from serving.gateway.logs import log
 from serving.gateway.metrics import GatewayMetrics
-from serving.gateway.records import Group
+from serving.gateway.records import IncomingStudy, iso, summary_of
 from serving.gateway.spool import Spool, Staged
 from serving.gateway.store import Store
-from serving.gateway.summary import iso, summary_of
 
 _HOUR: Final = 3600.0
 _DAY: Final = 24 * _HOUR
@@ -37,11 +36,11 @@ BUSY: Final = "busy"
 
 @dataclass(frozen=True)
 class Accepted:
-    """An image that is on disk.
+    """An accepted image, which is on disk.
 
     Attributes:
-        key: Its study.
-        name: Its file name there, under which messages speak of it.
+        key: Key of its study.
+        name: File name of the image, which messages use.
     """
 
     key: str
@@ -49,42 +48,42 @@ class Accepted:
 
 
 class SharedUidError(RefusedInstanceError):
-    """An image under the SOP Instance UID of another one of its study."""
+    """An image has the SOP Instance UID of another image of its study."""
 
     def __init__(self, instance: Instance) -> None:
         message = f"image: another image of the study has this {tags.tag_name('SOPInstanceUID')}; give each its own."
         super().__init__(Remark.BROKEN_UID.value, DUPLICATE_SOP_INSTANCE, message, instance.sop_class, instance.sop_uid)
 
 
-def is_due(group: Group, now: float, config: GroupingConfig) -> bool:
-    """Tells whether a study is to be graded as it is.
+def is_due(study: IncomingStudy, now: float, config: GroupingConfig) -> bool:
+    """Return True if a study is ready for grading.
 
-    It is once its views make the quorum, or its sender said that it is complete, and nothing came for the settling
-    time; or nothing came for the time-out.
+    It is ready if its sender declared it complete. Otherwise it is ready ``settle_seconds`` after its last image if it
+    has the quorum of views, and ``timeout_seconds`` after its last image if not.
     """
-    quiet = now - group.last_image_at
-    if group.complete:
+    if study.complete:
         return True
-    return quiet >= (config.settle_seconds if len(group.views) >= config.quorum else config.timeout_seconds)
+    quiet = now - study.last_image_at
+    return quiet >= (config.settle_seconds if len(study.views) >= config.quorum else config.timeout_seconds)
 
 
 class Studies:
-    """Accepts images and answers for their studies. Threads may share it.
+    """Accepts images and manages their studies. Threads may share it.
 
     Attributes:
-        config: The gateway's configuration.
+        config: Configuration of the gateway.
         spool: Files.
         store: States.
-        metrics: Figures for Prometheus.
-        work: Set when a study or a delivery may be due; whoever works waits on it.
+        metrics: Prometheus metrics.
+        work: Notified when a study or a delivery may be due; the worker threads wait for it.
     """
 
     def __init__(self, config: GatewayConfig, clock: Callable[[], float] = time.time) -> None:
-        """Opens the spool and goes on where the last process stopped.
+        """Open the spool, and continue where the last process stopped.
 
         Args:
-            config: The gateway's configuration.
-            clock: Time, s since the epoch.
+            config: Configuration of the gateway.
+            clock: Returns the time, s since the epoch.
 
         Raises:
             SpoolError: The spool cannot be used.
@@ -100,15 +99,15 @@ class Studies:
         self._recover()
 
     def close(self) -> None:
-        """Closes database and spool."""
+        """Close database and spool."""
         self.store.close()
         self.spool.close()
 
     def _recover(self) -> None:
-        """Takes in what was moved to its study and not noted before the last process ended.
+        """Record images that the last process moved to a study but did not record.
 
-        Its sender was not told that it is accepted, so it will be sent again; but whatever is in a study's folder must
-        be known, and a database put back from a backup loses nothing this way.
+        Their senders got no success response, so they send them again. But every file in the folder of a study must be
+        recorded. It also means that a database from a backup loses no image.
         """
         for key in self.spool.study_keys():
             known = self.store.image_names(key)
@@ -118,7 +117,7 @@ class Studies:
                 image, _, digest = path.stem.partition("-")
                 if path.name in names:
                     continue
-                if image in known:  # one of two versions: the one that was noted is the one that was acknowledged
+                if image in known:  # one of two versions: the recorded one is the one that was acknowledged
                     path.unlink()
                     continue
                 try:
@@ -129,29 +128,29 @@ class Studies:
                 self.store.add_image(key, image, path.name, digest, view, self.now())
                 log.info("study %s: an image of before the last stop is taken in", key)
 
-    # In
+    # Accepting
 
-    def look_at(self, staged: Staged, name: str) -> Instance:
-        """Reads what must be known of a received file.
+    def inspect(self, staged: Staged, name: str) -> Instance:
+        """Read UIDs and view of a received file.
 
         Raises:
-            RefusedInstanceError: It is not taken.
+            RefusedInstanceError: The image is not accepted.
         """
         return read_instance(staged.path, name, self.config.limits.max_pixels)
 
     def accept(self, files: Sequence[tuple[Staged, Instance]]) -> list[Accepted]:
-        """Accepts images: when it returns they are on disk and will be graded, whatever happens to this process.
+        """Accept images. After the return they are on disk and will be graded, even if this process ends.
 
         Args:
             files: Received files.
 
         Returns:
-            Where each is.
+            Study and file name of each image.
 
         Raises:
-            RefusedInstanceError: Its UID is another image's, its study is too large, or too many wait; files before the
-                one concerned are accepted.
-            SpoolFullError: There is no room; files before the one concerned are accepted.
+            RefusedInstanceError: An image has the UID of another one, its study is too large, or too many studies wait.
+                The files before it are accepted.
+            SpoolFullError: The disk is full. The files before the error are accepted.
         """
         accepted = [
             self._accept(staged, instance, self.spool.study_key(instance.study_uid)) for staged, instance in files
@@ -160,17 +159,17 @@ class Studies:
         return accepted
 
     def accept_exam(self, files: Sequence[tuple[Staged, Instance]]) -> list[Accepted | SharedUidError]:
-        """Accepts the images of one exam, and all of it, even where their headers name several studies.
+        """Accept all images of one exam, even if their headers name several studies.
 
         Args:
             files: Received files, at least one.
 
         Returns:
-            Where each is, or that its UID is another image's.
+            Study and file name of each image, or the error of an image that has the UID of another one.
 
         Raises:
-            RefusedInstanceError: The exam is too large, or too many wait; files before the one concerned are accepted.
-            SpoolFullError: There is no room; files before the one concerned are accepted.
+            RefusedInstanceError: The exam is too large, or too many studies wait. The files before it are accepted.
+            SpoolFullError: The disk is full. The files before the error are accepted.
         """
         key = self.spool.study_key(*(instance.study_uid for _, instance in files))
         outcomes: list[Accepted | SharedUidError] = []
@@ -198,7 +197,7 @@ class Studies:
                 raise RefusedInstanceError(
                     "too_many_images", OUT_OF_RESOURCES, f"A study may have up to {limits.instances} images."
                 )
-            # Whoever sends a known image again may mean a corrected header; other pixels are another image.
+            # A known image with other bytes may have a corrected header; with other pixels it is another image.
             if known.get(image, name) != name:
                 held = self.spool.images(key) / known[image]
                 if held.exists() and not same_pixels(held, staged.path, limits.max_pixels):
@@ -207,7 +206,7 @@ class Studies:
             try:
                 change = self.store.add_image(key, image, name, digest, instance.view, self.now())
             except BaseException:
-                if known.get(image) != name:  # nothing lies there that is not noted
+                if known.get(image) != name:  # every file of a study must be recorded
                     self.spool.remove_image(key, name)
                 raise
             if change.replaced:
@@ -216,40 +215,39 @@ class Studies:
         return Accepted(key, name)
 
     def wake(self) -> None:
-        """Wakes whoever waits for work."""
+        """Notify the threads that wait for work."""
         with self.work:
             self.work.notify_all()
 
     # Housekeeping
 
     def group(self) -> None:
-        """Queues the studies that are due."""
+        """Queue the studies that are due."""
         now = self.now()
-        due = [group for group in self.store.groups() if is_due(group, now, self.config.grouping)]
-        for group in due:
-            self.store.queue(group.key, group.last_image_at, now)
-            log.info("study %s: queued with %d of %d views", group.key, len(group.views), len(VIEWS))
+        due = [study for study in self.store.incoming() if is_due(study, now, self.config.grouping)]
+        for study in due:
+            self.store.queue(study.key, study.last_image_at, now)
+            log.info("study %s: queued with %d of %d views", study.key, len(study.views), len(VIEWS))
         if due:
             self.wake()
 
     def clean(self) -> None:
-        """Deletes what is kept no longer."""
+        """Delete data after their retention time."""
         now, retention = self.now(), self.config.retention
         for key, revision in self.store.finished_before(now - retention.images_hours * _HOUR):
-            with self._lock:  # no image comes meanwhile
+            with self._lock:  # no image is accepted meanwhile
                 study = self.store.study(key)
                 if study is not None and study.revision == revision:
-                    self.spool.remove_study(
-                        key
-                    )  # first: what is noted and gone is deleted again, the reverse would stay
+                    # Files first: after a crash the next round deletes again, while forgotten files would stay.
+                    self.spool.remove_study(key)
                     self.store.forget_images(key)
                     log.info("study %s: images and DICOM results deleted", key)
         self.store.forget_results(now - retention.results_days * _DAY)
 
-    # Out
+    # Reporting
 
     def summaries(self, limit: int) -> list[dict[str, Any]]:
-        """Lists studies for the page, the latest first; no patient is named."""
+        """Return studies for the page, the latest first, without patient identity."""
         return [
             {
                 "key": study.key,
@@ -262,12 +260,12 @@ class Studies:
         ]
 
     def summary(self, key: str) -> dict[str, Any] | None:
-        """Tells all of a study but whose it is; ``None`` if it is unknown."""
+        """Return the state and results of a study without patient identity; ``None`` if it is unknown."""
         study = self.store.study(key)
         return None if study is None else summary_of(study)
 
     def picture(self, key: str, name: str) -> Path | None:
-        """Finds a picture of a graded study, such as ``CC_R.png``; ``None`` where there is none (any more)."""
+        """Return the path of a picture of a graded study, such as ``CC_R.png``; ``None`` if it does not exist."""
         study = self.store.study(key)
         if study is None or study.document is None:
             return None

@@ -1,4 +1,4 @@
-"""Receiving uploads over HTTP within their bounds, and the errors that clients see."""
+"""Receive uploads by HTTP within limits, and define the errors that clients see."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from serving.gateway.multipart import MultipartError, MultipartReceiver, TooMany
 from serving.gateway.spool import SpoolFullError, TooLargeError
 from serving.gateway.studies import Studies
 
-_BATCH_BYTES: Final = 1 << 20  # taken to a thread at a time, which writes and hashes it
+_BATCH_BYTES: Final = 1 << 20  # size of a batch that a thread writes and hashes
 _RETRY_AFTER: Final = {"Retry-After": "5"}
 
 
 class HttpError(Exception):
-    """An answer other than success.
+    """A response other than success.
 
     Attributes:
         status: HTTP status.
-        message: One sentence; it identifies nobody.
-        headers: Further headers.
+        message: One sentence without patient identity.
+        headers: Additional headers.
     """
 
     def __init__(self, status: int, message: str, headers: dict[str, str] | None = None) -> None:
@@ -35,35 +35,35 @@ class HttpError(Exception):
 
 
 def busy(message: str) -> HttpError:
-    """The answer where the client is to come again later."""
+    """Return the response that asks the client to try again later."""
     return HttpError(503, message, _RETRY_AFTER)
 
 
 def disk_full(error: SpoolFullError) -> HttpError:
-    """The answer to a full disk."""
+    """Return the response to a full disk."""
     log.error("HTTP: an upload refused, the disk is full")
     return HttpError(507, str(error), _RETRY_AFTER)
 
 
 class Uploads:
-    """Receives bodies, so many at a time."""
+    """Receives a limited number of bodies at the same time."""
 
     def __init__(self, studies: Studies) -> None:
         self._studies = studies
         self._under_way = 0
 
     async def receive(self, request: Request, subtype: str) -> MultipartReceiver:
-        """Receives a multipart body whole.
+        """Receive a complete multipart body.
 
         Args:
-            request: The request, its body unread.
+            request: The request; its body is not read yet.
             subtype: ``related`` (STOW-RS) or ``form-data``.
 
         Returns:
-            The receiver with all its parts on disk, to be discarded by the caller once they are moved.
+            The receiver with all parts on disk. The caller must call its `discard` after moving the parts.
 
         Raises:
-            HttpError: It was not received; nothing of it is kept.
+            HttpError: The body was not received; nothing of it is kept.
         """
         config = self._studies.config
         kind, options = media_type(request.headers.get("content-type"))

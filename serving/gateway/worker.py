@@ -1,4 +1,4 @@
-"""Grading the studies that wait, a bounded number at a time."""
+"""Grade the queued studies with a limited number of threads."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from typing import Final
 
 from components.exam_model.recipe import PreprocessingRecipe
 from schema.features import VIEWS
-from serving.client.grades import Grader, InvalidExamError, ServingError
-from serving.client.grading import ExamRefusedError, GradedExam, ModelChangedError, grade_exam, recipe_of
+from serving.client.grader import Grader
+from serving.client.grades import InvalidExamError, ServingError
+from serving.client.grading import ExamRefusedError, GradedExam, ModelChangedError, grade_exam
 from serving.dicom_results import ResultsError
 from serving.gateway.logs import log
-from serving.gateway.outcome import Outcome, graded_outcome, refused_outcome
+from serving.gateway.outcome import StudyOutcome, graded_outcome, refused_outcome
 from serving.gateway.records import Claim
 from serving.gateway.spool import SpoolFullError
 from serving.gateway.studies import Studies
@@ -24,32 +25,32 @@ _SWAPS: Final = 5
 
 
 class ConsistentGrader:
-    """Grades exams with the recipe of the model that is served, also while versions change. Threads may share it."""
+    """Grades exams with the recipe of the served model, also while its version changes. Threads may share it."""
 
     def __init__(self, grader: Grader) -> None:
         self._grader = grader
         self._recipe: PreprocessingRecipe | None = None
 
     def grade(self, grade: Callable[[Grader, PreprocessingRecipe], GradedExam]) -> GradedExam:
-        """Grades an exam.
+        """Grade an exam.
 
         Args:
-            grade: Grades it with a recipe, as `serving.client.grading.grade_exam` does.
+            grade: Function that grades the exam with a recipe, such as `serving.client.grading.grade_exam`.
 
         Returns:
             The grade.
 
         Raises:
-            ExamRefusedError: The exam is not one to grade.
+            ExamRefusedError: The exam is not graded.
             ServingError: Server or model is at fault, or versions change all the time.
         """
-        recipe = self._recipe or recipe_of(self._grader)
+        recipe = self._recipe or self._grader.model_recipe().recipe
         for _ in range(_SWAPS):
             try:
                 graded = grade(self._grader, recipe)
             except (ExamRefusedError, ModelChangedError) as error:
-                found = recipe_of(self._grader)
-                # Whoever was refused before the server was asked is refused by the recipe that holds now.
+                found = self._grader.model_recipe().recipe
+                # An exam may be refused before the server is called: the refusal must come from the current recipe.
                 if found == recipe and isinstance(error, ExamRefusedError):
                     raise
                 recipe = found
@@ -60,7 +61,7 @@ class ConsistentGrader:
 
 
 class Worker(threading.Thread):
-    """One thread that grades studies until it is told to stop."""
+    """One thread that grades studies until the gateway stops."""
 
     def __init__(self, studies: Studies, grader: ConsistentGrader, stopping: threading.Event, number: int) -> None:
         super().__init__(name=f"grading-{number}", daemon=True)
@@ -69,7 +70,7 @@ class Worker(threading.Thread):
         self._stopping = stopping
 
     def run(self) -> None:
-        """Grades what is due."""
+        """Grade the studies that are due."""
         claim = None
         while not self._stopping.is_set():
             try:
@@ -78,8 +79,8 @@ class Worker(threading.Thread):
                     self._work_on(claim)
                     claim = None
                     continue
-            except Exception:  # the disk is full or fails: what was accepted waits until it does not
-                if self._stopping.is_set():  # the gateway did not wait for this study, and has closed its store
+            except Exception:  # the disk is full or broken: accepted images wait
+                if self._stopping.is_set():  # the gateway did not wait for this study, and closed its store
                     log.info("grading: stopped in the middle of a study, which is graded after the next start")
                     return
                 log.exception("grading: the spool cannot be used")
@@ -114,7 +115,7 @@ class Worker(threading.Thread):
         log.info("study %s: %s in %.1f s", claim.key, what, seconds)
         studies.wake()
 
-    def _outcome(self, claim: Claim) -> Outcome:
+    def _outcome(self, claim: Claim) -> StudyOutcome:
         studies = self._studies
         folder = studies.spool.images(claim.key)
         results = studies.config.results if studies.config.destinations else None
@@ -136,7 +137,7 @@ class Worker(threading.Thread):
         return graded_outcome(graded, images, results)
 
     def _by_view(self, key: str, folder: Path) -> dict[str, Path]:
-        """Names the images that a refusal speaks of: one of each view, and where none shows a view, the first."""
+        """Return the images that a refusal refers to: one per view; if none shows a view, the first one."""
         found = sorted(self._studies.store.image_views(key).items())
         by_view = {view: folder / name for name, view in reversed(found) if view}
         if not by_view:
@@ -144,7 +145,7 @@ class Worker(threading.Thread):
         return {view: by_view[view] for view in VIEWS if view in by_view}
 
     def _not_done(self, claim: Claim, error: Exception) -> None:
-        """Puts a study back. What is the fault of the study or of this code is not tried for ever."""
+        """Return a study to the queue, or fail it after repeated faults of the study or of this code."""
         if isinstance(error, (ServingError, SpoolFullError)) and not isinstance(error, InvalidExamError):
             self._postpone(claim, str(error), others_fault=True)
             return

@@ -1,4 +1,4 @@
-"""Starts the probe in a fresh process and judges its outcome."""
+"""Run the probe in a fresh process, and collect its checks."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _SERVED_AS: Final = "infra_check"
 
 
 def build_requests(views: list[View]) -> dict[str, dict[str, list[str]]]:
-    """Builds one request a signature from real preprocessed views.
+    """Return one request per signature, made from preprocessed views.
 
     Args:
         views: At least one view.
 
     Returns:
-        Inputs by signature, every value base64.
+        Inputs by signature; every value is base64.
     """
 
     def encoded(values: list[bytes]) -> list[str]:
@@ -60,12 +60,12 @@ def build_requests(views: list[View]) -> dict[str, dict[str, list[str]]]:
 
 
 def check_in_tf_serving(binary: Path, model_dir: str, views: list[View]) -> dict[str, Any]:
-    """Checks that a real TensorFlow Serving loads a SavedModel and grades an exam by gRPC.
+    """Check that TensorFlow Serving loads a SavedModel and grades an exam by gRPC.
 
     Args:
         binary: ``tensorflow_model_server``.
         model_dir: SavedModel.
-        views: Views to ask it about; taken as one exam.
+        views: Views that are sent as one exam.
 
     Returns:
         One check: name, passed, seconds and detail.
@@ -86,11 +86,11 @@ def check_in_tf_serving(binary: Path, model_dir: str, views: list[View]) -> dict
 
 
 def check_model(model_dir: str, views: list[View]) -> dict[str, Any]:
-    """Checks that a SavedModel serves: in a fresh interpreter with TensorFlow alone, and in TensorFlow Serving.
+    """Check that a SavedModel serves: in a fresh interpreter with only TensorFlow, and in TensorFlow Serving.
 
     Args:
         model_dir: SavedModel.
-        views: Views to ask it about. TensorFlow Serving is asked where this machine has it.
+        views: Views that are sent. TensorFlow Serving is checked if this machine has it.
 
     Returns:
         ``passed``, and ``checks`` with name, passed, seconds and detail of each.

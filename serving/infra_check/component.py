@@ -22,16 +22,16 @@ class InfraCheckSpec(component_spec.ComponentSpec):
 
 
 class InfraCheck(base_component.BaseComponent):
-    """Proves that the exam model serves."""
+    """Node that checks that the exam model serves."""
 
     SPEC_CLASS = InfraCheckSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
 
     def __init__(self, examples: types.BaseChannel, model: types.BaseChannel):
-        """Makes the node.
+        """Create the node.
 
         Args:
-            examples: Preprocessed examples; a few of the test split are asked about.
+            examples: Preprocessed examples; a few of the test split are sent to the model.
             model: Exam model.
         """
         spec = InfraCheckSpec(

@@ -29,16 +29,16 @@ class Executor(base_executor.BaseExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Writes ``blessing`` with ``infra.json``."""
+        """Write ``blessing`` with ``infra.json``."""
         del exec_properties
         expect(1, "models")
-        one_a_view: dict[str, View] = {}
+        by_name: dict[str, View] = {}
         for view in read_views(artifact_utils.get_split_uri(input_dict["examples"], "test")):
-            one_a_view.setdefault(view.view, view)
-            if len(one_a_view) == len(VIEWS):
+            by_name.setdefault(view.view, view)
+            if len(by_name) == len(VIEWS):
                 break
         model = path_utils.serving_model_path(artifact_utils.get_single_uri(input_dict["model"]))
-        result = check_model(model, list(one_a_view.values()))
+        result = check_model(model, list(by_name.values()))
         blessing = artifact_utils.get_single_instance(output_dict["blessing"])
         write_text(os.path.join(blessing.uri, INFRA_FILE), json.dumps(result, indent=1))
         blessing.set_int_custom_property("blessed", int(result["passed"]))

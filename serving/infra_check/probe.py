@@ -1,8 +1,8 @@
-"""Holds a SavedModel to its contract, knowing nothing of this package or Keras.
+"""Check a SavedModel against its contract, without this package and without Keras.
 
-Run as a script in a fresh, isolated interpreter: ``python -I probe.py MODEL_DIR REQUESTS.json RESULT.json``. It imports
-the standard library, numpy, TensorFlow and TensorFlow Serving's messages, as a stranger would; what it knows of the
-model it reads from ``assets.extra/contract.json``, whose fields :mod:`components.exam_model.contract` explains.
+Run it as a script in a fresh, isolated interpreter: ``python -I probe.py MODEL_DIR REQUESTS.json RESULT.json``. It
+imports the standard library, numpy, TensorFlow and TensorFlow Serving's messages, as any other client. It reads all
+facts about the model from ``assets.extra/contract.json``; :mod:`components.exam_model.contract` explains the fields.
 """
 
 import base64
@@ -21,11 +21,8 @@ from tensorflow_serving.apis import prediction_log_pb2
 MAJOR = "1"  # of the contract's version
 CONTRACT_FILE = "assets.extra/contract.json"
 WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
-_PYTHON_OPS = {
-    "PyFunc",
-    "PyFuncStateless",
-    "EagerPyFunc",
-}  # registered, and callable in the process that made them only
+# Registered in TensorFlow, but only the process that created them can call them.
+_PYTHON_OPS = {"PyFunc", "PyFuncStateless", "EagerPyFunc"}
 _OURS = {"components", "serving", "schema", "pipeline"}
 _PNG = b"\x89PNG\r\n\x1a\n"
 _ROUNDING = 1e-4
@@ -35,19 +32,19 @@ Inputs = dict[str, list[str]]
 
 
 class BrokenContractError(Exception):
-    """The model is not what its contract says."""
+    """The model does not keep its contract."""
 
 
 def require(kept: Any, message: str) -> None:
-    """Raises BrokenContractError unless something is so."""
+    """Raise BrokenContractError unless a condition is true."""
     if not kept:
         raise BrokenContractError(message)
 
 
-def read_contract(model_dir: str) -> Contract:
-    """Reads the contract; refuses one that is missing or of another version."""
+def load_contract(model_dir: str) -> Contract:
+    """Read the contract; refuse one that is missing or has another major version."""
     path = os.path.join(model_dir, CONTRACT_FILE)
-    require(tf.io.gfile.exists(path), f"the SavedModel carries no {CONTRACT_FILE}: export it again")
+    require(tf.io.gfile.exists(path), f"the SavedModel has no {CONTRACT_FILE}: export it again")
     contract = json.loads(_read(path))
     version = str(contract["contract_version"])
     require(version.split(".")[0] == MAJOR, f"contract_version is {version}, and this check knows {MAJOR}.x")
@@ -56,7 +53,7 @@ def read_contract(model_dir: str) -> Contract:
 
 
 def check_files(model_dir: str, contract: Contract) -> str:
-    """Checks that the contract is of these files: graph, weights and calibration."""
+    """Check that the contract belongs to these files: graph, weights and calibration."""
     digest = hashlib.sha256()
     names = [
         os.path.relpath(os.path.join(folder, name), model_dir).replace(os.sep, "/")
@@ -66,12 +63,13 @@ def check_files(model_dir: str, contract: Contract) -> str:
     names = sorted(name for name in names if not name.startswith("assets.extra/"))
     for name in names:
         digest.update(name.encode() + b"\0" + hashlib.sha256(_read(os.path.join(model_dir, name))).digest())
-    require(digest.hexdigest() == contract["model_sha256"], "the contract is of another model: model_sha256 differs")
+    same = digest.hexdigest() == contract["model_sha256"]
+    require(same, "the contract belongs to another model: model_sha256 differs")
     calibration = contract["calibration"]
     found_file = _read(os.path.join(model_dir, calibration["file"]))
     require(
         hashlib.sha256(found_file).hexdigest() == calibration["file_sha256"],
-        f"{calibration['file']} is not the file that the contract is about",
+        f"{calibration['file']} is not the file that the contract describes",
     )
     return f"{len(names) + 1} files"
 
@@ -82,7 +80,7 @@ def _read(path: str) -> bytes:
 
 
 def read_graph(model_dir: str) -> Any:
-    """Reads the graph that servers load, as TensorFlow's MetaGraphDef."""
+    """Read the graph that servers load, as TensorFlow's MetaGraphDef."""
     saved = saved_model_pb2.SavedModel.FromString(_read(os.path.join(model_dir, "saved_model.pb")))
     graphs = [graph for graph in saved.meta_graphs if "serve" in graph.meta_info_def.tags]
     require(graphs, "the SavedModel has no graph tagged serve")
@@ -90,7 +88,7 @@ def read_graph(model_dir: str) -> Any:
 
 
 def check_operations(graph: Any) -> str:
-    """Checks that the graph holds operations alone that TensorFlow has without any extension."""
+    """Check that the graph holds only operations that TensorFlow has without extensions."""
     functions = graph.graph_def.library.function
     used = {node.op for node in graph.graph_def.node} | {node.op for f in functions for node in f.node_def}
     used -= {function.signature.name for function in functions}
@@ -100,7 +98,7 @@ def check_operations(graph: Any) -> str:
 
 
 def check_signature(graph: Any, contract: Contract, name: str) -> str:
-    """Compares a declared signature with the contract: names, dtypes, shapes, and what a request may leave out."""
+    """Compare a declared signature with the contract: names, dtypes, shapes and optional inputs."""
     promised, declared = contract["signatures"][name], graph.signature_def[name]
     for kind, found in (("inputs", declared.inputs), ("outputs", declared.outputs)):
         wanted = promised[kind]
@@ -116,10 +114,10 @@ def check_signature(graph: Any, contract: Contract, name: str) -> str:
 
 
 def check_answer(model: Any, graph: Any, contract: Contract, name: str, inputs: Inputs) -> str:
-    """Sends a request and holds every value of the answer to the contract.
+    """Send a request and check every value of the response against the contract.
 
-    What is optional is sent, and then left to the default that servers fill in: the two answers must be the same, since
-    the request asks for what the default does.
+    Optional inputs are sent with their values, then with the defaults that servers fill in. The request asks for the
+    defaults, so both responses must be equal.
     """
     promised = contract["signatures"][name]
     decoded = {key: tf.constant([base64.b64decode(value) for value in values]) for key, values in inputs.items()}
@@ -139,7 +137,7 @@ def check_answer(model: Any, graph: Any, contract: Contract, name: str, inputs: 
         again = _ask(model, name, decoded | defaults)
         numbers = [key for key, value in answer.items() if value.dtype.kind == "f"]
         same = all(np.allclose(answer[key], again[key], atol=_ROUNDING) for key in numbers)
-        require(same, f"the answer without {', '.join(defaults)} is another one")
+        require(same, f"the answer without {', '.join(defaults)} differs")
     return f"{len(answer['probabilities'])} answers"
 
 
@@ -148,13 +146,13 @@ def _ask(model: Any, name: str, inputs: dict[str, Any]) -> dict[str, np.ndarray]
 
 
 def check_values(name: str, found: np.ndarray, tensor: dict[str, Any], sizes: dict[str, int]) -> None:
-    """Holds an output to its promise.
+    """Check an output against the contract.
 
     Args:
-        name: Of the output.
+        name: Name of the output.
         found: The output.
-        tensor: What the contract says of it.
-        sizes: What the names in shapes stand for; those that are new are added.
+        tensor: Entry of the output in the contract.
+        sizes: Size by name in shapes; new names are added.
     """
     require(len(found.shape) == len(tensor["shape"]), f"{name} has shape {found.shape}, promised {tensor['shape']}")
     for size, wanted in zip(found.shape, tensor["shape"], strict=True):
@@ -176,71 +174,71 @@ def check_values(name: str, found: np.ndarray, tensor: dict[str, Any], sizes: di
 
 
 def _check_texts(name: str, found: np.ndarray, tensor: dict[str, Any]) -> None:
-    require(all(isinstance(value, bytes) for value in found.ravel()), f"{name} is no string")
+    require(all(isinstance(value, bytes) for value in found.ravel()), f"{name} is not a string")
     if "one_of" in tensor:
         allowed = {value.encode() for value in tensor["one_of"]}
         require(set(found.ravel()) <= allowed, f"{name} is not one of {tensor['one_of']}")
     if tensor.get("encoding") == "png":
-        require(all(value.startswith(_PNG) for value in found.ravel()), f"{name} is no PNG")
+        require(all(value.startswith(_PNG) for value in found.ravel()), f"{name} is not a PNG")
     if tensor.get("encoding") == "json":
         for value in set(found.ravel()):
             json.loads(value)
 
 
 def _check_likeliest(name: str, found: np.ndarray, probabilities: np.ndarray, contract: Contract) -> None:
-    """Checks the order of the classes: the name is that of the largest value, and empty where the row is zeros."""
+    """Check that each name is the class with the largest value, and empty if the row is zeros."""
     classes = [entry["name"].encode() for entry in contract["classes"]]
     for text, row in zip(found, probabilities, strict=True):
         expected = classes[int(row.argmax())] if row.any() else b""
-        require(text == expected, f"{name} is {text!r}, and by the order of the classes it is {expected!r}")
+        require(text == expected, f"{name} is {text!r}, and by the order of the classes it must be {expected!r}")
 
 
 def _check_recipe(found: np.ndarray, promised: dict[str, Any]) -> None:
     for text in set(found):
         digest = hashlib.sha256(text).hexdigest()
         same = digest == promised["recipe_sha256"] and json.loads(text) == promised["recipe"]
-        require(same, "the model hands out another preprocessing recipe than the contract holds")
+        require(same, "the model returns another preprocessing recipe than the contract holds")
 
 
 def check_names(model: Any, contract: Contract, requests: dict[str, Inputs]) -> str:
-    """Checks that the model has the promised signatures and no other, and that each is asked."""
+    """Check that the model has exactly the promised signatures, and that a request calls each."""
     promised = set(contract["signatures"])
     require(set(model.signatures) == promised, f"they are {sorted(model.signatures)}, promised {sorted(promised)}")
     unasked = sorted(promised - set(requests))
-    require(not unasked, f"no request asks {unasked}")
+    require(not unasked, f"no request calls {unasked}")
     return f"{len(promised)} signatures"
 
 
 def check_modules() -> str:
-    """Checks that this process got by without this package."""
+    """Check that this process did not import this package."""
     foreign = sorted({name.split(".")[0] for name, module in sys.modules.items() if module is not None} & _OURS)
     require(not foreign, f"found {foreign}")
     return "none"
 
 
 def check_warm_up(model_dir: str, model: Any, contract: Contract) -> str:
-    """Replays the warm-up requests; each signature must be among them, and each must be answered."""
+    """Replay the warm-up requests. They must call every signature, and each must return a grade."""
     path = os.path.join(model_dir, WARMUP_FILE)
-    require(tf.io.gfile.exists(path), f"the SavedModel carries no {WARMUP_FILE}: export it again")
+    require(tf.io.gfile.exists(path), f"the SavedModel has no {WARMUP_FILE}: export it again")
     asked = []
     for record in tf.data.TFRecordDataset(path).as_numpy_iterator():
         request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
         inputs = {name: tf.constant(tf.make_ndarray(value)) for name, value in request.inputs.items()}
         asked.append(request.model_spec.signature_name)
         require(len(_ask(model, asked[-1], inputs)["probabilities"]), f"{asked[-1]} answers nothing")
-    require(set(asked) == set(contract["signatures"]), f"they ask {asked}, promised {sorted(contract['signatures'])}")
+    require(set(asked) == set(contract["signatures"]), f"they call {asked}, promised {sorted(contract['signatures'])}")
     return f"{len(asked)} requests"
 
 
 def run(model_dir: str, requests: dict[str, Inputs]) -> list[dict[str, Any]]:
-    """Runs every check and returns its name, outcome, seconds and detail."""
+    """Run every check and return its name, outcome, seconds and detail."""
     results: list[dict[str, Any]] = []
 
     def attempt(name: str, action: Any) -> Any:
         start = time.perf_counter()
         try:
             value, passed = action(), True
-        except Exception as error:  # the outcome is reported, whatever it is
+        except Exception as error:  # every failure is reported
             value, passed = f"{type(error).__name__}: {error}".splitlines()[0][:300], False
         detail = value if isinstance(value, str) else ""
         results.append(
@@ -249,11 +247,11 @@ def run(model_dir: str, requests: dict[str, Inputs]) -> list[dict[str, Any]]:
         return value if passed else None
 
     model = attempt("load the SavedModel", lambda: tf.saved_model.load(model_dir))
-    contract = attempt("read the contract", lambda: read_contract(model_dir)) if model is not None else None
+    contract = attempt("read the contract", lambda: load_contract(model_dir)) if model is not None else None
     if contract is not None:
         attempt("files of the contract", lambda: check_files(model_dir, contract))
         graph = read_graph(model_dir)
-        attempt("operations of TensorFlow alone", lambda: check_operations(graph))
+        attempt("operations of TensorFlow only", lambda: check_operations(graph))
         attempt("signatures of the contract", lambda: check_names(model, contract, requests))
         for name in contract["signatures"]:
             attempt(f"contract of {name}", lambda name=name: check_signature(graph, contract, name))

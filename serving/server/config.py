@@ -1,4 +1,4 @@
-"""What a server is started with: model, versions, addresses, TLS, limits. Imports no TensorFlow."""
+"""Configuration of a model server: model, versions, addresses, TLS, limits. Imports no TensorFlow."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-METRICS_PATH: Final = "/monitoring/prometheus/metrics"  # TensorFlow Serving's own
-_PER_CPU: Final = 4  # TensorFlow Serving's grpc_max_threads is four a CPU
+from serving.wire.tls import ServerTls
+
+METRICS_PATH: Final = "/monitoring/prometheus/metrics"  # default of TensorFlow Serving
+_PER_CPU: Final = 4  # TensorFlow Serving's grpc_max_threads is four per CPU
 
 Version = Annotated[int, Field(ge=0, lt=1 << 63)]
 
@@ -19,12 +21,12 @@ class _Frozen(BaseModel):
 
 
 class VersionPolicy(_Frozen):
-    """Which versions under the model's folder are served, as ModelServerConfig's ``model_version_policy``.
+    """Which versions of a model are served, as ``model_version_policy`` of ModelServerConfig.
 
     Attributes:
-        kind: ``latest`` (the greatest numbers), ``specific`` (those of ``versions``) or ``all``.
-        count: How many of the latest.
-        versions: The specific ones; those that are not on disk yet are served once they are.
+        kind: ``latest`` (the largest numbers), ``specific`` (those in ``versions``) or ``all``.
+        count: Number of versions of ``latest``.
+        versions: Versions of ``specific``; one that is not on disk yet is served when it appears.
     """
 
     kind: Literal["latest", "specific", "all"] = "latest"
@@ -32,7 +34,7 @@ class VersionPolicy(_Frozen):
     versions: tuple[Version, ...] = ()
 
     def choose(self, present: set[int]) -> set[int]:
-        """Chooses of the versions on disk those to serve."""
+        """Return the versions to serve, of those on disk."""
         if self.kind == "all":
             return set(present)
         if self.kind == "specific":
@@ -41,15 +43,15 @@ class VersionPolicy(_Frozen):
 
 
 class ServedModel(_Frozen):
-    """The model a server serves.
+    """The model that a server serves.
 
     Attributes:
-        base_path: Folder of version folders as the Pusher writes it, or a SavedModel itself.
-        name: Name it is served under.
-        policy: Versions served at once.
+        base_path: Folder of version folders as the Pusher writes it, or a SavedModel.
+        name: Name of the model in requests.
+        policy: Versions that are served.
         labels: Version by label, such as ``stable`` and ``canary``. As with TensorFlow Serving's
-            ``--allow_version_labels_for_unavailable_models``, a new label may name a version that is not there yet;
-            until it is, requests by that label are NOT_FOUND.
+            ``--allow_version_labels_for_unavailable_models``, a new label may name a version that is not loaded yet.
+            Until it is loaded, requests with this label return NOT_FOUND.
     """
 
     base_path: Path
@@ -58,31 +60,17 @@ class ServedModel(_Frozen):
     labels: dict[str, Version] = {}
 
 
-class ServerTls(_Frozen):
-    """Files of PEM. gRPC and REST use the same.
-
-    Attributes:
-        certificate: Certificate chain of the server.
-        key: Its private key, without a passphrase.
-        client_ca: Authorities whose client certificates are let in; without it, clients need none.
-    """
-
-    certificate: Path
-    key: Path
-    client_ca: Path | None = None
-
-
 class Limits(_Frozen):
-    """What one server gives its clients at most. Worst-case memory is about (running + queued) messages.
+    """Limits of one server. The largest use of memory is about (running + queued) messages.
 
     Attributes:
         message_bytes: Largest gRPC message; REST bodies may be a third larger, for base64.
-        request_seconds: Longest time from the request's arrival to its answer, s.
-        read_seconds: Longest time for a request to arrive whole, or for an answer to be taken, s.
+        request_seconds: Longest time from the arrival of a request to its response, s.
+        read_seconds: Longest time to receive a request, or to send a response, s.
         idle_seconds: Time after which a REST connection without a request is closed, s.
-        running: Predictions computed at once.
-        queued: Predictions that wait for one of them to end; any further one is refused.
-        connections: REST connections at once.
+        running: Predictions that run at the same time.
+        queued: Predictions that wait; further ones are refused.
+        connections: REST connections at the same time.
     """
 
     message_bytes: int = Field(64 << 20, ge=1 << 10, lt=1 << 31)
@@ -95,20 +83,20 @@ class Limits(_Frozen):
 
 
 class ServerConfig(_Frozen):
-    """A server.
+    """Configuration of a model server.
 
     Attributes:
-        model: What is served.
-        model_config_file: ModelServerConfig text proto that ``model`` came from, to be read again when it changes.
-        model_config_poll_seconds: Time between two looks at that file, s; 0 reads it once.
-        host: Address to listen on. Without ``tls.client_ca`` there is no authentication: keep to the machine itself
-            unless something in front guards it.
-        grpc_port: Port of gRPC; 0 picks a free one.
-        rest_port: Port of REST; 0 picks a free one.
-        poll_seconds: Time between two looks for new versions, s (TensorFlow Serving's default is 1 s).
-        tls: Certificates, ``None`` for plain text.
-        limits: Sizes, times and numbers.
-        metrics_path: REST path of the Prometheus metrics, ``None`` for none.
+        model: The model that is served.
+        model_config_file: ModelServerConfig text proto that ``model`` was read from; it is read again when it changes.
+        model_config_poll_seconds: Time between two checks of this file, s; 0 reads it once.
+        host: Address to listen on. Without ``tls.client_ca`` there is no authentication: keep the default unless a
+            firewall or proxy protects the server.
+        grpc_port: Port of gRPC; 0 takes a free one.
+        rest_port: Port of REST; 0 takes a free one.
+        poll_seconds: Time between two checks for new versions, s (TensorFlow Serving's default is 1 s).
+        tls: Certificates of gRPC and REST; ``None`` is plain text.
+        limits: Limits of sizes, times and numbers.
+        metrics_path: REST path of the Prometheus metrics; ``None`` disables them.
     """
 
     model: ServedModel

@@ -1,11 +1,13 @@
-"""What gRPC and REST share: the model's versions, the bounded queue in front of them, the counts."""
+"""What gRPC and REST share: the versions of the model, a bounded queue of predictions, the metrics."""
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent import futures
 from contextlib import contextmanager
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
 import grpc
 import numpy as np
@@ -14,12 +16,95 @@ from serving.server.config import ServerConfig
 from serving.server.manager import ModelManager
 from serving.server.metrics import REQUEST_LATENCY, RUNTIME_LATENCY, Metrics
 from serving.server.model import LoadedModel
-from serving.server.work import WorkQueue, overdue
 from serving.wire.errors import StatusError
 
 Api = Literal["Predict", "Classify", "Regress"]
-_OTHER_MODEL: Final = "other"  # a label must not take whatever name a client sends
-_RUNTIME: Final = "TF1"  # what TensorFlow Serving calls its session
+_OTHER_MODEL: Final = "other"  # a metric's label must not take names that clients send
+_RUNTIME: Final = "TF1"  # TensorFlow Serving's name of its session
+# TensorFlow Serving's responses: texts of gRPC's server and of TensorFlow's session.
+FULL: Final = "Server Threadpool Exhausted"
+OVERDUE: Final = "Timed out waiting for notification"
+
+T = TypeVar("T")
+
+
+def overdue() -> StatusError:
+    """Return the error of a request that exceeded its time."""
+    return StatusError(grpc.StatusCode.DEADLINE_EXCEEDED, OVERDUE)
+
+
+def _shutting_down() -> StatusError:
+    return StatusError(grpc.StatusCode.UNAVAILABLE, "Server is shutting down")
+
+
+class _Task:
+    """A call that can be cancelled before it starts. Cancelling also releases its inputs."""
+
+    def __init__(self, call: Callable[[], object], wanted: Callable[[], bool], deadline: float) -> None:
+        self._call: Callable[[], object] | None = call
+        self._wanted = wanted
+        self._deadline = deadline
+
+    def cancel(self) -> None:
+        self._call = None
+
+    def run(self) -> object:
+        call, self._call = self._call, None
+        if call is None or time.monotonic() >= self._deadline or not self._wanted():
+            raise overdue()
+        return call()
+
+
+class WorkQueue:
+    """Runs calls in a fixed number of threads behind a queue of fixed length.
+
+    No call runs after its client stopped waiting for it.
+    """
+
+    def __init__(self, running: int, queued: int) -> None:
+        """Create the threads.
+
+        Args:
+            running: Calls at the same time.
+            queued: Calls that may wait.
+        """
+        self._pool = futures.ThreadPoolExecutor(running, thread_name_prefix="predict")
+        self._places = threading.BoundedSemaphore(running + queued)
+
+    def run(self, call: Callable[[], T], seconds: float, wanted: Callable[[], bool] = lambda: True) -> T:
+        """Run a call, and return its result or raise its error.
+
+        Args:
+            call: Function to run.
+            seconds: Longest wait for the result, s. A call that already started runs to its end.
+            wanted: Called just before the call starts; if it returns False, the call does not run.
+
+        Raises:
+            StatusError: RESOURCE_EXHAUSTED if the queue is full, DEADLINE_EXCEEDED after ``seconds``, UNAVAILABLE
+                after the queue is stopped.
+        """
+        if not self._places.acquire(blocking=False):
+            raise StatusError(grpc.StatusCode.RESOURCE_EXHAUSTED, FULL)
+        task = _Task(call, wanted, time.monotonic() + seconds)
+        try:
+            future = self._pool.submit(task.run)
+        except RuntimeError:  # shut down
+            self._places.release()
+            raise _shutting_down() from None
+        # The place is free when the task leaves the queue, not when its client leaves: so the queue stays bounded.
+        future.add_done_callback(lambda _: self._places.release())
+        try:
+            # The pool is typed for all tasks; this task returns the type of the caller's function.
+            return future.result(timeout=seconds)  # type: ignore[return-value]
+        except futures.CancelledError:
+            raise _shutting_down() from None
+        except futures.TimeoutError:
+            task.cancel()
+            raise overdue() from None
+
+    def stop(self) -> None:
+        """Accept no more calls. Waiting calls are refused, started calls run to their end."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
 
 class ServerCore:
@@ -27,20 +112,20 @@ class ServerCore:
 
     Attributes:
         manager: The versions that are served.
-        config: What the server was started with.
-        metrics: Counts and latencies so far.
-        work: Queue that predictions pass.
+        config: Configuration of the server.
+        metrics: Counts and latencies.
+        work: Queue of the predictions.
     """
 
     def __init__(self, manager: ModelManager, config: ServerConfig) -> None:
-        """Makes the queue; the manager is started and stopped by the caller."""
+        """Create the queue. The caller starts and stops the manager."""
         self.manager = manager
         self.config = config
         self.metrics = Metrics()
         self.work = WorkQueue(config.limits.running, config.limits.queued)
 
     def stop(self) -> None:
-        """Takes no further prediction."""
+        """Accept no more predictions."""
         self.work.stop()
 
     def predict(
@@ -52,22 +137,22 @@ class ServerCore:
         seconds: float = float("inf"),
         wanted: Callable[[], bool] = lambda: True,
     ) -> dict[str, np.ndarray]:
-        """Calls a signature when its turn comes; see `LoadedModel.predict` for the first arguments.
+        """Call a signature of a version through the queue.
 
         Args:
             model: The version to call.
-            signature: Signature; empty is the default one.
+            signature: Name of the signature; empty is the default one.
             inputs: Array by input name.
-            output_filter: Outputs wanted; empty is all.
-            seconds: What is left of the client's own time, s; the server's limit holds as well.
-            wanted: Tells whether the client still waits, just before the model is run.
+            output_filter: Names of the requested outputs; empty is all.
+            seconds: Remaining time of the client, s; the server's limit also applies.
+            wanted: Returns True if the client still waits; called just before the model runs.
 
         Returns:
             Array by output name.
 
         Raises:
-            StatusError: RESOURCE_EXHAUSTED where too many wait, DEADLINE_EXCEEDED where the time is over, and what
-                `LoadedModel.predict` raises.
+            StatusError: RESOURCE_EXHAUSTED if too many predictions wait, DEADLINE_EXCEEDED if the time is over, and
+                the errors of `LoadedModel.predict`.
         """
         seconds = min(seconds, self.config.limits.request_seconds)
         if seconds <= 0:
@@ -83,12 +168,12 @@ class ServerCore:
 
     @contextmanager
     def counted(self, name: str, api: Api, entrypoint: Literal["GRPC", "REST"]) -> Iterator[None]:
-        """Counts one request, by how it ends; as in TensorFlow Serving latency is that of answered ones alone.
+        """Count one request by its status. As in TensorFlow Serving, only successful requests have a latency.
 
         Args:
-            name: Model the client asked for.
-            api: What it asked.
-            entrypoint: By which way.
+            name: Name of the model in the request.
+            api: Method of the request.
+            entrypoint: Protocol of the request.
         """
         model = name if name == self.manager.name else _OTHER_MODEL
         started = time.perf_counter()

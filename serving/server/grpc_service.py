@@ -1,8 +1,8 @@
-"""TensorFlow Serving's gRPC services over the served model.
+"""TensorFlow Serving's gRPC services for the served model.
 
-What differs from TensorFlow Serving: messages are limited to `Limits.message_bytes`; ``MultiInference`` and the health
-service's ``Watch`` are UNIMPLEMENTED; ``HandleReloadConfigRequest`` changes the version policy and labels of the served
-model alone, and where it fails what was served before stays.
+Differences from TensorFlow Serving: messages are limited to `Limits.message_bytes`; ``MultiInference`` and ``Watch`` of
+the health service are UNIMPLEMENTED; ``HandleReloadConfigRequest`` only changes the version policy and labels of the
+served model, and if it fails, the served versions stay.
 """
 
 from __future__ import annotations
@@ -30,9 +30,8 @@ from serving.server.core import ServerCore
 from serving.server.manager import ModelManager
 from serving.server.model import DEFAULT_SIGNATURE, LoadedModel
 from serving.server.text_protos import policy_of
-from serving.wire.answers import AnswerCodec
 from serving.wire.errors import StatusError, invalid_argument, not_found, unimplemented
-from serving.wire.tensors import to_array
+from serving.wire.tensors import AnswerCodec, to_array
 
 _log = logging.getLogger(__name__)
 
@@ -41,7 +40,7 @@ PREDICTION_SERVICE: Final = "tensorflow.serving.PredictionService"
 
 
 def _answered(method: Callable[..., Any]) -> Callable[..., Any]:
-    """Turns errors of a service method into gRPC statuses; nothing of the request is logged."""
+    """Turn errors of a service method into gRPC statuses, without logging the request."""
 
     @wraps(method)
     def answer(self: Any, request: Any, context: grpc.ServicerContext) -> Any:
@@ -75,7 +74,7 @@ def _fill_spec(spec: model_pb2.ModelSpec, manager: ModelManager, model: LoadedMo
 
 
 def model_metadata(manager: ModelManager, model: LoadedModel) -> get_model_metadata_pb2.GetModelMetadataResponse:
-    """Makes the answer of ``GetModelMetadata``: all signatures, as Any of SignatureDefMap."""
+    """Return the response of ``GetModelMetadata``: all signatures, as Any of SignatureDefMap."""
     response = get_model_metadata_pb2.GetModelMetadataResponse()
     _fill_spec(response.model_spec, manager, model)
     signatures = get_model_metadata_pb2.SignatureDefMap()
@@ -88,11 +87,11 @@ def model_metadata(manager: ModelManager, model: LoadedModel) -> get_model_metad
 
 
 def refuse_other_method(model: LoadedModel, signature_name: str, kind: str, method: str) -> None:
-    """Refuses ``Classify`` and ``Regress`` as TensorFlow Serving does for predict signatures.
+    """Refuse ``Classify`` and ``Regress`` as TensorFlow Serving does for predict signatures.
 
     Args:
         model: The served model.
-        signature_name: Signature asked for; empty is the default one.
+        signature_name: Signature of the request; empty is the default one.
         kind: ``classification`` or ``regression``.
         method: ``classify`` or ``regress``.
 
@@ -120,7 +119,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
     def Predict(  # noqa: N802 (name of the service definition)
         self, request: predict_pb2.PredictRequest, context: grpc.ServicerContext
     ) -> bytes:
-        """Runs one signature; gives a serialized ``PredictResponse``, see `add_prediction_service`."""
+        """Run one signature and return a serialized ``PredictResponse``, see `add_prediction_service`."""
         with self._core.counted(request.model_spec.name, "Predict", "GRPC"):
             model = _served(self._manager, request)
             signature = request.model_spec.signature_name
@@ -136,7 +135,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
     def GetModelMetadata(  # noqa: N802
         self, request: get_model_metadata_pb2.GetModelMetadataRequest, context: grpc.ServicerContext
     ) -> get_model_metadata_pb2.GetModelMetadataResponse:
-        """Tells the signatures."""
+        """Return the signatures."""
         if not request.HasField("model_spec"):
             raise invalid_argument("Missing ModelSpec")
         if not request.metadata_field:
@@ -150,7 +149,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
     def Classify(  # noqa: N802
         self, request: classification_pb2.ClassificationRequest, context: grpc.ServicerContext
     ) -> None:
-        """Refuses: the model has predict signatures alone."""
+        """Refuse the request: the model only has predict signatures."""
         with self._core.counted(request.model_spec.name, "Classify", "GRPC"):
             model = _served(self._manager, request)
             refuse_other_method(model, request.model_spec.signature_name, "classification", "classify")
@@ -159,19 +158,19 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
     def Regress(  # noqa: N802
         self, request: regression_pb2.RegressionRequest, context: grpc.ServicerContext
     ) -> None:
-        """Refuses: the model has predict signatures alone."""
+        """Refuse the request: the model only has predict signatures."""
         with self._core.counted(request.model_spec.name, "Regress", "GRPC"):
             model = _served(self._manager, request)
             refuse_other_method(model, request.model_spec.signature_name, "regression", "regress")
 
 
 def add_prediction_service(service: PredictionService, server: grpc.Server) -> None:
-    """Serves ``tensorflow.serving.PredictionService``; answers of ``Predict`` are bytes already, see `AnswerCodec`."""
+    """Add ``tensorflow.serving.PredictionService`` to a server. ``Predict`` returns bytes, see `AnswerCodec`."""
     predict = grpc.unary_unary_rpc_method_handler(
         service.Predict, predict_pb2.PredictRequest.FromString, response_serializer=bytes
     )
     handler = grpc.method_handlers_generic_handler(PREDICTION_SERVICE, {"Predict": predict})
-    server.add_generic_rpc_handlers((handler,))  # of two that know a method gRPC takes the first
+    server.add_generic_rpc_handlers((handler,))  # gRPC uses the first handler that knows a method
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(service, server)
 
 
@@ -185,7 +184,7 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
     def GetModelStatus(  # noqa: N802
         self, request: get_model_status_pb2.GetModelStatusRequest, context: grpc.ServicerContext
     ) -> get_model_status_pb2.GetModelStatusResponse:
-        """Tells the state of the versions."""
+        """Return the state of the versions."""
         if not request.HasField("model_spec"):
             raise invalid_argument("Missing ModelSpec")
         spec = request.model_spec
@@ -202,7 +201,7 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
     def HandleReloadConfigRequest(  # noqa: N802
         self, request: model_management_pb2.ReloadConfigRequest, context: grpc.ServicerContext
     ) -> model_management_pb2.ReloadConfigResponse:
-        """Changes the version policy and the labels."""
+        """Change the version policy and the labels."""
         if request.config.WhichOneof("config") != "model_config_list":
             raise invalid_argument(
                 "ServerModelConfig type not supported by HandleReloadConfigRequest."
@@ -214,7 +213,7 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
         (config,) = configs
         if config.name != self._manager.name:
             raise not_found(f"This server serves no model named {config.name}.")
-        # Following another path would let every client read any folder of the host.
+        # With another base_path every client could read any folder of the host.
         if config.base_path.rstrip("/") not in (str(self._manager.model_dir), str(self._manager.model_dir.resolve())):
             raise unimplemented("This server does not change base_path: restart it on the other folder.")
         try:

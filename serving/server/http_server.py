@@ -1,7 +1,7 @@
-"""HTTP/1.1 in front of the REST paths: one thread a connection, with limits that slow clients run into.
+"""HTTP/1.1 server of the REST paths: one thread per connection, with limits for slow clients.
 
-What differs from TensorFlow Serving: a body over the limit is refused with 413; a request that does not arrive
-within its time, and a connection over the limit, are closed (the latter with 503); there can be TLS.
+Differences from TensorFlow Serving: a body over the limit is refused with 413; a request that does not arrive in time
+closes its connection; a connection over the limit is closed with 503; TLS is supported.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _BUSY: Final = (
 
 
 class _BodyError(Exception):
-    """A body that was not read to its end, so the connection cannot be used any further."""
+    """A body was not read to its end, so the connection cannot be used again."""
 
     def __init__(self, code: HTTPStatus, message: str) -> None:
         super().__init__(message)
@@ -44,14 +44,14 @@ class _BodyError(Exception):
 
 
 class _TimedSocket(io.RawIOBase):
-    """A socket's bytes until a moment: a client that sends or takes byte after byte gains no time by it."""
+    """A socket with one time limit for a whole request, which single bytes do not extend."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self._until = 0.0
 
     def allow(self, seconds: float) -> None:
-        """Sets how long reading and writing may go on from now, s."""
+        """Set the time limit for reading and writing, s from now."""
         self._until = time.monotonic() + seconds
 
     def _limit(self) -> None:
@@ -80,18 +80,18 @@ class _TimedSocket(io.RawIOBase):
 
 
 class RestServer(ThreadingHTTPServer):
-    """HTTP/1.1 server, one thread a connection."""
+    """HTTP/1.1 server with one thread per connection."""
 
     daemon_threads = True
     request_queue_size = 128
 
     def __init__(self, address: tuple[str, int], core: ServerCore, tls: ssl.SSLContext | None = None) -> None:
-        """Binds.
+        """Bind the port.
 
         Args:
-            address: Host and port; port 0 picks a free one.
+            address: Host and port; port 0 takes a free one.
             core: The served model within its limits.
-            tls: Certificates, ``None`` for plain text.
+            tls: Certificates; ``None`` is plain text.
 
         Raises:
             OSError: The port is taken or not allowed.
@@ -105,7 +105,7 @@ class RestServer(ThreadingHTTPServer):
         self._idle = threading.Condition()
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Gives the connection a thread, or closes it where there are too many."""
+        """Serve the connection in a thread, or close it if there are too many."""
         if self._places.acquire(blocking=False):
             super().process_request(request, client_address)
             return
@@ -118,14 +118,14 @@ class RestServer(ThreadingHTTPServer):
         self.shutdown_request(request)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Serves a connection to its end."""
+        """Serve a connection to its end."""
         try:
             super().process_request_thread(request, client_address)
         finally:
             self._places.release()
 
     def finish_request(self, request: Any, client_address: Any) -> None:
-        """Shakes hands, in the connection's own thread: the other clients do not wait for it."""
+        """Do the TLS handshake in the thread of the connection, so that other clients do not wait for it."""
         if self.tls is not None:
             request.settimeout(self.limits.read_seconds)
             request = self.tls.wrap_socket(request, server_side=True)
@@ -136,17 +136,17 @@ class RestServer(ThreadingHTTPServer):
                 self.shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Keeps a client that hangs up, or that speaks no TLS, out of standard error."""
+        """Log nothing on standard error about clients that hang up or do not use TLS."""
         _log.debug("A connection ended early")
 
     def count_answering(self, change: int) -> None:
-        """Counts the requests that have arrived and are not answered yet."""
+        """Change the count of requests that arrived and have no response yet."""
         with self._idle:
             self._answering += change
             self._idle.notify_all()
 
     def drain(self, seconds: float) -> None:
-        """Waits until every request that has arrived is answered, or the time is over."""
+        """Wait until every request that arrived has a response, or until the time is over."""
         with self._idle:
             self._idle.wait_for(lambda: self._answering == 0, seconds)
 
@@ -154,7 +154,7 @@ class RestServer(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     server: RestServer
     protocol_version = "HTTP/1.1"
-    default_request_version = "HTTP/1.0"  # what is no HTTP is answered with a status line too
+    default_request_version = "HTTP/1.0"  # so a request that is not HTTP also gets a status line
     server_version = "BreastDensityServer"
     sys_version = ""
 
@@ -190,10 +190,10 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(body)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Logs nothing: paths and client addresses are not for the log."""
+        """Log nothing: the log must not contain paths and client addresses."""
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """Answers what is no HTTP request, as JSON and without quoting it."""
+        """Refuse a malformed request with JSON, without quoting it."""
         self.close_connection = True
         self._send(code, _error(f"Malformed request: {HTTPStatus(code).phrase}"))
 
@@ -202,7 +202,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             self._send(*self._answered(body))
         except OSError:
-            self.close_connection = True  # the client hung up, or takes its answer too slowly
+            self.close_connection = True  # the client hung up, or reads its response too slowly
         finally:
             self.server.count_answering(-1)
 
@@ -234,7 +234,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def _discard_rest(self) -> None:
-        """Takes what is still sent, for as long: closing on unread bytes resets the connection, answer and all."""
+        """Read what the client still sends. Closing with unread bytes would reset the connection and the response."""
         with suppress(OSError):
             self.connection.shutdown(socket.SHUT_WR)
             while self.rfile.read(_CHUNK):
@@ -242,7 +242,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _body(self) -> bytes:
         coding, lengths = self.headers.get("Transfer-Encoding"), self.headers.get_all("Content-Length", [])
-        if len(lengths) + (coding is not None) > 1:  # RFC 9112 6.3: a proxy may have read the other one
+        if len(lengths) + (coding is not None) > 1:  # RFC 9112 6.3: a proxy may have used the other length
             raise _BodyError(HTTPStatus.BAD_REQUEST, "Malformed request: more than one length of the body")
         if coding is not None:
             if coding.lower() != "chunked":

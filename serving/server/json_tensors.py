@@ -1,9 +1,11 @@
 """JSON of TensorFlow Serving's REST API to arrays and back, in row and column format.
 
-Source: https://www.tensorflow.org/tfx/serving/api_rest. Strings that are no text travel as
-``{"b64": ...}``; on the way out that is every string output whose name ends in ``_bytes``. Two deviations: an
-output that is no UTF-8 text goes as ``{"b64": ...}`` whatever its name (TensorFlow Serving writes broken
-JSON there); the values of the request (images, exam identifiers) are left out of error messages.
+Binary strings are sent as ``{"b64": ...}``; in responses these are the string outputs whose names end in ``_bytes``.
+There are two differences from TensorFlow Serving: an output that is not UTF-8 is always sent as ``{"b64": ...}``
+(TensorFlow Serving writes invalid JSON), and error messages do not contain values of the request (images, exam
+identifiers).
+
+Source: https://www.tensorflow.org/tfx/serving/api_rest.
 """
 
 from __future__ import annotations
@@ -32,9 +34,9 @@ class PredictBody:
     """A parsed request body.
 
     Attributes:
-        signature_name: As given; empty is the default signature.
+        signature_name: Signature of the request; empty is the default one.
         format: ``row`` (key ``instances``) or ``column`` (key ``inputs``).
-        values: What the key holds.
+        values: Value of this key.
     """
 
     signature_name: str
@@ -43,10 +45,10 @@ class PredictBody:
 
 
 def parse_body(body: bytes) -> PredictBody:
-    """Parses the body of a predict request.
+    """Parse the body of a predict request.
 
     Raises:
-        StatusError: INVALID_ARGUMENT for all but a JSON object with one of ``instances`` and ``inputs``.
+        StatusError: INVALID_ARGUMENT unless it is a JSON object with either ``instances`` or ``inputs``.
     """
     if not body:
         raise invalid_argument("JSON Parse error: The document is empty")
@@ -80,7 +82,7 @@ def parse_body(body: bytes) -> PredictBody:
 
 
 def to_inputs(body: PredictBody, dtypes: Mapping[str, tf.DType]) -> dict[str, np.ndarray]:
-    """Makes input arrays of a body.
+    """Convert a body to input arrays.
 
     Args:
         body: Parsed body.
@@ -217,14 +219,14 @@ def _from_b64(value: dict[str, Any]) -> bytes:
 
 
 def to_json(outputs: Mapping[str, np.ndarray], response_format: Format) -> bytes:
-    """Writes the response: ``predictions`` for the row format, ``outputs`` for the column format.
+    """Return the JSON of a response: ``predictions`` for the row format, ``outputs`` for the column format.
 
     Args:
         outputs: Array by output name.
-        response_format: The request's format.
+        response_format: Format of the request.
 
     Raises:
-        StatusError: INVALID_ARGUMENT where the row format cannot hold outputs of different lengths.
+        StatusError: INVALID_ARGUMENT if the outputs have different lengths and the format is ``row``.
     """
     columns = {name: _json_values(name, array) for name, array in outputs.items()}
     if response_format == "column":
@@ -252,7 +254,7 @@ def _json_values(name: str, array: np.ndarray) -> Any:
         converted[:] = texts if texts is not None else [{_B64: base64.b64encode(v).decode()} for v in values]
         return converted.reshape(array.shape).tolist()
     if array.dtype == np.float32:
-        # The shortest decimal that reads back as the same float32, not the noise digits of its float64.
+        # The shortest decimal that reads back as the same float32, without the extra digits of its float64.
         return array.astype(str).astype(np.float64).tolist()
     return array.tolist()
 

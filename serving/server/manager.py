@@ -1,4 +1,4 @@
-"""Which versions are served: finds, loads, labels and swaps them without dropping a request."""
+"""Versions of the model: find, load, label and replace them without dropping a request."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import grpc
 
 from components.exam_model.versions import Fingerprint, find_versions, fingerprint
 from serving.server.config import ServedModel, VersionPolicy
-from serving.server.model import LoadedModel
-from serving.server.warmup import warm_up
+from serving.server.model import LoadedModel, warm_up
+from serving.server.text_protos import read_model_config
 from serving.wire.errors import (
     ModelLoadError,
     ServerStartError,
@@ -31,12 +31,12 @@ VersionState = Literal["START", "LOADING", "AVAILABLE", "UNLOADING", "END"]
 
 @dataclass(frozen=True)
 class VersionStatus:
-    """State of one version, as ``ModelService.GetModelStatus`` tells it.
+    """State of one version, as ``ModelService.GetModelStatus`` returns it.
 
     Attributes:
         version: Version number.
         state: TensorFlow Serving's name of the state.
-        code: OK, or what loading ended with.
+        code: OK, or the status of a load that failed.
         message: Empty, or why loading failed (without paths of the host).
     """
 
@@ -47,23 +47,23 @@ class VersionStatus:
 
 
 class ModelManager:
-    """Serves the versions of a model that its policy asks for, and watches the folder for others.
+    """Serves the versions of a model that its policy selects, and watches the folder for new ones.
 
-    A request takes the model object and keeps it until it is answered, so a swap never takes the model away
-    from under it; an old version's memory is freed when its last request ends. As with TensorFlow Serving's
-    AvailabilityPreservingPolicy, a version is unloaded only once another one that the policy asks for is served.
+    A request holds the model object until its response, so a replacement never removes the model during a request. The
+    memory of an old version is free after its last request. As with TensorFlow Serving's AvailabilityPreservingPolicy,
+    a version is unloaded only after another selected version is loaded.
 
     Attributes:
-        model_dir: Folder of version folders, or a SavedModel itself.
-        name: Name the model is served under.
+        model_dir: Folder of version folders, or a SavedModel.
+        name: Name of the model in requests.
     """
 
     def __init__(self, model: ServedModel, poll_seconds: float = 1.0) -> None:
-        """Prepares a manager; `start` loads.
+        """Prepare a manager; `start` loads the versions.
 
         Args:
-            model: What to serve.
-            poll_seconds: Time between two looks at the folder, s (TensorFlow Serving's default is 1 s).
+            model: The model to serve.
+            poll_seconds: Time between two checks of the folder, s (TensorFlow Serving's default is 1 s).
         """
         self.model_dir = model.base_path
         self.name = model.name
@@ -78,7 +78,7 @@ class ModelManager:
         self._poller = threading.Thread(target=self._poll, name="model-versions", daemon=True)
 
     def start(self) -> None:
-        """Loads the versions asked for and begins to watch the folder.
+        """Load the selected versions and start to watch the folder.
 
         Raises:
             ServerStartError: No version can be served.
@@ -89,18 +89,18 @@ class ModelManager:
         self._poller.start()
 
     def stop(self) -> None:
-        """Stops watching; requests that are under way keep their model."""
+        """Stop watching. Requests that are running keep their model."""
         self._stopping.set()
         if self._poller.ident is not None:
             self._poller.join()
 
     def model(self, name: str, version: int | None = None, label: str = "") -> LoadedModel:
-        """Finds the model for a request.
+        """Return the model for a request.
 
         Args:
-            name: Model's name.
-            version: Version asked for, ``None`` for the greatest being served.
-            label: Version label asked for instead of a version; empty for none.
+            name: Name of the model.
+            version: Requested version; ``None`` is the largest one that is served.
+            label: Requested version label, instead of a version; empty is no label.
 
         Raises:
             StatusError: NOT_FOUND for another name or version, INVALID_ARGUMENT for no name or an unknown label.
@@ -119,10 +119,10 @@ class ModelManager:
         return found
 
     def status(self, name: str, version: int | None = None) -> list[VersionStatus]:
-        """Tells the state of every version seen, newest first, or of one.
+        """Return the state of one version, or of all known versions, newest first.
 
         Raises:
-            StatusError: NOT_FOUND for another name or a version never seen.
+            StatusError: NOT_FOUND for another name or an unknown version.
         """
         known = self._status if name == self.name else {}
         if version is None:
@@ -134,16 +134,16 @@ class ModelManager:
         return [known[version]]
 
     def reload(self, policy: VersionPolicy, labels: Mapping[str, int]) -> None:
-        """Follows another policy and other labels from now on, and returns when its versions are loaded.
+        """Replace policy and labels, and return when the selected versions are loaded.
 
         Args:
             policy: Versions to serve.
-            labels: Version by label; the labels of before are forgotten. As in TensorFlow Serving a label that
-                exists moves only to a version that is served already.
+            labels: Version by label; they replace the old labels. As in TensorFlow Serving, an existing label can only
+                move to a version that is already served.
 
         Raises:
-            StatusError: NOT_FOUND where a version is absent, FAILED_PRECONDITION where one does not load or a
-                label cannot move; what was served stays.
+            StatusError: NOT_FOUND if a version is absent, FAILED_PRECONDITION if a version does not load or a label
+                cannot move. The served versions stay.
         """
         with self._refresh_lock:
             for label, version in labels.items():
@@ -167,7 +167,7 @@ class ModelManager:
         while not self._stopping.wait(self._poll_seconds):
             try:
                 self._refresh()
-            except Exception as error:  # a passing fault of the file system must not end the watch
+            except Exception as error:  # a temporary fault of the file system must not end the watch
                 _log.warning("Looking for versions of %s failed: %s", self.name, type(error).__name__)
 
     def _refresh(self) -> None:
@@ -180,7 +180,7 @@ class ModelManager:
     def _load_missing(self, wanted: set[int], folders: Mapping[int, Path]) -> None:
         for version in sorted(wanted - set(self._served), reverse=True):
             seen = fingerprint(folders[version])
-            if self._failed.get(version) != seen:  # else nothing was written since it failed
+            if self._failed.get(version) != seen:  # else its files did not change since it failed
                 self._load(folders[version], version, seen)
 
     def _load(self, folder: Path, version: int, seen: Fingerprint) -> None:
@@ -208,14 +208,14 @@ class ModelManager:
         for version in sorted(unwanted):
             self._set(VersionStatus(version, "END"))
             _log.info("Stopped serving %s version %d", self.name, version)
-        gc.collect()  # a loaded model is held by reference cycles: free its memory now, not some time
+        gc.collect()  # reference cycles hold a loaded model: free its memory now
 
     def _set(self, status: VersionStatus) -> None:
         self._status = {**self._status, status.version: status}
 
     def _nothing_to_serve(self) -> str:
         if not self.model_dir.is_dir():
-            return f"{self.model_dir} is no folder: give the folder the Pusher writes to, or a SavedModel."
+            return f"{self.model_dir} is not a folder: give the folder that the Pusher writes to, or a SavedModel."
         failed = [status.version for status in self._status.values() if status.state == "END"]
         if failed:
             return (
@@ -224,10 +224,50 @@ class ModelManager:
             )
         if present := sorted(find_versions(self.model_dir)):
             return (
-                f"{self.model_dir} holds version {present[-1]} but none of those asked for "
+                f"{self.model_dir} holds version {present[-1]} but none of the requested versions "
                 f"({', '.join(map(str, self._policy.versions))}): correct the version policy."
             )
         return (
             f"{self.model_dir} holds no model (no saved_model.pb in it or in a folder named by a number): "
             "run the pipeline until its Pusher has blessed and pushed one."
         )
+
+
+class ConfigWatch:
+    """Checks a model config file for changes, as TensorFlow Serving's ``--model_config_file_poll_wait_seconds``."""
+
+    def __init__(self, path: Path, manager: ModelManager, poll_seconds: float) -> None:
+        """Start the watch.
+
+        Args:
+            path: ModelServerConfig text proto; changes of its base_path are ignored.
+            manager: Manager that receives the changes.
+            poll_seconds: Time between two checks, s.
+        """
+        self._path = path
+        self._manager = manager
+        self._poll_seconds = poll_seconds
+        self._followed = read_model_config(path, manager.model_dir)
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._poll, name="model-config", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the watch."""
+        self._stopping.set()
+        self._thread.join()
+
+    def _poll(self) -> None:
+        while not self._stopping.wait(self._poll_seconds):
+            try:
+                model = read_model_config(self._path, self._manager.model_dir)
+                if model == self._followed:
+                    continue
+                if model.name != self._manager.name:
+                    raise ServerStartError("the model's name has changed: restart the server to follow")
+                self._manager.reload(model.policy, model.labels)
+                self._followed = model
+                _log.info("Following the changed model config file")
+            except (ServerStartError, StatusError) as error:
+                # The next check tries again: a label may move after its version is loaded.
+                _log.error("The model config file is not followed: %s", error)

@@ -1,7 +1,8 @@
-"""Prometheus metrics under TensorFlow Serving's own names, labels and buckets.
+"""Prometheus metrics with the names, labels and buckets of TensorFlow Serving.
 
-prometheus_client cannot write them: it insists on ``_total`` behind a counter's name. Source:
-tensorflow_serving/servables/tensorflow/util.cc and tensorflow_serving/util/prometheus_exporter.cc.
+prometheus_client cannot write them: it always adds ``_total`` to the name of a counter.
+
+Source: tensorflow_serving/servables/tensorflow/util.cc and tensorflow_serving/util/prometheus_exporter.cc.
 """
 
 from __future__ import annotations
@@ -42,30 +43,30 @@ class Metrics:
         self._latencies: dict[str, dict[tuple[str, str, str], _Histogram]] = {name: {} for name in _LATENCIES}
 
     def count(self, model: str, status: str) -> None:
-        """Counts a request to its end.
+        """Count a finished request.
 
         Args:
-            model: Name of the served model; never what a client sent, which would be a label without bounds.
-            status: Name of its status code.
+            model: Name of the served model, never a name from a client: the set of label values must be bounded.
+            status: Name of the status code.
         """
         with self._lock:
             self._counts[model, status] += 1
 
     def latency(self, name: str, model: str, api: str, where: str, seconds: float) -> None:
-        """Adds a request that was answered.
+        """Add the latency of a successful request.
 
         Args:
             name: `REQUEST_LATENCY` or `RUNTIME_LATENCY`.
             model: Name of the served model.
             api: ``Predict``.
-            where: Of requests ``GRPC`` or ``REST``, of the runtime ``TF1``, as TensorFlow Serving names its session.
-            seconds: How long it took, s.
+            where: ``GRPC`` or ``REST`` for requests, ``TF1`` for the runtime, as TensorFlow Serving calls its session.
+            seconds: Latency, s.
         """
         with self._lock:
             self._latencies[name].setdefault((model, api, where), _Histogram()).add(seconds * 1e6)
 
     def page(self) -> bytes:
-        """Writes the metrics in Prometheus's text format 0.0.4."""
+        """Return the metrics in Prometheus' text format 0.0.4."""
         with self._lock:
             lines = [f"# TYPE {REQUEST_COUNT} counter"]
             for (model, status), number in sorted(self._counts.items()):

@@ -1,4 +1,4 @@
-"""One loaded version of the model: its signatures, checked and called."""
+"""One loaded version of the model: check inputs, call signatures, replay warm-up requests."""
 
 from __future__ import annotations
 
@@ -11,17 +11,20 @@ import grpc
 import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
+from tensorflow_serving.apis import prediction_log_pb2
 
 from components.exam_model.versions import SAVED_MODEL_FILE
+from components.exam_model.warmup import WARMUP_FILE
 from serving.wire.errors import ModelLoadError, StatusError, invalid_argument
 from serving.wire.tensors import to_array
 
 DEFAULT_SIGNATURE: Final = "serving_default"
+MAX_WARMUP_REQUESTS: Final = 1000
 _SERVE_TAG: Final = "serve"
 _GRPC_CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
-# What eager execution adds around the kernel's own message, which is what TensorFlow Serving gives.
+# Eager execution adds this text to the message of a kernel. TensorFlow Serving returns only the message.
 _EAGER_NOISE: Final = re.compile(r"\{\{function_node [^}]*\}\}\s*|\s*\[Op:[^\]]*\](?: name:.*)?$", re.S)
-# Kernels that parse quote what they got, such as a whole tf.Example with its identifiers.
+# Kernels that parse quote their input, such as a whole tf.Example with its identifiers.
 _QUOTED_VALUE: Final = re.compile(r"(, value: ).*", re.S)
 _STACK: Final = re.compile(r"^.*<stack traces unavailable>\n", re.S)
 
@@ -39,7 +42,7 @@ def _kernel_message(error: tf.errors.OpError) -> str:
 
 
 def _type_name(dtype: tf.DType) -> str:
-    return {tf.float32: "float", tf.float64: "double"}.get(dtype, dtype.name)  # C++ names, as in kernels' texts
+    return {tf.float32: "float", tf.float64: "double"}.get(dtype, dtype.name)  # C++ names, as in messages of kernels
 
 
 def _names(names: Sequence[str] | set[str]) -> str:
@@ -47,19 +50,19 @@ def _names(names: Sequence[str] | set[str]) -> str:
 
 
 class LoadedModel:
-    """A SavedModel in memory. `predict` may be called from many threads at once.
+    """A SavedModel in memory. Many threads may call `predict` at the same time.
 
     Attributes:
         version: Version number.
-        signature_defs: Signatures as the SavedModel declares them, by name.
+        signature_defs: Declared signatures of the SavedModel, by name.
     """
 
     def __init__(self, folder: Path, version: int) -> None:
-        """Loads a SavedModel.
+        """Load a SavedModel.
 
         Args:
             folder: Folder with ``saved_model.pb``.
-            version: Number it is served under.
+            version: Version number.
 
         Raises:
             ModelLoadError: TensorFlow cannot load it.
@@ -67,32 +70,31 @@ class LoadedModel:
         self.version = version
         try:
             self.signature_defs = _signature_defs(folder)
-            # Held as a whole: signatures alone do not keep the variables alive.
+            # The whole model is held, because its signatures do not keep the variables alive.
             self._model: Any = tf.saved_model.load(str(folder), tags=[_SERVE_TAG])
-        except Exception as error:  # TensorFlow raises many types here, none of them documented
+        except Exception as error:  # TensorFlow raises many undocumented types here
             raise ModelLoadError(f"{type(error).__name__}: {error}") from error
 
     def signature(self, name: str) -> meta_graph_pb2.SignatureDef | None:
-        """Returns a signature's declaration, ``None`` where there is no such signature."""
+        """Return the declaration of a signature, ``None`` if it does not exist."""
         return self.signature_defs.get(name) if name in self._model.signatures else None
 
     def predict(
         self, signature_name: str, inputs: Mapping[str, np.ndarray], output_filter: Sequence[str] = ()
     ) -> dict[str, np.ndarray]:
-        """Calls a signature.
+        """Call a signature.
 
         Args:
             signature_name: Signature; empty is `DEFAULT_SIGNATURE`.
-            inputs: Array by input name, in the signature's types and shapes; strings are object arrays of
-                bytes.
-            output_filter: Outputs wanted; empty is all.
+            inputs: Array by input name, with the types and shapes of the signature; strings are object arrays of bytes.
+            output_filter: Names of the requested outputs; empty is all.
 
         Returns:
             Array by output name.
 
         Raises:
-            StatusError: FAILED_PRECONDITION for an unknown signature, INVALID_ARGUMENT for wrong names, types
-                or shapes and for what the graph's assertions refuse, otherwise the kernel's own code.
+            StatusError: FAILED_PRECONDITION for an unknown signature; INVALID_ARGUMENT for wrong names, types or
+                shapes, and if an assertion of the graph fails; otherwise the code of the kernel.
         """
         name = signature_name or DEFAULT_SIGNATURE
         signature = self.signature(name)
@@ -150,3 +152,37 @@ def _checked_outputs(signature: meta_graph_pb2.SignatureDef, output_filter: Sequ
         if alias in output_filter[:position]:
             raise invalid_argument(f"duplicate output tensor alias: {alias}")
     return list(output_filter) or sorted(available)
+
+
+def warm_up(model: LoadedModel, folder: Path) -> int:
+    """Replay the warm-up requests of a SavedModel, if it has any, so that the first real request needs no set-up.
+
+    Args:
+        model: The loaded model.
+        folder: Its folder; the requests are a TFRecord file of PredictionLog in ``assets.extra``.
+
+    Returns:
+        Number of replayed Predict requests; requests of other kinds are skipped.
+
+    Raises:
+        ModelLoadError: The file cannot be read, or the model refuses a request. As in TensorFlow Serving, such a
+            version is not served.
+    """
+    path = folder / WARMUP_FILE
+    if not path.is_file():
+        return 0
+    answered = 0
+    try:
+        for record in tf.data.TFRecordDataset(str(path)).take(MAX_WARMUP_REQUESTS).as_numpy_iterator():
+            log = prediction_log_pb2.PredictionLog.FromString(record)
+            if not log.HasField("predict_log"):
+                continue
+            request = log.predict_log.request
+            inputs = {name: to_array(name, proto) for name, proto in request.inputs.items()}
+            model.predict(request.model_spec.signature_name, inputs, list(request.output_filter))
+            answered += 1
+    except StatusError as error:
+        raise ModelLoadError(f"warm-up request {answered + 1} is refused: {error.message}") from error
+    except Exception as error:  # TensorFlow and protobuf raise their own types for a damaged file
+        raise ModelLoadError(f"warm-up requests cannot be read: {type(error).__name__}") from error
+    return answered

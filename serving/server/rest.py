@@ -1,8 +1,8 @@
-"""TensorFlow Serving's REST paths over the served model.
+"""TensorFlow Serving's REST paths for the served model.
 
 ``POST /v1/models/NAME[/versions/N | /labels/L]:predict``, ``GET /v1/models/NAME[/versions/N]`` and
-``GET .../metadata``; errors are ``{"error": message}`` with TensorFlow Serving's HTTP codes. What differs is named
-by `serving.server.http_server` and `serving.server.json_tensors`.
+``GET .../metadata``; errors are ``{"error": message}`` with TensorFlow Serving's HTTP codes. The docstrings of
+`serving.server.http_server` and `serving.server.json_tensors` list the differences.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def _target(match: re.Match[str]) -> _Target:
 
 
 def _message_dict(message: Message) -> dict[str, Any]:
-    """Converts a message with all its fields, also those at their default, under their proto names."""
+    """Convert a message to a dictionary of all its fields by their proto names, with default values."""
     known = inspect.signature(json_format.MessageToDict).parameters
     newer = "always_print_fields_with_no_presence"  # protobuf 5 renamed the argument
     flag = newer if newer in known else "including_default_value_fields"
@@ -77,17 +77,14 @@ def _message_dict(message: Message) -> dict[str, Any]:
 
 
 def answer_get(manager: ModelManager, path: str) -> bytes:
-    """Answers a status or metadata request.
+    """Return the JSON response of a status or metadata request.
 
     Args:
         manager: The served model.
-        path: Path of the URL, still percent-encoded.
-
-    Returns:
-        JSON.
+        path: Path of the URL, percent-encoded.
 
     Raises:
-        StatusError: What the client did wrong.
+        StatusError: The request is wrong.
     """
     match = _GET_PATH.fullmatch(path)
     if match is None:
@@ -116,18 +113,15 @@ def answer_get(manager: ModelManager, path: str) -> bytes:
 
 
 def answer_post(core: ServerCore, path: str, body: bytes) -> bytes:
-    """Answers a predict request.
+    """Return the JSON response of a predict request.
 
     Args:
         core: The served model within its limits.
-        path: Path of the URL, still percent-encoded.
+        path: Path of the URL, percent-encoded.
         body: JSON.
 
-    Returns:
-        JSON.
-
     Raises:
-        StatusError: What the client did wrong.
+        StatusError: The request is wrong.
     """
     match = _POST_PATH.fullmatch(path)
     if match is None:

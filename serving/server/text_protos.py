@@ -1,7 +1,8 @@
 """TensorFlow Serving's configuration files: ModelServerConfig, MonitoringConfig and SSLConfig text protos.
 
-Its Python package carries the first message alone; the other two are declared here from
-tensorflow_serving/config/{monitoring,ssl}_config.proto. Imports no TensorFlow.
+Its Python package only contains the first message. The other two are declared here. Imports no TensorFlow.
+
+Source: tensorflow_serving/config/monitoring_config.proto and ssl_config.proto.
 """
 
 from __future__ import annotations
@@ -13,16 +14,17 @@ from google.protobuf import descriptor_pb2, text_format
 from google.protobuf.message import Message
 from tensorflow_serving.config import model_server_config_pb2
 
-from serving.server.config import METRICS_PATH, ServedModel, ServerTls, VersionPolicy
+from serving.server.config import METRICS_PATH, ServedModel, VersionPolicy
 from serving.wire.dynamic_messages import message_class
 from serving.wire.errors import ServerStartError
+from serving.wire.tls import ServerTls
 
 _PLATFORM: Final = "tensorflow"
 _STRING: Final = descriptor_pb2.FieldDescriptorProto.TYPE_STRING
 _BOOL: Final = descriptor_pb2.FieldDescriptorProto.TYPE_BOOL
 _MESSAGE: Final = descriptor_pb2.FieldDescriptorProto.TYPE_MESSAGE
 _PACKAGE: Final = "tensorflow.serving"
-# Type or message name by field; the numbers follow the order.
+# Type or message name of each field; the field numbers follow the order.
 MESSAGES: Final[dict[str, dict[str, int | str]]] = {
     "PrometheusConfig": {"enable": _BOOL, "path": _STRING},
     "MonitoringConfig": {"prometheus_config": "PrometheusConfig"},
@@ -31,7 +33,7 @@ MESSAGES: Final[dict[str, dict[str, int | str]]] = {
 
 
 def new_message(name: str) -> Any:
-    """Makes an empty message of one of `MESSAGES`."""
+    """Return an empty message of one of `MESSAGES`."""
     file = descriptor_pb2.FileDescriptorProto(
         name="breast_density/tf_serving_configs.proto", package=_PACKAGE, syntax="proto3"
     )
@@ -54,14 +56,15 @@ def _parse(path: Path, message: Message) -> None:
     except (OSError, UnicodeDecodeError) as error:
         raise ServerStartError(f"{path} cannot be read ({type(error).__name__}): give a text proto.") from None
     except text_format.ParseError as error:
-        raise ServerStartError(f"{path} is no {message.DESCRIPTOR.name} text proto ({error}): correct it.") from None
+        name = message.DESCRIPTOR.name
+        raise ServerStartError(f"{path} is not a {name} text proto ({error}): correct it.") from None
 
 
 def policy_of(config: model_server_config_pb2.ModelConfig) -> VersionPolicy:
-    """Reads a model's version policy; without one it is the latest version.
+    """Return the version policy of a model; the default is the latest version.
 
     Raises:
-        ValueError: A number that is no version, or ``specific`` without versions.
+        ValueError: A number is not a version, or ``specific`` has no versions.
     """
     policy = config.model_version_policy
     kind = policy.WhichOneof("policy_choice")
@@ -75,15 +78,15 @@ def policy_of(config: model_server_config_pb2.ModelConfig) -> VersionPolicy:
 
 
 def read_model_config(path: Path, base_path: Path | None = None) -> ServedModel:
-    """Reads the file of ``--model_config_file``.
+    """Read the file of ``--model_config_file``.
 
     Args:
         path: ModelServerConfig text proto with one model.
-        base_path: Folder of version folders to use instead of the file's, such as when the file names one of a
-            container.
+        base_path: Folder of version folders that replaces the one in the file, for example if the file names a folder
+            of a container.
 
     Raises:
-        ServerStartError: The file cannot be read, or says what this server cannot serve.
+        ServerStartError: The file cannot be read, or this server does not support its content.
     """
     message = model_server_config_pb2.ModelServerConfig()
     _parse(path, message)
@@ -102,11 +105,11 @@ def read_model_config(path: Path, base_path: Path | None = None) -> ServedModel:
         )
     except ValueError as error:
         reason = " ".join(str(error).split())
-        raise ServerStartError(f"{path} describes no model that can be served: {reason}") from None
+        raise ServerStartError(f"{path} does not describe a model that can be served: {reason}") from None
 
 
 def model_config_text(model: ServedModel) -> str:
-    """Writes a model as ModelServerConfig text proto."""
+    """Return a model as ModelServerConfig text proto."""
     message = model_server_config_pb2.ModelServerConfig()
     config = message.model_config_list.config.add(
         name=model.name, base_path=str(model.base_path), model_platform=_PLATFORM
@@ -124,10 +127,10 @@ def model_config_text(model: ServedModel) -> str:
 
 
 def read_monitoring_config(path: Path) -> str | None:
-    """Reads the file of ``--monitoring_config_file``.
+    """Read the file of ``--monitoring_config_file``.
 
     Returns:
-        REST path of the Prometheus metrics, ``None`` where the file does not enable them.
+        REST path of the Prometheus metrics; ``None`` if the file does not enable them.
 
     Raises:
         ServerStartError: The file cannot be read.
@@ -141,7 +144,7 @@ def read_monitoring_config(path: Path) -> str | None:
 
 
 def monitoring_config_text(metrics_path: str) -> str:
-    """Writes a MonitoringConfig that enables Prometheus at a path."""
+    """Return a MonitoringConfig that enables Prometheus at a path."""
     message = new_message("MonitoringConfig")
     message.prometheus_config.enable = True
     message.prometheus_config.path = metrics_path
@@ -149,7 +152,7 @@ def monitoring_config_text(metrics_path: str) -> str:
 
 
 def ssl_config_text(tls: ServerTls) -> str:
-    """Writes the SSLConfig of ``--ssl_config_file``, which holds the PEM texts themselves.
+    """Return the SSLConfig of ``--ssl_config_file``, which contains the PEM texts.
 
     Raises:
         OSError: A file cannot be read.

@@ -1,4 +1,4 @@
-"""The real TensorFlow Serving, where this machine has it: ``tensorflow_model_server`` as a child process."""
+"""TensorFlow Serving, if this machine has it: ``tensorflow_model_server`` as a child process."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ _POLL_SECONDS: Final = 0.1
 
 
 class ModelServer(Protocol):
-    """A server that runs: TensorFlow Serving or the local one; ``rest_address`` is empty where it has no REST."""
+    """A running server: TensorFlow Serving or the local one; ``rest_address`` is empty if it has no REST."""
 
     grpc_address: str
     rest_address: str
 
     def stop(self) -> None:
-        """Stops the server; a second call does nothing."""
+        """Stop the server; a second call does nothing."""
         ...
 
     def wait(self) -> None:
-        """Serves until stopped or, in the main thread, until SIGINT or SIGTERM."""
+        """Serve until `stop` or, in the main thread, until SIGINT or SIGTERM."""
         ...
 
     def __enter__(self) -> ModelServer: ...
@@ -52,16 +52,17 @@ class ModelServer(Protocol):
 
 
 def find_tf_serving(environ: Mapping[str, str] | None = None) -> Path | None:
-    """Finds ``tensorflow_model_server``.
+    """Find ``tensorflow_model_server``.
 
     Args:
-        environ: Environment, by default the process's. ``TF_SERVING_BIN`` names the program, else ``PATH``.
+        environ: Environment, by default the one of this process. ``TF_SERVING_BIN`` names the program; if it is not
+            set, ``PATH`` is searched.
 
     Returns:
-        The program, ``None`` where there is none.
+        The program; ``None`` if it is not installed.
 
     Raises:
-        ServerStartError: ``TF_SERVING_BIN`` names what cannot be run.
+        ServerStartError: ``TF_SERVING_BIN`` does not name a program.
     """
     environ = os.environ if environ is None else environ
     named = environ.get(BINARY_VARIABLE)
@@ -69,7 +70,7 @@ def find_tf_serving(environ: Mapping[str, str] | None = None) -> Path | None:
         path = Path(named)
         if not (path.is_file() and os.access(path, os.X_OK)):
             raise ServerStartError(
-                f"{BINARY_VARIABLE}={named} is no program that can be run: correct it, or unset it to use "
+                f"{BINARY_VARIABLE}={named} is not a program that can be run: correct it, or unset it to use "
                 "the local server."
             )
         return path
@@ -78,14 +79,14 @@ def find_tf_serving(environ: Mapping[str, str] | None = None) -> Path | None:
 
 
 def build_command(binary: Path, config: ServerConfig, staging: Path) -> list[str]:
-    """Writes the configuration files and builds the command line.
+    """Write the configuration files and return the command line.
 
-    TensorFlow Serving has no TLS for REST: with certificates it is started without REST, and so without metrics.
+    TensorFlow Serving has no TLS for REST. With certificates it starts without REST, and therefore without metrics.
 
     Args:
         binary: The program.
-        config: The server; its ports are not 0.
-        staging: A folder of this user's own for the files: one of them holds the private key.
+        config: Configuration of the server; its ports are not 0.
+        staging: Folder for the files that only this user can read: one of them contains the private key.
 
     Raises:
         ServerStartError: A certificate cannot be read.
@@ -117,19 +118,17 @@ def build_command(binary: Path, config: ServerConfig, staging: Path) -> list[str
         try:
             ssl_config.write_text(ssl_config_text(config.tls))
         except (OSError, UnicodeDecodeError) as error:
-            raise ServerStartError(
-                f"The TLS files cannot be read ({type(error).__name__}): give files of PEM."
-            ) from None
+            raise ServerStartError(f"The TLS files cannot be read ({type(error).__name__}): give PEM files.") from None
         command.append(f"--ssl_config_file={ssl_config}")
     return command
 
 
 class TfServingProcess:
-    """TensorFlow Serving while it runs. As a context manager it stops on leaving.
+    """TensorFlow Serving while it runs. As a context manager it stops at the end of the context.
 
     Attributes:
         grpc_address: ``host:port`` of gRPC.
-        rest_address: ``http://host:port`` of REST, empty where there is none.
+        rest_address: ``http://host:port`` of REST, empty if it has no REST.
     """
 
     def __init__(
@@ -146,7 +145,7 @@ class TfServingProcess:
         self._stop_asked = threading.Event()
 
     def stop(self) -> None:
-        """Ends the process (SIGTERM, after 10 s SIGKILL). A second call does nothing."""
+        """End the process (SIGTERM, after 10 s SIGKILL). A second call does nothing."""
         self._stop_asked.set()
         if self._process.poll() is None:
             self._process.terminate()
@@ -158,7 +157,7 @@ class TfServingProcess:
         self._staging.cleanup()
 
     def wait(self) -> None:
-        """Serves until `stop`, the program's end or, in the main thread, SIGINT or SIGTERM; then stops."""
+        """Serve until `stop`, the end of the program or, in the main thread, SIGINT or SIGTERM; then stop."""
         from serving.server.run import stop_signals
 
         with stop_signals(self._stop_asked):
@@ -167,7 +166,7 @@ class TfServingProcess:
             self.stop()
 
     def wait_ready(self, timeout_s: float) -> None:
-        """Waits until the gRPC port is open, which TensorFlow Serving does once the model is loaded.
+        """Wait until the gRPC port is open. TensorFlow Serving opens it after it loaded the model.
 
         Raises:
             ServerStartError: The program ended, or the time is over.
@@ -205,16 +204,16 @@ def _free_port(host: str) -> int:
 
 
 def start_tf_serving(config: ServerConfig, binary: Path | None = None, timeout_s: float = 120.0) -> TfServingProcess:
-    """Starts TensorFlow Serving and waits until it answers.
+    """Start TensorFlow Serving and wait until it serves.
 
     Args:
-        config: The server. Its host is the host part of the addresses alone: TensorFlow Serving listens on all of the
-            machine's.
-        binary: The program, by default what `find_tf_serving` finds.
-        timeout_s: Longest wait until it answers, s.
+        config: Configuration of the server. ``host`` is only used in addresses: TensorFlow Serving listens on all
+            addresses of the machine.
+        binary: The program, by default the one that `find_tf_serving` finds.
+        timeout_s: Longest wait until it serves, s.
 
     Raises:
-        ServerStartError: No program, no model, or it does not come up.
+        ServerStartError: There is no program or no model, or the program does not start.
     """
     binary = binary or find_tf_serving()
     if binary is None:
@@ -225,13 +224,13 @@ def start_tf_serving(config: ServerConfig, binary: Path | None = None, timeout_s
     folders = find_versions(base_path)
     if not folders:
         raise ServerStartError(f"{base_path} holds no model: run the pipeline until its Pusher has pushed one.")
-    # The file itself is followed only where it names the folder that is served.
+    # TensorFlow Serving follows the file only if it names the folder that is served.
     model_config = config.model_config_file
     if model_config is not None and read_model_config(model_config) != config.model:
         model_config = None
     staging = tempfile.TemporaryDirectory(prefix="tf_serving_")
     try:
-        if is_saved_model(base_path):  # TensorFlow Serving wants the folder above the versions
+        if is_saved_model(base_path):  # TensorFlow Serving requires the folder above the versions
             above = Path(staging.name, "model")
             above.mkdir()
             (above / str(max(folders))).symlink_to(base_path, target_is_directory=True)
@@ -259,10 +258,10 @@ def start_tf_serving(config: ServerConfig, binary: Path | None = None, timeout_s
 
 
 def start_model_server(config: ServerConfig) -> ModelServer:
-    """Starts TensorFlow Serving where this machine has it, else the local server.
+    """Start TensorFlow Serving if this machine has it, else the local server.
 
     Raises:
-        ServerStartError: Nothing to serve, or the server cannot start.
+        ServerStartError: There is no model, or the server cannot start.
     """
     binary = find_tf_serving()
     if binary is not None:

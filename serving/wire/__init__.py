@@ -1,1 +1,1 @@
-"""What both ends of gRPC share: tensors, answers, errors."""
+"""What both ends of a connection share: tensors, responses, errors, TLS."""

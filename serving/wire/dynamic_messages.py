@@ -1,4 +1,4 @@
-"""Message classes from descriptors made here, for messages that no Python package carries."""
+"""Message classes from descriptors, for messages that no Python package contains. Imports no TensorFlow."""
 
 from __future__ import annotations
 
@@ -8,16 +8,13 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 
 def message_class(file: descriptor_pb2.FileDescriptorProto, name: str) -> Any:
-    """Makes the class of a message.
+    """Return the class of a message.
 
     Args:
-        file: Declares it.
+        file: Declaration of the message.
         name: Full name of the message, with its package.
-
-    Returns:
-        The class.
     """
-    # A pool of its own: the process-wide one may hold other messages under the same names.
+    # The process-wide pool may hold other messages with the same names.
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
     descriptor = pool.FindMessageTypeByName(name)

@@ -1,4 +1,4 @@
-"""Errors of the server: what a client is told, and what stops the server from starting."""
+"""Errors of the server: those that clients see, and those that prevent its start."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ class StatusError(Exception):
 
     Attributes:
         code: Canonical status code; REST maps it to an HTTP code as TensorFlow Serving does.
-        message: What the client is told. Holds no path of the host and no value of the request.
+        message: Text for the client, without paths of the host and without values of the request.
     """
 
     def __init__(self, code: grpc.StatusCode, message: str) -> None:
@@ -20,23 +20,23 @@ class StatusError(Exception):
 
 
 class ServerStartError(RuntimeError):
-    """The server cannot start: nothing to serve, or a port that is taken. One sentence with the way out."""
+    """The server cannot start. The message is one sentence that says what to do."""
 
 
 class ModelLoadError(RuntimeError):
-    """A folder that is no SavedModel TensorFlow can load."""
+    """TensorFlow cannot load a folder as a SavedModel."""
 
 
 def invalid_argument(message: str) -> StatusError:
-    """Makes the error of a request that its sender has to correct."""
+    """Return the error of a request that its sender has to correct."""
     return StatusError(grpc.StatusCode.INVALID_ARGUMENT, message)
 
 
 def not_found(message: str) -> StatusError:
-    """Makes the error of a model or version that is not served."""
+    """Return the error of a model or version that is not served."""
     return StatusError(grpc.StatusCode.NOT_FOUND, message)
 
 
 def unimplemented(message: str) -> StatusError:
-    """Makes the error of what TensorFlow Serving offers and this stand-in does not."""
+    """Return the error of a feature that TensorFlow Serving has and this server lacks."""
     return StatusError(grpc.StatusCode.UNIMPLEMENTED, message)

@@ -116,7 +116,12 @@ class MeanGreyModel(tf.Module):
         exams = self.predict_exam(image_bytes, view, exam_id)
         views = self.gradcam(image_bytes, view, target_class)
         named = {f"view_{name}": views.pop(name) for name in ("probabilities", "density")}
-        return {**exams, **views, **named, "preprocessing": tf.fill([tf.size(exams["exam_id"])], "{}")}
+        return {
+            **exams,
+            **views,
+            **named,
+            "preprocessing": tf.fill([tf.size(exams["exam_id"])], '{"longest_side": 300}'),
+        }
 
 
 def save_stand_in(folder: Path, bias: float) -> None:

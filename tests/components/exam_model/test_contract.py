@@ -30,8 +30,7 @@ from components.exam_model.warmup import WARMUP_FILE, warmup_image, warmup_input
 from schema import features as f
 from serving.infra_check import probe
 from serving.infra_check.check import build_requests
-from serving.server.model import LoadedModel
-from serving.server.warmup import warm_up
+from serving.server.model import LoadedModel, warm_up
 from tests.waiting import HANG
 
 # Raise the version (see components/exam_model/contract.py) where this changes.

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from components.exam_ensemble.ensemble import load_exam_model, view_functions
 from components.exam_model.exam_grades import grade_exams
+from components.exam_model.recipe import PreprocessingRecipe
 from components.exam_model.signatures import ExamModel, export
 from components.statistics.calibration import calibrate
 from components.statistics.combination import combine_views
@@ -83,7 +84,7 @@ def test_an_exam_of_too_few_views_gets_no_grade_but_the_reason(strict: Path, tex
     reason = r"^The exam has 2 of 4 views and a grade needs at least 3: add CC_L, MLO_L\.$"
     with pytest.raises(NotGradedError, match=reason):
         client.predict_exam({"CC_R": texture_png(0), "MLO_R": texture_png(1)})
-    assert client.preprocessing().json == "{}", "the recipe is asked for with one blank view"
+    assert client.model_recipe().recipe == PreprocessingRecipe(), "the recipe is asked for with one blank view"
     png = texture_png(0)
     answer = tf.saved_model.load(str(strict)).signatures["predict_exam"](
         image_bytes=tf.constant([png] * 4),

@@ -25,12 +25,12 @@ from schema.features import VIEWS
 from serving.client.grades import (
     ExamGrade,
     ExplainedExam,
-    ServedRecipe,
+    ModelRecipe,
     ServerUnreachableError,
     ServingError,
     ViewExplanation,
 )
-from serving.client.grading import ExamRefusedError, GradingPolicy, ModelRecipe
+from serving.client.grading import ExamRefusedError, GradingPolicy
 
 RECIPE = PreprocessingRecipe(longest_side=256, preprocess=PreprocessConfig(output_size=48))
 B = (0.1, 0.6, 0.2, 0.1)
@@ -45,15 +45,15 @@ class CountingGrader:
     def __init__(self, error: ServingError | None = None, good: int = 0) -> None:
         self.asked, self._error, self._good = 0, error, good
 
-    def preprocessing(self) -> ServedRecipe:
-        return ServedRecipe(RECIPE.model_dump_json(), 7)
+    def model_recipe(self) -> ModelRecipe:
+        return ModelRecipe(RECIPE, 7)
 
     def explain_exam(self, images: Mapping[str, bytes], exam_id: str = "exam") -> ExplainedExam:
         self.asked += 1
         if self._error and self.asked > self._good:
             raise self._error
         explained = {view: ViewExplanation("B", B, np.zeros((6, 6), np.float32), png) for view, png in images.items()}
-        return ExplainedExam(ExamGrade("B", B, B, B, None, tuple(images)), explained, 7, RECIPE.model_dump_json())
+        return ExplainedExam(ExamGrade("B", B, B, B, None, tuple(images)), explained, self.model_recipe())
 
 
 @pytest.fixture(scope="module")

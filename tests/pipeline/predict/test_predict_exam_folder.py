@@ -22,7 +22,7 @@ from pipeline.phantom.config import PhantomConfig
 from pipeline.phantom.generate import generate_phantoms
 from pipeline.predict.exam import describe, predict_exam
 from schema.features import VIEWS
-from serving.client.grades import ExamGrade, ExplainedExam, NotGradedError, ServedRecipe, ViewExplanation
+from serving.client.grades import ExamGrade, ExplainedExam, ModelRecipe, NotGradedError, ViewExplanation
 from serving.client.grading import ExamRefusedError
 from serving.client.preprocessing import SeveralExamsError, prepare_exam
 
@@ -36,8 +36,8 @@ class FixedGrader:
     def __init__(self) -> None:
         self.images: dict[str, bytes] = {}
 
-    def preprocessing(self) -> ServedRecipe:
-        return ServedRecipe(RECIPE.model_dump_json(), 7)
+    def model_recipe(self) -> ModelRecipe:
+        return ModelRecipe(RECIPE, 7)
 
     def predict_exam(self, images: Mapping[str, bytes], exam_id: str = "exam") -> ExamGrade:
         self.images = dict(images)
@@ -49,7 +49,7 @@ class FixedGrader:
         return {view: ViewExplanation("B", B, np.zeros((6, 6), np.float32), png) for view, png in images.items()}
 
     def explain_exam(self, images: Mapping[str, bytes], exam_id: str = "exam") -> ExplainedExam:
-        return ExplainedExam(self.predict_exam(images), self.gradcam(images), 7, RECIPE.model_dump_json())
+        return ExplainedExam(self.predict_exam(images), self.gradcam(images), self.model_recipe())
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +109,7 @@ class StrictGrader(FixedGrader):
 
 def test_an_exam_of_too_few_views_writes_nothing_and_tells_of_the_file_left_out(exam: Path, tmp_path: Path) -> None:
     (exam / "CC_L.dcm").write_bytes((exam / "CC_L.dcm").read_bytes()[:500])
-    with pytest.raises(ExamRefusedError, match=r"add CC_L\. A file that was left out: CC_L\.dcm"):
+    with pytest.raises(ExamRefusedError, match=r"add CC_L\. Rejected file: CC_L\.dcm"):
         predict_exam(exam, StrictGrader(), tmp_path / "out")
     (exam / "CC_L.dcm").unlink()
     with pytest.raises(ExamRefusedError, match=r"add CC_L\.$"):

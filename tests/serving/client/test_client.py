@@ -13,7 +13,9 @@ import cv2
 import numpy as np
 import pytest
 
-from serving.client.grades import Grader, InvalidExamError, ModelNotFoundError, ServerUnreachableError
+from components.exam_model.recipe import PreprocessingRecipe
+from serving.client.grader import Grader
+from serving.client.grades import InvalidExamError, ModelNotFoundError, ServerUnreachableError
 from serving.client.grpc_client import ExamClient
 from serving.client.local_model import LocalModel
 
@@ -83,8 +85,8 @@ def test_one_call_grades_and_explains(grader: Grader) -> None:
     for view, of_view in explained.views.items():
         assert (of_view.density, of_view.overlay_png) == (maps[view].density, maps[view].overlay_png)
         np.testing.assert_array_equal(of_view.heatmap, maps[view].heatmap)
-    assert explained.model_version == (3 if isinstance(grader, ExamClient) else grader.version)  # type: ignore[attr-defined]
-    assert explained.preprocessing == "{}"
+    assert explained.model.model_version == (3 if isinstance(grader, ExamClient) else grader.version)  # type: ignore[attr-defined]
+    assert explained.model.recipe == PreprocessingRecipe(longest_side=300)
 
 
 def test_both_graders_give_identical_answers(client: ExamClient, local: LocalModel) -> None:
@@ -103,14 +105,14 @@ def test_input_errors_are_found_before_anything_is_sent() -> None:
         client.predict_exam({})
     with pytest.raises(InvalidExamError, match="Unknown view 'LCC'"):
         client.predict_exam({"LCC": png(1)})
-    with pytest.raises(InvalidExamError, match="view CC_R is no PNG"):
+    with pytest.raises(InvalidExamError, match="view CC_R is not a PNG"):
         client.predict_exam({"CC_R": b"\xff\xd8"})
     with pytest.raises(InvalidExamError, match="Unknown density class 'E'"):
         client.gradcam({"CC_R": png(1)}, "E")
 
 
 def test_image_the_model_refuses(grader: Grader) -> None:
-    with pytest.raises(InvalidExamError, match=r"^The model refused the exam \(.*PNG.*\): send prepro") as caught:
+    with pytest.raises(InvalidExamError, match=r"^The model refused the exam \(.*PNG.*\): send each prepro") as caught:
         grader.predict_exam({"CC_R": png(1)[:20]})
     assert "node" not in str(caught.value)
 

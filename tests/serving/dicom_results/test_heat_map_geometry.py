@@ -20,7 +20,7 @@ from components.preprocessing.source_geometry import to_input
 from schema.features import VIEWS
 from serving.client.grades import ViewExplanation
 from serving.dicom_results.heat_maps import source_picture
-from serving.pictures.source_pictures import station_pictures
+from serving.pictures import station_pictures
 
 SHAPE = (400, 300)
 SPOT = (260, 90)  # row and column of the middle, chest wall at the left

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.gateway.auth import is_authorised
+from serving.gateway.app import is_authorised
 from serving.gateway.config import GatewayConfig, GatewayConfigError, load_gateway_config, read_token
 from serving.gateway.logs import configure_logs, log
 from serving.gateway.multipart import MultipartError, MultipartReceiver

@@ -13,7 +13,7 @@ import pytest
 
 from serving.gateway.admission import RefusedInstanceError
 from serving.gateway.config import GatewayConfig, GroupingConfig, RetryConfig
-from serving.gateway.records import Group
+from serving.gateway.records import IncomingStudy
 from serving.gateway.spool import SpoolError, SpoolFullError
 from serving.gateway.studies import Studies, is_due
 
@@ -36,7 +36,7 @@ def send(studies: Studies, path: Path, changed: bool = False) -> str:
         if changed:
             incoming.write(b"\0\0")
         staged = incoming.finish()
-        return studies.accept([(staged, studies.look_at(staged, "file"))])[0].key
+        return studies.accept([(staged, studies.inspect(staged, "file"))])[0].key
     finally:
         incoming.discard()
 
@@ -45,7 +45,9 @@ def test_an_exam_is_taken_once_it_is_complete_and_quiet_or_after_the_time_out() 
     config = GroupingConfig(settle_seconds=2, timeout_seconds=60)
     four, three = frozenset({"CC_R", "CC_L", "MLO_R", "MLO_L"}), frozenset({"CC_R", "CC_L", "MLO_R"})
     cases = [(four, False, 1), (four, False, 3), (three, False, 59), (three, False, 61), (three, True, 0)]
-    due = [is_due(Group("k", views, complete, 100.0), 100.0 + quiet, config) for views, complete, quiet in cases]
+    due = [
+        is_due(IncomingStudy("k", views, complete, 100.0), 100.0 + quiet, config) for views, complete, quiet in cases
+    ]
     assert due == [False, True, False, True, True]
 
 

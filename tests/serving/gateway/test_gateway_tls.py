@@ -17,13 +17,12 @@ from typer.testing import CliRunner
 
 from pipeline.cli import app
 from serving.client.grades import ServerUnreachableError
-from serving.client.tls import ClientTls
-from serving.gateway.config import DicomDestination, GatewayConfigError, TlsFiles
+from serving.gateway.config import DicomDestination, GatewayConfigError, tls_errors
 from serving.gateway.forward import DeliveryError, send_by_dicom
 from serving.gateway.run import running_gateway
-from serving.gateway.tls import server_context
-from serving.server.config import ServedModel, ServerConfig, ServerTls
+from serving.server.config import ServedModel, ServerConfig
 from serving.server.run import run_server
+from serving.wire.tls import ClientTls, ServerTls
 from tests.waiting import HANG
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
@@ -116,7 +115,9 @@ def test_exams_reach_the_model_server_by_mutual_tls_alone(
 
 
 def test_files_that_cannot_be_used_are_one_sentence(certificate: tuple[Path, Path], tmp_path: Path) -> None:
-    with pytest.raises(GatewayConfigError, match="TLS configuration cannot be used"):
-        server_context(TlsFiles(certificate=tmp_path / "none", key=certificate[1]))
-    with pytest.raises(GatewayConfigError, match="TLS configuration cannot be used"):
-        server_context(TlsFiles(certificate=certificate[1], key=certificate[0]))
+    for files in (
+        {"certificate": tmp_path / "none", "key": certificate[1]},
+        dict(zip(("certificate", "key"), certificate[::-1], strict=True)),
+    ):
+        with pytest.raises(GatewayConfigError, match="TLS configuration cannot be used"), tls_errors():
+            ServerTls(**files).context()

@@ -17,8 +17,8 @@ import pytest
 from pydicom.uid import generate_uid
 
 from components.exam_model.recipe import PreprocessingRecipe
-from serving.client.grades import ServedRecipe, ServingError
-from serving.client.grading import GradingPolicy, ModelChangedError, grade_exam, recipe_of
+from serving.client.grades import ModelRecipe, ServingError
+from serving.client.grading import GradingPolicy, ModelChangedError, grade_exam
 from serving.client.grpc_client import ExamClient
 from serving.gateway.run import running_gateway
 from serving.gateway.worker import ConsistentGrader
@@ -39,9 +39,9 @@ class ChangingServer:
         self.calls.append(f"{call} {version}")
         return version
 
-    def preprocessing(self) -> ServedRecipe:
+    def model_recipe(self) -> ModelRecipe:
         version = self._next("recipe")
-        return ServedRecipe(recipe_of_version(version).model_dump_json(), version)
+        return ModelRecipe(recipe_of_version(version), version)
 
     def grade(self, _: Any, recipe: PreprocessingRecipe) -> Any:
         """As `serving.client.grading.grade_exam`: an answer of another recipe than that of the images is an error."""
@@ -181,7 +181,7 @@ def test_studies_wait_for_the_server_and_no_answer_is_wrong_while_its_model_is_s
 
         def expected(number: int) -> tuple[int, tuple[float, ...]]:
             with ExamClient(f"127.0.0.1:{port}") as grader:
-                graded = grade_exam(exams[number][0].parent, grader, recipe_of(grader), GradingPolicy())
+                graded = grade_exam(exams[number][0].parent, grader, grader.model_recipe().recipe, GradingPolicy())
             return graded.model_version, graded.grade.probabilities
 
         waiting = upload(0)

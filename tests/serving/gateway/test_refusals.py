@@ -99,7 +99,7 @@ KINDS: Final = {
     "missing views": Kind(lambda exam: exam[:1], "missing_views", "has 1 of 4 views"),
     "two women": Kind(_two_women, "several_exams", "give the folder of one exam"),
     "no breast": Kind(_no_breast, "implausible_pixels", "pixels"),
-    "quality failed": Kind(lambda exam: exam, "quality_failed", "is in doubt"),
+    "quality failed": Kind(lambda exam: exam, "quality_failed", "is uncertain"),
 }
 
 

@@ -23,7 +23,7 @@ from serving.infra_check.probe import run
 pytestmark = pytest.mark.slow
 
 SIGNATURES = promised_signatures(4, 4)
-BESIDE = {"load the SavedModel", "read the contract", "files of the contract", "operations of TensorFlow alone"}
+BESIDE = {"load the SavedModel", "read the contract", "files of the contract", "operations of TensorFlow only"}
 
 
 @pytest.fixture(scope="module")
@@ -154,16 +154,16 @@ def test_the_real_export_passes_in_a_fresh_process(exported_exam_model: Path, vi
             "probabilities is ('float64', [None, 4]), promised ('float32', [None, 4])",
         ),
         ("required", "contract of explain_exam", "optional are [], promised ['target_class']"),
-        ("python", "operations of TensorFlow alone", "['PyFunc']"),
+        ("python", "operations of TensorFlow only", "['PyFunc']"),
         ("sum", "answer of serving_default", "probabilities does not sum to 1"),
-        ("order", "answer of predict_view", "density is b'B', and by the order of the classes it is b'A'"),
+        ("order", "answer of predict_view", "density is b'B', and by the order of the classes it must be b'A'"),
         (
             "count",
             "answer of predict_exam",
             "view_count has shape (4,), promised ['exams'] with {'images': 4, 'exams': 1}",
         ),
         ("heat", "answer of gradcam", "heatmap leaves 0.0 to 1.0"),
-        ("default", "answer of gradcam", "the answer without target_class is another one"),
+        ("default", "answer of gradcam", "the answer without target_class differs"),
         ("reason", "answer of predict_exam", "no grade and no reason, or both"),
         ("recipe", "answer of predict_exam", "another preprocessing recipe"),
     ],
@@ -191,15 +191,15 @@ def test_a_contract_that_is_missing_of_another_version_or_of_another_model_is_re
     (folder / WARMUP_FILE).unlink()
     other = outcome(model_sha256="0" * 64)
     assert set(other) == {"files of the contract", "warm-up requests"}
-    assert "of another model" in other["files of the contract"]
-    assert "carries no assets.extra/tf_serving_warmup_requests" in other["warm-up requests"]
+    assert "belongs to another model" in other["files of the contract"]
+    assert "has no assets.extra/tf_serving_warmup_requests" in other["warm-up requests"]
     newer = outcome(contract_version="2.0")
     assert list(newer) == ["read the contract"]
     assert "contract_version is 2.0, and this check knows 1.x" in newer["read the contract"]
     (folder / CONTRACT_FILE).unlink()
     missing = failed(run(str(folder), build_requests(views[:1])))
     assert list(missing) == ["read the contract"]
-    assert "carries no assets.extra/contract.json: export it again" in missing["read the contract"]
+    assert "has no assets.extra/contract.json: export it again" in missing["read the contract"]
 
 
 def test_a_folder_without_a_model_fails_at_loading(tmp_path: Path) -> None:

@@ -155,7 +155,7 @@ def test_promotion_and_rollback_by_config_file(push: Push, tmp_path: Path, two_l
         path.write_text(model_config_text(model.model_copy(update={"labels": {"stable": 2}})))
         wait_until(lambda: client.version("stable") == 2)
         path.write_text("model_config_list {")  # half written: what was followed stays
-        two_looks("serving.server.config_watch.read_model_config")
+        two_looks("serving.server.manager.read_model_config")
         assert client.version("stable") == 2
         path.write_text(model_config_text(model))
         wait_until(lambda: client.version("stable") == 1)

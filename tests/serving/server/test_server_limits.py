@@ -26,8 +26,8 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from serving.server.config import Limits, ServedModel, ServerConfig
+from serving.server.core import WorkQueue
 from serving.server.run import RunningServer, run_server
-from serving.server.work import WorkQueue
 from serving.wire.errors import StatusError
 from tests.waiting import HANG, PATIENCE, wait_until
 

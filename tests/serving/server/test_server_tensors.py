@@ -14,9 +14,8 @@ from hypothesis.extra import numpy as hnp
 from tensorflow_serving.apis import model_pb2, predict_pb2
 
 from serving.server.json_tensors import parse_body, to_inputs, to_json
-from serving.wire.answers import AnswerCodec
 from serving.wire.errors import StatusError
-from serving.wire.tensors import to_array, to_proto
+from serving.wire.tensors import AnswerCodec, to_array, to_proto
 
 SHAPES = hnp.array_shapes(min_dims=1, max_dims=3, max_side=4)
 NUMBERS = st.sampled_from([np.float32, np.float64, np.int32, np.int64, np.uint8, np.bool_]).flatmap(

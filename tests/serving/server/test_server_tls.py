@@ -26,10 +26,10 @@ from tensorflow_serving.apis import get_model_status_pb2, model_service_pb2_grpc
 
 from serving.client.grades import ServerUnreachableError
 from serving.client.grpc_client import ExamClient
-from serving.client.tls import ClientTls
-from serving.server.config import ServedModel, ServerConfig, ServerTls
+from serving.server.config import ServedModel, ServerConfig
 from serving.server.run import RunningServer, run_server
 from serving.wire.errors import ServerStartError
+from serving.wire.tls import ClientTls, ServerTls
 from tests.waiting import HANG
 
 STATUS = "/v1/models/breast_density"

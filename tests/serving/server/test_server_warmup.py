@@ -15,8 +15,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 from components.exam_model.warmup import WARMUP_FILE
 from serving.server.config import ServedModel
 from serving.server.manager import ModelManager
-from serving.server.model import LoadedModel
-from serving.server.warmup import warm_up
+from serving.server.model import LoadedModel, warm_up
 from serving.wire.errors import ModelLoadError, ServerStartError
 
 PNG = cv2.imencode(".png", np.full((16, 16), 30, np.uint8))[1].tobytes()

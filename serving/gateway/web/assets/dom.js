@@ -1,4 +1,4 @@
-// Elements from code. Text goes in as text nodes alone, so that no name, reason or message can become markup.
+// Create elements. Text is only inserted as text nodes, so that no name, reason or message can become markup.
 
 export const byId = (id) => document.getElementById(id);
 

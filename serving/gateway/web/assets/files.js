@@ -1,8 +1,8 @@
-// From what was dropped or chosen to a plain list of files with a name for it.
+// Return dropped or chosen files as a list with a label.
 
 const hidden = (file) => file.name.startsWith(".") || file.size === 0;
 
-// readEntries gives a folder in parts, an empty one at the end.
+// readEntries returns a folder in parts; an empty part is the end.
 async function entriesOf(folder) {
   const reader = folder.createReader(), found = [];
   for (;;) {
@@ -19,7 +19,7 @@ async function filesOf(entry) {
   return files;
 }
 
-// What a person calls this exam: the folder's name, or the first file's.
+// The label is the name of the folder, or of the first file.
 function labelled(files, folder) {
   const shown = files.filter((file) => !hidden(file));
   if (!shown.length) return { files: shown, label: "" };
@@ -27,7 +27,7 @@ function labelled(files, folder) {
   return { files: shown, label: folder || shown[0].name + rest };
 }
 
-// The entries must be asked for before the event is over, so that the list is read at once.
+// The browser clears the list after the event, so all entries are read at once.
 export async function droppedFiles(transfer) {
   const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
   if (!entries.length) return labelled([...transfer.files]);

@@ -1,4 +1,4 @@
-// Talks to the gateway. The token lives in this tab's sessionStorage and goes out in a header alone.
+// Client of the gateway. The token is kept in the sessionStorage of this tab, and only sent in a header.
 
 const TOKEN = "breast-density token";
 
@@ -19,7 +19,7 @@ function parsed(text) {
   try { return JSON.parse(text); } catch { return null; }
 }
 
-// askToken(refused) resolves with a token that a person gave; refused: the last one was wrong.
+// askToken(refused) resolves with the token that the user enters; refused is true if the last token was wrong.
 export class Gateway {
   #askToken;
   #asking = null;
@@ -30,7 +30,7 @@ export class Gateway {
 
   forgetToken() { sessionStorage.removeItem(TOKEN); }
 
-  // Asks once, however many calls wait for it. `used`: the token that was refused, null where there was none.
+  // Asks once for all waiting calls. `used` is the token that was refused, null if there was none.
   async #newToken(used) {
     if (this.#token && this.#token !== used) return;
     this.forgetToken();
@@ -40,7 +40,7 @@ export class Gateway {
     await this.#asking;
   }
 
-  // Runs send(token) until its answer is another than 401.
+  // Repeats send(token) until the status is not 401.
   async #authorized(send) {
     for (;;) {
       if (!this.#token) await this.#newToken(null);
@@ -72,7 +72,7 @@ export class Gateway {
     return (await this.#get(`api/studies/${encodeURIComponent(key)}/views/${name}.png`, signal)).blob();
   }
 
-  // Sends the files of one exam; onProgress(share of 1), signal aborts. Real file names stay here: they may name a person.
+  // Sends the files of one exam; calls onProgress with 0..1; signal aborts. File names are not sent: they may name a patient.
   async upload(files, onProgress, signal) {
     const { status, text } = await this.#authorized((token) => new Promise((resolve, reject) => {
       const form = new FormData(), request = new XMLHttpRequest();
@@ -82,7 +82,7 @@ export class Gateway {
       request.upload.addEventListener("progress", (event) => onProgress(event.total ? event.loaded / event.total : 0));
       request.addEventListener("load", () => resolve({ status: request.status, text: request.responseText }));
       request.addEventListener("error", () => reject(new GatewayError(
-        "The upload broke off: a file cannot be read, or the gateway does not answer. Nothing is lost: send the exam again.")));
+        "The upload failed: a file cannot be read, or the gateway does not answer. Send the exam again.")));
       request.addEventListener("abort", () => reject(new DOMException("", "AbortError")));
       signal.addEventListener("abort", () => request.abort());
       request.send(form);

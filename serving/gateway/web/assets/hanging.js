@@ -1,11 +1,11 @@
-// The four views as they hang on a viewing station, each with its heat map as a layer above it.
+// The four views in the layout of a viewing station, each with its heat map as a layer above it.
 
 import { byId, el } from "./dom.js";
 import { VIEWS, percent, viewWords } from "./words.js";
 
 export class Hanging {
   #gateway;
-  #shown = "";  // study and grade whose pictures are there
+  #shown = "";  // study and grade whose pictures are shown
   #urls = [];
   #loading = new AbortController();
 
@@ -16,7 +16,7 @@ export class Hanging {
     this.empty();
   }
 
-  // The slider is plain opacity of the heat layer.
+  // The slider sets the opacity of the heat layer.
   applyHeat() {
     const value = byId("opacity").value;
     byId("opacity-value").textContent = `${value} %`;
@@ -29,7 +29,7 @@ export class Hanging {
     this.#replace("", (view) => this.#place(view, text));
   }
 
-  // Draws once: the pictures change with the grade alone, as when an image came late.
+  // Draw only if the grade changed, for example after a late image.
   show(key, exam) {
     const shown = JSON.stringify([key, exam]);
     if (this.#shown === shown) return;
@@ -90,7 +90,7 @@ export class Hanging {
       if (signal.aborted) return;
       image.remove();
       if (className === "grey") {
-        frame.replaceChildren(error.status === 404 ? "This picture is no longer kept." : String(error.message));
+        frame.replaceChildren(error.status === 404 ? "This picture was deleted." : String(error.message));
         frame.classList.add("none");
       }
     }

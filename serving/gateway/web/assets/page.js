@@ -1,4 +1,4 @@
-// The page: sending, the list, and the study that is open. Its key stands in the address, so that a reload keeps it.
+// The page: upload, list of studies, open study. The address contains the key of the open study, so that a reload keeps it.
 
 import { byId, el, say } from "./dom.js";
 import { chosenFiles, droppedFiles } from "./files.js";
@@ -7,12 +7,12 @@ import { Hanging } from "./hanging.js";
 import { reportOf } from "./report.js";
 import { counted, deliveryWords, stateWords, timeWords } from "./words.js";
 
-const SOON = 1000, LATER = 5000;  // milliseconds between questions
+const SOON = 1000, LATER = 5000;  // milliseconds between requests
 const MOVING = new Set(["receiving", "queued", "grading"]);
 
 const gateway = new Gateway(askToken);
 const hanging = new Hanging(gateway);
-const sent = new Map();  // by study key: { label, names }, of what this tab sent
+const sent = new Map();  // { label, names } of exams that this tab sent, by study key
 let limits = {}, sending = null, drawn = "", listed = "", timer = 0, asked = 0;
 
 function openKey() {
@@ -22,7 +22,7 @@ function openKey() {
 function askToken(refused) {
   const dialog = byId("token-dialog"), input = byId("token"), form = byId("token-form");
   byId("token-message").textContent = refused
-    ? "The gateway refused this token. Give the right one." : "The gateway asks for its access token.";
+    ? "The gateway refused this token. Enter the correct one." : "The gateway requires its access token.";
   byId("token-message").className = refused ? "note fail" : "";
   input.value = "";
   dialog.showModal();
@@ -69,7 +69,7 @@ function drawStudy(study) {
   byId("status").dataset.state = study.state;
   byId("report").replaceChildren(...reportOf(study, (name) => names?.get(name) ?? String(name ?? "")));
   if (study.exam) hanging.show(study.key, study.exam);
-  else hanging.empty(MOVING.has(study.state) ? "" : "Not graded, not shown");
+  else hanging.empty(MOVING.has(study.state) ? "" : "Only shown if graded");
 }
 
 function clearStudy(text) {
@@ -80,7 +80,7 @@ function clearStudy(text) {
   hanging.empty();
 }
 
-// Asks for list and open study, then again: soon while something moves, else later. Of rounds that overlap the last counts.
+// Gets the list and the open study repeatedly, more often while a state changes. If rounds overlap, the last one is used.
 async function refresh() {
   clearTimeout(timer);
   const round = ++asked, key = openKey();
@@ -100,7 +100,7 @@ async function refresh() {
     say(byId("offline"), "");
   } catch (error) {
     if (round !== asked) return;
-    if (error.status === 404 && key) clearStudy("The gateway knows no such study, or no longer.");
+    if (error.status === 404 && key) clearStudy("The gateway does not have this study, or deleted it.");
     else say(byId("offline"), `${error.message} Trying again …`);
   }
   if (round === asked && !document.hidden) timer = setTimeout(refresh, wait);
@@ -108,8 +108,8 @@ async function refresh() {
 
 function tooMuch(files) {
   const bytes = files.reduce((sum, file) => sum + file.size, 0);
-  if (limits.files && files.length > limits.files) return `One exam may have ${limits.files} files; these are ${files.length}.`;
-  if (limits.bytes && bytes > limits.bytes) return `One exam may have ${Math.floor(limits.bytes / 2 ** 20)} MiB; this is more.`;
+  if (limits.files && files.length > limits.files) return `One exam may have up to ${limits.files} files; these are ${files.length}.`;
+  if (limits.bytes && bytes > limits.bytes) return `One exam may have up to ${Math.floor(limits.bytes / 2 ** 20)} MiB; this one is larger.`;
   return "";
 }
 
@@ -125,9 +125,9 @@ function drawRefused(refused, files) {
 }
 
 async function send({ files, label }) {
-  if (sending) return uploadSays("An upload is under way: wait for its end, or cancel it.", "warn");
+  if (sending) return uploadSays("An upload is running: wait until it ends, or cancel it.", "warn");
   drawRefused([], files);
-  if (!files.length) return uploadSays("There is no file in it.", "warn");
+  if (!files.length) return uploadSays("No file found.", "warn");
   const problem = tooMuch(files);
   if (problem) return uploadSays(`${problem} Send the files of one exam.`, "fail");
   const bar = byId("upload-progress");
@@ -165,7 +165,7 @@ addEventListener("drop", async (event) => {
   try {
     await send(await droppedFiles(event.dataTransfer));
   } catch {
-    uploadSays("What was dropped cannot be read.", "fail");
+    uploadSays("The dropped items cannot be read.", "fail");
   }
 });
 for (const id of ["files", "folder"]) {
@@ -180,12 +180,12 @@ byId("upload-cancel").addEventListener("click", () => sending?.abort());
 byId("forget").addEventListener("click", () => {
   gateway.forgetToken();
   location.hash = "";
-  clearStudy("The token is forgotten.");
+  clearStudy("The browser deleted the token.");
   drawList([]);
   refresh();
 });
 byId("skip").addEventListener("click", (event) => {
-  event.preventDefault();  // the address holds the study
+  event.preventDefault();  // the address contains the study
   byId("answer").focus();
 });
 byId("token-dialog").addEventListener("cancel", (event) => event.preventDefault());

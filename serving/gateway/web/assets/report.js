@@ -1,4 +1,4 @@
-// What the gateway says of one study, as elements.
+// The report of one study as elements.
 
 import { el } from "./dom.js";
 import { CLASSES, MEANINGS, VIEWS, counted, percent, spaced, timeWords, viewWords } from "./words.js";
@@ -48,7 +48,7 @@ function section(title, ...children) {
 function viewLine(view, found) {
   const muscle = found.pectoral_status === "not_applicable" ? "" : `, muscle ${spaced(found.pectoral_status)}`;
   const flags = (found.flags ?? []).map((flag) => el("span", { className: "flag" }, String(flag)));
-  return el("li", {}, el("b", {}, viewWords(view)), ` doubt ${(found.doubt ?? 0).toFixed(2)}${muscle}`, ...flags);
+  return el("li", {}, el("b", {}, viewWords(view)), ` uncertainty ${(found.doubt ?? 0).toFixed(2)}${muscle}`, ...flags);
 }
 
 function quality(exam) {
@@ -68,10 +68,10 @@ function quality(exam) {
     el("p", { className: "soft" }, `Acquisition system: ${systems.join("; ")}`));
 }
 
-// Files by the name that a person knows, where this tab sent them.
-function leftOut(rejected, nameOf) {
+// Files that this tab sent are shown with their own names.
+function rejectedFiles(rejected, nameOf) {
   if (!rejected?.length) return null;
-  return section(`Left out: ${counted(rejected.length, "file", "files")}`,
+  return section(`Rejected: ${counted(rejected.length, "file", "files")}`,
     el("ul", { className: "items rejected" }, ...rejected.map((file) => {
       const message = String(file.message ?? "");
       const bare = message.startsWith(`${file.file}: `) ? message.slice(file.file.length + 2) : message;
@@ -104,7 +104,7 @@ function failure(failed, over) {
     over ? el("h2", {}, "Failed: no grade") : null, el("p", {}, `${failed.message ?? ""}${tries}`));
 }
 
-// nameOf(name at the gateway): the name to show.
+// nameOf(name at the gateway) returns the name to show.
 export function reportOf(study, nameOf) {
   const { exam } = study;
   const facts = [
@@ -119,7 +119,7 @@ export function reportOf(study, nameOf) {
     exam && gradeCard(exam),
     exam && probabilityTable(exam),
     exam && quality(exam),
-    leftOut(study.rejected, nameOf),
+    rejectedFiles(study.rejected, nameOf),
     deliveries(study),
     el("p", { className: "soft facts" }, facts.join(" · ")),
   ].filter(Boolean);

@@ -1,4 +1,4 @@
-// What the gateway's short names mean to a reader.
+// Texts for the short names of the gateway.
 
 export const CLASSES = ["A", "B", "C", "D"];
 export const MEANINGS = {  // ACR BI-RADS Atlas, 5th edition
@@ -14,8 +14,8 @@ const STATES = {
   receiving: "Receiving files", queued: "Waiting for the model", grading: "Grading", graded: "Graded",
   refused: "Not graded", failed: "Failed",
 };
-const RESULTS = { pending: ", results on their way", delivered: ", results delivered" };
-const REFUSAL = { pending: ", refusal on its way", delivered: ", refusal delivered" };
+const RESULTS = { pending: ", sending results", delivered: ", results delivered" };
+const REFUSAL = { pending: ", sending refusal", delivered: ", refusal delivered" };
 
 export const stateWords = (state) => STATES[state] ?? String(state);
 

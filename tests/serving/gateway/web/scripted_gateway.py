@@ -16,7 +16,7 @@ from fastapi.responses import JSONResponse, Response
 from components.common.png import encode_png
 from components.exam_model.heat_layer import heat_layer_png
 from schema.features import VIEWS
-from serving.gateway.web.page import mount_page
+from serving.gateway.web import mount_page
 from tests.waiting import HANG, wait_until
 
 TOKEN = "a-token-of-the-test"

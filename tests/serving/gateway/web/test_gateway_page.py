@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from schema.features import DENSITY_MEANINGS, VIEWS
-from serving.gateway.web import page as page_module
+from serving.gateway import web as page_module
 from tests.serving.gateway.web.conftest import Watched, lines, opened, until
 from tests.serving.gateway.web.scripted_gateway import ScriptedGateway, exam_document, study_document
 
@@ -65,7 +65,7 @@ def test_the_grade_of_an_exam_stands_on_one_screen_with_its_numbers(tab: Watched
     done = {"destination": "archive", "state": "delivered", "message": None, "attempts": 1}
     study = study_document("a1", "graded", exam=exam, deliveries=[sent, done], delivery="pending")
     page = opened(tab, script, study)
-    assert page.inner_text("#status") == "Graded, results on their way"
+    assert page.inner_text("#status") == "Graded, sending results"
     assert lines(page, ".grade") == [
         "C",
         "BI-RADS density C",
@@ -188,8 +188,8 @@ def test_a_refusal_says_why(tab: Watched, script: ScriptedGateway) -> None:
     page = opened(
         tab, script, study_document("a1", "refused", refusal=refusal, rejected=[left_out], delivery="pending")
     )
-    assert page.inner_text("#status") == "Not graded, refusal on its way"
-    assert page.inner_text("[data-view=CC_L] .frame") == "Not graded, not shown"
+    assert page.inner_text("#status") == "Not graded, sending refusal"
+    assert page.inner_text("[data-view=CC_L] .frame") == "Only shown if graded"
     assert lines(page, ".refusal") == ["Not graded: missing views", message]
     assert page.inner_text(".rejected") == "9.dcm for processing\nfor_processing, it is raw; export it."
     assert page.locator(".grade, .probabilities, #hanging img").count() == 0

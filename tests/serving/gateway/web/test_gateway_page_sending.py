@@ -13,7 +13,7 @@ def test_the_token_is_asked_for_until_it_is_right_and_stays_in_the_tab(tab: Watc
     page = tab.page
     page.goto(script.address)
     page.get_by_label("Token", exact=True).fill("wrong token")
-    page.get_by_role("button", name="Go on").click()
+    page.get_by_role("button", name="Continue").click()
     assert page.locator("dialog[open]").count() == 1  # no token has a space
     page.get_by_label("Token", exact=True).fill("wrong")
     page.keyboard.press("Enter")
@@ -47,9 +47,9 @@ def test_an_upload_that_is_not_taken_says_why(tab: Watched, script: ScriptedGate
         return page.inner_text("#upload-message")
 
     page.wait_for_selector("#no-studies:visible")
-    assert send("1", "2", "3") == "One exam may have 2 files; these are 3. Send the files of one exam."
-    assert send("1", buffer=bytes(2**20 + 1)) == "One exam may have 1 MiB; this is more. Send the files of one exam."
-    assert send(".DS_Store") == "There is no file in it."
+    assert send("1", "2", "3") == "One exam may have up to 2 files; these are 3. Send the files of one exam."
+    assert send("1", buffer=bytes(2**20 + 1)) == "One exam may have up to 1 MiB; this one is larger. Send the files of one exam."
+    assert send(".DS_Store") == "No file found."
     assert script.received == []
     refused = [{"index": 0, "reason": "not_dicom", "message": "It is no DICOM file."}]
     script.answer = (422, {"detail": "No file was accepted.", "keys": [], "files": [], "refused": refused})
@@ -102,7 +102,7 @@ def test_a_gateway_that_is_away_is_asked_again(tab: Watched, script: ScriptedGat
 def test_an_address_with_an_unknown_study_or_nonsense_is_no_obstacle(tab: Watched, script: ScriptedGateway) -> None:
     tab.enter(f"{script.address}/#gone")
     page = tab.page
-    until(page, "document.querySelector('#status').textContent.startsWith('The gateway knows no such study')")
+    until(page, "document.querySelector('#status').textContent.startsWith('The gateway does not have this study')")
     page.evaluate("location.hash = '%'")
     page.wait_for_selector("#no-studies:visible")
     only_of_status(tab, 404)

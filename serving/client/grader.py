@@ -1,4 +1,4 @@
-"""Exams and views to the model's signatures and back, whatever runs them.
+"""Exams and views to the signatures of the model and back.
 
 Images are preprocessed views: PNG, 8-bit grey.
 """
@@ -11,96 +11,97 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+from pydantic import ValidationError
 
 from components.common.png import encode_png
+from components.exam_model.recipe import PreprocessingRecipe
 from schema.features import DENSITY_CLASSES, VIEWS, laterality_of
 from serving.client.grades import (
     ExamGrade,
     ExplainedExam,
     InvalidExamError,
     ModelNotFoundError,
+    ModelRecipe,
     NotGradedError,
     Probabilities,
-    ServedRecipe,
     ViewExplanation,
 )
 
 if TYPE_CHECKING:
-    from serving.wire.answers import Answer
+    from serving.wire.tensors import Answer
 
 FULL_QUEUE: Final = "batch scheduling queue"  # of BatchFunction in the model's graph
-# What TensorFlow wraps around the reason: the text of an assertion of the graph, the node that failed.
+# TensorFlow wraps the reason in the text of a failed assertion and the name of the failed node.
 _ASSERTION: Final = re.compile(r"assertion failed: \[([^\]]*)\]")
 _GRAPH_NODE: Final = re.compile(r"\s*\[\[\{\{node .*", re.S)
 _BLANK_SIDE: Final = 32  # pixels
 _PNG_START: Final = b"\x89PNG\r\n\x1a\n"
 
 
-class ExamGrader(ABC):
-    """Grades exams by a model's signatures; what runs these is the subclass's affair."""
+class Grader(ABC):
+    """Grades exams with the signatures of a model. Subclasses run the signatures on a server or in this process."""
 
     @abstractmethod
     def run(self, signature: str, inputs: Mapping[str, np.ndarray]) -> Answer:
-        """Runs a signature.
+        """Run a signature.
 
         Args:
-            signature: Its name.
+            signature: Name of the signature.
             inputs: Array by input name; strings are object arrays of bytes.
 
         Returns:
-            What the model answered.
+            The outputs, and the version of the model.
 
         Raises:
-            ServingError: With one of its subclasses saying whether server, model or exam is at fault.
+            ServingError: The subclass of the error says whether server, model or exam is at fault.
         """
 
     def predict_exam(self, images: Mapping[str, bytes], exam_id: str = "exam") -> ExamGrade:
-        """Grades one exam.
+        """Grade one exam.
 
         Args:
             images: PNG bytes of each preprocessed view, by view name; one to four views.
-            exam_id: Groups the views; the server keeps and logs no identifier.
+            exam_id: Groups the views. The server neither keeps nor logs it.
 
         Returns:
-            The grade; of an exam that lacks a view, from the mean of those that are there.
+            The grade. If a view is missing, it is the mean of the other views.
 
         Raises:
-            NotGradedError: The model wants more views; the message says how many.
-            ServingError: With another of its subclasses saying whether server, model or exam is at fault.
+            NotGradedError: The model requires more views; the message says how many.
+            ServingError: The subclass of the error says whether server, model or exam is at fault.
         """
         views = _checked_views(images)
         outputs = self.run("predict_exam", _exam_inputs(images, views, exam_id)).outputs
         return _grade_of(outputs, views)
 
     def explain_exam(self, images: Mapping[str, bytes], exam_id: str = "exam") -> ExplainedExam:
-        """Grades one exam and explains each of its views.
+        """Grade one exam and explain each of its views.
 
         Args:
             images: PNG bytes of each preprocessed view, by view name; one to four views.
-            exam_id: Groups the views; the server keeps and logs no identifier.
-
-        Returns:
-            Grade and explanations.
+            exam_id: Groups the views. The server neither keeps nor logs it.
 
         Raises:
-            NotGradedError: The model wants more views; the message says how many.
-            ServingError: With another of its subclasses saying whether server, model or exam is at fault.
+            NotGradedError: The model requires more views; the message says how many.
+            ModelNotFoundError: The recipe was written by another version of this software.
+            ServingError: The subclass of the error says whether server, model or exam is at fault.
         """
         views = _checked_views(images)
         inputs = _exam_inputs(images, views, exam_id) | {"target_class": _strings([""] * len(views))}
         answer = self.run("explain_exam", inputs)
         outputs = answer.outputs
-        recipe = outputs["preprocessing"][0].decode()
-        return ExplainedExam(_grade_of(outputs, views), _explanations(outputs, views, "view_"), answer.version, recipe)
+        grade = _grade_of(outputs, views)
+        return ExplainedExam(grade, _explanations(outputs, views, "view_"), _recipe_of(answer))
 
-    def preprocessing(self) -> ServedRecipe:
-        """Asks the model which preprocessing its images must come from.
+    def model_recipe(self) -> ModelRecipe:
+        """Ask the model for its preprocessing recipe.
 
         Returns:
-            The recipe, and the version that answered.
+            The recipe, and the version of the model that contains it.
 
         Raises:
-            ServingError: With one of its subclasses saying whether server or model is at fault.
+            ModelNotFoundError: The recipe is missing or was written by another version of this software.
+            ServingError: The subclass of the error says whether server or model is at fault.
         """
         blank = encode_png(np.zeros((_BLANK_SIDE, _BLANK_SIDE), np.uint8))
         answer = self.run(
@@ -108,11 +109,11 @@ class ExamGrader(ABC):
             {"image_bytes": _strings([blank]), "view": _strings([VIEWS[0]]), "exam_id": _strings(["blank"])},
         )
         if "preprocessing" not in answer.outputs:
-            raise ModelNotFoundError("The model carries no preprocessing recipe: push it again with this version.")
-        return ServedRecipe(answer.outputs["preprocessing"][0].decode(), answer.version)
+            raise ModelNotFoundError("The model has no preprocessing recipe: push it again with this version.")
+        return _recipe_of(answer)
 
     def gradcam(self, images: Mapping[str, bytes], target_class: str | None = None) -> dict[str, ViewExplanation]:
-        """Explains each view by Grad-CAM.
+        """Explain each view by Grad-CAM.
 
         Args:
             images: PNG bytes of each preprocessed view, by view name.
@@ -122,12 +123,12 @@ class ExamGrader(ABC):
             Explanation by view, in the order of `VIEWS`.
 
         Raises:
-            ServingError: With one of its subclasses saying whether server, model or exam is at fault.
+            ServingError: The subclass of the error says whether server, model or exam is at fault.
         """
         views = _checked_views(images)
         if target_class is not None and target_class not in DENSITY_CLASSES:
             raise InvalidExamError(
-                f"Unknown density class {target_class!r}: the target class is one of "
+                f"Unknown density class {target_class!r}: the target class must be one of "
                 + ", ".join(DENSITY_CLASSES)
                 + "."
             )
@@ -143,30 +144,30 @@ class ExamGrader(ABC):
 
 
 def lacks_signature(which: str, details: str) -> ModelNotFoundError:
-    """Makes the error of a model of another make or version; ``which`` says which model."""
+    """Return the error of a model that another product or version exported; ``which`` names the model."""
     return ModelNotFoundError(
         f"{which} lacks a signature of this product ({details}): push it again with this version."
     )
 
 
 def refused_by_model(details: str) -> InvalidExamError:
-    """Makes the error of an exam that the model's graph refused, of TensorFlow's message."""
+    """Return the error of an exam that the graph of the model refused; ``details`` is TensorFlow's message."""
     asserted = _ASSERTION.search(details)
     reason = asserted[1] if asserted else " ".join(_GRAPH_NODE.sub("", details).split())
     return InvalidExamError(
-        f"The model refused the exam ({reason.rstrip('.')}): send preprocessed views as 8-bit grey PNG, "
-        "each under its own view name."
+        f"The model refused the exam ({reason.rstrip('.')}): send each preprocessed view as 8-bit grey PNG "
+        "with its view name."
     )
 
 
 def _checked_views(images: Mapping[str, bytes]) -> list[str]:
     if not images:
-        raise InvalidExamError("The exam has no image: give at least one view of " + ", ".join(VIEWS) + ".")
+        raise InvalidExamError("The exam has no image: give at least one of the views " + ", ".join(VIEWS) + ".")
     for view, image in images.items():
         if view not in VIEWS:
-            raise InvalidExamError(f"Unknown view {view!r}: name views " + ", ".join(VIEWS) + ".")
+            raise InvalidExamError(f"Unknown view {view!r}: the view must be one of " + ", ".join(VIEWS) + ".")
         if not image.startswith(_PNG_START):
-            raise InvalidExamError(f"The image of view {view} is no PNG: preprocess the exam first.")
+            raise InvalidExamError(f"The image of view {view} is not a PNG: preprocess the exam first.")
     return [view for view in VIEWS if view in images]
 
 
@@ -185,7 +186,7 @@ def _exam_inputs(images: Mapping[str, bytes], views: list[str], exam_id: str) ->
 
 
 def _explanations(outputs: Mapping[str, np.ndarray], views: list[str], prefix: str = "") -> dict[str, ViewExplanation]:
-    """Reads the outputs of a row a view; ``prefix`` is that of the view's grade."""
+    """Read outputs with one row per view; ``prefix`` starts the names of a view's grade."""
     return {
         view: ViewExplanation(
             density=outputs[f"{prefix}density"][row].decode(),
@@ -203,7 +204,7 @@ def _four(row: np.ndarray) -> Probabilities:
 
 
 def _grade_of(outputs: dict[str, np.ndarray], views: list[str]) -> ExamGrade:
-    # Models of before calibration give neither a reason nor raw probabilities: theirs are raw.
+    # Models from before calibration return neither a reason nor raw probabilities: theirs are raw.
     if "reason" in outputs and (reason := outputs["reason"][0].decode()):
         raise NotGradedError(reason)
     sides = {laterality_of(view) for view in views}
@@ -215,3 +216,13 @@ def _grade_of(outputs: dict[str, np.ndarray], views: list[str]) -> ExamGrade:
         left=_four(outputs["left_probabilities"][0]) if "L" in sides else None,
         views=tuple(views),
     )
+
+
+def _recipe_of(answer: Answer) -> ModelRecipe:
+    try:
+        recipe = PreprocessingRecipe.model_validate_json(answer.outputs["preprocessing"][0])
+    except ValidationError as error:
+        raise ModelNotFoundError(
+            "The preprocessing recipe of the model was written by another version: push it again."
+        ) from error
+    return ModelRecipe(recipe, answer.version)

@@ -1,7 +1,7 @@
-"""A view and its heat map in the geometry of the image that was read, for eyes; no TensorFlow.
+"""Pictures of a view and its heat map in the geometry of the source image. Imports no TensorFlow.
 
-Files whose Patient Orientation says so were turned into the standard hanging (``loaded.header.turn``), and pictures for
-the archive are turned back where they are made.
+Ingest turns files into the standard orientation if their Patient Orientation requires it (``loaded.header.turn``).
+`serving.dicom_results` turns its pictures back.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ _WHITE: Final = 0.998  # share of the breast's pixels that are darker than white
 
 
 def source_grey(item: PreparedView) -> NDArray[np.uint8]:
-    """Draws the source image as ingest read and turned it, muscle included.
+    """Return the source image as ingest read and turned it, with the pectoral muscle.
 
-    What preprocessing took for background is black: the network saw nothing of it, and burned-in labels stay out.
+    The background of preprocessing is black: the network did not see it, and it may hold burned-in labels.
 
     Args:
-        item: The view; has a breast.
+        item: The view; it shows a breast.
 
     Returns:
-        uint8 [H, W], shaped like ``item.loaded.pixels``; 0 is background alone.
+        uint8 [H, W] with the shape of ``item.loaded.pixels``; 0 is only background.
     """
     pixels, breast = item.loaded.pixels, item.result.breast_mask
     inside = pixels[breast]
@@ -38,7 +38,7 @@ def source_grey(item: PreparedView) -> NDArray[np.uint8]:
 
 
 def source_heat(item: PreparedView, explained: ViewExplanation, recipe: PreprocessingRecipe) -> NDArray[np.float32]:
-    """Lays a heat map over the source image: float32 [H, W] in 0..1, shaped like :func:`source_grey`."""
+    """Return a heat map in the geometry of the source image: float32 [H, W] in 0..1, shaped as :func:`source_grey`."""
     known = np.nan_to_num(explained.heatmap.astype(np.float32), nan=0.0, posinf=1.0, neginf=0.0)
     return np.clip(to_input(known, item.loaded.header.view, item.result, recipe.preprocess), 0.0, 1.0)
 
@@ -46,15 +46,15 @@ def source_heat(item: PreparedView, explained: ViewExplanation, recipe: Preproce
 def station_pictures(
     item: PreparedView, explained: ViewExplanation, recipe: PreprocessingRecipe
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Hangs view and heat map as a viewing station does, chest wall to the middle, cropped to the breast.
+    """Return view and heat map as a viewing station shows them: chest wall to the middle, cropped to the breast.
 
     Args:
-        item: The view; has a breast.
+        item: The view; it shows a breast.
         explained: Its heat map.
         recipe: How the view was prepared.
 
     Returns:
-        uint8 [h, w] and float32 [h, w], of the source's aspect.
+        uint8 [h, w] and float32 [h, w], with the aspect ratio of the source.
     """
     breast = item.result.breast_mask
     rows, columns = np.flatnonzero(breast.any(axis=1)), np.flatnonzero(breast.any(axis=0))

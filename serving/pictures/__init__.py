@@ -1,1 +1,0 @@
-"""What people see: heat maps in the geometry of the source image."""
