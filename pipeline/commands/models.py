@@ -49,24 +49,33 @@ def serve(
 ) -> None:
     """Serve a model as TensorFlow Serving does; tensorflow_model_server is used where there is one."""
     quiet_tensorflow()
-    from pipeline.serve import server_config
+    from pipeline.serve import ServeOptions
+    from serving.server.config import Limits
     from serving.server.tf_serving import start_model_server
 
-    limits = {
-        "message_bytes": max_message_mb << 20,
-        "request_seconds": request_seconds,
-        "read_seconds": read_seconds,
-        "queued": queued,
-        "connections": connections,
-    } | ({"running": running} if running else {})
-    config = server_config(
-        model_dir,
-        name,
-        (model_config_file, model_config_poll),
-        monitoring_config_file,
-        (tls_cert, tls_key, tls_client_ca),
-        {"host": host, "grpc_port": grpc_port, "rest_port": rest_port, "limits": limits},
+    default = Limits()
+    limits = Limits(
+        message_bytes=max_message_mb << 20,
+        request_seconds=request_seconds,
+        read_seconds=read_seconds,
+        running=running or default.running,
+        queued=queued,
+        connections=connections,
     )
+    config = ServeOptions(
+        model_dir=model_dir,
+        name=name,
+        model_config_file=model_config_file,
+        model_config_poll=model_config_poll,
+        monitoring_config_file=monitoring_config_file,
+        tls_cert=tls_cert,
+        tls_key=tls_key,
+        tls_client_ca=tls_client_ca,
+        host=host,
+        grpc_port=grpc_port,
+        rest_port=rest_port,
+        limits=limits,
+    ).server_config()
     with start_model_server(config) as server:
         typer.echo(
             f"serving {config.model.name} from {config.model.base_path}: gRPC {server.grpc_address}, "
