@@ -144,7 +144,7 @@ def saved_models(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
 
 @pytest.fixture
 def push(saved_models: dict[int, Path], tmp_path: Path) -> Callable[[int, int], Path]:
-    """Copies a stand-in into a model folder as a version, as the Pusher does; returns the model folder."""
+    """Copy a stand-in into a model folder as a version, as the Pusher does; return the model folder."""
 
     def _push(version: int, bias: int) -> Path:
         shutil.copytree(saved_models[bias], tmp_path / "models" / str(version))
@@ -155,7 +155,7 @@ def push(saved_models: dict[int, Path], tmp_path: Path) -> Callable[[int, int], 
 
 @pytest.fixture
 def two_looks(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Waits until running servers have called a function of theirs once, from now on, and begun to again."""
+    """Wait until running servers finish one call of a function and begin the next."""
 
     def wait(target: str) -> None:
         module, _, name = target.rpartition(".")

@@ -60,7 +60,7 @@ def flags(arguments: list[str]) -> dict[str, str]:
 
 
 def values(node: Any) -> Iterator[tuple[str, Any]]:
-    """Gives every key and value of a document, at any depth."""
+    """Yield every key and value of a document, at any depth."""
     if isinstance(node, dict):
         for key, value in node.items():
             yield key, value

@@ -1,4 +1,4 @@
-"""DICOM results of a real exam and of nasty headers, judged by dciodvfy."""
+"""DICOM results of a real exam and of defective headers, validated by dciodvfy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A heat map lies over the source image where the network looked, however the file hangs."""
+"""A heat map marks the same place in the source image as in the input of the network, in every orientation."""
 
 from __future__ import annotations
 

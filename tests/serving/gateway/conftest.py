@@ -36,7 +36,7 @@ def token() -> str:
 
 @pytest.fixture(scope="session")
 def export_model(exam_networks: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., None]:
-    """Exports a small exam model that carries a recipe, as the pipeline's models do."""
+    """Export a small exam model with a recipe, as the pipeline does."""
     from components.exam_ensemble.ensemble import load_exam_model
     from components.exam_model.recipe import PreprocessingRecipe
     from components.exam_model.signatures import export
@@ -90,7 +90,7 @@ def exams(tmp_path_factory: pytest.TempPathFactory) -> list[list[Path]]:
 
 @pytest.fixture
 def gateway_config(tmp_path: Path) -> Callable[..., GatewayConfig]:
-    """Makes a configuration with free ports, short waits and a spool of its own."""
+    """Return a configuration with free ports, short waits and its own spool."""
 
     def make(model_address: str = "127.0.0.1:1", **changes: Any) -> GatewayConfig:
         document: dict[str, Any] = {
@@ -123,13 +123,13 @@ def start_gateway(
 
 @pytest.fixture(scope="session")
 def wait_for() -> Callable[..., Any]:
-    """Calls until the result is true, and returns it."""
+    """Call a function until its result is true, and return the result."""
     return functools.partial(wait_until, pause=0.05)
 
 
 @pytest.fixture(scope="session")
 def dcmtk() -> Callable[[str], str]:
-    """Finds a program of dcmtk; pynetdicom puts some of the same names beside Python."""
+    """Find a program of dcmtk; pynetdicom installs programs with the same names next to Python."""
 
     def find(program: str) -> str:
         folders = [f for f in os.environ["PATH"].split(os.pathsep) if Path(f) != Path(sys.executable).parent]
@@ -143,35 +143,35 @@ def dcmtk() -> Callable[[str], str]:
 
 @dataclass(frozen=True)
 class Pacs:
-    """An Orthanc that runs."""
+    """A running Orthanc."""
 
     http_port: int
     dicom_port: int
 
     @property
     def destinations(self) -> list[dict[str, Any]]:
-        """It as a DICOM node and as a DICOMweb service."""
+        """Return Orthanc as two destinations: DICOM node and DICOMweb service."""
         stow = {"kind": "stow", "name": "pacs-web", "url": f"http://127.0.0.1:{self.http_port}/dicom-web"}
         dicom = {"kind": "dicom", "name": "pacs", "host": "127.0.0.1", "port": self.dicom_port, "ae_title": "ORTHANC"}
         return [dicom, stow]
 
     def get(self, path: str) -> Any:
-        """Asks its REST service."""
+        """Call its REST service."""
         return httpx.get(f"http://127.0.0.1:{self.http_port}{path}", trust_env=False, timeout=HANG).json()
 
     def instances(self) -> list[dict[str, Any]]:
-        """Its instances with their tags."""
+        """Return its instances with their tags."""
         return [self.get(f"/instances/{name}/simplified-tags") for name in self.get("/instances")]
 
     def clear(self) -> None:
-        """Deletes all that it has."""
+        """Delete all its data."""
         for name in self.get("/patients"):
             httpx.delete(f"http://127.0.0.1:{self.http_port}/patients/{name}", trust_env=False, timeout=HANG)
 
 
 @pytest.fixture(scope="session")
 def free_ports() -> Callable[[int], list[int]]:
-    """Finds free ports."""
+    """Return free ports."""
 
     def find(count: int) -> list[int]:
         with ExitStack() as stack:
@@ -185,7 +185,7 @@ def free_ports() -> Callable[[int], list[int]]:
 
 @pytest.fixture(scope="session")
 def start_pacs(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int, int], AbstractContextManager[Pacs]]:
-    """Starts Debian's Orthanc with its DICOMweb plugin on the given ports."""
+    """Start Debian's Orthanc with its DICOMweb plugin on the given ports."""
     program = shutil.which("Orthanc", path=f"{os.environ['PATH']}:/usr/sbin")
     plugin = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
     if program is None or not plugin.exists():
@@ -261,7 +261,7 @@ class Process:
         return [self.client.get(f"/api/studies/{study['key']}").json() for study in listed]
 
     def send(self, paths: list[Path], syntax: str = "--propose-jls-lossless") -> str:
-        """Sends files by storescu; returns what it printed."""
+        """Send files with storescu; return its output."""
         command = [self.storescu, "-v", syntax, "-aec", "BREASTDENSITY", "127.0.0.1", str(self.dicom_port)]
         done = subprocess.run([*command, *map(str, paths)], capture_output=True, text=True, timeout=HANG)
         assert done.returncode == 0, done.stdout + done.stderr
@@ -270,7 +270,7 @@ class Process:
 
 @pytest.fixture
 def start_process(gateway_config: Any, tmp_path: Path, token: str, dcmtk: Callable[[str], str]) -> Any:
-    """Starts ``breast-density gateway`` with a configuration; the context kills it in the end."""
+    """Start ``breast-density gateway`` with a configuration; kill it at the end of the context."""
 
     @contextmanager
     def start(model_address: str, **changes: Any) -> Iterator[Process]:

@@ -1,4 +1,4 @@
-"""Headers that ask for more work than any real one are refused at the gateway's door as such."""
+"""The gateway refuses headers that take more work than any real header."""
 
 from __future__ import annotations
 

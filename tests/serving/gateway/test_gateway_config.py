@@ -1,4 +1,4 @@
-"""Configuration of the gateway, its tokens, and its small pure parts."""
+"""Configuration of the gateway, its tokens, and its pure functions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run with everything in it, by every way in, and nothing of a person in what it says; results reach the PACS."""
+"""A complete run over all channels: no output contains patient identity, and the results reach the PACS."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images under one SOP or Study Instance UID: kept, or refused at once; and no grade of two women."""
+"""Images that share a SOP or Study Instance UID are kept or refused at once, and two patients never share a grade."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is accepted stays accepted, over restarts, resends and full disks."""
+"""Accepted images stay accepted after restarts, resends and full disks."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Clock:
 
 
 def send(studies: Studies, path: Path, changed: bool = False) -> str:
-    """Stages and accepts a file; returns its study's key."""
+    """Stage and accept a file; return the key of its study."""
     incoming = studies.spool.receive(1 << 30)
     try:
         incoming.write(path.read_bytes())
@@ -204,7 +204,7 @@ def test_studies_and_their_images_are_bounded(gateway_config: Config, exams: lis
 
 
 def test_a_file_that_no_longer_fits_is_not_accepted(tmp_path: Path) -> None:
-    """RLIMIT_FSIZE stands in for a full disk: the operating system refuses the write."""
+    """RLIMIT_FSIZE acts as a full disk: the operating system refuses the write."""
     code = (
         "import resource, signal, sys; from pathlib import Path; from serving.gateway.spool import *\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"

@@ -124,7 +124,7 @@ def test_requests_without_the_token_or_of_another_kind_are_refused(client: httpx
 def test_nothing_of_a_truncated_upload_is_kept(
     client: httpx.Client, gateway: RunningGateway, exams: list[list[Path]]
 ) -> None:
-    """Neither of a body without its last boundary, nor of a connection that breaks: no answer said 'accepted'."""
+    """Nothing is kept of a body without its last boundary or of a broken connection: no response said 'accepted'."""
     body = exams[0][0].read_bytes()
     cut = client.post("/dicom-web/studies", **related(body, body, end=b""))
     assert cut.status_code == 400

@@ -1,4 +1,4 @@
-"""From a modality to the PACS: dcmtk's storescu, the gateway as a process of its own, a model server, Orthanc."""
+"""From a modality to the PACS: dcmtk's storescu, the gateway in its own process, a model server, Orthanc."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_exams_come_back_as_report_and_heat_maps_although_the_gateway_is_killed(
     real_exam: list[Path],
     wait_for: Wait,
 ) -> None:
-    """The PACS is down and the gateway is killed; then both come back, and every study arrives once, by both ways."""
+    """The PACS is down and the gateway is killed. After both restart, every study arrives once by both protocols."""
     http_port, dicom_port, dead = free_ports(3)
     destinations = [
         {"kind": "dicom", "name": "dead", "host": "127.0.0.1", "port": dead, "ae_title": "DEAD", "timeout_s": 2},

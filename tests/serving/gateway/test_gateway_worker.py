@@ -29,7 +29,7 @@ Wait = Callable[..., Any]
 
 @dataclass
 class ChangingServer:
-    """Serves the versions of a plan, one call after the other; version N has its own recipe."""
+    """Serves the next version of a plan at each call; version N has its own recipe."""
 
     plan: list[int]
     calls: list[str] = field(default_factory=list)
@@ -44,7 +44,7 @@ class ChangingServer:
         return ModelRecipe(recipe_of_version(version), version)
 
     def grade(self, _: Any, recipe: PreprocessingRecipe) -> Any:
-        """As `serving.client.grading.grade_exam`: an answer of another recipe than that of the images is an error."""
+        """Like `serving.client.grading.grade_exam`, raise an error if model and images have different recipes."""
         version = self._next("grade")
         if recipe_of_version(version) != recipe:
             raise ModelChangedError
@@ -143,7 +143,7 @@ def test_studies_wait_for_the_server_and_no_answer_is_wrong_while_its_model_is_s
     tmp_path: Path,
     wait_for: Wait,
 ) -> None:
-    """Version 4 wants another preprocessing; each grade is what its own version says of images made for it."""
+    """Version 4 requires another recipe. Each grade must equal the grade of its version for images with its recipe."""
     from serving.server.run import start_server
 
     versions = tmp_path / "models"

@@ -1,4 +1,4 @@
-"""What is not graded is refused with its reason, whatever it is and by whatever way it comes: one table."""
+"""All kinds of exams that are not graded are refused with their reason by all channels: one table."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ KINDS: Final = {
 
 @pytest.fixture(scope="module")
 def strict_server(export_model: Callable[..., None], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Serves a model whose recipe looks for the muscle, and so has doubts."""
+    """Serve a model whose recipe segments the muscle, with an uncertainty above 0."""
     from serving.server.run import start_server
 
     folder = tmp_path_factory.mktemp("strict")
@@ -116,7 +116,7 @@ def strict_server(export_model: Callable[..., None], tmp_path_factory: pytest.Te
 
 @pytest.fixture(scope="module")
 def received() -> Iterator[tuple[int, list[Dataset]]]:
-    """A DICOM node that takes everything: its port, and what came."""
+    """A DICOM node that accepts everything: its port and the received objects."""
     found: list[Dataset] = []
 
     def store(event: evt.Event) -> int:
@@ -134,7 +134,7 @@ def received() -> Iterator[tuple[int, list[Dataset]]]:
 def strict_gateway(
     strict_server: str, received: tuple[int, list[Dataset]], token: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[RunningGateway]:
-    """Wants four views that are beyond doubt."""
+    """A policy that requires four views without uncertainty."""
     from serving.gateway.config import GatewayConfig
 
     archive = {"kind": "dicom", "name": "archive", "host": "127.0.0.1", "port": received[0], "ae_title": "ARCHIVE"}
@@ -156,7 +156,7 @@ def strict_gateway(
 
 @dataclass(frozen=True)
 class Setting:
-    """What a channel needs."""
+    """The inputs of a channel."""
 
     gateway: RunningGateway
     client: httpx.Client
@@ -166,7 +166,7 @@ class Setting:
     wait_for: Wait
 
     def refused(self, key: str, exam: Exam, kind: Kind) -> tuple[str, str]:
-        """Waits for a study's refusal in JSON, and for its report at the destination."""
+        """Wait for the refusal of a study in JSON, and for its report at the destination."""
 
         def told() -> dict[str, str] | None:
             found = self.client.get(f"/api/studies/{key}").json()["refusal"]
@@ -181,7 +181,7 @@ class Setting:
 
 
 def reasons_of(report: Dataset) -> str:
-    """The comments of a refusal's report, reasons written as in JSON."""
+    """Return the comments of the report of a refusal, with reasons as in JSON."""
     assert report.Modality == "SR"
     (group,) = report.ContentSequence[-1].ContentSequence
     comments = [item.TextValue for item in group.ContentSequence if item.ValueType == "TEXT"]

@@ -1,4 +1,4 @@
-"""The local server through the public tensorflow-serving-api stubs alone."""
+"""The local server, called only with the public tensorflow-serving-api stubs."""
 
 from __future__ import annotations
 

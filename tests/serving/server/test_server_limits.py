@@ -1,4 +1,4 @@
-"""Too many, too large, too slow, too long, malformed: each gets its documented code and the server goes on."""
+"""Requests that are too many, too large, too slow or malformed get the documented code, and the server continues."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def channel(server: RunningServer) -> Iterator[grpc.Channel]:
 
 @pytest.fixture
 def ask(channel: grpc.Channel) -> Callable[..., str]:
-    """Grades images by gRPC; returns the first one's class, or the name of the status code."""
+    """Grade images by gRPC; return the class of the first one, or the name of the status code."""
     return grader(channel)
 
 
@@ -131,7 +131,7 @@ def predictions_run(server: RunningServer) -> int:
 
 @contextmanager
 def busy(server: RunningServer) -> Iterator[None]:
-    """Takes the one place for running predictions while the context lasts."""
+    """Occupy the only place for running predictions within the context."""
     begun, go_on = threading.Event(), threading.Event()
 
     def call() -> None:
@@ -148,7 +148,7 @@ def busy(server: RunningServer) -> Iterator[None]:
 
 
 def closed_after(connection: socket.socket) -> float:
-    """Waits for the server to hang up, s."""
+    """Return the time until the server closes the connection, s."""
     started = time.monotonic()
     connection.settimeout(HANG)
     try:

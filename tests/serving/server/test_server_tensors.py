@@ -1,4 +1,4 @@
-"""Tensor and JSON codecs: what goes in comes out, for any array the REST and gRPC sides can carry."""
+"""Tensor and JSON codecs: a round trip returns the same array, for all arrays of REST and gRPC."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TLS and mutual TLS on gRPC and REST: who is let in, and that nothing is served in plain text beside it."""
+"""TLS and mutual TLS of gRPC and REST: which clients are accepted, and that no plain text is served."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Warm-up requests in assets.extra: replayed on load, and what refuses them is not served."""
+"""Warm-up requests in assets.extra are replayed on load, and a model that refuses them is not served."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finding and starting TensorFlow Serving. A script stands for the program, which this machine lacks."""
+"""Find and start TensorFlow Serving. A script replaces the program, which this machine lacks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A tab of a real headless Chromium, and a gateway to point it at."""
+"""A tab of a real headless Chromium, and a gateway for it."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def scripted() -> Iterator[ScriptedGateway]:
 
 @pytest.fixture
 def script(scripted: ScriptedGateway) -> ScriptedGateway:
-    """A gateway that knows no study yet."""
+    """A gateway without studies."""
     vars(scripted).update(vars(ScriptedGateway(address=scripted.address)))
     return scripted
 
 
 @dataclass
 class Watched:
-    """A tab, and what it did.
+    """A tab, and a record of what it did.
 
     Attributes:
         page: The tab, of playwright.
@@ -51,7 +51,7 @@ class Watched:
 
 
 def until(page: Any, expression: str) -> None:
-    """Waits until it is true; playwright's own ``wait_for_function`` needs eval, which the page's policy forbids."""
+    """Wait until a condition is true. Playwright's ``wait_for_function`` needs eval, which the page forbids."""
     deadline = time.monotonic() + HANG
     while not page.evaluate(expression):
         assert time.monotonic() < deadline, expression
@@ -70,7 +70,7 @@ def opened(tab: Watched, script: ScriptedGateway, study: dict[str, Any]) -> Any:
 
 
 def only_of_status(tab: Watched, *statuses: int) -> None:
-    """Takes what a browser itself says of answers with an error out of the console's errors."""
+    """Remove the browser's own messages about error responses from the errors of the console."""
     said = [f"the server responded with a status of {status}" for status in statuses]
     assert all(any(text in error for text in said) for error in tab.errors)
     tab.errors.clear()
@@ -78,7 +78,7 @@ def only_of_status(tab: Watched, *statuses: int) -> None:
 
 @pytest.fixture
 def tab(chromium: Any) -> Iterator[Watched]:
-    """A fresh tab, which afterwards must have no error in its console and have asked this machine alone."""
+    """A new tab. At the end its console must have no errors, and it must only have called this machine."""
     context = chromium.new_context(viewport=SCREEN)
     watched = Watched(context.new_page())
     watched.page.set_default_timeout(1000 * HANG)

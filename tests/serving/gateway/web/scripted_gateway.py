@@ -1,4 +1,4 @@
-"""A gateway whose answers a test writes itself: states that the real one is seldom in."""
+"""A gateway with responses from the test, for rare states of the real gateway."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def scripted_app(script: ScriptedGateway) -> FastAPI:
 
 @contextmanager
 def listening(app: FastAPI) -> Iterator[str]:
-    """Runs an app on a free port of this machine; gives its address."""
+    """Run an application on a free port of this machine; yield its address."""
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
@@ -118,7 +118,7 @@ def probabilities(a: float, b: float, c: float, d: float) -> dict[str, float]:
 
 
 def exam_document(**changes: Any) -> dict[str, Any]:
-    """An answer as ``serving.client.grading.exam_document`` writes it."""
+    """Return a grade as ``serving.client.grading.exam_document`` does."""
     views = {
         view: {
             "density": "C",
@@ -147,7 +147,7 @@ def exam_document(**changes: Any) -> dict[str, Any]:
 
 
 def study_document(key: str, state: str, **changes: Any) -> dict[str, Any]:
-    """A study as the gateway's route answers it."""
+    """Return a study as the route of the gateway does."""
     return {
         "key": key,
         "state": state,

@@ -1,4 +1,4 @@
-"""The gateway's page in a real browser: every state of a study, and names that would like to be markup."""
+"""The gateway's page in a real browser: every state of a study, and names that contain markup."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ PALE_TEXTS = """() => {
 
 
 def loaded_pictures(page: Any) -> list[int]:
-    """Widths of the views' pictures and heat layers, once all have come."""
+    """Return the widths of all pictures and heat layers, after they are loaded."""
     page.wait_for_selector("#hanging img")
     until(page, "[...document.querySelectorAll('#hanging img')].every((image) => image.naturalWidth > 0)")
     return page.evaluate("[...document.querySelectorAll('#hanging img')].map((image) => image.naturalWidth)")

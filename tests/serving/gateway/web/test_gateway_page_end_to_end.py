@@ -1,4 +1,4 @@
-"""A person's whole way: real mammograms through browser, gateway and model server, and back."""
+"""Real mammograms from the browser through gateway and model server and back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The gateway's page in a real browser: tokens, uploads that are taken or not, and a gateway that is away."""
+"""The gateway's page in a real browser: tokens, accepted and refused uploads, and a gateway that does not answer."""
 
 from __future__ import annotations
 
@@ -48,7 +48,10 @@ def test_an_upload_that_is_not_taken_says_why(tab: Watched, script: ScriptedGate
 
     page.wait_for_selector("#no-studies:visible")
     assert send("1", "2", "3") == "One exam may have up to 2 files; these are 3. Send the files of one exam."
-    assert send("1", buffer=bytes(2**20 + 1)) == "One exam may have up to 1 MiB; this one is larger. Send the files of one exam."
+    assert (
+        send("1", buffer=bytes(2**20 + 1))
+        == "One exam may have up to 1 MiB; this one is larger. Send the files of one exam."
+    )
     assert send(".DS_Store") == "No file found."
     assert script.received == []
     refused = [{"index": 0, "reason": "not_dicom", "message": "It is no DICOM file."}]
