@@ -23,7 +23,6 @@ import cv2
 import numpy as np
 
 from components.common.files import write_whole
-from components.exam_model.recipe import PreprocessingRecipe
 from serving.client.local_model import LocalModel
 from serving.client.preprocessing import files_of, prepare_exam
 
@@ -44,7 +43,7 @@ def record(model_folder: Path, folders: list[Path]) -> dict[str, np.ndarray]:
         Arrays by ``what/exam/view``; ``times`` holds seconds of reading and preprocessing, and of the model.
     """
     model = LocalModel(model_folder)
-    recipe = PreprocessingRecipe.model_validate_json(model.preprocessing().json)
+    recipe = model.model_recipe().recipe
     found: dict[str, np.ndarray] = {}
     times = np.zeros(2)
     for folder in _exams(folders):

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from components.common.shards import read_shard, shards_of, split_folder
-from components.exam_model.recipe import PreprocessingRecipe, prepare_file
+from components.exam_model.recipe import prepare_file
 from components.statistics.calibration import calibrate, load_temperature
 from pipeline.config import recipe_of
 from pipeline.local.demo import real_exams
@@ -139,7 +139,7 @@ def test_a_stranger_with_tensorflow_alone_calls_every_signature(
 def test_served_preprocessing_is_that_of_training_to_the_byte(
     finished: Any, phantoms: Path, preprocessed: dict[tuple[str, str], bytes], client: ExamClient
 ) -> None:
-    recipe = PreprocessingRecipe.model_validate_json(client.preprocessing().json)
+    recipe = client.model_recipe().recipe
     assert recipe == recipe_of(finished.config.pipeline)
     report = finished.artifact("DicomExampleGen", "ingest_report") / "files.jsonl"
     rows = [json.loads(line) for line in report.read_text(encoding="utf-8").splitlines()]

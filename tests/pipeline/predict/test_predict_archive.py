@@ -176,7 +176,7 @@ def test_a_grade_is_kept_where_the_files_can_carry_no_dicom_results(archive: Pat
             data.save_as(path)
     first, *others = grade(archive, tmp_path / "out", CountingGrader(), QUICK.model_copy(update={"dicom": True}))
     assert (first["status"], first["density"], first["reason"]) == ("graded", "B", "no_dicom")
-    assert "no LO of up to 64 characters (65 received)" in first["message"]
+    assert "not an LO of up to 64 characters (65 received)" in first["message"]
     assert "777" not in first["message"]
     assert others[0]["reason"] is None
 

@@ -210,7 +210,7 @@ def test_mutual_tls_refuses_clients_without_or_with_a_strange_certificate(
             status_by_rest(mutual_server, files.mine, client)
     exam_client = ExamClient(mutual_server.grpc_address, timeout_s=5, credentials=without.credentials())
     with exam_client, pytest.raises(ServerUnreachableError):
-        exam_client.preprocessing()
+        exam_client.model_recipe()
     assert status_by_rest(mutual_server, files.mine, files.client) == 3
 
 

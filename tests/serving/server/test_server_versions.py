@@ -200,7 +200,7 @@ def test_reload_config_pins_a_version_and_lets_go(push: Push) -> None:
 
 
 def test_start_errors_name_the_folder_and_the_way_out(push: Push, tmp_path: Path) -> None:
-    with pytest.raises(ServerStartError, match="absent is no folder: give the folder"):
+    with pytest.raises(ServerStartError, match="absent is not a folder: give the folder"):
         serve(tmp_path / "absent")
     (tmp_path / "empty").mkdir()
     with pytest.raises(ServerStartError, match="empty holds no model"):

@@ -61,7 +61,7 @@ def test_variable_comes_before_path(program: Path, tmp_path: Path) -> None:
     assert find_tf_serving({"PATH": path}) == program
     assert find_tf_serving({"PATH": path, "TF_SERVING_BIN": str(named)}) == named
     assert find_tf_serving({"PATH": str(tmp_path / "empty")}) is None
-    with pytest.raises(ServerStartError, match="TF_SERVING_BIN=/nowhere is no program"):
+    with pytest.raises(ServerStartError, match="TF_SERVING_BIN=/nowhere is not a program"):
         find_tf_serving({"PATH": path, "TF_SERVING_BIN": "/nowhere"})
 
 
