@@ -27,6 +27,6 @@ def test_a_bomb_in_the_header_is_too_large(tmp_path: Path) -> None:
     packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     body = packer.compress(plain + private) + b"".join(packer.compress(bytes(1 << 20)) for _ in range(128))
     path.write_bytes(data[:start] + body + packer.flush())
-    with pytest.raises(RefusedInstanceError, match="file 1: the header asks for too much work") as caught:
+    with pytest.raises(RefusedInstanceError, match="file 1: the header takes too much work") as caught:
         read_instance(path, "file 1", 1 << 20)
     assert (caught.value.reason, caught.value.status) == ("too_large", CANNOT_UNDERSTAND)

@@ -29,7 +29,7 @@ def test_the_example_shows_the_defaults() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("spool: [", "is no YAML"),
+        ("spool: [", "is not YAML"),
         ("model: {}", "spool: Field required"),
         ("spool: x\ntoken: abc", "token: Extra inputs"),
         ("spool: x\ndicom: {ae_title: A TITLE THAT IS TOO LONG}", "dicom.ae_title"),
