@@ -90,7 +90,7 @@ def gateway(
 ) -> None:
     """Take exams by DICOM and DICOMweb, grade them on a model server, send results on to a PACS."""
     from serving.gateway.config import load_gateway_config
-    from serving.gateway.logs import configure_logs
+    from serving.gateway.monitoring import configure_logs
 
     settings = load_gateway_config(config)
     configure_logs()

@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from schema.features import VIEWS
 from serving.gateway.admission import Instance, RefusedInstanceError
-from serving.gateway.logs import log
+from serving.gateway.monitoring import log
 from serving.gateway.multipart import BodyPart
 from serving.gateway.spool import SpoolFullError, Staged
 from serving.gateway.studies import BUSY, SharedUidError, Studies

@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.gateway.api import api_router
-from serving.gateway.logs import log
+from serving.gateway.monitoring import log
 from serving.gateway.stow import stow_router
 from serving.gateway.studies import Studies
 from serving.gateway.uploads import HttpError, Uploads

@@ -15,7 +15,7 @@ from pynetdicom import AE, build_context
 
 from components.dicom.bounded_stream import read_object
 from serving.gateway.config import Destination, DicomDestination, StowDestination, read_token, tls_errors
-from serving.gateway.logs import log
+from serving.gateway.monitoring import log
 from serving.gateway.outcome import kind_of
 from serving.gateway.studies import Studies
 from serving.gateway.worker import POLL_SECONDS

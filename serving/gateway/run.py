@@ -15,7 +15,7 @@ from serving.client.grpc_client import ExamClient, open_channel
 from serving.gateway.config import GatewayConfig, GatewayConfigError, ModelServerConfig, read_token, tls_errors
 from serving.gateway.forward import Forwarder
 from serving.gateway.http_server import STOP_SECONDS, bind_http, web_server
-from serving.gateway.logs import log
+from serving.gateway.monitoring import log
 from serving.gateway.scp import DicomNode
 from serving.gateway.studies import Studies
 from serving.gateway.worker import ConsistentGrader, Worker

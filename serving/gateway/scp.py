@@ -22,7 +22,7 @@ from pynetdicom.transport import ThreadedAssociationServer
 from components.dicom.streams.decoders import CODINGS
 from serving.gateway.admission import DOES_NOT_MATCH, OUT_OF_RESOURCES, SOP_CLASSES, RefusedInstanceError
 from serving.gateway.config import DicomNodeConfig, GatewayConfigError, tls_errors
-from serving.gateway.logs import log
+from serving.gateway.monitoring import log
 from serving.gateway.spool import SpoolFullError, TooLargeError
 from serving.gateway.studies import Studies
 

@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 from starlette.concurrency import run_in_threadpool
 
 from serving.gateway.admission import DOES_NOT_MATCH, RefusedInstanceError, is_uid
-from serving.gateway.logs import log
+from serving.gateway.monitoring import log
 from serving.gateway.multipart import BodyPart
 from serving.gateway.spool import SpoolFullError
 from serving.gateway.studies import BUSY, Studies

@@ -21,8 +21,7 @@ from serving.gateway.admission import (
     same_pixels,
 )
 from serving.gateway.config import GatewayConfig, GroupingConfig
-from serving.gateway.logs import log
-from serving.gateway.metrics import GatewayMetrics
+from serving.gateway.monitoring import GatewayMetrics, log
 from serving.gateway.records import IncomingStudy, iso, summary_of
 from serving.gateway.spool import Spool, Staged
 from serving.gateway.store import Store

@@ -9,7 +9,7 @@ from typing import Final
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 
-from serving.gateway.logs import log
+from serving.gateway.monitoring import log
 from serving.gateway.multipart import MultipartError, MultipartReceiver, TooManyPartsError, media_type
 from serving.gateway.spool import SpoolFullError, TooLargeError
 from serving.gateway.studies import Studies

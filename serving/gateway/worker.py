@@ -14,7 +14,7 @@ from serving.client.grader import Grader
 from serving.client.grades import InvalidExamError, ServingError
 from serving.client.grading import ExamRefusedError, GradedExam, ModelChangedError, grade_exam
 from serving.dicom_results import ResultsError
-from serving.gateway.logs import log
+from serving.gateway.monitoring import log
 from serving.gateway.outcome import StudyOutcome, graded_outcome, refused_outcome
 from serving.gateway.records import Claim
 from serving.gateway.spool import SpoolFullError

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from serving.gateway.app import is_authorised
 from serving.gateway.config import GatewayConfig, GatewayConfigError, load_gateway_config, read_token
-from serving.gateway.logs import configure_logs, log
+from serving.gateway.monitoring import configure_logs, log
 from serving.gateway.multipart import MultipartError, MultipartReceiver
 from serving.gateway.spool import Incoming
 
