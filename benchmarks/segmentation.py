@@ -30,7 +30,7 @@ from components.dicom.reading import load_view
 from components.preprocessing.config import PreprocessConfig
 from components.preprocessing.network import SHIPPED, Weights
 from components.preprocessing.preprocess import preprocess_view
-from components.preprocessing.result import PreprocessedView
+from components.preprocessing.preprocessed_view import PreprocessedView
 from pipeline.phantom.config import PhantomConfig
 from pipeline.phantom.generate import generate_phantoms
 from pipeline.segmenter.samples import is_trained_on

@@ -10,8 +10,8 @@ from components.dicom.headers.orientation import Turn
 from components.dicom.reading import load_view
 from components.dicom.rejections import IngestError, RejectionReason
 from components.exam_model.recipe import PreprocessingRecipe
-from components.preprocessing.files import OUTPUT_ENDINGS, preprocess_pixels_to_files
-from components.preprocessing.result import PreprocessedView
+from components.preprocessing.outputs import OUTPUT_ENDINGS, preprocess_pixels_to_files
+from components.preprocessing.preprocessed_view import PreprocessedView
 from schema.features import VIEWS
 
 

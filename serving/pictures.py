@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.exam_model.recipe import PreparedView, PreprocessingRecipe
-from components.preprocessing.grey import to_eight_bit
-from components.preprocessing.source_geometry import hung, to_input
+from components.preprocessing.geometry import mirror_if, to_input
+from components.preprocessing.grey_levels import to_eight_bit
 from serving.client.grades import ViewExplanation
 
 _WHITE: Final = 0.998  # share of the breast's pixels that are darker than white
@@ -59,6 +59,6 @@ def station_pictures(
     breast = item.result.breast_mask
     rows, columns = np.flatnonzero(breast.any(axis=1)), np.flatnonzero(breast.any(axis=0))
     box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-    mirrored = item.result.figures.flipped
+    mirrored = item.result.measurements.flipped
     grey, heat = source_grey(item)[box], source_heat(item, explained, recipe)[box]
-    return np.ascontiguousarray(hung(grey, mirrored)), np.ascontiguousarray(hung(heat, mirrored))
+    return np.ascontiguousarray(mirror_if(grey, mirrored)), np.ascontiguousarray(mirror_if(heat, mirrored))

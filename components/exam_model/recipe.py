@@ -17,7 +17,7 @@ from components.dicom.acceptance import DEFAULT_MAX_PIXELS, AcceptanceConfig
 from components.dicom.reading import LoadedView, load_view
 from components.preprocessing.config import PreprocessConfig
 from components.preprocessing.preprocess import preprocess_view
-from components.preprocessing.result import PreprocessedView
+from components.preprocessing.preprocessed_view import PreprocessedView
 
 
 class PreprocessingRecipe(BaseModel):

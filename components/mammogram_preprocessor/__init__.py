@@ -1,1 +1,1 @@
-"""Node that turns an ingested view into the network's picture: breast cropped, pectoral muscle replaced."""
+"""Node that turns ingested views into the networks' pictures: breast cropped, pectoral muscle replaced."""

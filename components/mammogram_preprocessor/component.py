@@ -31,7 +31,7 @@ class MammogramPreprocessorSpec(component_spec.ComponentSpec):
 
 
 class MammogramPreprocessor(base_beam_component.BaseBeamComponent):
-    """Segments the pectoral muscle away and normalises geometry and grey scale."""
+    """Replaces the pectoral muscle, and normalises geometry and grey levels."""
 
     SPEC_CLASS = MammogramPreprocessorSpec
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(executor.Executor)
@@ -43,14 +43,14 @@ class MammogramPreprocessor(base_beam_component.BaseBeamComponent):
         quality: QualityConfig | None = None,
         reviews: ReviewSource | Placeholder | None = None,
     ):
-        """Makes the node.
+        """Make the node.
 
         Args:
             examples: Ingested examples.
             config: Method and output geometry.
             quality: Size of the quality report.
-            reviews: Folder of reviews, or what ArchiveScan finds of it when the pipeline runs; a change of what it
-                holds makes the node run again.
+            reviews: Folder of reviews, or the output of ArchiveScan, which reads the folder when the pipeline runs. The
+                node runs again if the content of the folder changes.
         """
         spec = MammogramPreprocessorSpec(
             examples=examples,

@@ -1,4 +1,4 @@
-"""TFX executor of MammogramPreprocessor; ``preprocess_pipeline`` has the work."""
+"""TFX executor of MammogramPreprocessor; the work is in ``preprocess_pipeline``."""
 
 from __future__ import annotations
 
@@ -25,18 +25,17 @@ from components.common.shards import (
     split_folder,
 )
 from components.common.stages import LostRecordsError
-from components.mammogram_preprocessor.preprocess_pipeline import preprocess
-from components.mammogram_preprocessor.view_shards import ShardTask
+from components.mammogram_preprocessor.preprocess_pipeline import ShardTask, preprocess
+from components.mammogram_preprocessor.span_merging import IngestedShard, find_excluded
 from components.preprocessing.config import PreprocessConfig, QualityConfig
-from components.preprocessing.merging import IngestedShard, left_out
 from components.review.folder import NO_REVIEWS, read_reviews
 
 
 def _shards(ingested: Sequence[types.Artifact], splits: Sequence[str]) -> list[IngestedShard]:
-    """Lists the shards of all spans.
+    """List the shards of all spans.
 
     Raises:
-        LostRecordsError: Shards of an artifact's index are not there.
+        LostRecordsError: Shards in the index of an artifact are missing.
     """
     shards = []
     for position, artifact in enumerate(ingested):
@@ -53,22 +52,22 @@ def _shards(ingested: Sequence[types.Artifact], splits: Sequence[str]) -> list[I
 
 
 def _tasks(shards: Sequence[IngestedShard], prefixes: Sequence[str], target: str) -> list[ShardTask]:
-    """Turns shards into work, split by split; ``prefixes`` keep shards of several spans apart."""
-    out = left_out(shards)
+    """Make one task per shard; ``prefixes`` keep the file names of several spans distinct."""
+    excluded = find_excluded(shards)
     return [
         ShardTask(
             number,
             shard.path,
             os.path.join(split_folder(target, shard.split), prefixes[shard.span] + os.path.basename(shard.path)),
             None if shard.views is None else len(shard.views),
-            out.get(shard.path, {}),
+            excluded.get(shard.path, {}),
         )
         for number, shard in enumerate(shards)
     ]
 
 
 def _require_every_split(shards: Sequence[IngestedShard], tasks: Sequence[ShardTask], splits: Sequence[str]) -> None:
-    filled = {s.split for s, t in zip(shards, tasks, strict=True) if t.records is None or t.records > len(t.dropped)}
+    filled = {s.split for s, t in zip(shards, tasks, strict=True) if t.records is None or t.records > len(t.excluded)}
     if empty := [split for split in splits if split not in filled]:
         raise EmptySplitError(
             f"No span has an image for: {', '.join(empty)}. Add exams, or change pipeline.ingest.splits or"
@@ -77,7 +76,7 @@ def _require_every_split(shards: Sequence[IngestedShard], tasks: Sequence[ShardT
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):
-    """Preprocesses every view."""
+    """Preprocesses all views."""
 
     def Do(  # noqa: N802
         self,
@@ -85,12 +84,12 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Writes ``preprocessed_examples``, shard by shard as they came, and ``quality_report``.
+        """Write ``preprocessed_examples``, one shard per ingested shard, and ``quality_report``.
 
         Raises:
             EmptySplitError: A split would have no image.
-            LostRecordsError: Records or shards were lost on the way.
-            ReviewFolderError: The folder of reviews is not there.
+            LostRecordsError: Records or shards are missing.
+            ReviewFolderError: The folder of reviews cannot be read.
         """
         config = PreprocessConfig.model_validate_json(exec_properties["config"])
         quality = QualityConfig.model_validate_json(exec_properties["quality"])
@@ -104,7 +103,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         prefixes = [span_prefix(artifact.span) if len(ingested) > 1 else "" for artifact in ingested]
         tasks = _tasks(shards, prefixes, output.uri)
         _require_every_split(shards, tasks, splits)
-        expect(sum((task.records or 0) - len(task.dropped) for task in tasks), "images")
+        expect(sum((task.records or 0) - len(task.excluded) for task in tasks), "images")
         with self._make_beam_pipeline() as pipeline:
             preprocess(pipeline, tasks, config, quality, reviews, report)
         for folder in (output.uri, report):

@@ -1,4 +1,4 @@
-"""The quality report: what was segmented, and which views a person should look at."""
+"""The quality report: results of the segmentation, and which views a person should look at."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from components.review.apply import Reviewed, ReviewOutcome
-from components.review.findings import Finding
-from components.review.naming import ReviewName, review_name
+from components.review.problems import UnusedReview
+from components.review.review_file import ReviewName, review_name
+from components.review.reviewed_view import ReviewOutcome
 from schema.features import is_mlo
 
 
 @dataclass(frozen=True)
 class QualityRow:
-    """Figures of one view.
+    """One view in the quality report.
 
     Attributes:
         shard: Input shard, the index of its file.
@@ -28,10 +28,10 @@ class QualityRow:
         status: One of PECTORAL_STATUSES.
         pectoral_area_fraction: Muscle's share of breast and muscle, 0..1.
         breast_area_fraction: Share of the image that is breast and muscle, 0..1.
-        doubt: 0 (sure, or reviewed) to 1.
+        doubt: Uncertainty of the segmentation, 0 (certain, or reviewed) to 1.
         pixels_sha256: ``pixels_sha256`` of the ingested image.
-        review: What the view's review came to, if it has one that is used.
-        finding: Why its review is not used, if so.
+        review: Outcome of the view's review, if a review is used.
+        unused_review: The view's review and why it is not used, if so.
     """
 
     shard: int
@@ -46,73 +46,43 @@ class QualityRow:
     doubt: float
     pixels_sha256: str
     review: ReviewOutcome | None = None
-    finding: Finding | None = None
+    unused_review: UnusedReview | None = None
 
     @property
     def review_name(self) -> ReviewName:
-        """Name of a review of this view."""
+        """The name that a review of this view has."""
         return review_name(self.exam_id, self.view, self.pixels_sha256)
 
     @property
     def overlay(self) -> str:
-        """Path of the view's overlay in the report; it names shard and record, never a person."""
+        """Path of the view's overlay in the report; it contains shard and record, no patient identity."""
         return f"overlays/{self.shard:05d}_{self.index:05d}_{self.view}.png"
-
-
-def quality_row(
-    shard: int,
-    index: int,
-    reviewed: Reviewed,
-    *,
-    exam_id: str,
-    view: str,
-    system: str,
-    density: str,
-    pixels_sha256: str,
-) -> QualityRow:
-    """Makes a row of what preprocessing gave; what a person has looked at is not doubtful any more."""
-    result = reviewed.result
-    return QualityRow(
-        shard,
-        index,
-        exam_id,
-        view,
-        system,
-        density,
-        result.status,
-        round(result.pectoral_area_fraction, 6),
-        round(result.breast_area_fraction, 6),
-        0.0 if reviewed.outcome else round(result.doubt, 6),
-        pixels_sha256,
-        reviewed.outcome,
-        reviewed.finding,
-    )
 
 
 def _by_doubt(rows: Iterable[QualityRow]) -> list[QualityRow]:
     return sorted(rows, key=lambda row: (-row.doubt, row.exam_id, row.view))
 
 
-def ranks(rows: Iterable[QualityRow]) -> dict[ReviewName, int]:
-    """Ranks the oblique views by doubt, for a review: 1 is the most doubtful.
+def rank_by_doubt(rows: Iterable[QualityRow]) -> dict[ReviewName, int]:
+    """Rank the oblique views for a review: rank 1 has the highest doubt.
 
-    Views whose muscle was looked for are ranked, the reviewed ones last. Equal doubt is ordered by exam and view.
+    Views in which the muscle was segmented are ranked, reviewed views last. Ties are ordered by exam and view.
     """
-    looked_for = [row for row in rows if is_mlo(row.view) and row.status != "not_applicable"]
-    ordered = sorted(_by_doubt(looked_for), key=lambda row: row.review is not None)
+    segmented = [row for row in rows if is_mlo(row.view) and row.status != "not_applicable"]
+    ordered = sorted(_by_doubt(segmented), key=lambda row: row.review is not None)
     return {row.review_name: rank for rank, row in enumerate(ordered, start=1)}
 
 
-def choose_overlays(rows: Sequence[QualityRow], doubtful: int, typical_a_system: int) -> list[QualityRow]:
-    """Chooses the views to draw: the most doubtful, and those of median doubt of each acquisition system.
+def choose_overlays(rows: Sequence[QualityRow], doubtful: int, typical_per_system: int) -> list[QualityRow]:
+    """Choose the views to draw: those of highest doubt, and those of median doubt per acquisition system.
 
     Args:
         rows: All views.
-        doubtful: How many of the most doubtful.
-        typical_a_system: How many typical ones with a muscle for each system.
+        doubtful: Number of views of highest doubt.
+        typical_per_system: Number of views of median doubt per acquisition system.
 
     Returns:
-        Rows, each once, sorted by shard and index.
+        Rows without duplicates, sorted by shard and index.
     """
     ranked = _by_doubt(rows)
     chosen = {(row.shard, row.index): row for row in ranked[:doubtful]}
@@ -121,21 +91,21 @@ def choose_overlays(rows: Sequence[QualityRow], doubtful: int, typical_a_system:
         if row.status != "not_applicable":
             systems[row.acquisition_system].append(row)
     for members in systems.values():
-        start = max(0, (len(members) - typical_a_system) // 2)
-        chosen |= {(row.shard, row.index): row for row in members[start : start + typical_a_system]}
+        start = max(0, (len(members) - typical_per_system) // 2)
+        chosen |= {(row.shard, row.index): row for row in members[start : start + typical_per_system]}
     return sorted(chosen.values(), key=lambda row: (row.shard, row.index))
 
 
 def report_row(row: QualityRow, rank: int | None, drawn: bool) -> dict[str, Any]:
-    """Gives a row as ``views.jsonl`` has it.
+    """Return a row of ``views.jsonl``.
 
     Args:
         row: The view.
-        rank: Its rank by doubt; None for a view that has no muscle to look for.
-        drawn: Whether its overlay is in the report.
+        rank: Its rank by doubt; None if its muscle was not segmented.
+        drawn: True if its overlay is in the report.
     """
     values = asdict(row)
-    del values["shard"], values["index"], values["finding"]
+    del values["shard"], values["index"], values["unused_review"]
     return values | {
         "rank": rank,
         "review_name": row.review_name.stem if is_mlo(row.view) else None,
@@ -144,7 +114,7 @@ def report_row(row: QualityRow, rank: int | None, drawn: bool) -> dict[str, Any]
 
 
 def quality_summary(rows: Iterable[QualityRow]) -> dict[str, Any]:
-    """Counts views by status, in all and by acquisition system."""
+    """Count views by status, in total and per acquisition system."""
     total: Counter[str] = Counter()
     systems: dict[str, Counter[str]] = defaultdict(Counter)
     for row in rows:
@@ -157,19 +127,19 @@ def quality_summary(rows: Iterable[QualityRow]) -> dict[str, Any]:
     }
 
 
-def review_summary(rows: Iterable[QualityRow], findings: Iterable[Finding]) -> dict[str, Any]:
-    """Counts the reviews: every file in the folder is accepted, changed, absent or refused.
+def review_summary(rows: Iterable[QualityRow], unused: Iterable[UnusedReview]) -> dict[str, Any]:
+    """Count the reviews: each file in the folder is accepted, changed, absent or refused.
 
     Args:
         rows: All views.
-        findings: Reviews that were not used, for whatever reason.
+        unused: Reviews that are not used.
 
     Returns:
-        Counts by verdict; how many automatic results were corrected; the Dice coefficients of automatic and drawn
-        muscle where there are both; and each file that is not used, by a name that identifies nobody.
+        Counts by verdict; the number of corrected automatic results; the Dice coefficients of the automatic and the
+        drawn muscle, if both exist; and the files that are not used, without names that could identify a person.
     """
     outcomes = [row.review for row in rows if row.review is not None]
-    refused = sorted(findings, key=lambda finding: finding.file)
+    refused = sorted(unused, key=lambda review: review.file)
     verdicts = Counter(outcome.verdict for outcome in outcomes)
     agreements = sorted(o.dice for o in outcomes if o.dice is not None and o.verdict == "changed")
     return {
@@ -184,9 +154,8 @@ def review_summary(rows: Iterable[QualityRow], findings: Iterable[Finding]) -> d
             "median": round(statistics.median(agreements), 6) if agreements else None,
             "lowest": agreements[0] if agreements else None,
         },
-        "by_problem": dict(sorted(Counter(finding.problem.value for finding in refused).items())),
+        "by_problem": dict(sorted(Counter(review.problem.value for review in refused).items())),
         "findings": [
-            {"file": finding.shown, "problem": finding.problem.value, "sentence": finding.sentence}
-            for finding in refused
+            {"file": review.shown, "problem": review.problem.value, "sentence": review.sentence} for review in refused
         ],
     }

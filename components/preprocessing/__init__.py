@@ -1,1 +1,1 @@
-"""One view to the picture that the networks see: background, muscle, geometry, grey. A library."""
+"""Library: turn one view into the network's picture (background, pectoral muscle, geometry, grey levels)."""

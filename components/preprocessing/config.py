@@ -1,4 +1,4 @@
-"""Configuration of the preprocessing: everything that changes the network's picture."""
+"""Configuration of the preprocessing and of its quality report."""
 
 from __future__ import annotations
 
@@ -12,12 +12,10 @@ class PreprocessConfig(BaseModel):
 
     Attributes:
         method: ``auto`` finds the muscle's edge as a curve; ``thesis`` follows the eight published steps
-            (threshold and straight line); ``none`` leaves the muscle in, the comparison that the thesis
-            makes.
+            (threshold and straight line); ``none`` leaves the muscle in, for the comparison in the thesis.
         output_size: Side of the square output, pixels.
         crop: Crop to breast and muscle before resizing.
-        keep_aspect: Pad to a square with background (away from the chest wall, and below) instead of
-        stretching.
+        keep_aspect: Pad to a square with background (opposite the chest wall, and below) instead of stretching.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -29,11 +27,11 @@ class PreprocessConfig(BaseModel):
 
 
 class QualityConfig(BaseModel):
-    """How many overlays the quality report holds. No picture of the network depends on it.
+    """How many overlays the quality report contains. The networks' pictures do not depend on it.
 
     Attributes:
-        doubtful_overlays: Views that the segmentation was least sure of.
-        typical_overlays: Views of median doubt, of each acquisition system.
+        doubtful_overlays: Number of views with the highest doubt.
+        typical_overlays: Number of views with median doubt per acquisition system.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

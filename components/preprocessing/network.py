@@ -1,7 +1,7 @@
-"""The muscle's probability map: a small U-Net, run by OpenCV's DNN module.
+"""Compute the muscle's probability map with a small U-Net, run by OpenCV's DNN module.
 
-The network sees the region of interest (see ``region``) on a fixed grid, so neither the scanner's matrix nor its
-aspect matters to it. ``pipeline/segmenter`` trains it and writes the weights; ``weights/README.md`` says on what.
+The input is the breast's box (see ``muscle_edge``) on a fixed grid, so it does not depend on the matrix or the aspect
+ratio of the scanner. ``pipeline/segmenter`` trains the network; ``weights/README.md`` documents the training data.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from components.preprocessing.region import Region
+from components.preprocessing.muscle_edge import BreastBox
 
-DATA_FILES: Final = ("weights/muscle.pb",)  # part of the cache key of nodes that use this module, see fingerprint.py
+DATA_FILES: Final = ("weights/muscle.pb",)  # part of the cache key of the nodes that use this module
 # Rows and columns of the network's grid.
 GRID: Final = (128, 96)
 CHANNELS: Final = 3
-# The network works on blocks of 2 x 2 cells: a quarter of the cost at the same grid.
+# The network works on blocks of 2 x 2 cells, at a quarter of the cost.
 BLOCK: Final = 2
 _GREY: Final = (-0.1, 1.3)
 _LEVELS: Final = 256
-_NETS: Final = 32  # kept in memory, one a thread and file of weights; 2 MB each
+_NETS: Final = 32  # networks in memory, one per thread and file of weights; 2 MB each
 
 
 class WeightsError(RuntimeError):
-    """The file of weights is missing or is not the one that this version was made for."""
+    """The file of weights is missing, or does not belong to this version."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ SHIPPED: Final = Weights(
 
 
 def _rank(grey: NDArray[np.float32], inside: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Rank of each pixel's grey among those inside, 0..1: the same whatever the scanner's tone curve."""
+    """Return the rank of each pixel's grey level among those inside, 0..1; it does not depend on the tone curve."""
     low, high = _GREY
     level = np.clip((grey - low) * ((_LEVELS - 1) / (high - low)), 0, _LEVELS - 1).astype(np.intp)
     rank = np.cumsum(np.bincount(level[inside], minlength=_LEVELS)).astype(np.float32)
@@ -62,7 +62,7 @@ def _rank(grey: NDArray[np.float32], inside: NDArray[np.bool_]) -> NDArray[np.fl
 
 
 def to_channels(grey: NDArray[np.float32], mask: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Stacks the network's channels: grey, rank of the grey, mask.
+    """Stack the network's channels: grey level, rank of the grey level, mask.
 
     Args:
         grey: float32 [128, 96], the breast spans about 0..1.
@@ -76,14 +76,14 @@ def to_channels(grey: NDArray[np.float32], mask: NDArray[np.float32]) -> NDArray
 
 
 def to_blocks(grid: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Folds blocks of 2 x 2 cells into channels: [..., 128, 96, C] to [..., 64, 48, 4 C]."""
+    """Fold blocks of 2 x 2 cells into channels: [..., 128, 96, C] to [..., 64, 48, 4 C]."""
     *batch, height, width, channels = grid.shape
     split = grid.reshape(*batch, height // BLOCK, BLOCK, width // BLOCK, BLOCK, channels)
     return split.swapaxes(-4, -3).reshape(*batch, height // BLOCK, width // BLOCK, BLOCK * BLOCK * channels)
 
 
 def from_blocks(blocks: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Unfolds the blocks of a map: [..., 64, 48, 4] to [..., 128, 96]."""
+    """Unfold the blocks of a map: [..., 64, 48, 4] to [..., 128, 96]."""
     *batch, height, width, _ = blocks.shape
     split = blocks.reshape(*batch, height, width, BLOCK, BLOCK)
     return split.swapaxes(-3, -2).reshape(*batch, height * BLOCK, width * BLOCK)
@@ -91,7 +91,7 @@ def from_blocks(blocks: NDArray[np.float32]) -> NDArray[np.float32]:
 
 @lru_cache(maxsize=_NETS)
 def _net(weights: Weights, thread: int) -> cv2.dnn.Net:
-    """Reads a network for one thread: a ``cv2.dnn.Net`` holds its activations and must not be shared."""
+    """Read the network for one thread: a ``cv2.dnn.Net`` stores its activations and must not be shared."""
     try:
         data = weights.path.read_bytes()
     except OSError as error:
@@ -100,33 +100,33 @@ def _net(weights: Weights, thread: int) -> cv2.dnn.Net:
     if found != weights.sha256:
         raise WeightsError(
             f"{weights.path}: these are not the weights of this version; install again, or put the hash of newly "
-            f"trained ones into {__name__}. Expected SHA-256 {weights.sha256}, received {found}"
+            f"trained weights into {__name__}. Expected SHA-256 {weights.sha256}, received {found}"
         )
     return cv2.dnn.readNetFromTensorflow(np.frombuffer(data, np.uint8))
 
 
-def on_grid(region: Region) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Reduces a region to the network's grid: grey and mask, float32 [128, 96] each."""
+def resample_to_grid(box: BreastBox) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Resample a box to the network's grid: grey levels and mask, float32 [128, 96] each."""
     size = (GRID[1], GRID[0])
-    grey = np.asarray(cv2.resize(region.grey, size, interpolation=cv2.INTER_AREA), np.float32)
-    mask = np.asarray(cv2.resize(region.mask.astype(np.float32), size, interpolation=cv2.INTER_AREA), np.float32)
+    grey = np.asarray(cv2.resize(box.grey, size, interpolation=cv2.INTER_AREA), np.float32)
+    mask = np.asarray(cv2.resize(box.mask.astype(np.float32), size, interpolation=cv2.INTER_AREA), np.float32)
     return grey, mask
 
 
-def muscle_probability(region: Region, weights: Weights = SHIPPED) -> NDArray[np.float32]:
-    """Computes where in a region the muscle is.
+def muscle_probability(box: BreastBox, weights: Weights = SHIPPED) -> NDArray[np.float32]:
+    """Compute the probability of muscle in each cell of a box.
 
     Args:
-        region: Breast and muscle of a mediolateral oblique view, chest wall at the left edge.
-        weights: Network to use; benchmarks pass others than the shipped one.
+        box: Breast and muscle of a mediolateral oblique view, chest wall at the left edge.
+        weights: Network to use; benchmarks use networks that are not shipped.
 
     Returns:
-        float32 [128, 96], probability of muscle in each cell of a grid over the region; 0 outside the mask.
+        float32 [128, 96], probability of muscle in each cell of a grid over the box; 0 outside the mask.
 
     Raises:
         WeightsError: The file of weights is missing or changed.
     """
-    grey, mask = on_grid(region)
+    grey, mask = resample_to_grid(box)
     net = _net(weights, threading.get_ident())
     net.setInput(np.ascontiguousarray(to_blocks(to_channels(grey, mask)).transpose(2, 0, 1)[np.newaxis]))
     logits = from_blocks(np.ascontiguousarray(net.forward()[0].transpose(1, 2, 0)))

@@ -1,1 +1,1 @@
-"""Reviews: what a person says of the muscle in one image, read back as ``manual`` on the next run."""
+"""Library: a reviewer's outline of the muscle in one image replaces the automatic result on the next run."""

@@ -1,4 +1,4 @@
-"""A folder of reviews: what is in it, read once, and its fingerprint for TFX's cache."""
+"""Read a folder of reviews, and compute its fingerprint for TFX's cache."""
 
 from __future__ import annotations
 
@@ -11,58 +11,57 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from components.review.findings import Finding, ReviewError, ReviewProblem
-from components.review.naming import ReviewName, parse_stem
-from components.review.review import MAX_BYTES, SUFFIXES, Review, parse_review
+from components.review.problems import ReviewError, ReviewProblem, UnusedReview
+from components.review.review_file import MAX_BYTES, SUFFIXES, Review, ReviewName, parse_review, parse_stem
 
-# The page for reviewers may lie beside the reviews that it gave.
+# The page for reviewers can be in the folder of the reviews that it saves.
 _NOT_REVIEWS: Final = (".html",)
 
 
 class ReviewFolderError(ValueError):
-    """The folder of reviews cannot be read at all."""
+    """The folder of reviews cannot be read."""
 
 
 @dataclass(frozen=True)
 class ReviewSource:
-    """Where reviews are.
+    """Location and content of a folder of reviews.
 
     Attributes:
         folder: Absolute path.
-        fingerprint: ``folder_fingerprint`` of it; a changed review makes the node run again.
+        fingerprint: Its ``folder_fingerprint``; the node runs again if a review changes.
     """
 
     folder: str
     fingerprint: str
 
     def to_json(self) -> str:
-        """Writes the source as TFX's execution parameter."""
+        """Return the source as an execution parameter of TFX."""
         return json.dumps({"folder": self.folder, "fingerprint": self.fingerprint})
 
 
 @dataclass(frozen=True)
 class Reviews:
-    """What a folder holds: every file is in one of the two.
+    """The reviews of a folder; each file is in one of the two attributes.
 
     Attributes:
         by_name: Reviews that can be used if their image is in the run.
-        findings: Files that cannot, sorted by name.
+        unused: Files that cannot be used, sorted by name.
     """
 
     by_name: Mapping[ReviewName, Review]
-    findings: tuple[Finding, ...] = ()
+    unused: tuple[UnusedReview, ...] = ()
 
 
 NO_REVIEWS: Final = Reviews({})
 
 
 def _review_files(folder: Path) -> list[Path]:
-    """Every entry that is meant as a review: no subfolders, no hidden files, no pages."""
+    """Return all entries except subfolders, hidden files and HTML pages."""
     try:
         entries = sorted(folder.iterdir(), key=lambda path: path.name)
     except OSError as error:
         raise ReviewFolderError(
-            f"{folder}: the folder of reviews cannot be read ({error.strerror}); make it, or leave data.reviews out."
+            f"{folder}: the folder of reviews cannot be read ({error.strerror}); create it, or leave data.reviews out."
         ) from error
     return [
         path
@@ -72,9 +71,9 @@ def _review_files(folder: Path) -> list[Path]:
 
 
 def _content(path: Path) -> bytes:
-    """At most one byte more than a review may have."""
-    if not path.is_file():  # a pipe would never end
-        raise ReviewError(ReviewProblem.UNREADABLE, "This is no regular file; remove it.")
+    """Read a file, at most one byte more than a review may have."""
+    if not path.is_file():  # reading a named pipe would never end
+        raise ReviewError(ReviewProblem.UNREADABLE, "This is not a regular file; remove it.")
     try:
         with path.open("rb") as file:
             return file.read(MAX_BYTES + 1)
@@ -83,10 +82,10 @@ def _content(path: Path) -> bytes:
 
 
 def folder_fingerprint(folder: Path) -> str:
-    """Hashes names and contents of a folder of reviews.
+    """Hash names and contents of a folder of reviews.
 
     Raises:
-        ReviewFolderError: There is no such folder.
+        ReviewFolderError: The folder cannot be read.
     """
     digest = hashlib.sha256()
     for path in _review_files(folder):
@@ -99,10 +98,10 @@ def folder_fingerprint(folder: Path) -> str:
 
 
 def review_source(folder: Path) -> ReviewSource:
-    """Names a folder of reviews and hashes what it holds.
+    """Return the absolute path and the fingerprint of a folder of reviews.
 
     Raises:
-        ReviewFolderError: There is no such folder.
+        ReviewFolderError: The folder cannot be read.
     """
     folder = folder.resolve()
     return ReviewSource(os.fspath(folder), folder_fingerprint(folder))
@@ -112,15 +111,15 @@ def _name(path: Path) -> ReviewName | None:
     return parse_stem(path.stem) if path.suffix.lower() in SUFFIXES else None
 
 
-def _read(path: Path) -> Review | Finding:
+def _read(path: Path) -> Review | UnusedReview:
     try:
         return parse_review(path.name, _content(path))
     except ReviewError as error:
-        return Finding(path.name, error.problem, error.sentence, _name(path) is not None)
+        return UnusedReview(path.name, error.problem, error.sentence, _name(path) is not None)
 
 
-def _latest(entries: Sequence[Review | Finding]) -> Review | None:
-    """Of several files of one image the last answer, if all can be read and say when they were given."""
+def _latest(entries: Sequence[Review | UnusedReview]) -> Review | None:
+    """Return the latest of several reviews of one image, if all can be read and contain their times."""
     dated = [(e.answered_at, e) for e in entries if isinstance(e, Review) and e.answered_at is not None]
     if len(dated) < len(entries):
         return None
@@ -129,43 +128,43 @@ def _latest(entries: Sequence[Review | Finding]) -> Review | None:
     return latest[0] if len(latest) == 1 else None
 
 
-def _settled(entries: Sequence[Review | Finding]) -> list[Review | Finding]:
-    """Leaves one review at most of the files of one image; the others become findings."""
+def _keep_one(entries: Sequence[Review | UnusedReview]) -> list[Review | UnusedReview]:
+    """Keep at most one of the reviews of one image; the others become unused."""
     if len(entries) == 1:
         return [*entries]
     latest = _latest(entries)
     if latest is not None:
         problem = ReviewProblem.SUPERSEDED
-        sentence = f"A later answer for this image is used, that of {latest.file}; this one can be removed."
+        sentence = f"A later review of this image is used, {latest.file}; this one can be removed."
     else:
         problem = ReviewProblem.TWO_FILES
         sentence = (
-            f"{len(entries)} files review one image, and not all of them say when, so that none is used; keep the"
+            f"{len(entries)} files review one image, and not all of them contain a time, so none is used; keep the"
             " newest and remove the others."
         )
-    return [entry if entry is latest else Finding(entry.file, problem, sentence) for entry in entries]
+    return [entry if entry is latest else UnusedReview(entry.file, problem, sentence) for entry in entries]
 
 
 def read_reviews(folder: Path) -> Reviews:
-    """Reads every review in a folder.
+    """Read all reviews in a folder.
 
     Args:
         folder: Files ``EXAMID_VIEW_PIXELS.json``, ``.png`` or ``.dcm``, untrusted. Subfolders, hidden files and HTML
-            pages are left alone.
+            pages are ignored.
 
     Returns:
-        Reviews, and a finding for each file that is none. Of several files of one image the latest answer is used, if
-        all of them say when they were given (the page for reviewers writes that), and none otherwise.
+        The reviews, and the files that cannot be used. If there are several reviews of one image, the latest is used if
+        all of them contain their times (the page for reviewers writes them); otherwise none is used.
 
     Raises:
-        ReviewFolderError: There is no such folder.
+        ReviewFolderError: The folder cannot be read.
     """
-    by_image: dict[ReviewName | str, list[Review | Finding]] = defaultdict(list)
+    by_image: dict[ReviewName | str, list[Review | UnusedReview]] = defaultdict(list)
     for path in _review_files(folder):
         by_image[_name(path) or path.name].append(_read(path))
-    settled = [entry for entries in by_image.values() for entry in _settled(entries)]
-    findings = [entry for entry in settled if isinstance(entry, Finding)]
+    kept = [entry for entries in by_image.values() for entry in _keep_one(entries)]
+    unused = [entry for entry in kept if isinstance(entry, UnusedReview)]
     return Reviews(
-        {entry.name: entry for entry in settled if isinstance(entry, Review)},
-        tuple(sorted(findings, key=lambda finding: finding.file)),
+        {entry.name: entry for entry in kept if isinstance(entry, Review)},
+        tuple(sorted(unused, key=lambda review: review.file)),
     )

@@ -13,7 +13,7 @@ import numpy as np
 from jinja2 import DictLoader, Environment, StrictUndefined
 from numpy.typing import NDArray
 
-from components.review.polygon import Polygon
+from components.review.polygons import Polygon
 
 DATA_FILES: Final = ("templates/review.css", "templates/review.html.j2", "templates/review.js")
 _JPEG_QUALITY: Final = 85

@@ -21,21 +21,20 @@ from components.common.files import write_whole
 from components.common.png import decode_png, encode_png, pixels_sha256
 from components.common.shards import read_shard, shards_of
 from components.preprocessing.config import PreprocessConfig
-from components.preprocessing.overlay import grey_picture, overlay_png
+from components.preprocessing.outputs import grey_picture, overlay_png
 from components.preprocessing.preprocess import preprocess_view
-from components.preprocessing.result import PreprocessedView
-from components.review.apply import (
-    ReviewOutcome,
-    oddities,
-    preprocess_reviewed,
-    without_image,
-)
-from components.review.documents import LABEL
-from components.review.findings import Finding, ReviewProblem
+from components.preprocessing.preprocessed_view import PreprocessedView
 from components.review.folder import read_reviews
-from components.review.naming import ReviewName, parse_stem, review_name
-from components.review.polygon import mask_to_polygons
-from components.review.review import SUFFIXES
+from components.review.json_files import LABEL
+from components.review.polygons import mask_to_polygons
+from components.review.problems import ReviewProblem, UnusedReview
+from components.review.review_file import SUFFIXES, ReviewName, parse_stem, review_name
+from components.review.reviewed_view import (
+    ReviewOutcome,
+    preprocess_reviewed,
+    review_warnings,
+    reviews_without_image,
+)
 from pipeline.metadata import open_store
 from pipeline.review.page import PageView, review_page
 from schema import features as f
@@ -106,7 +105,7 @@ class Checked:
 
     file: str
     outcome: ReviewOutcome | None = None
-    finding: Finding | None = None
+    finding: UnusedReview | None = None
     warnings: tuple[str, ...] = ()
 
     @property
@@ -268,10 +267,12 @@ def check_reviews(folder: Path, output: Path) -> list[Checked]:
     """
     reviews, run = read_reviews(folder), find_run(output)
     present = {view.name for view in run.views}
-    findings = [*reviews.findings, *without_image(reviews.by_name.values(), present)]
+    findings = [*reviews.unused, *reviews_without_image(reviews.by_name.values(), present)]
     checked = [Checked(finding.file, finding=finding) for finding in findings]
     for name, pixels in _images(run, reviews.by_name.keys() & present):
         review = reviews.by_name[name]
         reviewed = preprocess_reviewed(pixels, name.view, run.config, review)
-        checked.append(Checked(review.file, reviewed.outcome, reviewed.finding, oddities(reviewed, name.view)))
+        checked.append(
+            Checked(review.file, reviewed.outcome, reviewed.unused_review, review_warnings(reviewed, name.view))
+        )
     return sorted(checked, key=lambda entry: entry.file)

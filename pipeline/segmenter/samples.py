@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from components.preprocessing.locate import locate
-from components.preprocessing.region import cut_region
+from components.preprocessing.chest_wall import orient_chest_wall_left
+from components.preprocessing.muscle_edge import cut_breast_box
 from pipeline.phantom.appearance import APPEARANCES, Appearance
 from pipeline.phantom.config import PhantomConfig
 from pipeline.phantom.exam import draw_exam, make_view
@@ -59,13 +59,13 @@ def make_sample(name: str, pixels: np.ndarray, view: str, muscle: NDArray[np.boo
         view: View name.
         muscle: bool [H, W].
     """
-    located = locate(pixels, view)
-    if located.foreground.reason:
+    oriented = orient_chest_wall_left(pixels, view)
+    if oriented.foreground.reason:
         return None
-    region = cut_region(located.work.grey, located.foreground.mask)
-    hung = muscle[:, ::-1] if located.mirrored else muscle
+    region = cut_breast_box(oriented.work.grey, oriented.foreground.mask)
+    mirrored = muscle[:, ::-1] if oriented.mirrored else muscle
     height, width = region.mask.shape
-    small = _reduced(hung, (located.work.grey.shape[0], located.work.grey.shape[1]))
+    small = _reduced(mirrored, (oriented.work.grey.shape[0], oriented.work.grey.shape[1]))
     inside = small[region.top : region.top + height, region.left : region.left + width]
     return Sample(name, _reduced(region.grey, SHAPE), _reduced(region.mask, SHAPE), _reduced(inside, SHAPE))
 

@@ -168,7 +168,7 @@ def quality_flags(graded: GradedExam) -> dict[str, tuple[str, ...]]:
     for view, item in graded.prepared.views.items():
         of_view = [f"pectoral muscle {item.result.status}"] if item.result.status == "failed" else []
         if item.result.status != "not_applicable":  # else the reason is that the view shows no muscle
-            of_view += [reason.replace("_", " ") for reason in item.result.figures.reasons]
+            of_view += [reason.replace("_", " ") for reason in item.result.measurements.reasons]
         of_view += [case.value.replace("_", " ") for case in item.loaded.header.special]
         of_view += [remark.text for remark in item.loaded.remarks]
         flags[view] = tuple(dict.fromkeys(of_view))

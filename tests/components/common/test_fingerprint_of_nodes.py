@@ -203,7 +203,7 @@ def test_no_node_reads_docstrings_or_source(code_of_nodes: list[Path]) -> None:
         ("exam_ensemble", "signatures.py"),
         ("infra_check", "probe.py"),
         ("evaluator", "metrics.py"),
-        ("mammogram_preprocessor", "pectoral.py"),
+        ("mammogram_preprocessor", "auto_method.py"),
         ("mammogram_preprocessor", "muscle.pb"),
         ("report_generator", "report.css"),
     ],

@@ -14,7 +14,7 @@ from components.common.shards import shards_of, split_folder
 from components.dicom_example_gen.config import IngestConfig, SplitFractions
 from components.preprocessing.config import PreprocessConfig
 from components.preprocessing.preprocess import preprocess_view
-from components.preprocessing.regions import regions_of
+from components.preprocessing.region_map import make_region_map
 from components.sources.source import FolderSource
 from pipeline.phantom.config import PhantomConfig
 from pipeline.phantom.generate import generate_phantoms
@@ -80,7 +80,7 @@ def test_the_image_is_that_of_the_pure_function_to_the_byte(ingested: NodeOutput
             assert now == pytest.approx(spacing * result.input_pixels_per_pixel, rel=1e-6)
             assert now > spacing
             regions = decode_png(feature[f.REGIONS].bytes_list.value[0])
-            np.testing.assert_array_equal(regions, regions_of(pixels, view, result, CONFIG))
+            np.testing.assert_array_equal(regions, make_region_map(pixels, view, result, CONFIG))
 
 
 def test_what_ingest_said_of_a_view_is_kept(ingested: NodeOutput, preprocessed: NodeOutput) -> None:

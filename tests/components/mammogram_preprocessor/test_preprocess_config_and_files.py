@@ -11,8 +11,7 @@ from pydantic import ValidationError
 
 from components.common.png import ImageDecodeError, decode_png, encode_png
 from components.preprocessing.config import PreprocessConfig
-from components.preprocessing.files import OUTPUT_ENDINGS, preprocess_pixels_to_files
-from components.preprocessing.overlay import overlay_png
+from components.preprocessing.outputs import OUTPUT_ENDINGS, overlay_png, preprocess_pixels_to_files
 from components.preprocessing.preprocess import preprocess_view
 
 

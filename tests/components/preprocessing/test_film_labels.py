@@ -11,7 +11,7 @@ import pytest
 
 from components.preprocessing.background import Foreground, find_foreground
 from components.preprocessing.config import PreprocessConfig
-from components.preprocessing.grey import to_working
+from components.preprocessing.grey_levels import to_working
 from components.preprocessing.preprocess import preprocess_view
 
 BROWSE = Path(__file__).parents[3] / ".." / "shared" / "data" / "ddsm_browse"
@@ -39,10 +39,10 @@ def test_a_plate_at_the_skin_line_is_cut_off_and_the_view_is_doubtful(make_view,
     assert (result.breast_mask[turn] & plate).sum() < 0.05 * plate.sum()
     assert dice(result.breast_mask[turn], truth.breast & ~plate) > 0.95
     assert result.doubt >= 0.9
-    assert "film label" in result.figures.reasons[-1]
+    assert "film label" in result.measurements.reasons[-1]
     clean = preprocess_view(truth.pixels, "MLO_L", PreprocessConfig())
     assert clean.doubt < 0.9
-    assert not any("film label" in reason for reason in clean.figures.reasons)
+    assert not any("film label" in reason for reason in clean.measurements.reasons)
 
 
 def _browse(exam: str, view: str) -> Foreground:

@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from components.preprocessing.auto_method import EdgeCurve, fit_curve
+from components.preprocessing.chest_wall import orient_chest_wall_left
 from components.preprocessing.config import PreprocessConfig
-from components.preprocessing.curve import EdgeCurve, fit_curve
-from components.preprocessing.locate import locate
+from components.preprocessing.muscle_edge import BreastBox, cut_breast_box
 from components.preprocessing.network import (
     GRID,
     SHIPPED,
@@ -25,12 +26,11 @@ from components.preprocessing.network import (
     to_blocks,
 )
 from components.preprocessing.preprocess import preprocess_view
-from components.preprocessing.region import Region, cut_region
 
 
-def _region(pixels: np.ndarray) -> Region:
-    located = locate(pixels, "MLO_L")
-    return cut_region(located.work.grey, located.foreground.mask)
+def _region(pixels: np.ndarray) -> BreastBox:
+    oriented = orient_chest_wall_left(pixels, "MLO_L")
+    return cut_breast_box(oriented.work.grey, oriented.foreground.mask)
 
 
 def test_the_shipped_file_is_the_documented_one():

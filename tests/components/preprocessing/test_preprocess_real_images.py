@@ -33,7 +33,7 @@ def test_dicom_film_scans(path: Path):
     pixels = cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     view = f"{dataset.PatientOrientation}_{dataset.Laterality}"
     result = preprocess_view(pixels, view, AUTO)
-    assert not result.figures.flipped
+    assert not result.measurements.flipped
     # Label, film edges and the empty part of the film are away; the breast is there.
     assert 0.15 < result.breast_area_fraction < 0.65
     away = slice(0, 60) if view.endswith("R") else slice(-60, None)

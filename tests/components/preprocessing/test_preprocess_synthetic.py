@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.preprocessing.config import PreprocessConfig
-from components.preprocessing.preprocess import PreprocessError, preprocess_view
+from components.preprocessing.preprocess import preprocess_view
+from components.preprocessing.preprocessed_view import PreprocessError
 from schema.features import PECTORAL_STATUSES
 
 AUTO = PreprocessConfig()
@@ -31,10 +32,10 @@ def test_muscle_and_breast_are_found(make_view, dice, angle, foot, height, side,
     turn = np.s_[:, :] if wall_left else np.s_[:, ::-1]
     result = preprocess_view(np.ascontiguousarray(truth.pixels[turn]), f"MLO_{side}", AUTO)
     assert result.status == "removed"
-    assert result.figures.flipped == flipped
+    assert result.measurements.flipped == flipped
     assert dice(result.pectoral_mask, truth.muscle[turn]) > 0.9
     assert dice(result.breast_mask, truth.breast[turn]) > 0.97
-    assert result.figures.line_angle_deg == pytest.approx(angle, abs=10)
+    assert result.measurements.line_angle_deg == pytest.approx(angle, abs=10)
     assert result.pectoral_area_fraction == pytest.approx(truth.muscle.sum() / truth.breast.sum(), rel=0.2)
     assert result.breast_area_fraction == pytest.approx(truth.breast.mean(), rel=0.05)
     assert not (result.pectoral_mask & ~result.breast_mask).any()
@@ -50,7 +51,7 @@ def test_a_flipped_export_gives_the_same_picture(make_view, view, method):
     np.testing.assert_array_equal(one.image, other.image)
     np.testing.assert_array_equal(one.pectoral_mask, other.pectoral_mask[:, ::-1])
     np.testing.assert_array_equal(one.breast_mask, other.breast_mask[:, ::-1])
-    assert one.figures.flipped != other.figures.flipped
+    assert one.measurements.flipped != other.measurements.flipped
 
 
 @pytest.mark.parametrize(("view", "wall"), [("MLO_L", 0), ("MLO_R", -1), ("CC_L", 0), ("CC_R", -1)])
@@ -67,7 +68,7 @@ def test_craniocaudal_views_lose_nothing(make_view):
     assert not result.pectoral_mask.any()
     assert result.pectoral_area_fraction == 0.0
     assert result.breast_mask[truth.breast].mean() > 0.97
-    assert result.figures.mean_grey == -1
+    assert result.measurements.mean_grey == -1
 
 
 def test_a_view_without_muscle_is_absent(make_view):
@@ -79,7 +80,7 @@ def test_a_view_without_muscle_is_absent(make_view):
             assert result.doubt > 0.5
         else:
             assert not result.pectoral_mask.any()
-            assert result.figures.reasons
+            assert result.measurements.reasons
     # The texture is random, without anything of a breast's: a few corners look like half a muscle, two like one.
     assert statuses.count("absent") >= 15
     assert statuses.count("removed") <= 2
@@ -123,8 +124,8 @@ def test_muscle_becomes_the_mean_grey_of_the_breast(make_view):
     result = preprocess_view(truth.pixels, "MLO_L", config)
     image = result.image[:, :480]
     breast = result.breast_mask & ~result.pectoral_mask
-    assert result.figures.mean_grey == round(float(image[breast].mean()))
-    np.testing.assert_array_equal(image[result.pectoral_mask], result.figures.mean_grey)
+    assert result.measurements.mean_grey == round(float(image[breast].mean()))
+    np.testing.assert_array_equal(image[result.pectoral_mask], result.measurements.mean_grey)
     np.testing.assert_array_equal(image[~result.breast_mask], 0)
     np.testing.assert_array_equal(result.image[:, 480:], 0)
 
@@ -144,7 +145,7 @@ def test_method_thesis_finds_a_line(make_view, dice):
     result = preprocess_view(truth.pixels, "MLO_L", PreprocessConfig(method="thesis"))
     assert result.status == "removed"
     assert dice(result.pectoral_mask, truth.muscle) > 0.93
-    assert len(result.figures.edge_points) == 2
+    assert len(result.measurements.edge_points) == 2
     absent = preprocess_view(make_view(angle_deg=0.0).pixels, "MLO_L", PreprocessConfig(method="thesis"))
     assert absent.status in ("absent", "failed")
 
@@ -176,7 +177,7 @@ def test_eight_and_sixteen_bits_agree(make_view, view):
 def test_pictures_without_a_breast_fail_explicitly(pixels, view):
     result = preprocess_view(pixels, view, AUTO)
     assert result.status == "failed"
-    assert result.figures.reasons
+    assert result.measurements.reasons
     assert result.doubt == 1.0
     assert result.image.shape == (450, 450)
     assert not result.image.any()
@@ -210,7 +211,7 @@ def test_the_result_is_the_same_to_the_byte_and_the_input_untouched(make_view):
     before = pixels.copy()
     one, other = (preprocess_view(pixels, "MLO_R", AUTO) for _ in range(2))
     assert one.image.tobytes() == other.image.tobytes()
-    assert one.figures == other.figures
+    assert one.measurements == other.measurements
     np.testing.assert_array_equal(pixels, before)
 
 

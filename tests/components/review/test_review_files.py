@@ -27,10 +27,17 @@ from pydicom.uid import (
 )
 
 from components.common.png import pixels_sha256
-from components.review.findings import ReviewError, ReviewProblem
 from components.review.folder import ReviewFolderError, folder_fingerprint, read_reviews
-from components.review.naming import ReviewName, parse_stem, review_name
-from components.review.review import MAX_BYTES, Review, drawn_mask, parse_review
+from components.review.problems import ReviewError, ReviewProblem
+from components.review.review_file import (
+    MAX_BYTES,
+    Review,
+    ReviewName,
+    drawn_mask,
+    parse_review,
+    parse_stem,
+    review_name,
+)
 
 SHAPE = (120, 80)
 NAME = ReviewName("0123456789abcdef" * 2, "MLO_L", "fedcba9876543210")
@@ -112,7 +119,7 @@ LABELME = {
 @pytest.mark.parametrize("content", [{"polygons": [TRIANGLE]}, LABELME], ids=["own", "labelme"])
 def test_polygons_become_the_mask_that_they_outline(content: dict[str, object]) -> None:
     review = read(content)
-    assert (review.name, review.says) == (NAME, "muscle")
+    assert (review.name, review.statement) == (NAME, "muscle")
     drawn = drawn_mask(review, SHAPE)
     assert drawn[0, 0]
     assert drawn[0, 40]
@@ -155,12 +162,12 @@ def test_a_mask_of_the_archives_own_size_is_reduced() -> None:
 
 
 def test_absent_and_accepted_are_said_by_own_keys_and_by_labelmes_flags() -> None:
-    assert read({"muscle": "absent"}).says == "absent"
-    assert read({"flags": {"absent": True}, "shapes": []}).says == "absent"
-    assert read({"accept": True}).says == "accept"
+    assert read({"muscle": "absent"}).statement == "absent"
+    assert read({"flags": {"absent": True}, "shapes": []}).statement == "absent"
+    assert read({"accept": True}).statement == "accept"
     seen = read({"accept": True, "polygons": [TRIANGLE]})
-    assert (seen.says, seen.draws) == ("accept", True)
-    assert read({"accept": True, "muscle": "absent"}).seen_absent
+    assert (seen.statement, seen.has_outline) == ("accept", True)
+    assert read({"accept": True, "muscle": "absent"}).accepted_absent
 
 
 @pytest.mark.parametrize(
@@ -252,7 +259,7 @@ def test_damaged_files_are_findings_or_reviews_and_nothing_else(seg_bytes: bytes
     content = content[: data.draw(st.integers(0, len(content)))] if data.draw(st.booleans()) else content
     with suppress(ReviewError):
         review = read(bytes(content), suffix)
-        assert not review.draws or drawn_mask(review, SHAPE).shape == SHAPE
+        assert not review.has_outline or drawn_mask(review, SHAPE).shape == SHAPE
 
 
 @pytest.mark.parametrize(
@@ -308,14 +315,14 @@ def test_every_file_of_a_folder_is_a_review_or_a_finding(tmp_path: Path) -> None
     reviews = read_reviews(tmp_path)
 
     assert {review.file for review in reviews.by_name.values()} == {f"{NAME.stem}.json", f"{other('1')}.png"}
-    assert {(finding.file, finding.problem) for finding in reviews.findings} == {
+    assert {(finding.file, finding.problem) for finding in reviews.unused} == {
         (f"{other('2')}.json", ReviewProblem.TWO_FILES),
         (f"{other('2')}.PNG", ReviewProblem.TWO_FILES),
         (f"{other('3')}.json", ReviewProblem.TOO_LARGE),
         (f"{other('4')}.json", ReviewProblem.UNREADABLE),
         ("Rossi Maria.json", ReviewProblem.UNKNOWN_NAME),
     }
-    [stranger] = [finding for finding in reviews.findings if finding.problem is ReviewProblem.UNKNOWN_NAME]
+    [stranger] = [finding for finding in reviews.unused if finding.problem is ReviewProblem.UNKNOWN_NAME]
     assert "Rossi" not in stranger.shown + stranger.sentence
 
 
@@ -325,8 +332,8 @@ def test_the_later_answer_of_one_image_counts(tmp_path: Path, copy: str) -> None
     (tmp_path / first).write_text('{"accept": true, "answered_at": "2026-11-23T10:00:00.000Z"}')
     (tmp_path / second).write_text('{"muscle": "absent", "answered_at": "2026-11-23T10:00:00.001Z"}')
     reviews = read_reviews(tmp_path)
-    assert [(review.file, review.says) for review in reviews.by_name.values()] == [(second, "absent")]
-    [finding] = reviews.findings
+    assert [(review.file, review.statement) for review in reviews.by_name.values()] == [(second, "absent")]
+    [finding] = reviews.unused
     assert (finding.file, finding.problem) == (first, ReviewProblem.SUPERSEDED)
     assert second in finding.sentence
 
@@ -334,10 +341,10 @@ def test_the_later_answer_of_one_image_counts(tmp_path: Path, copy: str) -> None
         (tmp_path / second).write_text(undated)
         reviews = read_reviews(tmp_path)
         assert not reviews.by_name
-        assert [(f.file, f.problem) for f in reviews.findings] == [
+        assert [(f.file, f.problem) for f in reviews.unused] == [
             (name, ReviewProblem.TWO_FILES) for name in sorted((first, second))
         ]
-        assert "keep the newest" in reviews.findings[0].sentence
+        assert "keep the newest" in reviews.unused[0].sentence
 
 
 def test_the_fingerprint_follows_names_and_contents(tmp_path: Path) -> None:

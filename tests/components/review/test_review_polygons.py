@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from components.review.findings import ReviewError, ReviewProblem
-from components.review.polygon import (
+from components.review.polygons import (
     MAX_POINTS,
     check_inside,
     check_polygon,
@@ -18,6 +17,7 @@ from components.review.polygon import (
     mask_to_polygons,
     polygons_to_mask,
 )
+from components.review.problems import ReviewError, ReviewProblem
 
 SHAPE = (90, 70)
 

@@ -15,11 +15,17 @@ from tfx.types import artifact_utils, standard_artifacts
 
 from components.common.png import decode_png, encode_png, pixels_sha256
 from components.common.shards import shard_name, split_folder, write_shard
-from components.mammogram_preprocessor.quality import QualityRow, choose_overlays, ranks, report_row, review_summary
+from components.mammogram_preprocessor.quality import (
+    QualityRow,
+    choose_overlays,
+    rank_by_doubt,
+    report_row,
+    review_summary,
+)
 from components.preprocessing.config import PreprocessConfig, QualityConfig
-from components.review.apply import ReviewOutcome
-from components.review.findings import Finding, ReviewProblem
-from components.review.naming import review_name
+from components.review.problems import ReviewProblem, UnusedReview
+from components.review.review_file import review_name
+from components.review.reviewed_view import ReviewOutcome
 from schema import features as f
 from schema.features import SPLITS
 from tests.components.executor_harness import NodeOutput, run_preprocess, text_of
@@ -144,9 +150,9 @@ def test_ranks_depend_on_doubt_exam_and_view_and_not_on_the_shards() -> None:
     outcome = ReviewOutcome("accepted", "removed", 0.9, None, False)
     rows = [row("a", 0.2), row("b", 0.7), row("c", 0.0), row("d", 0.0, review=outcome), row("e", 0.7)]
     rows += [row("f", 0.0, "CC_L", status="not_applicable"), row("0", 0.0, status="not_applicable")]
-    found = {name.exam_id[0]: rank for name, rank in ranks(rows).items()}
+    found = {name.exam_id[0]: rank for name, rank in rank_by_doubt(rows).items()}
     assert found == {"b": 1, "e": 2, "a": 3, "c": 4, "d": 5}
-    assert ranks(reversed(rows)) == ranks(rows)
+    assert rank_by_doubt(reversed(rows)) == rank_by_doubt(rows)
     spread = [replace(row, shard=5 - number) for number, row in enumerate(rows)]
     assert {chosen.exam_id[0] for chosen in choose_overlays(spread, 2, 0)} == {"b", "e"}
     assert json.loads(json.dumps(report_row(rows[3], 5, False)))["review"]["verdict"] == "accepted"
@@ -161,8 +167,8 @@ def test_the_summary_adds_up_and_shows_no_other_name() -> None:
     ]
     rows = [row(str(number), 0.0, review=outcome) for number, outcome in enumerate(outcomes)]
     findings = [
-        Finding("x.png", ReviewProblem.UNKNOWN_NAME, "Rename it.", is_hash_name=False),
-        Finding("0" * 32 + "_MLO_L_" + "0" * 16 + ".png", ReviewProblem.EMPTY_MASK, "It is empty."),
+        UnusedReview("x.png", ReviewProblem.UNKNOWN_NAME, "Rename it.", is_hash_name=False),
+        UnusedReview("0" * 32 + "_MLO_L_" + "0" * 16 + ".png", ReviewProblem.EMPTY_MASK, "It is empty."),
     ]
     summary = review_summary(rows, findings)
     assert summary["files"] == 6 == sum(summary[key] for key in ("accepted", "changed", "absent", "refused"))

@@ -8,18 +8,17 @@ import pytest
 from components.common.png import encode_png, pixels_sha256
 from components.preprocessing.config import PreprocessConfig
 from components.preprocessing.preprocess import preprocess_view
-from components.preprocessing.result import PreprocessError
-from components.review.apply import (
-    Reviewed,
-    oddities,
+from components.preprocessing.preprocessed_view import PreprocessError
+from components.review.polygons import Polygon, mask_to_polygons
+from components.review.problems import ReviewProblem
+from components.review.review_file import Review, ReviewName, parse_review, review_name
+from components.review.reviewed_view import (
+    ReviewedView,
     preprocess_reviewed,
+    review_warnings,
+    reviews_without_image,
     same_muscle,
-    without_image,
 )
-from components.review.findings import ReviewProblem
-from components.review.naming import ReviewName, review_name
-from components.review.polygon import Polygon, mask_to_polygons
-from components.review.review import Review, parse_review
 
 CONFIG = PreprocessConfig(method="thesis", output_size=128)  # what method it is makes no difference here
 EXAM = "ab" * 16
@@ -37,7 +36,7 @@ def automatic(case):
     return result
 
 
-def settle(case, says: str, polygons: tuple[Polygon, ...] = (), config=CONFIG, **values) -> Reviewed:
+def settle(case, says: str, polygons: tuple[Polygon, ...] = (), config=CONFIG, **values) -> ReviewedView:
     name = review_name(EXAM, "MLO_L", pixels_sha256(case.pixels))
     review = Review(name, f"{name.stem}.json", says, polygons=polygons, **values)  # type: ignore[arg-type]
     return preprocess_reviewed(case.pixels, "MLO_L", config, review)
@@ -52,7 +51,7 @@ def test_the_automatic_mask_drawn_by_hand_gives_the_same_picture(case, view, fli
     np.testing.assert_array_equal(manual.image, automatic.image)
     np.testing.assert_array_equal(manual.pectoral_mask, automatic.pectoral_mask)
     assert (manual.status, manual.doubt) == ("manual", 0.0)
-    assert manual.figures.mean_grey == automatic.figures.mean_grey
+    assert manual.measurements.mean_grey == automatic.measurements.mean_grey
     assert manual.pectoral_area_fraction == automatic.pectoral_area_fraction
 
 
@@ -65,7 +64,7 @@ def test_the_drawn_muscle_is_replaced_by_the_mean_grey_on_either_hanging(case) -
         np.testing.assert_array_equal(result.pectoral_mask, drawn[back])
         results.append(result)
     np.testing.assert_array_equal(results[0].image, results[1].image)
-    same_grey = results[0].image == results[0].figures.mean_grey
+    same_grey = results[0].image == results[0].measurements.mean_grey
     assert same_grey.sum() > 0.9 * drawn.sum() / results[0].input_pixels_per_pixel ** 2
 
 
@@ -73,7 +72,7 @@ def test_no_muscle_leaves_the_picture_as_it_is(case) -> None:
     result = settle(case, "absent").result
     untouched = preprocess_view(case.pixels, "MLO_L", CONFIG.model_copy(update={"method": "none"}))
     np.testing.assert_array_equal(result.image, untouched.image)
-    assert (result.status, result.pectoral_area_fraction, result.figures.mean_grey) == ("manual", 0.0, -1)
+    assert (result.status, result.pectoral_area_fraction, result.measurements.mean_grey) == ("manual", 0.0, -1)
 
 
 @pytest.mark.parametrize(
@@ -122,16 +121,16 @@ def test_an_outline_far_from_every_muscle_is_used_and_called_odd(case, automatic
     low = float(rows[-1] - (rows[-1] - rows[0]) // 4)
     at_the_bottom = settle(case, "muscle", (((0.5, low), (60.5, low), (0.5, low - 90)),))
     assert at_the_bottom.outcome.dice < 0.5
-    assert [odd.split()[1:3] for odd in oddities(at_the_bottom, "MLO_L")] == [["has", "little"], ["does", "not"]]
+    assert [odd.split()[1:3] for odd in review_warnings(at_the_bottom, "MLO_L")] == [["has", "little"], ["does", "not"]]
     for sound in (settle(case, "muscle", mask_to_polygons(automatic.pectoral_mask)), settle(case, "absent")):
-        assert oddities(sound, "MLO_L") == ()
+        assert review_warnings(sound, "MLO_L") == ()
 
 
 @pytest.mark.parametrize(
     ("says", "values", "problem"),
     [
         ("accept", {"polygons": (((0.5, 0.5), (100.5, 0.5), (0.5, 100.5)),)}, ReviewProblem.STALE_RESULT),
-        ("accept", {"seen_absent": True}, ReviewProblem.STALE_RESULT),
+        ("accept", {"accepted_absent": True}, ReviewProblem.STALE_RESULT),
         ("absent", {"pixels_sha256": "0" * 64}, ReviewProblem.STALE_PIXELS),
         ("muscle", {"polygons": (((400.0, 500.0), (470.0, 500.0), (470.0, 630.0)),)}, ReviewProblem.OUTSIDE_BREAST),
         ("muscle", {"polygons": (((0.0, 0.0), (900.0, 0.0), (0.0, 9.0)),)}, ReviewProblem.OUTSIDE_IMAGE),
@@ -141,8 +140,8 @@ def test_an_outline_far_from_every_muscle_is_used_and_called_odd(case, automatic
 def test_a_review_that_does_not_hold_changes_nothing(case, says, values, problem) -> None:
     reviewed = settle(case, says, **values)
     assert reviewed.outcome is None
-    assert reviewed.finding is not None
-    assert (reviewed.finding.problem, reviewed.finding.file[-5:]) == (problem, ".json")
+    assert reviewed.unused_review is not None
+    assert (reviewed.unused_review.problem, reviewed.unused_review.file[-5:]) == (problem, ".json")
     untouched = preprocess_view(case.pixels, "MLO_L", values.get("config", CONFIG))
     np.testing.assert_array_equal(reviewed.result.image, untouched.image)
     assert reviewed.result.status == untouched.status
@@ -151,20 +150,20 @@ def test_a_review_that_does_not_hold_changes_nothing(case, says, values, problem
 def test_a_failed_result_cannot_be_accepted_and_an_empty_image_not_reviewed(make_view) -> None:
     unclear = make_view(angle_deg=60, foot=0.9)
     assert preprocess_view(unclear.pixels, "MLO_L", CONFIG).status == "failed"
-    assert settle(unclear, "accept").finding.problem is ReviewProblem.NOTHING_TO_ACCEPT
+    assert settle(unclear, "accept").unused_review.problem is ReviewProblem.NOTHING_TO_ACCEPT
     drawn = settle(unclear, "muscle", mask_to_polygons(unclear.muscle))
     assert (drawn.result.status, drawn.outcome.dice, drawn.outcome.corrected) == ("manual", None, True)
-    seen_absent = settle(make_view(angle_deg=0), "accept", seen_absent=True)
-    assert (seen_absent.outcome.verdict, seen_absent.result.status) == ("accepted", "absent")
+    accepted_absent = settle(make_view(angle_deg=0), "accept", accepted_absent=True)
+    assert (accepted_absent.outcome.verdict, accepted_absent.result.status) == ("accepted", "absent")
     black = type(unclear)(np.zeros((200, 100), np.uint16), unclear.breast, unclear.muscle)
-    assert settle(black, "absent").finding.problem is ReviewProblem.OUTSIDE_BREAST
+    assert settle(black, "absent").unused_review.problem is ReviewProblem.OUTSIDE_BREAST
 
 
 def test_reviews_of_images_that_the_run_does_not_have_are_told_apart() -> None:
     here = ReviewName(EXAM, "MLO_L", "0" * 16)
     names = [here, ReviewName(EXAM, "MLO_L", "1" * 16), ReviewName(EXAM, "MLO_R", "0" * 16)]
     reviews = [Review(name, f"{name.stem}.json", "absent") for name in names]
-    findings = without_image(reviews, {here})
+    findings = reviews_without_image(reviews, {here})
     assert [finding.problem for finding in findings] == [ReviewProblem.STALE_PIXELS, ReviewProblem.UNKNOWN_IMAGE]
 
 
@@ -182,5 +181,5 @@ def test_a_mask_of_the_archives_own_image_lies_as_the_run_turned_it(case, automa
         )
         reviewed = preprocess_reviewed(case.pixels, "MLO_L", CONFIG, review)
         assert (reviewed.outcome is not None) == is_used
-        assert is_used or reviewed.finding.problem is ReviewProblem.OTHER_HANGING
+        assert is_used or reviewed.unused_review.problem is ReviewProblem.OTHER_HANGING
         np.testing.assert_array_equal(reviewed.result.pectoral_mask, muscle if is_used else automatic.pectoral_mask)

@@ -9,8 +9,7 @@ import re
 import cv2
 import numpy as np
 
-from components.review.naming import ReviewName
-from components.review.review import parse_review
+from components.review.review_file import ReviewName, parse_review
 from pipeline.review.page import PageView, review_page
 
 HOSTILE = "</script><script>alert('x')</script> & \"Co\""

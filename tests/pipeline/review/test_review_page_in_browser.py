@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from components.review.naming import ReviewName
-from components.review.review import Review, parse_review
+from components.review.review_file import Review, ReviewName, parse_review
 from pipeline.review.page import PageView, review_page
 from tests.waiting import HANG
 
@@ -72,14 +71,14 @@ def spot(page: Any, x: float, y: float) -> tuple[float, float]:
 def test_each_key_gives_the_answer_that_it_names(page: Any) -> None:
     page.locator(".card").first.click()
     accepted = answer(page, "a")
-    assert (accepted.says, accepted.polygons) == ("accept", (OUTLINE,))
+    assert (accepted.statement, accepted.polygons) == ("accept", (OUTLINE,))
     assert (accepted.size, accepted.pixels_sha256) == ((HEIGHT, WIDTH), "0" * 64)
     assert page.inner_text("#title") == "2. MLO L, exam 2"  # the next one
     no_muscle = answer(page, "a")
-    assert (no_muscle.says, no_muscle.seen_absent) == ("accept", True)
+    assert (no_muscle.statement, no_muscle.accepted_absent) == ("accept", True)
     page.keyboard.press("a")  # of an image that failed there is nothing to accept
     absent = answer(page, "n")
-    assert (absent.says, absent.name.exam_id) == ("absent", f"{3:032x}")
+    assert (absent.statement, absent.name.exam_id) == ("absent", f"{3:032x}")
     assert page.inner_text("#progress") == "3 of 3 answered."
     page.keyboard.press("ArrowRight")
     assert page.inner_text("#title") == "1. MLO L, exam 1"
@@ -101,7 +100,7 @@ def test_an_outline_is_drawn_point_by_point_and_outlives_a_reload(page: Any) -> 
     page.locator(".card").nth(2).click()
     assert page.inner_text("#message") == "Your outline is not saved yet."
     drawn = answer(page, "s")
-    assert drawn.says == "muscle"
+    assert drawn.statement == "muscle"
     assert np.allclose(drawn.polygons, [[(1, 1), (120, 1), (1, 200)]], atol=0.6)  # to a pixel of the screen
 
 

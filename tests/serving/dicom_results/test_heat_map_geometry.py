@@ -15,8 +15,8 @@ from components.dicom.headers.orientation import Turn
 from components.dicom.reading import LoadedView
 from components.exam_model.recipe import PreparedView, PreprocessingRecipe
 from components.preprocessing.config import PreprocessConfig
+from components.preprocessing.geometry import to_input
 from components.preprocessing.preprocess import preprocess_view
-from components.preprocessing.source_geometry import to_input
 from schema.features import VIEWS
 from serving.client.grades import ViewExplanation
 from serving.dicom_results.heat_maps import source_picture

@@ -7,7 +7,7 @@ import pytest
 
 from components.preprocessing.config import PreprocessConfig
 from components.preprocessing.preprocess import preprocess_view
-from components.preprocessing.regions import find_labels, regions_of
+from components.preprocessing.region_map import find_outside_labels, make_region_map
 from schema import features as f
 
 
@@ -35,7 +35,7 @@ def test_regions_lie_on_the_picture(view: str, exported_flipped: bool, config: P
     if exported_flipped:
         pixels = np.ascontiguousarray(pixels[:, ::-1])
     result = preprocess_view(pixels, view, config)
-    regions = regions_of(pixels, view, result, config)
+    regions = make_region_map(pixels, view, result, config)
     assert regions.shape == result.image.shape
     breast = np.isin(regions, (f.REGION_BREAST, f.REGION_PECTORAL))
     assert ((result.image > 0) != breast).mean() < 0.03, "the edge alone may differ"
@@ -43,7 +43,7 @@ def test_regions_lie_on_the_picture(view: str, exported_flipped: bool, config: P
     if f.is_mlo(view):
         assert result.status == "removed"
         assert muscle.sum() / breast.sum() == pytest.approx(result.pectoral_area_fraction, abs=0.02)
-        assert np.median(result.image[muscle]) == result.figures.mean_grey
+        assert np.median(result.image[muscle]) == result.measurements.mean_grey
     else:
         assert not muscle.any()
     if not config.crop:
@@ -59,8 +59,8 @@ def test_the_muscle_is_known_also_where_it_is_left_in() -> None:
     removed, kept = PreprocessConfig(output_size=96), PreprocessConfig(output_size=96, method="none")
     result = preprocess_view(pixels, "MLO_L", kept)
     assert not result.pectoral_mask.any()
-    regions = regions_of(pixels, "MLO_L", result, kept)
-    expected = regions_of(pixels, "MLO_L", preprocess_view(pixels, "MLO_L", removed), removed)
+    regions = make_region_map(pixels, "MLO_L", result, kept)
+    expected = make_region_map(pixels, "MLO_L", preprocess_view(pixels, "MLO_L", removed), removed)
     np.testing.assert_array_equal(regions, expected)
     assert (regions == f.REGION_PECTORAL).any()
 
@@ -68,9 +68,9 @@ def test_the_muscle_is_known_also_where_it_is_left_in() -> None:
 def test_labels_are_bright_and_off_the_breast() -> None:
     pixels = mammogram("CC_L")
     breast = preprocess_view(pixels, "CC_L", PreprocessConfig()).breast_mask
-    labels = find_labels(pixels, breast)
+    labels = find_outside_labels(pixels, breast)
     wanted = np.zeros_like(labels)
     wanted[20:50, 230:280] = True
     assert (labels != wanted).mean() < 0.002
-    assert not find_labels(np.where(wanted, 4, pixels).astype(np.uint8), breast).any()
-    assert not find_labels(pixels, np.zeros_like(breast)).any()
+    assert not find_outside_labels(np.where(wanted, 4, pixels).astype(np.uint8), breast).any()
+    assert not find_outside_labels(pixels, np.zeros_like(breast)).any()

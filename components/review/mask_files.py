@@ -1,4 +1,4 @@
-"""Reviews as masks: PNG, and DICOM segmentation objects (PS3.3 A.51)."""
+"""Read masks from PNG files and DICOM segmentation objects (PS3.3 A.51)."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from pydicom.filereader import read_partial
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, SegmentationStorage
 
 from components.dicom.bounded_stream import read_header
-from components.review.findings import ReviewError, ReviewProblem
+from components.review.problems import ReviewError, ReviewProblem
 
 _MAX_PIXELS: Final = 40_000_000  # the largest mammograms have 28 million
 _MAX_INFLATED: Final = 2**20
 _PIXEL_DATA: Final = 0x7FE00010
 _SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
-# Editors that smooth a brush leave a seam of grey between the mask's two values.
-_SEAM: Final = (0.1, 0.9)  # of the brightest value
+# Editors with a smooth brush leave a seam of grey between the mask's two values.
+_SEAM: Final = (0.1, 0.9)  # grey levels of the seam, shares of the brightest value
 _MAX_SEAM: Final = 0.02  # share of the picture
 
 
@@ -34,7 +34,7 @@ def _check_pixels(rows: int, columns: int) -> None:
 
 
 def _flattened(picture: np.ndarray) -> np.ndarray:
-    """Brightest colour of each pixel, 0 where it is more transparent than opaque."""
+    """Return the brightest colour channel of each pixel, 0 if the pixel is more transparent than opaque."""
     if picture.ndim == 2:
         return picture
     colour = picture[..., :3].max(axis=-1)
@@ -44,7 +44,7 @@ def _flattened(picture: np.ndarray) -> np.ndarray:
 
 
 def parse_png(data: bytes) -> NDArray[np.bool_]:
-    """Reads a mask from PNG: 0 outside, one other value inside.
+    """Read a mask from PNG: 0 outside, one other value inside.
 
     Args:
         data: The file's bytes, untrusted.
@@ -53,11 +53,11 @@ def parse_png(data: bytes) -> NDArray[np.bool_]:
         bool [H, W].
 
     Raises:
-        ReviewError: It is no PNG, too large to decode, or a picture with grey levels.
+        ReviewError: The file is not a PNG, is too large to decode, or is a picture with grey levels.
     """
     if len(data) < 24 or not data.startswith(_SIGNATURE) or data[12:16] != b"IHDR":
-        raise ReviewError(ReviewProblem.UNREADABLE, "The file is no PNG, whatever its name says; save it again.")
-    columns, rows = struct.unpack(">II", data[16:24])  # before decoding: a small file can hold a huge picture
+        raise ReviewError(ReviewProblem.UNREADABLE, "The file is not a PNG, despite its name; save it again.")
+    columns, rows = struct.unpack(">II", data[16:24])  # before decoding: a small file can contain a huge picture
     _check_pixels(rows, columns)
     try:
         picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
@@ -71,13 +71,13 @@ def parse_png(data: bytes) -> NDArray[np.bool_]:
     if seam.mean() > _MAX_SEAM:
         raise ReviewError(
             ReviewProblem.NOT_A_MASK,
-            "A mask has one value inside and 0 outside, and this picture has grey levels; save the mask and not the"
-            " image.",
+            "A mask is 0 outside and has one value inside, but this picture has grey levels; save the mask, not"
+            " the image.",
         )
     return values > 0.5 * brightest
 
 
-def _segmented(data: bytes) -> NDArray[np.bool_]:
+def _read_segmentation(data: bytes) -> NDArray[np.bool_]:
     dataset, _ = read_header(io.BytesIO(data), _MAX_INFLATED)
     if dataset.file_meta.get("TransferSyntaxUID") not in (ExplicitVRLittleEndian, ImplicitVRLittleEndian):
         raise ReviewError(
@@ -92,7 +92,8 @@ def _segmented(data: bytes) -> NDArray[np.bool_]:
         )
     if dataset.get("SegmentationType") != "BINARY":
         raise ReviewError(
-            ReviewProblem.UNSUPPORTED, "Segmentation Type (0062,0001) must be BINARY; export it as a binary one."
+            ReviewProblem.UNSUPPORTED,
+            "Segmentation Type (0062,0001) must be BINARY; export a binary segmentation.",
         )
     frames = int(dataset.get("NumberOfFrames", 1))
     if frames != 1:
@@ -107,7 +108,7 @@ def _segmented(data: bytes) -> NDArray[np.bool_]:
 
 
 def parse_segmentation(data: bytes) -> NDArray[np.bool_]:
-    """Reads a mask from a DICOM segmentation with one frame. What its segment is called is not looked at.
+    """Read a mask from a DICOM segmentation with one frame. The name of its segment is ignored.
 
     Args:
         data: The file's bytes, untrusted.
@@ -116,16 +117,16 @@ def parse_segmentation(data: bytes) -> NDArray[np.bool_]:
         bool [Rows, Columns].
 
     Raises:
-        ReviewError: It is no DICOM, no binary segmentation, compressed, or has several frames.
+        ReviewError: The file is not DICOM, not a binary segmentation, is compressed, or has several frames.
     """
     if data[128:132] != b"DICM":
-        raise ReviewError(ReviewProblem.UNREADABLE, "The file is no DICOM, whatever its name says; export it again.")
+        raise ReviewError(ReviewProblem.UNREADABLE, "The file is not a DICOM file, despite its name; export it again.")
     try:
-        with config.disable_value_validation():  # its warnings repeat values, such as a patient's name
-            return _segmented(data)
+        with config.disable_value_validation():  # its warnings repeat values, for example a patient's name
+            return _read_segmentation(data)
     except ReviewError:
         raise
-    except Exception as error:  # pydicom raises whatever a damaged element leads to
+    except Exception as error:  # pydicom raises many types of errors for damaged elements
         raise ReviewError(
             ReviewProblem.UNREADABLE,
             f"The DICOM segmentation is damaged; export it again. Received: {type(error).__name__} while reading",

@@ -1,11 +1,10 @@
-"""Several spans of ingested examples become one data set, from which duplicates are left out.
+"""Merge several spans of ingested examples into one data set without duplicates.
 
-Rules, for the records of all spans:
-    1. A patient has one split in all spans: that of the latest span the patient is in. Records of another split are
-       left out (``split_conflict``), and patients who share an image are one person (``pixel_copies`` of ingest says
-       why).
-    2. Of an exam's images of one view in several spans, that of the latest is kept (``newer_view``).
-    3. Of equal images in several spans, that of the latest is kept (``newer_copy``).
+Rules for the records of all spans:
+    1. A patient has the same split in all spans: the split of the patient's latest span. Records of other splits are
+       excluded (``split_conflict``). Patients who share an image count as one person (see ``pixel_copies`` of ingest).
+    2. If several spans have an image of the same exam and view, the image of the latest span is kept (``newer_view``).
+    3. If several spans have an image with the same pixels, the image of the latest span is kept (``newer_copy``).
 """
 
 from __future__ import annotations
@@ -19,8 +18,8 @@ from components.common.shards import IndexedView
 from components.common.union_find import representatives
 
 
-class LeftOut(str, Enum):
-    """Why a record of an earlier span is left out."""
+class ExclusionReason(str, Enum):
+    """Why a record of an earlier span is excluded."""
 
     NEWER_VIEW = "newer_view"
     NEWER_COPY = "newer_copy"
@@ -32,10 +31,10 @@ class IngestedShard:
     """One shard of one span.
 
     Attributes:
-        span: Position of its span, later ones higher.
+        span: Position of its span; later spans are higher.
         split: Its split.
-        path: File.
-        views: Its records; None where nobody listed them.
+        path: Its file.
+        views: Its records; None if not known.
     """
 
     span: int
@@ -51,7 +50,7 @@ class _Record:
 
 
 def _splits(records: Sequence[_Record]) -> dict[str, str]:
-    """Returns the one split of each patient; ``records`` come latest span first."""
+    """Return the split of each patient; ``records`` are sorted by span, latest first."""
     split: dict[str, str] = {}
     first: dict[str, int] = {}
     sharing: dict[str, list[str]] = defaultdict(list)
@@ -64,14 +63,14 @@ def _splits(records: Sequence[_Record]) -> dict[str, str]:
     return {patient: split[persons[patient]] for patient in split}
 
 
-def left_out(shards: Sequence[IngestedShard]) -> dict[str, dict[tuple[str, str], LeftOut]]:
-    """Finds the records that are left out when spans are merged.
+def find_excluded(shards: Sequence[IngestedShard]) -> dict[str, dict[tuple[str, str], ExclusionReason]]:
+    """Find the records that are excluded when spans are merged.
 
     Args:
-        shards: Shards of all spans; none of the same path.
+        shards: Shards of all spans, with distinct paths.
 
     Returns:
-        Path -> exam and view of each record that is left out, and why. Nothing of a single span is ever left out.
+        For each path: exam and view of the excluded records, and the reason. A single span has no excluded records.
     """
     records = [
         _Record(shard, view)
@@ -81,16 +80,16 @@ def left_out(shards: Sequence[IngestedShard]) -> dict[str, dict[tuple[str, str],
     split = _splits(records)
     views: set[tuple[str, str]] = set()
     pixels: set[str] = set()
-    out: dict[str, dict[tuple[str, str], LeftOut]] = defaultdict(dict)
+    excluded: dict[str, dict[tuple[str, str], ExclusionReason]] = defaultdict(dict)
     for record in records:
         key = record.view.exam_id, record.view.view
         if record.shard.split != split[record.view.patient_id]:
-            out[record.shard.path][key] = LeftOut.SPLIT_CONFLICT
+            excluded[record.shard.path][key] = ExclusionReason.SPLIT_CONFLICT
         elif key in views:
-            out[record.shard.path][key] = LeftOut.NEWER_VIEW
+            excluded[record.shard.path][key] = ExclusionReason.NEWER_VIEW
         elif record.view.pixels in pixels:
-            out[record.shard.path][key] = LeftOut.NEWER_COPY
+            excluded[record.shard.path][key] = ExclusionReason.NEWER_COPY
         else:
             views.add(key)
             pixels.add(record.view.pixels)
-    return dict(out)
+    return dict(excluded)

@@ -1,4 +1,4 @@
-"""Step 2: grey levels. A working scale to find things in, an 8-bit window for the picture that is kept."""
+"""Step 2: grey levels. Make the small working picture for the segmentation, and the 8-bit picture for the network."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from numpy.typing import NDArray
 
 # Longest side of the working picture, pixels. Muscle and skin are large; finer detail only adds noise.
 WORKING_SIDE: Final = 384
-# Brightest share of the pixels that may saturate: hot pixels and padding must not set the scale.
+# Share of the pixels that may saturate: hot pixels and padding must not determine the scale.
 _SATURATED: Final = 0.002
 
 
 @dataclass(frozen=True)
-class Working:
-    """The small picture in which things are found.
+class WorkingPicture:
+    """The small picture for the segmentation.
 
     Attributes:
-        grey: float32 [h, w], 0..1; longest side 384 pixels (never enlarged); all 0 for a constant picture.
-        low: Grey level of the input that became 0.
-        high: Grey level of the input that became 1.
+        grey: float32 [h, w], 0..1; longest side at most 384 pixels (never enlarged); all 0 for a constant picture.
+        low: Grey level of the input that is mapped to 0.
+        high: Grey level of the input that is mapped to 1.
     """
 
     grey: NDArray[np.float32]
     low: float
     high: float
 
-    def in_input(self, level: float) -> float:
-        """Grey level of the input that stands for a working one."""
+    def input_level(self, level: float) -> float:
+        """Return the grey level of the input for a grey level of the working picture."""
         return self.low + level * (self.high - self.low)
 
 
-def to_working(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> Working:
-    """Reduces a picture by area averaging and scales its grey levels to 0..1.
+def to_working(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> WorkingPicture:
+    """Reduce a picture by area averaging, and scale its grey levels to 0..1.
 
     Args:
         pixels: uint8 or uint16 [H, W], bright = dense.
@@ -52,12 +52,12 @@ def to_working(pixels: NDArray[np.uint8] | NDArray[np.uint16]) -> Working:
     if high <= low:
         high = float(small.max())
     if high <= low:
-        return Working(np.zeros_like(small), low, low + 1)
-    return Working(np.clip((small - low) / (high - low), 0, 1), low, high)
+        return WorkingPicture(np.zeros_like(small), low, low + 1)
+    return WorkingPicture(np.clip((small - low) / (high - low), 0, 1), low, high)
 
 
 def to_eight_bit(pixels: NDArray[np.uint8] | NDArray[np.uint16], low: float, high: float) -> NDArray[np.uint8]:
-    """Maps grey levels linearly, ``low`` to 0 and ``high`` to 255; what lies outside saturates.
+    """Map grey levels linearly, ``low`` to 0 and ``high`` to 255; values outside saturate.
 
     Args:
         pixels: uint8 or uint16 [H, W].

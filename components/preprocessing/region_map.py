@@ -1,7 +1,7 @@
-"""Regions of the network's picture: breast, muscle and labels, in its own geometry.
+"""Map the regions of the network's picture: background, labels, breast and muscle.
 
-The picture itself cannot tell: the muscle is replaced by the breast's mean grey, and what lies outside of the breast is
-blanked. Who asks where a network looks (GradCamExplainer) needs to know what was there.
+The network's picture does not show these regions: the muscle is replaced by the breast's mean grey, and the area
+outside of the breast is 0. GradCamExplainer needs them to describe where a network looks.
 """
 
 from __future__ import annotations
@@ -12,29 +12,29 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from components.preprocessing.chest_wall import standard_wall_is_left
 from components.preprocessing.config import PreprocessConfig
-from components.preprocessing.orientation import standard_wall_is_left
+from components.preprocessing.geometry import is_mirrored, mirror_if, placement_of
 from components.preprocessing.preprocess import preprocess_view
-from components.preprocessing.result import PreprocessedView
-from components.preprocessing.source_geometry import hung, is_mirrored, placed
+from components.preprocessing.preprocessed_view import PreprocessedView
 from schema import features as f
 
-# Glow of the skin line that the breast's mask leaves outside, as a share of the picture's longest side.
+# Width of the skin line's glow outside of the breast's mask, as a share of the picture's longest side.
 _SKIN: Final = 0.02
-# Labels are looked for in a picture whose longest side is about this, pixels.
+# Longest side of the reduced picture in which labels are searched, pixels.
 _SIDE: Final = 384
 
 
-def find_labels(pixels: NDArray[np.uint8] | NDArray[np.uint16], breast: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Finds what shines outside of the breast: burned-in labels, lead markers, film edges.
+def find_outside_labels(pixels: NDArray[np.uint8] | NDArray[np.uint16], breast: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Find bright objects outside of the breast: burned-in labels, lead markers, film edges.
 
     Args:
         pixels: uint8 or uint16 [H, W], bright = dense.
         breast: bool [H, W], breast and muscle.
 
     Returns:
-        bool [H, W]: outside of the breast and its skin line, and brighter than half of the breast; the strokes of a
-        letter, and letters side by side, are one.
+        bool [H, W], True outside of the breast and its skin line where the picture is brighter than the breast's
+        median. The strokes of a letter, and neighbouring letters, are joined.
     """
     height, width = breast.shape
     scale = min(1.0, _SIDE / max(height, width))
@@ -52,38 +52,38 @@ def find_labels(pixels: NDArray[np.uint8] | NDArray[np.uint16], breast: NDArray[
 
 
 def _centres(kept: tuple[int, int], count: int) -> NDArray[np.int64]:
-    """Lines of the input in the middle of each of ``count`` lines of the picture."""
+    """Return the rows or columns of the input at the centres of ``count`` rows or columns of the picture."""
     return kept[0] + ((np.arange(count) + 0.5) * (kept[1] - kept[0]) / count).astype(np.int64)
 
 
-def regions_of(
+def make_region_map(
     pixels: NDArray[np.uint8] | NDArray[np.uint16], view: str, result: PreprocessedView, config: PreprocessConfig
 ) -> NDArray[np.uint8]:
-    """Makes the map of regions that belongs to a preprocessed view.
+    """Make the map of regions for a preprocessed view.
 
-    Where the configuration leaves the muscle in (method ``none``), it is looked for here all the same, so that runs
-    with and without segmentation can be compared by what their networks look at.
+    If the configuration leaves the muscle in (method ``none``), this function segments it with method ``auto``. So runs
+    with and without segmentation can be compared by the regions that their networks look at.
 
     Args:
         pixels: uint8 or uint16 [H, W], the ingested image.
         view: One of VIEWS.
-        result: What preprocessing gave for it; with a breast.
-        config: As it was preprocessed.
+        result: Result of preprocessing the image; must have a breast.
+        config: Configuration of that preprocessing.
 
     Returns:
-        uint8 [S, S] of ``schema.features.REGION_`` values, each pixel that of the middle of what it stands for.
+        uint8 [S, S] of ``schema.features.REGION_`` values. Each pixel has the value at the centre of its area.
     """
     muscle = result.pectoral_mask
     if config.method == "none" and f.is_mlo(view):
         muscle = preprocess_view(pixels, view, config.model_copy(update={"method": "auto"})).pectoral_mask
-    mirrored, place = is_mirrored(view, result), placed(view, result, config)
+    mirrored, place = is_mirrored(view, result), placement_of(view, result, config)
     lines = np.ix_(_centres(place.rows, place.height), _centres(place.columns, place.width))
     regions = np.full((config.output_size, config.output_size), f.REGION_BACKGROUND, np.uint8)
     content = regions[: place.height, : place.width]
     for mask, region in (
-        (find_labels(pixels, result.breast_mask), f.REGION_LABEL),
+        (find_outside_labels(pixels, result.breast_mask), f.REGION_LABEL),
         (result.breast_mask, f.REGION_BREAST),
         (muscle, f.REGION_PECTORAL),
     ):
-        content[hung(mask, mirrored)[lines]] = region
-    return np.ascontiguousarray(hung(regions, not standard_wall_is_left(view)))
+        content[mirror_if(mask, mirrored)[lines]] = region
+    return np.ascontiguousarray(mirror_if(regions, not standard_wall_is_left(view)))

@@ -1,7 +1,6 @@
-"""Reviews as JSON: this project's own few keys, or a file of the annotation tool labelme, or both in one.
+"""Read reviews from JSON: the keys of this project, the format of the annotation tool labelme, or both in one file.
 
-labelme keeps keys that it does not know, so that an exported template can be edited there and still says which pixels
-it was drawn on.
+labelme keeps unknown keys, so an exported template that was edited there still contains the hash of its pixels.
 """
 
 from __future__ import annotations
@@ -10,8 +9,8 @@ from typing import Annotated, Final, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
-from components.review.findings import ReviewError, ReviewProblem
-from components.review.polygon import Polygon
+from components.review.polygons import Polygon
+from components.review.problems import ReviewError, ReviewProblem
 
 LABEL: Final = "pectoral"
 _MAX_POLYGONS: Final = 20
@@ -21,7 +20,7 @@ _Points = tuple[tuple[_Coordinate, _Coordinate], ...]
 
 
 class _Part(BaseModel):
-    # Tools add keys of their own.
+    # Annotation tools add other keys.
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
 
@@ -40,15 +39,16 @@ class ReviewDocument(_Part):
     """A review as JSON.
 
     Attributes:
-        accept: Confirms the automatic result; with a polygon or ``absent``, only if that is what it still is.
+        accept: Confirms the automatic result. If the file also has a polygon or ``absent``, that is the result that was
+            reviewed, and the current one must be equal.
         muscle: ``absent``: the image shows no muscle.
-        polygons: Outlines of the muscle as (x, y), see ``polygon``.
-        shapes: The same as labelme has it.
-        flags: The same as ``accept`` and ``muscle`` as labelme has it, where they can be ticked.
-        pixels_sha256: ``pixels_sha256`` of the image that was looked at.
-        height: Its rows (labelme's ``imageHeight``).
-        width: Its columns (labelme's ``imageWidth``).
-        answered_at: When it was said; of several answers for one image the latest counts.
+        polygons: Outlines of the muscle as (x, y), see ``polygons``.
+        shapes: Outlines in the format of labelme.
+        flags: ``accept`` and ``absent`` as flags of labelme.
+        pixels_sha256: ``pixels_sha256`` of the reviewed image.
+        height: Rows of the reviewed image (labelme's ``imageHeight``).
+        width: Columns of the reviewed image (labelme's ``imageWidth``).
+        answered_at: Time of the review; if there are several reviews of one image, the latest is used.
     """
 
     accept: bool = False
@@ -63,17 +63,17 @@ class ReviewDocument(_Part):
 
     @property
     def is_accepted(self) -> bool:
-        """Whether the automatic result is confirmed."""
+        """True if the automatic result is confirmed."""
         return self.accept or (self.flags is not None and self.flags.accept)
 
     @property
     def is_absent(self) -> bool:
-        """Whether the image shows no muscle."""
+        """True if the image shows no muscle."""
         return self.muscle == "absent" or (self.flags is not None and self.flags.absent)
 
     @property
     def outlines(self) -> tuple[Polygon, ...]:
-        """Polygons of either form."""
+        """Polygons of both formats."""
         return (*self.polygons, *(shape.points for shape in self.shapes))
 
 
@@ -93,21 +93,21 @@ def _check_statement(document: ReviewDocument) -> None:
     if not (document.is_accepted or document.is_absent or document.outlines):
         raise ReviewError(
             ReviewProblem.NO_STATEMENT,
-            'The file says nothing of the muscle; give polygons, or "muscle": "absent", or "accept": true.',
+            'The file says nothing about the muscle; add polygons, or "muscle": "absent", or "accept": true.',
         )
 
 
 def parse_document(data: bytes) -> ReviewDocument:
-    """Reads a review in JSON.
+    """Read a review from JSON.
 
     Args:
         data: The file's bytes, untrusted.
 
     Returns:
-        The document, which says one thing.
+        The document; it contains exactly one statement.
 
     Raises:
-        ReviewError: It is no such JSON, says nothing, or contradicts itself.
+        ReviewError: The JSON is not valid, contains no statement, or contradicts itself.
     """
     try:
         document = ReviewDocument.model_validate_json(data)

@@ -1,7 +1,7 @@
-"""Masks as polygons and back.
+"""Convert masks to polygons and polygons to masks.
 
-Coordinates are those of labelme, SVG and canvas: x to the right, y down, in pixels from the image's upper left corner,
-so that the centre of the first pixel is (0.5, 0.5).
+Coordinates are those of labelme, SVG and canvas: x to the right, y down, in pixels from the image's upper left corner.
+The centre of the first pixel is (0.5, 0.5).
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from components.review.findings import ReviewError, ReviewProblem
+from components.review.problems import ReviewError, ReviewProblem
 
 Polygon = tuple[tuple[float, float], ...]
 
 MAX_POINTS: Final = 2000
 _TOLERANCES: Final = (1.0, 0.5)  # pixels
 _FRACTION_BITS: Final = 4  # cv2.fillPoly takes integers
-_OUTSIDE: Final = 1.0  # pixels; editors let a point lie on the border's far side
+_OUTSIDE: Final = 1.0  # pixels; editors allow points just outside of the border
 
 
 def _cross(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -27,7 +27,7 @@ def _cross(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64
 
 
 def crosses_itself(points: NDArray[np.float64]) -> bool:
-    """Tells whether two sides of a closed polygon cross; touching is no crossing.
+    """Return True if two sides of a closed polygon cross; touching does not count.
 
     Args:
         points: float64 [n, 2].
@@ -45,7 +45,7 @@ def crosses_itself(points: NDArray[np.float64]) -> bool:
 
 
 def _simplified(contour: np.ndarray) -> NDArray[np.float64]:
-    """Leaves points out where the outline neither crosses itself nor collapses by it, as it would at a thin spur."""
+    """Simplify an outline, unless the result would cross itself or collapse, for example at a thin spur."""
     for tolerance in _TOLERANCES:
         points = cv2.approxPolyDP(contour, tolerance, True)[:, 0].astype(np.float64)
         if len(points) > 2 and not crosses_itself(points):
@@ -54,13 +54,13 @@ def _simplified(contour: np.ndarray) -> NDArray[np.float64]:
 
 
 def mask_to_polygons(mask: NDArray[np.bool_]) -> tuple[Polygon, ...]:
-    """Outlines a mask with few points.
+    """Outline a mask with few points.
 
     Args:
-        mask: bool [H, W]. Holes are filled, and parts of one or two pixels left out.
+        mask: bool [H, W]. Holes are filled, and parts of one or two pixels are ignored.
 
     Returns:
-        Closed polygons, largest first, without crossings. Drawn again they give the mask to within a pixel of its edge.
+        Closed polygons, largest first, without crossings. ``polygons_to_mask`` restores the mask to within one pixel.
     """
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     polygons = []
@@ -72,7 +72,7 @@ def mask_to_polygons(mask: NDArray[np.bool_]) -> tuple[Polygon, ...]:
 
 
 def polygons_to_mask(polygons: tuple[Polygon, ...], shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """Draws polygons: the pixels inside, and those that the outline runs through.
+    """Draw polygons: the pixels inside, and the pixels on the outline.
 
     Args:
         polygons: Closed polygons.
@@ -82,17 +82,17 @@ def polygons_to_mask(polygons: tuple[Polygon, ...], shape: tuple[int, int]) -> N
         bool [H, W].
     """
     drawn = np.zeros(shape, np.uint8)
-    for polygon in polygons:  # one by one: together, what two share would be outside
+    for polygon in polygons:  # one by one: in one call, the intersection of two polygons would be outside
         points = np.rint((np.array(polygon) - 0.5) * 2**_FRACTION_BITS).astype(np.int32)
         cv2.fillPoly(drawn, [points], (1,), shift=_FRACTION_BITS)
     return drawn.astype(np.bool_)
 
 
 def check_polygon(polygon: Polygon) -> None:
-    """Checks what can be checked without the image.
+    """Check a polygon without its image.
 
     Raises:
-        ReviewError: Fewer than three points, or more than ``MAX_POINTS``, or sides that cross.
+        ReviewError: The polygon has fewer than three or more than ``MAX_POINTS`` points, or crosses itself.
     """
     if not 3 <= len(polygon) <= MAX_POINTS:
         raise ReviewError(
@@ -102,15 +102,15 @@ def check_polygon(polygon: Polygon) -> None:
     if crosses_itself(np.array(polygon, np.float64)):
         raise ReviewError(
             ReviewProblem.BAD_POLYGON,
-            "The polygon's outline crosses itself, so that inside and outside are not told apart; draw it again.",
+            "The polygon's outline crosses itself, so its inside is not defined; draw it again.",
         )
 
 
 def check_inside(polygon: Polygon, shape: tuple[int, int]) -> None:
-    """Checks that a polygon lies in the image.
+    """Check that a polygon is in the image.
 
     Raises:
-        ReviewError: A point lies more than a pixel outside.
+        ReviewError: A point is more than one pixel outside.
     """
     height, width = shape
     for x, y in polygon:
