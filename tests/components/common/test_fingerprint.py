@@ -26,7 +26,9 @@ import numpy
 
 from components.node import work
 from . import beside
-from .inner.deep import DEEP
+from .inner.deep import (
+    DEEP,
+)
 
 if TYPE_CHECKING:
     from components.typed import Typed
