@@ -37,8 +37,8 @@ from components.grad_cam_explainer import executor as explainer
 from components.grad_cam_explainer.config import ExplainerConfig
 from components.grad_cam_explainer.heat_maps import Explainer
 from components.grad_cam_explainer.networks import grad_cam, load_networks, network_input
+from components.trainer import NETWORK_FILE
 from components.trainer.config import NetworkConfig
-from components.trainer.files import NETWORK_FILE
 from components.trainer.network import build_network
 from components.transform.config import ImageConfig
 from schema import features as f

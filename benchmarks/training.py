@@ -36,7 +36,7 @@ from components.common.shards import shard_name, write_shard
 from components.trainer.config import NetworkConfig, TrainConfig
 from components.trainer.input_pipeline import Batches, ViewData, batches
 from components.trainer.network import build_network
-from components.trainer.optimizers import make_optimizer
+from components.trainer.optimization import make_optimizer
 from components.trainer.steps import Steps
 from components.transform.config import ImageConfig
 from components.transform.preprocessing import preprocessing_fn

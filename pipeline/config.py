@@ -20,8 +20,7 @@ from components.grad_cam_explainer.config import ExplainerConfig
 from components.preprocessing.config import PreprocessConfig, QualityConfig
 from components.sources.archives import ArchiveKind
 from components.sources.densities import read_density_values
-from components.trainer.config import TrainConfig
-from components.trainer.hyperparameters import with_hyperparameters
+from components.trainer.config import TrainConfig, with_hyperparameters
 from components.tuner.config import TunerConfig
 from pipeline.beam.config import BeamConfig, DirectBeam
 from pipeline.kubeflow_config import KubeflowConfig

@@ -26,15 +26,15 @@ from components.dicom_example_gen.plan.planning import files_to_hash, inspect, i
 from components.dicom_example_gen.rejection_summary import empty_splits_message
 from components.dicom_example_gen.report import file_rows, summary
 from components.report_generator.artifacts import IngestSummary
+from components.report_generator.loading import combine
 from components.report_generator.page import Table
-from components.report_generator.sections.data_tables import (
+from components.report_generator.sections.data import (
     balances,
     class_table,
     loss_tables,
     split_table,
     system_table,
 )
-from components.report_generator.spans import combine
 from components.sources.source import Source, find_candidates
 from components.sources.spans import SpanSource
 

@@ -28,7 +28,7 @@ from components.import_schema_gen.component import ImportSchemaGen
 from components.mammogram_preprocessor.component import MammogramPreprocessor
 from components.pusher.component import Pusher
 from components.report_generator.component import ReportGenerator
-from components.report_generator.lineage import describe_nodes
+from components.report_generator.executor import describe_nodes
 from components.review.folder import ReviewSource
 from components.sources.source import Source
 from components.sources.spans import LATEST, Span

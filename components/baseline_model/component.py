@@ -32,7 +32,7 @@ class BaselineModel(base_component.BaseComponent):
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
 
     def __init__(self, model: types.BaseChannel, serving_dir: str):
-        """Makes the node.
+        """Make the node.
 
         Args:
             model: The candidate; a new one makes the node look again.

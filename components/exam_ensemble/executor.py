@@ -18,7 +18,7 @@ from components.exam_ensemble.ensemble import load_exam_model
 from components.exam_ensemble.eval_split import grade_split
 from components.exam_ensemble.saving import save_exam_model
 from components.statistics.calibration import fit_calibration
-from components.trainer.files import NETWORK_FILE
+from components.trainer import NETWORK_FILE
 from components.transform.config import ImageConfig
 from schema.features import VIEWS
 

@@ -29,7 +29,7 @@ class ExamSelector(base_component.BaseComponent):
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
 
     def __init__(self, examples: types.BaseChannel, config: SelectionConfig):
-        """Makes the node.
+        """Make the node.
 
         Args:
             examples: Preprocessed examples.

@@ -36,7 +36,7 @@ class Executor(base_executor.BaseExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Writes ``selected_examples``: splits train and eval.
+        """Write ``selected_examples``: splits train and eval.
 
         Raises:
             SelectionError: The exams that are asked for are not there.

@@ -34,7 +34,7 @@ class Exam:
 
 
 def unselected(exams: Mapping[str, Exam], config: SelectionConfig) -> frozenset[str]:
-    """Chooses the exams that the networks do not learn from.
+    """Choose the exams that the networks do not learn from.
 
     Args:
         exams: By keyed hash.

@@ -33,7 +33,7 @@ class ExampleValidator(base_component.BaseComponent):
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
 
     def __init__(self, statistics: types.BaseChannel, schema: types.BaseChannel):
-        """Makes the node.
+        """Make the node.
 
         Args:
             statistics: Statistics of the preprocessed examples.

@@ -34,7 +34,7 @@ class Executor(tfdv_executor.Executor):
     """Validates, then stops the run on any anomaly."""
 
     def _Validate(self, inputs: dict[str, Any], outputs: dict[str, Any]) -> anomalies_pb2.Anomalies:  # noqa: N802
-        """Validates one split, as TFX does, in the environment of the statistics."""
+        """Validate one split, as TFX does, in the environment of the statistics."""
         schema = value_utils.GetSoleValue(inputs, standard_component_specs.SCHEMA_KEY)
         statistics = value_utils.GetSoleValue(inputs, standard_component_specs.STATISTICS_KEY)
         folder = value_utils.GetSoleValue(outputs, labels.SCHEMA_DIFF_PATH)
@@ -48,7 +48,7 @@ class Executor(tfdv_executor.Executor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> Any:
-        """Runs TFDV.
+        """Run TFDV.
 
         Raises:
             AnomalyError: A split has anomalies; the message lists them.

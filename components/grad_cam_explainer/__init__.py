@@ -1,1 +1,1 @@
-"""The GradCamExplainer node: heat maps of the test split, where their heat lies, and the networks from the inside."""
+"""The GradCamExplainer node: heat maps of the test split, their scores, and checks of the networks behind them."""

@@ -34,7 +34,7 @@ class GradCamExplainerSpec(component_spec.ComponentSpec):
 
 
 class GradCamExplainer(base_beam_component.BaseBeamComponent):
-    """Explains the test split with the exam model's own signature, and looks into its networks."""
+    """Explains the test split with the signature of the exam model, and inspects its networks."""
 
     SPEC_CLASS = GradCamExplainerSpec
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(executor.Executor)
@@ -48,15 +48,15 @@ class GradCamExplainer(base_beam_component.BaseBeamComponent):
         config: ExplainerConfig,
         mirrored: bool = False,
     ):
-        """Makes the node.
+        """Create the node.
 
         Args:
-            examples: Preprocessed examples; the test split is read.
+            examples: Preprocessed examples; the node reads the test split.
             model: Exam model.
-            networks: Trainer's model of each view; both sides of a projection may have the same.
+            networks: The Trainer's model of each view. Both sides of a projection may share one model.
             image: Input of the networks.
-            config: What is explained, and the gates.
-            mirrored: One network for both sides of a projection, which sees right breasts flipped.
+            config: Which views are explained, and the gates.
+            mirrored: True if one network serves both sides of a projection and its right breasts are mirrored.
         """
         spec = GradCamExplainerSpec(
             **networks,

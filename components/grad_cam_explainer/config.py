@@ -1,4 +1,4 @@
-"""What is explained, and what the heat maps must reach."""
+"""Configuration of GradCamExplainer."""
 
 from __future__ import annotations
 
@@ -8,22 +8,23 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class ExplainerConfig(BaseModel):
-    """Which heat maps are made, and what they must reach.
+    """The heat maps that are computed, and the limits that they must meet.
 
-    A gate holds for the whole test split, and for each acquisition system with enough exams.
+    A gate applies to the whole test split, and to each acquisition system with enough exams.
 
     Attributes:
-        maximum_views: Views of the test split that are scored, in the order of the shards; null means all.
-        target_class: Class whose evidence is shown: ``predicted``, or one of the density classes for every view.
-        pictures_a_group: Overlays written for each class and view, and of right and of wrong grades for each class and
-            acquisition system.
-        minimum_energy_in_breast: Gate: least mean share of the heat that lies on the breast.
-        maximum_energy_in_pectoral: Gate: largest mean share of the heat on the pectoral muscle; null for no gate.
-        minimum_spearman: Gate: least mean rank correlation of heat and grey level inside the breast; null for no gate.
-        minimum_exams_a_system: Exams from which on an acquisition system has gates of its own.
-        feature_map_blocks: Blocks of each network, from the input on, whose feature maps are drawn; 0 draws none.
-        sanity_views: Views of each network whose heat maps are compared with those of randomised weights; 0 for none.
-        batch_size: Views a model call.
+        maximum_views: Number of views of the test split that are scored, in the order of the shards; null for all.
+        target_class: Class whose evidence is shown: ``predicted``, or one density class for all views.
+        pictures_a_group: Number of overlays for each class and view, and for the correct and the wrong predictions of
+            each class and acquisition system.
+        minimum_energy_in_breast: Gate: minimum of the mean share of heat inside the breast.
+        maximum_energy_in_pectoral: Gate: maximum of the mean share of heat on the pectoral muscle; null for no gate.
+        minimum_spearman: Gate: minimum of the mean rank correlation of heat and grey level inside the breast; null for
+            no gate.
+        minimum_exams_a_system: Minimum number of exams for gates of a single acquisition system.
+        feature_map_blocks: Number of blocks of each network, from the input on, whose feature maps are drawn.
+        sanity_views: Number of views per network whose heat maps are compared with those of random weights.
+        batch_size: Views per model call.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -1,4 +1,4 @@
-"""TFX executor of GradCamExplainer; ``explain_pipeline`` has the work."""
+"""TFX executor of GradCamExplainer; ``explain_pipeline`` does the work."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from components.common.stages import LostRecordsError
 from components.grad_cam_explainer.config import ExplainerConfig
 from components.grad_cam_explainer.explain_pipeline import Networks, explain
 from components.grad_cam_explainer.view_shards import ShardTask
-from components.trainer.files import NETWORK_FILE
+from components.trainer import NETWORK_FILE
 from components.transform.config import ImageConfig
 from schema.features import VIEWS
 
 
 def shard_tasks(shards: Sequence[str], maximum_views: int | None) -> list[ShardTask]:
-    """Counts the views of shards, and says how many of each are explained: the first ones, up to the maximum."""
+    """Return one task per shard with the number of its views to explain: the first ones, up to the maximum."""
     tasks: list[ShardTask] = []
     left = maximum_views
     for path in shards:
@@ -50,10 +50,10 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Writes ``explanations``.
+        """Write the artifact ``explanations``.
 
         Raises:
-            LostRecordsError: Views were lost on the way.
+            LostRecordsError: The Beam pipeline lost views.
         """
         config = ExplainerConfig.model_validate_json(exec_properties["config"])
         out = artifact_utils.get_single_uri(output_dict["explanations"])
@@ -69,4 +69,4 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             model = path_utils.serving_model_path(artifact_utils.get_single_uri(input_dict["model"]))
             explain(pipeline, tasks, model, networks, config, out)
         if not tf.io.gfile.exists(os.path.join(out, "summary.json")):
-            raise LostRecordsError("Beam ended without explanations; run again, with another runner.")
+            raise LostRecordsError("Beam ended without explanations; run the pipeline again with another runner.")

@@ -1,7 +1,7 @@
-"""The Beam pipeline of explanation: one element a TFRecord shard, a batch of views in memory a worker.
+"""The Beam pipeline of GradCamExplainer: one element per TFRecord shard, one batch of views in memory per worker.
 
-Shards become rows of scores; the rows tell which views are worth a picture; then the networks themselves are looked
-into, one after the other; and all is gathered to the report.
+Steps: score the views of each shard; choose from the scores which views are drawn, and draw them; inspect the networks,
+one after the other; write the files of the explanations.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from apache_beam.utils.shared import Shared
 
 from components.common.shards import write_text
 from components.common.stages import Element, Gathered, Stage, elements
-from components.grad_cam_explainer.choices import Place, choose_pictures, image_beside
 from components.grad_cam_explainer.config import ExplainerConfig
-from components.grad_cam_explainer.figures import ExplainedView, group_figures, judge
 from components.grad_cam_explainer.heat_maps import Explainer
-from components.grad_cam_explainer.inspection import inspect_networks, network_task, sanity_figures
+from components.grad_cam_explainer.inspection import inspect_networks, mean_similarities, network_task
+from components.grad_cam_explainer.mean_scores import ExplainedView, group_figures, judge
+from components.grad_cam_explainer.view_selection import Place, choose_pictures, image_beside
 from components.grad_cam_explainer.view_shards import ShardTask, draw_shard, explain_shard
 from components.transform.config import ImageConfig
 from schema.features import VIEWS
@@ -33,9 +33,9 @@ class Networks:
     """The networks behind the exam model.
 
     Attributes:
-        files: ``.keras`` file of each view, all of one architecture; empty to look into none.
-        image: Their input.
-        mirrored: They see right breasts mirrored.
+        files: ``.keras`` file of each view, all of one architecture; empty to inspect none.
+        image: Input of the networks.
+        mirrored: True if the networks see right breasts mirrored.
     """
 
     files: Mapping[str, str]
@@ -45,18 +45,18 @@ class Networks:
 
 @dataclass(frozen=True)
 class SharedExplainer:
-    """Gives the exam model, which Beam keeps for all elements of a worker process.
+    """Loader of the exam model, which all elements of a worker process share.
 
     Attributes:
-        handle: Beam's handle of the model.
-        model_dir: SavedModel.
+        handle: Beam's handle of the shared model.
+        model_dir: Folder of the SavedModel.
     """
 
     handle: Shared
     model_dir: str
 
     def __call__(self) -> Explainer:
-        """Returns the model, loaded at the first call."""
+        """Return the model; the first call loads it."""
         return self.handle.acquire(self._load)
 
     def _load(self) -> Explainer:
@@ -65,7 +65,7 @@ class SharedExplainer:
 
 @dataclass(frozen=True)
 class _Explained:
-    """Rows of all views, and the overlay of those that are drawn."""
+    """Scores of all views, and the overlay paths of the views that are drawn."""
 
     rows: tuple[ExplainedView, ...]
     overlays: Mapping[Place, str]
@@ -88,7 +88,7 @@ def _networks(drawn: Gathered, shards: Sequence[str], networks: Networks, config
         for view in VIEWS
         if view in networks.files
     ]
-    # One element: the networks are built and traced once, and one after the other they use every core.
+    # One element, because networks are built and traced only once. One after the other, they use all cores.
     return elements([[task for task in tasks if task.specimens or task.samples]], context=explained)
 
 
@@ -121,7 +121,7 @@ def _report(inspected: Gathered, config: ExplainerConfig, out: str) -> None:
             for g in groups
         ],
         "gates": gates,
-        "sanity": sanity_figures([s for part in inspected.results for s in part.similarities]),
+        "sanity": mean_similarities([s for part in inspected.results for s in part.similarities]),
         "feature_maps": [picture for part in inspected.results for picture in part.pictures],
         "passed": all(gate["passed"] for gate in gates),
     }
@@ -137,14 +137,14 @@ def explain(
     config: ExplainerConfig,
     out: str,
 ) -> None:
-    """Lays out the pipeline, which writes overlays, feature maps, ``explanations.jsonl`` and ``summary.json``.
+    """Add the steps that write overlays, feature maps, ``explanations.jsonl`` and ``summary.json``.
 
     Args:
         pipeline: Beam pipeline to add to.
         tasks: Shards to explain, in the order of their numbers.
         model_dir: SavedModel with the signature ``gradcam``.
-        networks: The networks behind it.
-        config: What is explained, and the gates.
+        networks: Networks that the exam model contains.
+        config: Which views are explained, and the gates.
         out: Folder of the explanations.
     """
     load = SharedExplainer(Shared(), model_dir)

@@ -1,4 +1,7 @@
-"""Looks into the network of each view: feature maps of its first blocks, and maps of randomised weights."""
+"""Inspection of the network of each view: feature maps of its first blocks, and heat maps with random weights.
+
+Feature maps are drawn as one picture per block: one row per class, one column per filter.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +11,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from components.common.png import decode_png
+from components.common.png import decode_png, encode_png
 from components.common.shards import write_bytes
 from components.common.views import View
-from components.grad_cam_explainer.choices import choose_samples, choose_specimens
 from components.grad_cam_explainer.config import ExplainerConfig
-from components.grad_cam_explainer.feature_maps import draw_feature_maps
-from components.grad_cam_explainer.figures import ExplainedView, mean_over_exams
+from components.grad_cam_explainer.heat_maps import rank_correlation
+from components.grad_cam_explainer.mean_scores import ExplainedView, mean_over_exams
 from components.grad_cam_explainer.networks import (
     NetworkParts,
     block_layers,
@@ -28,24 +31,92 @@ from components.grad_cam_explainer.networks import (
     predicted_classes,
     randomised_from_the_head,
 )
-from components.grad_cam_explainer.scores import rank_correlation
+from components.grad_cam_explainer.view_selection import choose_samples, choose_specimens
 from components.grad_cam_explainer.view_shards import read_some
 from components.transform.config import ImageConfig
 from schema.features import laterality_of
 
-_SEEDS_A_NETWORK: Final = 1000  # more than a network has weights to draw
+_TILE: Final = 112  # pixels
+_GAP: Final = 4
+_MARGIN: Final = 26  # for names, left and above
+_FILTERS: Final = 7
+_INK: Final = (31, 36, 27)
+_FONT: Final = cv2.FONT_HERSHEY_SIMPLEX
+
+
+def liveliest_filters(maps: NDArray[np.float32], count: int = _FILTERS) -> list[int]:
+    """Choose the filters whose maps vary most within an image.
+
+    Args:
+        maps: float32 [N, h, w, K].
+        count: Number of filters.
+
+    Returns:
+        Indices of at most ``count`` filters, ascending.
+    """
+    spread = maps.std(axis=(1, 2)).mean(axis=0)
+    return sorted(np.argsort(-spread, kind="stable")[:count].tolist())
+
+
+def _write(sheet: NDArray[np.uint8], text: str, x: int, y: int) -> None:
+    cv2.putText(sheet, text, (x, y), _FONT, 0.5, _INK, 1, cv2.LINE_AA)
+
+
+def _tile(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    shrinks = max(picture.shape[:2]) > _TILE
+    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_NEAREST
+    return cv2.resize(picture, (_TILE, _TILE), interpolation=interpolation).astype(np.uint8)
+
+
+def draw_feature_maps(
+    names: Sequence[str], images: Sequence[NDArray[np.uint8]], maps: NDArray[np.float32]
+) -> tuple[bytes, list[int]]:
+    """Draw the input of the network and the feature maps of some filters, one row per view.
+
+    Each filter has one colour scale for all rows, so that rows can be compared; dark is low.
+
+    Args:
+        names: Name of each row, such as its class.
+        images: uint8 [H, W], input image of each row.
+        maps: float32 [N, h, w, K], feature maps of the rows.
+
+    Returns:
+        Colour PNG, and the indices of the filters that are drawn.
+    """
+    filters = liveliest_filters(maps)
+    step = _TILE + _GAP
+    height, width = _MARGIN + step * len(names), _MARGIN + step * (1 + len(filters))
+    sheet = np.full((height, width, 3), 255, np.uint8)
+    for column, title in enumerate(["input", *(f"filter {number}" for number in filters)]):
+        _write(sheet, title, _MARGIN + column * step + 4, _MARGIN - 9)
+    lows, highs = maps.min(axis=(0, 1, 2)), maps.max(axis=(0, 1, 2))
+    for row, (name, image) in enumerate(zip(names, images, strict=True)):
+        top = _MARGIN + row * step
+        _write(sheet, name, 6, top + _TILE // 2 + 5)
+        tiles = [cv2.cvtColor(_tile(image), cv2.COLOR_GRAY2BGR)]
+        for number in filters:
+            span = max(float(highs[number] - lows[number]), 1e-12)
+            shades = np.rint(255 * (maps[row, :, :, number] - lows[number]) / span).astype(np.uint8)
+            tiles.append(cv2.applyColorMap(_tile(shades), cv2.COLORMAP_VIRIDIS))
+        for column, tile in enumerate(tiles):
+            left = _MARGIN + column * step
+            sheet[top : top + _TILE, left : left + _TILE] = tile
+    return encode_png(sheet), filters
+
+
+_SEEDS_PER_NETWORK: Final = 1000  # more than the number of random variables of a network
 
 
 @dataclass(frozen=True)
 class NetworkTask:
-    """The network of one view, and where its examples are.
+    """The network of one view, and the location of its examples.
 
     Attributes:
         view: One of VIEWS.
         path: ``.keras`` file.
-        mirrored: The network sees right breasts mirrored.
-        specimens: Shard's path and position of one view a class.
-        samples: The same of the views whose heat maps are compared.
+        mirrored: True if the network sees right breasts mirrored.
+        specimens: Shard path and position of one view per class, for the feature maps.
+        samples: Shard path and position of the views whose heat maps are compared.
     """
 
     view: str
@@ -57,12 +128,12 @@ class NetworkTask:
 
 @dataclass(frozen=True)
 class Similarity:
-    """How alike a view's heat map is to that of its network with some stages made random.
+    """Similarity of two heat maps of a view: of the trained network, and of the network with some random stages.
 
     Attributes:
-        stage: The last stage that was made random; all after it are, too.
+        stage: The stage that was randomised last; all stages after it are random too.
         exam_id: Exam of the view.
-        correlation: Spearman's rank correlation over the cells of the last block; 0 where the other map has no heat.
+        correlation: Spearman's rank correlation over the cells of the last block; 0 if the second map has no heat.
     """
 
     stage: str
@@ -72,11 +143,11 @@ class Similarity:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What was seen in the networks.
+    """Result of an inspection.
 
     Attributes:
-        similarities: One a network, stage and view.
-        pictures: Feature maps: view, block, picture and filters, as JSON has them.
+        similarities: One per network, stage and view.
+        pictures: Feature maps: view, block, picture and filters, in the form of the JSON file.
     """
 
     similarities: tuple[Similarity, ...]
@@ -92,15 +163,15 @@ def network_task(
     *,
     mirrored: bool,
 ) -> NetworkTask:
-    """Chooses what the network of a view is shown.
+    """Choose the examples for the inspection of one network.
 
     Args:
-        rows: Every view that was explained.
-        shards: Paths by number.
+        rows: All views that were explained.
+        shards: Paths of the shards by number.
         view: One of VIEWS.
-        path: Its network's ``.keras`` file.
-        config: How many views.
-        mirrored: The network sees right breasts mirrored.
+        path: ``.keras`` file of the network of this view.
+        config: Number of views.
+        mirrored: True if the network sees right breasts mirrored.
     """
 
     def places(chosen: Iterable[ExplainedView]) -> tuple[tuple[str, int], ...]:
@@ -118,19 +189,19 @@ def _read(places: Iterable[tuple[str, int]]) -> list[View]:
 
 
 def compare_with_randomised(parts: NetworkParts, inputs: Any, exams: Sequence[str], seed: int = 0) -> list[Similarity]:
-    """Compares heat maps with those of the network made random from the head on.
+    """Compare heat maps with those of the same network, randomised stage by stage from the head on.
 
-    The class asked for stays the one that the trained network gives. A view whose map has no heat, or the same in every
-    cell, is left out: nothing can be like it.
+    The target class is always the prediction of the trained network. Views with a constant map are skipped, because
+    their rank correlation is undefined.
 
     Args:
-        parts: The network; its weights are lost.
+        parts: The network; its weights are overwritten.
         inputs: float32 [N, size, size, C].
         exams: Exam of each input.
         seed: Seed of the random weights.
 
     Returns:
-        One figure a stage and view, stages from the head on.
+        One similarity per stage and view, in the order of the stages from the head on.
     """
     classes = predicted_classes(parts, inputs)
     before = grad_cam(parts, inputs, classes)
@@ -148,7 +219,7 @@ def _draw(task: NetworkTask, parts: NetworkParts, image: ImageConfig, blocks: in
     if not views:
         return []
     inputs = network_input(views, image, mirrored=task.mirrored)
-    # As the network has it, and therefore mirrored where it is.
+    # The input as the network sees it: mirrored for networks that mirror right breasts.
     pictures: list[NDArray[np.uint8]] = [decode_png(view.image).astype(np.uint8) for view in views]
     if task.mirrored and laterality_of(task.view) == "R":
         pictures = [picture[:, ::-1] for picture in pictures]
@@ -163,7 +234,7 @@ def _draw(task: NetworkTask, parts: NetworkParts, image: ImageConfig, blocks: in
 
 
 def inspect_networks(tasks: Sequence[NetworkTask], image: ImageConfig, config: ExplainerConfig, out: str) -> Inspection:
-    """Draws the networks' feature maps, and compares their heat maps with those of randomised weights.
+    """Draw the feature maps of the networks, and compare their heat maps with those of random weights.
 
     Args:
         tasks: Networks of one architecture, and their examples.
@@ -172,7 +243,7 @@ def inspect_networks(tasks: Sequence[NetworkTask], image: ImageConfig, config: E
         out: Folder of the explanations.
 
     Returns:
-        What was seen, in the order of the tasks.
+        Similarities and pictures, in the order of the tasks.
     """
     pictures: list[dict[str, Any]] = []
     similarities: list[Similarity] = []
@@ -183,12 +254,12 @@ def inspect_networks(tasks: Sequence[NetworkTask], image: ImageConfig, config: E
         if samples:
             inputs = network_input(samples, image, mirrored=task.mirrored)
             exams = [view.exam_id for view in samples]
-            similarities += compare_with_randomised(parts, inputs, exams, seed=_SEEDS_A_NETWORK * number)
+            similarities += compare_with_randomised(parts, inputs, exams, seed=_SEEDS_PER_NETWORK * number)
     return Inspection(tuple(similarities), tuple(pictures))
 
 
-def sanity_figures(similarities: Sequence[Similarity]) -> list[dict[str, Any]]:
-    """Averages likeness by stage over all networks, in the order of the cascade: ``stage`` and its mean's figures."""
+def mean_similarities(similarities: Sequence[Similarity]) -> list[dict[str, Any]]:
+    """Return the mean similarity of each stage over all networks, in the order of randomisation, as JSON objects."""
     stages = list(dict.fromkeys(similarity.stage for similarity in similarities))
     return [
         {

@@ -1,6 +1,6 @@
-"""A view's network from the inside: its own Grad-CAM, the outputs of its blocks, and its weights made random.
+"""Access to the network of one view: its Grad-CAM, the outputs of its blocks, and random weights.
 
-Independent of the exam model's ``gradcam`` signature, and therefore a check of it.
+This Grad-CAM is independent of the ``gradcam`` signature of the exam model, so that it can be used to check it.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ class NetworkParts:
 
     @cached_property
     def logits_and_cam(self) -> Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
-        """Inputs and classes, int64 [N], to logits and Grad-CAM: a graph that is traced once, whatever the weights.
+        """Function from inputs and classes, int64 [N], to logits and Grad-CAM: a graph that is traced only once.
 
-        Called layer by layer, a network of 41 convolutions takes 300 ms for eight small images; the graph takes 20.
+        Called layer by layer, a network of 41 convolutions takes 300 ms for eight small images; the graph takes 20 ms.
         """
 
         def run(inputs: tf.Tensor, classes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -54,9 +54,9 @@ class NetworkParts:
 
 
 def load_networks(paths: Iterable[str]) -> Iterator[NetworkParts]:
-    """Loads networks of one architecture one after the other, each in the place of the one before.
+    """Load networks of one architecture one after the other; each replaces the weights of the one before.
 
-    So one is in memory, and it is built and traced once.
+    Only one network is in memory, and it is built and traced only once.
 
     Args:
         paths: ``.keras`` files of networks with layers ``features`` and ``head``.
@@ -65,7 +65,7 @@ def load_networks(paths: Iterable[str]) -> Iterator[NetworkParts]:
         The same parts each time, with the weights of the next file.
 
     Raises:
-        ValueError: A network is of another architecture than the first.
+        ValueError: A network has another architecture than the first one.
     """
     network: keras.Model | None = None
     for path in paths:
@@ -78,12 +78,12 @@ def load_networks(paths: Iterable[str]) -> Iterator[NetworkParts]:
 
 
 def network_input(views: Sequence[View], image: ImageConfig, *, mirrored: bool) -> tf.Tensor:
-    """Makes a network's input of views.
+    """Return the input of a network for some views.
 
     Args:
         views: Views of the network.
         image: Size, channels and normalisation.
-        mirrored: The network sees right breasts mirrored.
+        mirrored: True if the network sees right breasts mirrored.
 
     Returns:
         float32 [N, size, size, C].
@@ -96,33 +96,33 @@ def network_input(views: Sequence[View], image: ImageConfig, *, mirrored: bool) 
 
 
 def grad_cam(parts: NetworkParts, inputs: tf.Tensor, classes: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Computes Grad-CAM at the last block's sum, of logits.
+    """Compute Grad-CAM of the logits, at the sum of the last block.
 
     Source: Selvaraju et al., Grad-CAM, 2019, arXiv 1610.02391, equations 1 and 2.
 
     Args:
         parts: The network.
         inputs: float32 [N, size, size, C].
-        classes: int64 [N], index of the class whose evidence is asked for.
+        classes: int64 [N], index of the target class.
 
     Returns:
-        float32 [N, h, w], 0 or more, one cell a position of the last block, not scaled.
+        float32 [N, h, w], 0 or more, one cell per position of the last block, not scaled.
     """
     return parts.logits_and_cam(inputs, tf.constant(classes, tf.int64))[1].numpy()
 
 
 def predicted_classes(parts: NetworkParts, inputs: tf.Tensor) -> NDArray[np.int64]:
-    """Gives the index of the class that each input is given, int64 [N]."""
+    """Return the index of the predicted class of each input, int64 [N]."""
     logits, _ = parts.logits_and_cam(inputs, tf.zeros(len(inputs), tf.int64))
     return np.asarray(tf.argmax(logits, axis=1))
 
 
 def block_layers(features: keras.Model, count: int) -> list[str]:
-    """Names the outputs of the first blocks: the first activation, then the sums of the residual blocks.
+    """Return the output layers of the first blocks: the first activation, then the sums of the residual blocks.
 
     Args:
         features: The convolutional part.
-        count: Blocks wanted.
+        count: Number of blocks.
 
     Returns:
         At most ``count`` layer names, from the input on.
@@ -133,14 +133,14 @@ def block_layers(features: keras.Model, count: int) -> list[str]:
 
 
 def block_outputs(features: keras.Model, names: Sequence[str], inputs: tf.Tensor) -> list[NDArray[np.float32]]:
-    """Computes the feature maps of some layers: float32 [N, h, w, K] each."""
+    """Compute the feature maps of some layers: float32 [N, h, w, K] each."""
     outputs = {name: features.get_layer(name).output for name in names}
     found = keras.Model(features.inputs, outputs)(inputs, training=False)
     return [np.asarray(found[name]) for name in names]
 
 
 def _randomise(layer: keras.layers.Layer, seeds: Iterator[int]) -> None:
-    """Draws a layer's weights anew from its own initialisers, each with the next seed."""
+    """Draw new weights of a layer from its own initialisers, each with the next seed."""
     for variable in layer.weights:
         initializer = getattr(layer, f"{variable.name}_initializer")
         settings = initializer.get_config()
@@ -150,16 +150,16 @@ def _randomise(layer: keras.layers.Layer, seeds: Iterator[int]) -> None:
 
 
 def randomised_from_the_head(parts: NetworkParts, seed: int) -> Iterator[str]:
-    """Randomises a network in place, stage by stage from the head towards the input.
+    """Randomise a network in place, stage by stage from the head towards the input.
 
     Source: Adebayo et al., Sanity Checks for Saliency Maps, 2018, arXiv 1810.03292, section 3 ("cascading").
 
     Args:
-        parts: The network; its weights are lost.
-        seed: Seed of the first of the new weights, which the layers' own initialisers draw; the next seeds follow.
+        parts: The network; its weights are overwritten.
+        seed: Seed of the first new variable; each further variable uses the next seed.
 
     Yields:
-        The name of the stage that has become random, after it has: ``logits``, ``conv5``, ..., ``conv1``.
+        The name of the stage that was just randomised: ``logits``, ``conv5``, ..., ``conv1``.
     """
     seeds = count(seed)
     layers = [layer for part in (parts.head, parts.features) for layer in reversed(part.layers) if layer.weights]

@@ -1,4 +1,4 @@
-"""Shards of views: one scored after the other, and some of their views drawn."""
+"""Work on one shard of views: score all its views, or draw some of them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from components.common.progress import advance
 from components.common.shards import read_shard, write_bytes
 from components.common.stages import LostRecordsError
 from components.common.views import View, parse_view
-from components.grad_cam_explainer.choices import image_beside
 from components.grad_cam_explainer.config import ExplainerConfig
-from components.grad_cam_explainer.figures import ExplainedView
-from components.grad_cam_explainer.heat_maps import Explainer
-from components.grad_cam_explainer.scores import score_view
+from components.grad_cam_explainer.heat_maps import Explainer, score_view
+from components.grad_cam_explainer.mean_scores import ExplainedView
+from components.grad_cam_explainer.view_selection import image_beside
 
 LoadExplainer = Callable[[], Explainer]
 _T = TypeVar("_T")
@@ -29,7 +28,7 @@ class ShardTask:
     Attributes:
         number: Index in the split.
         path: TFRecord shard of preprocessed views.
-        views: Views to explain, from its beginning.
+        views: Number of views to explain, from the beginning of the shard.
     """
 
     number: int
@@ -44,7 +43,7 @@ def _batches(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
 
 
 def read_some(path: str, wanted: Iterable[int]) -> Iterator[tuple[int, View]]:
-    """Yields the views at some positions of a shard, one in memory at a time."""
+    """Yield the views at some positions of a shard, one at a time."""
     positions = set(wanted)
     for index, record in enumerate(itertools.islice(read_shard(path), max(positions, default=-1) + 1)):
         if index in positions:
@@ -52,18 +51,18 @@ def read_some(path: str, wanted: Iterable[int]) -> Iterator[tuple[int, View]]:
 
 
 def explain_shard(task: ShardTask, load: LoadExplainer, config: ExplainerConfig) -> list[ExplainedView]:
-    """Scores the heat maps of a shard, a batch in memory at a time.
+    """Score the heat maps of a shard, one batch at a time.
 
     Args:
         task: The shard.
-        load: Gives the exam model, loaded once a worker.
-        config: Class to explain, and views a call.
+        load: Returns the exam model, loaded once per worker.
+        config: Class to explain, and views per call.
 
     Returns:
-        One row a view, in the order of the records.
+        One row per view, in the order of the records.
 
     Raises:
-        LostRecordsError: The shard holds fewer views than were counted.
+        LostRecordsError: The shard has fewer views than were counted before.
     """
     explainer = load()
     rows: list[ExplainedView] = []
@@ -97,12 +96,12 @@ def explain_shard(task: ShardTask, load: LoadExplainer, config: ExplainerConfig)
 def draw_shard(
     work: tuple[ShardTask, Mapping[int, str]], load: LoadExplainer, config: ExplainerConfig, out: str
 ) -> None:
-    """Draws some views of a shard: the overlay, and the picture that the network saw.
+    """Draw some views of a shard: the overlay, and the input image of the network.
 
     Args:
-        work: The shard, and for each position to draw the overlay's path in ``out``.
-        load: Gives the exam model, loaded once a worker.
-        config: As the shard was explained.
+        work: The shard, and the path of the overlay in ``out`` by position.
+        load: Returns the exam model, loaded once per worker.
+        config: The configuration with which the shard was explained.
         out: Folder of the explanations.
     """
     task, wanted = work

@@ -34,7 +34,7 @@ class ImportSchemaGen(base_component.BaseComponent):
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
 
     def __init__(self, schema_file: str):
-        """Makes the node.
+        """Make the node.
 
         Args:
             schema_file: Schema as a text-format protocol buffer; read now, not when the node runs.

@@ -25,7 +25,7 @@ class Executor(base_executor.BaseExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Writes ``schema``.
+        """Write ``schema``.
 
         Raises:
             google.protobuf.text_format.ParseError: The text is no schema.

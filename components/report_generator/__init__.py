@@ -1,1 +1,1 @@
-"""ReportGenerator: one self-contained offline HTML page about a run."""
+"""The ReportGenerator node: writes one self-contained HTML page about a run, which opens offline."""

@@ -60,22 +60,22 @@ class ReportGenerator(base_component.BaseComponent):
         nodes: str = "[]",
         drift_report: types.BaseChannel | None = None,
     ):
-        """Makes the node.
+        """Create the node.
 
         Args:
-            ingest_report: Of DicomExampleGen.
-            quality_report: Of MammogramPreprocessor.
-            networks: Trainer's model of each view, which holds its history.
-            evaluation: Of the Evaluator.
-            explanations: Of GradCamExplainer.
-            infra_blessing: Of InfraCheck.
-            pushed_model: Of the Pusher.
-            exam_model: Of ExamEnsemble, which carries its calibration.
+            ingest_report: Output of DicomExampleGen.
+            quality_report: Output of MammogramPreprocessor.
+            networks: The Trainer's model of each view, which contains its history.
+            evaluation: Output of the Evaluator.
+            explanations: Output of GradCamExplainer.
+            infra_blessing: Output of InfraCheck.
+            pushed_model: Output of the Pusher.
+            exam_model: Output of ExamEnsemble, which contains its calibration.
             name: Name of the run.
             configuration: Configuration as YAML, without paths.
-            origin: What the exams are where they are no patients' exams.
-            nodes: ``describe_nodes`` of the nodes before this one.
-            drift_report: Of DriftMonitor, where it is in the pipeline.
+            origin: Kind of the exams if they are not exams of patients; else empty.
+            nodes: Output of ``describe_nodes`` for the nodes before this one.
+            drift_report: Output of DriftMonitor; None if the pipeline does not have this node.
         """
         spec = ReportGeneratorSpec(
             ingest_report=ingest_report,

@@ -1,17 +1,21 @@
-"""Reads the JSON and JSON lines files of other nodes into typed records."""
+"""The inputs of a report, and the functions that read the files of the other nodes into typed records."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import reduce
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from components.drift_monitor import SUMMARY_FILE, DriftSummary
 from components.report_generator.artifacts import (
+    AgeSummary,
     Evaluation,
     History,
     IngestSummary,
@@ -19,7 +23,6 @@ from components.report_generator.artifacts import (
     QualitySummary,
     QualityView,
 )
-from components.report_generator.inputs import ReportInputs
 from components.report_generator.model_artifacts import (
     Calibration,
     Explanation,
@@ -27,19 +30,101 @@ from components.report_generator.model_artifacts import (
     ExplanationSummary,
     Infra,
 )
-from components.report_generator.spans import combine
 from components.statistics.calibration import CALIBRATION_FILE
+
+
+@dataclass(frozen=True)
+class NodeInfo:
+    """A node of the run.
+
+    Attributes:
+        node: ID of the node.
+        code: Fingerprint of its source; empty for TFX's own nodes.
+        data: Fingerprint of the archive if the node ingests one, else empty.
+        parents: IDs of the nodes whose outputs it reads.
+    """
+
+    node: str
+    code: str = ""
+    data: str = ""
+    parents: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """The run that is reported.
+
+    Attributes:
+        name: Pipeline or run name.
+        generated: Date of the report, ISO 8601. The caller passes it, so that equal inputs make equal pages.
+        configuration: Effective configuration, YAML text.
+        packages: Versions of the main packages, by name.
+        origin: Kind of the exams if they are not exams of patients, such as ``computed phantoms``; else empty.
+        nodes: The nodes that run before the report.
+        artifacts: Artifacts that the page is made from: ``NODE/OUTPUT/EXECUTION`` by input.
+    """
+
+    name: str
+    generated: str
+    configuration: str = ""
+    packages: Mapping[str, str] = field(default_factory=dict)
+    origin: str = ""
+    nodes: tuple[NodeInfo, ...] = ()
+    artifacts: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PushInfo:
+    """Result of the Pusher.
+
+    Attributes:
+        pushed: True if the model is in the serving directory.
+        version: Version of the model in the serving directory.
+    """
+
+    pushed: bool
+    version: str | None = None
+
+
+@dataclass(frozen=True)
+class ReportInputs:
+    """Artifact folders of the other nodes. If one is absent, its section names what is missing.
+
+    Attributes:
+        ingest: Folders of DicomExampleGen, one per span; each holds ``summary.json``.
+        quality: Folder of MammogramPreprocessor: ``summary.json``, ``views.jsonl`` and ``overlays/``.
+        drift: Folder of DriftMonitor: ``summary.json``.
+        training: Folder with ``history.json``, by view.
+        evaluation: Folder of the Evaluator: ``exam_metrics.json``.
+        explanations: Folder of GradCamExplainer: ``summary.json``, ``explanations.jsonl`` and ``overlays/``.
+        infra: Folder of InfraCheck: ``infra.json``.
+        exam_model: SavedModel of ExamEnsemble, which contains ``assets.extra/calibration.json``.
+        push: Result of the Pusher.
+        run: Name, date, configuration and package versions.
+    """
+
+    ingest: tuple[Path, ...] = ()
+    quality: Path | None = None
+    drift: Path | None = None
+    training: Mapping[str, Path] = field(default_factory=dict)
+    evaluation: Path | None = None
+    explanations: Path | None = None
+    infra: Path | None = None
+    exam_model: Path | None = None
+    push: PushInfo | None = None
+    run: RunInfo | None = None
+
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
 class ReportInputError(ValueError):
-    """A file that the report needs is absent or does not have the agreed form."""
+    """A file that the report requires is absent or does not have the agreed form."""
 
 
 @dataclass(frozen=True)
 class Artifacts:
-    """Everything the report shows, parsed; ``None`` where the input was not given."""
+    """Everything that the report shows, parsed; ``None`` for each input that is absent."""
 
     ingest: IngestSummary | None
     quality: Quality | None
@@ -56,7 +141,7 @@ def _text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ReportInputError(
-            f"{path} cannot be read ({error}); run the node that writes it again, or leave the input out"
+            f"{path} cannot be read ({error}); run the node that writes it again, or omit this input"
         ) from error
 
 
@@ -74,7 +159,7 @@ def _parse(model: type[_Model], text: str, place: str) -> _Model:
 
 
 def read_json(model: type[_Model], path: Path) -> _Model:
-    """Reads a JSON file as ``model``.
+    """Read a JSON file as ``model``.
 
     Raises:
         ReportInputError: The file is absent, is not JSON, or a key is missing or of the wrong type.
@@ -83,7 +168,7 @@ def read_json(model: type[_Model], path: Path) -> _Model:
 
 
 def read_json_lines(model: type[_Model], path: Path) -> tuple[_Model, ...]:
-    """Reads a JSON lines file as records of ``model``; blank lines are skipped.
+    """Read a JSON lines file as records of ``model``; blank lines are skipped.
 
     Raises:
         ReportInputError: As for :func:`read_json`; the message names the line.
@@ -93,7 +178,11 @@ def read_json_lines(model: type[_Model], path: Path) -> tuple[_Model, ...]:
 
 
 def load_quality(folder: Path) -> Quality:
-    """Reads a quality report. Raises ``ReportInputError``."""
+    """Read a quality report.
+
+    Raises:
+        ReportInputError: As for :func:`read_json`.
+    """
     return Quality(
         folder,
         read_json(QualitySummary, folder / "summary.json"),
@@ -102,7 +191,11 @@ def load_quality(folder: Path) -> Quality:
 
 
 def load_explanations(folder: Path) -> Explanations:
-    """Reads the explanations. Raises ``ReportInputError``."""
+    """Read the explanations.
+
+    Raises:
+        ReportInputError: As for :func:`read_json`.
+    """
     return Explanations(
         folder,
         read_json(ExplanationSummary, folder / "summary.json"),
@@ -111,10 +204,10 @@ def load_explanations(folder: Path) -> Explanations:
 
 
 def load_artifacts(inputs: ReportInputs) -> Artifacts:
-    """Reads whatever was given.
+    """Read the inputs that are present.
 
     Raises:
-        ReportInputError: A given folder lacks a file, or a file lacks a key.
+        ReportInputError: A folder lacks a file, or a file lacks a key.
     """
     spans = [read_json(IngestSummary, folder / "summary.json") for folder in inputs.ingest]
     return Artifacts(
@@ -127,3 +220,45 @@ def load_artifacts(inputs: ReportInputs) -> Artifacts:
         infra=read_json(Infra, inputs.infra / "infra.json") if inputs.infra else None,
         calibration=read_json(Calibration, inputs.exam_model / CALIBRATION_FILE) if inputs.exam_model else None,
     )
+
+
+def _add(first: Any, second: Any) -> Any:
+    """Return the sum of two numbers, or of two mappings key by key."""
+    if isinstance(first, Mapping):
+        names = [*first, *(name for name in second if name not in first)]
+        return {
+            name: _add(first[name], second[name]) if name in first and name in second else (first | second)[name]
+            for name in names
+        }
+    return first + second
+
+
+def _ages(parts: Iterable[AgeSummary]) -> AgeSummary:
+    counts = sum((Counter(part.counts) for part in parts), Counter[int]())
+    ages = sorted(counts.elements())
+    return AgeSummary(
+        mean=round(statistics.fmean(ages), 2) if ages else None,
+        sd=round(statistics.stdev(ages), 2) if len(ages) > 1 else None,
+        median=statistics.median(ages) if ages else None,
+        counts=dict(sorted(counts.items())),
+    )
+
+
+def combine(spans: Sequence[IngestSummary]) -> IngestSummary:
+    """Return the sum of the summaries of several spans.
+
+    An exam or patient in several spans is counted in each. The quality report counts the exams excluded for it.
+
+    Args:
+        spans: Summary of each span, at least one.
+
+    Returns:
+        Summary of all spans. Mean, standard deviation and median of the age are computed over all exams.
+    """
+    if len(spans) == 1:
+        return spans[0]
+    total = reduce(_add, (span.model_dump(exclude={"ages"}) for span in spans))
+    classes = dict.fromkeys(density for span in spans for density in span.ages)
+    ages = {density: _ages(span.ages[density] for span in spans if density in span.ages) for density in classes}
+    warnings = tuple(dict.fromkeys(total["warnings"]))
+    return IngestSummary.model_validate(total | {"ages": ages, "warnings": warnings})

@@ -1,10 +1,16 @@
-"""Building blocks of a page. Sections compose them, the template draws them, neither knows the other."""
+"""Blocks of a page, and their rendering to HTML. Sections compose blocks; only the template knows how they look."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import ClassVar, Final, Literal, TypeAlias
+
+from jinja2 import DictLoader, Environment, StrictUndefined
+
+from schema.features import DENSITY_CLASSES
 
 Tone = Literal["", "pass", "fail", "warn", "muted"]
 _NUMBER: Final = re.compile(r"[-+−]?\d[\d.,]*(\s?%)?( of \d[\d,]*)?")
@@ -13,7 +19,7 @@ _NO_NUMBER: Final = ("", "–", "undefined")
 
 @dataclass(frozen=True)
 class Cell:
-    """A table cell: text, smaller detail under it, and a tone that is never the only sign."""
+    """A table cell: text, smaller detail below it, and a tone, which never carries information that the text lacks."""
 
     text: str
     detail: str = ""
@@ -22,7 +28,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """A table whose first column holds row headings. An empty ``detail`` of a cell is not drawn."""
+    """A table whose first column holds the row headings. An empty ``detail`` of a cell is not drawn."""
 
     kind: ClassVar[str] = "table"
     caption: str
@@ -32,7 +38,7 @@ class Table:
 
     @property
     def numeric(self) -> tuple[bool, ...]:
-        """Tells which columns hold numbers alone, and are aligned to the right."""
+        """True for each column that holds only numbers; these columns are aligned to the right."""
         texts = [[row[column].text for row in self.rows] for column in range(len(self.columns))]
         return tuple(
             any(column) and all(t in _NO_NUMBER or _NUMBER.fullmatch(t) is not None for t in column) for column in texts
@@ -41,7 +47,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Tables:
-    """Narrow tables side by side where the page is wide enough."""
+    """Narrow tables, side by side if the page is wide enough."""
 
     kind: ClassVar[str] = "tables"
     tables: tuple[Table, ...]
@@ -49,7 +55,7 @@ class Tables:
 
 @dataclass(frozen=True)
 class Mark:
-    """A figure on an axis; places in per cent of the axis, ``None`` where there is nothing to draw."""
+    """A value and its interval on an axis. Positions are in per cent of the axis, ``None`` if nothing is drawn."""
 
     text: str
     interval: str = ""
@@ -60,7 +66,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Axis:
-    """What one column of an interval figure measures; places in per cent of the axis."""
+    """The axis of one column of an interval figure. Positions are in per cent of the axis."""
 
     label: str
     ticks: tuple[tuple[float, str], ...]
@@ -69,7 +75,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class IntervalLine:
-    """A line of an interval figure; ``few`` observations are drawn hollow and named."""
+    """A row of an interval figure. If ``few`` is true, the dots are hollow and the row is flagged as too small."""
 
     label: str
     n: int
@@ -79,7 +85,7 @@ class IntervalLine:
 
 @dataclass(frozen=True)
 class Intervals:
-    """Figures with their 95 % intervals, one line a slice, one column a metric."""
+    """Metrics with their 95 % intervals, one row per slice, one column per metric."""
 
     kind: ClassVar[str] = "intervals"
     caption: str
@@ -90,7 +96,7 @@ class Intervals:
 
 @dataclass(frozen=True)
 class ConfusionCell:
-    """Count, share of the row and shade (0 to 10) of a cell."""
+    """A cell of a confusion matrix: count, share of the row and shade (0 to 10)."""
 
     count: str
     share: str
@@ -99,7 +105,7 @@ class ConfusionCell:
 
 @dataclass(frozen=True)
 class ConfusionRow:
-    """What has one label, and how it was graded."""
+    """One row of a confusion matrix: the predictions for one label."""
 
     density: str
     n: str
@@ -108,7 +114,7 @@ class ConfusionRow:
 
 @dataclass(frozen=True)
 class Confusion:
-    """A confusion matrix; rows the label, columns the grade of the model."""
+    """A confusion matrix: one row per label, one column per predicted class."""
 
     kind: ClassVar[str] = "confusion"
     caption: str
@@ -117,7 +123,7 @@ class Confusion:
 
 @dataclass(frozen=True)
 class Confusions:
-    """Confusion matrices side by side where the page is wide enough."""
+    """Confusion matrices, side by side if the page is wide enough."""
 
     kind: ClassVar[str] = "confusions"
     matrices: tuple[Confusion, ...]
@@ -125,7 +131,7 @@ class Confusions:
 
 @dataclass(frozen=True)
 class Segment:
-    """A density class's part of a bar, in per cent of it; ``text`` is empty where it would not fit."""
+    """The part of a bar that belongs to one density class, in per cent. ``text`` is empty if it does not fit."""
 
     density: str
     start: float
@@ -135,7 +141,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class Bars:
-    """Bars that show how classes are shared out, one line each: name, segments, total."""
+    """Bars that show class distributions, one row each: name, segments, total."""
 
     kind: ClassVar[str] = "bars"
     caption: str
@@ -144,7 +150,7 @@ class Bars:
 
 @dataclass(frozen=True)
 class Picture:
-    """An inlined picture; without ``uri`` the place says that there is none. Size in pixels, 0 if not known."""
+    """An inlined picture. If ``uri`` is None, the page shows a placeholder. Sizes are in pixels, 0 if unknown."""
 
     uri: str | None
     alt: str
@@ -157,7 +163,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Charts:
-    """Charts side by side where the page is wide enough."""
+    """Charts, side by side if the page is wide enough."""
 
     kind: ClassVar[str] = "charts"
     pictures: tuple[Picture, ...]
@@ -175,7 +181,7 @@ class Gallery:
 
 @dataclass(frozen=True)
 class Case:
-    """A graded view: its picture, its heat map, what the model gave for it, and whether that is the label."""
+    """An explained view: its picture, its heat map, the prediction, and whether the prediction is correct."""
 
     image: Picture | None
     overlay: Picture
@@ -190,7 +196,7 @@ class Case:
 
 @dataclass(frozen=True)
 class CaseGroup:
-    """Graded views that belong together, and a sentence where a kind of them is lacking."""
+    """Explained views that belong together, and a sentence about each kind that is missing."""
 
     title: str
     cases: tuple[Case, ...]
@@ -199,7 +205,7 @@ class CaseGroup:
 
 @dataclass(frozen=True)
 class Cases:
-    """Graded views in groups, four in a row (one on a phone); ``density`` marks the heading of a class."""
+    """Groups of explained views, four in a row (one on a phone). ``density`` is shown in the heading if it is given."""
 
     kind: ClassVar[str] = "cases"
     title: str
@@ -243,7 +249,7 @@ class Code:
 
 @dataclass(frozen=True)
 class Fold:
-    """Blocks that are folded away until asked for."""
+    """Blocks that are hidden until the reader opens them."""
 
     kind: ClassVar[str] = "fold"
     title: str
@@ -266,7 +272,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Tile:
-    """A headline figure on its axis, with its sample size."""
+    """A main metric on its axis, with its sample size."""
 
     label: str
     mark: Mark
@@ -281,12 +287,12 @@ class Verdict:
 
     Attributes:
         word: The verdict.
-        sentence: Why.
-        tone: How it is coloured.
+        sentence: The reason.
+        tone: Colour of the verdict.
         subject: What was judged.
-        states: Each gatekeeper.
-        tiles: Headline figures.
-        cautions: What a reader must know before believing them.
+        states: Result of each check.
+        tiles: Main metrics.
+        warnings: What a reader must know before trusting the metrics.
     """
 
     word: str
@@ -295,14 +301,45 @@ class Verdict:
     subject: str
     states: tuple[Cell, ...]
     tiles: tuple[Tile, ...] = field(default=())
-    cautions: tuple[str, ...] = field(default=())
+    warnings: tuple[str, ...] = field(default=())
 
 
 def missing(what: str, node: str) -> Note:
-    """Says that a section has nothing to show.
+    """Return the note of a section that has nothing to show.
 
     Args:
-        what: What is missing, such as ``ingest report``.
-        node: Node that would have written it.
+        what: Name of the missing input, such as ``ingest report``.
+        node: Node that writes this input.
     """
-    return Note(f"Missing: no {what} was given to this report (node {node}).", "warn")
+    return Note(f"Missing: no {what} (output of node {node}).", "warn")
+
+
+# These files are part of the cache key of each node that uses this module, see fingerprint.py.
+DATA_FILES: Final = ("templates/blocks.html.j2", "templates/report.css", "templates/report.html.j2")
+
+
+def render_page(title: str, about: Sequence[str], sections: Sequence[Section], verdict: Verdict | None = None) -> str:
+    """Render a page.
+
+    Equal arguments give equal bytes. The page loads nothing: style and pictures are inlined, there is no script, and a
+    content security policy forbids requests.
+
+    Args:
+        title: Heading of the page.
+        about: Lines below the heading, such as name and date of the run.
+        sections: Sections in their order; the contents list names all of them.
+        verdict: Head of the page; None if nothing was judged.
+
+    Returns:
+        HTML text, to be written as UTF-8.
+    """
+    files = [Path(__file__).parent / name for name in DATA_FILES]
+    environment = Environment(
+        loader=DictLoader({file.name: file.read_text(encoding="utf-8") for file in files}),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    template = environment.get_template("report.html.j2")
+    return template.render(title=title, about=about, sections=sections, verdict=verdict, densities=DENSITY_CLASSES)

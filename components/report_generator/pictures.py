@@ -1,4 +1,4 @@
-"""Pictures as data URIs: the page asks nobody for anything."""
+"""Pictures as data URIs, so that the page loads nothing, and the limits on their number and size."""
 
 from __future__ import annotations
 
@@ -14,16 +14,43 @@ from components.report_generator.loading import ReportInputError
 from components.report_generator.page import Picture
 
 
+@dataclass(frozen=True)
+class PictureLimits:
+    """Limits that keep the page small enough to send by mail.
+
+    With the defaults, a page has at most 136 pictures of about 25 KiB (two per heat map), and the feature maps.
+
+    Attributes:
+        max_side: Longest side of a picture, pixels.
+        quality: JPEG quality, 1 to 100.
+        uncertain: Number of the most uncertain segmentations.
+        typical: Number of typical segmentations per acquisition system.
+        systems: Number of acquisition systems with typical segmentations.
+        least_heat: Number of views with the least heat inside the breast.
+        explained_systems: Number of acquisition systems with correct and wrong heat maps of each class.
+        sheet_width: Width of a picture of feature maps, pixels.
+    """
+
+    max_side: int = 460
+    quality: int = 82
+    uncertain: int = 8
+    typical: int = 4
+    systems: int = 6
+    least_heat: int = 4
+    explained_systems: int = 4
+    sheet_width: int = 900
+
+
 def data_uri(content: bytes, media_type: str) -> str:
-    """Returns ``content`` as a base64 data URI (RFC 2397)."""
+    """Return ``content`` as a base64 data URI (RFC 2397)."""
     return f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}"
 
 
 def overlay_path(folder: Path, overlay: str) -> Path:
-    """Returns the path of an overlay named in a record.
+    """Return the path of an overlay that a record names.
 
     Raises:
-        ReportInputError: The name leads out of the artifact folder.
+        ReportInputError: The name points outside the artifact folder.
     """
     path = (folder / overlay).resolve()
     if not path.is_relative_to(folder.resolve()):
@@ -32,14 +59,14 @@ def overlay_path(folder: Path, overlay: str) -> Path:
 
 
 def read_thumbnail(path: Path, max_side: int) -> np.ndarray | None:
-    """Reads a picture, no larger than asked.
+    """Read a picture and shrink it to a maximum size.
 
     Args:
         path: PNG or JPEG file.
         max_side: Longest side of the result, pixels; smaller pictures keep their size.
 
     Returns:
-        uint8 [rows, columns, 3] BGR, or ``None`` where the file is absent or is no picture.
+        uint8 [rows, columns, 3], BGR, or ``None`` if the file is absent or is not a picture.
     """
     try:
         content = np.frombuffer(path.read_bytes(), np.uint8)
@@ -65,7 +92,7 @@ class Thumbnail:
 
 
 def thumbnail(path: Path, max_side: int, quality: int) -> Thumbnail | None:
-    """Reads a picture as JPEG, or returns ``None`` where there is none to read.
+    """Return a picture as JPEG data URI, or ``None`` if the file is absent or is not a picture.
 
     Args:
         path: PNG or JPEG file.
@@ -82,14 +109,14 @@ def thumbnail(path: Path, max_side: int, quality: int) -> Thumbnail | None:
 
 
 def picture(path: Path, max_side: int, quality: int, alt: str, **texts: Any) -> Picture:
-    """Makes a block of a picture file, without picture where the file is absent.
+    """Return the block of a picture file; if the file is absent, the block has no picture.
 
     Args:
         path: PNG or JPEG file.
         max_side: Longest side, pixels.
         quality: JPEG quality, 1 to 100.
         alt: Alternative text.
-        texts: Further fields of :class:`Picture`.
+        texts: Other fields of :class:`Picture`.
     """
     found = thumbnail(path, max_side, quality)
     if found is None:

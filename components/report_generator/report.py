@@ -1,24 +1,25 @@
-"""Builds the report: artifact folders in, one self-contained HTML page out."""
+"""Build the report: from artifact folders to one self-contained HTML page."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from components.common.files import write_whole
-from components.report_generator.html import render_page
-from components.report_generator.inputs import PushInfo, ReportInputs, RunInfo
-from components.report_generator.limits import PictureLimits
-from components.report_generator.loading import ReportInputError, load_artifacts
+from components.report_generator.loading import PushInfo, ReportInputError, ReportInputs, RunInfo, load_artifacts
+from components.report_generator.page import render_page
+from components.report_generator.pictures import PictureLimits
+from components.report_generator.sections.about import (
+    experiments_section,
+    limits_section,
+    lineage_section,
+    serving_section,
+)
 from components.report_generator.sections.calibration import calibration_section
 from components.report_generator.sections.data import data_section
 from components.report_generator.sections.drift import drift_section
 from components.report_generator.sections.evaluation import evaluation_section
-from components.report_generator.sections.experiments import experiments_section
 from components.report_generator.sections.explanation import explanation_section
-from components.report_generator.sections.limits import limits_section
-from components.report_generator.sections.lineage import lineage_section
 from components.report_generator.sections.segmentation import segmentation_section
-from components.report_generator.sections.serving import serving_section
 from components.report_generator.sections.training import training_section
 from components.report_generator.verdict import verdict
 
@@ -36,20 +37,20 @@ __all__ = [
 
 
 def build_report(inputs: ReportInputs, limits: PictureLimits | None = None) -> str:
-    """Builds the page.
+    """Build the page.
 
-    Equal inputs give equal bytes. The page loads nothing: style and pictures are inlined, there is no
-    script, and a content security policy forbids requests.
+    Equal inputs give equal bytes. The page loads nothing: style and pictures are inlined, there is no script, and a
+    content security policy forbids requests.
 
     Args:
-        inputs: Artifact folders of the other nodes; absent ones are named as missing on the page.
-        limits: Number and size of pictures.
+        inputs: Artifact folders of the other nodes. The page names each one that is missing.
+        limits: Number and size of the pictures.
 
     Returns:
         HTML text, to be written as UTF-8.
 
     Raises:
-        ReportInputError: A given folder lacks a file or a file lacks a key; the message names both.
+        ReportInputError: A folder lacks a file, or a file lacks a key; the message names both.
     """
     limits = limits or PictureLimits()
     artifacts = load_artifacts(inputs)
@@ -67,15 +68,15 @@ def build_report(inputs: ReportInputs, limits: PictureLimits | None = None) -> s
         limits_section(artifacts, inputs.run),
     )
     head = verdict(artifacts, inputs.push, inputs.run)
-    named = f"{inputs.run.name}, {inputs.run.generated}" if inputs.run else "Run not named"
+    named = f"{inputs.run.name}, {inputs.run.generated}" if inputs.run else "Run without a name"
     return render_page(_TITLE, tuple(filter(None, (named, head.subject))), sections, head)
 
 
 def write_report(html: str, path: Path) -> None:
-    """Writes the page so that a reader sees the old one or the new one, never half of it.
+    """Write the page atomically: a reader sees the old page or the new one, never a part.
 
     Args:
         html: The page.
-        path: Where to; missing folders are made.
+        path: Target file; missing folders are created.
     """
     write_whole(path, html.encode("utf-8", errors="replace"))

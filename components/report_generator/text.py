@@ -17,7 +17,7 @@ _PER_CENT: Final = "\u00a0%"  # the number and its unit stay on one line
 
 
 def metric_label(name: str) -> str:
-    """Returns the name of a metric in words."""
+    """Return the name of a metric in words."""
     return words_of(name).label
 
 
@@ -27,12 +27,12 @@ def is_percent(name: str) -> bool:
 
 
 def view_name(view: str) -> str:
-    """Returns ``CC_R`` as ``CC R``, kept on one line."""
+    """Return ``CC_R`` as ``CC R``, kept on one line."""
     return view.replace("_", "\u00a0")
 
 
 def value_text(name: str, value: float | None) -> str:
-    """Formats a metric: ``86.2 %`` (no-break space) or ``0.853``; ``undefined`` where there is no value."""
+    """Format a metric: ``86.2 %`` (no-break space) or ``0.853``; ``undefined`` where there is no value."""
     if value is None or not math.isfinite(value):
         return "undefined"
     if words_of(name).unit == "count":
@@ -41,7 +41,7 @@ def value_text(name: str, value: float | None) -> str:
 
 
 def interval_text(name: str, metric: Figure) -> str:
-    """Formats a 95 % interval in the unit of the metric; empty for an undefined metric."""
+    """Format a 95 % interval in the unit of the metric; empty for an undefined metric."""
     if metric.value is None:
         return ""
     if metric.ci95 is None:
@@ -65,12 +65,12 @@ def n_cell(n: int) -> Cell:
 
 
 def share(part: int, whole: int) -> str:
-    """Formats ``part`` of ``whole`` in per cent."""
+    """Format ``part`` of ``whole`` in per cent."""
     return f"{100 * part / whole:.0f}{_PER_CENT}" if whole else NOTHING
 
 
 def number(value: float | None, digits: int = 0) -> str:
-    """Formats a number that may be unknown."""
+    """Format a number that may be unknown."""
     return NOTHING if value is None or not math.isfinite(value) else f"{value:,.{digits}f}"
 
 

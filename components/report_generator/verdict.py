@@ -1,22 +1,21 @@
-"""The head of the page: what a reader must know in ten seconds."""
+"""The head of the page: the verdict, the state of each check, the main metrics and the warnings."""
 
 from __future__ import annotations
 
 from components.report_generator.artifacts import Evaluation, IngestSummary
-from components.report_generator.cautions import cautions
-from components.report_generator.inputs import PushInfo, RunInfo
-from components.report_generator.interval_figure import axis_of, mark_of, scale_of
-from components.report_generator.loading import Artifacts
+from components.report_generator.figures import axis_of, mark_of, scale_of
+from components.report_generator.loading import Artifacts, PushInfo, RunInfo
 from components.report_generator.model_artifacts import Explanations, Infra
 from components.report_generator.page import Cell, Tile, Tone, Verdict
 from components.report_generator.text import metric_label, value_text
+from components.report_generator.warnings import run_warnings
 from components.statistics.intervals import SMALL_N
 from components.statistics.metrics import HEADLINE
 
 
 def _state(name: str, passed: bool | None, detail: str = "") -> Cell:
     if passed is None:
-        return Cell(f"{name}: not given", detail, "muted")
+        return Cell(f"{name}: not available", detail, "muted")
     return Cell(f"{'✓' if passed else '✗'} {name}", detail, "pass" if passed else "fail")
 
 
@@ -25,7 +24,7 @@ def _tiles(evaluation: Evaluation | None) -> tuple[Tile, ...]:
     if overall is None:
         return ()
     metrics = {name: overall.metrics[name] for name in HEADLINE if name in overall.metrics}
-    scale = scale_of(metrics.values())  # one for all, so that they compare
+    scale = scale_of(metrics.values())  # one scale for all tiles makes them comparable
     return tuple(
         Tile(
             metric_label(name),
@@ -41,20 +40,24 @@ def _tiles(evaluation: Evaluation | None) -> tuple[Tile, ...]:
 def _word(artifacts: Artifacts, push: PushInfo | None) -> tuple[str, str, Tone]:
     evaluation, explanations, infra = artifacts.evaluation, artifacts.explanations, artifacts.infra
     if evaluation is None:
-        return "NOT EVALUATED", "There is no evaluation, so nothing can be said of this model.", "warn"
+        return "NOT EVALUATED", "There is no evaluation, so this model cannot be judged.", "warn"
     if push is None:
-        fate = "Whether it was pushed is not known."
+        pushed = "It is not known whether it was pushed."
     else:
-        fate = f"Pushed as version {push.version or 'unknown'}." if push.pushed else "Not pushed."
+        pushed = f"Pushed as version {push.version or 'unknown'}." if push.pushed else "Not pushed."
     if not evaluation.blessed:
         failed = [f"{g.name} ({g.slice or 'all'})" for g in evaluation.gates if not g.passed]
         why = f"Gates failed: {', '.join(failed)}." if failed else "A condition for the blessing failed."
-        return "REFUSED", f"{why} {fate}", "fail"
+        return "REFUSED", f"{why} {pushed}", "fail"
     later = (("explanation", explanations), ("serving checks", infra))
     failed = [name for name, found in later if found and not _passed(found)]
     if failed:
-        return "BLESSED", f"The evaluation's gates passed, but failed: {', '.join(failed)}. {fate}", "warn"
-    return "BLESSED", f"All gates passed. {fate}", "warn" if push and not push.pushed else "pass"
+        return (
+            "BLESSED",
+            f"All gates of the evaluation passed, but these checks failed: {', '.join(failed)}. {pushed}",
+            "warn",
+        )
+    return "BLESSED", f"All gates passed. {pushed}", "warn" if push and not push.pushed else "pass"
 
 
 def _passed(found: Explanations | Infra) -> bool:
@@ -64,21 +67,24 @@ def _passed(found: Explanations | Infra) -> bool:
 def _subject(ingest: IngestSummary | None) -> str:
     if ingest is None:
         return ""
-    parts = [f"{sum(ingest.exams.values()):,} exams of {len(ingest.systems)} acquisition systems"]
+    parts = [f"{sum(ingest.exams.values()):,} exams from {len(ingest.systems)} acquisition systems"]
     if "train" in ingest.splits:
         parts.append(f"trained on {ingest.splits['train'].exams:,}")
     if "test" in ingest.splits:
-        parts.append(f"judged on {ingest.splits['test'].exams:,} held-out exams")
+        parts.append(f"tested on {ingest.splits['test'].exams:,} held-out exams")
     return ", ".join(parts) + "."
 
 
 def verdict(artifacts: Artifacts, push: PushInfo | None, run: RunInfo | None = None) -> Verdict:
-    """Sums the run up.
+    """Summarise a run for the head of the page.
 
     Args:
-        artifacts: What the nodes wrote.
-        push: What the Pusher did.
-        run: The run, for where its exams are from.
+        artifacts: Output of the nodes.
+        push: Result of the Pusher, None if it is not known.
+        run: Description of the run; it names the origin of the exams.
+
+    Returns:
+        Verdict, checks, main metrics and warnings.
     """
     evaluation, explanations, infra = artifacts.evaluation, artifacts.explanations, artifacts.infra
     word, sentence, tone = _word(artifacts, push)
@@ -91,7 +97,7 @@ def verdict(artifacts: Artifacts, push: PushInfo | None, run: RunInfo | None = N
         _state(
             "Explanation",
             explanations.summary.passed if explanations else None,
-            f"{value_text('energy_in_breast', heat.value)} of the heat in the breast" if heat else "",
+            f"{value_text('energy_in_breast', heat.value)} of the heat inside the breast" if heat else "",
         ),
         _state("Serving checks", infra.passed if infra else None, checks),
         _state(
@@ -100,5 +106,6 @@ def verdict(artifacts: Artifacts, push: PushInfo | None, run: RunInfo | None = N
             f"version {push.version}" if push and push.version else "",
         ),
     )
-    tiles, warned = _tiles(evaluation), cautions(artifacts, run)
-    return Verdict(word, sentence, tone, _subject(artifacts.ingest), states, tiles, warned)
+    return Verdict(
+        word, sentence, tone, _subject(artifacts.ingest), states, _tiles(evaluation), run_warnings(artifacts, run)
+    )

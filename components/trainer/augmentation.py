@@ -10,7 +10,7 @@ from components.trainer.config import AugmentationConfig
 
 
 def transform_matrices(count: tf.Tensor, size: int, config: AugmentationConfig, seed: tf.Tensor) -> tf.Tensor:
-    """Draws projective transforms about the image's centre.
+    """Draw projective transforms about the image's centre.
 
     Args:
         count: int32 scalar, number of images.
@@ -58,7 +58,7 @@ def augment(
     first: tf.Tensor | int = 0,
     batch: tf.Tensor | int | None = None,
 ) -> tf.Tensor:
-    """Moves every image of a batch at random.
+    """Move every image of a batch at random.
 
     Args:
         images: Grey values, [N, size, size, 1], uint8.

@@ -40,7 +40,7 @@ class Epoch:
     images_per_second: float = field(default=0.0, compare=False)
 
     def to_dict(self) -> dict[str, float]:
-        """Returns the figures by name."""
+        """Return the figures by name."""
         return asdict(self)
 
 
@@ -88,10 +88,10 @@ def rank(epoch: Epoch) -> tuple[float, float]:
 
 
 def best_of(epochs: Sequence[Epoch]) -> Epoch:
-    """Finds the best epoch, of equal ones the first."""
+    """Find the best epoch, of equal ones the first."""
     return max(epochs, key=rank)
 
 
 def epoch_from_dict(values: dict[str, Any]) -> Epoch:
-    """Makes an epoch of what :meth:`Epoch.to_dict` gave."""
+    """Make an epoch of what :meth:`Epoch.to_dict` gave."""
     return Epoch(**values)

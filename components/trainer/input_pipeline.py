@@ -87,7 +87,7 @@ class Batches:
 
 
 def _encoded(data: ViewData, files: tf.data.Dataset) -> tf.data.Dataset:
-    """Reads (PNG string, label int64, flip bool) of the records wanted."""
+    """Read (PNG string, label int64, flip bool) of the records wanted."""
     spec = data.transform.raw_feature_spec()
     layer = data.transform.transform_features_layer()
     wanted = tf.constant(data.views)
@@ -117,7 +117,7 @@ def _in_order(data: ViewData) -> tf.data.Dataset:
 
 
 def read_records(data: ViewData) -> Records:
-    """Reads all records once, without decoding their images."""
+    """Read all records once, without decoding their images."""
     found = _in_order(data).map(
         lambda png, label, flip: tf.stack(
             [
@@ -136,7 +136,7 @@ def read_records(data: ViewData) -> Records:
 def batches(
     data: ViewData, config: TrainConfig, *, training: bool, records: Records | None = None, memory: int = _MEMORY
 ) -> Batches:
-    """Makes the batches of a split.
+    """Make the batches of a split.
 
     Decoded images stay in memory where ``cache_images`` says so, else encoded ones up to ``memory``. A larger split is
     read anew in each epoch, its shards in another order, and shuffled in a buffer of that size.
@@ -174,7 +174,7 @@ def batches(
 
 
 def array_batches(images: np.ndarray, labels: np.ndarray, config: TrainConfig, *, training: bool) -> Batches:
-    """Makes batches of decoded images, as :func:`batches` does of records.
+    """Make batches of decoded images, as :func:`batches` does of records.
 
     Args:
         images: uint8 [N, size, size, 1].
@@ -197,7 +197,7 @@ def _assemble(
     config: TrainConfig,
     training: bool,
 ) -> Batches:
-    """Makes batches of a source, whose examples are decoded late where ``decode`` is given."""
+    """Make batches of a source, whose examples are decoded late where ``decode`` is given."""
     size = config.batch_size
     total = -(-count // size) * size
 

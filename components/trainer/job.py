@@ -16,15 +16,14 @@ import tensorflow_transform as tft
 
 from components.common.progress import advance, expect
 from components.common.shards import write_text
-from components.trainer.checkpoint import checkpoint_folder, discard
+from components.trainer import HISTORY_FILE, NETWORK_FILE
+from components.trainer.checkpoint import checkpoint_folder, discard, pushed_weights
 from components.trainer.config import TrainConfig
+from components.trainer.devices import is_chief, make_strategy, total_over_workers
 from components.trainer.epochs import Epoch
-from components.trainer.files import HISTORY_FILE, NETWORK_FILE
 from components.trainer.input_pipeline import Records, ViewData, batches, read_records
 from components.trainer.loop import TrainedNetwork, class_weights, train
 from components.trainer.network import build_network, count_convolutions
-from components.trainer.strategy import is_chief, make_strategy, total_over_workers
-from components.trainer.warm_start import pushed_weights
 from schema.features import laterality_of
 
 
@@ -58,7 +57,7 @@ class Job:
 
 
 def run_job(job: Job) -> None:
-    """Trains a network and writes it; with several workers, each calls this, and the chief writes.
+    """Train a network and writes it; with several workers, each calls this, and the chief writes.
 
     Raises:
         ValueError: A split has no image of the network's views.
@@ -106,7 +105,7 @@ def run_job(job: Job) -> None:
 
 
 def _start(job: Job, views: Sequence[str]) -> list[np.ndarray] | None:
-    """Reads the weights to start from; None where there are none, or they are of another network."""
+    """Read the weights to start from; None where there are none, or they are of another network."""
     if job.base_model is None or not tf.io.gfile.isdir(job.base_model):
         return None
     # A network for both sides sees right breasts as left ones.
@@ -116,7 +115,7 @@ def _start(job: Job, views: Sequence[str]) -> list[np.ndarray] | None:
 
 
 def _decides(job: Job, records: dict[str, Records], start: Sequence[np.ndarray] | None) -> dict[str, object]:
-    """Names everything that decides a training."""
+    """Name everything that decides a training."""
     weights = hashlib.sha256(b"".join(np.ascontiguousarray(weight).tobytes() for weight in start or ()))
     return {
         "network": job.network,

@@ -20,13 +20,12 @@ import tensorflow as tf
 
 from components.trainer.checkpoint import Checkpoints, Progress
 from components.trainer.config import TrainConfig
+from components.trainer.devices import StrategyError, is_chief, layers_of, make_strategy, total_over_workers
 from components.trainer.epochs import Epoch, Totals, best_of, rank
 from components.trainer.input_pipeline import Batches
 from components.trainer.network import build_network
-from components.trainer.precision import layers_of
-from components.trainer.schedule import learning_rate
+from components.trainer.optimization import learning_rate
 from components.trainer.steps import Steps, Sums
-from components.trainer.strategy import StrategyError, is_chief, make_strategy, total_over_workers
 from schema.features import DENSITY_CLASSES
 
 
@@ -47,7 +46,7 @@ class TrainedNetwork:
 
 
 def class_weights(labels: Sequence[int], config: TrainConfig) -> np.ndarray:
-    """Computes the weight of each class.
+    """Compute the weight of each class.
 
     Args:
         labels: Indices in DENSITY_CLASSES of the training split.
@@ -75,7 +74,7 @@ def train(
     checkpoints: str | None = None,
     start: Sequence[np.ndarray] | None = None,
 ) -> TrainedNetwork:
-    """Trains one network.
+    """Train one network.
 
     Args:
         training: Batches of the train split, shuffled and augmented.
@@ -145,7 +144,7 @@ def train(
 
 
 def _require_agreement(strategy: tf.distribute.Strategy, epochs: int, folder: str) -> None:
-    """Stops workers that would go on from different epochs."""
+    """Stop workers that would go on from different epochs."""
     found = total_over_workers(strategy, epochs)
     if found != epochs * strategy.num_replicas_in_sync:
         raise StrategyError(
@@ -155,14 +154,14 @@ def _require_agreement(strategy: tf.distribute.Strategy, epochs: int, folder: st
 
 
 def _stream(batches: Batches, first_epoch: int, strategy: tf.distribute.Strategy) -> Iterator[Any]:
-    """Iterates over the batches from an epoch on, in the replicas' parts."""
+    """Iterate over the batches from an epoch on, in the replicas' parts."""
     return iter(strategy.distribute_datasets_from_function(lambda context: batches.stream(first_epoch, context)))
 
 
 def _train_epoch(
     steps: Steps, images: Iterator[Any], count: int, epoch: int, config: TrainConfig, val_losses: Sequence[float]
 ) -> Totals:
-    """Runs the training steps of an epoch, each with its learning rate."""
+    """Run the training steps of an epoch, each with its learning rate."""
 
     def all_steps() -> Iterator[Sums]:
         for step in range(count):
@@ -173,7 +172,7 @@ def _train_epoch(
 
 
 def _sums(parts: Iterable[Sums]) -> Totals:
-    """Adds up what steps gave; on a GPU, the numbers are waited for at the end alone."""
+    """Add up what steps gave; on a GPU, the numbers are waited for at the end alone."""
     loss, confusion = tf.zeros((), tf.float64), tf.zeros((len(DENSITY_CLASSES),) * 2, tf.float64)
     for part_loss, part_confusion in parts:
         loss += tf.cast(part_loss, tf.float64)
@@ -183,7 +182,7 @@ def _sums(parts: Iterable[Sums]) -> Totals:
 
 @contextmanager
 def _averaged(steps: Steps) -> Iterator[None]:
-    """Puts the averaged weights, where there are any, in the network's place."""
+    """Put the averaged weights, where there are any, in the network's place."""
     if steps.average is None:
         yield
         return

@@ -64,7 +64,7 @@ def _bottleneck(
 
 
 def build_features(image: ImageConfig, config: NetworkConfig, synchronized: bool = False) -> keras.Model:
-    """Builds the convolutional part.
+    """Build the convolutional part.
 
     Args:
         image: Shape of the input.
@@ -94,7 +94,7 @@ def build_features(image: ImageConfig, config: NetworkConfig, synchronized: bool
 
 
 def build_head(features: keras.Model, config: NetworkConfig, seed: int) -> keras.Model:
-    """Builds the last activation, dropout, global average pooling and the dense layer, without the softmax.
+    """Build the last activation, dropout, global average pooling and the dense layer, without the softmax.
 
     Args:
         features: The convolutional part.
@@ -113,7 +113,7 @@ def build_head(features: keras.Model, config: NetworkConfig, seed: int) -> keras
 
 
 def build_network(image: ImageConfig, config: NetworkConfig, seed: int = 1, synchronized: bool = False) -> keras.Model:
-    """Builds the network of one view: features, then head.
+    """Build the network of one view: features, then head.
 
     Args:
         image: Shape of the input.
@@ -133,7 +133,7 @@ def build_network(image: ImageConfig, config: NetworkConfig, seed: int = 1, sync
 
 
 def count_convolutions(network: keras.Model) -> int:
-    """Counts the convolutional layers of a network and of the models inside it."""
+    """Count the convolutional layers of a network and of the models inside it."""
     return sum(
         count_convolutions(layer) if isinstance(layer, keras.Model) else isinstance(layer, keras.layers.Conv2D)
         for layer in network.layers

@@ -8,8 +8,7 @@ from multiprocessing import get_context
 import tensorflow as tf
 from tfx.components.trainer.fn_args_utils import FnArgs
 
-from components.trainer.config import TrainConfig
-from components.trainer.hyperparameters import with_hyperparameters
+from components.trainer.config import TrainConfig, with_hyperparameters
 from components.trainer.job import Job, run_job
 
 
@@ -34,7 +33,7 @@ def _job(fn_args: FnArgs) -> Job:
 
 
 def run_fn(fn_args: FnArgs) -> None:
-    """Trains one network.
+    """Train one network.
 
     Args:
         fn_args: TFX's arguments; ``custom_config`` holds ``view``, the network's name, and ``config``, JSON of

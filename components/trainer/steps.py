@@ -9,12 +9,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from components.trainer.averaging import WeightAverage
 from components.trainer.config import TrainConfig
-from components.trainer.losses import per_example_loss
+from components.trainer.devices import compiles, dtype_policy, gpu_capabilities, layers_of, scaled
 from components.trainer.network import build_network
-from components.trainer.optimizers import make_optimizer
-from components.trainer.precision import compiles, dtype_policy, gpu_capabilities, layers_of, scaled
+from components.trainer.optimization import WeightAverage, make_optimizer, per_example_loss
 from schema.features import DENSITY_CLASSES
 
 _CLASSES = len(DENSITY_CLASSES)
@@ -24,7 +22,7 @@ Sums = tuple[tf.Tensor, tf.Tensor]  # sum of the losses; images by label and pre
 
 
 def _confusion(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    """Counts images by label and predicted class; negative labels are no images."""
+    """Count images by label and predicted class; negative labels are no images."""
     predicted = tf.one_hot(tf.argmax(logits, axis=1), _CLASSES)
     return tf.matmul(tf.one_hot(labels, _CLASSES), predicted, transpose_a=True)
 
@@ -47,7 +45,7 @@ class Steps:
         strategy: tf.distribute.Strategy,
         start: Sequence[np.ndarray] | None = None,
     ):
-        """Builds network and optimiser in the strategy's scope; the steps are traced when they are first called.
+        """Build network and optimiser in the strategy's scope; the steps are traced when they are first called.
 
         Args:
             config: Network, loss, optimiser, precision, XLA and seed.
@@ -102,7 +100,7 @@ class Steps:
 
 
 def _overflow_for_all(gradients: list[tf.Tensor]) -> list[tf.Tensor]:
-    """Makes what one replica's float16 overflow is to it an overflow to all: they must agree to skip the step."""
+    """Make what one replica's float16 overflow is to it an overflow to all: they must agree to skip the step."""
     finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(gradient)) for gradient in gradients])
     context = tf.distribute.get_replica_context()
     overflows = context.all_reduce(_SUM, tf.where(finite, 0.0, 1.0))

@@ -12,7 +12,7 @@ from components.transform.config import ImageConfig
 
 
 def decode_image(png: tf.Tensor, size: int) -> tf.Tensor:
-    """Decodes one preprocessed view.
+    """Decode one preprocessed view.
 
     Args:
         png: String scalar, an 8-bit PNG.
@@ -36,7 +36,7 @@ def decode_image(png: tf.Tensor, size: int) -> tf.Tensor:
 
 
 def decode_images(pngs: tf.Tensor, size: int) -> tf.Tensor:
-    """Decodes a batch: string [N] to uint8 [N, size, size, 1]."""
+    """Decode a batch: string [N] to uint8 [N, size, size, 1]."""
     return tf.map_fn(
         lambda png: decode_image(png, size),
         pngs,
@@ -45,7 +45,7 @@ def decode_images(pngs: tf.Tensor, size: int) -> tf.Tensor:
 
 
 def normalise(images: tf.Tensor, config: ImageConfig) -> tf.Tensor:
-    """Normalises grey images to the network's input.
+    """Normalise grey images to the network's input.
 
     Args:
         images: Grey values 0..255, any numeric type, [N, H, W, 1].

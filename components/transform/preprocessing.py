@@ -25,7 +25,7 @@ _MOMENTS_SIZE: Final = 64  # pixels: mean and deviation need no more
 
 
 def index_of(values: tf.Tensor, names: tuple[str, ...]) -> tf.Tensor:
-    """Looks strings up in a fixed tuple: string [N] to int64 [N], -1 where it is not in there."""
+    """Look strings up in a fixed tuple: string [N] to int64 [N], -1 where it is not in there."""
     table = tf.lookup.StaticHashTable(
         tf.lookup.KeyValueTensorInitializer(
             tf.constant(names), tf.range(len(names), dtype=tf.int64), tf.string, tf.int64
@@ -36,7 +36,7 @@ def index_of(values: tf.Tensor, names: tuple[str, ...]) -> tf.Tensor:
 
 
 def preprocessing_fn(inputs: dict[str, tf.Tensor], custom_config: dict[str, Any]) -> dict[str, tf.Tensor]:
-    """Derives labels, vocabularies and numeric features from raw features of a batch.
+    """Derive labels, vocabularies and numeric features from raw features of a batch.
 
     Args:
         inputs: Raw features by name, each [N], as in ``schema/schema.pbtxt``.

@@ -14,8 +14,7 @@ from tfx.components.trainer.fn_args_utils import FnArgs
 from tfx.components.tuner.component import TunerFnResult
 
 from components.common.progress import advance, expect
-from components.trainer.config import TrainConfig
-from components.trainer.hyperparameters import with_hyperparameters
+from components.trainer.config import TrainConfig, with_hyperparameters
 from components.trainer.input_pipeline import ViewData, batches, read_records
 from components.trainer.loop import class_weights, train
 from components.tuner.config import TunerConfig
@@ -24,7 +23,7 @@ _OBJECTIVE = keras_tuner.Objective("val_loss", "min")
 
 
 def search_space(config: TunerConfig) -> keras_tuner.HyperParameters:
-    """Declares the ranges of a configuration to KerasTuner."""
+    """Declare the ranges of a configuration to KerasTuner."""
     space = keras_tuner.HyperParameters()
     for key, found in sorted(config.space.items()):
         if found.values:
@@ -38,7 +37,7 @@ class TrainingTuner(keras_tuner.engine.base_tuner.BaseTuner):
     """Looks for the hyperparameters whose training has the lowest validation loss."""
 
     def __init__(self, config: TunerConfig, folder: str, validation_loss: Callable[[dict[str, Any]], float]):
-        """Makes the tuner.
+        """Make the tuner.
 
         Args:
             config: Space, number of trials and kind of search.
@@ -58,7 +57,7 @@ class TrainingTuner(keras_tuner.engine.base_tuner.BaseTuner):
         self._validation_loss = validation_loss
 
     def run_trial(self, trial: keras_tuner.engine.trial.Trial, **kwargs: Any) -> dict[str, float]:
-        """Trains once."""
+        """Train once."""
         del kwargs
         try:
             loss = self._validation_loss(dict(trial.hyperparameters.values))
@@ -71,7 +70,7 @@ class TrainingTuner(keras_tuner.engine.base_tuner.BaseTuner):
         return {_OBJECTIVE.name: loss}
 
     def search(self, **kwargs: Any) -> None:
-        """Runs all trials.
+        """Run all trials.
 
         Raises:
             FloatingPointError: No trial came to an end.
@@ -114,7 +113,7 @@ def _validation_loss(fn_args: FnArgs, config: TrainConfig) -> Callable[[dict[str
 
 
 def tuner_fn(fn_args: FnArgs) -> TunerFnResult:
-    """Makes the tuner of a run.
+    """Make the tuner of a run.
 
     Args:
         fn_args: TFX's arguments; ``custom_config`` holds ``config``, JSON of :class:`TrainConfig`, and ``tuner``, JSON

@@ -34,7 +34,7 @@ class WarmStart(base_component.BaseComponent):
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
 
     def __init__(self, transform_graph: types.BaseChannel, serving_dir: str, trainer: TrainConfig):
-        """Makes the node.
+        """Make the node.
 
         Args:
             transform_graph: The Trainers' input; new data make the node look again.

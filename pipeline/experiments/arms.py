@@ -18,7 +18,7 @@ from components.common.views import read_views
 from components.evaluator.predictions import Predictions, read_predictions
 from components.exam_selector.selection import LEARNT
 from components.statistics.calibration import load_temperature
-from components.trainer.files import HISTORY_FILE
+from components.trainer import HISTORY_FILE
 from pipeline.config import RunConfig
 from pipeline.experiments.predict import predict_split, write_predictions
 from pipeline.local import runner as local_runner

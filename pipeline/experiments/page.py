@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import yaml
 
-from components.report_generator.html import render_page
-from components.report_generator.interval_figure import IntervalGroup, IntervalRow, interval_figure
-from components.report_generator.page import Block, Cell, Code, Fold, Note, Section, Table
+from components.report_generator.figures import IntervalGroup, IntervalRow, interval_figure
+from components.report_generator.page import Block, Cell, Code, Fold, Note, Section, Table, render_page
 from components.report_generator.text import metric_cell
 from components.statistics.metrics import IN_EXPERIMENT_CHART
 from pipeline.config import to_yaml

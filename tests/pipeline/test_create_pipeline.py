@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tfx.dsl.compiler import compiler
 
-from components.report_generator.lineage import read_nodes
+from components.report_generator.executor import read_nodes
 from components.review.folder import review_source
 from components.sources.source import FolderSource
 from pipeline.config import find_config, load_config

@@ -1,1 +1,1 @@
-"""Sections of the report, one module each: typed artifacts in, blocks of the page out."""
+"""Sections of the report: functions from typed artifacts to blocks of the page."""

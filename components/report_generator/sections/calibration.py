@@ -1,9 +1,9 @@
-"""Section "Calibration": whether probabilities mean what they say, before and after the temperature."""
+"""Section "Calibration": how well probabilities agree with accuracy, before and after temperature scaling."""
 
 from __future__ import annotations
 
 from components.report_generator.artifacts import Evaluation
-from components.report_generator.interval_figure import IntervalGroup, IntervalRow, interval_figure
+from components.report_generator.figures import IntervalGroup, IntervalRow, interval_figure
 from components.report_generator.model_artifacts import Calibration
 from components.report_generator.page import Block, Note, Section, missing
 from components.report_generator.text import number
@@ -15,9 +15,9 @@ def _temperature(calibration: Calibration) -> Note:
     interval = calibration.temperature_ci95
     shown = f" (95 % interval {interval[0]:.3f} to {interval[1]:.3f})" if interval else ""
     return Note(
-        "p, the mean of an exam's views, becomes softmax(log(p) / T) with"
+        "The mean probability p of an exam's views becomes softmax(log(p) / T) with"
         f" T = {number(calibration.temperature, 3)}{shown}, fitted to {calibration.exams:,} exams of the eval split."
-        " T under 1 sharpens, above 1 flattens; no grade changes."
+        " T below 1 sharpens the probabilities, T above 1 flattens them; the predicted class does not change."
     )
 
 
@@ -41,7 +41,7 @@ def _eval_rows(calibration: Calibration | None) -> list[IntervalRow]:
 
 
 def calibration_section(calibration: Calibration | None, evaluation: Evaluation | None) -> Section:
-    """Shows calibration error and log-likelihood of exams, before and after, on the test and the eval split."""
+    """Show calibration error and log-likelihood of exams before and after calibration, on the test and eval splits."""
     blocks: list[Block] = []
     if calibration is None:
         blocks.append(missing("calibration", "ExamEnsemble"))
@@ -50,21 +50,21 @@ def calibration_section(calibration: Calibration | None, evaluation: Evaluation 
         blocks += [Note(remark, "warn") for remark in calibration.remarks]
     test = _test_rows(evaluation)
     if not test:
-        blocks.append(Note("Missing: no calibration figures of the test split (node Evaluator).", "warn"))
+        blocks.append(Note("Missing: no calibration metrics of the test split (output of node Evaluator).", "warn"))
     groups = (
-        IntervalGroup("Test split: judge by this", test),
-        IntervalGroup("Eval split: the temperature was fitted here, and the epochs chosen", _eval_rows(calibration)),
+        IntervalGroup("Test split: use this to judge the model", test),
+        IntervalGroup("Eval split: used to fit the temperature and to choose the epochs", _eval_rows(calibration)),
     )
     if any(group.rows for group in groups):
         bins = f" over {calibration.ece_bins} bins" if calibration else ""
         blocks.append(
             interval_figure(
-                "Calibration of exams before and after the temperature; less is better",
+                "Calibration of exams before and after temperature scaling; lower is better",
                 CALIBRATION,
                 groups,
-                note=f"ECE: mean distance of confidence and accuracy{bins}. Of few exams it is biased upwards: a"
-                " perfectly calibrated model shows about 0.15 on 50 exams, 0.06 on 300. The interval is not: it reaches"
-                " down to 0 where chance alone explains what is seen.",
+                note=f"ECE: mean difference between confidence and accuracy{bins}. With few exams, it is biased"
+                " upwards: a perfectly calibrated model has about 0.15 on 50 exams and 0.06 on 300. The interval is not"
+                " biased: it reaches down to 0 if chance can explain the measured error.",
             )
         )
     return Section("calibration", "Calibration", tuple(blocks))

@@ -1,4 +1,4 @@
-"""Section "Drift": new exams against earlier ones, and held-out exams against those that are trained on."""
+"""Section "Drift": new exams compared with earlier ones, and held-out exams compared with the training exams."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from components.drift_monitor import Comparison, DriftSummary, Moved
 from components.report_generator.page import Block, Cell, Note, Section, Table, missing
 
 _VERDICTS: Final = {
-    "alert": Cell("✗ moved", tone="fail"),
+    "alert": Cell("✗ changed", tone="fail"),
     "chance": Cell("too few exams to tell", tone="muted"),
-    "alike": Cell("✓ alike", tone="pass"),
+    "alike": Cell("✓ no change", tone="pass"),
 }
 _TITLES: Final = {"drift": "Drift", "skew": "Skew"}
-_UNSEEN: Final = {"drift": "no earlier training exam", "skew": "no training exam"}
+_UNSEEN: Final = {"drift": "earlier training exams", "skew": "training exams"}
 
 
 def _row(moved: Moved) -> tuple[Cell, ...]:
@@ -34,14 +34,14 @@ def _blocks(comparison: Comparison) -> list[Block]:
     tables: list[Block] = [
         Table(
             f"{title}; n = {comparison.exams:,} and {comparison.reference_exams:,} exams",
-            ("Feature", "Distance", "Threshold", "Chance", "Moved", "Verdict"),
+            ("Feature", "Distance", "Threshold", "Chance level", "Change", "Verdict"),
             tuple(map(_row, comparison.features)),
         )
     ]
     if comparison.unseen:
         tables.append(
             Table(
-                f"Acquisition systems of the {comparison.subject} that {_UNSEEN[comparison.kind]} is of",
+                f"Acquisition systems of the {comparison.subject} without {_UNSEEN[comparison.kind]}",
                 ("System", "Exams"),
                 tuple((Cell(unseen.system, tone="warn"), Cell(f"{unseen.exams:,}")) for unseen in comparison.unseen),
             )
@@ -50,17 +50,18 @@ def _blocks(comparison: Comparison) -> list[Block]:
 
 
 def drift_section(drift: DriftSummary | None) -> Section:
-    """Shows both comparisons, feature by feature."""
+    """Show both comparisons, one row per feature."""
     if drift is None:
         return Section("drift", "Drift", (missing("drift report", "DriftMonitor"),))
     many = len(drift.alerts)
     head = (
-        Note(f"✗ Alerts: {many:,}, listed at the head of this page.", "warn") if many else Note("✓ No alert.", "pass")
+        Note(f"✗ Alerts: {many:,}, listed at the top of this page.", "warn") if many else Note("✓ No alerts.", "pass")
     )
     note = Note(
-        "L-infinity is the largest difference of a value's share, Jensen-Shannon the divergence of histograms: 0 is"
-        " equal, 1 disjoint. Thresholds are in schema/schema.pbtxt. Chance is what so few exams of one population"
-        " exceed once in a hundred times, all features together. A feature has moved where its distance exceeds both.",
+        "L-infinity: largest difference between the shares of a value. Jensen-Shannon: divergence of histograms. 0:"
+        " equal, 1: disjoint. Thresholds are in schema/schema.pbtxt. Chance level: with this number of exams from one"
+        " population, any feature exceeds it in one of a hundred cases. A feature has changed if its distance exceeds"
+        " both the threshold and the chance level.",
         "muted",
     )
     return Section("drift", "Drift", (head, *(b for c in drift.comparisons for b in _blocks(c)), note))

@@ -1,4 +1,4 @@
-"""Heat maps of graded views: which are shown, and what is said under each."""
+"""Heat maps of explained views: the choice of the views, and the text below each."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import statistics
 from collections import Counter
 from collections.abc import Sequence
 
-from components.report_generator.class_bars import segments
-from components.report_generator.limits import PictureLimits
+from components.report_generator.figures import segments
 from components.report_generator.model_artifacts import Explanation, Explanations
 from components.report_generator.page import Case, CaseGroup, Cases
-from components.report_generator.pictures import overlay_path, picture
+from components.report_generator.pictures import PictureLimits, overlay_path, picture
 from components.report_generator.text import class_order, value_text, view_name
 from schema.features import DENSITY_CLASSES, DENSITY_MEANINGS, VIEWS
 
@@ -20,20 +19,20 @@ def _energy(view: Explanation) -> float:
 
 
 def _median_first(cell: Sequence[Explanation]) -> Explanation:
-    """The median keeps the choice from being the prettiest picture."""
+    """Return the view with the median share of heat, which is neither the best nor the worst picture."""
     middle = statistics.median(map(_energy, cell))
     return min(cell, key=lambda v: (abs(_energy(v) - middle), v.exam_id, v.view))
 
 
 def typical(views: Sequence[Explanation], density: str, view: str) -> Explanation | None:
-    """Returns the example of a class and view: a right one with the median heat share, else a wrong one."""
+    """Return the example of a class and view: a correct one with the median share of heat, else a wrong one."""
     cell = [v for v in views if v.density == density and v.view == view and v.overlay]
     cell = [v for v in cell if v.predicted == density] or cell
     return _median_first(cell) if cell else None
 
 
 def most_wrong(views: Sequence[Explanation], count: int) -> tuple[Explanation, ...]:
-    """Returns wrongly graded views, furthest from the label first, then the surest."""
+    """Return wrongly predicted views: furthest from the label first, then those with the highest probability."""
 
     def key(view: Explanation) -> tuple[int, float, str, str]:
         distance = abs(class_order(view.density)[0] - class_order(view.predicted)[0])
@@ -42,22 +41,22 @@ def most_wrong(views: Sequence[Explanation], count: int) -> tuple[Explanation, .
     return tuple(sorted((v for v in views if v.overlay and v.predicted != v.density), key=key)[:count])
 
 
-def most_astray(views: Sequence[Explanation], count: int) -> tuple[Explanation, ...]:
-    """Returns the views with the least share of heat inside the breast."""
+def least_heat(views: Sequence[Explanation], count: int) -> tuple[Explanation, ...]:
+    """Return the views with the least share of heat inside the breast."""
     drawn = (v for v in views if v.overlay and v.energy_in_breast is not None)
     return tuple(sorted(drawn, key=lambda v: (_energy(v), v.exam_id, v.view))[:count])
 
 
 def largest_systems(views: Sequence[Explanation], count: int) -> tuple[str, ...]:
-    """Returns the acquisition systems with the most views, largest first."""
+    """Return the acquisition systems with the most views, largest first."""
     counts = Counter(view.acquisition_system for view in views)
     return tuple(name for name, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:count])
 
 
 def right_and_wrong(cell: Sequence[Explanation]) -> tuple[Explanation | None, Explanation | None]:
-    """Returns a right and a wrong example of views of one class, ``None`` where there is none.
+    """Return a correct and a wrong example among views of one class, ``None`` if there is none.
 
-    The right one has the median heat share; the wrong one is furthest from its label.
+    The correct one has the median share of heat in the breast; the wrong one is furthest from its label.
     """
     right = [v for v in cell if v.overlay and v.predicted == v.density]
     wrong = most_wrong(cell, 1)
@@ -69,11 +68,11 @@ def _percent(probability: float) -> str:
 
 
 def case_of(explanations: Explanations, view: Explanation, limits: PictureLimits, *, with_system: bool = True) -> Case:
-    """Shows a view: picture, heat map, grade, label, probabilities, where the heat lies."""
+    """Show a view: picture, heat map, prediction, label, probabilities and scores of the heat map."""
     right = view.predicted == view.density
     name = view_name(view.view)
     heat = value_text("energy_in_breast", view.energy_in_breast)
-    grade = f"graded {view.predicted} ({_percent(max(view.probabilities))}), label {view.density}"
+    grade = f"predicted {view.predicted} ({_percent(max(view.probabilities))}), label {view.density}"
     overlay = picture(
         overlay_path(explanations.folder, view.overlay or ""),
         limits.max_side,
@@ -105,7 +104,7 @@ def case_of(explanations: Explanations, view: Explanation, limits: PictureLimits
 
 
 def _lacking(kind: str, views: int) -> str:
-    return f"No view was graded {kind}ly." if views == 0 else f"{kind.capitalize()}ly graded views were not drawn."
+    return f"No {kind} prediction." if views == 0 else f"Views with a {kind} prediction have no image."
 
 
 def _system_group(explanations: Explanations, density: str, system: str, limits: PictureLimits) -> CaseGroup:
@@ -114,32 +113,32 @@ def _system_group(explanations: Explanations, density: str, system: str, limits:
         return CaseGroup(system, (), "No view of this class in the test split.")
     right, wrong = right_and_wrong(cell)
     hits = sum(view.predicted == density for view in cell)
-    kinds = (("right", right, hits), ("wrong", wrong, len(cell) - hits))
+    kinds = (("correct", right, hits), ("wrong", wrong, len(cell) - hits))
     return CaseGroup(
-        f"{system}: {hits:,} of {len(cell):,} views right",
+        f"{system}: {hits:,} of {len(cell):,} views correct",
         tuple(case_of(explanations, view, limits, with_system=False) for _, view, _ in kinds if view),
         " ".join(_lacking(kind, views) for kind, view, views in kinds if view is None),
     )
 
 
 def class_cases(explanations: Explanations, density: str, limits: PictureLimits) -> Cases:
-    """Shows a right and a wrong case of a class from each acquisition system."""
+    """Show a correct and a wrong case of a class from each acquisition system."""
     systems = largest_systems(explanations.views, limits.explained_systems)
     of_class = [view for view in explanations.views if view.density == density]
     right = sum(view.predicted == density for view in of_class)
     note = (
-        f"{len(of_class):,} views explained, {right:,} of them graded as labelled."
+        f"{len(of_class):,} views explained, {right:,} of them with a correct prediction."
         if of_class
-        else "None in the test split."
+        else "No views in the test split."
     )
     groups = tuple(_system_group(explanations, density, system, limits) for system in systems if of_class)
     return Cases(DENSITY_MEANINGS[density].capitalize(), groups, note, density)
 
 
 def view_cases(explanations: Explanations, density: str, limits: PictureLimits) -> Cases:
-    """Shows a typical case of a class from each view, rightly graded where there is one."""
+    """Show a typical case of a class from each view, with a correct prediction if there is one."""
     found = {view: typical(explanations.views, density, view) for view in VIEWS}
     absent = [view_name(view) for view, example in found.items() if example is None]
     cases = tuple(case_of(explanations, example, limits) for example in found.values() if example)
-    group = CaseGroup("", cases, f"No picture of {', '.join(absent)}." if absent else "")
+    group = CaseGroup("", cases, f"No image of {', '.join(absent)}." if absent else "")
     return Cases(DENSITY_MEANINGS[density].capitalize(), (group,), density=density)

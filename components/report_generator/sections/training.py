@@ -1,18 +1,128 @@
-"""Section "Training": the networks of the views, their curves and their best epochs."""
+"""Section "Training": the networks of the views, their curves and their best epochs.
+
+Charts are SVG data URIs, drawn with the object API of matplotlib; equal data give equal bytes. Colours are those of
+Okabe and Ito (2008), which colour-blind readers can distinguish; shapes and line styles differ too. Text from files is
+never parsed as math. A chart is as wide as a phone, so that its text stays readable there.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import io
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Final
 
-from components.report_generator.artifacts import History
-from components.report_generator.charts import training_chart
-from components.report_generator.page import Block, Cell, Charts, Section, Table, missing
+from matplotlib import style
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, PercentFormatter
+
+from components.report_generator.artifacts import Epoch, History
+from components.report_generator.page import Block, Cell, Charts, Picture, Section, Table, missing
+from components.report_generator.pictures import data_uri
 from components.report_generator.text import number, value_text, view_name
 from schema.features import VIEWS
 
+BLUE: Final = "#0072B2"
+ORANGE: Final = "#D55E00"
+GREY: Final = "#6e6e6e"
+_INK: Final = "#1b1f24"
+_GRID: Final = "#e3e6ea"
+_WIDTH: Final = 4.2  # inches
+_MARGINS: Final = {"left": 0.13, "right": 0.98, "bottom": 0.12, "top": 0.94, "hspace": 0.25}  # shares of the figure
+_LOG_FROM: Final = 8.0  # ratio of largest and smallest loss from which the axis is logarithmic
+_STYLE: Final = {
+    "font.family": ["DejaVu Sans"],
+    "font.size": 9.0,
+    "axes.titlesize": 9.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 9.0,
+    "axes.edgecolor": GREY,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
+    "legend.borderpad": 0.0,
+    "legend.handlelength": 1.4,
+    "legend.columnspacing": 1.2,
+    "text.color": _INK,
+    "axes.labelcolor": _INK,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+    "text.parse_math": False,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "breast-density-report",
+}
+
+
+@contextmanager
+def _chart_style() -> Iterator[None]:
+    """Apply the style of the report to figures that are made and saved inside the block."""
+    with style.context(_STYLE):
+        yield
+
+
+def _picture(figure: Figure, alt: str, caption: str) -> Picture:
+    """Return a figure as a picture block: SVG without a date, with its size in CSS pixels."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    width, height = (round(96 * inches) for inches in figure.get_size_inches())
+    return Picture(data_uri(buffer.getvalue(), "image/svg+xml"), alt, caption, width=width, height=height)
+
+
+def _curves(axes: Axes, epochs: Sequence[Epoch], train: Sequence[float], held_out: Sequence[float], best: int) -> None:
+    numbers = [e.epoch for e in epochs]
+    axes.plot(numbers, train, color=GREY, linewidth=1.3, linestyle="--", label="train")
+    axes.plot(numbers, held_out, color=BLUE, linewidth=1.8, label="eval")
+    axes.axvline(best, color=ORANGE, linewidth=1, linestyle=":")
+    at_best = held_out[numbers.index(best)]
+    axes.plot(best, at_best, marker="D", markersize=6, color=ORANGE, linestyle="none", label="BV epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
+    axes.grid(color=_GRID)
+
+
+def _scale_losses(axes: Axes, losses: Sequence[float]) -> str:
+    """Make the axis logarithmic if losses span a wide range; return the title."""
+    finite = [loss for loss in losses if math.isfinite(loss) and loss > 0]
+    if not finite or max(finite) < _LOG_FROM * min(finite):
+        return "Loss"
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.minorticks_off()
+    return "Loss, log axis"
+
+
+def training_chart(history: History) -> Picture:
+    """Draw loss and accuracy of the train and eval splits by epoch, and mark the best validation epoch."""
+    best, epochs = history.best, history.epochs
+    losses, held_out = [e.loss for e in epochs], [e.val_loss for e in epochs]
+    with _chart_style():
+        figure = Figure(figsize=(_WIDTH, 3.7))
+        upper, lower = figure.subplots(2, 1, sharex=True, gridspec_kw=_MARGINS)
+        _curves(upper, epochs, losses, held_out, best.epoch)
+        upper.set_title(_scale_losses(upper, [*losses, *held_out]))
+        upper.legend(ncols=3, loc="lower right", bbox_to_anchor=(1, 1))
+        _curves(lower, epochs, [e.accuracy for e in epochs], [e.val_accuracy for e in epochs], best.epoch)
+        lower.set_title("Accuracy of single views")
+        lower.set_ylim(0, 1.02)
+        lower.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+        lower.set_xlabel("Epoch")
+        accuracy = value_text("accuracy", best.val_accuracy)
+        alt = (
+            f"Training curves of {history.view}. Best epoch {best.epoch}: eval loss {best.val_loss:.3f}, "
+            f"eval accuracy {accuracy}."
+        )
+        images = f"{history.images.get('train', 0):,} train and {history.images.get('eval', 0):,} eval images"
+        caption = f"{view_name(history.view)}: BV epoch {best.epoch} of {len(epochs)}; {images}"
+        return _picture(figure, alt, caption)
+
 
 def in_view_order(training: Mapping[str, History]) -> list[History]:
-    """Returns the histories in the order of the views, unknown ones last; one that serves two views comes once."""
+    """Return the histories in the order of the views, unknown views last; a network for two views appears once."""
     names = [v for v in VIEWS if v in training] + sorted(set(training) - set(VIEWS))
     return list({training[name].view: training[name] for name in names}.values())
 
@@ -34,7 +144,7 @@ def _table(histories: list[History]) -> Table:
             )
         )
     return Table(
-        "Networks, and their figures on the eval split at the best validation epoch (BV epoch)",
+        "Networks and their metrics on the eval split at the best validation epoch (BV epoch)",
         (
             "Network",
             "Train images",
@@ -46,13 +156,13 @@ def _table(histories: list[History]) -> Table:
             "Eval loss",
         ),
         tuple(rows),
-        "Figures of single views. The eval split chose the epoch, so they are optimistic: judge by the test split."
+        "Metrics of single views. They are optimistic, because the eval split also chose the epoch; use the test split."
         + _tuned(histories[0].hyperparameters),
     )
 
 
 def _tuned(hyperparameters: Mapping[str, float | str]) -> str:
-    """Says what the Tuner chose, the same for all networks."""
+    """Return a sentence with the hyperparameters that the Tuner chose for all networks; empty if there are none."""
     if not hyperparameters:
         return ""
     texts = (f"{k} {v if isinstance(v, str) else format(v, '.3g')}" for k, v in sorted(hyperparameters.items()))
@@ -60,7 +170,7 @@ def _tuned(hyperparameters: Mapping[str, float | str]) -> str:
 
 
 def training_section(training: Mapping[str, History]) -> Section:
-    """Shows the training of each view network; views without a history are named."""
+    """Show the training of each network; name each view without a history."""
     absent = [v for v in VIEWS if v not in training]
     blocks: list[Block] = [missing("training history", f"Trainer.{view}") for view in absent]
     if training:

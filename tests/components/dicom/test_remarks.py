@@ -15,8 +15,8 @@ from components.dicom_example_gen.plan.ingest_plan import replace_unusable
 from components.dicom_example_gen.plan.planning import InspectedFile, plan
 from components.dicom_example_gen.report import file_rows, summary
 from components.report_generator.artifacts import IngestSummary
-from components.report_generator.sections.data_tables import loss_tables
-from components.report_generator.spans import combine
+from components.report_generator.loading import combine
+from components.report_generator.sections.data import loss_tables
 from components.sources.candidates import Candidate, Label
 from schema.features import VIEWS
 from serving.client.grading import quality_flags

@@ -13,11 +13,12 @@ import pytest
 import tensorflow as tf
 
 from components.common.views import View
-from components.grad_cam_explainer.feature_maps import draw_feature_maps, liveliest_filters
 from components.grad_cam_explainer.heat_maps import Explainer
 from components.grad_cam_explainer.inspection import (
     compare_with_randomised,
-    sanity_figures,
+    draw_feature_maps,
+    liveliest_filters,
+    mean_similarities,
 )
 from components.grad_cam_explainer.networks import (
     NetworkParts,
@@ -142,7 +143,7 @@ def test_heat_maps_change_when_weights_are_randomised(
     for part, before in zip((trained.features, trained.head), weights, strict=True):
         assert not any(np.allclose(a, b) for a, b in zip(before, part.get_weights(), strict=True) if b.any())
         part.set_weights(before)
-    figures = sanity_figures(found)
+    figures = mean_similarities(found)
     assert [figure["stage"] for figure in figures] == ["logits", "two", "one"]
     for figure in figures:
         assert figure["n"] == figure["exams"] == 24

@@ -18,12 +18,12 @@ from components.common.artifacts import Explanations
 from components.common.shards import write_shard
 from components.common.views import View, parse_view, read_views
 from components.grad_cam_explainer import executor
-from components.grad_cam_explainer.choices import choose_pictures, choose_samples, choose_specimens
 from components.grad_cam_explainer.config import ExplainerConfig
-from components.grad_cam_explainer.figures import ExplainedView, group_figures, judge, mean_over_exams
-from components.grad_cam_explainer.scores import SCORES, rank_correlation, score_heat_map, score_view
+from components.grad_cam_explainer.heat_maps import SCORES, rank_correlation, score_heat_map, score_view
+from components.grad_cam_explainer.mean_scores import ExplainedView, group_figures, judge, mean_over_exams
+from components.grad_cam_explainer.view_selection import choose_pictures, choose_samples, choose_specimens
+from components.trainer import NETWORK_FILE
 from components.trainer.config import NetworkConfig
-from components.trainer.files import NETWORK_FILE
 from components.trainer.network import build_head
 from components.transform.config import ImageConfig
 from schema import features as f
@@ -129,7 +129,7 @@ def explain(
     *beam: str,
     networks: dict[str, Path] | None = None,
 ) -> dict[str, Any]:
-    """Runs the executor; gives the summary."""
+    """Run the executor; gives the summary."""
     for number, shard in enumerate(shards):
         write_shard(str(folder / "examples" / "Split-test" / f"views-{number}.gz"), map(record, shard))
     examples, saved, out = standard_artifacts.Examples(), standard_artifacts.Model(), Explanations()

@@ -1,4 +1,4 @@
-"""Writes small but complete artifact folders of every node, in the formats that the nodes agreed on."""
+"""Write small but complete artifact folders of every node, in the formats that the nodes agreed on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from components.report_generator.inputs import NodeInfo
+from components.report_generator.loading import NodeInfo
 from components.report_generator.report import PushInfo, ReportInputs, RunInfo, build_report
 from schema.features import DENSITY_CLASSES, VIEWS
 
@@ -32,7 +32,7 @@ def _write_lines(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
 
 
 def write_overlay(path: Path, seed: int, size: int = 480) -> None:
-    """Writes a breast-like half ellipse with a coloured blot as PNG, larger than the report shows it."""
+    """Write a PNG of a half ellipse that looks like a breast, with a coloured spot, larger than the report shows it."""
     generator = np.random.default_rng(seed)
     pixels = np.zeros((size, size, 3), np.uint8)
     centre = (0, size // 2)
@@ -160,7 +160,7 @@ def metric(value: float | None, n: int, half: float = 0.06) -> dict[str, Any]:
 
 
 def slice_metrics(chosen: Mapping[str, str], matrix: Sequence[Sequence[int]]) -> dict[str, Any]:
-    """Figures of a slice that follow from its confusion matrix; kappa is set by hand."""
+    """Return the metrics of a slice from its confusion matrix; kappa is a fixed value."""
     counts = np.array(matrix)
     n = int(counts.sum())
     half = 1 / np.sqrt(n)
@@ -304,7 +304,7 @@ def write_calibration(folder: Path) -> Path:
 
 
 def write_inputs(root: Path) -> ReportInputs:
-    """Writes every artifact under ``root``."""
+    """Write every artifact under ``root``."""
     return ReportInputs(
         ingest=(write_ingest(root / "ingest"),),
         quality=write_quality(root / "quality"),
@@ -333,13 +333,13 @@ def full_inputs(tmp_path_factory: pytest.TempPathFactory) -> ReportInputs:
 
 @pytest.fixture(scope="session")
 def full_page(full_inputs: ReportInputs) -> str:
-    """The page of every artifact, built once."""
+    """Return the page of all artifacts, built once."""
     return build_report(full_inputs)
 
 
 @pytest.fixture
 def write_evaluation_file(tmp_path: Path) -> Callable[[Mapping[str, Any]], Path]:
-    """Writes an ``exam_metrics.json`` of any content and returns its folder."""
+    """Write an ``exam_metrics.json`` of any content and returns its folder."""
 
     def write(content: Mapping[str, Any]) -> Path:
         _write_json(tmp_path / "evaluation" / "exam_metrics.json", content)
@@ -350,7 +350,7 @@ def write_evaluation_file(tmp_path: Path) -> Callable[[Mapping[str, Any]], Path]
 
 @pytest.fixture
 def evaluation_example() -> Callable[..., dict[str, Any]]:
-    """Makes the content of an ``exam_metrics.json`` of the whole split alone, which tests may change."""
+    """Return a function that makes the content of an ``exam_metrics.json`` of the whole split only."""
 
     def make(blessed: bool = True) -> dict[str, Any]:
         content = evaluation_content(blessed)

@@ -1,4 +1,4 @@
-"""The sentences above the data set's tables say what was counted, and never that nothing is fine."""
+"""The notes above the tables of the data state what was counted, and never call an empty data set complete."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from components.report_generator.artifacts import IngestSummary
-from components.report_generator.sections.data_tables import balances
-from components.report_generator.spans import combine
+from components.report_generator.loading import combine
+from components.report_generator.sections.data import balances
 
 
 def summary(**values: Any) -> IngestSummary:
@@ -40,7 +40,7 @@ KEPT = {"found": 8, "accepted": 8, "exams_found": 2, "exams_kept": 2}
         ),
         (KEPT | {"splits": split(2, 1)}, ["✓ 8 files found = 8 accepted", "✓ 2 exams"]),
         (KEPT | {"splits": split(2, 2)}, ["✓ 8 files", "✓ 2 exams", "As many patients as exams"]),
-        (KEPT | {"found": 9}, ["✗ The count does not add up", "✓ 2 exams"]),
+        (KEPT | {"found": 9}, ["✗ The counts do not add up", "✓ 2 exams"]),
     ],
 )
 def test_notes_of_an_archive(values: dict[str, Any], notes: list[str]) -> None:
@@ -58,9 +58,9 @@ def test_warnings_and_costly_reasons_are_noted_once_over_all_spans() -> None:
     ]
 
 
-def test_what_the_labels_name_in_vain_is_said_to_be_summed_over_spans() -> None:
+def test_note_on_labels_without_files_states_the_number_of_spans() -> None:
     both = combine([summary(**KEPT, labels_without_files=10), summary(**KEPT, labels_without_files=8)])
     assert both.spans == 2
-    assert balances(both)[-1].text == "Exams of the labels that have no file in their span, summed over 2 spans: 18."
+    assert balances(both)[-1].text == "Exams in the labels without a file in their span, summed over 2 spans: 18."
     one = balances(summary(**KEPT, labels_without_files=8))[-1].text
-    assert one == "Exams of the labels that have no file: 8."
+    assert one == "Exams in the labels without a file: 8."

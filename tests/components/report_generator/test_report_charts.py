@@ -11,11 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.report_generator.artifacts import History, SliceMetrics
-from components.report_generator.charts import ORANGE, training_chart
-from components.report_generator.class_bars import class_bars, segments
-from components.report_generator.confusion_figure import confusion_figure
-from components.report_generator.interval_figure import IntervalGroup, IntervalRow, interval_figure, scale_of
+from components.report_generator.figures import (
+    IntervalGroup,
+    IntervalRow,
+    class_bars,
+    confusion_figure,
+    interval_figure,
+    scale_of,
+    segments,
+)
 from components.report_generator.page import Cell, Picture, Table
+from components.report_generator.sections.training import ORANGE, training_chart
 from components.statistics.intervals import Figure
 
 MATRIX = ((8, 2, 0, 0), (1, 7, 2, 0), (0, 0, 0, 0), (0, 0, 1, 3))

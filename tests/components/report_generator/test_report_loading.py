@@ -14,9 +14,9 @@ from components.report_generator.artifacts import Evaluation, QualityView, ReadF
 from components.report_generator.loading import ReportInputError, load_quality, read_json, read_json_lines
 from components.report_generator.model_artifacts import Explanation, Infra, ReadMean
 from components.report_generator.pictures import overlay_path, read_thumbnail, thumbnail
-from components.report_generator.sections.heat_maps import most_astray, most_wrong, right_and_wrong
+from components.report_generator.sections.heat_maps import least_heat, most_wrong, right_and_wrong
 from components.report_generator.sections.heat_maps import typical as typical_explanation
-from components.report_generator.sections.segmentation import most_doubtful, typical
+from components.report_generator.sections.segmentation import most_uncertain, typical
 from components.statistics.intervals import Figure, Mean
 
 
@@ -96,7 +96,7 @@ def test_thumbnail_keeps_the_shape_and_never_enlarges(tmp_path: Path) -> None:
     assert whole.shape == (400, 100, 3)
 
 
-def test_what_is_no_picture_gives_none(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_picture_returns_none(tmp_path: Path) -> None:
     path = tmp_path / "x.png"
     assert thumbnail(path, 100, 80) is None
     path.write_bytes(b"")
@@ -118,15 +118,15 @@ def _view(index: int, doubt: float | None, status: str = "removed", overlay: boo
 
 
 @given(st.lists(st.none() | st.floats(0, 1), max_size=30), st.integers(0, 10))
-def test_most_doubtful_are_the_largest_doubts(doubts: list[float | None], count: int) -> None:
+def test_most_uncertain_are_the_largest_doubts(doubts: list[float | None], count: int) -> None:
     views = [_view(i, d) for i, d in enumerate(doubts)]
-    chosen = [v.doubt for v in most_doubtful(views, count)]
+    chosen = [v.doubt for v in most_uncertain(views, count)]
     assert chosen == sorted((d for d in doubts if d), reverse=True)[:count]
 
 
 def test_views_without_overlay_are_never_chosen() -> None:
     views = [_view(0, 0.9, overlay=False), _view(1, 0.5)]
-    assert [v.exam_id for v in most_doubtful(views, 5)] == ["001"]
+    assert [v.exam_id for v in most_uncertain(views, 5)] == ["001"]
     assert [v.exam_id for v in typical(views, 5)] == ["001"]
     assert typical([], 3) == ()
 
@@ -171,7 +171,7 @@ def test_worst_cases_come_first() -> None:
         _explained(3, "D", "A", 0.4, 0.5),
     ]
     assert [v.exam_id for v in most_wrong(views, 3)] == ["003", "002", "001"]
-    assert [v.exam_id for v in most_astray(views, 2)] == ["001", "003"]
+    assert [v.exam_id for v in least_heat(views, 2)] == ["001", "003"]
 
 
 def test_a_class_shows_its_median_right_case_and_its_worst_wrong_one() -> None:

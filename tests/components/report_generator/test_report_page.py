@@ -77,7 +77,7 @@ def page(full_page: str) -> Page:
     return Page(full_page)
 
 
-def test_page_asks_nobody_for_anything(page: Page) -> None:
+def test_page_loads_nothing(page: Page) -> None:
     for tag, attributes in page.elements:
         assert tag not in {"script", "iframe", "object", "embed", "base", "form"}
         for name, value in attributes.items():
@@ -108,7 +108,7 @@ def test_every_section_is_there_and_reachable(page: Page) -> None:
     assert links[0] == "#main"
 
 
-def test_head_says_verdict_figures_and_what_the_software_is_not(page: Page) -> None:
+def test_head_shows_verdict_metrics_and_the_notice(page: Page) -> None:
     head = page.text["head"]
     assert "BLESSED" in head
     assert "All gates passed. Pushed as version 1712345678." in head
@@ -165,11 +165,11 @@ def test_sections_show_the_figures_of_their_nodes(page: Page) -> None:
     assert re.search(r"As served\s*60\s+0\.040\s*0\.020 to 0\.300\s+0\.700\s*0\.600 to 0\.800", calibration)
 
 
-def test_drift_shows_what_moved_and_warns_at_the_head(page: Page) -> None:
+def test_drift_shows_what_changed_and_warns_at_the_top(page: Page) -> None:
     text = page.text["drift"]
-    assert "✗ Alerts: 2, listed at the head of this page." in text
+    assert "✗ Alerts: 2, listed at the top of this page." in text
     assert "Drift: newest span 7 against earlier spans; n = 40 and 64 exams" in text
-    assert re.search(r"density\s+0\.350\s*L-infinity\s+0\.1\s+0\.210\s+D: 10 % -> 45 %\s+✗ moved", text)
+    assert re.search(r"density\s+0\.350\s*L-infinity\s+0\.1\s+0\.210\s+D: 10 % -> 45 %\s+✗ changed", text)
     assert re.search(r"manufacturer\s+0\.150\s*L-infinity.+?GE: 60 % -> 75 %\s+too few exams to tell", text, re.S)
     assert "Skew: eval and test splits against train split. Nothing to compare: no image of the" in text
     unseen = "Unseen acquisition system in the newest span 7 (1 exam): <script>alert('x')</script> & "  # as text
@@ -191,21 +191,19 @@ def test_lineage_shows_fingerprints_of_data_code_and_configuration(page: Page) -
     assert re.search(r"tfx\s+1\.16\.0", text)
 
 
-def test_what_weakens_the_figures_is_said_in_the_head_and_among_the_limits(
-    full_inputs: ReportInputs, page: Page
-) -> None:
+def test_warnings_stand_in_the_head_and_among_the_limits(full_inputs: ReportInputs, page: Page) -> None:
     for text in (page.text["head"], page.text["limits"]):
-        assert "Classes with fewer than 20 test exams, whose recall is uncertain: A (12), D (11)." in text
-        assert "Gates that could not be judged, for want of exams: 1 of 3." in text
+        assert "Classes with fewer than 20 test exams (their recall is uncertain): A (12), D (11)." in text
+        assert "Gates that were not judged because exams are missing: 1 of 3." in text
         assert "Acquisition systems without a test exam: Hologic Selenia Dimensions, IMS Giotto Image SDL." in text
-        assert "Kept exams that lack a view: 1 of 100." in text
-        assert "Views whose segmentation failed: 1 of 24." in text
+        assert "Kept exams with a missing view: 1 of 100." in text
+        assert "Views with a failed segmentation: 1 of 24." in text
         assert "no exam of class D" in text
     assert "phantoms" not in page.text["limits"]
     assert full_inputs.run is not None
     run = dataclasses.replace(full_inputs.run, origin="computed phantoms")
     phantoms = Page(build_report(ReportInputs(run=run)))
-    assert "The exams are computed phantoms. No figure on this page says anything about" in phantoms.text["head"]
+    assert "The exams are computed phantoms. No metric on this page applies to patients." in phantoms.text["head"]
 
 
 def test_recall_of_a_class_rests_on_the_exams_of_that_class(page: Page) -> None:
@@ -258,13 +256,15 @@ def test_file_names_of_ingest_never_show(full_page: str, secret_file: str) -> No
 
 def test_right_and_wrong_cases_are_shown_by_class_and_system(page: Page) -> None:
     text = re.sub(r"\s+", " ", page.text["explanation"])
-    first = "GE Senograph DS ADS 53.40: 7 of 8 views right"
-    assert f"Class A Almost entirely fatty 8 views explained, 7 of them graded as labelled. {first}" in text
-    assert "✗ CC R graded B label A A 5 % · B 85 % · C 5 % · D 5 %Heat in breast 70.0 %, rank correlation 0.42." in text
-    assert "Hologic Selenia Dimensions: 8 of 8 views right" in text
-    assert "No view was graded wrongly." in text
+    first = "GE Senograph DS ADS 53.40: 7 of 8 views correct"
+    assert f"Class A Almost entirely fatty 8 views explained, 7 of them with a correct prediction. {first}" in text
+    assert (
+        "✗ CC R predicted B label A A 5 % · B 85 % · C 5 % · D 5 %Heat in breast 70.0 %, rank correlation 0.42." in text
+    )
+    assert "Hologic Selenia Dimensions: 8 of 8 views correct" in text
+    assert "No wrong prediction." in text
     assert re.search(r"GE Senograph DS ADS 53\.40\s*No view of this class in the test split\.", text)
-    assert "No picture of CC L." in text
+    assert "No image of CC L." in text
     figures = [a.get("class") for t, a in page.elements if t == "figure"]
     assert figures.count("wrong") == 2, "as its class's wrong one, and as one with little heat"
 
@@ -278,8 +278,8 @@ def test_page_is_small_and_pictures_are_capped(full_page: str, page: Page) -> No
     assert len(full_page.encode()) < 8_000_000
     jpegs = [i for i in page.images() if "jpeg" in (i["src"] or "")[:30]]
     limits = PictureLimits()
-    heat_maps = 16 + limits.astray + 8 * limits.explained_systems
-    most = limits.doubtful + limits.typical * limits.systems + 2 * heat_maps
+    heat_maps = 16 + limits.least_heat + 8 * limits.explained_systems
+    most = limits.uncertain + limits.typical * limits.systems + 2 * heat_maps
     assert 20 < len(jpegs) <= most + 1
     sides: Counter[int] = Counter()
     for image in jpegs:
@@ -295,7 +295,7 @@ def test_equal_inputs_give_equal_bytes_in_another_process(full_inputs: ReportInp
     script = (
         "import sys\n"
         "from pathlib import PosixPath\n"
-        "from components.report_generator.inputs import NodeInfo\n"
+        "from components.report_generator.loading import NodeInfo\n"
         "from components.report_generator.report import *\n"
         f"page = build_report({inputs!r})\n"
         "sys.stdout.buffer.write(page.encode())\n"
@@ -358,7 +358,9 @@ def test_blessed_model_that_fails_later_is_no_plain_success(
     (tmp_path / "infra.json").write_text(text)
     folder = write_evaluation_file(evaluation_example())
     page = Page(build_report(ReportInputs(evaluation=folder, infra=tmp_path, push=PushInfo(False))))
-    assert "The evaluation's gates passed, but failed: serving checks. Not pushed." in page.text["head"]
+    assert (
+        "All gates of the evaluation passed, but these checks failed: serving checks. Not pushed." in page.text["head"]
+    )
     assert ("div", {"class": "verdict warn"}) in page.elements
     assert page.text["serving"].count("✗ failed") == 2
 
@@ -368,11 +370,11 @@ def test_evaluation_without_the_whole_split_says_so(
 ) -> None:
     folder = write_evaluation_file({**evaluation_example(), "exam": []})
     page = Page(build_report(ReportInputs(evaluation=folder)))
-    assert "no exam-level figures of the whole split" in page.text["evaluation"]
-    assert "No exam-level figures." in page.text["head"]
+    assert "no exam-level metrics of the whole split" in page.text["evaluation"]
+    assert "No exam-level metrics." in page.text["head"]
 
 
-def test_undefined_figures_are_called_undefined(
+def test_undefined_metrics_are_called_undefined(
     evaluation_example: Callable[..., dict[str, Any]], write_evaluation_file: Callable[..., Path]
 ) -> None:
     content = evaluation_example()
@@ -392,7 +394,7 @@ def test_counts_that_do_not_add_up_are_pointed_at(full_inputs: ReportInputs, tmp
     text = (full_inputs.ingest[0] / "summary.json").read_text().replace('"rejected": 7', '"rejected": 6')
     (tmp_path / "summary.json").write_text(text)
     page = Page(build_report(ReportInputs(ingest=(tmp_path,))))
-    assert "✗ The count does not add up" in page.text["data"]
+    assert "✗ The counts do not add up" in page.text["data"]
 
 
 def test_overlay_that_is_gone_leaves_a_place_without_a_picture(full_inputs: ReportInputs, tmp_path: Path) -> None:
@@ -401,7 +403,7 @@ def test_overlay_that_is_gone_leaves_a_place_without_a_picture(full_inputs: Repo
         (tmp_path / name).write_bytes((full_inputs.explanations / name).read_bytes())
     page = Page(build_report(ReportInputs(explanations=tmp_path)))
     assert page.images() == []
-    assert page.text["explanation"].count("No picture") >= 16
+    assert page.text["explanation"].count("No image") >= 16
 
 
 def test_folder_without_its_file_is_an_error_that_names_it(full_inputs: ReportInputs, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The report counts what people reviewed, with its interval, and names every file that was not used."""
+"""The report counts the reviews by people, with an interval, and names each file that was not used."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_reviews_are_counted_with_the_interval_of_how_often_the_automatic_result
     assert re.search(r"Images reviewed 40 ", text)
     assert re.search(r"Automatic result accepted 20 ", text)
     assert re.search(r"Muscle outlined by a person 18 ", text)
-    assert re.search(r"No muscle, says a person 2 ", text)
+    assert re.search(r"No muscle according to a person 2 ", text)
     # Wilson's interval of 16 of 40.
     assert re.search(r"Automatic result was wrong 16 of 40 40 %, 95 % interval 26 to 55 %", text)
     assert re.search(r"0\.941 n = 36, lowest 0\.21", text)
@@ -60,7 +60,7 @@ def test_reviews_are_counted_with_the_interval_of_how_often_the_automatic_result
 
 
 @pytest.mark.parametrize("reviews", [None, REVIEWS | dict.fromkeys(("files", "accepted", "changed", "absent"), 0)])
-def test_without_reviews_nothing_is_said_of_them(tmp_path: Path, reviews: dict[str, Any] | None) -> None:
+def test_without_reviews_the_page_does_not_mention_them(tmp_path: Path, reviews: dict[str, Any] | None) -> None:
     assert "Images reviewed" not in page_of(tmp_path / "quality", reviews)
 
 

@@ -64,7 +64,7 @@ def free_ports(count: int) -> list[int]:
 
 @contextmanager
 def cluster(trained: Job, folder: Path) -> Iterator[list[BaseProcess]]:
-    """Starts two workers; none outlives the block."""
+    """Start two workers; none outlives the block."""
     processes = get_context("forkserver")
     processes.set_forkserver_preload([work.__module__])  # TensorFlow is imported once
     addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]

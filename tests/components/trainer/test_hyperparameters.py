@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from components.trainer.config import TrainConfig
-from components.trainer.hyperparameters import with_hyperparameters
+from components.trainer.config import TrainConfig, with_hyperparameters
 
 
 def test_values_replace_those_of_their_keys_alone() -> None:

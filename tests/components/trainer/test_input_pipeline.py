@@ -31,7 +31,7 @@ Rows = list[tuple[np.ndarray, np.ndarray]]
 
 
 def stream(given: Batches, first_epoch: int = 0, worker: int = 0, workers: int = 1) -> Rows:
-    """Reads all batches from an epoch on, as one worker of several with a replica each."""
+    """Read all batches from an epoch on, as one worker of several with a replica each."""
     context = tf.distribute.InputContext(workers, worker, workers)
     return [(images.numpy(), labels.numpy()) for images, labels in given.stream(first_epoch, context)]
 

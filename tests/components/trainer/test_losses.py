@@ -9,7 +9,7 @@ import sklearn.metrics
 import tensorflow as tf
 
 from components.trainer.config import TrainConfig
-from components.trainer.losses import per_example_loss, targets_of
+from components.trainer.optimization import per_example_loss, targets_of
 
 LOGITS = np.random.default_rng(0).normal(0, 2, (20, 4)).astype(np.float32)
 LABELS = np.arange(20, dtype=np.int64) % 4

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from components.trainer.averaging import WeightAverage
 from components.trainer.config import TrainConfig
-from components.trainer.optimizers import make_optimizer
+from components.trainer.optimization import WeightAverage, make_optimizer
 
 START = 5.0
 GRADIENTS = (1.0, -0.5, 2.0, 0.25, 0.25)

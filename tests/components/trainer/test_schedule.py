@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.trainer.config import TrainConfig
-from components.trainer.schedule import learning_rate
+from components.trainer.optimization import learning_rate
 
 
 def keras_rates(config: TrainConfig, losses: list[float]) -> list[float]:

@@ -9,10 +9,18 @@ import tensorflow as tf
 from pydantic import ValidationError
 
 from components.trainer.config import TrainConfig
-from components.trainer.optimizers import make_optimizer
-from components.trainer.precision import compiles, dtype_policy, layers_of, scaled
+from components.trainer.devices import (
+    StrategyError,
+    compiles,
+    dtype_policy,
+    is_chief,
+    layers_of,
+    make_strategy,
+    scaled,
+    total_over_workers,
+)
+from components.trainer.optimization import make_optimizer
 from components.trainer.steps import _overflow_for_all
-from components.trainer.strategy import StrategyError, is_chief, make_strategy, total_over_workers
 
 OLD, NEW = (6, 1), (8, 0)
 

@@ -9,9 +9,9 @@ import pytest
 
 from components.exam_ensemble.ensemble import view_functions
 from components.exam_model.signatures import ExamModel, export
+from components.trainer.checkpoint import pushed_weights
 from components.trainer.config import NetworkConfig
 from components.trainer.network import build_network
-from components.trainer.warm_start import pushed_weights
 from components.transform.config import ImageConfig
 from schema.features import VIEWS
 

@@ -11,8 +11,7 @@ import tensorflow as tf
 from keras_tuner.errors import FatalError
 from tfx.components.trainer.fn_args_utils import FnArgs
 
-from components.trainer.config import NetworkConfig, TrainConfig
-from components.trainer.hyperparameters import with_hyperparameters
+from components.trainer.config import NetworkConfig, TrainConfig, with_hyperparameters
 from components.transform.config import ImageConfig
 from components.tuner.config import RangeConfig, TunerConfig
 from components.tuner.tuner_fn import TrainingTuner, search_space, tuner_fn

@@ -1,4 +1,4 @@
-"""Which views are drawn: chosen from all rows, so that the choice is neither the first nor the prettiest."""
+"""Selection of the views that are drawn. It uses the scores of all views and favours neither the first nor the best."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
-from components.grad_cam_explainer.figures import ExplainedView
+from components.grad_cam_explainer.mean_scores import ExplainedView
 from schema.features import DENSITY_CLASSES
 
-_SYSTEMS: Final = 6  # acquisition systems with pictures of their own, those with the most views
-_EXTREMES: Final = 4  # views drawn for being furthest from the label, and as many for the least heat in the breast
+_SYSTEMS: Final = 6  # acquisition systems whose views are drawn separately: those with the most views
+_EXTREMES: Final = 4  # number of views furthest from the label, and of views with the least heat in the breast
 _SCORE: Final = "energy_in_breast"
 
 Place = tuple[int, int]  # shard and index
@@ -22,7 +22,7 @@ def _heat(row: ExplainedView) -> float:
 
 
 def _typical_first(rows: Sequence[ExplainedView]) -> list[ExplainedView]:
-    """Sorts by distance from the median heat share; equals by exam, whose names are hashes."""
+    """Sort by the distance from the median share of heat; ties by exam hash."""
     middle = statistics.median(map(_heat, rows)) if rows else 0.0
     return sorted(rows, key=lambda row: (round(abs(_heat(row) - middle), 6), row.exam_id, row.view))
 
@@ -42,12 +42,12 @@ def _grouped(
 
 
 def choose_pictures(rows: Sequence[ExplainedView], count: int) -> dict[Place, str]:
-    """Chooses the views that are drawn.
+    """Choose the views that are drawn.
 
     Args:
-        rows: Every view that was explained.
-        count: Pictures a group: for each class and view, rightly graded ones before others; for each class and
-            acquisition system, as many right and as many wrong ones. 0 chooses nothing.
+        rows: All views that were explained.
+        count: Number of pictures per group. For each class and view, correct predictions come before wrong ones. For
+            each class and acquisition system, this many correct and this many wrong ones are chosen. 0 chooses none.
 
     Returns:
         Path of the overlay by shard and index, in the order of the shards: ``overlays/CLASS_VIEW_NUMBER.png``.
@@ -82,16 +82,16 @@ def choose_pictures(rows: Sequence[ExplainedView], count: int) -> dict[Place, st
 
 
 def image_beside(overlay: str) -> str:
-    """Returns the path of the picture without heat: ``images/CLASS_VIEW_NUMBER.png``."""
+    """Return the path of the image without heat: ``images/CLASS_VIEW_NUMBER.png``."""
     return overlay.replace("overlays/", "images/", 1)
 
 
 def choose_specimens(rows: Sequence[ExplainedView], view: str) -> list[ExplainedView]:
-    """Chooses one view a class, rightly graded where there is one, for the feature maps of a view's network."""
+    """Choose one view per class, with a correct prediction if there is one, for the feature maps of a network."""
     groups = _grouped((row for row in rows if row.view == view), lambda row: (row.density,))
     return [_typical_first([row for row in group if row.right] or group)[0] for group in groups]
 
 
 def choose_samples(rows: Sequence[ExplainedView], view: str, count: int) -> list[ExplainedView]:
-    """Chooses views by the order of their exams' hashes, which is as good as drawing lots."""
+    """Choose views in the order of their exam hashes, which is as good as a random choice."""
     return sorted((row for row in rows if row.view == view), key=lambda row: (row.exam_id, row.index))[:count]

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from components.grad_cam_explainer.config import ExplainerConfig
-from components.grad_cam_explainer.scores import SCORES
+from components.grad_cam_explainer.heat_maps import SCORES
 from components.statistics.intervals import Mean
 
 _RESAMPLES: Final = 1000
@@ -32,7 +32,7 @@ class ExplainedView:
         acquisition_system: Manufacturer, model and software version.
         predicted: Class that the model gave to the view.
         probabilities: Of the density classes.
-        scores: Value by name of :class:`components.grad_cam_explainer.scores.HeatScores`.
+        scores: Value by name of :class:`components.grad_cam_explainer.heat_maps.HeatScores`.
     """
 
     shard: int
@@ -52,7 +52,7 @@ class ExplainedView:
 
 
 def mean_over_exams(values: Sequence[float | None], exams: Sequence[str]) -> Mean:
-    """Averages a score over views, with an interval from a bootstrap over exams.
+    """Average a score over views, with an interval from a bootstrap over exams.
 
     Args:
         values: Score of each view; None is left out.
@@ -85,7 +85,7 @@ class Group:
 
 
 def group_figures(rows: Sequence[ExplainedView]) -> list[Group]:
-    """Averages every score over the whole, and by density class, acquisition system, view, and class by system."""
+    """Average every score over the whole, and by density class, acquisition system, view, and class by system."""
     return [
         Group(dict(zip(keys, values, strict=True)), {name: _mean(chosen, name) for name in SCORES})
         for keys in _SLICED_BY

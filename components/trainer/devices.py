@@ -1,16 +1,20 @@
-"""tf.distribute strategies: one device, the GPUs of a machine, or the machines of TF_CONFIG.
+"""Where and how precisely a training computes: tf.distribute strategies, mixed precision, XLA.
 
-With several machines, each runs the same node with its own ``TF_CONFIG``, as a TFJob of Kubeflow's training operator
-starts them, and all see the pipeline's folders. The workers stay in step; the chief alone writes.
+Strategies: one device, the GPUs of a machine, or the machines of TF_CONFIG. With several machines, each runs the same
+node with its own ``TF_CONFIG``, as a TFJob of Kubeflow's training operator starts them, and all see the pipeline's
+folders. The workers stay in step; only the chief writes.
 
-Source: https://www.tensorflow.org/guide/distributed_training
+Source: https://www.tensorflow.org/guide/distributed_training, https://www.tensorflow.org/guide/mixed_precision
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Final
 
+import keras
 import tensorflow as tf
 
 from components.trainer.config import TrainConfig
@@ -32,7 +36,7 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
 
 
 def make_strategy(config: TrainConfig, environment: Mapping[str, str]) -> tf.distribute.Strategy:
-    """Makes the strategy that the configuration names.
+    """Make the strategy that the configuration names.
 
     With ``multi_worker``, workers connect; TensorFlow must not have done anything in this process before.
 
@@ -76,7 +80,7 @@ def _multi_worker(environment: Mapping[str, str]) -> tf.distribute.Strategy:
 
 
 def total_over_workers(strategy: tf.distribute.Strategy, value: float) -> float:
-    """Adds a number up over all replicas, and so waits for all of them.
+    """Add a number up over all replicas, and so waits for all of them.
 
     Args:
         strategy: The strategy; every worker must call this at the same point.
@@ -92,3 +96,51 @@ def total_over_workers(strategy: tf.distribute.Strategy, value: float) -> float:
         return strategy.reduce(tf.distribute.ReduceOp.SUM, numbers, axis=None)
 
     return float(total(tf.constant(value, tf.float32)))
+
+
+_TENSOR_CORES: Final = (7, 0)  # compute capability
+
+
+def gpu_capabilities() -> list[tuple[int, int]]:
+    """List the compute capability of each GPU that TensorFlow sees."""
+    details = [tf.config.experimental.get_device_details(device) for device in tf.config.list_physical_devices("GPU")]
+    return [tuple(detail.get("compute_capability", (0, 0))) for detail in details]
+
+
+def dtype_policy(config: TrainConfig, capabilities: list[tuple[int, int]]) -> str:
+    """Name Keras' dtype policy.
+
+    Args:
+        config: ``precision``; ``auto`` is half precision where every GPU has tensor cores, else single.
+        capabilities: Of :func:`gpu_capabilities`.
+
+    Returns:
+        ``float32``, ``mixed_float16`` or ``mixed_bfloat16``.
+    """
+    if config.precision != "auto":
+        return config.precision
+    fast = bool(capabilities) and min(capabilities) >= _TENSOR_CORES
+    return "mixed_float16" if fast else "float32"
+
+
+def compiles(config: TrainConfig, capabilities: list[tuple[int, int]], replicas: int) -> bool:
+    """Tells whether XLA compiles the training step; ``auto`` is on one GPU. It cannot exchange data over replicas."""
+    if config.xla == "auto":
+        return bool(capabilities) and replicas == 1
+    return config.xla == "on"
+
+
+@contextmanager
+def layers_of(policy: str) -> Iterator[None]:
+    """Make layers that are built inside follow a dtype policy."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def scaled(optimizer: keras.optimizers.Optimizer, policy: str) -> keras.optimizers.Optimizer:
+    """Scale the loss where gradients are float16, whose small values would be lost otherwise."""
+    return keras.optimizers.LossScaleOptimizer(optimizer) if policy == "mixed_float16" else optimizer
