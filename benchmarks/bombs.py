@@ -88,7 +88,7 @@ def _predict(folder: Path) -> str:
 
 
 def _gateway(folder: Path) -> str:
-    from components.dicom.acceptance import DEFAULT_MAX_PIXELS
+    from components.dicom.rejections import DEFAULT_MAX_PIXELS
     from serving.gateway.admission import RefusedInstanceError, read_instance
 
     try:

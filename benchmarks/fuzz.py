@@ -24,9 +24,8 @@ from pathlib import Path
 from random import Random
 
 from benchmarks.mutations import corpus, hostile_file
-from components.dicom.acceptance import ANY_IMAGE, DEFAULT_MAX_PIXELS
 from components.dicom.reading import load_view
-from components.dicom.rejections import IngestError, ManifestError
+from components.dicom.rejections import ANY_IMAGE, DEFAULT_MAX_PIXELS, IngestError, ManifestError
 from components.dicom_example_gen.plan.planning import inspect
 from components.sources.source import ManifestSource, find_candidates
 

@@ -35,9 +35,9 @@ from benchmarks.conformance import truth
 from benchmarks.conformance.cases import NATIVE, Case, Lut, output_range
 from benchmarks.conformance.truth import WHITE
 from benchmarks.conformance.writers import UnwritableError, program, run
-from components.dicom.acceptance import ANY_IMAGE, DEFAULT_MAX_PIXELS
 from components.dicom.dicom_file import decode_dicom, open_dicom
 from components.dicom.reading import read_pixels
+from components.dicom.rejections import ANY_IMAGE, DEFAULT_MAX_PIXELS
 
 Interval = tuple[np.ndarray, np.ndarray]
 

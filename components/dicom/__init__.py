@@ -1,1 +1,1 @@
-"""One mammography file to one view: the only place that reads DICOM. A library: no TFX, no Beam."""
+"""Read one mammography file as one view: a library that needs neither TFX nor Beam, and the only reader of DICOM."""

@@ -1,4 +1,4 @@
-"""DICOM files: header checks before anything is decoded, then decoding, with typed errors throughout."""
+"""DICOM files: check the header before anything is decoded, then decode; every fault is a typed error."""
 
 from __future__ import annotations
 
@@ -22,46 +22,45 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
-from components.dicom.acceptance import STANDARD_ONLY, AcceptanceConfig
-from components.dicom.bounded_stream import TooMuchError, read_header
+from components.dicom.bounded_stream import TooMuchError, parse_header
 from components.dicom.grey.greyscale import GreyScale, grey_scale_of, to_grey
 from components.dicom.grey.stored_values import cells_of
 from components.dicom.headers import tags
 from components.dicom.headers.functional_groups import effective_header
 from components.dicom.headers.header import ViewHeader, header_of
-from components.dicom.rejections import IngestError, RejectionReason, shown
+from components.dicom.rejections import STANDARD_ONLY, AcceptanceConfig, IngestError, RejectionReason, printable
 from components.dicom.remarks import Remark, joined
 from components.dicom.streams.codestream import SecondImageError, StreamError
-from components.dicom.streams.decoders import CODINGS, StoredPixels, decode_frame, decode_native, look_at_frame
+from components.dicom.streams.decoders import CODINGS, StoredPixels, check_frame, decode_frame, decode_native
 from components.dicom.streams.pixel_element import PIXEL_DATA, PixelElement, find_pixels, require_pixel_data
 
-# Uncompressed transfer syntaxes by how their data sets are encoded: VRs implicit, little endian.
+# Uncompressed transfer syntaxes by the encoding of their data sets: VRs implicit, little endian.
 _WRITTEN: Final = {
     (True, True): ImplicitVRLittleEndian,
     (False, True): ExplicitVRLittleEndian,
     (False, False): ExplicitVRBigEndian,
 }
 _UNDEFINED_LENGTH: Final = 0xFFFFFFFF
-_MAX_SIDE: Final = 32_767  # pixels; OpenCV looks up and resizes up to this
-_STREAM_HEADER: Final = 1 << 14  # bytes of a code stream that are looked at before it is decoded
-_HEADER_ROOM: Final = 1 << 24  # bytes of an inflated data set besides its pixels
+_MAX_SIDE: Final = 32_767  # pixels; the limit of OpenCV for look-up and resize
+_STREAM_HEADER: Final = 1 << 14  # bytes of a code stream that are checked before decoding
+_HEADER_ROOM: Final = 1 << 24  # bytes of an inflated data set without its pixels
 
 
 def is_dicom(first_bytes: bytes) -> bool:
-    """Tells DICOM Part 10 by content: ``DICM`` after the 128 bytes of the preamble (PS3.10 section 7.1)."""
+    """Return True for a DICOM Part 10 file: ``DICM`` follows the 128 bytes of the preamble (PS3.10 section 7.1)."""
     return first_bytes[128:132] == b"DICM"
 
 
 def _fail(reason: RejectionReason, file: str, tag: str, value: object, remedy: str) -> IngestError:
-    return IngestError(reason, file, tag, shown(value), remedy)
+    return IngestError(reason, file, tag, printable(value), remedy)
 
 
 @contextmanager
-def _typed(reason: RejectionReason, file: str, tag: str, remedy: str) -> Iterator[None]:
-    """Turns whatever pydicom or a decoder raises on junk into an IngestError; one bad file must never end a run.
+def _typed_errors(reason: RejectionReason, file: str, tag: str, remedy: str) -> Iterator[None]:
+    """Turn any exception of pydicom or a decoder into an IngestError; one bad file must never end a run.
 
-    The text of the original error is not repeated, because it may quote identifying values; for the same reason pydicom
-    is told, for this process, not to warn of malformed values that it reads.
+    The text of the original error is not repeated, because it can quote identifying values. For the same reason
+    pydicom's warnings about malformed values are switched off for this process.
     """
     config.settings.reading_validation_mode = config.IGNORE
     try:
@@ -77,7 +76,7 @@ def _typed(reason: RejectionReason, file: str, tag: str, remedy: str) -> Iterato
             RejectionReason.MULTI_FRAME if is_second else reason, file, tag, error.found, error.remedy
         ) from error
     except TooMuchError as error:
-        remedy = "no real image is so, export it again"
+        remedy = "no real image is that large, export it again"
         raise _fail(RejectionReason.TOO_LARGE, file, tag, "out of bounds", remedy) from error
     except (EOFError, StructError, zlib.error) as error:
         raise _fail(RejectionReason.TRUNCATED, file, tag, "cut short", "transfer the file again") from error
@@ -86,9 +85,9 @@ def _typed(reason: RejectionReason, file: str, tag: str, remedy: str) -> Iterato
 
 
 def _require_complete_header(stream: BinaryIO, dataset: Dataset, file: str, size: int) -> None:
-    """Rejects a header that is cut inside an element; pydicom keeps silent about it."""
+    """Reject a header that is truncated inside an element; pydicom does not report this."""
     for tag in list(dataset.keys())[-1:]:
-        element = dataset.get_item(tag)  # raw, with its length, as long as nobody has read its value
+        element = dataset.get_item(tag)  # raw, with its length, until somebody reads its value
         length, start = getattr(element, "length", 0), getattr(element, "value_tell", 0)
         if length == _UNDEFINED_LENGTH or not start:
             return
@@ -101,9 +100,9 @@ def _require_complete_header(stream: BinaryIO, dataset: Dataset, file: str, size
 
 
 def _require_sound_image(dataset: Dataset, file: str, max_pixels: int) -> None:
-    """Checks the Image Pixel module (PS3.3 C.7.6.3) for what single grey images need."""
+    """Check the Image Pixel module (PS3.3 C.7.6.3): single grey images are supported."""
     expected: dict[str, tuple[tuple[int, ...], str]] = {
-        "SamplesPerPixel": ((1,), "grey images with one sample a pixel are supported"),
+        "SamplesPerPixel": ((1,), "grey images with one sample per pixel are supported"),
         "BitsAllocated": ((8, 16), "8 and 16 are supported"),
         "BitsStored": (tuple(range(8, 17)), "8 to 16 are supported"),
         "PixelRepresentation": ((0, 1), "0 (unsigned) and 1 (signed) are supported"),
@@ -116,12 +115,12 @@ def _require_sound_image(dataset: Dataset, file: str, max_pixels: int) -> None:
     stored, allocated = tags.integer(dataset, "BitsStored"), tags.integer(dataset, "BitsAllocated")
     if stored is not None and allocated is not None and stored > allocated:
         tag = tags.tag_name("BitsStored")
-        remedy = f"it may not exceed Bits Allocated, {allocated}"
+        remedy = f"it must not exceed Bits Allocated, {allocated}"
         raise _fail(RejectionReason.UNSUPPORTED_IMAGE, file, tag, stored, remedy)
     high_bit = tags.integer(dataset, "HighBit")
     if not (stored is None or allocated is None or high_bit is None or stored - 1 <= high_bit < allocated):
         tag = tags.tag_name("HighBit")
-        remedy = f"it lies from Bits Stored - 1 = {stored - 1} to Bits Allocated - 1 = {allocated - 1}"
+        remedy = f"it must be from Bits Stored - 1 = {stored - 1} to Bits Allocated - 1 = {allocated - 1}"
         raise _fail(RejectionReason.UNSUPPORTED_IMAGE, file, tag, high_bit, remedy)
     photometric = tags.code(dataset, "PhotometricInterpretation")
     if photometric not in ("MONOCHROME1", "MONOCHROME2"):
@@ -136,7 +135,7 @@ def _require_sound_image(dataset: Dataset, file: str, max_pixels: int) -> None:
         value = tags.integer(dataset, keyword)
         if value is None or value < 1:
             found = tags.text(dataset, keyword)
-            remedy = "a matrix needs a positive size"
+            remedy = "a positive number is required"
             raise _fail(RejectionReason.MALFORMED_HEADER, file, tags.tag_name(keyword), found, remedy)
     rows, columns = tags.integer(dataset, "Rows") or 0, tags.integer(dataset, "Columns") or 0
     if max(rows, columns) > _MAX_SIDE or rows * columns > max_pixels:
@@ -150,16 +149,16 @@ def _require_sound_image(dataset: Dataset, file: str, max_pixels: int) -> None:
 
 
 def _transfer_syntax(dataset: Dataset, inflated: bool, file: str) -> tuple[UID, tuple[Remark, ...]]:
-    """Settles the transfer syntax between file meta information and the data set, which is read as it is written.
+    """Return the transfer syntax, from the file meta information and from the encoding found in the data set.
 
     Args:
         dataset: Header, with the encoding that was found.
-        inflated: The data set was found deflated.
+        inflated: The data set was deflated.
         file: File name for error messages.
 
     Returns:
-        The transfer syntax: how the pixels are compressed, if file meta says so, else how the data set is encoded; and
-        what must be told. Whether the pixels are compressed in fact is for ``pixel_element`` to find.
+        The transfer syntax: the compression of the pixels if the file meta information names one, otherwise the
+        encoding of the data set; and remarks. ``pixel_element`` finds out whether the pixels are compressed in fact.
     """
     declared = UID(tags.text(dataset.file_meta, "TransferSyntaxUID") if hasattr(dataset, "file_meta") else "")
     implicit, little = map(bool, dataset.original_encoding)
@@ -169,7 +168,7 @@ def _transfer_syntax(dataset: Dataset, inflated: bool, file: str) -> tuple[UID, 
             RejectionReason.UNSUPPORTED_TRANSFER_SYNTAX,
             file,
             "Transfer Syntax UID (0002,0010)",
-            declared.name if written is not None else "another than the data set's, Implicit VR Big Endian",
+            declared.name if written is not None else "not that of the data set, Implicit VR Big Endian",
             "uncompressed, deflated, RLE, JPEG, JPEG-LS, JPEG 2000 and HTJ2K are supported",
         )
     compressed = bool(declared) and declared.is_encapsulated
@@ -179,15 +178,15 @@ def _transfer_syntax(dataset: Dataset, inflated: bool, file: str) -> tuple[UID, 
 
 @dataclass(frozen=True)
 class DicomImage:
-    """A DICOM file whose header was found to be sound; nothing is decoded yet.
+    """A DICOM file with a checked header; nothing is decoded yet.
 
     Attributes:
         dataset: Header without pixels.
         header: Its interpretation.
         syntax: Transfer syntax, one of ``decoders.CODINGS``.
         stream: The file, or the inflated data set.
-        pixels: Where the pixel data are in the stream.
-        scale: Its grey scale.
+        pixels: Position of the pixel data in the stream.
+        scale: Grey scale.
     """
 
     dataset: Dataset
@@ -205,23 +204,23 @@ def open_dicom(
     max_pixels: int,
     acceptance: AcceptanceConfig = STANDARD_ONLY,
 ) -> DicomImage:
-    """Reads and checks a DICOM header; pixels are neither read nor decoded (but a deflated file is inflated).
+    """Read and check a DICOM header; pixels are neither read nor decoded (but a deflated file is inflated).
 
     Args:
-        stream: The file, at its beginning; to be kept open until the image is decoded.
+        stream: The file, at its beginning; it must stay open until the image is decoded.
         file: File name for error messages.
-        view: View named by a manifest (see ``views`` for what it overrides), None to ask the header.
-        max_pixels: Largest matrix that will be decoded.
-        acceptance: Special cases that are accepted.
+        view: View from a manifest (``headers.views`` says what it overrides); None to use the header.
+        max_pixels: Largest matrix to decode, pixels.
+        acceptance: Accepted special cases.
 
     Returns:
-        The image, ready to be decoded.
+        The image, ready for decoding.
 
     Raises:
-        IngestError: Typed by what is wrong.
+        IngestError: The file cannot be read as a view; ``reason`` says why.
     """
-    with _typed(RejectionReason.MALFORMED_HEADER, file, "Data Set", "export the file again"):
-        parsed, content = read_header(stream, 2 * max_pixels + _HEADER_ROOM)
+    with _typed_errors(RejectionReason.MALFORMED_HEADER, file, "Data Set", "export the file again"):
+        parsed, content = parse_header(stream, 2 * max_pixels + _HEADER_ROOM)
         position = content.tell()
         size = content.seek(0, io.SEEK_END)
         content.seek(position)
@@ -233,12 +232,12 @@ def open_dicom(
         _require_sound_image(dataset, file, max_pixels)
         syntax, of_syntax = _transfer_syntax(dataset, content is not stream, file)
         scale = grey_scale_of(dataset, file)
-    with _typed(RejectionReason.UNDECODABLE_PIXELS, file, PIXEL_DATA, "export the file again"):
+    with _typed_errors(RejectionReason.UNDECODABLE_PIXELS, file, PIXEL_DATA, "export the file again"):
         content.seek(position)
         pixels = find_pixels(content, dataset, syntax, file)
         of_stream: tuple[Remark, ...] = ()
         if pixels.is_encapsulated:
-            of_stream = look_at_frame(dataset, syntax, pixels.read(content, _STREAM_HEADER), pixels.size)
+            of_stream = check_frame(dataset, syntax, pixels.read(content, _STREAM_HEADER), pixels.size)
     remarks = joined(header.remarks, effective.remarks, of_syntax, scale.remarks, pixels.remarks, of_stream)
     return DicomImage(dataset, replace(header, remarks=remarks), syntax, content, pixels, scale)
 
@@ -248,8 +247,8 @@ class DecodedImage:
     """A DICOM image in grey.
 
     Attributes:
-        grey: uint16 [Rows, Columns], bright = dense, scaled by the range of the stored bits (see ``greyscale``).
-        remarks: What must be told of how it was decoded, besides what the header tells.
+        grey: uint16 [Rows, Columns], bright = dense, scaled by the range of the stored bits (see ``grey.greyscale``).
+        remarks: Remarks of decoding, without those of the header.
     """
 
     grey: np.ndarray
@@ -257,21 +256,21 @@ class DecodedImage:
 
 
 def decode_dicom(image: DicomImage, file: str, voi_index: int = 0) -> DecodedImage:
-    """Decodes a DICOM image.
+    """Decode a DICOM image.
 
     Args:
-        image: What ``open_dicom`` returned, its stream still open.
+        image: Result of ``open_dicom``; its stream is still open.
         file: File name for error messages.
-        voi_index: VOI LUT or window of several, from 0 (see ``greyscale``).
+        voi_index: Index of the VOI LUT or window if there are several, from 0 (see ``grey.greyscale``).
 
     Returns:
         The image.
 
     Raises:
-        IngestError: ``undecodable_pixels``, ``truncated``, or ``malformed_header`` where Bits Stored is too small.
+        IngestError: ``undecodable_pixels``, ``truncated``, or ``malformed_header`` if Bits Stored is too small.
     """
     dataset = image.dataset
-    with _typed(RejectionReason.UNDECODABLE_PIXELS, file, PIXEL_DATA, "transfer or export the file again"):
+    with _typed_errors(RejectionReason.UNDECODABLE_PIXELS, file, PIXEL_DATA, "transfer or export the file again"):
         value = image.pixels.read(image.stream)
         if image.pixels.is_encapsulated:
             stored = decode_frame(dataset, image.syntax, value)

@@ -1,8 +1,8 @@
-"""PNG, JPEG and TIFF files named by a manifest: many public archives give mammograms so.
+"""Read PNG, JPEG and TIFF files that a manifest names: many public archives have mammograms in these formats.
 
-Colour is turned into grey (ITU-R BT.601 luma), 8 bits are spread over 16 (x 257, so that white stays white),
-alpha is dropped, a TIFF whose zero is white is inverted over its full range, and the orientation that EXIF or TIFF
-tell is ignored: the matrix is the image, as in DICOM.
+Colour becomes grey (ITU-R BT.601 luma). 8 bits become 16 (x 257, so that white stays white). Alpha is ignored. A TIFF
+whose zero is white is inverted over its full range. The orientation in EXIF or TIFF tags is ignored: the matrix is the
+image, as in DICOM.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from PIL import Image
 
 from components.dicom.rejections import IngestError, RejectionReason
 from components.dicom.streams.codestream import Coding, declared_frame, has_too_many_scans
-from components.dicom.streams.jpeg_scan import decode_jpeg
+from components.dicom.streams.decoders import decode_jpeg
 
 _FORMATS: Final = ("PNG", "JPEG", "TIFF")
 _FIRST_BYTES: Final = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -26,17 +26,17 @@ _WHITE_IS_ZERO: Final = 0
 
 
 def is_image_file(first_bytes: bytes) -> bool:
-    """Tells PNG, JPEG and TIFF by content."""
+    """Return True if the content is PNG, JPEG or TIFF."""
     return first_bytes.startswith(_FIRST_BYTES)
 
 
 def image_size(data: bytes, file: str, max_pixels: int) -> tuple[int, int]:
-    """Reads the size of a PNG, JPEG or TIFF without decoding it.
+    """Read the size of a PNG, JPEG or TIFF without decoding it.
 
     Args:
-        data: The file's bytes.
+        data: Content of the file.
         file: File name for error messages.
-        max_pixels: Largest matrix that will be decoded.
+        max_pixels: Largest matrix to decode, pixels.
 
     Returns:
         Rows and columns, pixels.
@@ -63,10 +63,10 @@ def image_size(data: bytes, file: str, max_pixels: int) -> tuple[int, int]:
 
 
 def _require_plain_tiff(image: Image.Image, file: str, max_pixels: int) -> None:
-    """Accepts one page of 8- or 16-bit grey or 8-bit colour."""
+    """Reject a TIFF unless it has one page of 8- or 16-bit grey or 8-bit colour."""
     found = image.tag_v2  # type: ignore[attr-defined]
     tile = found.get(_TILE_SIDES[0], 0) * found.get(_TILE_SIDES[1], 0)
-    if tile > max_pixels:  # a tile is decoded whole, however small the image
+    if tile > max_pixels:  # a decoder decodes whole tiles, however small the image is
         raise _too_large(file, f"tiles of {tile} pixels", max_pixels)
     bits = max(found.get(_BITS, (1,)))
     if not (image.mode.startswith("I;16") or (image.mode in ("1", "L", "LA", "P", "RGB", "RGBA") and bits <= 8)):
@@ -82,11 +82,11 @@ def _require_plain_tiff(image: Image.Image, file: str, max_pixels: int) -> None:
     raise IngestError(RejectionReason.MULTI_FRAME, file, "TIFF pages", "more than 1", remedy)
 
 
-def decode_image(data: bytes, file: str) -> np.ndarray:
-    """Decodes a PNG, JPEG or TIFF whose size was found to be sound.
+def decode_image_file(data: bytes, file: str) -> np.ndarray:
+    """Decode a PNG, JPEG or TIFF after ``image_size`` accepted its size.
 
     Args:
-        data: The file's bytes.
+        data: Content of the file.
         file: File name for error messages.
 
     Returns:
@@ -103,10 +103,10 @@ def decode_image(data: bytes, file: str) -> np.ndarray:
                 frame = declared_frame(data)
                 if frame is not None and frame.components == 1 and frame.coding is not Coding.OTHER:
                     return _sixteen_bits(decode_jpeg(data, frame)[0])
-                # Pillow, because OpenCV fills up a truncated JPEG with grey and says nothing.
+                # Pillow, because OpenCV fills the rest of a truncated JPEG with grey and reports no error.
                 return _sixteen_bits(np.asarray(image.convert("L")))
-            image.verify()  # check sums of all chunks
-        # OpenCV, because Pillow cuts 16-bit colour to 8 bits.
+            image.verify()  # checks the checksums of all chunks
+        # OpenCV, because Pillow reduces 16-bit colour to 8 bits.
         flags = cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
         return _sixteen_bits(cv2.imdecode(np.frombuffer(data, np.uint8), flags))
     except Exception as error:
@@ -133,7 +133,8 @@ def _too_large(file: str, value: str, max_pixels: int) -> IngestError:
 
 
 def _undecodable(file: str, error: Exception) -> IngestError:
-    # Both libraries raise many kinds of errors on damaged files; Pillow's text tells the truncated ones.
+    # Both libraries raise many kinds of errors on damaged files; the text of Pillow's error shows that a file is
+    # truncated.
     truncated = isinstance(error, EOFError) or "truncated" in str(error).lower()
     reason = RejectionReason.TRUNCATED if truncated else RejectionReason.UNDECODABLE_PIXELS
     remedy = "whole PNG, JPEG and TIFF files are supported, convert or transfer it again"

@@ -1,7 +1,7 @@
-"""Reading one file as a view: the one way for ingest, ``breast-density preprocess`` and the client.
+"""Read one file as a view: the one function for ingest, ``breast-density preprocess`` and the client.
 
-DICOM, PNG, JPEG and TIFF are told apart by content, never by suffix. Whatever is wrong with a file, the one
-exception raised is ``IngestError``.
+The content shows whether a file is DICOM, PNG, JPEG or TIFF, never its suffix. Reading raises only ``IngestError``,
+whatever is wrong with a file.
 """
 
 from __future__ import annotations
@@ -19,14 +19,21 @@ import cv2
 import numpy as np
 
 from components.common.location import Location, Uri
-from components.dicom.acceptance import ANY_IMAGE, DEFAULT_MAX_PIXELS, STANDARD_ONLY, AcceptanceConfig
 from components.dicom.dicom_file import decode_dicom, is_dicom, open_dicom
 from components.dicom.headers.header import ViewHeader
 from components.dicom.headers.orientation import require_agreement
-from components.dicom.image_file import decode_image, image_size, is_image_file
+from components.dicom.image_file import decode_image_file, image_size, is_image_file
 from components.dicom.pictures.checks import judge_picture
 from components.dicom.pictures.field import FINE_SIDE
-from components.dicom.rejections import IngestError, RejectionReason, shown
+from components.dicom.rejections import (
+    ANY_IMAGE,
+    DEFAULT_MAX_PIXELS,
+    STANDARD_ONLY,
+    AcceptanceConfig,
+    IngestError,
+    RejectionReason,
+    printable,
+)
 from components.dicom.remarks import Remark, joined
 from schema.features import VIEWS
 
@@ -42,7 +49,7 @@ __all__ = [
 ]
 
 _MAGIC_BYTES: Final = 132
-_HASHED_BYTES: Final = 1 << 18  # at a time
+_HASHED_BYTES: Final = 1 << 18  # per read
 
 
 @dataclass(frozen=True)
@@ -50,11 +57,11 @@ class LoadedView:
     """One view, read and reduced.
 
     Attributes:
-        header: What the file says about it (or its manifest, for other files than DICOM).
-        pixels: uint16 [H, W], bright = dense, turned into the standard hanging (``header.turn``), and reduced
-            to the longest side asked for.
+        header: Header of the file (for other files than DICOM, the manifest's data).
+        pixels: uint16 [H, W], bright = dense, turned into the standard hanging (``header.turn``), and reduced to the
+            requested longest side.
         pixel_spacing_mm: Pixel spacing of ``pixels``, mm; 0 = unknown.
-        remarks: What must be told of how it was read: the header's and decoding's.
+        remarks: Remarks of the header and of decoding.
     """
 
     header: ViewHeader
@@ -66,18 +73,18 @@ class LoadedView:
 def _open(path: Location) -> BinaryIO:
     if isinstance(path, Uri):
         return path.open()
-    if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe or a device could wait for ever
-        raise IngestError(RejectionReason.UNREADABLE, str(path), "file", "no regular file", "name a regular file")
+    if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe or a device could block for ever
+        raise IngestError(RejectionReason.UNREADABLE, str(path), "file", "not a regular file", "name a regular file")
     return path.open("rb")
 
 
 @contextmanager
 def _opened(path: Location) -> Iterator[BinaryIO]:
-    """Opens a regular file for reading."""
+    """Open a regular file for reading."""
     try:
         try:
             stream = _open(path)
-        except ValueError as error:  # a name that no filesystem can hold
+        except ValueError as error:  # a name that is not valid in any file system
             raise OSError(type(error).__name__) from error
         with stream:
             yield stream
@@ -86,7 +93,7 @@ def _opened(path: Location) -> Iterator[BinaryIO]:
             RejectionReason.MISSING_FILE, str(path), "file", "absent", "put it there or correct its name"
         ) from error
     except OSError as error:
-        value = shown(error.strerror or type(error).__name__)
+        value = printable(error.strerror or type(error).__name__)
         remedy = "make it readable to this user"
         raise IngestError(RejectionReason.UNREADABLE, str(path), "file", value, remedy) from error
 
@@ -139,19 +146,19 @@ def _require_content(pixels: np.ndarray, file: str) -> None:
             file,
             "pixels",
             f"all {int(pixels.flat[0])}",
-            "an image of one grey shows nothing, export it again and check its window",
+            "an image with one grey value shows nothing, export it again and check its window",
         )
 
 
 def reduce_by_area(pixels: np.ndarray, longest_side: int) -> np.ndarray:
-    """Reduces an image to a longest side by area averaging; one that is small enough is returned as it is.
+    """Reduce an image to a longest side by area averaging; return a small enough image unchanged.
 
     Args:
         pixels: uint16 [H, W].
         longest_side: Longest side of the result, pixels.
 
     Returns:
-        uint16 [h, w], max(h, w) <= longest_side, aspect kept to the pixel.
+        uint16 [h, w], max(h, w) <= longest_side, with the same aspect ratio to the pixel.
     """
     rows, columns = pixels.shape
     scale = longest_side / max(rows, columns)
@@ -167,19 +174,19 @@ def read_header(
     max_pixels: int = DEFAULT_MAX_PIXELS,
     acceptance: AcceptanceConfig = STANDARD_ONLY,
 ) -> ViewHeader:
-    """Reads what a file says about its view, without decoding pixels.
+    """Read the header of one view without decoding pixels.
 
     Args:
         path: DICOM, PNG, JPEG or TIFF file.
-        view: View named by a manifest (see ``views`` for what it overrides); required for other files than DICOM.
-        max_pixels: Largest matrix that will be decoded.
-        acceptance: Special cases that are accepted.
+        view: View from a manifest (``headers.views`` says what it overrides); required for other files than DICOM.
+        max_pixels: Largest matrix to decode, pixels.
+        acceptance: Accepted special cases.
 
     Returns:
         The header.
 
     Raises:
-        IngestError: Typed by what is wrong with the file.
+        IngestError: The file cannot be read as a view; ``reason`` says why.
         ValueError: ``view`` is not one of ``schema.features.VIEWS``.
     """
     with _opened(path) as stream:
@@ -192,19 +199,19 @@ def pixel_data_sha256(
     max_pixels: int = DEFAULT_MAX_PIXELS,
     acceptance: AcceptanceConfig = STANDARD_ONLY,
 ) -> str:
-    """Hashes a DICOM file's pixel data as they are stored; nothing is decoded, and little is held in memory.
+    """Hash the stored pixel data of a DICOM file without decoding them, in small blocks.
 
     Args:
         path: DICOM file.
-        view: View named by a manifest.
-        max_pixels: Largest matrix that will be decoded.
-        acceptance: Special cases that are accepted.
+        view: View from a manifest.
+        max_pixels: Largest matrix to decode, pixels.
+        acceptance: Accepted special cases.
 
     Returns:
         SHA-256, 64 hexadecimal digits.
 
     Raises:
-        IngestError: Typed by what is wrong with the file.
+        IngestError: The file cannot be read as a view; ``reason`` says why.
     """
     with _opened(path) as stream:
         image = open_dicom(stream, str(path), view, max_pixels, acceptance)
@@ -218,40 +225,40 @@ def pixel_data_sha256(
 
 
 def read_pixels(path: Location, max_pixels: int = DEFAULT_MAX_PIXELS) -> np.ndarray:
-    """Reads a DICOM file's pixels in full size.
+    """Read the pixels of a DICOM file in full size.
 
     Args:
         path: DICOM file of any supported view.
-        max_pixels: Largest matrix that is decoded.
+        max_pixels: Largest matrix to decode, pixels.
 
     Returns:
-        uint16 [Rows, Columns], bright = dense, scaled by the range of the stored bits (see ``greyscale``).
+        uint16 [Rows, Columns], bright = dense, scaled by the range of the stored bits (see ``grey.greyscale``).
 
     Raises:
-        IngestError: Typed by what is wrong with the file.
+        IngestError: The file cannot be read; ``reason`` says why.
     """
     data = _read_bytes(path)
     _require_known(data, str(path))
-    # Any view and any kind of image will do here: pixels are asked for.
+    # Only the pixels matter here, so any view and any special case is accepted.
     return decode_dicom(open_dicom(io.BytesIO(data), str(path), VIEWS[0], max_pixels, ANY_IMAGE), str(path)).grey
 
 
 def read_image_file(path: Location, max_pixels: int = DEFAULT_MAX_PIXELS) -> np.ndarray:
-    """Reads a PNG, JPEG or TIFF in full size.
+    """Read a PNG, JPEG or TIFF in full size.
 
     Args:
         path: PNG, JPEG or TIFF, 8 or 16 bits, grey or colour.
-        max_pixels: Largest matrix that is decoded.
+        max_pixels: Largest matrix to decode, pixels.
 
     Returns:
         uint16 [H, W], grey; 8-bit values x 257.
 
     Raises:
-        IngestError: Typed by what is wrong with the file.
+        IngestError: The file cannot be read; ``reason`` says why.
     """
     data = _read_bytes(path)
     image_size(data, str(path), max_pixels)
-    return decode_image(data, str(path))
+    return decode_image_file(data, str(path))
 
 
 def load_view(
@@ -262,21 +269,21 @@ def load_view(
     acceptance: AcceptanceConfig = STANDARD_ONLY,
     voi_index: int = 0,
 ) -> LoadedView:
-    """Reads one file as a view: header checks, decoding, grey scale, reduction, and what the picture shows.
+    """Read one file as a view: check the header, decode, map to grey, reduce, and look for special cases in the pixels.
 
     Args:
-        path: DICOM, PNG, JPEG or TIFF file, told apart by content.
-        view: View named by a manifest (see ``views`` for what it overrides); required for other files than DICOM.
+        path: DICOM, PNG, JPEG or TIFF file; its content shows which.
+        view: View from a manifest (``headers.views`` says what it overrides); required for other files than DICOM.
         longest_side: Longest side of the result, pixels.
-        max_pixels: Largest matrix that is decoded.
-        acceptance: Special cases that are accepted.
-        voi_index: VOI LUT or window of several, from 0 (see ``greyscale``).
+        max_pixels: Largest matrix to decode, pixels.
+        acceptance: Accepted special cases.
+        voi_index: Index of the VOI LUT or window if there are several, from 0 (see ``grey.greyscale``).
 
     Returns:
         The view.
 
     Raises:
-        IngestError: Typed by what is wrong with the file.
+        IngestError: The file cannot be read as a view; ``reason`` says why.
         ValueError: ``view`` is not one of ``schema.features.VIEWS``.
     """
     _require_view(view)
@@ -291,14 +298,14 @@ def load_view(
             stored, remarks = decoded.grey, joined(header.remarks, decoded.remarks)
         else:
             data = stream.read()
-            header, stored, remarks = _image_header(data, file, view, max_pixels), decode_image(data, file), ()
+            header, stored, remarks = _image_header(data, file, view, max_pixels), decode_image_file(data, file), ()
     if header.turn is not None:
         stored = header.turn.apply(stored)
     pixels = reduce_by_area(stored, longest_side)
     _require_content(pixels, file)
     if header.turn is not None:
         require_agreement(pixels, header.view, file)
-    # What is seen must not depend on how small the pictures are kept.
+    # The result of the picture checks must not depend on ``longest_side``.
     seen = pixels if longest_side >= FINE_SIDE else reduce_by_area(stored, FINE_SIDE)
     special, of_picture = judge_picture(seen, header, file, acceptance)
     spacing = header.pixel_spacing_mm * max(stored.shape) / max(pixels.shape)

@@ -1,9 +1,9 @@
-"""What was done to a file that is taken, and that its reader must know: the closed list of remarks.
+"""Remarks: the closed list of deviations that a reader of an accepted file must know.
 
-A remark is not a refusal: the picture is right. It tells that the file departs from the standard, and that it was read
-by another rule than the plain one. Remarks name no value of the file, so they identify nobody. They come from the
-header (``ViewHeader.remarks``) and from decoding (``LoadedView.remarks`` holds both), and go to ``files.jsonl``, to the
-summary of an ingest report, to ``describe``, and with each grade.
+A remark is not a rejection: the picture is right. It says that the file deviates from the standard, and that ingest
+read it by another rule than the usual one. Remarks contain no value of the file, so they identify nobody. They come
+from the header (``ViewHeader.remarks``) and from decoding (``LoadedView.remarks`` has both). They go to
+``files.jsonl``, to the summary of an ingest report, to ``describe``, and to each graded exam.
 """
 
 from __future__ import annotations
@@ -16,38 +16,40 @@ class Remark(str, Enum):
     """Every remark.
 
     Members:
-        TURNED: Patient Orientation says that the picture lies mirrored, upside down or on its side; it was turned.
-        IMPOSSIBLE_ORIENTATION: Patient Orientation contradicts the view that a manifest names; not turned.
-        OTHER_VR_ENCODING: File meta information names another VR encoding or byte order than the data set has; it was
-            read as it is written.
-        FUNCTIONAL_GROUPS_OVER_ROOT: The functional groups say something else than the root; they were taken.
-        UNUSABLE_WINDOW: A window, or a part of it, is not a number or cannot be meant; the first sound one was used, or
-            the full range where there is none.
-        UNUSABLE_LUT: One of several LUTs is damaged; the first sound one was used.
-        UNKNOWN_WINDOW_FUNCTION: VOI LUT Function is none of the standard; the window was taken as linear.
-        UNUSED_BITS_SET: Bits of the pixels that are not part of the value hold something, such as an overlay; cut off.
-        VALUES_BEYOND_BITS_STORED: Some pixels exceed Bits Stored, or many by little; they count as the greatest value.
-        DECIMAL_COMMA: A number of the grey scale is written with a decimal comma, and was read as meant.
-        WRONG_OFFSET_TABLE: The offset table of compressed pixels is missing or is not that of one frame; all fragments
-            were taken as the frame.
-        IRREGULAR_FRAGMENTS: Fragments of compressed pixels are empty, or without a delimiter, or in an element with a
-            length of its own.
-        OTHER_COMPRESSION: The transfer syntax names another compression than the pixels have; they were read as what
-            they are.
-        UNDECLARED_LOSS: The compression is lossy, and the transfer syntax says that it is not.
-        NO_END_MARKER: The compressed pixels are all there, but the marker that ends them is not.
-        CLASS_OF_FILE_META: The data set names no SOP class, and no Modality of mammography; the file meta information's
-            mammography class counts.
-        VOUCHED_FOR: Nothing in the file says that it is a mammogram; whoever named its view did.
-        BROKEN_UID: Its SOP Instance UID is another file's too, with other pixel data; both were taken.
-        CORRECTED_PATIENT_ID: Images of its exam have different Patient IDs, but one study, machine and birth date; they
-            were taken as one woman's.
-        LOW_RESOLUTION: The stored matrix has fewer pixels, or larger ones, than the network's picture
+        TURNED: Patient Orientation says that the picture is mirrored, upside down or rotated; ingest turned it.
+        IMPOSSIBLE_ORIENTATION: Patient Orientation contradicts the view that a manifest names; ingest did not turn it.
+        OTHER_VR_ENCODING: File meta information names another VR encoding or byte order than the data set has; the
+            encoding of the data set was used.
+        FUNCTIONAL_GROUPS_OVER_ROOT: The functional groups differ from the root of the data set; the groups were used.
+        UNUSABLE_WINDOW: A window, or a part of it, is not a number or not plausible; the first valid one was used, or
+            the full range if there is none.
+        UNUSABLE_LUT: One of several LUTs is damaged; the first valid one was used.
+        UNKNOWN_WINDOW_FUNCTION: VOI LUT Function is not one of the standard; the window was read as linear.
+        UNUSED_BITS_SET: Bits of the pixels outside the value are set, for example by an overlay; they were cut off.
+        VALUES_BEYOND_BITS_STORED: A few pixels exceed Bits Stored, or many exceed it slightly; they count as the
+            greatest value.
+        DECIMAL_COMMA: A number of the grey scale has a decimal comma; it was read as a decimal point.
+        WRONG_OFFSET_TABLE: The offset table of compressed pixels is missing or does not describe one frame; all
+            fragments were read as one frame.
+        IRREGULAR_FRAGMENTS: Fragments of compressed pixels are empty, have no delimiter, or are in an element with a
+            defined length.
+        OTHER_COMPRESSION: The transfer syntax names another compression than the pixels have; the compression of the
+            pixels was used.
+        UNDECLARED_LOSS: The compression is lossy, but the transfer syntax is a lossless one.
+        NO_END_MARKER: The compressed pixels are complete, but the end marker is missing.
+        CLASS_OF_FILE_META: The data set has neither a SOP class nor a mammography Modality; the mammography class of
+            the file meta information was used.
+        VOUCHED_FOR: Nothing in the file says that it is a mammogram; the person who named its view said so.
+        BROKEN_UID: Another file with other pixel data has the same SOP Instance UID; both were accepted.
+        CORRECTED_PATIENT_ID: Images of its exam have different Patient IDs, but the same study, machine and birth date;
+            they were read as one patient.
+        LOW_RESOLUTION: The stored matrix has fewer or larger pixels than the network's picture
             (``AcceptanceConfig.ample_side``).
         SPECIAL_PICTURE: The picture shows a special case that the configuration accepts.
-        POSSIBLE_PADDLE: The picture may show the rim of a small paddle; that is not sure enough to refuse it.
-        POSSIBLE_IMPLANT: The same of an implant.
-        POSSIBLE_CUT_OFF: Tissue leaves the picture where it should end in it, as a very large breast does too.
+        POSSIBLE_PADDLE: The picture may show the rim of a small paddle; the evidence is not enough to reject it.
+        POSSIBLE_IMPLANT: The picture may show an implant; the evidence is not enough to reject it.
+        POSSIBLE_CUT_OFF: Tissue reaches an edge of the picture that it should not reach; a very large breast can do so
+            too.
     """
 
     TURNED = "turned"
@@ -82,6 +84,6 @@ class Remark(str, Enum):
 
 
 def joined(*groups: Iterable[Remark]) -> tuple[Remark, ...]:
-    """Returns all remarks, each once, in the order of ``Remark``."""
+    """Return all remarks, each once, in the order of ``Remark``."""
     found = {remark for group in groups for remark in group}
     return tuple(remark for remark in Remark if remark in found)

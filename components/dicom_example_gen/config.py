@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from components.dicom.acceptance import DEFAULT_MAX_PIXELS, AcceptanceConfig
+from components.dicom.rejections import DEFAULT_MAX_PIXELS, AcceptanceConfig
 from components.exams.distribution import DistributionConfig
 
 

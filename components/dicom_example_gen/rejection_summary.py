@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from components.dicom.acceptance import SpecialCase
-from components.dicom.rejections import RejectionReason
+from components.dicom.rejections import SPECIAL_CASES, RejectionReason
 from schema.features import SPLITS
 
 _IMAGES: Final = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 _MORE: Final = "Add exams, or change pipeline.ingest.splits or pipeline.ingest.split_seed."
 _LOOK: Final = "Look at the list of files, which says what is wrong with each."
 _MIN_SHARE: Final = 0.01  # of the images, rejected for one reason
-_SPECIAL: Final = frozenset(case.reason for case in SpecialCase)
+_SPECIAL: Final = frozenset(SPECIAL_CASES)
 _EXPORT: Final = "Export or transfer these files again."
 _REMEDIES: Final = {
     RejectionReason.MISSING_FILE: "Put the files where the table names them, or correct its column file.",

@@ -10,8 +10,7 @@ from typing import Final
 
 from components.common.fingerprint import code_fingerprint
 from components.common.views import View
-from components.dicom.acceptance import SpecialCase
-from components.dicom.rejections import RejectionReason
+from components.dicom.rejections import SPECIAL_CASES, RejectionReason
 from components.exam_model.contract import (
     CONTRACT_VERSION,
     CalibrationFacts,
@@ -93,7 +92,7 @@ def refused(recipe: PreprocessingRecipe) -> tuple[str, ...]:
     Args:
         recipe: The model's; it may accept special images.
     """
-    special = [case.reason for case in SpecialCase if case not in recipe.acceptance.accept]
+    special = [case for case in SPECIAL_CASES if case not in recipe.acceptance.accept]
     return (*(reason.value for reason in (*_ALWAYS_REFUSED, *special)), "missing_views")
 
 

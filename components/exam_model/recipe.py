@@ -13,8 +13,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from components.common.png import encode_png
-from components.dicom.acceptance import DEFAULT_MAX_PIXELS, AcceptanceConfig
 from components.dicom.reading import LoadedView, load_view
+from components.dicom.rejections import DEFAULT_MAX_PIXELS, AcceptanceConfig
 from components.preprocessing.config import PreprocessConfig
 from components.preprocessing.preprocess import preprocess_view
 from components.preprocessing.preprocessed_view import PreprocessedView

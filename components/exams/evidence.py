@@ -33,7 +33,7 @@ from typing import Final
 
 from components.dicom.headers import tags
 from components.dicom.headers.header import ViewHeader
-from components.dicom.headers.views import parse_view
+from components.dicom.headers.views import parse_view_name
 from components.dicom.rejections import RejectionReason
 from schema.features import UNKNOWN, UNKNOWN_INT
 
@@ -140,7 +140,7 @@ def _person(patient_id: str, view: str) -> str:
     if is_placeholder(patient_id):
         return ""
     parts = re.split(r"[\s_^-]+", patient_id.casefold())
-    own_view = next((n for n in (2, 1) if parse_view("".join(parts[-n:])) == view), 0)
+    own_view = next((n for n in (2, 1) if parse_view_name("".join(parts[-n:])) == view), 0)
     return " ".join(parts[: len(parts) - own_view])
 
 

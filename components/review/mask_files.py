@@ -13,7 +13,7 @@ from pydicom import config
 from pydicom.filereader import read_partial
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, SegmentationStorage
 
-from components.dicom.bounded_stream import read_header
+from components.dicom.bounded_stream import parse_header
 from components.review.problems import ReviewError, ReviewProblem
 
 _MAX_PIXELS: Final = 40_000_000  # the largest mammograms have 28 million
@@ -78,7 +78,7 @@ def parse_png(data: bytes) -> NDArray[np.bool_]:
 
 
 def _read_segmentation(data: bytes) -> NDArray[np.bool_]:
-    dataset, _ = read_header(io.BytesIO(data), _MAX_INFLATED)
+    dataset, _ = parse_header(io.BytesIO(data), _MAX_INFLATED)
     if dataset.file_meta.get("TransferSyntaxUID") not in (ExplicitVRLittleEndian, ImplicitVRLittleEndian):
         raise ReviewError(
             ReviewProblem.UNSUPPORTED,

@@ -21,7 +21,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from components.dicom.rejections import ManifestError, shown
+from components.dicom.rejections import ManifestError, printable
 from schema.features import DENSITY_CLASSES
 
 DENSITIES_ALLOWED: Final = f"{', '.join(DENSITY_CLASSES)} or 1 to {len(DENSITY_CLASSES)}"
@@ -154,8 +154,8 @@ def density_warnings(place: str, texts: Iterable[str], values: DensityValues | N
     if numbers[0]:
         others = ", ".join(str(number) for number in sorted(numbers) if number)
         raise ManifestError(
-            f"{place} contains 0 in {numbers[0]:,} rows (beside {shown(others)}): it may count from 0, or 0 may mean"
-            " no density. Define the meaning with data.density_values or --density-values: 0=A,1=B,2=C,3=D, or"
+            f"{place} contains 0 in {numbers[0]:,} rows (beside {printable(others)}): it may count from 0, or 0 may"
+            " mean no density. Define the meaning with data.density_values or --density-values: 0=A,1=B,2=C,3=D, or"
             " 0=,1=A,2=B,3=C,4=D."
         )
     warnings = []

@@ -26,8 +26,8 @@ from typing import Final
 from components.common.location import Location, Uri, absolute, file_states, files_below, location
 from components.common.walk import LinkCounts
 from components.dicom.dicom_file import is_dicom
-from components.dicom.headers.views import parse_view
-from components.dicom.rejections import ManifestError, RejectionReason, shown
+from components.dicom.headers.views import parse_view_name
+from components.dicom.rejections import ManifestError, RejectionReason, printable
 from components.sources.archives import ArchiveKind
 from components.sources.archives.listing import Listing
 from components.sources.archives.registry import archive_candidates
@@ -209,10 +209,10 @@ class ManifestRows:
         named, exam = row.cells["file"], row.cells["exam_id"]
         file, allowed = self._file(named, row)
         if file is None:
-            name = shown(named)
+            name = printable(named)
             unsafe = row.problem(RejectionReason.UNSAFE_PATH, "file", allowed).rejection(name)
             return Candidate(name, line, rejection=unsafe, exam_id=exam)
-        view = parse_view(row.cells["view"])
+        view = parse_view_name(row.cells["view"])
         if view is None and (row.cells["view"] or not view_optional):
             reason = RejectionReason.UNSUPPORTED_VIEW if row.cells["view"] else RejectionReason.UNKNOWN_VIEW
             problem = row.problem(reason, "view", f"{', '.join(VIEWS)} are allowed")

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components.common.location import Location
-from components.dicom.rejections import ManifestError, Rejection, RejectionReason, shown
+from components.dicom.rejections import ManifestError, Rejection, RejectionReason, printable
 
 _SEPARATORS: Final = ",;\t|"
 _SEPARATOR_LINE: Final = re.compile(r'"?sep=(.)"?\s*', re.I)
@@ -85,7 +85,7 @@ class Row:
 
     def problem(self, reason: RejectionReason, column: str, allowed: str) -> RowProblem:
         """Return an error in one of the row's columns."""
-        return RowProblem(reason, f"{self.where}, column {column}", shown(self.cells.get(column)), allowed)
+        return RowProblem(reason, f"{self.where}, column {column}", printable(self.cells.get(column)), allowed)
 
 
 def canonical_column(name: str) -> str:
@@ -106,7 +106,7 @@ def _require_columns(path: Location, columns: list[str], required: frozenset[str
     lacking = required - set(columns)
     missing = sorted(name for name in lacking if not _REPLACEMENTS.get(name, {name}) <= set(columns))
     if missing:
-        found = ", ".join(shown(c) for c in columns) or "none"
+        found = ", ".join(printable(c) for c in columns) or "none"
         raise ManifestError(f"{path}: columns {', '.join(missing)} are missing; add them. Received: {found}.")
     repeated = sorted(name for name in required | _OPTIONAL if columns.count(name) > 1)
     if repeated:

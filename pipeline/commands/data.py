@@ -137,19 +137,18 @@ def preprocess(
     ] = None,
 ) -> None:
     """Preprocess single files: STEM.png, STEM.pectoral.png, STEM.overlay.png and STEM.json."""
-    from components.dicom.acceptance import AcceptanceConfig, SpecialCase
-    from components.dicom.rejections import IngestError
+    from components.dicom.rejections import SPECIAL_CASES, AcceptanceConfig, IngestError, RejectionReason
     from components.exam_model.recipe import PreprocessingRecipe
     from components.preprocessing.config import PreprocessConfig
     from pipeline.preprocess import check_targets, preprocess_file
 
-    unknown = sorted(set(accept or ()) - {case.value for case in SpecialCase})
+    unknown = sorted(set(accept or ()) - {case.value for case in SPECIAL_CASES})
     if unknown:
-        allowed = ", ".join(case.value for case in SpecialCase)
+        allowed = ", ".join(case.value for case in SPECIAL_CASES)
         raise ValueError(f"--accept takes the kinds of special images: {allowed}. Received: {', '.join(unknown)}.")
     check_targets(files, out)
     # VIEW_CONFLICT, because --view is what a person says of these files.
-    accepted = (SpecialCase.VIEW_CONFLICT, *map(SpecialCase, accept or ()))
+    accepted = (RejectionReason.VIEW_CONFLICT, *map(RejectionReason, accept or ()))
     recipe = PreprocessingRecipe(
         longest_side=longest_side,
         acceptance=AcceptanceConfig(accept=accepted),

@@ -19,7 +19,7 @@ from pydicom.dataset import Dataset
 
 from components.common.files import write_whole
 from components.common.progress import Progress
-from components.dicom.bounded_stream import read_file_header
+from components.dicom.bounded_stream import parse_file_header
 from pipeline.console import progress_text
 from pipeline.predict.find import FoundExam
 from pipeline.predict.table import row_of, write_files, write_grades
@@ -198,7 +198,7 @@ def _headers(exam: FoundExam) -> Iterator[Dataset]:
     """Reads the headers of an exam's DICOM files; a file that was left out may be anything, and is passed over."""
     for path in exam.files.values():
         try:
-            header = read_file_header(path)
+            header = parse_file_header(path)
         except Exception:  # pydicom raises nearly anything on broken files
             continue
         yield header

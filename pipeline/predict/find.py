@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from components.dicom.bounded_stream import read_file_header
+from components.dicom.bounded_stream import parse_file_header
 from components.dicom.headers import tags
 from components.dicom.reading import ViewHeader, read_header
 from components.dicom.rejections import IngestError, Rejection, RejectionReason
@@ -117,7 +117,7 @@ def _read(path: Path, relative: str, recipe: PreprocessingRecipe) -> _File:
 def _study_of(path: Path) -> str:
     """Reads the study of a file that cannot be used, so that it is told of with its exam."""
     try:
-        return tags.text(read_file_header(path), "StudyInstanceUID")
+        return tags.text(parse_file_header(path), "StudyInstanceUID")
     except Exception:  # pydicom raises nearly anything on broken files, and then the folder tells
         return ""
 

@@ -8,9 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from components.common.location import files_below
-from components.dicom.acceptance import AcceptanceConfig, SpecialCase
 from components.dicom.headers.header import ViewHeader, view_rank
-from components.dicom.rejections import IngestError, Rejection, RejectionReason
+from components.dicom.rejections import AcceptanceConfig, IngestError, Rejection, RejectionReason
 from components.dicom.remarks import Remark, joined
 from components.exam_model.recipe import PreparedView, PreprocessingRecipe, prepare_file
 from components.exams.evidence import Census, contradictions, corrected_id
@@ -140,7 +139,7 @@ def _require_one_exam(headers: Sequence[ViewHeader], acceptance: AcceptanceConfi
 
     If a manifest names the exam of every image, its exams are trusted. Its patients are still checked.
     """
-    mixed = SpecialCase.MIXED_PATIENTS in acceptance.accept
+    mixed = RejectionReason.MIXED_PATIENTS in acceptance.accept
     counts = Counter(header.study_uid for header in headers)
     census = Census(single_image_studies=frozenset(study for study, count in counts.items() if count == 1))
     for found in contradictions(headers, census):

@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 from components.dicom.headers import tags
 from components.dicom.headers.header import parse_date
 from components.dicom.headers.views import view_of
-from components.dicom.rejections import IngestError, shown
+from components.dicom.rejections import IngestError, printable
 
 _NAMESPACE: Final = uuid.UUID("6f3c1f0e-8f7e-5a51-9d52-2c8a3b0d7e11")
 _REFERENCE: Final = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
@@ -136,4 +136,4 @@ def of_one_study(images: Mapping[str, Dataset]) -> dict[str, Dataset]:
 
 def long_string(text: str) -> str:
     """Shorten a text to a DICOM LO."""
-    return shown(text).replace("…", ".").replace("\\", "/")[:64]
+    return printable(text).replace("…", ".").replace("\\", "/")[:64]

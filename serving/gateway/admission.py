@@ -24,12 +24,10 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 
-from components.dicom.acceptance import ANY_IMAGE
-from components.dicom.bounded_stream import TooMuchError
-from components.dicom.bounded_stream import read_header as read_dataset
+from components.dicom.bounded_stream import TooMuchError, parse_header
 from components.dicom.headers import tags
 from components.dicom.reading import pixel_data_sha256, read_header, read_pixels
-from components.dicom.rejections import IngestError, RejectionReason, shown
+from components.dicom.rejections import ANY_IMAGE, IngestError, RejectionReason, printable
 from schema.features import VIEWS
 
 # Mammograms, also from film scanners and CR plates. Tomosynthesis is excluded: frames of volumes are not graded, and
@@ -166,7 +164,7 @@ def read_instance(path: Path, name: str, max_pixels: int) -> Instance:
         raise RefusedInstanceError(
             RejectionReason.NOT_MAMMOGRAPHY.value,
             SOP_CLASS_NOT_SUPPORTED,
-            f"{name}: {tags.tag_name('SOPClassUID')} is {shown(UID(sop_class).name)}; send mammograms.",
+            f"{name}: {tags.tag_name('SOPClassUID')} is {printable(UID(sop_class).name)}; send mammograms.",
             sop_class,
             sop_uid,
         )
@@ -178,7 +176,7 @@ def _uids(path: Path, name: str, max_pixels: int) -> tuple[str, str, str]:
     keywords = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID")
     try:
         with path.open("rb") as stream:
-            dataset, _ = read_dataset(stream, 3 * max_pixels)
+            dataset, _ = parse_header(stream, 3 * max_pixels)
         sop_class, sop_uid, study_uid = (tags.text(dataset, keyword) for keyword in keywords)
     except TooMuchError:
         message = f"{name}: the header takes too much work to read; export it again."

@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset, FileDataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, build_context
 
-from components.dicom.bounded_stream import read_object
+from components.dicom.bounded_stream import parse_object
 from serving.gateway.config import Destination, DicomDestination, StowDestination, read_token, tls_errors
 from serving.gateway.monitoring import log
 from serving.gateway.outcome import kind_of
@@ -186,7 +186,7 @@ class Forwarder(threading.Thread):
     def _send(self, folder: Path) -> None:
         wanted = self._destination.send
         files = [path for path in sorted(folder.iterdir()) if kind_of(path.name) in wanted]
-        objects = [read_object(path) for path in files]
+        objects = [parse_object(path) for path in files]
         if not objects:
             return
         if isinstance(self._destination, DicomDestination):

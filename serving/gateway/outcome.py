@@ -12,7 +12,7 @@ import pydicom
 from pydicom.dataset import Dataset
 
 from components.common.png import encode_png
-from components.dicom.bounded_stream import read_file_header
+from components.dicom.bounded_stream import parse_file_header
 from components.exam_model.heat_layer import heat_layer_png
 from serving.client.grading import ExamRefusedError, GradedExam, exam_document
 from serving.dicom_results import ResultsConfig, build_refusal, build_results
@@ -74,7 +74,7 @@ def graded_outcome(graded: GradedExam, images: Mapping[str, Path], results: Resu
     files: dict[str, bytes] = {}
     if results is not None:
         views = graded.prepared.views.items()
-        headers = {view: read_file_header(images[item.loaded.header.sop_uid]) for view, item in views}
+        headers = {view: parse_file_header(images[item.loaded.header.sop_uid]) for view, item in views}
         files |= _encoded(build_results(headers, graded, results), refusal=False)
     for view, item in graded.prepared.views.items():
         grey, heat = station_pictures(item, graded.explanations[view], graded.recipe)
@@ -95,6 +95,6 @@ def refused_outcome(
     """
     files: dict[str, bytes] = {}
     if results is not None:
-        headers = {view: read_file_header(path) for view, path in images.items()}
+        headers = {view: parse_file_header(path) for view, path in images.items()}
         files |= _encoded(build_refusal(headers, refusal, results), refusal=True)
     return StudyOutcome(None, {"reason": refusal.reason, "message": refusal.message}, _rejected(refusal), files)

@@ -1,1 +1,1 @@
-"""From stored values to grey: unused bits, modality and VOI LUTs, windows."""
+"""Turn stored values into grey: unused bits, modality and VOI LUTs, and windows."""

@@ -1,1 +1,1 @@
-"""What a header says: view, acquisition system, special images, orientation."""
+"""Interpret a header: view, acquisition system, special images and orientation."""

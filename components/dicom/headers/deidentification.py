@@ -1,14 +1,14 @@
-"""The de-identification profile: every DICOM attribute that ingest reads, and what becomes of it.
+"""The de-identification profile: every DICOM attribute that ingest reads, and what happens to it.
 
-Nothing else of a file is read, and a tf.Example has a fixed list of features, so all that is not listed here is removed
-(action X of DICOM PS3.15 Annex E), private attributes and file meta information included. Seen as an application of
-PS3.15 it is the Basic Application Level Confidentiality Profile, with the options Retain Patient Characteristics (age
-alone, in years, 90 for all above 89) and Retain Longitudinal Temporal Information with Modified Dates (year alone).
-The options Clean Pixel Data and Clean Recognizable Visual Features are not applied: an image that says it has burned-in
-annotation is left out.
+Ingest reads nothing else of a file, and a tf.Example has a fixed list of features. So every attribute that is not in
+this list is removed (action X of DICOM PS3.15 Annex E), with private attributes and file meta information. As an
+application of PS3.15 it is the Basic Application Level Confidentiality Profile, with the options Retain Patient
+Characteristics (only the age, in years, 90 for all above 89) and Retain Longitudinal Temporal Information with Modified
+Dates (only the year). The options Clean Pixel Data and Clean Recognizable Visual Features are not applied: an image
+whose header says that it has burned-in annotation is rejected.
 
-``python -m components.dicom.headers.deidentification`` writes the table of ``docs/deidentification.md``; a test
-holds it against this module, and this module against the attributes that the code reads.
+``python -m components.dicom.headers.deidentification`` writes the table of ``docs/deidentification.md``. A test
+compares the table with this module, and this module with the attributes that the code reads.
 """
 
 from __future__ import annotations
@@ -24,10 +24,13 @@ _OLDEST_AGE: Final = 90
 
 
 class Action(str, Enum):
-    """What becomes of an attribute.
+    """What happens to an attribute.
 
-    KEPT: its value, or a coded meaning of it, passes. GENERALISED: a coarser value passes. HASHED: only its keyed hash
-    passes. USED: it decides something or makes the pixels, and does not pass.
+    Members:
+        KEPT: Its value, or a coded meaning of it, is written.
+        GENERALISED: A coarser value is written.
+        HASHED: Only its keyed hash is written.
+        USED: It is used for a decision or for the pixels, and is not written.
     """
 
     KEPT = "kept"
@@ -42,10 +45,10 @@ class Attribute:
 
     Attributes:
         keyword: DICOM keyword.
-        action: What becomes of it.
-        becomes: Feature that holds what passes, or what it is used for.
-        basic_profile: Action code of PS3.15 table E.1-1 for the Basic Profile; empty = not in that table, which means
-            that the standard sees no identity in it.
+        action: What happens to it.
+        becomes: Feature that contains the result, or the purpose of the attribute.
+        basic_profile: Action code of PS3.15 table E.1-1 for the Basic Profile; empty = not in that table, so the
+            standard regards it as not identifying.
     """
 
     keyword: str
@@ -135,12 +138,12 @@ PROFILE: Final = (
 
 
 def generalised_age(years: int) -> int:
-    """Returns an age as it may pass: 90 for all above 89 (as HIPAA's safe harbour asks), others unchanged."""
+    """Return an age as it may be written: 90 for all above 89 (as HIPAA's safe harbour requires), others unchanged."""
     return min(years, _OLDEST_AGE)
 
 
 def as_markdown() -> str:
-    """Writes the profile as a Markdown table."""
+    """Return the profile as a Markdown table."""
     rows = (
         f"| {tags.tag_name(a.keyword)} | {a.action.value} | {a.becomes} | {a.basic_profile or '–'} |"
         for a in sorted(PROFILE, key=lambda a: list(Action).index(a.action))

@@ -1,16 +1,16 @@
-"""One header of an image whose attributes are in functional groups (PS3.3 C.7.6.16), as enhanced objects have them.
+"""Combine functional groups (PS3.3 C.7.6.16) and the root of an enhanced object into one header.
 
 Breast Projection X-Ray and Breast Tomosynthesis images keep window, rescale, spacing and more in items of Shared and
-Per-frame Functional Groups Sequence (5200,9229 and 5200,9230). They are put where other mammograms have them, at the
-root, so that all who read the header read both kinds alike.
+Per-frame Functional Groups Sequence (5200,9229 and 5200,9230). This module copies them to the root, where other
+mammograms have them. So all readers of a header can handle both kinds of objects in the same way.
 
 Rules:
-    * Of a macro that the standard puts into one of the two sequences, the frame's wins over the shared one.
-    * A macro replaces all that stands for it at the root: a window of the group hides a VOI LUT of the root. The root
-      of enhanced objects has none of these attributes, so what is there was left by a converter. If the two differ,
-      that is told.
-    * A macro that holds none of its attributes is none.
-    * Sides are the exception: Frame Laterality stays what it is, for ``views`` to hold against Image Laterality.
+    * If a macro is in both sequences, the one of the frame is used.
+    * A macro replaces everything with the same meaning at the root: a window of the group hides a VOI LUT of the root.
+      The root of enhanced objects has none of these attributes in the standard, so a converter left them there. If the
+      two differ, a remark says so.
+    * A macro without attributes is ignored.
+    * Laterality is the exception: Frame Laterality is not copied, and ``views`` compares it with Image Laterality.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ from components.dicom.remarks import Remark
 
 _SHARED: Final = "SharedFunctionalGroupsSequence"
 _PER_FRAME: Final = "PerFrameFunctionalGroupsSequence"
-# Sequence of a macro -> attributes of its item that the root has too, and those of the root that it replaces with them.
+# Sequence of a macro -> attributes of its item that the root also has, and other attributes of the root that they
+# replace.
 _MACROS: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "FrameVOILUTSequence": (("WindowCenter", "WindowWidth", "VOILUTFunction", "VOILUTSequence"), ()),
     "PixelValueTransformationSequence": (("RescaleSlope", "RescaleIntercept"), ("ModalityLUTSequence",)),
@@ -42,7 +43,7 @@ _MACROS: Final[Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "XRayGeometrySequence": (("EstimatedRadiographicMagnificationFactor",), ()),
     "PatientOrientationInFrameSequence": (("PatientOrientation",), ()),
 }
-# Macros of which it matters that they are there.
+# Sequences that only have to be present.
 _WHOLE: Final = ("BiopsyTargetSequence",)
 
 
@@ -51,8 +52,8 @@ class EffectiveHeader:
     """A header as one data set.
 
     Attributes:
-        dataset: The root with what the functional groups hold; the data set itself where there are none.
-        remarks: What must be told of it.
+        dataset: The root with the attributes of the functional groups; the given data set if there are no groups.
+        remarks: Remarks on the header.
     """
 
     dataset: Dataset
@@ -60,11 +61,11 @@ class EffectiveHeader:
 
 
 def _attributes(group: Dataset | None, macro: str) -> Dataset:
-    """Returns the attributes of a macro in a group that have a value, unread."""
+    """Return the attributes of a macro in a group that have a value, unconverted."""
     found = Dataset()
     items = tags.items(group, macro) if group is not None else ()
     for keyword in _MACROS[macro][0] if items else ():
-        if keyword in items[0] and not tags.is_empty(items[0], keyword):
+        if keyword in items[0] and tags.has_value(items[0], keyword):
             found[Tag(keyword)] = items[0].get_item(keyword)
     return found
 
@@ -76,10 +77,10 @@ def _same(first: Dataset, second: Dataset, keyword: str) -> bool:
 
 
 def effective_header(dataset: Dataset) -> EffectiveHeader:
-    """Puts the attributes of the functional groups of the first frame to the root.
+    """Copy the attributes of the functional groups of the first frame to the root.
 
     Args:
-        dataset: DICOM header as it was parsed; it is not changed.
+        dataset: DICOM header as parsed; it is not changed.
 
     Returns:
         The header.
@@ -98,7 +99,7 @@ def effective_header(dataset: Dataset) -> EffectiveHeader:
         if not found:
             continue
         for keyword in (*keywords, *replaced):
-            if keyword in dataset and not tags.is_empty(dataset, keyword):
+            if keyword in dataset and tags.has_value(dataset, keyword):
                 contradicted = contradicted or keyword not in found or not _same(dataset, found, keyword)
                 del result[keyword]
         for keyword in keywords:
@@ -108,10 +109,10 @@ def effective_header(dataset: Dataset) -> EffectiveHeader:
 
 
 def require_one_frame_group(dataset: Dataset, file: str) -> None:
-    """Rejects an image of one frame with the groups of several, as it is left of a volume, where they differ.
+    """Reject an image of one frame that has different groups for several frames, as an extract of a volume can have.
 
     Raises:
-        IngestError: ``malformed_header``, which group is the frame's is not known.
+        IngestError: ``malformed_header``, because it is not known which group belongs to the frame.
     """
     first, *others = tags.items(dataset, _PER_FRAME) or (None,)
     for macro in _MACROS:

@@ -1,4 +1,4 @@
-"""What a file says about its image, read without decoding pixels."""
+"""Interpret the header of one image without decoding its pixels."""
 
 from __future__ import annotations
 
@@ -9,16 +9,14 @@ from typing import Final
 
 from pydicom.dataset import Dataset
 
-from components.dicom.acceptance import STANDARD_ONLY, AcceptanceConfig, SpecialCase
 from components.dicom.headers import tags
-from components.dicom.headers.decimals import parse_decimal
 from components.dicom.headers.deidentification import generalised_age
 from components.dicom.headers.functional_groups import require_one_frame_group
 from components.dicom.headers.mammography import require_mammography
 from components.dicom.headers.orientation import Turn, turn_of
 from components.dicom.headers.special_cases import require_accepted
 from components.dicom.headers.views import resolve_view
-from components.dicom.rejections import IngestError, RejectionReason, shown
+from components.dicom.rejections import STANDARD_ONLY, AcceptanceConfig, IngestError, RejectionReason, printable
 from components.dicom.remarks import Remark, joined
 from schema.acquisition import AcquisitionSystem, canonical_system
 from schema.features import UNKNOWN, UNKNOWN_INT, laterality_of
@@ -31,7 +29,7 @@ _UNKNOWN_SYSTEM: Final = AcquisitionSystem(UNKNOWN, UNKNOWN, UNKNOWN)
 
 @dataclass(frozen=True)
 class ViewHeader:
-    """One image's header. It identifies a person: it stays inside ``DicomExampleGen`` and the client.
+    """Header of one image. It identifies a person: it stays inside ``DicomExampleGen`` and the client.
 
     Attributes:
         view: One of ``schema.features.VIEWS``.
@@ -39,14 +37,14 @@ class ViewHeader:
         columns: Matrix columns of the file, pixels.
         pixel_spacing_mm: Pixel spacing of the file's matrix at the detector, mm; 0 = unknown.
         system: Acquisition system.
-        patient_age: Years at the acquisition, 90 for all above 89; -1 = unknown.
+        patient_age: Age at the acquisition, years, 90 for all above 89; -1 = unknown.
         acquisition_year: Year; -1 = unknown.
-        acquired_at: Date and time of acquisition as sortable digits, empty = unknown.
-        special: Special cases that the image was accepted with.
-        derived: Image Type (0008,0008) says DERIVED.
-        turn: What brings the picture into the standard hanging; None where the header does not say how it lies.
-        remarks: What must be told of how the header was read.
-        study_uid: Study Instance UID, empty = unknown (so are all that follow).
+        acquired_at: Date and time of acquisition as sortable digits; empty = unknown.
+        special: Accepted special cases of the image.
+        derived: Image Type (0008,0008) is DERIVED.
+        turn: Transform of the picture into the standard hanging; None if the header has no usable orientation.
+        remarks: Remarks on the header.
+        study_uid: Study Instance UID; empty = unknown (the same holds for all that follow).
         sop_uid: SOP Instance UID.
         accession_number: Accession Number.
         study_id: Study ID.
@@ -67,7 +65,7 @@ class ViewHeader:
     patient_age: int = UNKNOWN_INT
     acquisition_year: int = UNKNOWN_INT
     acquired_at: str = ""
-    special: tuple[SpecialCase, ...] = ()
+    special: tuple[RejectionReason, ...] = ()
     derived: bool = False
     turn: Turn | None = None
     remarks: tuple[Remark, ...] = ()
@@ -90,7 +88,7 @@ class ViewHeader:
 
 
 def parse_date(value: str) -> date | None:
-    """Reads a DICOM date (DA, ``YYYYMMDD``, or the retired ``YYYY.MM.DD``); None if it is none after 1900."""
+    """Read a DICOM date (DA, ``YYYYMMDD`` or the retired ``YYYY.MM.DD``); None if it is not a date after 1900."""
     digits = value.replace(".", "").replace("-", "")
     if not re.fullmatch(r"[0-9]{8}", digits):
         return None
@@ -102,10 +100,10 @@ def parse_date(value: str) -> date | None:
 
 
 def parse_age(value: str) -> int:
-    """Reads an age, as DICOM writes it (AS: ``045Y``, ``018M``) or in plain years (``45``, ``45.0``).
+    """Read an age, as in DICOM (AS: ``045Y``, ``018M``) or in plain years (``45``, ``45.0``).
 
     Returns:
-        Whole years from 0 to 90, which stands for all above 89; or -1 if the text is no age up to 120.
+        Whole years from 0 to 90, where 90 means all above 89; -1 if the text is not an age up to 120.
     """
     match = re.fullmatch(r"([0-9]{1,3})(?:\.0+)?([YMWD]?)", value.strip().upper())
     if not match:
@@ -130,7 +128,7 @@ def _age(dataset: Dataset, acquired: date | None) -> int:
 
 def _spacing(dataset: Dataset) -> float:
     for keyword in _SPACINGS:
-        for found in map(parse_decimal, tags.decimal_texts(dataset, keyword)):  # of rows, then of columns
+        for found in map(tags.parse_decimal, tags.decimal_texts(dataset, keyword)):  # of rows, then of columns
             if found is not None and 0.005 <= found.value <= 2:
                 return found.value
     return 0.0
@@ -150,8 +148,8 @@ def _require_single_frame(dataset: Dataset, file: str) -> None:
             RejectionReason.MULTI_FRAME,
             file,
             tags.tag_name("NumberOfFrames"),
-            shown(frames),
-            "images of one frame are supported, for no frame of a volume stands for the view",
+            printable(frames),
+            "images with one frame are supported, because no frame of a volume represents the view",
         )
     require_one_frame_group(dataset, file)
 
@@ -159,20 +157,20 @@ def _require_single_frame(dataset: Dataset, file: str) -> None:
 def header_of(
     dataset: Dataset, file: str, view: str | None, acceptance: AcceptanceConfig = STANDARD_ONLY
 ) -> ViewHeader:
-    """Interprets a DICOM header.
+    """Interpret a DICOM header.
 
     Args:
         dataset: DICOM header.
         file: File name for error messages.
-        view: View named by a manifest (see ``views`` for what it overrides), None to ask the header.
-        acceptance: Special cases that are accepted.
+        view: View from a manifest (``views`` says what it overrides); None to use the header.
+        acceptance: Accepted special cases.
 
     Returns:
         The header.
 
     Raises:
-        IngestError: ``not_mammography``, ``multi_frame``, ``unknown_view``, ``unsupported_view``,
-            ``malformed_header`` for an impossible orientation, or a special case that is not accepted.
+        IngestError: ``not_mammography``, ``multi_frame``, ``unknown_view``, ``unsupported_view``, ``malformed_header``
+            for an impossible orientation, or a special case that is not accepted.
     """
     remarks = require_mammography(dataset, file, view)
     special = require_accepted(dataset, file, acceptance)
@@ -194,7 +192,7 @@ def header_of(
         patient_age=_age(dataset, acquired),
         acquisition_year=acquired.year if acquired else UNKNOWN_INT,
         acquired_at=_acquired_at(dataset, acquired),
-        special=(*special, SpecialCase.VIEW_CONFLICT) if conflict else special,
+        special=(*special, RejectionReason.VIEW_CONFLICT) if conflict else special,
         turn=turn,
         derived=tags.code(dataset, "ImageType").startswith("DERIVED"),
         remarks=joined(remarks, of_turn),
@@ -213,10 +211,10 @@ def header_of(
 
 
 def view_rank(header: ViewHeader) -> tuple[int, bool, bool, bool, int, str]:
-    """Ranks images of one view in an exam; the highest is kept, of equals the first by name.
+    """Rank images of one view in an exam; the highest is kept, and of equal ones the first by name.
 
-    The one place of this rule, for ingest and for the client. In this order:
-        1. the fewest special cases (implant displaced, magnified, ...) other than the next two;
+    Ingest and the client use this function, so the rule is in one place. The order of the criteria is:
+        1. the fewest special cases (implant displaced, magnification, ...) other than the next two;
         2. FOR PRESENTATION before FOR PROCESSING;
         3. the whole breast before a partial view;
         4. original before derived, Image Type (0008,0008);
@@ -225,9 +223,9 @@ def view_rank(header: ViewHeader) -> tuple[int, bool, bool, bool, int, str]:
     """
     special = set(header.special)
     return (
-        -len(special - {SpecialCase.FOR_PROCESSING, SpecialCase.PARTIAL_VIEW}),
-        SpecialCase.FOR_PROCESSING not in special,
-        SpecialCase.PARTIAL_VIEW not in special,
+        -len(special - {RejectionReason.FOR_PROCESSING, RejectionReason.PARTIAL_VIEW}),
+        RejectionReason.FOR_PROCESSING not in special,
+        RejectionReason.PARTIAL_VIEW not in special,
         not header.derived,
         header.rows * header.columns,
         header.acquired_at,

@@ -1,13 +1,14 @@
-"""Whether a file is a mammogram: the rule for all files, and what a person may vouch for.
+"""Decide whether a file is a mammogram: the rule for all files, and the rule for files that a person vouches for.
 
-Plain evidence: Modality ``MG``; or a modality of projection radiographs, or none, with a mammography SOP class or Body
-Part ``BREAST``. The SOP class is the data set's, or the file meta information's where the data set names none: stripped
-files keep that. It counts both ways: one of the standard's classes for other images contradicts a Body Part.
+Plain evidence is Modality ``MG``, or a modality of projection radiographs (or none) with a mammography SOP class or
+Body Part ``BREAST``. The SOP class is that of the data set. If the data set has none, that of the file meta information
+is used, because stripped files keep it. It can also contradict: a standard class for other images overrides the Body
+Part.
 
-A person who names the view (``preprocess --view``, a manifest, an archive's table) vouches for a file that says nothing
-of mammography: its modality is one of projection radiographs, ``SC`` or none, its SOP class is one that holds
-radiographs or none, and its body part is none or a breast. Anything else contradicts the person, and a CT that is
-vouched for stays a CT.
+A person who names the view (``preprocess --view``, a manifest, a table of an archive) vouches for a file without
+evidence of mammography. Three conditions must hold: its modality is one of projection radiographs, ``SC`` or none; its
+SOP class can contain radiographs or is absent; its body part is absent or a breast. Anything else contradicts the
+person: a CT stays a CT.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from pydicom.uid import (
 
 from components.dicom.headers import tags
 from components.dicom.headers.special_cases import sop_class
-from components.dicom.rejections import IngestError, RejectionReason, shown
+from components.dicom.rejections import IngestError, RejectionReason, printable
 from components.dicom.remarks import Remark
 
 _MAMMOGRAPHY_CLASSES: Final = frozenset(
@@ -45,7 +46,7 @@ _MAMMOGRAPHY_CLASSES: Final = frozenset(
         BreastProjectionXRayImageStorageForProcessing,
     }
 )
-# SOP classes that may hold a radiograph of the breast without saying so.
+# SOP classes that can contain a radiograph of the breast without naming it.
 _VOUCHABLE_CLASSES: Final = _MAMMOGRAPHY_CLASSES | {
     ComputedRadiographyImageStorage,
     DigitalXRayImageStorageForPresentation,
@@ -57,22 +58,22 @@ _VOUCHABLE_CLASSES: Final = _MAMMOGRAPHY_CLASSES | {
     "",
 }
 _OF_THE_STANDARD: Final = "1.2.840.10008."
-# Modalities under which projection radiographs of the breast are found besides MG: CR plates, DX, scanned film.
+# Modalities other than MG with projection radiographs of the breast: CR plates, DX, scanned film.
 _RADIOGRAPHY: Final = frozenset({"CR", "DX", "RG", "RF", "OT", ""})
 _VOUCHABLE_MODALITIES: Final = _RADIOGRAPHY | {"SC"}
 
 
 def _fail(file: str, keyword: str, value: str, remedy: str) -> IngestError:
-    return IngestError(RejectionReason.NOT_MAMMOGRAPHY, file, tags.tag_name(keyword), shown(value), remedy)
+    return IngestError(RejectionReason.NOT_MAMMOGRAPHY, file, tags.tag_name(keyword), printable(value), remedy)
 
 
 def _is_of_other_images(sop_class_uid: str) -> bool:
-    """Tells a standard class of other images, such as CT; makers' own classes say nothing."""
+    """Return True for a standard class of other images, such as CT; a manufacturer's own class is no evidence."""
     return sop_class_uid.startswith(_OF_THE_STANDARD) and sop_class_uid not in _VOUCHABLE_CLASSES
 
 
 def require_mammography(dataset: Dataset, file: str, view: str | None) -> tuple[Remark, ...]:
-    """Rejects a file that is no mammogram; see the module for the rule.
+    """Reject a file that is not a mammogram; the module docstring has the rule.
 
     Args:
         dataset: DICOM header.
@@ -80,7 +81,7 @@ def require_mammography(dataset: Dataset, file: str, view: str | None) -> tuple[
         view: View that a person named, or None.
 
     Returns:
-        What must be told of how it was recognised.
+        Remarks on the evidence.
 
     Raises:
         IngestError: ``not_mammography``.
@@ -89,7 +90,7 @@ def require_mammography(dataset: Dataset, file: str, view: str | None) -> tuple[
     body_part = tags.code(dataset, "BodyPartExamined")
     if modality == "MG":
         return ()
-    # A CT under a mammography SOP class is a copy of an object that somebody changed: nothing of it can be trusted.
+    # A CT with a mammography SOP class is a changed copy of another object, so nothing in it can be trusted.
     is_breast = body_part == "BREAST" and not _is_of_other_images(found_class)
     if modality in _RADIOGRAPHY and (is_breast or found_class in _MAMMOGRAPHY_CLASSES):
         from_meta = body_part != "BREAST" and not tags.text(dataset, "SOPClassUID")
@@ -102,7 +103,7 @@ def require_mammography(dataset: Dataset, file: str, view: str | None) -> tuple[
             "Modality MG, or a radiograph with a mammography SOP class or of Body Part BREAST, is supported; name its"
             " view in a manifest, or with --view, to vouch for it"
         )
-        raise _fail(file, "SOPClassUID", UID(found_class).name, remedy)  # a UID of a kind of object, not of a person
+        raise _fail(file, "SOPClassUID", UID(found_class).name, remedy)  # the UID of a SOP class, not of a person
     if found_class not in _VOUCHABLE_CLASSES:
         remedy = "naming its view does not make it a radiograph"
         raise _fail(file, "SOPClassUID", UID(found_class).name, remedy)

@@ -1,16 +1,15 @@
-r"""How a picture lies, by Patient Orientation (0020,0020), and how it is turned into the standard hanging.
+r"""Read how a picture is oriented, from Patient Orientation (0020,0020), and turn it into the standard hanging.
 
-The element names where the rows and the columns of the matrix point (PS3.3 C.7.6.1.1.1): ``A\F`` says that rows run to
-the patient's front and columns to her feet. In the standard hanging of mammograms the chest wall of the left breast is
-at the left and that of the right breast at the right, with the feet below in MLO views and the medial side below in CC
-views: ``A\F`` and ``P\F``, ``A\R`` and ``P\L``. Columns of MLO views are oblique: those of the left breast run to the
-feet and to the right, ``FR``, which all readings allow by either letter alone.
+The element names the directions of the rows and the columns of the matrix (PS3.3 C.7.6.1.1.1): ``A\F`` means that rows
+run to the patient's front and columns to the feet. In the standard hanging of mammograms the chest wall of the left
+breast is on the left and that of the right breast on the right. The feet are at the bottom in MLO views and the medial
+side is at the bottom in CC views: ``A\F`` and ``P\F``, ``A\R`` and ``P\L``. Columns of MLO views are oblique: those of
+the left breast run to the feet and to the right, ``FR``. All readers accept either letter, too.
 
-All eight placements of a picture are turned into the standard one before anything else is done with it. What is no pair
-of directions is no orientation: some archives write ``CC`` or ``MLO`` there. Contradictions are refused, because either
-the orientation, the side, or the projection is wrong, unless a manifest names the view: then the picture stays as it
-lies, and that is told. A picture whose chest wall or axilla is clearly at another edge than the orientation says is
-refused in any case.
+All eight orientations of a picture are turned into the standard one before any other step. A value that is not a pair
+of directions is ignored: some archives write ``CC`` or ``MLO`` there. Contradictions are rejected, because either the
+orientation, the side or the projection is wrong. If a manifest names the view, the picture stays as it is, with a
+remark. A picture whose chest wall or axilla is clearly at another edge than the orientation says is always rejected.
 """
 
 from __future__ import annotations
@@ -24,29 +23,29 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from components.dicom.headers import tags
-from components.dicom.rejections import IngestError, RejectionReason, shown
+from components.dicom.rejections import IngestError, RejectionReason, printable
 from components.dicom.remarks import Remark
 from schema.features import laterality_of
 
 _DIRECTIONS: Final = re.compile(r"[APRLHF]{1,3}")
 _OPPOSITES: Final = ({"A", "P"}, {"R", "L"}, {"H", "F"})
 _TAG: Final = tags.tag_name("PatientOrientation")
-_SMALL: Final = 256  # longest side in which the chest wall is looked for, pixels
-_EDGE: Final = 0.05  # of a side: how wide an edge is
-_EMPTY: Final = 0.02  # rows and columns with less breast are background
-# The chest wall is clear where so much of an edge is breast, and so many times as much as of any other.
+_SMALL: Final = 256  # longest side of the copy for finding the chest wall, pixels
+_EDGE: Final = 0.05  # width of an edge, share of the side
+_EMPTY: Final = 0.02  # rows and columns with a smaller share of breast are background
+# The chest wall is clear if this share of an edge is breast, and this many times the share of any other edge.
 _WALL_SHARE: Final = 0.4
 _WALL_LEAD: Final = 1.7
-# It is not where so little of an edge is breast, if there is an edge at which it may be.
+# The chest wall is not at an edge with a smaller share of breast, if there is another candidate.
 _NO_WALL: Final = 0.1
-# The axilla at the top of MLO views, against the opposite edge.
+# The same for the axilla at the top of MLO views, compared with the opposite edge.
 _AXILLA_SHARE: Final = 0.2
 _AXILLA_LEAD: Final = 4.0
 
 
 @dataclass(frozen=True)
 class Turn:
-    """What brings a stored picture into the standard hanging: first transposing, then flipping.
+    """A transform of a stored picture into the standard hanging: transpose first, then flip.
 
     Attributes:
         transpose: Rows become columns.
@@ -59,14 +58,14 @@ class Turn:
     flip_columns: bool = False
 
     def apply(self, picture: np.ndarray) -> np.ndarray:
-        """Turns a picture, [H, W] or [H, W, channels], from the file's geometry into the standard hanging."""
+        """Turn a picture, [H, W] or [H, W, channels], from the file's geometry into the standard hanging."""
         if self == Turn():
             return picture
         turned = picture.swapaxes(0, 1) if self.transpose else picture
         return np.ascontiguousarray(self._flipped(turned))
 
     def undo(self, picture: np.ndarray) -> np.ndarray:
-        """Turns a picture from the standard hanging back into the file's geometry."""
+        """Turn a picture from the standard hanging back into the file's geometry."""
         if self == Turn():
             return picture
         turned = self._flipped(picture)
@@ -83,7 +82,7 @@ class _Contradiction:
 
 
 def _directions(dataset: Dataset) -> tuple[str, str] | None:
-    """Returns the directions of rows and columns; None where the element holds no pair of them."""
+    """Return the directions of rows and columns; None if the element does not have a pair of them."""
     written = [str(value).strip(" \0").upper() for value in tags.values(dataset, "PatientOrientation")]
     if len(written) != 2 or not all(map(_DIRECTIONS.fullmatch, written)):
         return None
@@ -95,14 +94,14 @@ def _is_possible(direction: str) -> bool:
 
 
 def _runs_to_front_or_back(rows: str, columns: str) -> tuple[bool, bool]:
-    """Tells of rows and columns whether they run from back to front or back; the first letter is the main one."""
+    """Return whether rows and columns run along the axis from back to front; the first letter is the main direction."""
     main = tuple(direction[0] in "AP" for direction in (rows, columns))
     named = tuple(bool(set(direction) & {"A", "P"}) for direction in (rows, columns))
     return (main[0], main[1]) if any(main) else (named[0], named[1])
 
 
 def _runs_down(direction: str, view: str) -> bool | None:
-    """Tells whether a direction runs down in the standard hanging; None where it contradicts the view."""
+    """Return True if a direction runs down in the standard hanging, None if it contradicts the view."""
     projection, side = view.split("_")
     medial, lateral = ("R", "L") if side == "L" else ("L", "R")
     letters = [letter for letter in direction if letter in (medial, lateral)]
@@ -119,17 +118,17 @@ def _turn(rows: str, columns: str, view: str) -> Turn | _Contradiction:
     if of_rows and of_columns:
         return _Contradiction(RejectionReason.MALFORMED_HEADER, "rows and columns run along one axis")
     if not (of_rows or of_columns):
-        return _Contradiction(RejectionReason.UNKNOWN_VIEW, f"rows or columns of {view} run to the front or back")
+        return _Contradiction(RejectionReason.UNKNOWN_VIEW, f"rows or columns of {view} must run to the front or back")
     across, along = (rows, columns) if of_rows else (columns, rows)
     down = _runs_down(along, view)
     if down is None:
-        return _Contradiction(RejectionReason.UNKNOWN_VIEW, f"no picture of {view} lies so")
+        return _Contradiction(RejectionReason.UNKNOWN_VIEW, f"no picture of {view} has this orientation")
     forward = next(letter for letter in across if letter in "AP") == "A"
     return Turn(transpose=of_columns, flip_rows=not down, flip_columns=forward != (laterality_of(view) == "L"))
 
 
 def turn_of(dataset: Dataset, view: str, is_named: bool, file: str) -> tuple[Turn | None, tuple[Remark, ...]]:
-    """Reads how a picture is to be turned.
+    """Read how to turn a picture.
 
     Args:
         dataset: DICOM header.
@@ -138,11 +137,10 @@ def turn_of(dataset: Dataset, view: str, is_named: bool, file: str) -> tuple[Tur
         file: File name for error messages.
 
     Returns:
-        The turn, which may change nothing; None where the header has no orientation or a wrong one. And what must be
-        told.
+        The turn, which may change nothing, or None if the header has no orientation or a wrong one; and remarks.
 
     Raises:
-        IngestError: ``malformed_header`` for directions that exclude each other, ``unknown_view`` for ones that
+        IngestError: ``malformed_header`` for directions that exclude each other, ``unknown_view`` for directions that
             contradict the view, unless a manifest named it.
     """
     directions = _directions(dataset)
@@ -153,23 +151,23 @@ def turn_of(dataset: Dataset, view: str, is_named: bool, file: str) -> tuple[Tur
         return found, (Remark.TURNED,) if found != Turn() else ()
     if is_named:
         return None, (Remark.IMPOSSIBLE_ORIENTATION,)
-    remedy = f"{found.why}; correct it, or name the view in a manifest to take the picture as it lies"
-    raise IngestError(found.reason, file, _TAG, shown("\\".join(directions)), remedy)
+    remedy = f"{found.why}; correct it, or name the view in a manifest to accept the picture as it is"
+    raise IngestError(found.reason, file, _TAG, printable("\\".join(directions)), remedy)
 
 
 def _breast(pixels: np.ndarray) -> np.ndarray:
-    """Returns which pixels of a small copy are breast, uint8 of 0 and 1."""
+    """Return which pixels of a small copy are breast, uint8 of 0 and 1."""
     rows, columns = pixels.shape
     scale = min(1.0, _SMALL / max(rows, columns))
     size = (max(3, round(columns * scale)), max(3, round(rows * scale)))
-    # The square root keeps bright muscles and film edges from being all that is told from the rest.
+    # Without the square root the threshold separates only bright muscles and film edges from the rest.
     small = np.sqrt(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)).astype(np.uint8)
     _, breast = cv2.threshold(small, 0, 1, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
     return breast
 
 
 def _box(breast: np.ndarray) -> np.ndarray:
-    """Returns the part with breast, without background and padding around it."""
+    """Return the part with breast, without background and padding around it."""
     for axis in (1, 0):
         filled = np.flatnonzero(breast.mean(axis=axis) > _EMPTY)
         if filled.size:
@@ -184,7 +182,7 @@ def _edge_shares(breast: np.ndarray) -> dict[str, float]:
 
 
 def _misplaced(pixels: np.ndarray, view: str) -> str:
-    """Says where the breast clearly lies otherwise than in the standard hanging; empty if it does not."""
+    """Describe how the breast clearly differs from the standard hanging; empty if it does not."""
     breast = _breast(pixels)
     box = _box(breast)
     shares = _edge_shares(box)
@@ -195,19 +193,20 @@ def _misplaced(pixels: np.ndarray, view: str) -> str:
         return f"has its chest wall at the {first}"
     shares = _edge_shares(breast)
     is_below = shares["bottom"] >= max(_AXILLA_SHARE, _AXILLA_LEAD * shares["top"])
-    # Where a band of padding cuts the axilla off, the breast begins as wide as it was cut.
+    # If a band of padding cuts the axilla off, the breast is wide at the first row after it.
     is_cut = box[0].mean() >= _AXILLA_SHARE
     return "is upside down" if view.startswith("MLO") and is_below and not is_cut else ""
 
 
 def require_agreement(pixels: np.ndarray, view: str, file: str) -> None:
-    """Rejects a picture that clearly lies otherwise than its orientation says.
+    """Reject a picture that clearly contradicts its orientation.
 
-    Of 1,144 films in the standard hanging none is rejected, and of the same with black bands at an edge, up to 16 %
-    wide, 1 of 18,304. Mirrored, turned or transposed, 83 to 95 % are rejected; MLO views that are upside down, 79 %.
+    Of 1,144 films in the standard hanging none is rejected. Of the same films with black bands of up to 16 % at an
+    edge, 1 of 18,304 is rejected. Of mirrored, rotated or transposed films, 83 to 95 % are rejected; of MLO views
+    upside down, 79 %.
 
     Args:
-        pixels: uint16 [H, W], in the standard hanging by its orientation.
+        pixels: uint16 [H, W], in the standard hanging according to its orientation.
         view: View of the image.
         file: File name for error messages.
 

@@ -1,13 +1,16 @@
-"""Access to DICOM elements that never raises, whatever bytes a hostile or broken file holds.
+"""Read DICOM elements without exceptions, whatever bytes a hostile or damaged file holds.
 
-Converting a value takes microseconds, and a header of some megabytes may hold millions: an element of more bytes than
-any real one is unreadable, as one is that cannot be converted.
+Converting a value takes microseconds, and a header of some megabytes can hold millions of values. So an element with
+more bytes than any real one is unreadable, like an element that cannot be converted. A decimal number (VR DS and IS) is
+read only if it has one meaning.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
@@ -18,17 +21,53 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as ItemSequence
 from pydicom.tag import BaseTag, Tag
 
-from components.dicom.headers.decimals import parse_decimal
+_NUMBER: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_WITH_COMMA: Final = re.compile(r"[+-]?[0-9]*,[0-9]*([eE][+-]?[0-9]+)?")
+# 1,500 can mean 1.5 or 1500; 0,500 and 1500,000 cannot have a thousands separator.
+_THOUSANDS: Final = re.compile(r"[+-]?[1-9][0-9]{0,2},[0-9]{3}")
 
-_MAX_BYTES: Final = 1 << 15  # of an element; real ones have hundreds, texts (LT) up to 10,240 letters
-_MAX_LUT_BYTES: Final = 1 << 18  # LUT Data: 65,536 entries, with room
+
+@dataclass(frozen=True)
+class Decimal:
+    """A number from a text.
+
+    Attributes:
+        value: Its value, finite.
+        comma: The text has a decimal comma.
+    """
+
+    value: float
+    comma: bool = False
+
+
+def parse_decimal(text: str) -> Decimal | None:
+    """Read a number with a decimal point, or with the decimal comma of some systems (``2047,5``).
+
+    Args:
+        text: One value of an element.
+
+    Returns:
+        The number; None if the text is not a number, is not finite, or can have a thousands separator (``1,500``).
+    """
+    text = text.strip()
+    comma = _WITH_COMMA.fullmatch(text) is not None and _THOUSANDS.fullmatch(text) is None
+    if comma:
+        text = text.replace(",", ".")
+    if not _NUMBER.fullmatch(text):
+        return None
+    value = float(text)
+    return Decimal(value, comma) if math.isfinite(value) else None
+
+
+_MAX_BYTES: Final = 1 << 15  # per element; real ones have hundreds, long texts (LT) up to 10,240 characters
+_MAX_LUT_BYTES: Final = 1 << 18  # for LUT Data: 65,536 entries and a reserve
 _LUT_DATA: Final = 0x00283006
 _UNREADABLE: Final = ("unreadable",)
-_MAX_KEYS: Final = 4096  # some 150 are asked for
+_MAX_KEYS: Final = 4096  # some 150 are in use
 
 
 def tag_name(keyword: str) -> str:
-    """Names an element as DICOM does: ``Modality (0008,0060)``."""
+    """Return the name of an element as DICOM writes it: ``Modality (0008,0060)``."""
     tag = tag_for_keyword(keyword)
     if tag is None:
         raise KeyError(f"no DICOM keyword. Received: keyword={keyword!r}")
@@ -37,7 +76,7 @@ def tag_name(keyword: str) -> str:
 
 @lru_cache(_MAX_KEYS)
 def _tag(key: str | int) -> BaseTag:
-    """Gives the tag of a keyword; a header is asked for some 80 elements, and looking tags up is most of the work."""
+    """Return the tag of a keyword; cached, because some 80 look-ups per header would take most of the time."""
     found = tag_for_keyword(key) if isinstance(key, str) else key
     if found is None:
         raise KeyError(f"no DICOM keyword. Received: keyword={key!r}")
@@ -50,7 +89,7 @@ def _is_decimal(key: str | int) -> bool:
 
 
 def values(dataset: Dataset, key: str | int) -> tuple[Any, ...]:
-    """Returns the values of an element, by keyword or tag; empty if it is absent, empty or cannot be converted."""
+    """Return the values of an element, by keyword or tag; empty if it is absent, empty or cannot be converted."""
     try:
         tag = _tag(key)
         if tag not in dataset or _is_too_long(dataset, tag):
@@ -58,24 +97,24 @@ def values(dataset: Dataset, key: str | int) -> tuple[Any, ...]:
         value = dataset[tag].value
         if value is None:
             return ()
-        # pydicom gives a list for binary numbers read from a file, and a MultiValue for text and for values set in
-        # memory, which converts lazily: iterating here keeps the conversion inside the guard.
+        # pydicom returns a list for binary numbers from a file, and a lazy MultiValue for text and for values set in
+        # memory. Iterating here keeps the conversion inside the try block.
         several = isinstance(value, Sequence | np.ndarray) and not isinstance(value, str | bytes)
         return tuple(value) if several else (value,)
     except Exception:
-        # pydicom converts on access, and junk raises whatever its converters happen to raise.
+        # pydicom converts on access, and its converters raise many kinds of exceptions on damaged values.
         return ()
 
 
 def _is_too_long(dataset: Dataset, tag: BaseTag) -> bool:
-    element = dataset.get_item(tag)  # raw, as long as nobody has read its value
+    element = dataset.get_item(tag)  # raw until somebody reads its value
     if not isinstance(element, RawDataElement):
         return False
     return len(element.value or b"") > (_MAX_LUT_BYTES if element.tag == _LUT_DATA else _MAX_BYTES)
 
 
 def text(dataset: Dataset, keyword: str) -> str:
-    """Returns an element as stripped text, several values joined by a backslash; empty if there is none."""
+    """Return an element as stripped text, several values joined by a backslash; empty if there is none."""
     try:
         return "\\".join(str(v) for v in values(dataset, keyword)).strip(" \0\t\r\n")
     except Exception:
@@ -83,12 +122,12 @@ def text(dataset: Dataset, keyword: str) -> str:
 
 
 def code(dataset: Dataset, keyword: str) -> str:
-    """Returns a code string in upper case."""
+    """Return a code string in upper case."""
     return text(dataset, keyword).upper()
 
 
 def numbers(dataset: Dataset, key: str | int) -> tuple[float, ...]:
-    """Returns an element's finite numeric values, be they written with a decimal comma; empty if any is not one."""
+    """Return the finite numeric values of an element, also with a decimal comma; empty if any value is not a number."""
     if isinstance(key, str) and _is_decimal(key):
         parsed = [parse_decimal(text) for text in decimal_texts(dataset, key)]
         found = tuple(decimal.value for decimal in parsed if decimal is not None)
@@ -105,23 +144,23 @@ def numbers(dataset: Dataset, key: str | int) -> tuple[float, ...]:
     return tuple(result)
 
 
-def number(dataset: Dataset, key: str | int) -> float | None:
-    """Returns an element's first finite number, or None."""
+def first_number(dataset: Dataset, key: str | int) -> float | None:
+    """Return the first finite number of an element, or None."""
     found = numbers(dataset, key)
     return found[0] if found else None
 
 
 def integer(dataset: Dataset, keyword: str) -> int | None:
-    """Returns an element's first value if it is a whole number, or None."""
-    found = number(dataset, keyword)
+    """Return the first value of an element if it is a whole number, or None."""
+    found = first_number(dataset, keyword)
     return int(found) if found is not None and found == int(found) else None
 
 
 def decimal_texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:
-    """Returns the values of a DS or IS as they are written, stripped, without empty ones at the end.
+    """Return the values of a DS or IS as text, stripped, without empty values at the end.
 
-    pydicom converts all values of an element or none, so one that is no number would hide the others. An element that
-    is too long has one value, which is no number.
+    pydicom converts all values of an element or none, so one invalid value would hide the others. An element that is
+    too long has one value, which is not a number.
     """
     try:
         tag = _tag(keyword)
@@ -143,7 +182,7 @@ def decimal_texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:
 
 
 def items(dataset: Dataset, keyword: str) -> tuple[Dataset, ...]:
-    """Returns the items of a sequence; empty if it is absent or no sequence."""
+    """Return the items of a sequence; empty if it is absent or not a sequence."""
     try:
         return tuple(item for item in (dataset.get(keyword) or ()) if isinstance(item, Dataset))
     except Exception:
@@ -151,23 +190,23 @@ def items(dataset: Dataset, keyword: str) -> tuple[Dataset, ...]:
 
 
 def is_sequence(keyword: str) -> bool:
-    """Tells whether a keyword names a sequence."""
+    """Return True if a keyword names a sequence."""
     return dictionary_VR(keyword) == "SQ"
 
 
-def is_empty(dataset: Dataset, keyword: str) -> bool:
-    """Tells whether an element is absent or has no value; one that cannot be converted has one."""
+def has_value(dataset: Dataset, keyword: str) -> bool:
+    """Return True if an element is there and not empty; a value that cannot be converted counts."""
     try:
         element = dataset.get_item(keyword)
         if isinstance(element, RawDataElement):
-            return element.length == 0 or not (element.value or b"").strip(b" \\")
-        return element is None or element.is_empty or (is_sequence(keyword) and not element.value)
+            return element.length != 0 and bool((element.value or b"").strip(b" \\"))
+        return element is not None and not element.is_empty and not (is_sequence(keyword) and not element.value)
     except Exception:
-        return False
+        return True
 
 
 def is_readable_sequence(dataset: Dataset, keyword: str) -> bool:
-    """Tells whether a sequence is one, be it empty; one that is absent is too."""
+    """Return True if a sequence can be read, is empty or is absent."""
     try:
         return keyword not in dataset or isinstance(dataset[keyword].value, ItemSequence)
     except Exception:

@@ -1,17 +1,17 @@
 """Codes of mammographic views: DICOM PS3.16 CID 4014 (views) and CID 4015 (view modifiers).
 
-Values of SNOMED CT, as the standard has them now, and of SNOMED RT (``SRT``, before that ``SNM3``), as older systems
-write them. The values of the two schemes never coincide, so the scheme is not asked: many systems name the wrong one.
+The tables have codes of SNOMED CT, as the current standard, and of SNOMED RT (``SRT``, earlier ``SNM3``), as older
+systems. No code is in both schemes. So the scheme is not checked: many systems name the wrong one.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from components.dicom.acceptance import SpecialCase
+from components.dicom.rejections import RejectionReason
 
-# CID 4014 to the abbreviation of View Position. R-102CF, Y-X1770 and Y-X1771 were withdrawn from the standard and are
-# still found in archives (PS3.16 Annex J).
+# CID 4014 -> abbreviation for View Position. R-102CF, Y-X1770 and Y-X1771 were withdrawn from the standard, but
+# archives still contain them (PS3.16 Annex J).
 VIEW_CODES: Final = {
     "399162004": "CC",
     "R-10242": "CC",
@@ -40,61 +40,61 @@ VIEW_CODES: Final = {
     "G-8310": "SPECIMEN",
 }
 
-# CID 4015 to the special case. None: the whole breast in its standard projection, with its nipple in profile or its
-# inframammary fold shown, as a good image has them anyway.
-MODIFIER_CODES: Final[dict[str, SpecialCase | None]] = {
-    "399161006": SpecialCase.CLEAVAGE,
-    "R-102D2": SpecialCase.CLEAVAGE,
-    "399011000": SpecialCase.AXILLARY_TAIL,
-    "R-102D1": SpecialCase.AXILLARY_TAIL,
-    "442580003": SpecialCase.AXILLARY_TAIL,
-    "R-40AB2": SpecialCase.AXILLARY_TAIL,
-    "399197002": SpecialCase.ROLLED,
-    "R-102D3": SpecialCase.ROLLED,
-    "399226006": SpecialCase.ROLLED,
-    "R-102D4": SpecialCase.ROLLED,
-    "414493004": SpecialCase.ROLLED,
-    "R-102CA": SpecialCase.ROLLED,
-    "415670009": SpecialCase.ROLLED,
-    "R-102C9": SpecialCase.ROLLED,
-    "399209000": SpecialCase.IMPLANT_DISPLACED,
-    "R-102D5": SpecialCase.IMPLANT_DISPLACED,
-    "399163009": SpecialCase.MAGNIFICATION,
-    "R-102D6": SpecialCase.MAGNIFICATION,
-    "399055006": SpecialCase.SPOT_COMPRESSION,
-    "R-102D7": SpecialCase.SPOT_COMPRESSION,
-    "399110001": SpecialCase.TANGENTIAL,
-    "R-102C2": SpecialCase.TANGENTIAL,
-    "441752004": SpecialCase.ANTERIOR_COMPRESSION,
-    "P2-00161": SpecialCase.ANTERIOR_COMPRESSION,
+# CID 4015 -> special case. None: the whole breast in its standard projection, with the nipple in profile or the
+# inframammary fold visible, as in any good image.
+MODIFIER_CODES: Final[dict[str, RejectionReason | None]] = {
+    "399161006": RejectionReason.CLEAVAGE,
+    "R-102D2": RejectionReason.CLEAVAGE,
+    "399011000": RejectionReason.AXILLARY_TAIL,
+    "R-102D1": RejectionReason.AXILLARY_TAIL,
+    "442580003": RejectionReason.AXILLARY_TAIL,
+    "R-40AB2": RejectionReason.AXILLARY_TAIL,
+    "399197002": RejectionReason.ROLLED,
+    "R-102D3": RejectionReason.ROLLED,
+    "399226006": RejectionReason.ROLLED,
+    "R-102D4": RejectionReason.ROLLED,
+    "414493004": RejectionReason.ROLLED,
+    "R-102CA": RejectionReason.ROLLED,
+    "415670009": RejectionReason.ROLLED,
+    "R-102C9": RejectionReason.ROLLED,
+    "399209000": RejectionReason.IMPLANT_DISPLACED,
+    "R-102D5": RejectionReason.IMPLANT_DISPLACED,
+    "399163009": RejectionReason.MAGNIFICATION,
+    "R-102D6": RejectionReason.MAGNIFICATION,
+    "399055006": RejectionReason.SPOT_COMPRESSION,
+    "R-102D7": RejectionReason.SPOT_COMPRESSION,
+    "399110001": RejectionReason.TANGENTIAL,
+    "R-102C2": RejectionReason.TANGENTIAL,
+    "441752004": RejectionReason.ANTERIOR_COMPRESSION,
+    "P2-00161": RejectionReason.ANTERIOR_COMPRESSION,
     "442581004": None,
     "R-40AB3": None,
     "442593008": None,
     "R-40ABE": None,
 }
 
-# ACR's abbreviations of the modifiers (last column of CID 4015), and consoles' words, before or after that of the view.
-MODIFIER_PREFIXES: Final = {"M": SpecialCase.MAGNIFICATION, "S": SpecialCase.SPOT_COMPRESSION}
-MODIFIER_SUFFIXES: Final[dict[str, SpecialCase | None]] = {
-    "SPOT": SpecialCase.SPOT_COMPRESSION,
-    "MAG": SpecialCase.MAGNIFICATION,
-    "RL": SpecialCase.ROLLED,
-    "RM": SpecialCase.ROLLED,
-    "RI": SpecialCase.ROLLED,
-    "RS": SpecialCase.ROLLED,
-    "ID": SpecialCase.IMPLANT_DISPLACED,
-    "AC": SpecialCase.ANTERIOR_COMPRESSION,
-    "AX": SpecialCase.AXILLARY_TAIL,
+# ACR's abbreviations of the modifiers (last column of CID 4015) and words of consoles, before or after the view.
+MODIFIER_PREFIXES: Final = {"M": RejectionReason.MAGNIFICATION, "S": RejectionReason.SPOT_COMPRESSION}
+MODIFIER_SUFFIXES: Final[dict[str, RejectionReason | None]] = {
+    "SPOT": RejectionReason.SPOT_COMPRESSION,
+    "MAG": RejectionReason.MAGNIFICATION,
+    "RL": RejectionReason.ROLLED,
+    "RM": RejectionReason.ROLLED,
+    "RI": RejectionReason.ROLLED,
+    "RS": RejectionReason.ROLLED,
+    "ID": RejectionReason.IMPLANT_DISPLACED,
+    "AC": RejectionReason.ANTERIOR_COMPRESSION,
+    "AX": RejectionReason.AXILLARY_TAIL,
     "NP": None,
     "IMF": None,
 }
-# Abbreviations that stand for a view with its modifier. A tangential view may be of any projection.
+# Abbreviations of a view with its modifier. A tangential view can have any projection.
 COMBINED: Final = {
-    "CV": ("CC", SpecialCase.CLEAVAGE),
-    "AT": ("MLO", SpecialCase.AXILLARY_TAIL),
-    "TAN": ("", SpecialCase.TANGENTIAL),
+    "CV": ("CC", RejectionReason.CLEAVAGE),
+    "AT": ("MLO", RejectionReason.AXILLARY_TAIL),
+    "TAN": ("", RejectionReason.TANGENTIAL),
 }
-# Views written out, without blanks and hyphens, the longest first.
+# Names of views without blanks and hyphens, the longest first.
 NAMES: Final = {
     "MEDIOLATERALOBLIQUE": "MLO",
     "LATEROMEDIALOBLIQUE": "LMO",
@@ -102,5 +102,5 @@ NAMES: Final = {
     "MEDIOLATERAL": "ML",
     "LATEROMEDIAL": "LM",
 }
-# Terms of general radiography, PS3.3 C.8.7.1 and C.8.11.5: positions, but none of the breast.
+# Terms of general radiography, PS3.3 C.8.7.1 and C.8.11.5: positions that are not of the breast.
 OTHER_POSITIONS: Final = frozenset({"AP", "PA", "LL", "LLD", "RLD", "LLO", "RLO"})

@@ -1,20 +1,22 @@
-r"""Which view an image is: projection and side, from whichever DICOM attributes say it.
+r"""Find the view of an image, that is projection and side, from several DICOM attributes.
 
-Projection, in this order:
+The projection comes from the first of these:
     1. View Code Sequence (0054,0220), DICOM PS3.16 CID 4014 (PS3.3 C.8.11.7 and C.8.21.6);
-    2. View Position (0018,5101), PS3.3 C.8.11.5, also with ACR's marks for side and modifiers around it, such as
-       ``RMLO`` or ``LCCID``;
-    3. Patient Orientation (0020,0020), where CBIS-DDSM and its offspring write ``CC`` or ``MLO``.
-Side: Image Laterality (0020,0062) and Frame Laterality (0020,9072) of the functional groups, else Laterality
-(0020,0060) of the series, else the side written along with the projection.
+    2. View Position (0018,5101), PS3.3 C.8.11.5, also with ACR's abbreviations for side and modifiers around it, such
+       as ``RMLO`` or ``LCCID``;
+    3. Patient Orientation (0020,0020), where CBIS-DDSM and archives derived from it write ``CC`` or ``MLO``.
 
-True patient orientations (``A\R``, ``A\FR``) name neither projection nor side for certain: ``A\F`` is written for ML
-and for MLO, and R or L only tells where the medial side was hung. They are never used to guess. Where two attributes
-contradict each other, the view is unknown; only a Laterality of the series gives way to the image's.
+The side comes from Image Laterality (0020,0062) and Frame Laterality (0020,9072) of the functional groups, otherwise
+from Laterality (0020,0060) of the series, otherwise from the text of the projection.
 
-A manifest that names a view (``resolve_view``) wins over a header that names none of the four, be it silent,
-contradictory, or of another projection. Where the header clearly names another of the four, the file is left out as
-``view_conflict``, for a row that slipped in a table looks just like that; once that is accepted, the manifest wins.
+Real patient orientations (``A\R``, ``A\FR``) show neither projection nor side for certain: ``A\F`` is written for ML
+and for MLO, and R or L only shows the displayed medial side. They are never used to guess. If two attributes contradict
+each other, the view is unknown; only a Laterality of the series is overridden by that of the image.
+
+A manifest can name a view (``resolve_view``). It overrides a header that names none of the four views: one without a
+view, with contradictions, or with another projection. If the header clearly names another of the four, the file is
+rejected as ``view_conflict``, because a shifted row of a table looks the same. If ``view_conflict`` is accepted, the
+manifest overrides the header.
 """
 
 from __future__ import annotations
@@ -26,7 +28,6 @@ from typing import Final
 
 from pydicom.dataset import Dataset
 
-from components.dicom.acceptance import AcceptanceConfig, SpecialCase
 from components.dicom.headers import tags
 from components.dicom.headers.view_codes import (
     COMBINED,
@@ -37,7 +38,7 @@ from components.dicom.headers.view_codes import (
     OTHER_POSITIONS,
     VIEW_CODES,
 )
-from components.dicom.rejections import IngestError, RejectionReason, shown
+from components.dicom.rejections import AcceptanceConfig, IngestError, RejectionReason, printable
 
 _STANDARD: Final = frozenset({"CC", "MLO"})
 _PROJECTIONS: Final = frozenset(VIEW_CODES.values())
@@ -49,7 +50,7 @@ def _any_of(names: Iterable[str]) -> str:
     return "|".join(sorted(names, key=lambda name: (-len(name), name)))
 
 
-# Lazy in front: LM and LMO are views, not the left M; SIO is one, not a spot IO.
+# Prefixes match lazily: LM and LMO are views, not the left M; SIO is one too, not a spot IO.
 _POSITION: Final = re.compile(
     rf"(?P<side>RIGHT|LEFT|R|L)??(?P<prefixes>[{''.join(MODIFIER_PREFIXES)}]*?)"
     rf"(?P<base>{_any_of({*_PROJECTIONS, *COMBINED})})?(?P<suffixes>(?:{_any_of(MODIFIER_SUFFIXES)})*)"
@@ -59,17 +60,17 @@ _SUFFIX: Final = re.compile(_any_of(MODIFIER_SUFFIXES))
 
 @dataclass(frozen=True)
 class WrittenPosition:
-    """A view's name taken apart.
+    """The parts of a view's name.
 
     Attributes:
         projection: ``CC``, ``MLO``, another abbreviation of CID 4014 or of general radiography; empty = not named.
         side: ``R``, ``L``, or empty.
-        modifiers: Special cases named along with it, in order.
+        modifiers: Special cases that the name contains, in order.
     """
 
     projection: str = ""
     side: str = ""
-    modifiers: tuple[SpecialCase, ...] = ()
+    modifiers: tuple[RejectionReason, ...] = ()
 
 
 def _compact(value: str) -> str:
@@ -79,8 +80,8 @@ def _compact(value: str) -> str:
     return text
 
 
-def parse_view(value: str) -> str | None:
-    """Reads a view's name as people write it: ``CC_R``, ``R-CC``, ``RMLO``, ``Left MLO``.
+def parse_view_name(value: str) -> str | None:
+    """Read a view's name as people write it: ``CC_R``, ``R-CC``, ``RMLO``, ``Left MLO``.
 
     Returns:
         One of ``schema.features.VIEWS``, or None if the text names none of them.
@@ -96,23 +97,23 @@ def parse_view(value: str) -> str | None:
 
 
 def parse_position(value: str) -> WrittenPosition | None:
-    """Reads a View Position with ACR's marks: ``CC``, ``RMLO``, ``LCCID`` (implant displaced), ``SMLO`` (spot).
+    """Read a View Position with ACR's abbreviations: ``CC``, ``RMLO``, ``LCCID`` (implant displaced), ``SMLO`` (spot).
 
     Args:
-        value: View Position (0018,5101) or what stands for it.
+        value: View Position (0018,5101) or another attribute with the same content.
 
     Returns:
-        Its parts, or None if the text is no position.
+        Its parts, or None if the text is not a position.
     """
     compact = _compact(value)
-    if view := parse_view(compact):
+    if view := parse_view_name(compact):
         projection, side = view.split("_")
         return WrittenPosition(projection, side)
     if compact in OTHER_POSITIONS:
         return WrittenPosition(compact)
     match = _POSITION.fullmatch(compact)
     if match is None or not (match["base"] or match["suffixes"]):
-        return None  # a mark alone, such as R, says nothing
+        return None  # a side without a view, such as R, is no position
     projection, combined = COMBINED.get(match["base"], (match["base"] or "", None))
     before = map(MODIFIER_PREFIXES.get, match["prefixes"])
     after = map(MODIFIER_SUFFIXES.get, _SUFFIX.findall(match["suffixes"]))
@@ -131,13 +132,13 @@ def _position(dataset: Dataset) -> WrittenPosition:
 
 
 def coded_projections(dataset: Dataset) -> tuple[str, ...]:
-    """Reads the projections of View Code Sequence (0054,0220), abbreviated; an unknown code stands for itself."""
+    """Return the projections of View Code Sequence (0054,0220) as abbreviations; an unknown code is not changed."""
     values = (tags.code(item, "CodeValue") for item in tags.items(dataset, "ViewCodeSequence"))
     return tuple(dict.fromkeys(VIEW_CODES.get(value, value) for value in values if value))
 
 
-def modifiers_of(dataset: Dataset) -> dict[SpecialCase, tuple[str, str]]:
-    """Reads the special cases that the view's modifiers name.
+def modifiers_of(dataset: Dataset) -> dict[RejectionReason, tuple[str, str]]:
+    """Read the special cases that the view modifiers name.
 
     Args:
         dataset: DICOM header.
@@ -146,14 +147,14 @@ def modifiers_of(dataset: Dataset) -> dict[SpecialCase, tuple[str, str]]:
         Special case -> name of the tag that names it, and its value.
     """
     by_code, by_position = tags.tag_name("ViewModifierCodeSequence"), tags.tag_name("ViewPosition")
-    position = shown(tags.code(dataset, "ViewPosition"))
+    position = printable(tags.code(dataset, "ViewPosition"))
     written = dict.fromkeys(_position(dataset).modifiers, (by_position, position))
     coded = {case: (by_code, value) for value in _modifier_codes(dataset) if (case := MODIFIER_CODES.get(value))}
     return written | coded
 
 
 def _projection(dataset: Dataset, file: str) -> tuple[str, str, str]:
-    """Returns projection, side named along with it (or empty), and the tag that said so."""
+    """Return the projection, the side in the same text (or empty), and the tag of the evidence."""
     coded, position, written = coded_projections(dataset), _position(dataset), tags.code(dataset, "ViewPosition")
     stated = tuple(dict.fromkeys(name for name in (position.projection, *coded) if name))
     if len(stated) > 1:
@@ -161,7 +162,7 @@ def _projection(dataset: Dataset, file: str) -> tuple[str, str, str]:
             RejectionReason.UNKNOWN_VIEW,
             file,
             f"{tags.tag_name('ViewPosition')} with {tags.tag_name('ViewCodeSequence')}",
-            " with ".join(map(shown, stated)),
+            " with ".join(map(printable, stated)),
             "they contradict each other; name the view in a manifest to override",
         )
     if coded:
@@ -182,7 +183,7 @@ def _frame_sides(dataset: Dataset) -> Iterator[str]:
 
 
 def _side(dataset: Dataset, written: str, file: str) -> str:
-    """Returns R or L; ``written`` is the side that the projection came with, or empty."""
+    """Return R or L; ``written`` is the side in the text of the projection, or empty."""
     image = {"ImageLaterality": [tags.code(dataset, "ImageLaterality")], "FrameLaterality": list(_frame_sides(dataset))}
     found = {keyword: {side for side in sides if side} for keyword, sides in image.items()}
     stated = {keyword: sides for keyword, sides in found.items() if sides}
@@ -192,12 +193,12 @@ def _side(dataset: Dataset, written: str, file: str) -> str:
     normal = {_SIDES.get(side, side) for side in sides}
     if len(normal) != 1 or not normal <= {"R", "L"}:
         tag = " with ".join(map(tags.tag_name, stated)) or tags.tag_name("ImageLaterality")
-        raise IngestError(RejectionReason.UNKNOWN_VIEW, file, tag, shown(" with ".join(sorted(sides))), _SUPPORTED)
+        raise IngestError(RejectionReason.UNKNOWN_VIEW, file, tag, printable(" with ".join(sorted(sides))), _SUPPORTED)
     return normal.pop()
 
 
 def view_of(dataset: Dataset, file: str) -> str:
-    """Tells which of the four views an image is; special cases (``modifiers_of``) are another question.
+    """Find which of the four views an image has; ``modifiers_of`` finds special cases.
 
     Args:
         dataset: DICOM header.
@@ -207,37 +208,37 @@ def view_of(dataset: Dataset, file: str) -> str:
         One of ``schema.features.VIEWS``.
 
     Raises:
-        IngestError: ``unknown_view`` if the header does not say or contradicts itself, ``unsupported_view``
-            if it names another projection, or a modifier that CID 4015 does not have.
+        IngestError: ``unknown_view`` if the header names no view or contradicts itself, ``unsupported_view`` if it
+            names another projection, or a modifier that is not in CID 4015.
     """
     for value in _modifier_codes(dataset):
         if value not in MODIFIER_CODES:
             tag, remedy = tags.tag_name("ViewModifierCodeSequence"), f"codes of CID 4015 are supported; {_SUPPORTED}"
-            raise IngestError(RejectionReason.UNSUPPORTED_VIEW, file, tag, shown(value), remedy)
+            raise IngestError(RejectionReason.UNSUPPORTED_VIEW, file, tag, printable(value), remedy)
     projection, side, tag = _projection(dataset, file)
     if not projection:
         raise IngestError(RejectionReason.UNKNOWN_VIEW, file, tag, "absent", _SUPPORTED)
     if projection not in _STANDARD:
         known = projection in _PROJECTIONS or projection in OTHER_POSITIONS
         reason = RejectionReason.UNSUPPORTED_VIEW if known else RejectionReason.UNKNOWN_VIEW
-        raise IngestError(reason, file, tag, shown(projection), _SUPPORTED)
+        raise IngestError(reason, file, tag, printable(projection), _SUPPORTED)
     return f"{projection}_{_side(dataset, side, file)}"
 
 
 def resolve_view(dataset: Dataset, named: str | None, file: str, acceptance: AcceptanceConfig) -> tuple[str, bool]:
-    """Settles the view between header and manifest; see the module for the rule.
+    """Decide the view from header and manifest; the module docstring has the rule.
 
     Args:
         dataset: DICOM header.
-        named: View that a manifest names, one of ``schema.features.VIEWS``, or None.
+        named: View from a manifest, one of ``schema.features.VIEWS``, or None.
         file: File name for error messages.
-        acceptance: Whether a ``view_conflict`` is accepted.
+        acceptance: Accepted special cases; they can include ``view_conflict``.
 
     Returns:
-        One of ``schema.features.VIEWS``, and whether the header names another one.
+        One of ``schema.features.VIEWS``, and True if the header names another one.
 
     Raises:
-        IngestError: ``view_conflict``, or as ``view_of`` where no manifest names the view.
+        IngestError: ``view_conflict``, or the errors of ``view_of`` if no manifest names the view.
     """
     if named is None:
         return view_of(dataset, file), False
@@ -245,7 +246,7 @@ def resolve_view(dataset: Dataset, named: str | None, file: str, acceptance: Acc
         stated = view_of(dataset, file)
     except IngestError:
         return named, False
-    if stated != named and SpecialCase.VIEW_CONFLICT not in acceptance.accept:
+    if stated != named and RejectionReason.VIEW_CONFLICT not in acceptance.accept:
         raise IngestError(
             RejectionReason.VIEW_CONFLICT,
             file,

@@ -1,1 +1,1 @@
-"""What a picture shows and its header does not say: special images of anonymised files."""
+"""Find special images of anonymised files in their pixels, because their headers do not name them."""

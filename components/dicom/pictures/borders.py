@@ -15,8 +15,8 @@ from typing import Final
 import cv2
 import numpy as np
 
-from components.dicom.acceptance import SpecialCase
-from components.dicom.pictures.field import Field, Found, Mask, disc, quantile, slope_of
+from components.dicom.pictures.field import Field, Mask, PictureFinding, disc, quantile, slope_of
+from components.dicom.rejections import RejectionReason
 
 # A uniform light frame of more than this share of the picture is no film edge.
 _FRAME: Final = 0.15
@@ -111,20 +111,22 @@ def _place(field: Field, box: tuple[int, int, int, int]) -> str:
     return "rows {} to {}, columns {} to {}".format(*rows, *columns)
 
 
-def _framed(field: Field) -> Iterator[Found]:
+def _framed(field: Field) -> Iterator[PictureFinding]:
     outside = 1 - (1 - field.frame) / field.frame_fill
     if field.frame <= _FRAME or (outside < _OUTSIDE and field.frame_fill > _DISC):
         return
     shape = "a straight edge" if field.frame_fill >= _RECTANGLE else "a curved edge"
     text = f"uniform light area round the picture, {field.frame:.0%} of it, with {shape}"
-    yield Found(SpecialCase.COLLIMATED, text)
+    yield PictureFinding(RejectionReason.COLLIMATED, text)
 
 
-def _has_background(field: Field) -> Iterator[Found]:
+def _has_background(field: Field) -> Iterator[PictureFinding]:
     beside = cv2.dilate(field.tissue, disc(max(2, round(0.02 * field.side)))) == 0
     share = float(beside.mean())
     if share < _BACKGROUND:
-        yield Found(SpecialCase.CROPPED, f"no background: {share:.0%} of the picture lies beside the tissue")
+        yield PictureFinding(
+            RejectionReason.CROPPED, f"no background: {share:.0%} of the picture lies beside the tissue"
+        )
         return
     step = max(field.middle - field.air, 1e-3)
     beside &= field.grey < field.air + _LABEL * step
@@ -134,10 +136,12 @@ def _has_background(field: Field) -> Iterator[Found]:
     rough, of_tissue = quantile(slope[beside], 0.5), quantile(slope[field.tissue > 0], 0.5)
     if spread > _EVEN or (rough > _SMOOTH * step and rough > _SMOOTHER * of_tissue):
         compared = f"{rough / max(of_tissue, 1e-4):.0%} as rough as tissue"
-        yield Found(SpecialCase.CROPPED, f"no even background: what is dark varies by {spread:.0%} and is {compared}")
+        yield PictureFinding(
+            RejectionReason.CROPPED, f"no even background: what is dark varies by {spread:.0%} and is {compared}"
+        )
 
 
-def _second_breast(field: Field, box: tuple[int, int, int, int]) -> Iterator[Found]:
+def _second_breast(field: Field, box: tuple[int, int, int, int]) -> Iterator[PictureFinding]:
     skin = field.air + 0.3 * (field.middle - field.air)
     rest = ((field.grey > skin) & (field.grey < 0.95) & (cv2.dilate(field.tissue, disc(3)) == 0)).astype(np.uint8)
     rest = np.asarray(cv2.morphologyEx(rest, cv2.MORPH_OPEN, disc(max(2, round(0.02 * field.side)))), dtype=np.uint8)
@@ -151,8 +155,8 @@ def _second_breast(field: Field, box: tuple[int, int, int, int]) -> Iterator[Fou
     at_other_side = left + width >= columns - 2 if own_left else left <= 2
     share = float(stats[part, cv2.CC_STAT_AREA]) / max(1, int(field.tissue.sum()))
     if at_other_side and share > _SECOND:
-        yield Found(
-            SpecialCase.CLEAVAGE, f"two parts of tissue at opposite sides, the second of {share:.0%} of the first"
+        yield PictureFinding(
+            RejectionReason.CLEAVAGE, f"two parts of tissue at opposite sides, the second of {share:.0%} of the first"
         )
 
 
@@ -162,7 +166,7 @@ def _roundness(tissue: Mask) -> float:
     return float(tissue.sum()) / (np.pi * max(radius, 1.0) ** 2)
 
 
-def _shape(field: Field, ends: list[Ends], box: tuple[int, int, int, int]) -> Iterator[Found]:
+def _shape(field: Field, ends: list[Ends], box: tuple[int, int, int, int]) -> Iterator[PictureFinding]:
     top, bottom, left, right = ends
     wall, opposite = (left, right) if left.box + left.picture >= right.box + right.picture else (right, left)
     place = _place(field, box)
@@ -170,29 +174,31 @@ def _shape(field: Field, ends: list[Ends], box: tuple[int, int, int, int]) -> It
     straight = [end for end in (top, bottom, opposite) if end.gap > _GAP and end.box > _STRAIGHT]
     if len(straight) > 1 or any(end.box > _ONE_STRAIGHT for end in straight):
         sides = " and ".join(f"{end.name} {end.box:.0%} straight" for end in straight)
-        yield Found(SpecialCase.COLLIMATED, f"tissue ends inside the picture in a straight line, {sides}, {place}")
+        yield PictureFinding(
+            RejectionReason.COLLIMATED, f"tissue ends inside the picture in a straight line, {sides}, {place}"
+        )
     elif all(end.picture < _FREE for end in ends) and away:
-        yield Found(SpecialCase.SPECIMEN, f"tissue meets no side of the picture, {place}")
+        yield PictureFinding(RejectionReason.SPECIMEN, f"tissue meets no side of the picture, {place}")
     elif wall.picture < _ROUND_WALL and opposite.picture < _FREE and _roundness(field.tissue) > _ROUND:
-        yield Found(SpecialCase.COLLIMATED, f"tissue ends in a circle, {place}")
+        yield PictureFinding(RejectionReason.COLLIMATED, f"tissue ends in a circle, {place}")
     met = [end for end in ends if end.thick > _CUT]
     both = min(top.thick, bottom.thick)
     if opposite.thick > _CUT:
-        case = SpecialCase.CROPPED if len(met) > 3 else SpecialCase.BREAST_CUT_OFF
+        case = RejectionReason.CROPPED if len(met) > 3 else RejectionReason.BREAST_CUT_OFF
         sides = ", ".join(f"{end.name} {end.thick:.0%}" for end in met)
-        yield Found(case, f"tissue meets the side opposite of the chest wall; sides that it meets: {sides}")
+        yield PictureFinding(case, f"tissue meets the side opposite of the chest wall; sides that it meets: {sides}")
     elif both > _LONG:
         text = f"tissue meets top ({top.thick:.0%}) and bottom ({bottom.thick:.0%})"
-        yield Found(SpecialCase.BREAST_CUT_OFF, text, both > _BOTH)
+        yield PictureFinding(RejectionReason.BREAST_CUT_OFF, text, both > _BOTH)
     elif wall.box < _WALL or away:
         text = f"no chest wall side: tissue meets {wall.name} with {wall.box:.0%} of its height, {wall.gap:.0%} away"
-        yield Found(SpecialCase.CROPPED, text, wall.box < _NO_WALL or away)
+        yield PictureFinding(RejectionReason.CROPPED, text, wall.box < _NO_WALL or away)
     elif opposite.thick > _TOUCHED:
         text = f"tissue meets {opposite.name}, opposite of the chest wall, with {opposite.thick:.0%}"
-        yield Found(SpecialCase.BREAST_CUT_OFF, text, False)
+        yield PictureFinding(RejectionReason.BREAST_CUT_OFF, text, False)
 
 
-def border_findings(field: Field) -> list[Found]:
+def border_findings(field: Field) -> list[PictureFinding]:
     """Judges where the tissue of a picture ends.
 
     Args:

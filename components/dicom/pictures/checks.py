@@ -7,48 +7,47 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from components.dicom.acceptance import AcceptanceConfig, SpecialCase
 from components.dicom.headers.header import ViewHeader
 from components.dicom.pictures.borders import border_findings
-from components.dicom.pictures.field import Found, is_shapeless, read_field, without_padding
+from components.dicom.pictures.field import PictureFinding, is_shapeless, read_field, without_padding
 from components.dicom.pictures.implant import implant_finding
 from components.dicom.pictures.paddle import paddle_finding
-from components.dicom.rejections import IngestError
+from components.dicom.rejections import SPECIAL_CASES, AcceptanceConfig, IngestError, RejectionReason
 from components.dicom.remarks import Remark
 from schema.features import is_mlo
 
 # Smaller pictures, longest side, hold no shapes that could be judged.
 _LEAST_SIDE: Final = 96
-_PARTIAL: Final = frozenset({SpecialCase.COLLIMATED, SpecialCase.CROPPED, SpecialCase.BREAST_CUT_OFF})
+_PARTIAL: Final = frozenset({RejectionReason.COLLIMATED, RejectionReason.CROPPED, RejectionReason.BREAST_CUT_OFF})
 # How evidence is told that is not sure enough to refuse an image.
 _POSSIBLE: Final = {
-    SpecialCase.SPOT_COMPRESSION: Remark.POSSIBLE_PADDLE,
-    SpecialCase.MAGNIFICATION: Remark.POSSIBLE_PADDLE,
-    SpecialCase.IMPLANT_PRESENT: Remark.POSSIBLE_IMPLANT,
-    SpecialCase.BREAST_CUT_OFF: Remark.POSSIBLE_CUT_OFF,
-    SpecialCase.CROPPED: Remark.POSSIBLE_CUT_OFF,
+    RejectionReason.SPOT_COMPRESSION: Remark.POSSIBLE_PADDLE,
+    RejectionReason.MAGNIFICATION: Remark.POSSIBLE_PADDLE,
+    RejectionReason.IMPLANT_PRESENT: Remark.POSSIBLE_IMPLANT,
+    RejectionReason.BREAST_CUT_OFF: Remark.POSSIBLE_CUT_OFF,
+    RejectionReason.CROPPED: Remark.POSSIBLE_CUT_OFF,
 }
 # What a header names and a configuration accepts explains whatever the picture shows of it.
 _EXPLAINS: Final = frozenset(
     {
-        SpecialCase.QUALITY_CONTROL,
-        SpecialCase.SPECIMEN,
-        SpecialCase.BIOPSY,
-        SpecialCase.TOMOSYNTHESIS,
-        SpecialCase.SPOT_COMPRESSION,
-        SpecialCase.MAGNIFICATION,
-        SpecialCase.IMPLANT_DISPLACED,
-        SpecialCase.IMPLANT_PRESENT,
-        SpecialCase.CLEAVAGE,
-        SpecialCase.AXILLARY_TAIL,
-        SpecialCase.TANGENTIAL,
-        SpecialCase.ANTERIOR_COMPRESSION,
-        SpecialCase.PARTIAL_VIEW,
+        RejectionReason.QUALITY_CONTROL,
+        RejectionReason.SPECIMEN,
+        RejectionReason.BIOPSY,
+        RejectionReason.TOMOSYNTHESIS,
+        RejectionReason.SPOT_COMPRESSION,
+        RejectionReason.MAGNIFICATION,
+        RejectionReason.IMPLANT_DISPLACED,
+        RejectionReason.IMPLANT_PRESENT,
+        RejectionReason.CLEAVAGE,
+        RejectionReason.AXILLARY_TAIL,
+        RejectionReason.TANGENTIAL,
+        RejectionReason.ANTERIOR_COMPRESSION,
+        RejectionReason.PARTIAL_VIEW,
     }
 )
 
 
-def find_in_picture(pixels: NDArray[np.uint16], view: str, unit: float = 1.0) -> list[Found]:
+def find_in_picture(pixels: NDArray[np.uint16], view: str, unit: float = 1.0) -> list[PictureFinding]:
     """Lists the special cases that a picture shows, the surest first.
 
     Args:
@@ -71,7 +70,7 @@ def find_in_picture(pixels: NDArray[np.uint16], view: str, unit: float = 1.0) ->
     implant = implant_finding(field)
     if implant:
         found = [implant, *found]
-    if not (implant and implant.sure) and all(item.case is not SpecialCase.SPECIMEN for item in found):
+    if not (implant and implant.sure) and all(item.case is not RejectionReason.SPECIMEN for item in found):
         partial = any(item.case in _PARTIAL for item in found)
         found = [*paddle_finding(field, partial), *found]
     return sorted(found, key=lambda item: not item.sure)
@@ -79,9 +78,9 @@ def find_in_picture(pixels: NDArray[np.uint16], view: str, unit: float = 1.0) ->
 
 def _require_size(header: ViewHeader, file: str, acceptance: AcceptanceConfig) -> tuple[Remark, ...]:
     longest = max(header.rows, header.columns)
-    if longest < acceptance.least_side and SpecialCase.LOW_RESOLUTION not in acceptance.accept:
+    if longest < acceptance.least_side and RejectionReason.LOW_RESOLUTION not in acceptance.accept:
         raise IngestError(
-            SpecialCase.LOW_RESOLUTION.reason,
+            RejectionReason.LOW_RESOLUTION,
             file,
             "pixels",
             f"{header.rows} x {header.columns}",
@@ -93,7 +92,7 @@ def _require_size(header: ViewHeader, file: str, acceptance: AcceptanceConfig) -
 
 def judge_picture(
     pixels: NDArray[np.uint16], header: ViewHeader, file: str, acceptance: AcceptanceConfig
-) -> tuple[tuple[SpecialCase, ...], tuple[Remark, ...]]:
+) -> tuple[tuple[RejectionReason, ...], tuple[Remark, ...]]:
     """Rejects an image that is special by what its picture shows, unless that is accepted.
 
     Args:
@@ -115,10 +114,10 @@ def judge_picture(
     if refused:
         names = ", ".join(dict.fromkeys(item.case.value for item in refused))
         remedy = f"look at it; special images are left out, add {names} to pipeline.ingest.accept to take them"
-        raise IngestError(refused[0].case.reason, file, "pixels", refused[0].evidence, remedy)
+        raise IngestError(refused[0].case, file, "pixels", refused[0].evidence, remedy)
     remarks = (*remarks, *(_POSSIBLE[item.case] for item in new))
     shown = {item.case for item in found if item.sure}
     if not shown:
         return header.special, remarks
     cases = {*header.special, *shown}
-    return tuple(case for case in SpecialCase if case in cases), (*remarks, Remark.SPECIAL_PICTURE)
+    return tuple(case for case in SPECIAL_CASES if case in cases), (*remarks, Remark.SPECIAL_PICTURE)

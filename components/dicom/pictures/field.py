@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from components.dicom.acceptance import SpecialCase
+from components.dicom.rejections import RejectionReason
 
 Grey = NDArray[np.float32]
 Mask = NDArray[np.uint8]
@@ -41,10 +41,10 @@ _LINK: Final = 0.04
 _PLACES, _SHAPELESS = 12, 0.1
 
 
-class Found(NamedTuple):
+class PictureFinding(NamedTuple):
     """A special case that a picture shows, its evidence, and whether that is sure enough to refuse the image."""
 
-    case: SpecialCase
+    case: RejectionReason
     evidence: str
     sure: bool = True
 

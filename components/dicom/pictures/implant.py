@@ -15,8 +15,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from components.dicom.acceptance import SpecialCase
-from components.dicom.pictures.field import Field, Found, Grey, Mask, disc, quantile, slope_of
+from components.dicom.pictures.field import Field, Grey, Mask, PictureFinding, disc, quantile, slope_of
+from components.dicom.rejections import RejectionReason
 
 # Smallest picture in which implants are looked for, longest side: in fewer pixels every edge is sharp.
 _LEAST_SIDE: Final = 256
@@ -129,7 +129,7 @@ def _kind_of(
     return None
 
 
-def implant_finding(field: Field) -> Found | None:
+def implant_finding(field: Field) -> PictureFinding | None:
     """Looks for an implant.
 
     Args:
@@ -143,7 +143,7 @@ def implant_finding(field: Field) -> Found | None:
     area = int(field.tissue.sum())
     brightest = quantile(field.grey[field.tissue > 0], 0.99)
     span = brightest - field.air
-    possible: Found | None = None
+    possible: PictureFinding | None = None
     maps: tuple[Grey, Grey] | None = None
     box = _box(field.tissue)
     grey, tissue = field.grey[box], field.tissue[box]
@@ -175,7 +175,7 @@ def implant_finding(field: Field) -> Found | None:
                 before, behind = (round(field.left + column * field.scale) for column in (left, left + width))
                 text = f"even bright area with a sharp convex edge, {size / area:.0%} of the tissue"
                 place = f"rows {first} to {last}, columns {before} to {behind}"
-                possible = Found(SpecialCase.IMPLANT_PRESENT, f"{text}, {place}", kind.sure)
+                possible = PictureFinding(RejectionReason.IMPLANT_PRESENT, f"{text}, {place}", kind.sure)
                 if kind.sure:
                     return possible
     return possible

@@ -1,1 +1,1 @@
-"""Compressed pixel data: what a stream is, whether it is whole, and its decoding."""
+"""Compressed pixel data: identify the stream, check that it is complete, and decode it."""

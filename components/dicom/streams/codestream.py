@@ -113,7 +113,7 @@ def begins_a_stream(stream: bytes) -> bool:
     return bool(bare) and any(signature.startswith(bare) for signature in (_JPEG, _JPEG_2000, _JP2))
 
 
-def segments(stream: bytes, start: int = 2, last: int = _START_OF_SCAN) -> Iterator[tuple[int, int, int]]:
+def marker_segments(stream: bytes, start: int = 2, last: int = _START_OF_SCAN) -> Iterator[tuple[int, int, int]]:
     """Walks the marker segments of a header, up to and with the marker ``last``: marker, start of content, end."""
     position = start
     while position + 4 <= len(stream) and stream[position] == 0xFF:
@@ -136,7 +136,7 @@ def ends_in_header(stream: bytes, size: int) -> bool:
         size: Its size, bytes.
     """
     last = _START_OF_TILE if stream.startswith(_JPEG_2000) else _START_OF_SCAN
-    marker, _, position = [(0, 0, 2), *segments(stream, 2, last)][-1]
+    marker, _, position = [(0, 0, 2), *marker_segments(stream, 2, last)][-1]
     if marker == last or len(stream) < size or position > size:
         return position > size
     return len(stream) - position < _SEGMENT_HEADER or not stream[position:].strip(b"\0\xff")
@@ -161,7 +161,7 @@ def end_of_scan(stream: bytes, start: int, is_jpeg_ls: bool = False) -> tuple[in
     if found is None:
         return len(stream), False
     position = found.start()
-    for marker, _, end in segments(stream, position, END_OF_IMAGE[1]):
+    for marker, _, end in marker_segments(stream, position, END_OF_IMAGE[1]):
         if marker not in _ANNOTATIONS:
             break
         position = end
@@ -179,7 +179,7 @@ def _jpeg_2000_coding(stream: bytes) -> Coding | None:
     """Reads the coding style, ITU-T T.800 A.6.1 and A.6.2, T.814 A.3; that of the component counts, if it has one."""
     is_high_throughput = False
     reversible: dict[int, bool] = {}
-    for marker, start, end in segments(stream, 2, _START_OF_TILE):
+    for marker, start, end in marker_segments(stream, 2, _START_OF_TILE):
         if marker == _CAPABILITIES:
             is_high_throughput = True
         offset = {_CODING_STYLE: 9, _COMPONENT_STYLE: 6}.get(marker)
@@ -226,7 +226,7 @@ def _jpeg_coding(frame: int, scan: bytes) -> Coding:
 
 def _jpeg_frame(stream: bytes) -> Frame | None:
     found, scan = None, b""
-    for marker, start, end in segments(stream):
+    for marker, start, end in marker_segments(stream):
         if marker in _FRAMES and found is None and start + 6 <= min(end, len(stream)):
             found = marker, stream[start : start + 6]
         if marker == _START_OF_SCAN:
@@ -272,7 +272,7 @@ def repair_scan_header(stream: bytes) -> bytes:
         The stream, repaired if it is a sequential JPEG; any other one unchanged.
     """
     sequential = False
-    for marker, start, end in segments(stream):
+    for marker, start, end in marker_segments(stream):
         sequential = sequential or marker in _SEQUENTIAL_FRAMES
         if marker == _START_OF_SCAN and sequential and end - start >= 4 and end <= len(stream):
             return stream[: end - 3] + _FULL_SCAN + stream[end:]

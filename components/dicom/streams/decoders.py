@@ -61,10 +61,10 @@ from components.dicom.streams.codestream import (
     repair_scan_header,
     without_jp2,
 )
-from components.dicom.streams.jpeg_2000 import decode_jpeg_2000
-from components.dicom.streams.jpeg_ls import decode_jpeg_ls
-from components.dicom.streams.jpeg_scan import decode_jpeg
-from components.dicom.streams.rle import decode_rle, is_rle, require_rle
+from components.dicom.streams.jpeg_lossless import decode_lossless
+from components.dicom.streams.jpeg_parts import parse_jpeg
+from components.dicom.streams.jpeg_sequential import decode_sequential
+from components.dicom.streams.other_streams import decode_jpeg_2000, decode_jpeg_ls, decode_rle, is_rle, require_rle
 
 # What the streams of each transfer syntax may be, PS3.5 sections 8.2 and 10 and annex A.4.
 CODINGS: Final[Mapping[UID, tuple[Coding, ...]]] = MappingProxyType(
@@ -139,6 +139,26 @@ def _require_fitting_frame(frame: Frame, dataset: Dataset, syntax: UID, size: in
         raise TooMuchError(f"up to {_MAX_TILES} tiles are decoded")
 
 
+def decode_jpeg(stream: bytes, frame: Frame) -> tuple[np.ndarray, bool]:
+    """Decodes a JPEG of one component.
+
+    Args:
+        stream: Lossless, baseline or extended sequential JPEG.
+        frame: What it declares.
+
+    Returns:
+        uint8 (up to 8 bits) or uint16 [rows, columns], and whether the end marker is there.
+
+    Raises:
+        EOFError: The data are not those of all the samples.
+        SecondImageError: There is another image behind it.
+        Exception: Whatever libjpeg says of damaged streams.
+    """
+    decode = decode_sequential if frame.coding in (Coding.BASELINE, Coding.EXTENDED) else decode_lossless
+    jpeg = parse_jpeg(stream)
+    return decode(jpeg, frame), jpeg.is_closed
+
+
 def _decode_stream(stream: bytes, frame: Frame) -> tuple[np.ndarray, bool]:
     """Decodes a stream; tells whether its end marker is there."""
     if frame.coding in _JPEG:
@@ -192,7 +212,7 @@ def decode_native(dataset: Dataset, pixel_data: bytes, vr: str) -> np.ndarray:
     return np.frombuffer(pixel_data, f"{order}{kind}{size}", rows * columns).reshape(rows, columns)
 
 
-def look_at_frame(dataset: Dataset, syntax: UID, first_bytes: bytes, size: int) -> tuple[Remark, ...]:
+def check_frame(dataset: Dataset, syntax: UID, first_bytes: bytes, size: int) -> tuple[Remark, ...]:
     """Checks what a compressed frame declares of itself, as far as its first bytes tell, without decoding.
 
     Args:
@@ -249,7 +269,7 @@ def decode_frame(dataset: Dataset, syntax: UID, stream: bytes) -> StoredPixels:
         StreamError: It does not hold the image of the header, or is none that is supported.
         Exception: Whatever the decoder raises on damaged streams.
     """
-    remarks = look_at_frame(dataset, syntax, stream, len(stream))
+    remarks = check_frame(dataset, syntax, stream, len(stream))
     signed = dataset.PixelRepresentation == 1
     if _is_rle(stream, syntax):
         cells = decode_rle(stream, dataset.Rows, dataset.Columns, dataset.BitsAllocated)

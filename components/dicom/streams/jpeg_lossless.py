@@ -17,7 +17,7 @@ from typing import Final
 import numpy as np
 
 from components.dicom.streams.codestream import Frame, StreamError
-from components.dicom.streams.jpeg_parts import ZEROS, Jpeg, candidates
+from components.dicom.streams.jpeg_parts import ZEROS, Jpeg, possible_data
 
 _PATTERN: Final = bytes.fromhex("5a31c78e064db259e3128f74a90b6dd83627f1459c50e8bb")
 _EXCESS_BITS: Final = 8  # fewer fill up the last byte
@@ -87,7 +87,7 @@ class _Lossless:
     def decode(self, rows: int, data: memoryview) -> np.ndarray:
         """Decodes an interval of so many rows: uint8 or uint16 [rows, columns]."""
         zeros_are_data = data[-len(ZEROS) :] != ZEROS or not self._row(bytes(_COMPARED)).any()
-        for content in candidates(data, zeros_are_data):
+        for content in possible_data(data, zeros_are_data):
             found = self._whole(rows, content)
             if found is not None:
                 return self._samples(found)

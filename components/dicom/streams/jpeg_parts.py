@@ -10,7 +10,7 @@ import imagecodecs
 import numpy as np
 
 from components.dicom.bounded_stream import TooMuchError
-from components.dicom.streams.codestream import END_OF_IMAGE, end_of_scan, segments
+from components.dicom.streams.codestream import END_OF_IMAGE, end_of_scan, marker_segments
 
 ZEROS: Final = bytes(8)  # what means nothing by itself is shorter
 _FRAMES: Final = (0xC0, 0xC1, 0xC3)
@@ -53,11 +53,11 @@ class Jpeg:
         return imagecodecs.jpeg8_decode(b"".join((header, *data, END_OF_IMAGE)))
 
 
-def parsed(stream: bytes) -> Jpeg:
+def parse_jpeg(stream: bytes) -> Jpeg:
     """Finds the parts of a stream; errors as of ``jpeg_scan.decode_jpeg``."""
     frame = scan = start = interval = 0
     restart = None
-    for marker, content, end in segments(stream):
+    for marker, content, end in marker_segments(stream):
         if marker in _FRAMES:
             frame = content
         elif marker == _RESTART_INTERVAL:
@@ -90,7 +90,7 @@ def _without_zeros(data: memoryview) -> memoryview:
     return data[: size + 1] if size and data[size - 1] == 0xFF else data[:size]
 
 
-def candidates(data: memoryview, zeros_are_data: bool) -> list[memoryview]:
+def possible_data(data: memoryview, zeros_are_data: bool) -> list[memoryview]:
     """Lists what the data of the last interval may be: all, or all but padding."""
     if not data or data[-1]:
         return [data]

@@ -16,8 +16,8 @@ from typing import Final
 
 import numpy as np
 
-from components.dicom.streams.codestream import Frame, segments
-from components.dicom.streams.jpeg_parts import Jpeg, candidates
+from components.dicom.streams.codestream import Frame, marker_segments
+from components.dicom.streams.jpeg_parts import Jpeg, possible_data
 
 _HUFFMAN_TABLES, _QUANTISATION_TABLE, _START_OF_SCAN = 0xC4, 0xDB, 0xDA
 _CODE_LENGTHS: Final = 16
@@ -38,7 +38,7 @@ _BRIGHTER: Final = {8: (138, 160), 12: (2073, 2400)}
 def _huffman_tables(header: bytes) -> dict[int, bytes]:
     """Reads Huffman tables, T.81 B.2.4.2: class and number -> numbers of codes of each length, and the symbols."""
     tables = {}
-    for marker, position, end in segments(header):
+    for marker, position, end in marker_segments(header):
         while marker == _HUFFMAN_TABLES and position + 1 + _CODE_LENGTHS <= end:
             size = _CODE_LENGTHS + sum(header[position + 1 : position + 1 + _CODE_LENGTHS])
             tables[header[position]] = header[position + 1 : position + 1 + size]
@@ -168,7 +168,7 @@ def decode_sequential(jpeg: Jpeg, frame: Frame) -> np.ndarray:
         raise EOFError("each restart interval must be there")
     sequential = _Sequential(jpeg, frame)
     *others, last = jpeg.pieces
-    contents = candidates(last, sequential.zeros_are_data())
+    contents = possible_data(last, sequential.zeros_are_data())
     if not others:
         for content in contents:
             found = sequential.whole([content], down * across, frame.columns, _EXTRA_BLOCKS)

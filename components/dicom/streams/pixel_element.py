@@ -17,7 +17,7 @@ from pydicom.uid import UID
 
 from components.dicom.bounded_stream import BoundedStream
 from components.dicom.headers import tags
-from components.dicom.rejections import IngestError, RejectionReason, shown
+from components.dicom.rejections import IngestError, RejectionReason, printable
 from components.dicom.remarks import Remark
 from components.dicom.streams.codestream import is_stream
 
@@ -66,7 +66,7 @@ class PixelElement:
 
 
 def _fail(reason: RejectionReason, file: str, value: object, remedy: str) -> IngestError:
-    return IngestError(reason, file, PIXEL_DATA, shown(value), remedy)
+    return IngestError(reason, file, PIXEL_DATA, printable(value), remedy)
 
 
 def require_pixel_data(stream: BinaryIO, dataset: Dataset, file: str) -> tuple[str, int]:

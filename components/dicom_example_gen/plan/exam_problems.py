@@ -6,7 +6,6 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from components.dicom.acceptance import SpecialCase
 from components.dicom.headers.header import ViewHeader
 from components.dicom.rejections import RejectionReason
 from components.dicom_example_gen.config import IngestConfig
@@ -49,7 +48,7 @@ def exam_problem(views: Sequence[LabelledFile], config: IngestConfig, census: Ce
         return RowProblem(RejectionReason.INVALID_ROW, "column patient_id", f"{len(patients)} patients", allowed)
     by_rows = all(v.label_by == ROW for v in views)
     # Accepted if the anonymiser wrote a separate patient and study for each image.
-    unnamed = SpecialCase.MIXED_PATIENTS in config.accept
+    unnamed = RejectionReason.MIXED_PATIENTS in config.accept
     named = unnamed or (by_rows and all(v.label.patient_id for v in views))
     for found in contradictions([v.header for v in views], census):
         if found.reason == RejectionReason.MIXED_PATIENTS and not named:

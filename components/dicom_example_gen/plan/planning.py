@@ -26,10 +26,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from components.common.location import Location
-from components.dicom.acceptance import STANDARD_ONLY, AcceptanceConfig
 from components.dicom.headers.header import ViewHeader, view_rank
 from components.dicom.reading import pixel_data_sha256, read_header
-from components.dicom.rejections import IngestError, Rejection, RejectionReason
+from components.dicom.rejections import STANDARD_ONLY, AcceptanceConfig, IngestError, Rejection, RejectionReason
 from components.dicom.remarks import Remark, joined
 from components.dicom_example_gen.config import IngestConfig
 from components.dicom_example_gen.plan.copies import LabelledFile, assign_images, broken_uids, shared_uids
@@ -91,8 +90,7 @@ def inspect(
         The header or the rejection, under the candidate's file name.
     """
     # A row, like a header, can mark an image as special; the configuration may still accept it.
-    accepted = {case.reason for case in acceptance.accept}
-    if candidate.rejection is not None and candidate.rejection.reason not in accepted:
+    if candidate.rejection is not None and candidate.rejection.reason not in acceptance.accept:
         return InspectedFile(candidate, rejection=candidate.rejection)
     try:
         header = read_header(root / candidate.file, candidate.view, max_pixels, acceptance)

@@ -9,7 +9,7 @@ from typing import Final
 import pandas as pd
 
 from components.common.location import Location
-from components.dicom.rejections import ManifestError, shown
+from components.dicom.rejections import ManifestError, printable
 from components.sources.tables import canonical_column
 
 # Suffixes of DICOM files in archives, and of the many converted copies. The reader identifies a file by its content.
@@ -78,7 +78,7 @@ class Listing:
         table.columns = [canonical_column(name) for name in table.columns]
         missing = [name for name in required if name not in table.columns]
         if missing:
-            found = ", ".join(shown(canonical_column(name)) for name in header.split(separator)) or "none"
+            found = ", ".join(printable(canonical_column(name)) for name in header.split(separator)) or "none"
             raise ManifestError(
                 f"{path}: columns {', '.join(missing)} are missing; download the file again. Received: {found}."
             )

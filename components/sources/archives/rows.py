@@ -18,8 +18,8 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from components.dicom.headers.views import parse_view
-from components.dicom.rejections import Rejection, RejectionReason, shown
+from components.dicom.headers.views import parse_view_name
+from components.dicom.rejections import Rejection, RejectionReason, printable
 from components.sources.archives.listing import Listing, is_image
 from components.sources.candidates import Candidate, Candidates, Label
 from components.sources.labels import breasts_differ_warning
@@ -127,7 +127,7 @@ def index_files(listing: Listing, keys: Mapping[str, str]) -> dict[str, list[str
 def _add_views(table: pd.DataFrame) -> None:
     """Add the column ``view``; None if the table does not name the view, so that the file's header does."""
     pairs = table["side"].str.upper() + " " + table["projection"].str.upper()
-    table["view"] = pairs.map({pair: parse_view(pair) for pair in pairs.unique()})
+    table["view"] = pairs.map({pair: parse_view_name(pair) for pair in pairs.unique()})
     named = (table["side"] != "") & (table["projection"] != "")
     reject(
         table, named & table["view"].isna(), RejectionReason.UNSUPPORTED_VIEW, "projection", "CC and MLO are supported"
@@ -171,7 +171,7 @@ def _candidates(row: Any, files_of: Mapping[str, Sequence[str]]) -> list[Candida
         rejection = None
         if row.reason is not None:
             where = f"{basename(row.source)} row {row.line}, column {row.column}"
-            rejection = Rejection(row.reason, file, where, shown(row.value), row.allowed)
+            rejection = Rejection(row.reason, file, where, printable(row.value), row.allowed)
         elif not files:
             remedy = "download it again, or leave it out knowingly"
             rejection = Rejection(RejectionReason.MISSING_FILE, file, "file", "absent", remedy)

@@ -14,7 +14,7 @@ from pydicom import dcmread
 from pydicom.errors import InvalidDicomError
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from components.dicom.bounded_stream import TooMuchError, read_file_header, read_header, read_object
+from components.dicom.bounded_stream import TooMuchError, parse_file_header, parse_header, parse_object
 from components.dicom.reading import read_pixels
 from tests.components.dicom.dicom_files import MakeDicom, mammogram, ramp
 
@@ -65,9 +65,9 @@ def test_a_header_is_read_without_inflating_what_is_behind_it(tmp_path: Path) ->
     assert bomb.stat().st_size < 1 << 20
     probe = (
         "import sys, resource; from pathlib import Path;"
-        "from components.dicom.bounded_stream import read_file_header;"
+        "from components.dicom.bounded_stream import parse_file_header;"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss;"
-        "print(read_file_header(Path(sys.argv[1])).StudyInstanceUID,"
+        "print(parse_file_header(Path(sys.argv[1])).StudyInstanceUID,"
         " resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
     )
     done = subprocess.run([sys.executable, "-c", probe, str(bomb)], capture_output=True, text=True, check=True)
@@ -75,9 +75,9 @@ def test_a_header_is_read_without_inflating_what_is_behind_it(tmp_path: Path) ->
     assert study == "1.2.3.4"
     assert int(kilobytes) < 150 << 10  # of 300 MB
     with pytest.raises(TooMuchError):
-        read_object(bomb)
+        parse_object(bomb)
     with bomb.open("rb") as stream, pytest.raises(TooMuchError, match=f"up to {(1 << 24) + 64 * 48 * 2} bytes"):
-        read_header(stream, 1 << 30)  # the image that the header declares bounds it, whatever the limit
+        parse_header(stream, 1 << 30)  # the image that the header declares bounds it, whatever the limit
 
 
 @pytest.mark.slow
@@ -91,7 +91,7 @@ def test_what_is_no_dicom_file_is_not_parsed(tmp_path: Path) -> None:
     for data in (b"", b"\x89PNG\r\n\x1a\n" + bytes(500), bytes(128) + b"DICX" + bytes(500)):
         (tmp_path / "x").write_bytes(data)
         with pytest.raises(InvalidDicomError):
-            read_file_header(tmp_path / "x")
+            parse_file_header(tmp_path / "x")
 
 
 @pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian])
@@ -99,7 +99,7 @@ def test_headers_and_objects_are_what_pydicom_reads(make_dicom: MakeDicom, synta
     pixels = ramp()
     path = make_dicom(pixels=pixels, TransferSyntaxUID=syntax)
     expected = dcmread(path)
-    assert read_object(path) == expected
-    np.testing.assert_array_equal(read_object(path).pixel_array, pixels)
+    assert parse_object(path) == expected
+    np.testing.assert_array_equal(parse_object(path).pixel_array, pixels)
     del expected.PixelData
-    assert read_file_header(path) == expected
+    assert parse_file_header(path) == expected

@@ -24,10 +24,9 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from components.dicom.acceptance import AcceptanceConfig
-from components.dicom.encoding import Encoding, encoding_of
+from components.dicom.bounded_stream import Encoding, encoding_of
 from components.dicom.reading import load_view, read_header, read_pixels
-from components.dicom.rejections import IngestError, RejectionReason
+from components.dicom.rejections import AcceptanceConfig, IngestError, RejectionReason
 from components.dicom.remarks import Remark
 from tests.components.dicom.dicom_bytes import NATIVE, names, part10
 from tests.components.dicom.dicom_files import mammogram, ramp

@@ -22,14 +22,13 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from components.dicom.acceptance import ANY_IMAGE
 from components.dicom.reading import (
     load_view,
     read_header,
     read_image_file,
     read_pixels,
 )
-from components.dicom.rejections import IngestError, RejectionReason
+from components.dicom.rejections import ANY_IMAGE, IngestError, RejectionReason
 from tests.components.dicom.dicom_bytes import BOTH, as_written, names, part10
 from tests.components.dicom.dicom_files import mammogram, ramp, write
 

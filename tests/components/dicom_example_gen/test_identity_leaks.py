@@ -24,7 +24,7 @@ from pydicom.dataset import FileDataset
 from pydicom.tag import Tag
 
 from components.common.png import decode_png
-from components.dicom.acceptance import SpecialCase
+from components.dicom.rejections import RejectionReason
 from components.dicom_example_gen.config import IngestConfig
 from components.sources.source import FolderSource
 from schema import features as f
@@ -79,7 +79,7 @@ MALFORMED = {
 PATIENTS = ("MRN-00417-X", "MRN-00418-X", "MRN-00419-X")
 # In names of files and folders: in ``files.jsonl`` alone.
 FOLDERS = ("Rossellini Maria 1951-02-28", "Mastroianni Lea", "MRN-00419-X")
-CONFIG = IngestConfig(longest_side=64, accept=(SpecialCase.IMPLANT_PRESENT,))
+CONFIG = IngestConfig(longest_side=64, accept=(RejectionReason.IMPLANT_PRESENT,))
 
 
 def identifying(**changes: object) -> FileDataset:

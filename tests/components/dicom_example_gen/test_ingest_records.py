@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from components.common.png import decode_png, encode_png
-from components.dicom.acceptance import DEFAULT_MAX_PIXELS
 from components.dicom.reading import load_view
+from components.dicom.rejections import DEFAULT_MAX_PIXELS
 from components.dicom_example_gen.config import IngestConfig
 from components.dicom_example_gen.plan.planning import inspect, plan
 from components.dicom_example_gen.view_shards import to_example

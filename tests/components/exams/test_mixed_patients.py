@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from components.dicom.acceptance import SpecialCase
 from components.dicom.headers.header import ViewHeader
 from components.dicom.rejections import RejectionReason
 from components.dicom_example_gen.config import IngestConfig
@@ -67,7 +66,7 @@ def test_only_a_row_for_each_image_or_the_configuration_overrides_the_headers() 
         assert not result.accepted
         assert [r.reason for r in result.rejected] == [RejectionReason.MIXED_PATIENTS] * 4
     assert len(planned(named, True).accepted) == 4
-    assert len(planned(unnamed, False, accept=(SpecialCase.MIXED_PATIENTS,)).accepted) == 4
+    assert len(planned(unnamed, False, accept=(RejectionReason.MIXED_PATIENTS,)).accepted) == 4
 
 
 def test_a_view_of_another_phantom_in_the_folder_is_found_and_counted(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from pydicom.uid import UID
 from components.dicom.grey import greyscale
 from components.dicom.grey.greyscale import GreyScale, grey_scale_of
 from components.dicom.grey.stored_values import cells_of, stored_range
-from components.dicom.grey.windows import Window, window_fraction
+from components.dicom.grey.transforms import Window, window_fraction
 from components.dicom.headers.tags import tag_name
 from components.dicom.rejections import IngestError, RejectionReason
 from components.dicom.remarks import Remark

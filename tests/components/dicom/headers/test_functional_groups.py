@@ -14,10 +14,9 @@ from pydicom.uid import (
     BreastProjectionXRayImageStorageForProcessing,
 )
 
-from components.dicom.acceptance import AcceptanceConfig, SpecialCase
 from components.dicom.headers.orientation import Turn
 from components.dicom.reading import load_view, read_header, read_pixels
-from components.dicom.rejections import IngestError, RejectionReason
+from components.dicom.rejections import AcceptanceConfig, IngestError, RejectionReason
 from components.dicom.remarks import Remark
 from tests.components.dicom.dicom_bytes import NATIVE, names, part10
 from tests.components.dicom.dicom_files import mammogram, ramp
@@ -165,7 +164,7 @@ def test_for_processing_values_of_groups(syntax: UID, tmp_path: Path) -> None:
     root = written(tmp_path, enhanced(**raw, **relation), syntax)
     properties = group(FramePixelDataPropertiesSequence=relation)
     path = written(tmp_path, enhanced(**raw, **{SHARED: [properties]}), syntax)
-    accept = AcceptanceConfig(accept=(SpecialCase.FOR_PROCESSING,))
+    accept = AcceptanceConfig(accept=(RejectionReason.FOR_PROCESSING,))
     greys = [load_view(file, None, 1024, acceptance=accept).pixels for file in (root, path)]
     np.testing.assert_array_equal(*greys)
     assert greys[0][0, 0] > greys[0][-1, -1]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from components.dicom.headers.image_texts import synthetic_name, tomosynthesis_name, words_of
+from components.dicom.headers.special_cases import synthetic_name, tomosynthesis_name, words_of
 from components.dicom.reading import read_header
 from components.dicom.rejections import IngestError
 from tests.components.dicom.dicom_files import MakeDicom

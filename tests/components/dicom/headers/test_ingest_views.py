@@ -11,7 +11,6 @@ from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 from pydicom.uid import UID
 
-from components.dicom.acceptance import ANY_IMAGE, STANDARD_ONLY, SpecialCase
 from components.dicom.headers.view_codes import (
     COMBINED,
     MODIFIER_CODES,
@@ -23,12 +22,12 @@ from components.dicom.headers.views import (
     WrittenPosition,
     modifiers_of,
     parse_position,
-    parse_view,
+    parse_view_name,
     resolve_view,
     view_of,
 )
 from components.dicom.reading import load_view
-from components.dicom.rejections import IngestError, RejectionReason
+from components.dicom.rejections import ANY_IMAGE, STANDARD_ONLY, IngestError, RejectionReason
 from schema.features import VIEWS
 from tests.components.dicom.dicom_bytes import reread
 
@@ -152,11 +151,11 @@ def test_modifiers_are_found_wherever_they_are_written() -> None:
     top.ViewCodeSequence = coded("R-10242", "399163009")
     found = modifiers_of(top)
     assert {case: value for case, (_, value) in found.items()} == {
-        SpecialCase.SPOT_COMPRESSION: "R-102D7",
-        SpecialCase.MAGNIFICATION: "399163009",
-        SpecialCase.IMPLANT_DISPLACED: "RCCID",
+        RejectionReason.SPOT_COMPRESSION: "R-102D7",
+        RejectionReason.MAGNIFICATION: "399163009",
+        RejectionReason.IMPLANT_DISPLACED: "RCCID",
     }
-    assert found[SpecialCase.IMPLANT_DISPLACED][0] == "View Position (0018,5101)"
+    assert found[RejectionReason.IMPLANT_DISPLACED][0] == "View Position (0018,5101)"
     assert modifiers_of(dataset(ViewCodeSequence=coded("R-10242", "R-40AB3"), ViewPosition="CCNP")) == {}
 
 
@@ -179,7 +178,7 @@ def test_positions_with_marks_around_them(side: str, prefix: str, base: str, suf
 def test_any_text_is_a_position_or_none(text: str) -> None:
     position = parse_position(text)
     assert position is None or position.projection or position.modifiers or position == WrittenPosition()
-    assert parse_view(text) is None or position == WrittenPosition(*parse_view(text).split("_"))  # type: ignore[union-attr]
+    assert parse_view_name(text) is None or position == WrittenPosition(*parse_view_name(text).split("_"))  # type: ignore[union-attr]
 
 
 _STATED = st.fixed_dictionaries(
@@ -228,12 +227,12 @@ def test_a_manifest_wins_unless_the_header_clearly_names_another_view(
 
 @pytest.mark.parametrize("text", ["CC_R", "R_CC", "RCC", "r-cc", "Right CC", "cc right", "R.CC"])
 def test_written_views(text: str) -> None:
-    assert parse_view(text) == "CC_R"
+    assert parse_view_name(text) == "CC_R"
 
 
 def test_written_views_are_closed() -> None:
-    assert all(parse_view(view) == view for view in VIEWS)
-    assert [parse_view(t) for t in ("", "CC", "ML_R", "CC_B", "CC_R_L", "LMO")] == [None] * 6
+    assert all(parse_view_name(view) == view for view in VIEWS)
+    assert [parse_view_name(t) for t in ("", "CC", "ML_R", "CC_B", "CC_R_L", "LMO")] == [None] * 6
 
 
 def test_both_real_exams_have_their_four_views() -> None:

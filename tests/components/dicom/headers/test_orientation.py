@@ -13,10 +13,9 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
-from components.dicom.acceptance import AcceptanceConfig, SpecialCase
 from components.dicom.headers.orientation import Turn, require_agreement, turn_of
 from components.dicom.reading import LoadedView, load_view, read_header
-from components.dicom.rejections import IngestError, RejectionReason
+from components.dicom.rejections import AcceptanceConfig, IngestError, RejectionReason
 from components.dicom.remarks import Remark
 from components.exam_model.recipe import PreprocessingRecipe
 from components.preprocessing.config import PreprocessConfig
@@ -210,7 +209,7 @@ def test_a_band_of_padding_is_no_contradiction(view: str, value: int, edge: str,
     picture[band] = value
     path = written(tmp_path, view, picture, PatientOrientation=list(STANDARD[view]), PixelPaddingValue=value)
     # Bands over ends of a breast cut it off, which the picture tells; no orientation is contradicted.
-    accepting = AcceptanceConfig(accept=(SpecialCase.COLLIMATED,), ample_side=1, ample_spacing_mm=1000)
+    accepting = AcceptanceConfig(accept=(RejectionReason.COLLIMATED,), ample_side=1, ample_spacing_mm=1000)
     told = {Remark.SPECIAL_PICTURE}
     assert set(load_view(path, None, 150, acceptance=accepting).remarks) <= told
 

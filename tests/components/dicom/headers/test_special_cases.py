@@ -17,11 +17,10 @@ from pydicom.uid import (
     DigitalMammographyXRayImageStorageForProcessing,
 )
 
-from components.dicom.acceptance import ANY_IMAGE, AcceptanceConfig, SpecialCase
 from components.dicom.headers.header import ViewHeader, header_of, view_rank
 from components.dicom.headers.special_cases import find_special_cases
 from components.dicom.reading import load_view, read_header
-from components.dicom.rejections import IngestError, RejectionReason
+from components.dicom.rejections import ANY_IMAGE, SPECIAL_CASES, AcceptanceConfig, IngestError, RejectionReason
 from components.dicom_example_gen.config import IngestConfig
 from components.exam_model.recipe import PreprocessingRecipe, prepare_file
 from serving.client.preprocessing import prepare_exam
@@ -42,42 +41,42 @@ def view_code(value: str, *modifiers: str) -> list[Dataset]:
     return [item]
 
 
-SPECIAL: list[tuple[SpecialCase, dict[str, Any]]] = [
-    (SpecialCase.FOR_PROCESSING, {"PresentationIntentType": "FOR PROCESSING"}),
-    (SpecialCase.FOR_PROCESSING, {"SOPClassUID": DigitalMammographyXRayImageStorageForProcessing}),
-    (SpecialCase.FOR_PROCESSING, {"SOPClassUID": BreastProjectionXRayImageStorageForProcessing}),
-    (SpecialCase.QUALITY_CONTROL, {"QualityControlImage": "YES"}),
-    (SpecialCase.BIOPSY, {"ImageType": ["ORIGINAL", "PRIMARY", "STEREO_SCOUT"]}),
-    (SpecialCase.BIOPSY, {"ImageType": ["ORIGINAL", "PRIMARY", "POSTFIRE_PLUS"]}),
-    (SpecialCase.BIOPSY, {"ImageType": ["ORIGINAL", "PRIMARY", "POSTMARKER"]}),
-    (SpecialCase.BIOPSY, {"BiopsyTargetSequence": [Dataset()]}),
-    (SpecialCase.TOMOSYNTHESIS, {"SOPClassUID": BreastTomosynthesisImageStorage}),
-    (SpecialCase.TOMOSYNTHESIS, {"ImageType": ["DERIVED", "PRIMARY", "TOMOSYNTHESIS", "NONE"]}),
-    (SpecialCase.TOMOSYNTHESIS, {"ImageType": ["ORIGINAL", "PRIMARY", "TOMO_PROJ"], "SOPClassUID": "1.2.3"}),
-    (SpecialCase.SYNTHETIC_2D, {"ImageType": ["DERIVED", "PRIMARY", "TOMOSYNTHESIS", "GENERATED_2D"]}),
-    (SpecialCase.SYNTHETIC_2D, {"SeriesDescription": "R CC C-View", "ImageType": ["DERIVED", "PRIMARY"]}),
-    (SpecialCase.SYNTHETIC_2D, {"SeriesDescription": "L MLO Intelligent 2D"}),
-    (SpecialCase.CONTRAST_ENHANCED, {"ImageType": ["DERIVED", "PRIMARY", "POST_CONTRAST", "SUBTRACTION"]}),
-    (SpecialCase.SPOT_COMPRESSION, {"ViewCodeSequence": view_code("R-10242", "R-102D7")}),
-    (SpecialCase.SPOT_COMPRESSION, {"ViewPosition": "SCC"}),
-    (SpecialCase.MAGNIFICATION, {"ViewCodeSequence": view_code("399162004", "399163009")}),
-    (SpecialCase.MAGNIFICATION, {"EstimatedRadiographicMagnificationFactor": "1.8"}),
-    (SpecialCase.IMPLANT_DISPLACED, {"ViewPosition": "CCID"}),
-    (SpecialCase.IMPLANT_PRESENT, {"BreastImplantPresent": "YES"}),
-    (SpecialCase.CLEAVAGE, {"ViewPosition": "CV"}),
-    (SpecialCase.AXILLARY_TAIL, {"ViewCodeSequence": view_code("399162004", "442580003")}),
-    (SpecialCase.ROLLED, {"ViewPosition": "RCCRL"}),
-    (SpecialCase.TANGENTIAL, {"ViewCodeSequence": view_code("399162004", "399110001")}),
-    (SpecialCase.ANTERIOR_COMPRESSION, {"ViewPosition": "CCAC"}),
-    (SpecialCase.PARTIAL_VIEW, {"PartialView": "YES"}),
-    (SpecialCase.LOSSY_COMPRESSION, {"LossyImageCompression": "01", "LossyImageCompressionRatio": [2, 60]}),
-    (SpecialCase.BURNED_IN_ANNOTATION, {"BurnedInAnnotation": "YES"}),
+SPECIAL: list[tuple[RejectionReason, dict[str, Any]]] = [
+    (RejectionReason.FOR_PROCESSING, {"PresentationIntentType": "FOR PROCESSING"}),
+    (RejectionReason.FOR_PROCESSING, {"SOPClassUID": DigitalMammographyXRayImageStorageForProcessing}),
+    (RejectionReason.FOR_PROCESSING, {"SOPClassUID": BreastProjectionXRayImageStorageForProcessing}),
+    (RejectionReason.QUALITY_CONTROL, {"QualityControlImage": "YES"}),
+    (RejectionReason.BIOPSY, {"ImageType": ["ORIGINAL", "PRIMARY", "STEREO_SCOUT"]}),
+    (RejectionReason.BIOPSY, {"ImageType": ["ORIGINAL", "PRIMARY", "POSTFIRE_PLUS"]}),
+    (RejectionReason.BIOPSY, {"ImageType": ["ORIGINAL", "PRIMARY", "POSTMARKER"]}),
+    (RejectionReason.BIOPSY, {"BiopsyTargetSequence": [Dataset()]}),
+    (RejectionReason.TOMOSYNTHESIS, {"SOPClassUID": BreastTomosynthesisImageStorage}),
+    (RejectionReason.TOMOSYNTHESIS, {"ImageType": ["DERIVED", "PRIMARY", "TOMOSYNTHESIS", "NONE"]}),
+    (RejectionReason.TOMOSYNTHESIS, {"ImageType": ["ORIGINAL", "PRIMARY", "TOMO_PROJ"], "SOPClassUID": "1.2.3"}),
+    (RejectionReason.SYNTHETIC_2D, {"ImageType": ["DERIVED", "PRIMARY", "TOMOSYNTHESIS", "GENERATED_2D"]}),
+    (RejectionReason.SYNTHETIC_2D, {"SeriesDescription": "R CC C-View", "ImageType": ["DERIVED", "PRIMARY"]}),
+    (RejectionReason.SYNTHETIC_2D, {"SeriesDescription": "L MLO Intelligent 2D"}),
+    (RejectionReason.CONTRAST_ENHANCED, {"ImageType": ["DERIVED", "PRIMARY", "POST_CONTRAST", "SUBTRACTION"]}),
+    (RejectionReason.SPOT_COMPRESSION, {"ViewCodeSequence": view_code("R-10242", "R-102D7")}),
+    (RejectionReason.SPOT_COMPRESSION, {"ViewPosition": "SCC"}),
+    (RejectionReason.MAGNIFICATION, {"ViewCodeSequence": view_code("399162004", "399163009")}),
+    (RejectionReason.MAGNIFICATION, {"EstimatedRadiographicMagnificationFactor": "1.8"}),
+    (RejectionReason.IMPLANT_DISPLACED, {"ViewPosition": "CCID"}),
+    (RejectionReason.IMPLANT_PRESENT, {"BreastImplantPresent": "YES"}),
+    (RejectionReason.CLEAVAGE, {"ViewPosition": "CV"}),
+    (RejectionReason.AXILLARY_TAIL, {"ViewCodeSequence": view_code("399162004", "442580003")}),
+    (RejectionReason.ROLLED, {"ViewPosition": "RCCRL"}),
+    (RejectionReason.TANGENTIAL, {"ViewCodeSequence": view_code("399162004", "399110001")}),
+    (RejectionReason.ANTERIOR_COMPRESSION, {"ViewPosition": "CCAC"}),
+    (RejectionReason.PARTIAL_VIEW, {"PartialView": "YES"}),
+    (RejectionReason.LOSSY_COMPRESSION, {"LossyImageCompression": "01", "LossyImageCompressionRatio": [2, 60]}),
+    (RejectionReason.BURNED_IN_ANNOTATION, {"BurnedInAnnotation": "YES"}),
 ]
 
 
 @pytest.mark.parametrize(("case", "changes"), SPECIAL)
 def test_each_special_image_has_its_reason_and_can_be_accepted(
-    case: SpecialCase, changes: dict[str, Any], syntax: UID
+    case: RejectionReason, changes: dict[str, Any], syntax: UID
 ) -> None:
     dataset = reread(mammogram(**{"ViewPosition": "CC"} | changes), syntax)
     with pytest.raises(IngestError) as caught:
@@ -88,7 +87,7 @@ def test_each_special_image_has_its_reason_and_can_be_accepted(
     assert caught.value.tag.endswith(")")
     with pytest.raises(IngestError, match=case.value):
         header_of(dataset, "f", "CC_R")  # a manifest names the view, it does not make the image ordinary
-    everything_else = AcceptanceConfig(accept=tuple(c for c in SpecialCase if c is not case))
+    everything_else = AcceptanceConfig(accept=tuple(c for c in SPECIAL_CASES if c is not case))
     with pytest.raises(IngestError, match=case.value):
         header_of(dataset, "f", None, everything_else)
     header = header_of(dataset, "f", None, AcceptanceConfig(accept=(case,)))
@@ -116,21 +115,50 @@ def test_ordinary_images_pass(changes: dict[str, Any], syntax: UID) -> None:
 def test_a_magnification_with_a_decimal_comma_is_one(syntax: UID) -> None:
     dataset = as_written(mammogram(), EstimatedRadiographicMagnificationFactor="1,8", ImagerPixelSpacing="0,07\\0,07")
     header = header_of(reread(dataset, syntax), "f", None, ANY_IMAGE)
-    assert (header.special, header.pixel_spacing_mm) == ((SpecialCase.MAGNIFICATION,), 0.07)
+    assert (header.special, header.pixel_spacing_mm) == ((RejectionReason.MAGNIFICATION,), 0.07)
 
 
-def test_every_case_is_a_reason_and_is_tested() -> None:
-    assert {case.reason.value for case in SpecialCase} == {case.value for case in SpecialCase}
-    untested = set(SpecialCase) - {case for case, _ in SPECIAL}
+NAMES = [
+    "for_processing",
+    "quality_control",
+    "specimen",
+    "biopsy",
+    "tomosynthesis",
+    "synthetic_2d",
+    "contrast_enhanced",
+    "spot_compression",
+    "magnification",
+    "implant_displaced",
+    "implant_present",
+    "cleavage",
+    "axillary_tail",
+    "rolled",
+    "tangential",
+    "anterior_compression",
+    "partial_view",
+    "lossy_compression",
+    "burned_in_annotation",
+    "collimated",
+    "cropped",
+    "breast_cut_off",
+    "low_resolution",
+    "view_conflict",
+    "mixed_patients",
+]
+
+
+def test_the_closed_list_is_as_documented_and_tested() -> None:
+    assert [case.value for case in SPECIAL_CASES] == NAMES
+    untested = set(SPECIAL_CASES) - {case for case, _ in SPECIAL}
     # The picture alone shows the last four (test_pictures.py).
     assert untested == {
-        SpecialCase.SPECIMEN,
-        SpecialCase.VIEW_CONFLICT,
-        SpecialCase.MIXED_PATIENTS,
-        SpecialCase.COLLIMATED,
-        SpecialCase.CROPPED,
-        SpecialCase.BREAST_CUT_OFF,
-        SpecialCase.LOW_RESOLUTION,
+        RejectionReason.SPECIMEN,
+        RejectionReason.VIEW_CONFLICT,
+        RejectionReason.MIXED_PATIENTS,
+        RejectionReason.COLLIMATED,
+        RejectionReason.CROPPED,
+        RejectionReason.BREAST_CUT_OFF,
+        RejectionReason.LOW_RESOLUTION,
     }
 
 
@@ -143,7 +171,7 @@ def test_a_specimen_needs_acceptance_and_a_view(syntax: UID) -> None:
         with pytest.raises(IngestError) as caught:
             header_of(dataset, "f", view, acceptance)
         assert caught.value.reason is reason
-    assert header_of(dataset, "f", "CC_R", ANY_IMAGE).special == (SpecialCase.SPECIMEN,)
+    assert header_of(dataset, "f", "CC_R", ANY_IMAGE).special == (RejectionReason.SPECIMEN,)
 
 
 def test_volumes_are_left_out_whatever_is_accepted(syntax: UID) -> None:
@@ -153,22 +181,22 @@ def test_volumes_are_left_out_whatever_is_accepted(syntax: UID) -> None:
             header_of(dataset, "f", None, acceptance)
 
 
-@given(st.lists(st.sampled_from(SPECIAL), max_size=6), st.sets(st.sampled_from(list(SpecialCase))))
+@given(st.lists(st.sampled_from(SPECIAL), max_size=6), st.sets(st.sampled_from(list(SPECIAL_CASES))))
 def test_an_image_is_taken_when_each_of_its_cases_is_accepted(
-    syntax: UID, chosen: list[tuple[SpecialCase, dict[str, Any]]], accepted: set[SpecialCase]
+    syntax: UID, chosen: list[tuple[RejectionReason, dict[str, Any]]], accepted: set[RejectionReason]
 ) -> None:
     tags: dict[str, Any] = {}
     for _, changes in chosen:
         tags |= changes
     dataset = reread(mammogram(**tags), syntax)
     found = [case for case, _, _ in find_special_cases(dataset, LIMIT)]
-    assert found == sorted(set(found), key=list(SpecialCase).index)
+    assert found == sorted(set(found), key=list(SPECIAL_CASES).index)
     acceptance = AcceptanceConfig(accept=tuple(accepted))
     refused = [case for case in found if case not in accepted]
     if refused:
         with pytest.raises(IngestError) as caught:
             header_of(dataset, "f", "CC_R", acceptance)
-        assert caught.value.reason is refused[0].reason
+        assert caught.value.reason is refused[0]
     else:
         assert header_of(dataset, "f", "CC_R", acceptance).special == tuple(found)
 
@@ -176,7 +204,7 @@ def test_an_image_is_taken_when_each_of_its_cases_is_accepted(
 def test_the_configuration_is_a_closed_list() -> None:
     config = IngestConfig.model_validate({"accept": ["implant_present", "magnification"], "max_lossy_ratio": 5})
     assert config.acceptance == AcceptanceConfig(
-        accept=(SpecialCase.IMPLANT_PRESENT, SpecialCase.MAGNIFICATION), max_lossy_ratio=5
+        accept=(RejectionReason.IMPLANT_PRESENT, RejectionReason.MAGNIFICATION), max_lossy_ratio=5
     )
     assert IngestConfig.model_validate_json(config.model_dump_json()) == config
     for wrong in ({"accept": ["duplicate"]}, {"max_lossy_ratio": 0.5}):
@@ -190,10 +218,10 @@ def test_of_images_of_one_view_the_best_is_kept() -> None:
         ViewHeader("CC_R", 100, 80, acquired_at="20200101"),
         ViewHeader("CC_R", 100, 79, acquired_at="20210101"),
         ViewHeader("CC_R", 999, 999, acquired_at="20210101", derived=True),
-        ViewHeader("CC_R", 999, 999, special=(SpecialCase.PARTIAL_VIEW,)),
-        ViewHeader("CC_R", 999, 999, special=(SpecialCase.FOR_PROCESSING,)),
-        ViewHeader("CC_R", 999, 999, special=(SpecialCase.IMPLANT_PRESENT,)),
-        ViewHeader("CC_R", 999, 999, special=(SpecialCase.IMPLANT_DISPLACED, SpecialCase.IMPLANT_PRESENT)),
+        ViewHeader("CC_R", 999, 999, special=(RejectionReason.PARTIAL_VIEW,)),
+        ViewHeader("CC_R", 999, 999, special=(RejectionReason.FOR_PROCESSING,)),
+        ViewHeader("CC_R", 999, 999, special=(RejectionReason.IMPLANT_PRESENT,)),
+        ViewHeader("CC_R", 999, 999, special=(RejectionReason.IMPLANT_DISPLACED, RejectionReason.IMPLANT_PRESENT)),
     ]
     ranks = [view_rank(header) for header in (best, *worse)]
     assert ranks == sorted(ranks, reverse=True)
@@ -212,7 +240,7 @@ def test_the_client_accepts_what_ingest_accepted(make_dicom: MakeDicom) -> None:
     make_dicom("exam/b.dcm", breast(3200), BreastImplantPresent="YES", ViewPosition="CCID")
     strict = PreprocessingRecipe()
     accepting = PreprocessingRecipe(
-        acceptance=AcceptanceConfig(accept=(SpecialCase.IMPLANT_PRESENT, SpecialCase.IMPLANT_DISPLACED))
+        acceptance=AcceptanceConfig(accept=(RejectionReason.IMPLANT_PRESENT, RejectionReason.IMPLANT_DISPLACED))
     )
     assert PreprocessingRecipe.model_validate_json(accepting.model_dump_json()) == accepting
     with pytest.raises(IngestError, match="implant_present"):
@@ -223,7 +251,7 @@ def test_the_client_accepts_what_ingest_accepted(make_dicom: MakeDicom) -> None:
         "b.dcm": "implant_displaced",
     }
     assert {view: v.loaded.header.special for view, v in taken.views.items()} == {
-        "CC_R": (SpecialCase.IMPLANT_PRESENT,)
+        "CC_R": (RejectionReason.IMPLANT_PRESENT,)
     }
     assert [(r.file, r.reason.value) for r in taken.rejected] == [("b.dcm", "duplicate_view")]
 
@@ -232,9 +260,9 @@ def test_conflicting_views_by_file(make_dicom: MakeDicom) -> None:
     path = make_dicom()
     with pytest.raises(IngestError, match=r"view_conflict.*CC_R, against MLO_R of the manifest"):
         read_header(path, "MLO_R")
-    accepting = AcceptanceConfig(accept=(SpecialCase.VIEW_CONFLICT,))
+    accepting = AcceptanceConfig(accept=(RejectionReason.VIEW_CONFLICT,))
     loaded = load_view(path, "MLO_R", 512, acceptance=accepting)
-    assert (loaded.header.view, loaded.header.special) == ("MLO_R", (SpecialCase.VIEW_CONFLICT,))
+    assert (loaded.header.view, loaded.header.special) == ("MLO_R", (RejectionReason.VIEW_CONFLICT,))
 
 
 @pytest.mark.parametrize(
@@ -257,7 +285,9 @@ def test_raw_values_become_dense_is_bright(
         "HighBit": 13,
     }
     # The even bright disc of this breast, under raw values that are not inverted, shows as an implant or a crop.
-    accepting = AcceptanceConfig(accept=(SpecialCase.FOR_PROCESSING, SpecialCase.IMPLANT_PRESENT, SpecialCase.CROPPED))
+    accepting = AcceptanceConfig(
+        accept=(RejectionReason.FOR_PROCESSING, RejectionReason.IMPLANT_PRESENT, RejectionReason.CROPPED)
+    )
     grey = load_view(make_dicom("raw.dcm", raw, **tags), None, 512, acceptance=accepting).pixels / 65535
     if inverts:
         expected = 1 - np.log1p(raw.astype(float)) / np.log1p(16383)

@@ -11,11 +11,17 @@ import cv2
 import numpy as np
 import pytest
 
-from components.dicom.acceptance import ANY_IMAGE, STANDARD_ONLY, AcceptanceConfig, SpecialCase
 from components.dicom.pictures.checks import find_in_picture
-from components.dicom.pictures.field import Found
+from components.dicom.pictures.field import PictureFinding
 from components.dicom.reading import load_view, reduce_by_area
-from components.dicom.rejections import IngestError, RejectionReason
+from components.dicom.rejections import (
+    ANY_IMAGE,
+    SPECIAL_CASES,
+    STANDARD_ONLY,
+    AcceptanceConfig,
+    IngestError,
+    RejectionReason,
+)
 from components.dicom.remarks import Remark
 from components.exam_model.recipe import PreprocessingRecipe
 from pipeline.phantom.config import PhantomConfig
@@ -32,9 +38,9 @@ HELD_OUT = PhantomConfig(exams=3, seed=2077, reduction=5, workers=1)
 
 
 @cache
-def held_out() -> dict[str, list[list[Found]]]:
+def held_out() -> dict[str, list[list[PictureFinding]]]:
     """What was found in each held-out picture, by kind."""
-    found: dict[str, list[list[Found]]] = {}
+    found: dict[str, list[list[PictureFinding]]] = {}
     for made in special_views(HELD_OUT):
         found.setdefault(made.kind, []).append(find_in_picture(pixels_of(made), made.view))
     return found
@@ -92,7 +98,7 @@ def test_places_are_in_pixels_of_the_file() -> None:
     for longest in (2400, 1024, 400):
         kept = reduce_by_area(full, longest)
         (case, text, _), *_ = find_in_picture(kept, "CC_L", 2400 / max(kept.shape))
-        assert case is SpecialCase.IMPLANT_PRESENT
+        assert case is RejectionReason.IMPLANT_PRESENT
         words = text.split("rows ")[1].split(",")[0].split(" to ")
         np.testing.assert_allclose([int(word) for word in words], [800, 1600], atol=40)
 
@@ -159,7 +165,7 @@ def test_a_set_on_disk_is_refused_by_kind(tmp_path: Path) -> None:
             if error.reason is RejectionReason.IMPLAUSIBLE_PIXELS:  # orientation judges too, by other rules
                 continue
             refused[file.parent.name] += 1
-            assert error.reason.value in {case.value for case in SpecialCase}
+            assert error.reason.value in {case.value for case in SPECIAL_CASES}
             assert error.tag == "pixels"
             assert "pipeline.ingest.accept" in error.remedy
         assert refusal_of(file, ANY_IMAGE) is None
@@ -187,16 +193,16 @@ def test_acceptance_takes_it_and_tells(make_dicom: MakeDicom) -> None:
     with pytest.raises(IngestError) as caught:
         load_view(path, None, 1024)
     assert caught.value.reason in (RejectionReason.CROPPED, RejectionReason.BREAST_CUT_OFF)
-    accepting = AcceptanceConfig(accept=(SpecialCase.CROPPED, SpecialCase.BREAST_CUT_OFF))
+    accepting = AcceptanceConfig(accept=(RejectionReason.CROPPED, RejectionReason.BREAST_CUT_OFF))
     loaded = load_view(path, None, 1024, acceptance=accepting)
     assert Remark.SPECIAL_PICTURE in loaded.remarks
-    assert SpecialCase.CROPPED in loaded.header.special
+    assert RejectionReason.CROPPED in loaded.header.special
 
 
 def test_what_the_header_names_and_is_accepted_explains_the_picture(make_dicom: MakeDicom) -> None:
     path = make_dicom(pixels=crop(), PartialView="YES")
-    loaded = load_view(path, None, 1024, acceptance=AcceptanceConfig(accept=(SpecialCase.PARTIAL_VIEW,)))
-    assert {SpecialCase.PARTIAL_VIEW, SpecialCase.CROPPED} <= set(loaded.header.special)
+    loaded = load_view(path, None, 1024, acceptance=AcceptanceConfig(accept=(RejectionReason.PARTIAL_VIEW,)))
+    assert {RejectionReason.PARTIAL_VIEW, RejectionReason.CROPPED} <= set(loaded.header.special)
 
 
 @pytest.mark.parametrize(("strength", "outcome"), [(400, "refused"), (200, "told"), (0, "taken")])
@@ -212,7 +218,7 @@ def test_a_faint_rim_is_told_and_taken(make_dicom: MakeDicom, strength: int, out
     assert (Remark.POSSIBLE_PADDLE in loaded.remarks) == (outcome == "told")
     assert Remark.SPECIAL_PICTURE not in loaded.remarks
     assert loaded.header.special == ()
-    accepting = AcceptanceConfig(accept=(SpecialCase.SPOT_COMPRESSION,))
+    accepting = AcceptanceConfig(accept=(RejectionReason.SPOT_COMPRESSION,))
     assert Remark.POSSIBLE_PADDLE not in load_view(path, None, 1024, acceptance=accepting).remarks
 
 
@@ -226,7 +232,7 @@ def test_a_large_breast_on_a_small_detector_is_standard() -> None:
         grey = np.clip(1 - inside, 0, 1) ** 0.3 * (0.5 + 0.5 * texture)
         found = find_in_picture(np.rint(np.clip(grey, 0, 1) * 60000).astype(np.uint16), "CC_L")
         assert not any(item.sure for item in found), (height, found)
-        assert any(item.case is SpecialCase.BREAST_CUT_OFF for item in found) == told, (height, found)
+        assert any(item.case is RejectionReason.BREAST_CUT_OFF for item in found) == told, (height, found)
 
 
 def test_padding_of_a_lossy_file_at_the_chest_wall_is_no_gap() -> None:
@@ -257,7 +263,7 @@ def test_few_pixels_are_told_or_refused(
     if refused:
         with pytest.raises(IngestError, match=rf"low_resolution, pixels is {rows} x {columns}"):
             load_view(path, None, 1024)
-    accept = AcceptanceConfig(accept=(SpecialCase.LOW_RESOLUTION,) if refused else ())
+    accept = AcceptanceConfig(accept=(RejectionReason.LOW_RESOLUTION,) if refused else ())
     assert (Remark.LOW_RESOLUTION in load_view(path, None, 1024, acceptance=accept).remarks) == remark
 
 

@@ -29,9 +29,8 @@ from pydicom.uid import (
 
 from benchmarks.pictures import picture
 from benchmarks.reference_images import compressed, file_bytes, mammogram, reference_streams
-from components.dicom.acceptance import AcceptanceConfig
 from components.dicom.reading import load_view, read_header
-from components.dicom.rejections import IngestError, RejectionReason
+from components.dicom.rejections import AcceptanceConfig, IngestError, RejectionReason
 from components.dicom.remarks import Remark
 from tests.components.dicom.streams.streams import DELIMITER, END, even, write_encapsulated
 

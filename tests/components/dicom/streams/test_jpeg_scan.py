@@ -16,7 +16,7 @@ from benchmarks.reference_images import reference_streams
 from components.dicom.reading import read_image_file, read_pixels
 from components.dicom.rejections import IngestError, RejectionReason
 from components.dicom.streams.codestream import Frame, declared_frame
-from components.dicom.streams.jpeg_scan import decode_jpeg
+from components.dicom.streams.decoders import decode_jpeg
 from tests.components.dicom.streams.streams import END, lossless_jpeg, write_encapsulated
 
 QUICK = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])

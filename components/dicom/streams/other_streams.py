@@ -1,0 +1,213 @@
+"""JPEG 2000 and HTJ2K streams, decoded after a look at whether they are whole.
+
+OpenJPEG refuses a stream that ends too early. But zeros are empty packets, and padding inside a code block is decoded
+as if it were coefficients. So the tile-parts must account for the stream, and its end must not be padding.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from struct import unpack
+from typing import Final
+
+import cv2
+import imagecodecs
+import numpy as np
+
+from components.dicom.streams.codestream import (
+    END_OF_IMAGE,
+    Frame,
+    SecondImageError,
+    StreamError,
+    end_of_scan,
+    marker_segments,
+)
+
+_START_OF_TILE, _CODING_STYLE = 0x90, 0x52  # SOT, COD
+_SMALLEST_TILE_PART = 14  # bytes: SOT and SOD
+_LARGEST_PRECINCT = 15  # as a power of 2, where the stream names none
+_CODED_ZEROS = 32  # bytes: more of them do not end a code block, and never a whole one
+
+
+def _start_and_packets(stream: bytes, frame: Frame) -> tuple[int, int]:
+    """Finds the first tile-part; counts the packets of an image of one tile (ITU-T T.800 A.6.1 and B.6), at least."""
+    packets = 0
+    for marker, content, end in marker_segments(stream, 2, _START_OF_TILE):
+        if marker == _START_OF_TILE:
+            return content - 4, packets
+        if marker == _CODING_STYLE and content + 10 <= end <= len(stream):
+            layers, levels = int.from_bytes(stream[content + 2 : content + 4], "big"), stream[content + 5]
+            sizes = stream[content + 10 : end] if stream[content] & 1 else b""
+            for level in range(min(levels, 32) + 1):
+                named = sizes[level] if level < len(sizes) else _LARGEST_PRECINCT * 17
+                scale = min(levels, 32) - level
+                across = (frame.columns >> scale >> (named & 15)) + 2
+                packets += layers * across * ((frame.rows >> scale >> (named >> 4)) + 2)
+    raise EOFError("a JPEG 2000 stream needs a tile")
+
+
+def _end_of_tiles(stream: bytes, start: int, frame: Frame) -> int:
+    """Walks the tile-parts, ITU-T T.800 A.4.2; returns where they end."""
+    tiles = set()
+    position = start
+    while stream[position : position + 2] == bytes([0xFF, _START_OF_TILE]):
+        tiles.add(stream[position + 4 : position + 6])
+        length = int.from_bytes(stream[position + 6 : position + 10], "big")
+        if length < _SMALLEST_TILE_PART:  # 0: to the end of the stream
+            position = stream.rfind(END_OF_IMAGE, position)
+            break
+        position += length
+        if position > len(stream):
+            raise EOFError("a tile-part is cut short")
+    if len(tiles) < frame.tiles:
+        raise EOFError("each tile must be there")
+    return position
+
+
+def decode_jpeg_2000(stream: bytes, frame: Frame) -> tuple[np.ndarray, bool]:
+    """Decodes a JPEG 2000 or HTJ2K stream of one component.
+
+    Args:
+        stream: Code stream.
+        frame: What it declares.
+
+    Returns:
+        (u)int8 or (u)int16 [rows, columns], as signed as the stream says, and whether the end marker is there.
+
+    Raises:
+        EOFError: The stream is cut short, or what ends it is padding.
+        SecondImageError: There is another image behind it.
+        Exception: Whatever OpenJPEG says of damaged streams.
+    """
+    start, packets = _start_and_packets(stream, frame)
+    end = _end_of_tiles(stream, start, frame)
+    is_closed = end >= 0 and stream.startswith(END_OF_IMAGE, end)
+    end = end if end >= 0 else len(stream)
+    bare = stream.rstrip(b"\0")
+    if bare.endswith(END_OF_IMAGE) and len(bare) - len(END_OF_IMAGE) < end:
+        raise EOFError("the last tile-part is cut short")
+    if stream.find(stream[:4], end) >= 0:
+        raise SecondImageError("several JPEG 2000 images", "give each image a file of its own")
+    # An empty packet is a byte of 0; nothing ends with bytes of 255.
+    padding = _CODED_ZEROS + packets
+    tail = stream[max(0, end - padding - 1) : end]
+    if tail.endswith(b"\xff\xff") or (len(tail) > padding and not any(tail)):
+        raise EOFError("the stream is padded")
+    return imagecodecs.jpeg2k_decode(stream, numthreads=1), is_closed
+
+
+_FILLERS: Final = (b"\x55", b"\x92", b"\x36")  # of bits that may mean samples, whatever the state of the decoder
+_FILLER_A_SAMPLE: Final = 4  # bytes: more than any sample takes
+
+
+def _as_far_as_decoded(stream: bytes, frame: Frame) -> np.ndarray:
+    """Decodes the rows before the first error; the others are white."""
+    kind, white = (np.uint8, 0xFF) if frame.precision <= 8 else (np.uint16, 0xFFFF)
+    rows = np.full((frame.rows, frame.columns), white, kind)
+    with suppress(imagecodecs.JpeglsError):
+        imagecodecs.jpegls_decode(stream + END_OF_IMAGE, out=rows)
+    return rows
+
+
+def _is_used_up(stream: bytes, frame: Frame) -> bool:
+    """Tells whether a decoder comes to the end of a stream before it has all samples: what is put behind is decoded."""
+    bare, size = _as_far_as_decoded(stream, frame), _FILLER_A_SAMPLE * frame.columns
+    return any(not np.array_equal(bare, _as_far_as_decoded(stream + size * filler, frame)) for filler in _FILLERS)
+
+
+def decode_jpeg_ls(stream: bytes, frame: Frame) -> tuple[np.ndarray, bool]:
+    """Decodes a JPEG-LS stream of one component.
+
+    Args:
+        stream: JPEG-LS.
+        frame: What it declares.
+
+    Returns:
+        uint8 (up to 8 bits) or uint16 [rows, columns], and whether the end marker is there.
+
+    Raises:
+        EOFError: The stream ends before it has all samples, or is padded after that.
+        SecondImageError: There is another image behind it.
+        Exception: Whatever CharLS says of damaged streams.
+    """
+    start = max((end for _, _, end in marker_segments(stream)), default=2)
+    end, is_closed = end_of_scan(stream, start, is_jpeg_ls=True)
+    # Without its marker CharLS would read on.
+    whole = stream[:end] if is_closed else stream[:end].rstrip(b"\0")
+    try:
+        return imagecodecs.jpegls_decode(whole + END_OF_IMAGE), is_closed
+    except imagecodecs.JpeglsError as error:
+        if not is_closed or whole.endswith((bytes(8), b"\xff\xff")) or _is_used_up(whole, frame):
+            raise EOFError("the stream is cut short") from error
+        raise
+
+
+_RLE_HEADER: Final = 64  # bytes
+_RLE_PADDING: Final = 4  # samples that a segment may have in excess
+
+
+def is_rle(stream: bytes) -> bool:
+    """Tells an RLE header: one or two segments for grey, of which the first follows the header."""
+    if len(stream) < _RLE_HEADER:
+        return False
+    segments, *offsets = unpack("<16L", stream[:_RLE_HEADER])
+    return segments in (1, 2) and offsets[0] == _RLE_HEADER and not any(offsets[segments:])
+
+
+def require_rle(stream: bytes, bits_allocated: int) -> None:
+    """Checks the header of an RLE frame; errors as of ``decode_rle``."""
+    if len(stream) < _RLE_HEADER:
+        raise EOFError("an RLE frame begins with a header")
+    segments = unpack("<L", stream[:4])[0]
+    if segments != bits_allocated // 8 or not is_rle(stream):
+        raise StreamError(f"RLE header of {segments} segments for {bits_allocated} bits", "export the image again")
+
+
+def _rle_plane(segment: bytes, samples: int) -> np.ndarray:
+    """Decodes a segment: one byte of each sample."""
+    result = np.empty(samples + _RLE_PADDING, np.uint8)
+
+    def is_whole(content: bytes) -> bool:
+        try:
+            return len(imagecodecs.packbits_decode(content, out=result.data)) == samples
+        except imagecodecs.PackbitsError:  # ends within a run, or has too many samples
+            return False
+
+    # Zeros may pad it. They may also be data, of which the last run needs one.
+    if is_whole(segment) or is_whole(bare := segment.rstrip(b"\0")) or is_whole(bare + b"\0"):
+        return result[:samples]
+    raise EOFError("a segment must hold all samples")
+
+
+def decode_rle(stream: bytes, rows: int, columns: int, bits_allocated: int) -> np.ndarray:
+    """Decodes an RLE frame of one component.
+
+    Args:
+        stream: RLE header and segments.
+        rows: Rows (0028,0010).
+        columns: Columns (0028,0011).
+        bits_allocated: Bits Allocated (0028,0100), 8 or 16.
+
+    Returns:
+        uint8 or uint16 [rows, columns].
+
+    Raises:
+        EOFError: A segment does not hold all samples.
+        SecondImageError: There is another image behind it.
+        StreamError: There is another number of segments.
+    """
+    require_rle(stream, bits_allocated)
+    segments, *offsets = unpack("<16L", stream[:_RLE_HEADER])
+    ends = [*offsets[1:segments], len(stream)]
+    try:
+        planes = [
+            _rle_plane(stream[start:end], rows * columns).reshape(rows, columns)
+            for start, end in zip(offsets, ends, strict=False)
+        ]
+    except EOFError:
+        if stream.find(stream[:8], _RLE_HEADER) >= 0:
+            raise SecondImageError("several RLE images", "give each image a file of its own") from None
+        raise
+    if segments == 1:
+        return planes[0]
+    return cv2.merge(planes[::-1]).view(np.uint16)[..., 0]  # the high byte comes first
