@@ -1,9 +1,10 @@
-"""Where the tissue ends: specimens, crops, cut-off breasts, collimated fields, two breasts in one picture.
+"""Judge where the tissue ends: specimens, crops, cut-off breasts, collimated fields, two breasts in one picture.
 
-In a standard view the breast leaves the picture at the chest wall, air lies beside it at the opposite side, and the
-skin between them is curved. Straight ends of tissue inside the picture are a collimator's; tissue that meets the side
-opposite of the wall is cut off; tissue that meets no side is a specimen. The limits lie far from what standard views
-have (see ``docs/special_images.md``): of 1,144 films none meets the opposite side with a quarter of its height.
+In a standard view the breast reaches the edge of the picture at the chest wall, air is at the opposite side, and the
+skin between them is curved. Straight ends of tissue inside the picture come from a collimator. Tissue that reaches the
+side opposite to the chest wall is cut off. Tissue that reaches no side is a specimen. The limits are far from the
+values of standard views (see ``docs/special_images.md``): in none of 1,144 films does tissue meet the opposite side
+with a quarter of its height.
 """
 
 from __future__ import annotations
@@ -18,41 +19,41 @@ import numpy as np
 from components.dicom.pictures.field import Field, Mask, PictureFinding, disc, quantile, slope_of
 from components.dicom.rejections import RejectionReason
 
-# A uniform light frame of more than this share of the picture is no film edge.
+# A uniform light frame with more than this share of the picture is not a film edge.
 _FRAME: Final = 0.15
-# The picture inside such a frame is a rectangle if it fills its box to this share (a disc fills 0.79).
+# The picture inside such a frame is a rectangle if it fills this share of its box (a disc fills 0.79).
 _RECTANGLE: Final = 0.7
-# A frame leaves this share of the picture outside of its box, or a disc in it; else the blurred edge of a film runs
-# into fat of the same grey.
+# A frame leaves this share of the picture outside its box, or has a disc in it. Otherwise it is the blurred edge of a
+# film next to fat of the same grey.
 _OUTSIDE, _DISC = 0.08, 0.82
-# Less than this share of the picture beside the tissue is no background. Standard films have at least 0.19.
+# A smaller share of the picture beside the tissue is not a background. Standard films have at least 0.19.
 _BACKGROUND: Final = 0.04
-# Air is even: half of its greys lie within this share of the step to tissue; standard views have at most 0.2. Air is
-# smooth: its median slope, share of that step a pixel, stays below 0.01 in standard views and far below that of tissue.
-# What a threshold calls air in a picture without any is tissue, and as rough.
+# Air is even: half of its greys are within this share of the step to tissue; standard views have at most 0.2. Air is
+# smooth: its median slope per pixel, as a share of that step, is below 0.01 in standard views and far below that of
+# tissue. In a picture without air the threshold selects tissue, which is as rough as the rest.
 _EVEN, _SMOOTH, _SMOOTHER = 0.3, 0.014, 0.3
-# Parts of air brighter than this share of tissue are labels and film edges.
+# Parts of air that are brighter than this share of tissue are labels and film edges.
 _LABEL: Final = 1.2
-# Ends of tissue are looked at this far inside its box, share of the longest side.
+# Ends of tissue are measured this far inside its box, share of the longest side.
 _INSET: Final = 0.012
-# A part of the side of its box that tissue meets: a curved end has less, a straight one more.
+# Share of the side of its box that tissue meets: a curved end has less, a straight one more.
 _STRAIGHT, _ONE_STRAIGHT, _WALL = 0.5, 0.7, 0.75
-# Wider than this share of the picture is a gap between tissue and side; a band of the film or the plate may lie behind
-# the straight end of tissue at the chest wall.
+# A wider distance between tissue and side, share of the picture, is a gap. A band of the film or the plate can be
+# outside the straight end of tissue at the chest wall.
 _GAP, _BAND = 0.04, 0.12
-# A picture's side that tissue meets with this share of it is not touched by chance; less of it is told. A standard view
-# that is cut to the box of its breast has at most 0.17.
+# If tissue meets this share of a picture's side, that is not by chance; a smaller share becomes a remark. A standard
+# view that is cropped to the box of its breast has at most 0.17.
 _CUT, _TOUCHED = 0.35, 0.22
-# Both the upper and the lower end: what a large breast leaves on a small detector is standard; standard films have 0.34
-# at most, phantoms that fill the field 0.52. More is told, and no whole breast leaves both ends with 0.7.
+# Share at both the upper and the lower end: a large breast on a small detector is a standard view. Standard films have
+# at most 0.34, phantoms that fill the field 0.52. More becomes a remark. No whole breast has 0.7 at both ends.
 _BOTH, _LONG = 0.7, 0.52
-# Less of a straight end at the chest wall than this is told only.
+# A shorter straight end at the chest wall only becomes a remark.
 _NO_WALL: Final = 0.6
-# Tissue that meets no side with more than this share of it.
+# Tissue that meets a smaller share of every side does not reach the edge of the picture.
 _FREE: Final = 0.06
-# A second part of this share of the first, at the other side.
+# Size of a second part at the other side, share of the first.
 _SECOND: Final = 0.4
-# A round field: tissue fills its smallest circle to this share, and leaves the wall to this share of its height.
+# A round field: tissue fills this share of its smallest circle, and meets the chest wall with at most this share.
 _ROUND, _ROUND_WALL = 0.86, 0.6
 
 
@@ -61,11 +62,11 @@ class Ends:
     """How tissue ends at one side.
 
     Attributes:
-        name: The side in words.
+        name: Name of the side.
         gap: Distance from the picture's side, share of the picture.
         box: Share of the side of the tissue's box that tissue meets.
         picture: Share of the picture's side that tissue meets.
-        thick: The same of thick tissue, which is not just skin, and not white as labels are.
+        thick: The same for thick tissue, which is neither only skin nor as white as labels.
     """
 
     name: str
@@ -76,7 +77,7 @@ class Ends:
 
 
 def _ends(field: Field) -> tuple[list[Ends], tuple[int, int, int, int]]:
-    """Measures the four sides, top, bottom, left, right, and the box of the tissue."""
+    """Measure the four sides, top, bottom, left, right, and the box of the tissue."""
     tissue = field.tissue
     step = field.middle - field.air
     thick = tissue & (field.grey > field.air + 0.3 * step) & (field.grey < 0.95)
@@ -85,7 +86,7 @@ def _ends(field: Field) -> tuple[list[Ends], tuple[int, int, int, int]]:
     inset = max(1, round(_INSET * field.side))
     found = []
     for turn, name in ((0, "top"), (2, "bottom"), (1, "left"), (3, "right")):
-        # Rows of the turned picture count from the side; a quarter turn clockwise puts the left side on top.
+        # Rows of the turned picture begin at the side; a quarter turn clockwise moves the left side to the top.
         turned, full, solid = (
             np.rot90(part, {0: 0, 2: 2, 1: 3, 3: 1}[turn])
             for part in (tissue[box[0] : box[1], box[2] : box[3]], tissue, thick)
@@ -199,10 +200,10 @@ def _shape(field: Field, ends: list[Ends], box: tuple[int, int, int, int]) -> It
 
 
 def border_findings(field: Field) -> list[PictureFinding]:
-    """Judges where the tissue of a picture ends.
+    """Judge where the tissue of a picture ends.
 
     Args:
-        field: The picture made small, with tissue.
+        field: Small copy of the picture, with tissue.
 
     Returns:
         Special cases with the evidence, the surest first.

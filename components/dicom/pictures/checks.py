@@ -1,4 +1,4 @@
-"""Special images recognised by what the picture shows: the one function that reading a view calls."""
+"""Find special images in their pixels: the one function that reading a view calls."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from components.dicom.rejections import SPECIAL_CASES, AcceptanceConfig, IngestE
 from components.dicom.remarks import Remark
 from schema.features import is_mlo
 
-# Smaller pictures, longest side, hold no shapes that could be judged.
+# Pictures with a shorter longest side have no shapes to judge.
 _LEAST_SIDE: Final = 96
 _PARTIAL: Final = frozenset({RejectionReason.COLLIMATED, RejectionReason.CROPPED, RejectionReason.BREAST_CUT_OFF})
-# How evidence is told that is not sure enough to refuse an image.
+# Remarks for evidence that is not enough to reject an image.
 _POSSIBLE: Final = {
     RejectionReason.SPOT_COMPRESSION: Remark.POSSIBLE_PADDLE,
     RejectionReason.MAGNIFICATION: Remark.POSSIBLE_PADDLE,
@@ -27,7 +27,7 @@ _POSSIBLE: Final = {
     RejectionReason.BREAST_CUT_OFF: Remark.POSSIBLE_CUT_OFF,
     RejectionReason.CROPPED: Remark.POSSIBLE_CUT_OFF,
 }
-# What a header names and a configuration accepts explains whatever the picture shows of it.
+# If a header names one of these and the configuration accepts it, it explains everything that the picture shows.
 _EXPLAINS: Final = frozenset(
     {
         RejectionReason.QUALITY_CONTROL,
@@ -48,15 +48,15 @@ _EXPLAINS: Final = frozenset(
 
 
 def find_in_picture(pixels: NDArray[np.uint16], view: str, unit: float = 1.0) -> list[PictureFinding]:
-    """Lists the special cases that a picture shows, the surest first.
+    """List the special cases that a picture shows, the surest first.
 
     Args:
-        pixels: uint16 [H, W], bright = dense, as a view is kept.
+        pixels: uint16 [H, W], bright = dense, as the view is stored.
         view: One of ``schema.features.VIEWS``.
-        unit: Pixels of the file in one of ``pixels``.
+        unit: Pixels of the file per pixel of ``pixels``.
 
     Returns:
-        Special cases, their evidence in words and numbers, and whether it is sure; places are in pixels of the file.
+        Special cases, their evidence in words and numbers, and whether it is sure; positions are in pixels of the file.
     """
     if max(pixels.shape) < _LEAST_SIDE or min(pixels.shape) < _LEAST_SIDE // 3:
         return []
@@ -65,7 +65,7 @@ def find_in_picture(pixels: NDArray[np.uint16], view: str, unit: float = 1.0) ->
         return []
     field = read_field(kept, unit, (start[0], start[1]))
     if is_shapeless(field.fine) or not field.tissue.any():
-        return []  # preprocessing tells that there is no breast
+        return []  # preprocessing reports that there is no breast
     found = border_findings(field)
     implant = implant_finding(field)
     if implant:
@@ -84,7 +84,7 @@ def _require_size(header: ViewHeader, file: str, acceptance: AcceptanceConfig) -
             file,
             "pixels",
             f"{header.rows} x {header.columns}",
-            f"the longest side has at least {acceptance.least_side} pixels, export the whole matrix",
+            f"the longest side must have at least {acceptance.least_side} pixels, export the whole matrix",
         )
     few = longest < acceptance.ample_side or header.pixel_spacing_mm > acceptance.ample_spacing_mm
     return (Remark.LOW_RESOLUTION,) if few else ()
@@ -93,19 +93,19 @@ def _require_size(header: ViewHeader, file: str, acceptance: AcceptanceConfig) -
 def judge_picture(
     pixels: NDArray[np.uint16], header: ViewHeader, file: str, acceptance: AcceptanceConfig
 ) -> tuple[tuple[RejectionReason, ...], tuple[Remark, ...]]:
-    """Rejects an image that is special by what its picture shows, unless that is accepted.
+    """Reject an image if its pixels show a special case that is not accepted.
 
     Args:
-        pixels: uint16 [H, W], the view as it is kept.
-        header: What the file says.
+        pixels: uint16 [H, W], the view as it is stored.
+        header: Header of the file.
         file: File name for error messages.
-        acceptance: What is accepted.
+        acceptance: Accepted special cases.
 
     Returns:
-        The special cases of header and picture that the image is accepted with, and what must be told of it.
+        The accepted special cases from header and picture, and remarks.
 
     Raises:
-        IngestError: The surest special case that is not accepted is its reason, the evidence its value.
+        IngestError: The reason is the surest special case that is not accepted, the value is its evidence.
     """
     remarks = _require_size(header, file, acceptance)
     found = find_in_picture(pixels, header.view, max(header.rows, header.columns) / max(pixels.shape))

@@ -1,7 +1,7 @@
-"""The small pictures in which special images are recognised: grey, exposed field, tissue.
+"""Make the small pictures in which special images are found: grey, exposed field, tissue.
 
-All of it is cheap (milliseconds) and needs no view, spacing or laterality. Distances are shares of the longest side, so
-they hold for every matrix.
+This takes milliseconds and needs no view, spacing or laterality. Distances are shares of the longest side, so they
+apply to every matrix.
 """
 
 from __future__ import annotations
@@ -18,31 +18,31 @@ from components.dicom.rejections import RejectionReason
 Grey = NDArray[np.float32]
 Mask = NDArray[np.uint8]
 
-# Largest longest sides of the two working pictures, pixels: lines of 1 mm in a field of 300 mm, and shapes.
+# Longest sides of the two working pictures, pixels: for lines of 1 mm in a field of 300 mm, and for shapes.
 FINE_SIDE: Final = 384
 COARSE_SIDE: Final = 192
-# Share of the pixels that may saturate at either end: hot pixels and padding must not set the scale.
+# Share of the pixels that saturate at either end, so that hot pixels and padding do not set the scale.
 _SATURATED: Final = 0.002
-# A frame is uniform to this share of the grey range, covers this share of the picture's border, and is lighter than the
-# darkest part of the picture by this much. Air is the darkest part itself.
+# A frame is uniform within this share of the grey range, covers this share of the picture's border, and is lighter than
+# the darkest part of the picture by this much. Air is the darkest part itself.
 _FLAT, _BORDER_SHARE, _LIGHTER = 0.025, 0.5, 0.1
-# Behind padding at the chest wall, and at the ends of an oblique view, this share of a line differs from it by this
-# share of the grey range; behind air the nipple starts with less.
+# After padding at the chest wall, and at the ends of an oblique view, this share of a line differs from the padding by
+# this share of the grey range. After air it is less, where the nipple begins.
 _ABRUPT_WALL, _ABRUPT_END, _ABRUPT_STEP = 0.3, 0.15, 0.08
-# Padding is of one value to this share of the grey range.
+# Padding has one value within this share of the grey range.
 _EVEN: Final = 0.01
-# A film edge or scanner frame is at most this wide (share of a side), and brighter than what lies behind it by this.
+# A film edge or scanner frame has at most this width (share of a side), and is brighter than what follows by this much.
 _MAX_STRIP, _STRIP_JUMP, _STRIP_STEP = 0.08, 0.15, 0.1
-# The skin line lies this share (least, most) of the way from air to the middle grey of tissue.
+# The grey of the skin line is this share (smallest, largest) of the way from air to the middle grey of tissue.
 _SKIN_SHARE: Final = (0.13, 0.25)
-# Links between breast and label narrower than this share of the longest side are cut.
+# Links between breast and label that are narrower than this share of the longest side are cut.
 _LINK: Final = 0.04
-# A picture of anything differs from place to place by more than this share of its grey range; noise does not.
+# A picture of an object differs between places by more than this share of its grey range; noise does not.
 _PLACES, _SHAPELESS = 12, 0.1
 
 
 class PictureFinding(NamedTuple):
-    """A special case that a picture shows, its evidence, and whether that is sure enough to refuse the image."""
+    """A special case that a picture shows, its evidence, and whether the evidence is enough to reject the image."""
 
     case: RejectionReason
     evidence: str
@@ -51,24 +51,24 @@ class PictureFinding(NamedTuple):
 
 @dataclass(frozen=True)
 class Field:
-    """A picture made small.
+    """A small copy of a picture.
 
     Attributes:
         fine: float32 [H, W], grey 0..1, longest side of the picture at most 384 pixels, without ``frame``.
         grey: float32 [h, w], the same at 192 pixels, smoothed, without frame and film edges.
-        tissue: uint8 [h, w], 1 on the largest lit part; labels that barely touch it are cut off.
+        tissue: uint8 [h, w], 1 on the largest bright part; labels that hardly touch it are cut off.
         air: Grey of the background.
-        middle: Median grey of what is lit.
-        frame: Share of the picture that a uniform light frame covers, 0 for none.
-        frame_fill: Share of the bounding box inside the frame that is not frame; 1 for none.
+        middle: Median grey of the bright pixels.
+        frame: Share of the picture that a uniform light frame covers; 0 if there is none.
+        frame_fill: Share of the bounding box inside the frame that is not frame; 1 if there is none.
         top: First row of ``grey`` in the file, in its pixels.
         left: First column of ``grey``.
         fine_top: First row of ``fine`` in the file, in its pixels.
         fine_left: First column of ``fine``.
-        scale: Pixels of the file in one of ``grey``.
-        fine_scale: Pixels of the file in one of ``fine``.
+        scale: Pixels of the file per pixel of ``grey``.
+        fine_scale: Pixels of the file per pixel of ``fine``.
         side: Longest side of ``grey`` with frame and film edges, pixels.
-        fine_side: The same of ``fine``.
+        fine_side: Longest side of ``fine`` with frame and film edges, pixels.
     """
 
     fine: Grey
@@ -89,12 +89,12 @@ class Field:
 
 
 def disc(radius: int) -> NDArray[np.uint8]:
-    """Returns a round structuring element."""
+    """Return a round structuring element."""
     return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1)), dtype=np.uint8)
 
 
 def quantile(values: NDArray[np.float32], share: float) -> float:
-    """Returns a value of the list below which a share of it lies; 0 of nothing."""
+    """Return the value below which this share of the values lies; 0 if there are none."""
     if values.size == 0:
         return 0.0
     place = min(values.size - 1, int(share * values.size))
@@ -102,19 +102,19 @@ def quantile(values: NDArray[np.float32], share: float) -> float:
 
 
 def border_of(values: NDArray[np.generic]) -> NDArray[np.generic]:
-    """Returns the outermost pixels of a picture."""
+    """Return the outermost pixels of a picture."""
     return np.concatenate([values[0], values[-1], values[:, 0], values[:, -1]])
 
 
 def slope_of(grey: Grey) -> Grey:
-    """Returns the slope of the grey, per pixel."""
+    """Return the slope of the grey, per pixel."""
     across = cv2.Sobel(grey, cv2.CV_32F, 1, 0, ksize=3, scale=1 / 8)
     down = cv2.Sobel(grey, cv2.CV_32F, 0, 1, ksize=3, scale=1 / 8)
     return np.asarray(cv2.magnitude(across, down), dtype=np.float32)
 
 
 def largest(mask: Mask) -> Mask:
-    """Returns the largest connected part of a mask."""
+    """Return the largest connected part of a mask."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=4)
     if count < 2:
         return np.zeros_like(mask)
@@ -122,16 +122,16 @@ def largest(mask: Mask) -> Mask:
 
 
 def is_shapeless(grey: Grey) -> bool:
-    """Tells a picture that shows nothing, because its grey is noise: on average all places are alike."""
+    """Return True if a picture is only noise: on average all places have the same grey."""
     places = cv2.resize(grey, (_PLACES, _PLACES), interpolation=cv2.INTER_AREA)
     return float(places.max() - places.min()) < _SHAPELESS
 
 
 def _scaled(pixels: NDArray[np.uint16]) -> Grey:
-    """Reduces a picture to a longest side of at most 384 pixels and an even size, and its grey to 0..1."""
+    """Reduce a picture to a longest side of at most 384 pixels and an even size, and its grey to 0..1."""
     rows, columns = pixels.shape
     longest = max(rows, columns)
-    if longest >= 2 * FINE_SIDE:  # by a whole number, which is fast; up to a line of the result is lost
+    if longest >= 2 * FINE_SIDE:  # by a whole number, which is fast; the result can lose one line
         factor = -(-longest // FINE_SIDE)
         rows, columns = (2 * max(1, length // (2 * factor)) for length in (rows, columns))
         pixels = pixels[: rows * factor, : columns * factor]
@@ -145,7 +145,7 @@ def _scaled(pixels: NDArray[np.uint16]) -> Grey:
 
 
 def _frame_of(smooth: Grey) -> NDArray[np.bool_] | None:
-    """Finds a uniform frame that is lighter than air: unexposed film, or the masked part of a collimated field."""
+    """Find a uniform frame that is lighter than air: unexposed film, or the masked part of a collimated field."""
     level = quantile(np.asarray(border_of(smooth), dtype=np.float32), 0.5)
     flat = (np.abs(smooth - np.float32(level)) < _FLAT).astype(np.uint8)
     if level - quantile(smooth, 0.02) < _LIGHTER or float(border_of(flat).mean()) < _BORDER_SHARE:
@@ -158,7 +158,7 @@ def _frame_of(smooth: Grey) -> NDArray[np.bool_] | None:
 
 
 def _strips(grey: Grey) -> tuple[int, int, int, int]:
-    """Measures bright film edges along the four sides: top, bottom, left, right, pixels."""
+    """Measure bright film edges along the four sides: top, bottom, left, right, pixels."""
     widths = []
     for turned in (grey, grey[::-1], grey.T, grey.T[::-1]):
         depth = max(4, round(_MAX_STRIP * turned.shape[0]))
@@ -170,7 +170,7 @@ def _strips(grey: Grey) -> tuple[int, int, int, int]:
 
 
 def _levels(smooth: Grey) -> tuple[float, float, float]:
-    """Grey of air, middle grey of what is lit, and the grey of the skin line between them."""
+    """Return the grey of air, the middle grey of bright pixels, and the grey of the skin line between them."""
     roots = (255 * np.sqrt(smooth)).astype(np.uint8)
     split = (cv2.threshold(roots, 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)[0] / 255) ** 2
     dark, lit = smooth[smooth < split], smooth[smooth >= split]
@@ -182,9 +182,9 @@ def _levels(smooth: Grey) -> tuple[float, float, float]:
 
 
 def _largest_lit(lit: Mask) -> Mask:
-    """Finds the largest lit part without what hangs on it by a narrow link, holes filled."""
+    """Find the largest bright part without the parts behind a narrow link; fill its holes."""
     radius = max(1, round(_LINK * max(lit.shape) / 2))
-    pad = 2 * radius  # mirrored outwards, so that tissue is not rounded off where it leaves the picture
+    pad = 2 * radius  # mirrored outwards, so that tissue is not rounded off at the edge of the picture
     padded = cv2.copyMakeBorder(lit, pad, pad, pad, pad, cv2.BORDER_REFLECT)
     core = largest(np.asarray(cv2.morphologyEx(padded, cv2.MORPH_OPEN, disc(radius)), dtype=np.uint8))
     grown = np.minimum(cv2.dilate(core, disc(max(2, radius // 2))), padded)[pad:-pad, pad:-pad]
@@ -194,7 +194,7 @@ def _largest_lit(lit: Mask) -> Mask:
 
 
 def _padding(pixels: NDArray[np.uint16], reach: float, abrupt: float) -> int:
-    """Counts the rows at the top that hold one value only, where the picture starts abruptly behind them."""
+    """Count the rows at the top that have only one value, if the picture begins abruptly after them."""
     level = float(pixels[0, 0])
     even = _EVEN * reach  # lossy compression blurs the value
     if np.abs(pixels[0].astype(np.float32) - np.float32(level)).max() > even:
@@ -209,16 +209,16 @@ def _padding(pixels: NDArray[np.uint16], reach: float, abrupt: float) -> int:
 
 
 def without_padding(pixels: NDArray[np.uint16], oblique: bool) -> tuple[NDArray[np.uint16], int, int]:
-    """Cuts bands of one value off the chest wall, and off the upper or lower end of an oblique view.
+    """Cut bands of one value off at the chest wall, and at the upper or lower end of an oblique view.
 
-    Many exports pad pictures to one size. Bands at opposite sides of the breast are a collimator's, and stay.
+    Many exports pad pictures to one size. Bands at opposite sides of the breast come from a collimator and stay.
 
     Args:
         pixels: uint16 [H, W].
-        oblique: Whether the breast may leave the picture at its upper and lower end.
+        oblique: The breast can reach the upper and lower edge of the picture.
 
     Returns:
-        The picture, and the rows and columns that were cut off before it.
+        The picture, and the number of rows and columns that were cut off before it.
     """
     reach = float(pixels.max()) - float(pixels.min())
     left, right = (_padding(turned, reach, _ABRUPT_WALL) for turned in (pixels.T, pixels.T[::-1]))
@@ -230,11 +230,11 @@ def without_padding(pixels: NDArray[np.uint16], oblique: bool) -> tuple[NDArray[
 
 
 def read_field(pixels: NDArray[np.uint16], unit: float = 1.0, start: tuple[int, int] = (0, 0)) -> Field:
-    """Makes a picture small and finds the tissue in it.
+    """Make a small copy of a picture and find the tissue in it.
 
     Args:
-        pixels: uint16 [H, W], bright = dense, at least 32 pixels a side.
-        unit: Pixels of the file in one of ``pixels``.
+        pixels: uint16 [H, W], bright = dense, at least 32 pixels per side.
+        unit: Pixels of the file per pixel of ``pixels``.
         start: Row and column of the file's picture at which ``pixels`` start, in its pixels.
 
     Returns:

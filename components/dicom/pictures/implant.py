@@ -1,9 +1,9 @@
-"""Implants: a large, even, very bright area with a sharp convex edge inside the breast.
+"""Find implants: a large, even, very bright area with a sharp convex edge inside the breast.
 
-Glandular tissue is bright too, but its edge is ragged and its grey uneven; the pectoral muscle is even and has a
-straight edge, but is widest at the top of the picture; the breast itself is even and convex, but fades at its rim. An
-implant is lit evenly, swells in the middle and ends within a few millimetres, so the outline of what is bright hardly
-depends on the threshold.
+Glandular tissue is bright too, but its edge is ragged and its grey uneven. The pectoral muscle is even and has a
+straight edge, but is widest at the top of the picture. The breast itself is even and convex, but becomes darker at its
+rim. An implant has an even grey, is widest in the middle and ends within a few millimetres. So the outline of the
+bright area hardly depends on the threshold.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from numpy.typing import NDArray
 from components.dicom.pictures.field import Field, Grey, Mask, PictureFinding, disc, quantile, slope_of
 from components.dicom.rejections import RejectionReason
 
-# Smallest picture in which implants are looked for, longest side: in fewer pixels every edge is sharp.
+# Smallest longest side for finding implants: with fewer pixels every edge is sharp.
 _LEAST_SIDE: Final = 256
-# Thresholds that are tried, share of the way from air to the brightest tissue.
+# Thresholds, share of the way from air to the brightest tissue.
 _LEVELS: Final = (0.45, 0.55, 0.65, 0.75, 0.85, 0.92)
 # Area of an implant, share of the tissue.
 _AREA: Final = (0.05, 0.9)
-# One smaller than this, share of the tissue, may be a mass, a cyst or a pacemaker. The rim of a displaced implant lies
-# along the chest wall with this share of its height, and is as high as this share of the tissue.
+# A smaller area, share of the tissue, can be a mass, a cyst or a pacemaker. The rim of a displaced implant is along the
+# chest wall with this share of its height, and is as high as this share of the tissue.
 _SMALL, _ALONG_WALL, _HIGH = 0.16, 0.5, 0.22
-# Nearer to the upper or lower end of the picture, share of it, a small one is muscle or a pacemaker.
+# A small area nearer to the upper or lower end of the picture, share of it, is muscle or a pacemaker.
 _FROM_END: Final = 0.04
 # Its width at the upper end, share of its largest width: the muscle's is 1.
 _TOP: Final = 0.7
-# Its outline lies deeper under the skin than this, share of the longest side (else it is the breast's own rim).
+# Its outline is deeper under the skin than this, share of the longest side (otherwise it is the rim of the breast).
 _DEPTH: Final = 5 / 192
 # Brighter than its surroundings by this share of the way from air to the brightest tissue.
 _CONTRAST: Final = 0.15
@@ -42,12 +42,12 @@ class _Kind:
     """Limits that belong together: the less even the inside, the sharper and deeper the edge must be.
 
     Attributes:
-        convex: Least area over the area of the convex hull.
-        edge: Least step within two pixels across three quarters of the outline, share of the contrast.
+        convex: Smallest area divided by the area of the convex hull.
+        edge: Smallest step within two pixels across three quarters of the outline, share of the contrast.
         uneven: Largest span of the middle four fifths of its greys, share of the contrast.
-        deep: Least share of the outline that is deep under the skin.
+        deep: Smallest share of the outline that is deep under the skin.
         largest: Largest share of the tissue.
-        sure: Whether the image is refused; else it is told.
+        sure: The image is rejected; otherwise it gets a remark.
     """
 
     convex: float
@@ -73,7 +73,7 @@ _LEAST_CONVEX: Final = min(kind.convex for kind in _KINDS)
 
 
 def _box(tissue: Mask) -> tuple[slice, slice]:
-    """Where the tissue is, with room for the smoothing of outlines."""
+    """Return the box of the tissue, with a margin for the smoothing of outlines."""
     left, top, width, height = cv2.boundingRect(tissue)
     return slice(max(0, top - 3), top + height + 3), slice(max(0, left - 3), left + width + 3)
 
@@ -95,7 +95,7 @@ def _lies_along_wall(part: Mask, top: int, height: int, tissue: Mask) -> bool:
 
 
 def _maps(field: Field) -> tuple[Grey, Grey]:
-    """Depth under the skin, and the steepest slope of the grey within a pixel."""
+    """Return the depth under the skin, and the steepest slope of the grey within a pixel."""
     padded = np.pad(field.tissue, 1, mode="edge")
     depth = cv2.distanceTransform(padded, cv2.DIST_L2, 3)[1:-1, 1:-1]
     slope = cv2.dilate(slope_of(field.grey), np.ones((3, 3), np.uint8))
@@ -105,7 +105,7 @@ def _maps(field: Field) -> tuple[Grey, Grey]:
 def _kind_of(
     part: Mask, outline: NDArray[np.int32], convex: float, field: Field, depth: Grey, slope: Grey, span: float
 ) -> _Kind | None:
-    """The first kind of implant that a bright part is."""
+    """Return the first kind of implant that a bright part fits."""
     rows, columns = part.shape
     x, y = outline[:, 0], outline[:, 1]
     free = (x > 2) & (x < columns - 3) & (y > 2) & (y < rows - 3)
@@ -130,13 +130,13 @@ def _kind_of(
 
 
 def implant_finding(field: Field) -> PictureFinding | None:
-    """Looks for an implant.
+    """Find an implant.
 
     Args:
-        field: The picture made small, with tissue.
+        field: Small copy of the picture, with tissue.
 
     Returns:
-        The special case and the evidence; None where there is none. A displaced implant is not told from another.
+        The special case and the evidence; None if there is none. Displaced implants are not distinguished from others.
     """
     if field.fine_side < _LEAST_SIDE:
         return None

@@ -1,9 +1,15 @@
-"""Paddles: the rim of a small compression paddle lies across the breast as straight lines or as a circle.
+"""Find paddles: the rim of a small compression paddle crosses the breast as straight lines or as a closed outline.
 
-A rim is a thin bright (or dark) line. Along each row and column the middle of three points is compared with the outer
-two, and the answer is limited to -1..1, so that one bright calcification counts no more than a faint line. Its mean
-over a run is high where a line goes on without a break: ducts, vessels and ligaments wind, cross and fade. Closed rims
-are ``rim``'s. Limits and what standard views reach are in ``docs/special_images.md``.
+A rim is a thin bright (or dark) line. In each row and column the middle of three points is compared with the outer two.
+The response is limited to -1..1, so that one bright calcification counts no more than a faint line. Its mean over a run
+is high if a line continues without a gap: ducts, vessels and ligaments wind, cross and fade. ``docs/special_images.md``
+has the limits and the values of standard views.
+
+A closed rim is a rectangle with round corners, or a circle, with a thin line along all of it. It is found in two steps.
+The first step finds the middles of four sides: for each centre the best width and the best height are found
+independently of each other, so trying all sizes takes little time. There are many such crosses of four short lines by
+chance. So the second step follows the best ones along their whole outline, for several shapes of corners. A paddle's
+rim continues between the middles of its sides; random lines do not.
 """
 
 from __future__ import annotations
@@ -20,15 +26,15 @@ from components.dicom.rejections import RejectionReason
 
 # Half of a rim's width and height, share of the longest side: paddles of 36 to 132 mm in a field of 300 mm.
 _HALVES: Final = (0.06, 0.22)
-# Centres are tried on every fourth pixel, and the best of so many are followed.
+# Centres are tried at every fourth pixel, and this number of the best ones is followed.
 _STEP, _FOLLOWED = 4, 20
-# Corners: exponents of |x/a|^p + |y/b|^p = 1; 2 is an ellipse, 16 nearly a rectangle.
+# Shapes of corners: exponents of |x/a|^p + |y/b|^p = 1; 2 is an ellipse, 16 nearly a rectangle.
 _CORNERS: Final = (2.0, 4.5, 12.0)
-# An outline is followed in so many pieces of so many points, and a piece may lie off it by this, pixels.
+# An outline has this number of pieces with this number of points each. A piece can be off by this many pixels.
 _PIECES, _POINTS, _OFF = 24, 3, 2
-# Share of an outline that lies in tissue, at least.
+# Smallest share of an outline that is in tissue.
 _COVERED: Final = 0.5
-# Clearness that chance gives, times the root of a side's length in pixels.
+# Clearness of random lines, times the root of a side's length in pixels.
 _NOISE_LEVEL: Final = 1.64
 
 
@@ -37,8 +43,8 @@ class Rim:
     """The best closed rim of a picture.
 
     Attributes:
-        evidence: Mean clearness, at most 1, of the pieces of its outline that lie in tissue, less what chance gives to
-            an outline of that length.
+        evidence: Mean clearness, at most 1, of the pieces of its outline in tissue, minus the clearness of random lines
+            with the same length.
         box: Left column, top row, right column, bottom row.
     """
 
@@ -47,20 +53,20 @@ class Rim:
 
 
 def _pooled(runs: Grey, inside: Mask) -> NDArray[np.int16]:
-    """Bright and dark responses, 0..255, of each 4 x 4 pixels and their neighbours the best; [2, h, w]."""
+    """Return the best bright and dark responses, 0..255, of each 4 x 4 pixels and their neighbours; [2, h, w]."""
     signed = (cv2.addWeighted(runs, sign, runs, 0.0, 0.0, dtype=cv2.CV_8U) * inside for sign in (255.0, -255.0))
     box = np.ones((_STEP + 1, _STEP + 1), np.uint8)
     return np.stack([cv2.dilate(part, box)[::_STEP, ::_STEP] for part in signed]).astype(np.int16)
 
 
 def _pairs(padded: NDArray[np.int16], half: int, pad: int) -> NDArray[np.int16]:
-    """Sums of the responses at a distance before and behind each place of the last axis."""
+    """Return the sums of the responses at a distance before and after each place of the last axis."""
     length = padded.shape[-1] - 2 * pad
     return padded[..., pad - half : pad - half + length] + padded[..., pad + half : pad + half + length]
 
 
 def _best_pairs(padded: NDArray[np.int16], halves: range) -> NDArray[np.int16]:
-    """The best of these sums over all distances."""
+    """Return the best of these sums over all distances."""
     best = _pairs(padded, halves[0], halves[-1])
     for half in halves[1:]:
         np.maximum(best, _pairs(padded, half, halves[-1]), out=best)
@@ -68,14 +74,14 @@ def _best_pairs(padded: NDArray[np.int16], halves: range) -> NDArray[np.int16]:
 
 
 def _distances(lines: NDArray[np.int16], at: NDArray[np.int64], halves: range) -> NDArray[np.int64]:
-    """The distance that gives the best sum at one place of each padded line."""
+    """Return the distance with the best sum at one place of each padded line."""
     tried, middle = np.asarray(halves), (at + halves[-1])[:, None]
     each = np.arange(len(lines))[:, None]
     return tried[np.argmax(lines[each, middle - tried] + lines[each, middle + tried], axis=1)]
 
 
 def _crosses(sides: NDArray[np.int16], ends: NDArray[np.int16], halves: range) -> NDArray[np.int64]:
-    """The best crosses, [5, n]: 0 bright or 1 dark, row and column of the centre, half height and half width."""
+    """Return the best crosses, [5, n]: 0 bright or 1 dark, row and column of the centre, half height and half width."""
     pad = halves[-1]
     across = np.pad(sides, ((0, 0), (0, 0), (pad, pad)))
     down = np.ascontiguousarray(np.pad(ends, ((0, 0), (pad, pad), (0, 0))).swapaxes(1, 2))
@@ -89,14 +95,14 @@ def _crosses(sides: NDArray[np.int16], ends: NDArray[np.int16], halves: range) -
 
 
 def _refined(runs: Grey, sign: NDArray[np.int64], line: NDArray[np.int64], at: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Moves sides (column ``at`` of row ``line``) to the clearest of their neighbours."""
+    """Move sides (column ``at`` of row ``line``) to the clearest of their neighbours."""
     tried = np.clip(at[:, None] + np.arange(-_STEP, _STEP + 1), 0, runs.shape[1] - 1)
     values = runs[np.clip(line, 0, runs.shape[0] - 1)[:, None], tried] * (1 - 2 * sign)[:, None]
     return np.asarray(tried[np.arange(len(tried)), values.argmax(axis=1)], dtype=np.int64)
 
 
 def _outlines() -> tuple[Grey, Grey, Grey, Grey]:
-    """Outlines of half width and height 1: x, y and the slopes of |x|^p + |y|^p; [corners, points]."""
+    """Return outlines of half width and height 1: x, y and the slopes of |x|^p + |y|^p; [corners, points]."""
     count = _PIECES * _POINTS
     angle = np.arange(count, dtype=np.float32) * np.float32(2 * np.pi / count)
     power = np.asarray(_CORNERS, np.float32)[:, None]
@@ -109,7 +115,7 @@ def _outlines() -> tuple[Grey, Grey, Grey, Grey]:
 def _followed(
     responses: tuple[Grey, Grey], inside: Mask, sign: NDArray[np.int64], boxes: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Clearness of each piece of each outline, [boxes, corners, pieces], and whether it lies in tissue."""
+    """Return the clearness of each piece of each outline, [boxes, corners, pieces], and whether it is in tissue."""
     x, y, across, down = _outlines()
     centre = ((boxes[:, :2] + boxes[:, 2:]) / 2)[:, :, None, None]
     half = np.maximum((boxes[:, 2:] - boxes[:, :2]) / 2, 1)[:, :, None, None]
@@ -135,13 +141,13 @@ def _followed(
 
 
 def best_rim(down: Grey, across: Grey, runs: tuple[Grey, Grey], inside: Mask, longest: int) -> Rim:
-    """Finds the clearest closed rim, bright or dark.
+    """Find the clearest closed rim, bright or dark.
 
     Args:
         down: float32 [H, W], responses to lines that run down, -1 dark to 1 bright.
         across: The same for lines that run across.
         runs: Their means over a short run along the line.
-        inside: uint8 [H, W], 1 where a rim may lie.
+        inside: uint8 [H, W], 1 where a rim can be.
         longest: Longest side of the picture, pixels.
     """
     halves = range(round(_HALVES[0] * longest / _STEP), round(_HALVES[1] * longest / _STEP) + 1)
@@ -161,25 +167,25 @@ def best_rim(down: Grey, across: Grey, runs: tuple[Grey, Grey], inside: Mask, lo
     return Rim(float(evidence[n]), (int(left[n]), int(top[n]), int(right[n]), int(bottom[n])))
 
 
-# Smallest picture in which lines are looked for, longest side: in fewer pixels a run holds too few of them.
+# Smallest longest side for finding lines: with fewer pixels a run has too few of them.
 _LEAST_SIDE: Final = 256
 # Distance of the compared points, run of a rectangle's side, run of a circle's turning point, share of the side.
 _REACH, _SIDE_RUN, _TURN_RUN = 3 / 384, 61 / 384, 25 / 384
-# What is told, and what is sure: means of long runs in both directions, or in one; evidence of a closed rim.
+# Limits for a remark and for a rejection: means of long runs in both directions, or in one; evidence of a closed rim.
 _BOTH, _SURE_BOTH = 0.79, 0.83
 _ONE, _SURE_ONE = 0.9, 0.94
 _RIM, _SURE_RIM = 0.48, 0.56
-# A rim stays this far inside the tissue, share of the longest side.
+# A rim is at least this far inside the tissue, share of the longest side.
 _MARGIN: Final = 0.025
-# Nearer to a side of the picture, share of the longest side, lines are edges of films, plates and folds.
+# Lines nearer to a side of the picture, share of the longest side, are edges of films, plates and folds.
 _EDGE: Final = 0.06
-# A line in one direction only must stay away from the sides by this: films end in white and black edges and plates.
+# A single line must have this distance from the sides, because films end in white and black edges and plates.
 _FILM_EDGE: Final = 0.12
-_FAINT: Final = 0.002  # grey, below which an answer is noise
+_FAINT: Final = 0.002  # grey, below which a response is noise
 
 
 def _line_responses(fine: Grey, inside: Mask, longest: int, down: bool) -> Grey:
-    """Answer of thin lines that run down (or across), -1 dark to 1 bright."""
+    """Return the response to thin lines that run down (or across), -1 dark to 1 bright."""
     reach = max(1, round(_REACH * longest))
     beside = (0, 0, reach, reach) if down else (reach, reach, 0, 0)
     padded = cv2.copyMakeBorder(fine, *beside, cv2.BORDER_REPLICATE)
@@ -198,7 +204,7 @@ def _run(responses: Grey, length: int, down: bool) -> Grey:
 
 
 def _strongest(runs: Grey, inside: Mask, length: int, down: bool) -> tuple[float, int]:
-    """Strongest run that lies all in the tissue, and its column (or row)."""
+    """Return the strongest run that is completely in the tissue, and its column (or row)."""
     kernel = np.ones((length, 1) if down else (1, length), np.uint8)
     whole = cv2.erode(inside, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=(0.0,))
     least, most, at_least, at_most = cv2.minMaxLoc(runs, whole)
@@ -207,17 +213,17 @@ def _strongest(runs: Grey, inside: Mask, length: int, down: bool) -> tuple[float
 
 
 def _in_file(field: Field, at: int, column: bool) -> int:
-    """Column or row of the file for one of ``fine``."""
+    """Return the column or row in the file for one of ``fine``."""
     return max(0, round((field.fine_left if column else field.fine_top) + at * field.fine_scale))
 
 
 @dataclass(frozen=True)
 class Marks:
-    """What in a picture may be a paddle's.
+    """Lines and rims in a picture that can be those of a paddle.
 
     Attributes:
         down: Clearness of the strongest line that runs down, and its column.
-        across: The same of the strongest line that runs across, and its row.
+        across: Clearness of the strongest line that runs across, and its row.
         rim: The clearest closed rim.
         length: Length of the lines, pixels of ``fine``.
     """
@@ -229,7 +235,7 @@ class Marks:
 
 
 def paddle_marks(field: Field) -> Marks | None:
-    """Measures lines and rims in the breast; None where the picture is too small for it."""
+    """Measure lines and rims in the breast; return None if the picture is too small."""
     longest = field.fine_side
     if longest < _LEAST_SIDE:
         return None
@@ -237,7 +243,7 @@ def paddle_marks(field: Field) -> Marks | None:
     left, top, width, height = cv2.boundingRect(inside)
     if not width:
         return None
-    # Only what lies in the tissue is compared; three pixels more for what is compared with it.
+    # Only pixels in the tissue are compared; three more pixels are needed for the comparison.
     box = np.s_[max(0, top - 3) : top + height + 3, max(0, left - 3) : left + width + 3]
     first = box[0].start, box[1].start
     inside = np.ascontiguousarray(inside[box])
@@ -256,14 +262,14 @@ def paddle_marks(field: Field) -> Marks | None:
 
 
 def paddle_finding(field: Field, partial: bool) -> list[PictureFinding]:
-    """Looks for the rim of a paddle in the breast.
+    """Find the rim of a paddle in the breast.
 
     Args:
-        field: The picture made small, with tissue.
-        partial: Whether the picture does not show the whole breast either, so that it is magnified.
+        field: Small copy of the picture, with tissue.
+        partial: The picture does not show the whole breast either, so it is magnified.
 
     Returns:
-        What was found and where; empty for nothing.
+        Findings with their positions; empty if there are none.
     """
     marks = paddle_marks(field)
     if marks is None:
@@ -295,7 +301,7 @@ def paddle_finding(field: Field, partial: bool) -> list[PictureFinding]:
 
 
 def _inside(field: Field, shape: tuple[int, ...], longest: int) -> Mask:
-    """The tissue without its rim, on the grid of ``fine``."""
+    """Return the tissue without its rim, on the grid of ``fine``."""
     margin = disc(max(1, round(_MARGIN * field.side)))
     core = cv2.erode(field.tissue, margin, borderType=cv2.BORDER_CONSTANT, borderValue=(0.0,))
     ratio = field.scale / field.fine_scale

@@ -1,11 +1,11 @@
-"""JPEG, JPEG-LS and JPEG 2000 streams: what they are and what they declare, and the repair of one known fault.
+"""Read what JPEG, JPEG-LS and JPEG 2000 streams are and declare, and repair one known fault.
 
-Decoders believe the stream, not the DICOM header, and allocate what it declares. So both are compared first. And the
-stream tells by which process it was encoded; transfer syntaxes may be wrong about it.
+Decoders trust the stream, not the DICOM header, and allocate memory for the declared image. So the stream is first
+compared with the header. The stream also shows its coding process, because the transfer syntax can be wrong.
 
-Old encoders of JPEG Extended (Process 2 and 4) write sequential scan headers that name no full scan, where ITU-T
-T.81 B.2.3 demands coefficients 0 to 63. The data are sound, but a strict decoder refuses them; the NEMA WG-04
-samples are such files.
+Old encoders of JPEG Extended (Process 2 and 4) write sequential scan headers without the full range of coefficients, 0
+to 63, that ITU-T T.81 B.2.3 requires. The data are valid, but a strict decoder rejects them. The NEMA WG-04 samples are
+such files.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-# Progressive JPEGs have some ten scans of all their pixels, and a hostile one may have thousands.
+# Progressive JPEGs have some ten scans of all their pixels; a hostile one can have thousands.
 _MAX_SCANNED_PIXELS: Final = 1_000_000_000
 _START_OF_SCAN: Final = 0xDA
 _SEQUENTIAL_FRAMES: Final = frozenset({0xC0, 0xC1})  # baseline and extended sequential DCT, Huffman coded
@@ -32,17 +32,16 @@ _CAPABILITIES, _CODING_STYLE, _START_OF_TILE = 0x50, 0x52, 0x90  # markers of JP
 _COMPONENT_STYLE: Final = 0x53  # COC
 END_OF_IMAGE: Final = b"\xff\xd9"
 _START_OF_IMAGE: Final = b"\xff\xd8\xff"
-# Markers that end the data of a scan; restart markers do not. Data have a zero byte behind 255, those of JPEG-LS a zero
-# bit.
+# Markers that end the data of a scan; restart markers do not. In data, a zero byte follows 255; in JPEG-LS, a zero bit.
 _JPEG_MARKER: Final = re.compile(rb"\xff[^\0\xd0-\xd7\xff]")
 _JPEG_LS_MARKER: Final = re.compile(rb"\xff[\x80-\xcf\xd8-\xfe]")
 _ANNOTATIONS: Final = frozenset({*range(0xE0, 0xF0), 0xFE})  # APPn, COM
 _SEGMENT_HEADER: Final = 4  # bytes: marker and length
-_JPEG_2000_HEADER: Final = 45  # bytes of a stream up to and with the fields of its first component
+_JPEG_2000_HEADER: Final = 45  # bytes of a stream, including the fields of its first component
 
 
 class Coding(Enum):
-    """What a stream can be, by the name that messages give it."""
+    """What a stream can be; the values are the names for messages."""
 
     BASELINE = "JPEG baseline"
     EXTENDED = "JPEG extended"
@@ -64,10 +63,10 @@ LOSSY: Final = frozenset(
 
 
 class StreamError(ValueError):
-    """A stream that cannot be read, or not be believed.
+    """A stream that cannot be read, or that contradicts its header.
 
     Attributes:
-        found: What it is, without anything that identifies a person.
+        found: What the stream is, without anything that identifies a person.
         remedy: What to do, as a clause.
     """
 
@@ -78,20 +77,20 @@ class StreamError(ValueError):
 
 
 class SecondImageError(StreamError):
-    """The frame holds more than one image."""
+    """The frame has more than one image."""
 
 
 @dataclass(frozen=True)
 class Frame:
-    """What a stream declares of its image.
+    """The image that a stream declares.
 
     Attributes:
-        coding: What it is.
+        coding: Coding process.
         rows: Rows, pixels.
         columns: Columns, pixels.
-        precision: Bits of a sample.
-        components: Samples of a pixel.
-        tiles: Tiles of JPEG 2000 (a decoder keeps some kilobytes for each); 1 for the others.
+        precision: Bits per sample.
+        components: Samples per pixel.
+        tiles: Number of tiles of JPEG 2000 (a decoder allocates some kilobytes per tile); 1 for other streams.
     """
 
     coding: Coding
@@ -103,18 +102,18 @@ class Frame:
 
 
 def is_stream(first_bytes: bytes) -> bool:
-    """Tells JPEG, JPEG-LS and JPEG 2000 by their first 12 bytes."""
+    """Return True if the first 12 bytes are JPEG, JPEG-LS or JPEG 2000."""
     return first_bytes.startswith((_JPEG + b"\xff", _JPEG_2000, _JP2))
 
 
 def begins_a_stream(stream: bytes) -> bool:
-    """Tells whether something ends within the signature of a stream, perhaps padded."""
+    """Return True if the bytes are an incomplete signature of a stream, possibly padded."""
     bare = stream.rstrip(b"\0")
     return bool(bare) and any(signature.startswith(bare) for signature in (_JPEG, _JPEG_2000, _JP2))
 
 
 def marker_segments(stream: bytes, start: int = 2, last: int = _START_OF_SCAN) -> Iterator[tuple[int, int, int]]:
-    """Walks the marker segments of a header, up to and with the marker ``last``: marker, start of content, end."""
+    """Yield the marker segments of a header, including the marker ``last``: marker, start of content, end."""
     position = start
     while position + 4 <= len(stream) and stream[position] == 0xFF:
         marker = stream[position + 1]
@@ -129,7 +128,7 @@ def marker_segments(stream: bytes, start: int = 2, last: int = _START_OF_SCAN) -
 
 
 def ends_in_header(stream: bytes, size: int) -> bool:
-    """Tells whether a stream ends before its first scan or tile, as far as it is there.
+    """Return True if a stream ends before its first scan or tile, as far as it is known.
 
     Args:
         stream: The stream, or its beginning.
@@ -143,19 +142,19 @@ def ends_in_header(stream: bytes, size: int) -> bool:
 
 
 def end_of_scan(stream: bytes, start: int, is_jpeg_ls: bool = False) -> tuple[int, bool]:
-    """Finds where the data of the only scan of a JPEG or JPEG-LS end.
+    """Find the end of the data of the only scan of a JPEG or JPEG-LS.
 
     Args:
         stream: The stream.
-        start: Where the data begin.
-        is_jpeg_ls: It is JPEG-LS.
+        start: Start of the data.
+        is_jpeg_ls: The stream is JPEG-LS.
 
     Returns:
-        The end of the data, and whether the end marker follows, perhaps after comments and application segments.
+        The end of the data, and True if the end marker follows, possibly after comments and application segments.
 
     Raises:
         EOFError: Another marker is in the data.
-        SecondImageError: There is another image behind it.
+        SecondImageError: Another image follows.
     """
     found = (_JPEG_LS_MARKER if is_jpeg_ls else _JPEG_MARKER).search(stream, start)
     if found is None:
@@ -176,7 +175,7 @@ def end_of_scan(stream: bytes, start: int, is_jpeg_ls: bool = False) -> tuple[in
 
 
 def _jpeg_2000_coding(stream: bytes) -> Coding | None:
-    """Reads the coding style, ITU-T T.800 A.6.1 and A.6.2, T.814 A.3; that of the component counts, if it has one."""
+    """Read the coding style, ITU-T T.800 A.6.1 and A.6.2, T.814 A.3; that of the component is used if there is one."""
     is_high_throughput = False
     reversible: dict[int, bool] = {}
     for marker, start, end in marker_segments(stream, 2, _START_OF_TILE):
@@ -194,7 +193,7 @@ def _jpeg_2000_coding(stream: bytes) -> Coding | None:
 
 
 def _jpeg_2000_frame(stream: bytes) -> Frame | None:
-    """Reads the SIZ segment, ITU-T T.800 A.5.1."""
+    """Read the SIZ segment, ITU-T T.800 A.5.1."""
     coding = _jpeg_2000_coding(stream)
     if coding is None or len(stream) < _JPEG_2000_HEADER:
         return None
@@ -211,7 +210,7 @@ def _jpeg_2000_frame(stream: bytes) -> Frame | None:
 
 
 def _jpeg_coding(frame: int, scan: bytes) -> Coding:
-    """Tells the coding by the marker of the frame and the parameters of the scan, of one component."""
+    """Return the coding for the marker of the frame and the parameters of the scan, of one component."""
     if frame == 0xC0:
         return Coding.BASELINE
     if frame == 0xC1:
@@ -239,13 +238,13 @@ def _jpeg_frame(stream: bytes) -> Frame | None:
 
 
 def declared_frame(stream: bytes) -> Frame | None:
-    """Reads what a stream declares of its image.
+    """Read the image that a stream declares.
 
     Args:
         stream: JPEG, JPEG-LS or JPEG 2000 code stream.
 
     Returns:
-        The declaration, or None if the stream has none, or ends before it.
+        The declared image; None if the stream declares none or ends before that.
     """
     if stream.startswith(_JPEG_2000):
         return _jpeg_2000_frame(stream)
@@ -253,23 +252,23 @@ def declared_frame(stream: bytes) -> Frame | None:
 
 
 def without_jp2(stream: bytes) -> bytes:
-    """Takes the file format around a JPEG 2000 stream away, which some write against PS3.5 section A.4.4."""
+    """Remove the file format around a JPEG 2000 stream, which some systems write against PS3.5 section A.4.4."""
     return stream[max(0, stream.find(_JPEG_2000)) :] if stream.startswith(_JP2) else stream
 
 
 def has_too_many_scans(stream: bytes, pixels: int) -> bool:
-    """Tells whether a JPEG of so many pixels would keep a decoder busy for long."""
+    """Return True if a JPEG with this number of pixels would keep a decoder busy for too long."""
     return stream.count(bytes([0xFF, _START_OF_SCAN])) * pixels > _MAX_SCANNED_PIXELS
 
 
 def repair_scan_header(stream: bytes) -> bytes:
-    """Writes the one allowed coefficient range into the scan header of a sequential JPEG.
+    """Write the only allowed coefficient range into the scan header of a sequential JPEG.
 
     Args:
         stream: JPEG stream from SOI on.
 
     Returns:
-        The stream, repaired if it is a sequential JPEG; any other one unchanged.
+        The repaired stream if it is a sequential JPEG; any other stream unchanged.
     """
     sequential = False
     for marker, start, end in marker_segments(stream):

@@ -1,18 +1,20 @@
-"""Stored values out of pixel data, by what the stream is.
+"""Decode pixel data to stored values, according to what the stream is.
 
-Each kind of stream has one fixed decoder, so that ingest, preprocessing and serving read the very same pixels on every
-machine. All are imagecodecs': the fastest of those that are right for every bit depth and sign and that survive damaged
-streams, and they let other threads run (``benchmarks/decoders.py`` measures, ``tests/.../test_decoder_registry.py``
-checks the pixels, ``benchmarks/fuzz.py`` the survival). Not these:
+Each kind of stream has one fixed decoder, so ingest, preprocessing and serving read exactly the same pixels on every
+machine. All are decoders of imagecodecs: the fastest of those that are right for every bit depth and sign, survive
+damaged streams and release the interpreter lock. ``benchmarks/decoders.py`` measures the speed,
+``tests/.../test_decoder_registry.py`` checks the pixels, ``benchmarks/fuzz.py`` checks the survival. These are not
+used:
 
 * GDCM ends the process on damaged streams (C++ exceptions that nothing catches), as do ``ljpeg_decode`` and
-  ``jpegsof3_decode`` of imagecodecs. An archive must not be able to do that.
-* pylibjpeg is right, but takes five times as long for lossless JPEG, clamps differences modulo 2^16, and keeps the
-  interpreter locked while it decodes, as does pyjpegls.
+  ``jpegsof3_decode`` of imagecodecs. One file of an archive must not be able to do that.
+* pylibjpeg is right, but needs five times as long for lossless JPEG, clamps differences modulo 2^16, and keeps the
+  interpreter locked while it decodes, as pyjpegls does.
 * Pillow has no 12-bit JPEG, no JPEG-LS and no lossless JPEG; OpenCV has no signed JPEG 2000.
 
-imagecodecs fills up JPEGs that are cut short, so ``jpeg_scan``, ``jpeg_2000`` and ``rle`` prove that streams are whole.
-A transfer syntax may be wrong about the stream. What the stream is counts, and the difference is told.
+imagecodecs fills up truncated JPEGs, so ``jpeg_parts``, ``jpeg_lossless``, ``jpeg_sequential`` and ``other_streams``
+prove that streams are complete. A transfer syntax can be wrong about the stream. The stream decides, and the difference
+becomes a remark.
 """
 
 from __future__ import annotations
@@ -66,7 +68,7 @@ from components.dicom.streams.jpeg_parts import parse_jpeg
 from components.dicom.streams.jpeg_sequential import decode_sequential
 from components.dicom.streams.other_streams import decode_jpeg_2000, decode_jpeg_ls, decode_rle, is_rle, require_rle
 
-# What the streams of each transfer syntax may be, PS3.5 sections 8.2 and 10 and annex A.4.
+# Allowed streams of each transfer syntax, PS3.5 sections 8.2 and 10 and annex A.4.
 CODINGS: Final[Mapping[UID, tuple[Coding, ...]]] = MappingProxyType(
     {
         ImplicitVRLittleEndian: (),
@@ -90,25 +92,25 @@ CODINGS: Final[Mapping[UID, tuple[Coding, ...]]] = MappingProxyType(
 _DCT: Final = (Coding.BASELINE, Coding.EXTENDED)
 _JPEG: Final = (*_DCT, Coding.LOSSLESS_SV1, Coding.LOSSLESS)
 _JPEG_LS: Final = (Coding.JPEG_LS, Coding.JPEG_LS_NEAR)
-# OpenJPEG keeps some 6 kB for a tile; a mammogram in tiles of 64 x 64 has 3,500.
+# OpenJPEG needs some 6 kB per tile; a mammogram in tiles of 64 x 64 has 3,500.
 _MAX_TILES: Final = 16_384
-# Decoders work through all the pixels that a header declares, whatever the stream holds. Lossy mammograms of the worst
-# quality have 50 pixels a byte, and JPEG cannot pack more than some 100; a black image of JPEG 2000 may have more, and
-# would be left out anyway.
+# Decoders process all the pixels that a header declares, whatever the stream contains. Lossy mammograms of the worst
+# quality have 50 pixels per byte, and JPEG cannot pack more than some 100. A black image in JPEG 2000 can have more,
+# but would be rejected anyway.
 _MAX_PIXELS_A_BYTE: Final = 400
 _NO_IMAGE: Final = "a stream that does not declare its image"
 
 
 @dataclass(frozen=True, eq=False)
 class StoredPixels:
-    """What was stored.
+    """The stored values.
 
     Attributes:
-        cells: (u)int8 or (u)int16 [Rows, Columns], as signed as the header says; read-only where nothing had to be
-            decoded. Bits beyond the stored ones are as found.
-        are_samples: Whether a cell holds a sample in its lowest bits, as out of JPEG streams unless they have all bits
-            of a cell; otherwise it lies where High Bit (0028,0102) says.
-        remarks: What must be told.
+        cells: (u)int8 or (u)int16 [Rows, Columns], with the sign of the header; read-only if nothing had to be decoded.
+            Unused bits are unchanged.
+        are_samples: The sample is in the lowest bits of a cell, as in JPEG streams with fewer bits than a cell.
+            Otherwise it is where High Bit (0028,0102) says.
+        remarks: Remarks on the stream.
     """
 
     cells: np.ndarray
@@ -117,42 +119,42 @@ class StoredPixels:
 
 
 def _require_fitting_frame(frame: Frame, dataset: Dataset, syntax: UID, size: int, is_cut: bool) -> None:
-    """Compares what a stream of ``size`` bytes, which may be seen to be cut short, declares with the header."""
+    """Compare the frame that a stream of ``size`` bytes declares with the header; ``is_cut`` = it is truncated."""
     found = f"{frame.coding.value}, {frame.rows} x {frame.columns}, {frame.precision} bits"
     if frame.components != 1:
         raise StreamError(f"{found}, {frame.components} components", "grey images of one component are supported")
     if (frame.rows, frame.columns) != (dataset.Rows, dataset.Columns) or not 2 <= frame.precision <= 16:
         expected = f"{dataset.Rows} x {dataset.Columns}, up to 16 bits"
-        raise StreamError(found, f"the header tells of an image of {expected}, export it again")
+        raise StreamError(found, f"the header declares an image of {expected}, export it again")
     if frame.rows * frame.columns > _MAX_PIXELS_A_BYTE * size:
         if is_cut:
-            raise EOFError("hardly anything of the stream is there")
-        raise TooMuchError(f"a byte may hold up to {_MAX_PIXELS_A_BYTE} pixels")
+            raise EOFError("most of the stream is missing")
+        raise TooMuchError(f"up to {_MAX_PIXELS_A_BYTE} pixels per byte are decoded")
     if frame.coding is Coding.OTHER:
         raise StreamError(f"{found} under {syntax.name}", "sequential and lossless JPEG are supported")
     if frame.coding in _DCT and frame.precision not in (8, 12):
         raise StreamError(found, "8 and 12 bits are supported")
     if frame.coding in _DCT and frame.precision < dataset.BitsStored:
-        remedy = f"Bits Stored is {dataset.BitsStored}, and lossy samples of fewer bits are on another scale"
+        remedy = f"Bits Stored is {dataset.BitsStored}, and lossy samples with fewer bits have another scale"
         raise StreamError(f"{found} under {syntax.name}", remedy)
     if not 1 <= frame.tiles <= _MAX_TILES:
         raise TooMuchError(f"up to {_MAX_TILES} tiles are decoded")
 
 
 def decode_jpeg(stream: bytes, frame: Frame) -> tuple[np.ndarray, bool]:
-    """Decodes a JPEG of one component.
+    """Decode a JPEG of one component.
 
     Args:
         stream: Lossless, baseline or extended sequential JPEG.
-        frame: What it declares.
+        frame: Its declared image.
 
     Returns:
-        uint8 (up to 8 bits) or uint16 [rows, columns], and whether the end marker is there.
+        uint8 (up to 8 bits) or uint16 [rows, columns], and True if the end marker is there.
 
     Raises:
-        EOFError: The data are not those of all the samples.
-        SecondImageError: There is another image behind it.
-        Exception: Whatever libjpeg says of damaged streams.
+        EOFError: The data are not those of all samples.
+        SecondImageError: Another image follows.
+        Exception: Any exception of libjpeg on damaged streams.
     """
     decode = decode_sequential if frame.coding in (Coding.BASELINE, Coding.EXTENDED) else decode_lossless
     jpeg = parse_jpeg(stream)
@@ -160,25 +162,25 @@ def decode_jpeg(stream: bytes, frame: Frame) -> tuple[np.ndarray, bool]:
 
 
 def _decode_stream(stream: bytes, frame: Frame) -> tuple[np.ndarray, bool]:
-    """Decodes a stream; tells whether its end marker is there."""
+    """Decode a stream; also return True if its end marker is there."""
     if frame.coding in _JPEG:
         return decode_jpeg(repair_scan_header(stream), frame)
     return decode_jpeg_ls(stream, frame) if frame.coding in _JPEG_LS else decode_jpeg_2000(stream, frame)
 
 
 def _as_declared(pixels: np.ndarray, frame: Frame, dataset: Dataset) -> np.ndarray:
-    """Gives samples the sign that the header says, and at least its bits."""
+    """Give samples the sign of the header and at least its number of bits."""
     bits, signed = dataset.BitsStored, dataset.PixelRepresentation == 1
     is_signed_alike = (pixels.dtype.kind == "i") == signed
     in_low_bits = tags.integer(dataset, "HighBit") in (None, bits - 1)
     if frame.coding in LOSSY and frame.precision > bits and is_signed_alike and in_low_bits:
-        # Rounding leads beyond the stored bits, and cutting them off would turn white into black.
+        # Rounding can exceed the stored bits, and cutting higher bits off would turn white into black.
         pixels = np.clip(pixels, *stored_range(bits, signed))
     if bits > 8 and pixels.itemsize == 1:
         pixels = pixels.astype("i2" if pixels.dtype.kind == "i" else "u2")
     unused = 8 * pixels.itemsize - frame.precision
     if signed and unused > 0 and pixels.dtype.kind == "u":
-        # JPEG and JPEG-LS know no sign: the highest bit of the stream's samples is that.
+        # JPEG and JPEG-LS have no sign: the highest bit of the stream's samples is the sign.
         pixels = (pixels << unused).view(f"i{pixels.itemsize}") >> unused
     return pixels.view(f"{'i' if signed else 'u'}{pixels.itemsize}")
 
@@ -194,12 +196,12 @@ def _remarks(coding: Coding, syntax: UID) -> tuple[Remark, ...]:
 
 
 def decode_native(dataset: Dataset, pixel_data: bytes, vr: str) -> np.ndarray:
-    """Reads uncompressed pixels, PS3.5 sections 7.3 and 8.1.1.
+    """Read uncompressed pixels, PS3.5 sections 7.3 and 8.1.1.
 
     Args:
-        dataset: Header, whose Image Pixel module was found to be sound.
+        dataset: Header with a checked Image Pixel module.
         pixel_data: Value of Pixel Data (7FE0,0010), not shorter than the image.
-        vr: Its value representation; it tells how 8-bit samples lie in big endian files.
+        vr: Its value representation, which decides the order of 8-bit samples in big endian files.
 
     Returns:
         As ``StoredPixels.cells``.
@@ -213,21 +215,21 @@ def decode_native(dataset: Dataset, pixel_data: bytes, vr: str) -> np.ndarray:
 
 
 def check_frame(dataset: Dataset, syntax: UID, first_bytes: bytes, size: int) -> tuple[Remark, ...]:
-    """Checks what a compressed frame declares of itself, as far as its first bytes tell, without decoding.
+    """Check what the first bytes of a compressed frame declare, without decoding.
 
     Args:
-        dataset: Header, whose Image Pixel module was found to be sound.
+        dataset: Header with a checked Image Pixel module.
         syntax: Transfer syntax, one of ``CODINGS``.
         first_bytes: Beginning of the frame, or all of it.
         size: Size of the frame, bytes.
 
     Returns:
-        What must be told.
+        Remarks on the stream.
 
     Raises:
-        EOFError: The stream is cut short.
+        EOFError: The stream is truncated.
         TooMuchError: The stream is far too small for the image.
-        StreamError: It does not hold the image of the header, or is none that is supported.
+        StreamError: The stream does not fit the header, or is not supported.
     """
     if _is_rle(first_bytes, syntax):
         require_rle(first_bytes, dataset.BitsAllocated)
@@ -235,7 +237,7 @@ def check_frame(dataset: Dataset, syntax: UID, first_bytes: bytes, size: int) ->
     if not is_stream(first_bytes):
         if begins_a_stream(first_bytes):
             raise EOFError("the stream ends in its signature")
-        raise StreamError(f"no stream of a known kind under {syntax.name}", "export the image again")
+        raise StreamError(f"not a stream of a known kind, under {syntax.name}", "export the image again")
     missing = size - len(first_bytes)
     first_bytes = without_jp2(first_bytes)
     if ends_in_header(first_bytes, len(first_bytes) + missing):
@@ -255,19 +257,19 @@ def _is_rle(stream: bytes, syntax: UID) -> bool:
 
 
 def decode_frame(dataset: Dataset, syntax: UID, stream: bytes) -> StoredPixels:
-    """Decodes the compressed frame of a single grey image.
+    """Decode the compressed frame of a single grey image.
 
     Args:
-        dataset: Header, whose Image Pixel module was found to be sound.
+        dataset: Header with a checked Image Pixel module.
         syntax: Transfer syntax, one of ``CODINGS``.
         stream: All fragments of the frame.
 
     Raises:
-        EOFError: The stream is cut short.
-        TooMuchError: The stream is far too small for the image, or asks for too much work.
-        SecondImageError: It holds more than one image.
-        StreamError: It does not hold the image of the header, or is none that is supported.
-        Exception: Whatever the decoder raises on damaged streams.
+        EOFError: The stream is truncated.
+        TooMuchError: The stream is far too small for the image, or needs too much work.
+        SecondImageError: The frame has more than one image.
+        StreamError: The stream does not fit the header, or is not supported.
+        Exception: Any exception of the decoder on damaged streams.
     """
     remarks = check_frame(dataset, syntax, stream, len(stream))
     signed = dataset.PixelRepresentation == 1

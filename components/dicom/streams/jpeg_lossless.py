@@ -1,12 +1,12 @@
-"""Lossless JPEG (ITU-T T.81 process 14), decoded with proof that the stream holds every sample.
+"""Decode lossless JPEG (ITU-T T.81 process 14) and prove that the stream has every sample.
 
-A pattern of bytes is put behind the data, and a row more than there is is decoded. Behind a whole image, the row after
-the last one is what the pattern means after the bits that fill the last byte up. Behind a part of an image, the pattern
-is used up before; and data in excess, such as zeros that pad a cut stream, move it. Restart intervals are images of
-their own.
+A byte pattern is appended to the data, and one more row than the image has is decoded. After a complete image, this row
+is the meaning of the pattern, after the bits that fill up the last byte. In a truncated image, the pattern is used up
+earlier. Excess data, such as zeros that pad a truncated stream, shift it. Restart intervals are treated as separate
+images.
 
-libjpeg adds differences modulo 2^16, as T.81 H.1.2.1 has it. Some encoders take them modulo 2^precision. Then the high
-bits are of no meaning, and where a predictor halves a sum of samples with such bits, it is computed again without them.
+libjpeg adds differences modulo 2^16, as T.81 H.1.2.1 requires. Some encoders use modulo 2^precision. Then the high bits
+have no meaning. If a predictor halves a sum of samples with such bits, it is computed again without them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _HALVING: Final = (5, 6, 7)  # predictors that halve
 
 
 def _predicted(left: np.ndarray, above: np.ndarray, corner: np.ndarray, predictor: int) -> np.ndarray:
-    """Predicts samples from their neighbours, T.81 table H.1, integers."""
+    """Predict samples from their neighbours, T.81 table H.1, integers."""
     if predictor == 4:
         return left + above - corner
     if predictor == 5:
@@ -39,14 +39,14 @@ def _predicted(left: np.ndarray, above: np.ndarray, corner: np.ndarray, predicto
 
 
 def _differences(found: np.ndarray, predictor: int) -> np.ndarray:
-    """Differences of all rows but the first to what is predicted for them, int64 [H - 1, W]."""
+    """Return the differences between all rows but the first and their predictions, int64 [H - 1, W]."""
     wide = found.astype(np.int64)
     inner = _predicted(wide[1:, :-1], wide[:-1, 1:], wide[:-1, :-1], predictor)
     return wide[1:] - np.concatenate([wide[:-1, :1], inner], axis=1)
 
 
 class _Lossless:
-    """Decodes the restart intervals of a lossless JPEG, or all of it."""
+    """Decodes the restart intervals of a lossless JPEG, or the whole image."""
 
     def __init__(self, jpeg: Jpeg, frame: Frame) -> None:
         self._jpeg, self._columns = jpeg, frame.columns
@@ -54,7 +54,7 @@ class _Lossless:
         self._bits = frame.precision - self._shift
         if not 1 <= self._predictor <= 7 or self._bits < 1:
             raise StreamError("JPEG lossless with an impossible predictor", "export the image again")
-        # Bytes do not hold what the row after the last may be. With 16 bits all samples are higher by a constant.
+        # The row after the last does not fit into 8 bits. With 16 bits all samples are higher by a constant.
         precision = self._bits if self._bits > 8 else 16
         self._middle = 1 << (precision - 1)
         self._offset = self._middle - (1 << (self._bits - 1))
@@ -63,12 +63,12 @@ class _Lossless:
             self._changes |= {jpeg.restart: 0, jpeg.restart + 1: 0}
 
     def _row(self, content: bytes) -> np.ndarray:
-        """What some data mean: differences, uint16."""
+        """Return the meaning of some data: differences, uint16."""
         row = self._jpeg.decode(1, min(_COMPARED, self._columns), [content], self._changes)[0]
         return np.diff(row, prepend=np.uint16(self._middle))
 
     def _meanings(self, data: memoryview) -> Iterator[np.ndarray]:
-        """What the pattern means, for each number of bits that the last sample may leave over."""
+        """Yield the meaning of the pattern for each number of bits that can remain after the last sample."""
         tail = bytes(data[-2:]).replace(b"\xff\0", b"\xff")[-1:]
         pattern, size = int.from_bytes(_PATTERN, "big"), 8 * len(_PATTERN)
         for left in range(_EXCESS_BITS if tail else 1):
@@ -78,14 +78,14 @@ class _Lossless:
             yield self._row(content.replace(b"\xff", b"\xff\0"))
 
     def _whole(self, rows: int, data: memoryview) -> np.ndarray | None:
-        """Decodes an interval; None if the data are not those of so many rows."""
+        """Decode an interval; return None if the data are not those of this number of rows."""
         found = self._jpeg.decode(rows + 1, self._columns, [data, _PATTERN], self._changes)
         behind = _differences(found[-2:, :_COMPARED], self._predictor)[0].astype(np.uint16)
         is_whole = any(np.array_equal(behind, meaning) for meaning in self._meanings(data))
         return found[:rows] if is_whole else None
 
     def decode(self, rows: int, data: memoryview) -> np.ndarray:
-        """Decodes an interval of so many rows: uint8 or uint16 [rows, columns]."""
+        """Decode an interval of this number of rows: uint8 or uint16 [rows, columns]."""
         zeros_are_data = data[-len(ZEROS) :] != ZEROS or not self._row(bytes(_COMPARED)).any()
         for content in possible_data(data, zeros_are_data):
             found = self._whole(rows, content)
@@ -106,12 +106,12 @@ class _Lossless:
 
 
 def _added_up(found: np.ndarray, predictor: int, bits: int) -> np.ndarray:
-    """Predicts from samples without their high bits.
+    """Predict again, from samples without their high bits.
 
     Args:
         found: Samples modulo 2^16, uint16 [H, W].
         predictor: 5, 6 or 7.
-        bits: Bits of a sample.
+        bits: Bits per sample.
 
     Returns:
         Samples modulo 2^bits, uint16 [H, W].
@@ -122,7 +122,7 @@ def _added_up(found: np.ndarray, predictor: int, bits: int) -> np.ndarray:
     result = np.zeros((rows, columns), np.int64)
     result[0] = np.cumsum(differences[0]) & mask
     result[:, 0] = np.cumsum(differences[:, 0]) & mask
-    # Samples of a diagonal depend on those of the two diagonals before it alone.
+    # Samples of a diagonal depend only on those of the two diagonals before it.
     for diagonal in range(2, rows + columns - 1):
         row = np.arange(max(1, diagonal - columns + 1), min(rows, diagonal))
         column = diagonal - row
@@ -132,11 +132,11 @@ def _added_up(found: np.ndarray, predictor: int, bits: int) -> np.ndarray:
 
 
 def decode_lossless(jpeg: Jpeg, frame: Frame) -> np.ndarray:
-    """Decodes a lossless JPEG; arguments and errors as of ``jpeg_scan.decode_jpeg``."""
+    """Decode a lossless JPEG; arguments and errors as in ``decoders.decode_jpeg``."""
     lossless = _Lossless(jpeg, frame)
     rows, rest = divmod(jpeg.interval, frame.columns) if jpeg.interval else (frame.rows, 0)
     if rest or len(jpeg.pieces) != -(-frame.rows // rows):
-        raise EOFError("each restart interval must be there, and hold whole rows")
+        raise EOFError("each restart interval must be there, with whole rows")
     last = frame.rows - rows * (len(jpeg.pieces) - 1)
     decoded = [lossless.decode(rows, piece) for piece in jpeg.pieces[:-1]]
     decoded.append(lossless.decode(last, jpeg.pieces[-1]))

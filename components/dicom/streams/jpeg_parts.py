@@ -1,4 +1,9 @@
-"""The parts of a JPEG of one scan and one component: header, and the entropy-coded data of each restart interval."""
+"""Split a JPEG of one scan and one component into its header and the entropy-coded data of each restart interval.
+
+libjpeg fills up a stream that ends too early, and imagecodecs suppresses its warnings. So a stream is decoded with some
+more rows than it has, and their content shows where the entropy-coded data ended. That takes almost no time. Zeros at
+the end are data if they mean that nothing changes. Otherwise they are padding.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +17,13 @@ import numpy as np
 from components.dicom.bounded_stream import TooMuchError
 from components.dicom.streams.codestream import END_OF_IMAGE, end_of_scan, marker_segments
 
-ZEROS: Final = bytes(8)  # what means nothing by itself is shorter
+ZEROS: Final = bytes(8)  # zeros at the end that can be part of the data are fewer
 _FRAMES: Final = (0xC0, 0xC1, 0xC3)
 _START_OF_SCAN, _RESTART_INTERVAL = 0xDA, 0xDD
 _SCAN_HEADER: Final = 6  # bytes for one component
 _RESTART: Final = re.compile(rb"\xff+([\xd0-\xd7])")
 _MAX_INTERVALS: Final = 16_384
-_MAX_HEADERS: Final = 1 << 30  # bytes: the header is copied for each interval
+_MAX_HEADERS: Final = 1 << 30  # bytes, because the header is copied for each interval
 
 
 @dataclass(frozen=True)
@@ -27,12 +32,12 @@ class Jpeg:
 
     Attributes:
         header: Bytes before the entropy-coded data.
-        frame: Position of the frame header's content in it.
+        frame: Position of the frame header's content in ``header``.
         scan: Position of the scan header's content.
-        restart: Position of the restart interval; None without.
-        interval: Samples or blocks of a restart interval; 0 without.
+        restart: Position of the restart interval; None if there is none.
+        interval: Samples or blocks per restart interval; 0 if there is none.
         pieces: Entropy-coded data of each interval.
-        is_closed: Whether an end marker follows.
+        is_closed: An end marker follows.
     """
 
     header: bytes
@@ -44,17 +49,17 @@ class Jpeg:
     is_closed: bool
 
     def decode(self, rows: int, columns: int, data: list[bytes | memoryview], changes: dict[int, int]) -> np.ndarray:
-        """Decodes other data as an image of another size; ``changes`` are bytes of the header by position."""
+        """Decode other data as an image of another size; ``changes`` are bytes of the header by position."""
         header = bytearray(self.header)
         header[self.frame + 1 : self.frame + 5] = rows.to_bytes(2, "big") + columns.to_bytes(2, "big")
-        header[self.frame + 7] = 0x11  # sampling means nothing for a single component, but libjpeg heeds it
+        header[self.frame + 7] = 0x11  # sampling has no meaning for a single component, but libjpeg uses it
         for position, value in changes.items():
             header[position] = value
         return imagecodecs.jpeg8_decode(b"".join((header, *data, END_OF_IMAGE)))
 
 
 def parse_jpeg(stream: bytes) -> Jpeg:
-    """Finds the parts of a stream; errors as of ``jpeg_scan.decode_jpeg``."""
+    """Split a stream into its parts; raise the errors of ``decoders.decode_jpeg``."""
     frame = scan = start = interval = 0
     restart = None
     for marker, content, end in marker_segments(stream):
@@ -85,13 +90,13 @@ def parse_jpeg(stream: bytes) -> Jpeg:
 
 
 def _without_zeros(data: memoryview) -> memoryview:
-    """Takes zeros at the end away, but for one that belongs to the byte before it."""
+    """Remove zeros at the end, except one that belongs to the byte before it."""
     size = len(bytes(data).rstrip(b"\0"))
     return data[: size + 1] if size and data[size - 1] == 0xFF else data[:size]
 
 
 def possible_data(data: memoryview, zeros_are_data: bool) -> list[memoryview]:
-    """Lists what the data of the last interval may be: all, or all but padding."""
+    """List what the data of the last interval can be: all, or all without padding."""
     if not data or data[-1]:
         return [data]
     bare = _without_zeros(data)

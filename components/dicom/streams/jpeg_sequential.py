@@ -1,12 +1,12 @@
-"""Sequential JPEG (baseline, extended), decoded with proof that the stream holds every block.
+"""Decode sequential JPEG (baseline, extended) and prove that the stream has every block.
 
-libjpeg leaves all blocks mid-grey that begin after the data have ended. It notes the end in the block that needs bits
-that are not there. So of some blocks after the last one, the first must not be mid-grey, and at most three others: the
-bits that fill the last byte up may hold a few blocks of two bits. That tells of each restart interval whether it lacks
-a block.
+libjpeg leaves all blocks mid-grey that begin after the end of the data. It notices the end in the block that needs
+missing bits. So some blocks after the last one are decoded. The first of them must not be mid-grey, and at most three
+others: the bits that fill up the last byte can contain a few blocks of two bits. This shows for each restart interval
+whether a block is missing.
 
-In a picture that is nearly mid-grey, the block in which the data end may be mid-grey as well. Then the data are decoded
-once more, without quantisation, behind some blocks that make all others brighter, so that none is mid-grey.
+In a picture that is nearly mid-grey, the block in which the data end can be mid-grey too. Then the data are decoded
+once more, without quantisation, after some blocks that make all others brighter, so that none is mid-grey.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from components.dicom.streams.jpeg_parts import Jpeg, possible_data
 _HUFFMAN_TABLES, _QUANTISATION_TABLE, _START_OF_SCAN = 0xC4, 0xDB, 0xDA
 _CODE_LENGTHS: Final = 16
 _END_OF_BLOCK: Final = 0
-_ZERO_BYTES: Final = 64  # whose meaning is looked at
+_ZERO_BYTES: Final = 64  # number of zeros that are decoded to find their meaning
 _EXTRA_BLOCKS: Final = 32  # after the last one
 _EXTRA_OF_INTERVALS: Final = 8
-_EXCESS_BLOCKS: Final = 4  # the bits that fill the last byte up are at most three blocks of two bits, and a part of one
+_EXCESS_BLOCKS: Final = 4  # the bits that fill up the last byte are at most three blocks of two bits and a part of one
 _STRIP: Final = 1024  # blocks side by side
 _MOST_DOWN: Final = 8000  # blocks below each other, of the 65,500 rows that libjpeg decodes
 _LONGEST_INTERVAL: Final = 0xFFFF
 _BRIGHTENING: Final = 8  # blocks that fill whole bytes: as many alike as a byte has bits
-# Difference of each of them by the bits of a sample, so that their sum exceeds how far a picture can be below mid-grey:
-# 2^(bits + 2). Two, for the block in which the data end may happen to outweigh one.
+# Bits per sample -> difference of each of these blocks. Their sum exceeds the largest distance of a picture below
+# mid-grey, 2^(bits + 2). There are two differences, because the block in which the data end can cancel one of them.
 _BRIGHTER: Final = {8: (138, 160), 12: (2073, 2400)}
 
 
 def _huffman_tables(header: bytes) -> dict[int, bytes]:
-    """Reads Huffman tables, T.81 B.2.4.2: class and number -> numbers of codes of each length, and the symbols."""
+    """Read Huffman tables, T.81 B.2.4.2: class and number -> numbers of codes of each length, and the symbols."""
     tables = {}
     for marker, position, end in marker_segments(header):
         while marker == _HUFFMAN_TABLES and position + 1 + _CODE_LENGTHS <= end:
@@ -47,7 +47,7 @@ def _huffman_tables(header: bytes) -> dict[int, bytes]:
 
 
 def _with_symbol(table: bytes, symbol: int) -> tuple[bytes, str]:
-    """Gives a table that has a symbol, and the symbol's code; the code of ones alone is always free to begin one."""
+    """Return a table with this symbol, and the symbol's code; a new code can always begin with only ones."""
     counts, symbols = bytearray(table[:_CODE_LENGTHS]), table[_CODE_LENGTHS:]
     if symbol not in symbols:
         longest = max((length for length, count in enumerate(counts) if count), default=0)
@@ -67,7 +67,7 @@ def _segment(marker: int, content: bytes) -> bytes:
 
 
 def _brightened(jpeg: Jpeg, difference: int) -> tuple[Jpeg, bytes]:
-    """Gives a header without quantisation, and data of blocks that make all after them brighter by 8 x difference."""
+    """Return a header without quantisation, and data of blocks that make all later ones brighter by 8 x difference."""
     selectors = jpeg.header[jpeg.scan + 2]
     of_dc, of_ac = selectors >> 4, 0x10 | selectors & 15
     tables = _huffman_tables(jpeg.header)
@@ -85,7 +85,7 @@ def _brightened(jpeg: Jpeg, difference: int) -> tuple[Jpeg, bytes]:
 
 
 def _decoded(jpeg: Jpeg, intervals: list[list[bytes | memoryview]], high: int, columns: int) -> np.ndarray:
-    """Decodes intervals below each other, each so many blocks high, as one image where restart markers allow it."""
+    """Decode intervals below each other, each with this number of blocks, as one image if restart markers allow it."""
     size = high * -(-columns // 8)
     together = max(1, _MOST_DOWN // high) if size <= _LONGEST_INTERVAL else 1
     parts = []
@@ -101,7 +101,7 @@ def _decoded(jpeg: Jpeg, intervals: list[list[bytes | memoryview]], high: int, c
 
 
 def _behind(found: np.ndarray, number: int, blocks: int, middle: int) -> np.ndarray:
-    """Counts the blocks after so many of each interval that are not mid-grey, integer [number]."""
+    """Count the blocks after this number of blocks of each interval that are not mid-grey, integer [number]."""
     columns = found.shape[1]
     wide, rows = -(-columns // 8), blocks // -(-columns // 8)
     tails = found.reshape(number, -1, columns)[:, 8 * rows :] != middle
@@ -112,29 +112,29 @@ def _behind(found: np.ndarray, number: int, blocks: int, middle: int) -> np.ndar
 
 
 class _Sequential:
-    """Decodes the restart intervals of a sequential JPEG, or all of it."""
+    """Decodes the restart intervals of a sequential JPEG, or the whole image."""
 
     def __init__(self, jpeg: Jpeg, frame: Frame) -> None:
         self._jpeg, self._precision = jpeg, frame.precision
         self._middle = 1 << (frame.precision - 1)
 
     def zeros_are_data(self) -> bool:
-        """Tells whether zeros mean that nothing changes."""
+        """Return True if zeros mean that nothing changes."""
         changes = {} if self._jpeg.restart is None else {self._jpeg.restart: 0, self._jpeg.restart + 1: 0}
         meant = self._jpeg.decode(8, _ZERO_BYTES, [bytes(_ZERO_BYTES)], changes)
         return bool(meant.min() == meant.max())
 
     def whole(self, intervals: list[memoryview], blocks: int, columns: int, extra: int) -> np.ndarray | None:
-        """Decodes intervals of so many blocks each.
+        """Decode intervals with this number of blocks each.
 
         Args:
             intervals: Their data.
-            blocks: Blocks of each.
-            columns: Width in which they are laid out, pixels.
-            extra: Blocks to look at behind them, at least.
+            blocks: Number of blocks per interval.
+            columns: Width of their layout, pixels.
+            extra: Smallest number of blocks to check after them.
 
         Returns:
-            uint8 or uint16, the intervals below each other in equal heights; None unless each is whole.
+            uint8 or uint16, the intervals below each other in equal heights; None if an interval is not complete.
         """
         wide = -(-columns // 8)
         high = -(-(blocks + extra) // wide)
@@ -151,7 +151,7 @@ class _Sequential:
         return found if bool(((behind >= 1) & (behind <= _EXCESS_BLOCKS)).all()) else None
 
     def blocks_of(self, intervals: list[memoryview], blocks: int, extra: int) -> np.ndarray | None:
-        """As ``whole``, the blocks one after another: [intervals x blocks, 8, 8]."""
+        """Decode intervals as in ``whole`` and return the blocks in sequence: [intervals x blocks, 8, 8]."""
         high = -(-(blocks + extra) // _STRIP)
         wide = -(-(blocks + extra) // high)
         found = self.whole(intervals, blocks, 8 * wide, extra)
@@ -162,7 +162,7 @@ class _Sequential:
 
 
 def decode_sequential(jpeg: Jpeg, frame: Frame) -> np.ndarray:
-    """Decodes a sequential JPEG; arguments and errors as of ``jpeg_scan.decode_jpeg``."""
+    """Decode a sequential JPEG; arguments and errors as in ``decoders.decode_jpeg``."""
     down, across = -(-frame.rows // 8), -(-frame.columns // 8)
     if jpeg.interval and len(jpeg.pieces) != -(-down * across // jpeg.interval):
         raise EOFError("each restart interval must be there")

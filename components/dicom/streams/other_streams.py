@@ -1,7 +1,9 @@
-"""JPEG 2000 and HTJ2K streams, decoded after a look at whether they are whole.
+"""Decode JPEG 2000, HTJ2K, JPEG-LS and RLE streams of one component, and find out whether they are complete.
 
-OpenJPEG refuses a stream that ends too early. But zeros are empty packets, and padding inside a code block is decoded
-as if it were coefficients. So the tile-parts must account for the stream, and its end must not be padding.
+OpenJPEG rejects a JPEG 2000 stream that ends too early. But zeros are empty packets, and padding inside a code block is
+decoded like coefficients. So the tile-parts must cover the stream, and the stream must not end with padding. CharLS
+rejects JPEG-LS streams without every sample; here the reason is found: truncated or damaged. Each segment of RLE
+Lossless (PS3.5 annex G) must have every sample.
 """
 
 from __future__ import annotations
@@ -25,12 +27,12 @@ from components.dicom.streams.codestream import (
 
 _START_OF_TILE, _CODING_STYLE = 0x90, 0x52  # SOT, COD
 _SMALLEST_TILE_PART = 14  # bytes: SOT and SOD
-_LARGEST_PRECINCT = 15  # as a power of 2, where the stream names none
-_CODED_ZEROS = 32  # bytes: more of them do not end a code block, and never a whole one
+_LARGEST_PRECINCT = 15  # as a power of 2, if the stream names none
+_CODED_ZEROS = 32  # bytes: a code block never ends with more of them
 
 
 def _start_and_packets(stream: bytes, frame: Frame) -> tuple[int, int]:
-    """Finds the first tile-part; counts the packets of an image of one tile (ITU-T T.800 A.6.1 and B.6), at least."""
+    """Find the first tile-part; count the packets of an image of one tile (ITU-T T.800 A.6.1 and B.6), at least."""
     packets = 0
     for marker, content, end in marker_segments(stream, 2, _START_OF_TILE):
         if marker == _START_OF_TILE:
@@ -47,7 +49,7 @@ def _start_and_packets(stream: bytes, frame: Frame) -> tuple[int, int]:
 
 
 def _end_of_tiles(stream: bytes, start: int, frame: Frame) -> int:
-    """Walks the tile-parts, ITU-T T.800 A.4.2; returns where they end."""
+    """Return the end of the tile-parts, ITU-T T.800 A.4.2."""
     tiles = set()
     position = start
     while stream[position : position + 2] == bytes([0xFF, _START_OF_TILE]):
@@ -65,19 +67,19 @@ def _end_of_tiles(stream: bytes, start: int, frame: Frame) -> int:
 
 
 def decode_jpeg_2000(stream: bytes, frame: Frame) -> tuple[np.ndarray, bool]:
-    """Decodes a JPEG 2000 or HTJ2K stream of one component.
+    """Decode a JPEG 2000 or HTJ2K stream of one component.
 
     Args:
         stream: Code stream.
-        frame: What it declares.
+        frame: Its declared image.
 
     Returns:
-        (u)int8 or (u)int16 [rows, columns], as signed as the stream says, and whether the end marker is there.
+        (u)int8 or (u)int16 [rows, columns], with the sign of the stream, and True if the end marker is there.
 
     Raises:
-        EOFError: The stream is cut short, or what ends it is padding.
-        SecondImageError: There is another image behind it.
-        Exception: Whatever OpenJPEG says of damaged streams.
+        EOFError: The stream is truncated, or ends with padding.
+        SecondImageError: Another image follows.
+        Exception: Any exception of OpenJPEG on damaged streams.
     """
     start, packets = _start_and_packets(stream, frame)
     end = _end_of_tiles(stream, start, frame)
@@ -88,7 +90,7 @@ def decode_jpeg_2000(stream: bytes, frame: Frame) -> tuple[np.ndarray, bool]:
         raise EOFError("the last tile-part is cut short")
     if stream.find(stream[:4], end) >= 0:
         raise SecondImageError("several JPEG 2000 images", "give each image a file of its own")
-    # An empty packet is a byte of 0; nothing ends with bytes of 255.
+    # An empty packet is a byte of 0; no stream ends with bytes of 255.
     padding = _CODED_ZEROS + packets
     tail = stream[max(0, end - padding - 1) : end]
     if tail.endswith(b"\xff\xff") or (len(tail) > padding and not any(tail)):
@@ -96,12 +98,12 @@ def decode_jpeg_2000(stream: bytes, frame: Frame) -> tuple[np.ndarray, bool]:
     return imagecodecs.jpeg2k_decode(stream, numthreads=1), is_closed
 
 
-_FILLERS: Final = (b"\x55", b"\x92", b"\x36")  # of bits that may mean samples, whatever the state of the decoder
-_FILLER_A_SAMPLE: Final = 4  # bytes: more than any sample takes
+_FILLERS: Final = (b"\x55", b"\x92", b"\x36")  # bits that can mean samples in any state of the decoder
+_FILLER_A_SAMPLE: Final = 4  # bytes: more than any sample needs
 
 
 def _as_far_as_decoded(stream: bytes, frame: Frame) -> np.ndarray:
-    """Decodes the rows before the first error; the others are white."""
+    """Decode the rows before the first error; the others are white."""
     kind, white = (np.uint8, 0xFF) if frame.precision <= 8 else (np.uint16, 0xFFFF)
     rows = np.full((frame.rows, frame.columns), white, kind)
     with suppress(imagecodecs.JpeglsError):
@@ -110,29 +112,29 @@ def _as_far_as_decoded(stream: bytes, frame: Frame) -> np.ndarray:
 
 
 def _is_used_up(stream: bytes, frame: Frame) -> bool:
-    """Tells whether a decoder comes to the end of a stream before it has all samples: what is put behind is decoded."""
+    """Return True if a decoder needs more samples at the end of a stream: it decodes bytes that are appended."""
     bare, size = _as_far_as_decoded(stream, frame), _FILLER_A_SAMPLE * frame.columns
     return any(not np.array_equal(bare, _as_far_as_decoded(stream + size * filler, frame)) for filler in _FILLERS)
 
 
 def decode_jpeg_ls(stream: bytes, frame: Frame) -> tuple[np.ndarray, bool]:
-    """Decodes a JPEG-LS stream of one component.
+    """Decode a JPEG-LS stream of one component.
 
     Args:
         stream: JPEG-LS.
-        frame: What it declares.
+        frame: Its declared image.
 
     Returns:
-        uint8 (up to 8 bits) or uint16 [rows, columns], and whether the end marker is there.
+        uint8 (up to 8 bits) or uint16 [rows, columns], and True if the end marker is there.
 
     Raises:
-        EOFError: The stream ends before it has all samples, or is padded after that.
-        SecondImageError: There is another image behind it.
-        Exception: Whatever CharLS says of damaged streams.
+        EOFError: The stream ends before it has all samples, or is then padded.
+        SecondImageError: Another image follows.
+        Exception: Any exception of CharLS on damaged streams.
     """
     start = max((end for _, _, end in marker_segments(stream)), default=2)
     end, is_closed = end_of_scan(stream, start, is_jpeg_ls=True)
-    # Without its marker CharLS would read on.
+    # Without the end marker CharLS would read too far.
     whole = stream[:end] if is_closed else stream[:end].rstrip(b"\0")
     try:
         return imagecodecs.jpegls_decode(whole + END_OF_IMAGE), is_closed
@@ -147,7 +149,7 @@ _RLE_PADDING: Final = 4  # samples that a segment may have in excess
 
 
 def is_rle(stream: bytes) -> bool:
-    """Tells an RLE header: one or two segments for grey, of which the first follows the header."""
+    """Return True for an RLE header: one or two segments for grey, and the first follows the header."""
     if len(stream) < _RLE_HEADER:
         return False
     segments, *offsets = unpack("<16L", stream[:_RLE_HEADER])
@@ -155,7 +157,7 @@ def is_rle(stream: bytes) -> bool:
 
 
 def require_rle(stream: bytes, bits_allocated: int) -> None:
-    """Checks the header of an RLE frame; errors as of ``decode_rle``."""
+    """Check the header of an RLE frame; raise the errors of ``decode_rle``."""
     if len(stream) < _RLE_HEADER:
         raise EOFError("an RLE frame begins with a header")
     segments = unpack("<L", stream[:4])[0]
@@ -164,23 +166,23 @@ def require_rle(stream: bytes, bits_allocated: int) -> None:
 
 
 def _rle_plane(segment: bytes, samples: int) -> np.ndarray:
-    """Decodes a segment: one byte of each sample."""
+    """Decode a segment: one byte of each sample."""
     result = np.empty(samples + _RLE_PADDING, np.uint8)
 
     def is_whole(content: bytes) -> bool:
         try:
             return len(imagecodecs.packbits_decode(content, out=result.data)) == samples
-        except imagecodecs.PackbitsError:  # ends within a run, or has too many samples
+        except imagecodecs.PackbitsError:  # it ends within a run, or has too many samples
             return False
 
-    # Zeros may pad it. They may also be data, of which the last run needs one.
+    # Zeros can be padding. They can also be data, and the last run needs one of them.
     if is_whole(segment) or is_whole(bare := segment.rstrip(b"\0")) or is_whole(bare + b"\0"):
         return result[:samples]
     raise EOFError("a segment must hold all samples")
 
 
 def decode_rle(stream: bytes, rows: int, columns: int, bits_allocated: int) -> np.ndarray:
-    """Decodes an RLE frame of one component.
+    """Decode an RLE frame of one component.
 
     Args:
         stream: RLE header and segments.
@@ -192,9 +194,9 @@ def decode_rle(stream: bytes, rows: int, columns: int, bits_allocated: int) -> n
         uint8 or uint16 [rows, columns].
 
     Raises:
-        EOFError: A segment does not hold all samples.
-        SecondImageError: There is another image behind it.
-        StreamError: There is another number of segments.
+        EOFError: A segment does not have all samples.
+        SecondImageError: Another image follows.
+        StreamError: The number of segments is wrong.
     """
     require_rle(stream, bits_allocated)
     segments, *offsets = unpack("<16L", stream[:_RLE_HEADER])

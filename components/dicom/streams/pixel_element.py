@@ -1,8 +1,8 @@
-"""Pixel Data (7FE0,0010): where its bytes are, native or in fragments (PS3.5 sections 8 and A.4).
+"""Find the bytes of Pixel Data (7FE0,0010), native or in fragments (PS3.5 sections 8 and A.4).
 
-One image is wanted, so all fragments are its frame, whatever the offset tables say. Writers get the rest of the
-encapsulation wrong too, and nothing depends on it: a missing Basic Offset Table or sequence delimiter, empty fragments,
-a length where none is allowed. Decoding proves that the frame is whole and the only one.
+A file has one image, so all fragments are its frame, whatever the offset tables say. Systems make other errors in the
+encapsulation too, but nothing depends on them: no Basic Offset Table, no sequence delimiter, empty fragments, a length
+where none is allowed. Decoding proves that the frame is complete and the only one.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ _ITEM: Final = b"\xfe\xff\x00\xe0"
 _DELIMITER: Final = b"\xfe\xff\xdd\xe0"
 _DELIMITER_ITEM: Final = _DELIMITER + bytes(4)
 _NO_OFFSETS: Final = (b"", bytes(4), bytes(8))
-_LONGEST_TABLE: Final = 8  # bytes that are looked at: one frame has one offset
+_LONGEST_TABLE: Final = 8  # bytes that are read: one frame has one offset
 
 
 @dataclass(frozen=True)
 class PixelElement:
-    """Where the pixel data of one image are.
+    """Position of the pixel data of one image.
 
     Attributes:
         vr: Value representation.
-        parts: Position and length of each part in the stream, bytes: native pixels are one, a compressed frame has
-            one or more fragments.
-        is_encapsulated: Whether the parts are fragments.
-        remarks: What is irregular about them.
+        parts: Position and length of each part in the stream, bytes: native pixels have one part, a compressed frame
+            has one or more fragments.
+        is_encapsulated: The parts are fragments.
+        remarks: Irregularities of the parts.
     """
 
     vr: str
@@ -49,18 +49,18 @@ class PixelElement:
 
     @property
     def size(self) -> int:
-        """Bytes of all parts."""
+        """Size of all parts, bytes."""
         return sum(length for _, length in self.parts)
 
     def read(self, stream: BinaryIO, limit: int | None = None) -> bytes:
-        """Reads the native pixels, or the frame that the fragments make up, or up to ``limit`` bytes of them."""
+        """Read the native pixels or the frame of all fragments, or up to ``limit`` bytes of them."""
         left = self.size if limit is None else limit
         pieces = []
         for start, length in self.parts:
             stream.seek(start)
             pieces.append(stream.read(min(length, left)))
             left -= len(pieces[-1])
-        if self.is_encapsulated and pieces[-1].endswith(_DELIMITER_ITEM):  # counted in by some writers
+        if self.is_encapsulated and pieces[-1].endswith(_DELIMITER_ITEM):  # some systems include it in the length
             pieces[-1] = pieces[-1][: -len(_DELIMITER_ITEM)]
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
@@ -70,10 +70,10 @@ def _fail(reason: RejectionReason, file: str, value: object, remedy: str) -> Ing
 
 
 def require_pixel_data(stream: BinaryIO, dataset: Dataset, file: str) -> tuple[str, int]:
-    """Reads the head of the element, which must begin where the header ended.
+    """Read the head of the element, which must be at the end of the header.
 
     Args:
-        stream: The file, where a parser that stops before pixels stopped; left at the element's value.
+        stream: The file, at the position where a parser stopped before pixels; afterwards it is at the element's value.
         dataset: Header.
         file: File name for error messages.
 
@@ -85,7 +85,7 @@ def require_pixel_data(stream: BinaryIO, dataset: Dataset, file: str) -> tuple[s
     """
     implicit, little = dataset.original_encoding
     order, size = ("<" if little else ">"), (8 if implicit else 12)
-    # Tag, then VR with two reserved bytes where VRs are explicit, then a length of four bytes (PS3.5 section 7.1).
+    # Tag, then the VR with two reserved bytes if VRs are explicit, then a length of four bytes (PS3.5 section 7.1).
     head = stream.read(size)
     if len(head) < size or unpack(f"{order}HH", head[:4]) != (0x7FE0, 0x0010):
         raise _fail(RejectionReason.NO_PIXEL_DATA, file, "", "only image objects with integer pixel data are supported")
@@ -96,8 +96,8 @@ def require_pixel_data(stream: BinaryIO, dataset: Dataset, file: str) -> tuple[s
 
 
 def _items(stream: BinaryIO, start: int, end: int) -> tuple[list[tuple[int, int]], bool]:
-    """Lists the items from ``start`` on, and tells whether a delimiter ends them; ``end`` bounds their heads."""
-    bounded = BoundedStream(stream)  # of items of no bytes there could be millions
+    """List the items from ``start`` to ``end``, and return True if a delimiter ends them."""
+    bounded = BoundedStream(stream)  # there could be millions of empty items
     items: list[tuple[int, int]] = []
     while start + 8 <= end:
         bounded.seek(start)
@@ -118,11 +118,11 @@ def _peek(stream: BinaryIO, part: tuple[int, int], size: int) -> bytes:
 def _fragments(
     stream: BinaryIO, vr: str, start: int, length: int, dataset: Dataset, file: str, size: int
 ) -> PixelElement:
-    """Takes all fragments as one frame; ``length`` is that of the element, ``size`` that of the file."""
+    """Read all fragments as one frame; ``length`` is that of the element, ``size`` that of the file."""
     end = size if length == _UNDEFINED_LENGTH else min(start + length, size)
     items, delimited = _items(stream, start, end)
     remarks = set()
-    # Some writers leave the Basic Offset Table out, which is always the first item.
+    # Some systems omit the Basic Offset Table, which is always the first item.
     has_table = bool(items) and not is_stream(_peek(stream, items[0], 16))
     table = _peek(stream, items[0], _LONGEST_TABLE + 1) if has_table else b""
     if not has_table or table not in _NO_OFFSETS[:2] or dataset.get("ExtendedOffsetTable") not in (None, *_NO_OFFSETS):
@@ -141,13 +141,13 @@ def _fragments(
 
 
 def find_pixels(stream: BinaryIO, dataset: Dataset, syntax: UID, file: str) -> PixelElement:
-    """Finds the pixel data of one image, and checks that the file holds all of them.
+    """Find the pixel data of one image, and check that the file has all of them.
 
-    Pixels in fragments under an uncompressed transfer syntax, and the reverse, are found as well.
+    Pixels in fragments under an uncompressed transfer syntax, and the reverse, are found too.
 
     Args:
-        stream: The file, where a parser that stops before pixels stopped.
-        dataset: Header, whose Image Pixel module was found to be sound.
+        stream: The file, at the position where a parser stopped before pixels.
+        dataset: Header with a checked Image Pixel module.
         syntax: Transfer syntax.
         file: File name for error messages.
 
@@ -166,13 +166,13 @@ def find_pixels(stream: BinaryIO, dataset: Dataset, syntax: UID, file: str) -> P
     if _peek(stream, (start, length), 4) == _ITEM and not (is_native_length and not syntax.is_encapsulated):
         return _fragments(stream, vr, start, length, dataset, file, size)
     if syntax.is_encapsulated and not is_native_length:
-        remedy = "compressed pixel data come in items, and have no length of their own"
+        remedy = "compressed pixel data must be in items and have an undefined length"
         raise _fail(RejectionReason.UNDECODABLE_PIXELS, file, f"{length} bytes long", remedy)
     if length < needed:
-        remedy = "its length must be Rows x Columns x bytes a pixel"
+        remedy = "its length must be Rows x Columns x bytes per pixel"
         raise _fail(RejectionReason.TRUNCATED, file, f"{length} bytes of {needed}", remedy)
     if start + needed > size:
         raise _fail(RejectionReason.TRUNCATED, file, f"{size - start} bytes of {needed}", "transfer the file again")
     remarks = (Remark.OTHER_COMPRESSION,) if syntax.is_encapsulated else ()
-    # Big endian samples of 8 bits may lie in words, so that the last of an odd number needs its neighbour.
+    # Big endian samples of 8 bits can be in words, so the last of an odd number needs its neighbour.
     return PixelElement(vr, ((start, min(length, needed + needed % 2)),), False, remarks)
