@@ -14,8 +14,7 @@ from google.protobuf import text_format
 from numpy.typing import NDArray
 from pydicom.uid import UID
 
-from tests.components.dicom.dicom_bytes import BOTH, names
-from tests.components.dicom.dicom_files import MakeDicom, mammogram, write
+from tests.components.dicom.dicom_files import BOTH, MakeDicom, mammogram, names, write
 from tests.components.preprocessing.synthetic_views import SyntheticView, dice_of, draw_view
 from tests.sharing import once
 

@@ -28,8 +28,7 @@ from components.dicom.bounded_stream import Encoding, encoding_of
 from components.dicom.reading import load_view, read_header, read_pixels
 from components.dicom.rejections import AcceptanceConfig, IngestError, RejectionReason
 from components.dicom.remarks import Remark
-from tests.components.dicom.dicom_bytes import NATIVE, names, part10
-from tests.components.dicom.dicom_files import mammogram, ramp
+from tests.components.dicom.dicom_files import NATIVE, mammogram, names, part10, ramp
 
 ANY_SIZE = AcceptanceConfig(ample_side=1, ample_spacing_mm=1000)  # few pixels are told elsewhere
 

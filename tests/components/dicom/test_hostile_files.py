@@ -37,8 +37,7 @@ from components.dicom_example_gen.plan.planning import inspect, plan
 from components.dicom_example_gen.report import summary
 from components.sources.source import FolderSource, find_candidates
 from schema.features import VIEWS
-from tests.components.dicom.dicom_bytes import as_written, part10
-from tests.components.dicom.dicom_files import mammogram
+from tests.components.dicom.dicom_files import as_written, mammogram, part10
 
 QUICK: Final = settings(
     max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]

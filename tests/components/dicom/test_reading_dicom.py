@@ -29,8 +29,7 @@ from components.dicom.reading import (
     read_pixels,
 )
 from components.dicom.rejections import ANY_IMAGE, IngestError, RejectionReason
-from tests.components.dicom.dicom_bytes import BOTH, as_written, names, part10
-from tests.components.dicom.dicom_files import mammogram, ramp, write
+from tests.components.dicom.dicom_files import BOTH, as_written, mammogram, names, part10, ramp, write
 
 NEMA = Path("../shared/data/nema_mg1")
 REASON = RejectionReason

@@ -22,7 +22,7 @@ from components.dicom.grey.transforms import Window, window_fraction
 from components.dicom.headers.tags import tag_name
 from components.dicom.rejections import IngestError, RejectionReason
 from components.dicom.remarks import Remark
-from tests.components.dicom.dicom_bytes import BOTH, as_written, reread
+from tests.components.dicom.dicom_files import BOTH, as_written, reread
 
 SYNTAXES = st.sampled_from(BOTH)
 

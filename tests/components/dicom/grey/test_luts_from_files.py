@@ -14,8 +14,7 @@ from pydicom.uid import UID, ExplicitVRBigEndian
 
 from components.dicom.reading import IngestError, read_header, read_pixels
 from components.dicom.rejections import RejectionReason
-from tests.components.dicom.dicom_bytes import BOTH, NATIVE, names, part10
-from tests.components.dicom.dicom_files import mammogram
+from tests.components.dicom.dicom_files import BOTH, NATIVE, mammogram, names, part10
 
 CURVE: Final = np.round(4095 / (1 + np.exp(-4 * (np.arange(4096) - 1500) / 2500))).astype(int)
 

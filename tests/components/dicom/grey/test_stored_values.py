@@ -13,7 +13,7 @@ from pydicom.uid import UID
 from components.dicom.grey.stored_values import Cells, cells_of
 from components.dicom.rejections import IngestError, RejectionReason
 from components.dicom.remarks import Remark
-from tests.components.dicom.dicom_bytes import reread
+from tests.components.dicom.dicom_files import reread
 
 
 def header(bits: int = 12, signed: bool = False, **tags: Any) -> Dataset:

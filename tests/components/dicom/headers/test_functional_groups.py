@@ -18,8 +18,7 @@ from components.dicom.headers.orientation import Turn
 from components.dicom.reading import load_view, read_header, read_pixels
 from components.dicom.rejections import AcceptanceConfig, IngestError, RejectionReason
 from components.dicom.remarks import Remark
-from tests.components.dicom.dicom_bytes import NATIVE, names, part10
-from tests.components.dicom.dicom_files import mammogram, ramp
+from tests.components.dicom.dicom_files import NATIVE, mammogram, names, part10, ramp
 
 SHARED, FRAME = "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"
 WINDOW: Final = {"WindowCenter": "2000", "WindowWidth": "3000", "VOILUTFunction": "SIGMOID"}

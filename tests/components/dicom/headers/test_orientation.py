@@ -22,8 +22,7 @@ from components.preprocessing.config import PreprocessConfig
 from components.preprocessing.preprocess import preprocess_view
 from pipeline.preprocess import preprocess_file
 from schema.features import VIEWS
-from tests.components.dicom.dicom_bytes import BOTH, names, part10, reread
-from tests.components.dicom.dicom_files import mammogram
+from tests.components.dicom.dicom_files import BOTH, mammogram, names, part10, reread
 
 ANY_SIZE = AcceptanceConfig(ample_side=1, ample_spacing_mm=1000)  # few pixels are told elsewhere
 OPPOSITE: Final = dict(zip("APRLHF", "PALRFH", strict=True))

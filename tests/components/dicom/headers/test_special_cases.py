@@ -24,8 +24,7 @@ from components.dicom.rejections import ANY_IMAGE, SPECIAL_CASES, AcceptanceConf
 from components.dicom_example_gen.config import IngestConfig
 from components.exam_model.recipe import PreprocessingRecipe, prepare_file
 from serving.client.preprocessing import prepare_exam
-from tests.components.dicom.dicom_bytes import as_written, reread
-from tests.components.dicom.dicom_files import MakeDicom, mammogram
+from tests.components.dicom.dicom_files import MakeDicom, as_written, mammogram, reread
 
 LIMIT = 40.0
 

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import imagecodecs
 import numpy as np
 import pydicom
 import pytest
 from pydicom.data import get_testdata_file
 from pydicom.dataset import FileDataset
-from pydicom.encaps import get_frame
+from pydicom.encaps import encapsulate, get_frame
 from pydicom.pixels import get_decoder
 from pydicom.uid import (
     HTJ2K,
@@ -36,8 +37,11 @@ from pydicom.uid import (
 from benchmarks.pictures import picture
 from benchmarks.reference_images import by_gdcm, compressed, decoded_by, file_bytes, reference_streams, with_stream
 from components.dicom.grey.stored_values import cells_of, stored_range
-from components.dicom.reading import read_pixels
+from components.dicom.reading import load_view, read_pixels
+from components.dicom.remarks import Remark
 from components.dicom.streams.decoders import CODINGS, decode_frame, decode_native
+from tests.components.dicom.dicom_files import mammogram
+from tests.components.dicom.grey.test_stored_values import annotation, breast
 
 NEMA = Path("../shared/data/nema_mg1")
 DEPTHS = [(bits, signed) for bits in (8, 10, 12, 14, 16) for signed in (False, True)]
@@ -234,3 +238,39 @@ def test_opencv_is_no_decoder_of_jpeg_2000(capfd: pytest.CaptureFixture[str]) ->
     dataset = compressed(picture(12, True), 12, JPEG2000Lossless)
     stream = np.frombuffer(get_frame(dataset.PixelData, 0, number_of_frames=1), np.uint8)
     assert cv2.imdecode(stream, cv2.IMREAD_UNCHANGED) is None
+
+
+CELL_ENCODERS = {
+    JPEG2000Lossless: lambda cells: imagecodecs.jpeg2k_encode(cells, level=0, codecformat="j2k"),
+    JPEGLosslessSV1: lambda cells: imagecodecs.ljpeg_encode(cells, bitspersample=16),
+    JPEGLSLossless: imagecodecs.jpegls_encode,
+}
+
+
+def written_cells(folder: Path, cells: np.ndarray, syntax: UID, high_bit: int) -> Path:
+    dataset = mammogram(cells, HighBit=high_bit)
+    if syntax == RLELossless:
+        dataset.compress(syntax, generate_instance_uid=False)
+    else:
+        dataset.PixelData = encapsulate([bytes(CELL_ENCODERS[syntax](cells))])
+        dataset["PixelData"].VR = "OB"
+        dataset.file_meta.TransferSyntaxUID = syntax
+    path = folder / "a.dcm"
+    dataset.save_as(path, enforce_file_format=True)
+    return path
+
+
+@pytest.mark.parametrize("syntax", [*CELL_ENCODERS, RLELossless], ids=lambda syntax: syntax.keyword)
+def test_an_overlay_in_a_bit_of_the_stream_is_cut_off(syntax: UID, tmp_path: Path) -> None:
+    stored = breast(4095)
+    cells = (stored | annotation(stored.shape) << 15).astype(np.uint16)
+    path = written_cells(tmp_path, cells, syntax, 11)
+    np.testing.assert_array_equal(read_pixels(path), np.rint(stored / 4095 * 65535))
+    assert Remark.UNUSED_BITS_SET in load_view(path, None, 1024).remarks
+
+
+@pytest.mark.parametrize("syntax", [*CELL_ENCODERS, RLELossless], ids=lambda syntax: syntax.keyword)
+def test_samples_in_the_high_bits_of_a_stream(syntax: UID, tmp_path: Path) -> None:
+    stored = breast(4095)
+    path = written_cells(tmp_path, (stored << 4).astype(np.uint16), syntax, 15)
+    np.testing.assert_array_equal(read_pixels(path), np.rint(stored / 4095 * 65535))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from components.dicom.streams.codestream import declared_frame
 from components.dicom.streams.decoders import decode_jpeg
-from tests.components.dicom.streams.sequential_jpeg import sequential_jpeg
+from tests.components.dicom.streams.streams import sequential_jpeg
 
 QUICK = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 END = b"\xff\xd9"
