@@ -32,7 +32,13 @@ from components.dicom.rejections import STANDARD_ONLY, AcceptanceConfig, IngestE
 from components.dicom.remarks import Remark, joined
 from components.dicom.streams.codestream import SecondImageError, StreamError
 from components.dicom.streams.decoders import CODINGS, StoredPixels, check_frame, decode_frame, decode_native
-from components.dicom.streams.pixel_element import PIXEL_DATA, PixelElement, find_pixels, require_pixel_data
+from components.dicom.streams.pixel_element import (
+    PIXEL_DATA,
+    UNDEFINED_LENGTH,
+    PixelElement,
+    find_pixels,
+    require_pixel_data,
+)
 
 # Uncompressed transfer syntaxes by the encoding of their data sets: VRs implicit, little endian.
 _WRITTEN: Final = {
@@ -40,7 +46,6 @@ _WRITTEN: Final = {
     (False, True): ExplicitVRLittleEndian,
     (False, False): ExplicitVRBigEndian,
 }
-_UNDEFINED_LENGTH: Final = 0xFFFFFFFF
 _MAX_SIDE: Final = 32_767  # pixels; the limit of OpenCV for look-up and resize
 _STREAM_HEADER: Final = 1 << 14  # bytes of a code stream that are checked before decoding
 _HEADER_ROOM: Final = 1 << 24  # bytes of an inflated data set without its pixels
@@ -89,7 +94,7 @@ def _require_complete_header(stream: BinaryIO, dataset: Dataset, file: str, size
     for tag in list(dataset.keys())[-1:]:
         element = dataset.get_item(tag)  # raw, with its length, until somebody reads its value
         length, start = getattr(element, "length", 0), getattr(element, "value_tell", 0)
-        if length == _UNDEFINED_LENGTH or not start:
+        if length == UNDEFINED_LENGTH or not start:
             return
         cut_in_value = start + length > size
         cut_in_next_tag = start + length < size and stream.tell() >= size

@@ -78,7 +78,7 @@ def _require_plain_tiff(image: Image.Image, file: str, max_pixels: int) -> None:
     except EOFError:
         image.seek(0)
         return
-    remedy = "give each page a file of its own"
+    remedy = "store each page in a separate file"
     raise IngestError(RejectionReason.MULTI_FRAME, file, "TIFF pages", "more than 1", remedy)
 
 
@@ -137,5 +137,5 @@ def _undecodable(file: str, error: Exception) -> IngestError:
     # truncated.
     truncated = isinstance(error, EOFError) or "truncated" in str(error).lower()
     reason = RejectionReason.TRUNCATED if truncated else RejectionReason.UNDECODABLE_PIXELS
-    remedy = "whole PNG, JPEG and TIFF files are supported, convert or transfer it again"
+    remedy = "complete PNG, JPEG and TIFF files are supported, convert or transfer it again"
     return IngestError(reason, file, "image data", f"damaged ({type(error).__name__})", remedy)

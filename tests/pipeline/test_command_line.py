@@ -186,7 +186,7 @@ def test_a_special_picture_is_refused_with_the_option_that_takes_it(tmp_path: Pa
     refused = breast_density(*command)
     assert refused.returncode == 1
     assert "lump.png: specimen, pixels is " in refused.stderr
-    assert "add specimen, cropped with --accept to take them." in refused.stderr
+    assert "add specimen, cropped with --accept to accept them." in refused.stderr
     done = breast_density(*command, "--accept", "specimen", "--accept", "cropped")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out" / "lump.json").is_file()

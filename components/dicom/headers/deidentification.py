@@ -62,8 +62,8 @@ def _used(purpose: str, *keywords: str, basic_profile: str = "") -> tuple[Attrib
 
 
 _PATIENT_HASH: Final = f"`{f.PATIENT_ID}`; matches labels"
-_EXAM_HASH: Final = f"`{f.EXAM_ID}`, where the labels name exams by it; matches labels"
-_TEXTS: Final = "recognises synthetic 2D images and tomosynthesis by name"
+_EXAM_HASH: Final = f"`{f.EXAM_ID}`, if the labels name exams by it; matches labels"
+_TEXTS: Final = "finds synthetic 2D images and tomosynthesis by name"
 _DATES: Final = f"`{f.ACQUISITION_YEAR}`; age; which of several images is the latest"
 
 PROFILE: Final = (
@@ -72,12 +72,12 @@ PROFILE: Final = (
     Attribute("AccessionNumber", Action.HASHED, _EXAM_HASH, "Z"),
     Attribute("StudyID", Action.HASHED, _EXAM_HASH, "Z"),
     *_used("finds duplicates", "SOPInstanceUID", basic_profile="U"),
-    *_used("age, where Patient's Age is absent; tells women apart", "PatientBirthDate", basic_profile="Z"),
-    *_used("tells women apart", "PatientName", basic_profile="Z"),
-    *_used("tells women apart", "PatientSex", basic_profile="Z"),
-    *_used("tells exams apart", "DeviceSerialNumber", basic_profile="X/Z/D"),
-    *_used("tells exams apart", "StationName", basic_profile="X/Z/D"),
-    *_used("tells exams apart", "InstitutionName", basic_profile="X/Z/D"),
+    *_used("age, if Patient's Age is absent; distinguishes patients", "PatientBirthDate", basic_profile="Z"),
+    *_used("distinguishes patients", "PatientName", basic_profile="Z"),
+    *_used("distinguishes patients", "PatientSex", basic_profile="Z"),
+    *_used("distinguishes exams", "DeviceSerialNumber", basic_profile="X/Z/D"),
+    *_used("distinguishes exams", "StationName", basic_profile="X/Z/D"),
+    *_used("distinguishes exams", "InstitutionName", basic_profile="X/Z/D"),
     Attribute("PatientAge", Action.GENERALISED, f"`{f.PATIENT_AGE}`: whole years, 90 for all above 89", "X"),
     Attribute("AcquisitionDate", Action.GENERALISED, _DATES, "X/Z"),
     Attribute("StudyDate", Action.GENERALISED, _DATES, "Z"),
@@ -116,8 +116,10 @@ PROFILE: Final = (
     Attribute(
         "PixelData", Action.KEPT, f"`{f.IMAGE}`: grey values of 16 bits, reduced; overlays and curves are not read"
     ),
-    *_used("pixels to grey, or whether they can be", "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel"),
-    *_used("pixels to grey, or whether they can be", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
+    *_used("pixels to grey, or whether that is possible", "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel"),
+    *_used(
+        "pixels to grey, or whether that is possible", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"
+    ),
     *_used("whether the offsets of compressed pixels are those of one frame", "ExtendedOffsetTable"),
     *_used("pixels to grey", "TransferSyntaxUID", "PhotometricInterpretation"),
     *_used("pixels to grey", "PixelPaddingValue", "PixelPaddingRangeLimit"),

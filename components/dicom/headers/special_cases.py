@@ -276,6 +276,6 @@ def require_accepted(dataset: Dataset, file: str, acceptance: AcceptanceConfig) 
     found = find_special_cases(dataset, acceptance.max_lossy_ratio)
     for case, tag, value in found:
         if case not in acceptance.accept:
-            remedy = f"special images are left out, add {case.value} to pipeline.ingest.accept to take them"
+            remedy = f"special images are rejected, add {case.value} to pipeline.ingest.accept to accept them"
             raise IngestError(case, file, tag, value, remedy)
     return tuple(case for case, _, _ in found)

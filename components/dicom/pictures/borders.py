@@ -138,7 +138,7 @@ def _has_background(field: Field) -> Iterator[PictureFinding]:
     if spread > _EVEN or (rough > _SMOOTH * step and rough > _SMOOTHER * of_tissue):
         compared = f"{rough / max(of_tissue, 1e-4):.0%} as rough as tissue"
         yield PictureFinding(
-            RejectionReason.CROPPED, f"no even background: what is dark varies by {spread:.0%} and is {compared}"
+            RejectionReason.CROPPED, f"no even background: the dark part varies by {spread:.0%} and is {compared}"
         )
 
 
@@ -187,7 +187,7 @@ def _shape(field: Field, ends: list[Ends], box: tuple[int, int, int, int]) -> It
     if opposite.thick > _CUT:
         case = RejectionReason.CROPPED if len(met) > 3 else RejectionReason.BREAST_CUT_OFF
         sides = ", ".join(f"{end.name} {end.thick:.0%}" for end in met)
-        yield PictureFinding(case, f"tissue meets the side opposite of the chest wall; sides that it meets: {sides}")
+        yield PictureFinding(case, f"tissue meets the side opposite to the chest wall; sides that it meets: {sides}")
     elif both > _LONG:
         text = f"tissue meets top ({top.thick:.0%}) and bottom ({bottom.thick:.0%})"
         yield PictureFinding(RejectionReason.BREAST_CUT_OFF, text, both > _BOTH)
@@ -195,7 +195,7 @@ def _shape(field: Field, ends: list[Ends], box: tuple[int, int, int, int]) -> It
         text = f"no chest wall side: tissue meets {wall.name} with {wall.box:.0%} of its height, {wall.gap:.0%} away"
         yield PictureFinding(RejectionReason.CROPPED, text, wall.box < _NO_WALL or away)
     elif opposite.thick > _TOUCHED:
-        text = f"tissue meets {opposite.name}, opposite of the chest wall, with {opposite.thick:.0%}"
+        text = f"tissue meets {opposite.name}, opposite to the chest wall, with {opposite.thick:.0%}"
         yield PictureFinding(RejectionReason.BREAST_CUT_OFF, text, False)
 
 

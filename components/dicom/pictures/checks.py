@@ -113,7 +113,7 @@ def judge_picture(
     refused = [item for item in new if item.sure]
     if refused:
         names = ", ".join(dict.fromkeys(item.case.value for item in refused))
-        remedy = f"look at it; special images are left out, add {names} to pipeline.ingest.accept to take them"
+        remedy = f"look at it; special images are rejected, add {names} to pipeline.ingest.accept to accept them"
         raise IngestError(refused[0].case, file, "pixels", refused[0].evidence, remedy)
     remarks = (*remarks, *(_POSSIBLE[item.case] for item in new))
     shown = {item.case for item in found if item.sure}

@@ -18,7 +18,7 @@ from typing import Final
 
 # Progressive JPEGs have some ten scans of all their pixels; a hostile one can have thousands.
 _MAX_SCANNED_PIXELS: Final = 1_000_000_000
-_START_OF_SCAN: Final = 0xDA
+START_OF_SCAN: Final = 0xDA
 _SEQUENTIAL_FRAMES: Final = frozenset({0xC0, 0xC1})  # baseline and extended sequential DCT, Huffman coded
 _LOSSLESS_FRAME: Final = 0xC3
 _JPEG_LS_FRAME: Final = 0xF7  # SOF55
@@ -28,7 +28,7 @@ _FULL_SCAN: Final = bytes([0, 63, 0])  # Ss, Se, Ah/Al
 _JPEG: Final = b"\xff\xd8"  # SOI
 _JPEG_2000: Final = b"\xff\x4f\xff\x51"  # SOC, SIZ
 _JP2: Final = b"\0\0\0\x0cjP  \r\n\x87\n"  # signature box, ITU-T T.800 I.5.1
-_CAPABILITIES, _CODING_STYLE, _START_OF_TILE = 0x50, 0x52, 0x90  # markers of JPEG 2000: CAP, COD, SOT
+_CAPABILITIES, CODING_STYLE, START_OF_TILE = 0x50, 0x52, 0x90  # markers of JPEG 2000: CAP, COD, SOT
 _COMPONENT_STYLE: Final = 0x53  # COC
 END_OF_IMAGE: Final = b"\xff\xd9"
 _START_OF_IMAGE: Final = b"\xff\xd8\xff"
@@ -112,7 +112,7 @@ def begins_a_stream(stream: bytes) -> bool:
     return bool(bare) and any(signature.startswith(bare) for signature in (_JPEG, _JPEG_2000, _JP2))
 
 
-def marker_segments(stream: bytes, start: int = 2, last: int = _START_OF_SCAN) -> Iterator[tuple[int, int, int]]:
+def marker_segments(stream: bytes, start: int = 2, last: int = START_OF_SCAN) -> Iterator[tuple[int, int, int]]:
     """Yield the marker segments of a header, including the marker ``last``: marker, start of content, end."""
     position = start
     while position + 4 <= len(stream) and stream[position] == 0xFF:
@@ -134,7 +134,7 @@ def ends_in_header(stream: bytes, size: int) -> bool:
         stream: The stream, or its beginning.
         size: Its size, bytes.
     """
-    last = _START_OF_TILE if stream.startswith(_JPEG_2000) else _START_OF_SCAN
+    last = START_OF_TILE if stream.startswith(_JPEG_2000) else START_OF_SCAN
     marker, _, position = [(0, 0, 2), *marker_segments(stream, 2, last)][-1]
     if marker == last or len(stream) < size or position > size:
         return position > size
@@ -167,7 +167,7 @@ def end_of_scan(stream: bytes, start: int, is_jpeg_ls: bool = False) -> tuple[in
     is_marker, behind = stream[position : position + 1] == b"\xff", stream[position : position + 64].lstrip(b"\xff")
     if is_marker and behind.startswith(END_OF_IMAGE[1:]):
         if stream.find(_START_OF_IMAGE, position) >= 0:
-            raise SecondImageError("several images", "give each image a file of its own")
+            raise SecondImageError("several images", "store each image in a separate file")
         return found.start(), True
     if is_marker and behind:
         raise EOFError("the data must be followed by the end marker")
@@ -178,15 +178,15 @@ def _jpeg_2000_coding(stream: bytes) -> Coding | None:
     """Read the coding style, ITU-T T.800 A.6.1 and A.6.2, T.814 A.3; that of the component is used if there is one."""
     is_high_throughput = False
     reversible: dict[int, bool] = {}
-    for marker, start, end in marker_segments(stream, 2, _START_OF_TILE):
+    for marker, start, end in marker_segments(stream, 2, START_OF_TILE):
         if marker == _CAPABILITIES:
             is_high_throughput = True
-        offset = {_CODING_STYLE: 9, _COMPONENT_STYLE: 6}.get(marker)
+        offset = {CODING_STYLE: 9, _COMPONENT_STYLE: 6}.get(marker)
         if offset is not None and start + offset < min(end, len(stream)):
             reversible[marker] = stream[start + offset] == 1
-    if _CODING_STYLE not in reversible:
+    if CODING_STYLE not in reversible:
         return None
-    is_lossless = reversible.get(_COMPONENT_STYLE, reversible[_CODING_STYLE])
+    is_lossless = reversible.get(_COMPONENT_STYLE, reversible[CODING_STYLE])
     if is_high_throughput:
         return Coding.HTJ2K if is_lossless else Coding.HTJ2K_LOSSY
     return Coding.JPEG_2000 if is_lossless else Coding.JPEG_2000_LOSSY
@@ -228,7 +228,7 @@ def _jpeg_frame(stream: bytes) -> Frame | None:
     for marker, start, end in marker_segments(stream):
         if marker in _FRAMES and found is None and start + 6 <= min(end, len(stream)):
             found = marker, stream[start : start + 6]
-        if marker == _START_OF_SCAN:
+        if marker == START_OF_SCAN:
             scan = stream[start:end]
     if found is None or not scan:
         return None
@@ -258,7 +258,7 @@ def without_jp2(stream: bytes) -> bytes:
 
 def has_too_many_scans(stream: bytes, pixels: int) -> bool:
     """Return True if a JPEG with this number of pixels would keep a decoder busy for too long."""
-    return stream.count(bytes([0xFF, _START_OF_SCAN])) * pixels > _MAX_SCANNED_PIXELS
+    return stream.count(bytes([0xFF, START_OF_SCAN])) * pixels > _MAX_SCANNED_PIXELS
 
 
 def repair_scan_header(stream: bytes) -> bytes:
@@ -273,6 +273,6 @@ def repair_scan_header(stream: bytes) -> bytes:
     sequential = False
     for marker, start, end in marker_segments(stream):
         sequential = sequential or marker in _SEQUENTIAL_FRAMES
-        if marker == _START_OF_SCAN and sequential and end - start >= 4 and end <= len(stream):
+        if marker == START_OF_SCAN and sequential and end - start >= 4 and end <= len(stream):
             return stream[: end - 3] + _FULL_SCAN + stream[end:]
     return stream

@@ -15,11 +15,11 @@ import imagecodecs
 import numpy as np
 
 from components.dicom.bounded_stream import TooMuchError
-from components.dicom.streams.codestream import END_OF_IMAGE, end_of_scan, marker_segments
+from components.dicom.streams.codestream import END_OF_IMAGE, START_OF_SCAN, end_of_scan, marker_segments
 
 ZEROS: Final = bytes(8)  # zeros at the end that can be part of the data are fewer
 _FRAMES: Final = (0xC0, 0xC1, 0xC3)
-_START_OF_SCAN, _RESTART_INTERVAL = 0xDA, 0xDD
+_RESTART_INTERVAL: Final = 0xDD
 _SCAN_HEADER: Final = 6  # bytes for one component
 _RESTART: Final = re.compile(rb"\xff+([\xd0-\xd7])")
 _MAX_INTERVALS: Final = 16_384
@@ -67,7 +67,7 @@ def parse_jpeg(stream: bytes) -> Jpeg:
             frame = content
         elif marker == _RESTART_INTERVAL:
             restart, interval = content, int.from_bytes(stream[content : content + 2], "big")
-        elif marker == _START_OF_SCAN:
+        elif marker == START_OF_SCAN:
             scan, start = content, end
     if not 0 < frame < scan or start - scan != _SCAN_HEADER or start >= len(stream):
         raise EOFError("a JPEG needs the header of a scan, and data")

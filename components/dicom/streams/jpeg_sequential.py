@@ -19,7 +19,7 @@ import numpy as np
 from components.dicom.streams.codestream import Frame, marker_segments
 from components.dicom.streams.jpeg_parts import Jpeg, possible_data
 
-_HUFFMAN_TABLES, _QUANTISATION_TABLE, _START_OF_SCAN = 0xC4, 0xDB, 0xDA
+_HUFFMAN_TABLES, _QUANTISATION_TABLE = 0xC4, 0xDB
 _CODE_LENGTHS: Final = 16
 _END_OF_BLOCK: Final = 0
 _ZERO_BYTES: Final = 64  # number of zeros that are decoded to find their meaning

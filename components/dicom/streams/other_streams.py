@@ -17,7 +17,9 @@ import imagecodecs
 import numpy as np
 
 from components.dicom.streams.codestream import (
+    CODING_STYLE,
     END_OF_IMAGE,
+    START_OF_TILE,
     Frame,
     SecondImageError,
     StreamError,
@@ -25,7 +27,6 @@ from components.dicom.streams.codestream import (
     marker_segments,
 )
 
-_START_OF_TILE, _CODING_STYLE = 0x90, 0x52  # SOT, COD
 _SMALLEST_TILE_PART = 14  # bytes: SOT and SOD
 _LARGEST_PRECINCT = 15  # as a power of 2, if the stream names none
 _CODED_ZEROS = 32  # bytes: a code block never ends with more of them
@@ -34,10 +35,10 @@ _CODED_ZEROS = 32  # bytes: a code block never ends with more of them
 def _start_and_packets(stream: bytes, frame: Frame) -> tuple[int, int]:
     """Find the first tile-part; count the packets of an image of one tile (ITU-T T.800 A.6.1 and B.6), at least."""
     packets = 0
-    for marker, content, end in marker_segments(stream, 2, _START_OF_TILE):
-        if marker == _START_OF_TILE:
+    for marker, content, end in marker_segments(stream, 2, START_OF_TILE):
+        if marker == START_OF_TILE:
             return content - 4, packets
-        if marker == _CODING_STYLE and content + 10 <= end <= len(stream):
+        if marker == CODING_STYLE and content + 10 <= end <= len(stream):
             layers, levels = int.from_bytes(stream[content + 2 : content + 4], "big"), stream[content + 5]
             sizes = stream[content + 10 : end] if stream[content] & 1 else b""
             for level in range(min(levels, 32) + 1):
@@ -52,7 +53,7 @@ def _end_of_tiles(stream: bytes, start: int, frame: Frame) -> int:
     """Return the end of the tile-parts, ITU-T T.800 A.4.2."""
     tiles = set()
     position = start
-    while stream[position : position + 2] == bytes([0xFF, _START_OF_TILE]):
+    while stream[position : position + 2] == bytes([0xFF, START_OF_TILE]):
         tiles.add(stream[position + 4 : position + 6])
         length = int.from_bytes(stream[position + 6 : position + 10], "big")
         if length < _SMALLEST_TILE_PART:  # 0: to the end of the stream
@@ -89,7 +90,7 @@ def decode_jpeg_2000(stream: bytes, frame: Frame) -> tuple[np.ndarray, bool]:
     if bare.endswith(END_OF_IMAGE) and len(bare) - len(END_OF_IMAGE) < end:
         raise EOFError("the last tile-part is cut short")
     if stream.find(stream[:4], end) >= 0:
-        raise SecondImageError("several JPEG 2000 images", "give each image a file of its own")
+        raise SecondImageError("several JPEG 2000 images", "store each image in a separate file")
     # An empty packet is a byte of 0; no stream ends with bytes of 255.
     padding = _CODED_ZEROS + packets
     tail = stream[max(0, end - padding - 1) : end]
@@ -208,7 +209,7 @@ def decode_rle(stream: bytes, rows: int, columns: int, bits_allocated: int) -> n
         ]
     except EOFError:
         if stream.find(stream[:8], _RLE_HEADER) >= 0:
-            raise SecondImageError("several RLE images", "give each image a file of its own") from None
+            raise SecondImageError("several RLE images", "store each image in a separate file") from None
         raise
     if segments == 1:
         return planes[0]

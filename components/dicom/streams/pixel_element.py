@@ -22,7 +22,7 @@ from components.dicom.remarks import Remark
 from components.dicom.streams.codestream import is_stream
 
 PIXEL_DATA: Final = tags.tag_name("PixelData")
-_UNDEFINED_LENGTH: Final = 0xFFFFFFFF
+UNDEFINED_LENGTH: Final = 0xFFFFFFFF
 _ITEM: Final = b"\xfe\xff\x00\xe0"
 _DELIMITER: Final = b"\xfe\xff\xdd\xe0"
 _DELIMITER_ITEM: Final = _DELIMITER + bytes(4)
@@ -119,7 +119,7 @@ def _fragments(
     stream: BinaryIO, vr: str, start: int, length: int, dataset: Dataset, file: str, size: int
 ) -> PixelElement:
     """Read all fragments as one frame; ``length`` is that of the element, ``size`` that of the file."""
-    end = size if length == _UNDEFINED_LENGTH else min(start + length, size)
+    end = size if length == UNDEFINED_LENGTH else min(start + length, size)
     items, delimited = _items(stream, start, end)
     remarks = set()
     # Some systems omit the Basic Offset Table, which is always the first item.
@@ -131,7 +131,7 @@ def _fragments(
     parts = tuple(item for item in fragments if item[1])
     if not parts:
         raise _fail(RejectionReason.TRUNCATED, file, "without fragments", "transfer the file again")
-    if not delimited or len(parts) < len(fragments) or length != _UNDEFINED_LENGTH:
+    if not delimited or len(parts) < len(fragments) or length != UNDEFINED_LENGTH:
         remarks.add(Remark.IRREGULAR_FRAGMENTS)
     last = sum(parts[-1])
     if last > size:
@@ -158,7 +158,7 @@ def find_pixels(stream: BinaryIO, dataset: Dataset, syntax: UID, file: str) -> P
     vr, length = require_pixel_data(stream, dataset, file)
     start = stream.tell()
     size = stream.seek(0, io.SEEK_END)
-    if length == _UNDEFINED_LENGTH:
+    if length == UNDEFINED_LENGTH:
         return _fragments(stream, vr, start, length, dataset, file, size)
     bits, rows, columns = (tags.integer(dataset, k) or 0 for k in ("BitsAllocated", "Rows", "Columns"))
     needed = rows * columns * bits // 8

@@ -31,12 +31,12 @@ MakeDicom = Callable[..., Path]
 
 
 def ramp(rows: int = 64, columns: int = 48, top: int = 4095) -> np.ndarray:
-    """A picture in which every pixel tells where it is: uint16, from 0 to ``top``."""
+    """Return a picture whose grey shows the position of each pixel: uint16, from 0 to ``top``."""
     return np.linspace(0, top, rows * columns).round().astype(np.uint16).reshape(rows, columns)
 
 
 def mammogram(pixels: np.ndarray | None = None, **changes: Any) -> FileDataset:
-    """A right CC image of 12 bits. A change of None removes the element."""
+    """Return a right CC image of 12 bits. A change of None removes the element."""
     pixels = ramp() if pixels is None else pixels
     meta = FileMetaDataset()
     meta.TransferSyntaxUID = UID(changes.pop("TransferSyntaxUID", ExplicitVRLittleEndian))
@@ -86,18 +86,18 @@ def write(dataset: Dataset, path: Path) -> Path:
     return path
 
 
-# Every way to write an uncompressed data set, and the two that matter for headers.
+# All uncompressed transfer syntaxes, and the two that matter for headers.
 NATIVE: Final = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian)
 BOTH: Final = (ImplicitVRLittleEndian, ExplicitVRLittleEndian)
 
 
 def names(syntaxes: tuple[UID, ...]) -> list[str]:
-    """Names transfer syntaxes for the ids of parameters."""
+    """Return names of transfer syntaxes for parameter ids."""
     return [syntax.name.replace(" ", "_") for syntax in syntaxes]
 
 
 def as_written(dataset: Dataset, vr: str = "DS", **values: str) -> Dataset:
-    """Puts elements into a data set byte for byte, so that they may hold what pydicom does not write."""
+    """Put elements into a data set byte for byte, so that they can have values that pydicom does not write."""
     for keyword, text in values.items():
         value = text.encode() + b" " * (len(text) % 2)
         tag = Tag(tag_for_keyword(keyword) or 0)
@@ -106,11 +106,11 @@ def as_written(dataset: Dataset, vr: str = "DS", **values: str) -> Dataset:
 
 
 def part10(dataset: Dataset, syntax: UID = ExplicitVRLittleEndian) -> bytes:
-    """Writes a data set as a file.
+    """Return a data set as the content of a file.
 
     Args:
-        dataset: Header, with or without pixels. Of multi-byte elements that are bytes already (OW), the caller sees to
-            the byte order.
+        dataset: Header, with or without pixels. The caller must set the byte order of multi-byte elements that are
+            bytes (OW).
         syntax: Uncompressed transfer syntax.
 
     Returns:
@@ -128,5 +128,5 @@ def part10(dataset: Dataset, syntax: UID = ExplicitVRLittleEndian) -> bytes:
 
 
 def reread(dataset: Dataset, syntax: UID = ExplicitVRLittleEndian) -> FileDataset:
-    """Writes a data set as a file and reads it back."""
+    """Write a data set as a file and read it back."""
     return dcmread(io.BytesIO(part10(dataset, syntax)))

@@ -1,4 +1,4 @@
-"""No command inflates a bomb, and only one module may read DICOM files."""
+"""No command inflates a bomb, and only one module parses DICOM files."""
 
 from __future__ import annotations
 
@@ -73,16 +73,16 @@ def test_a_header_is_read_without_inflating_what_is_behind_it(tmp_path: Path) ->
     done = subprocess.run([sys.executable, "-c", probe, str(bomb)], capture_output=True, text=True, check=True)
     study, kilobytes = done.stdout.split()
     assert study == "1.2.3.4"
-    assert int(kilobytes) < 150 << 10  # of 300 MB
+    assert int(kilobytes) < 150 << 10  # the file inflates to 300 MB
     with pytest.raises(TooMuchError):
         parse_object(bomb)
     with bomb.open("rb") as stream, pytest.raises(TooMuchError, match=f"up to {(1 << 24) + 64 * 48 * 2} bytes"):
-        parse_header(stream, 1 << 30)  # the image that the header declares bounds it, whatever the limit
+        parse_header(stream, 1 << 30)  # the declared image limits it, whatever the argument is
 
 
 @pytest.mark.slow
 def test_a_large_deflated_image_is_read(make_dicom: MakeDicom) -> None:
-    pixels = np.random.default_rng(1).integers(0, 4096, (4000, 3000), np.uint16)  # 24 MB, more than a header may be
+    pixels = np.random.default_rng(1).integers(0, 4096, (4000, 3000), np.uint16)  # 24 MB, more than a header can have
     path = make_dicom(pixels=pixels, TransferSyntaxUID=DeflatedExplicitVRLittleEndian)
     np.testing.assert_array_equal(read_pixels(path) >> 4, pixels)
 

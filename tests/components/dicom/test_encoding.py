@@ -1,4 +1,4 @@
-"""File meta information that names another encoding than the data set has: read as written, and told."""
+"""File meta information with another encoding than the data set: the data set is read as written, with a remark."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from components.dicom.rejections import AcceptanceConfig, IngestError, Rejection
 from components.dicom.remarks import Remark
 from tests.components.dicom.dicom_files import NATIVE, mammogram, names, part10, ramp
 
-ANY_SIZE = AcceptanceConfig(ample_side=1, ample_spacing_mm=1000)  # few pixels are told elsewhere
+ANY_SIZE = AcceptanceConfig(ample_side=1, ample_spacing_mm=1000)  # no remark on small matrices
 
 
 def in_syntax(syntax: UID) -> bytes:
@@ -43,7 +43,7 @@ def in_syntax(syntax: UID) -> bytes:
 
 
 def relabelled(data: bytes, says: UID | None) -> bytes:
-    """Replaces the file meta information by one that names another transfer syntax, or none."""
+    """Replace the file meta information by one with another transfer syntax, or without one."""
     stream = io.BytesIO(data)
     meta = dcmread(stream, stop_before_pixels=True).file_meta
     start = 132 + 12 + meta.FileMetaInformationGroupLength

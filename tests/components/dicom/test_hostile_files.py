@@ -1,4 +1,4 @@
-"""Whatever a file holds, reading it gives a view or an IngestError, and planning counts it."""
+"""Reading any file returns a view or raises an IngestError, and planning counts it."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_bytes_changed_anywhere(tmp_path: Path, kind: str, changes: list[tuple[f
         assert max(result.pixels.shape) <= 1024
 
 
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # pydicom warns of every odd value
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # pydicom warns about every unusual value
 
 KEYWORDS: Final = (
     "Rows",
@@ -175,7 +175,7 @@ PLACES: Final = {k: (_READ.get_item(k).value_tell, _READ.get_item(k).length) for
 )
 def test_junk_in_any_tag(tmp_path: Path, junk: dict[str, bytes]) -> None:
     data = ALL_TAGS
-    for keyword in sorted(junk, key=tag_for_keyword, reverse=True):  # from the end, so that positions stay right
+    for keyword in sorted(junk, key=tag_for_keyword, reverse=True):  # from the end, so that positions stay valid
         start, length = PLACES[keyword]
         value = junk[keyword] + b" " * (len(junk[keyword]) % 2)
         data = data[: start - 2] + len(value).to_bytes(2, "little") + value + data[start + length :]
@@ -319,7 +319,7 @@ def test_a_sequence_of_nothing_is_bounded(tmp_path: Path, count: int) -> None:
     assert isinstance(result, LoadedView) if count == 100 else result is RejectionReason.TOO_LARGE
 
 
-# An element of Explicit VR holds up to 65,534 bytes, one of Implicit VR any number.
+# An element with Explicit VR has up to 65,534 bytes, one with Implicit VR any number.
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("syntax", "count"), [(ImplicitVRLittleEndian, 400_000), (ExplicitVRLittleEndian, 13_000)], ids=["many", "64 kB"]

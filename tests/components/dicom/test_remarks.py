@@ -1,4 +1,4 @@
-"""What was done to a file is told in files.jsonl, the summary, describe's and the report's tables, and with a grade."""
+"""Remarks appear in files.jsonl, in the summary, in the tables of describe and the report, and with a graded exam."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def test_window_is_that_of_pydicom(centre: int, width: int, function: str, synta
 def test_the_first_window_counts(syntax: UID) -> None:
     table = grey_table(header(WindowCenter=["1000", "3000"], WindowWidth=["501", "10"]), syntax)
     assert table[749] == 0
-    assert table[999] < 32768 < table[1000]  # the centre of LINEAR lies between the two
+    assert table[999] < 32768 < table[1000]  # the centre of LINEAR is between the two
     assert table[1250] == 65535
 
 
@@ -242,7 +242,7 @@ def test_which_of_several_windows_and_luts(syntax: UID) -> None:
     second = grey_table(header(WindowCenter="3000", WindowWidth="200"), syntax)
     first = grey_table(header(WindowCenter="1000", WindowWidth="500"), syntax)
     np.testing.assert_array_equal(grey_table(windows, syntax, voi_index=1), second)
-    np.testing.assert_array_equal(grey_table(windows, syntax, voi_index=2), first)  # there is no third
+    np.testing.assert_array_equal(grey_table(windows, syntax, voi_index=2), first)  # there is no third window
     luts = [lut(0, [4095 - v for v in range(4096)], 12), lut(0, [v // 2 for v in range(4096)], 12)]
     tags = header(VOILUTSequence=luts, WindowCenter=["1000", "3000"], WindowWidth=["500", "200"])
     np.testing.assert_array_equal(grey_table(tags, syntax), FULL[::-1])
@@ -275,7 +275,7 @@ def grey_scales(draw: st.DrawFn) -> Dataset:
     tags = header(BitsStored=bits, PixelRepresentation=int(signed), BitsAllocated=16)
     low, high = stored_range(bits, signed)
     kind = draw(st.sampled_from(["none", "window", "lut"]))
-    # pydicom's LUTs cut where values are no integers, as they are after any rescale, and those of 8 bits overflow.
+    # pydicom's LUTs truncate values that are not integers, as after any rescale, and its LUTs of 8 bits overflow.
     if kind != "lut" and draw(st.booleans()):
         tags.RescaleSlope = draw(st.sampled_from(["1", "2", "0.5"]))
         tags.RescaleIntercept = str(draw(st.integers(-500, 500)))

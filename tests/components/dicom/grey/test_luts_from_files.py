@@ -1,4 +1,4 @@
-"""LUT sequences of files: every VR and transfer syntax, against pydicom's own readers of the same file."""
+"""LUT sequences from files: every VR and transfer syntax, compared with pydicom's own readers of the same file."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ CURVE: Final = np.round(4095 / (1 + np.exp(-4 * (np.arange(4096) - 1500) / 2500)
 
 
 def lut(values: Any, first: int, bits: int, vr: str, syntax: UID, descriptor_vr: str = "US") -> Dataset:
-    """An item of a LUT sequence whose data have the given VR."""
+    """Return an item of a LUT sequence whose data have this VR."""
     item = Dataset()
     item.add_new("LUTDescriptor", descriptor_vr, [len(values) % 65536, first, bits])
     words = np.asarray(values, ">u2" if syntax == ExplicitVRBigEndian else "<u2")
-    if vr == "SS":  # the same bits under a signed name, as some systems write them
+    if vr == "SS":  # the same bits with a signed VR, as some systems write them
         words = words.view(words.dtype.str.replace("u", "i"))
     item.add_new("LUTData", vr, words.tobytes() if vr == "OW" else [int(v) for v in words])
     return item
@@ -66,7 +66,7 @@ def test_a_lut_of_a_file_gives_pydicoms_grey(sequence: str, signed: bool, vr: st
 def test_tables_of_one_and_of_an_odd_number_of_entries(entries: int, syntax: UID, tmp_path: Path) -> None:
     values = [1000, 2000, 3000][:entries]
     path = written(tmp_path, image(False, syntax, VOILUTSequence=[lut(values, 7, 12, "US", syntax)]), syntax)
-    if entries == 1:  # every value is mapped to the one entry, so there is nothing to see
+    if entries == 1:  # every value is mapped to the same entry, so the picture is uniform
         assert set(read_pixels(path).ravel()) == {round(1000 / 4095 * 65535)}
     else:
         read = dcmread(path)

@@ -1,4 +1,4 @@
-"""Unused bits, samples in the high bits, and padding, by headers that were read from a file."""
+"""Unused bits, samples in the high bits, and padding, with headers that were read from a file."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def padded(pixels: list[int], tags: Dataset, syntax: UID, shift: int = 0) -> lis
 
 
 def breast(top: int, rows: int = 144, columns: int = 120) -> np.ndarray:
-    """A smooth bright half ellipse with some texture on black: int [rows, columns], 0 to ``top``."""
+    """Return a smooth bright half ellipse with some texture on black: int [rows, columns], 0 to ``top``."""
     y, x = np.mgrid[:rows, :columns]
     radius = np.sqrt(((y - rows / 2) / (rows * 0.45)) ** 2 + (x / (columns * 0.8)) ** 2)
     noise = cv2.GaussianBlur(np.random.default_rng(5).normal(0, 1, (rows, columns)), (0, 0), 3)

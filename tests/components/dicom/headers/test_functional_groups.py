@@ -1,4 +1,4 @@
-"""Enhanced objects: what shared and per-frame functional groups say is read as if it stood at the root."""
+"""Enhanced objects: attributes in shared and per-frame functional groups are read as if they were at the root."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keys of the keyed hashes, and the de-identification profile: held against the code that reads DICOM, and the page."""
+"""Keys of the keyed hashes, and the de-identification profile, compared with the code that reads DICOM and the page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Synthetic 2D images and tomosynthesis that only a text names, as bytes on disk; ordinary texts raise no alarm."""
+"""Synthetic 2D images and tomosynthesis that only a text names, in files; ordinary texts are accepted."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ def test_every_field_of_the_image_is_asked(
     with pytest.raises(IngestError) as caught:
         read_header(make_dicom(TransferSyntaxUID=syntax, **changes))
     assert caught.value.reason.value == reason
-    assert caught.value.value not in changes.values()  # the words that tell, not the text, which may name a person
+    assert caught.value.value not in changes.values()  # only the decisive words, not the text, which can name a person
 
 
 @pytest.mark.parametrize(

@@ -212,7 +212,7 @@ def test_a_manifest_wins_unless_the_header_clearly_names_another_view(
         assert resolve_view(header, named, "f", STANDARD_ONLY) == (named, False)
         return
     projection, side = stated.split("_")
-    # Whatever the header says of projection and side is what came out, and nothing in it says otherwise.
+    # The result agrees with everything that the header says about projection and side.
     position = parse_position(tags.get("ViewPosition", "")) or WrittenPosition()
     assert position.projection in ("", projection)
     assert position.side in ("", side)
@@ -250,11 +250,11 @@ def test_both_real_exams_have_their_four_views() -> None:
         for view in views.values():
             side, projection = view.header.patient_id.split("_")[-2:]
             assert view.header.view == f"{projection}_{side[0]}"
-            # These films hang with the chest wall of the right breast to the right, of the left to the left.
+            # In these films the chest wall of the right breast is on the right, that of the left breast on the left.
             half = view.pixels.shape[1] // 2
             left, right = view.pixels[:, :half].mean(), view.pixels[:, half:].mean()
             assert (right > left) == (view.header.laterality == "R")
-            if projection == "MLO":  # the pectoral muscle fills the upper corner of the chest wall's side
+            if projection == "MLO":  # the pectoral muscle fills the upper corner at the chest wall
                 corner = view.pixels[20:60, -60:-20] if view.header.laterality == "R" else view.pixels[20:60, 20:60]
                 assert corner.mean() > 0.25 * 65535
 
@@ -300,7 +300,7 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("magnification", position("MLO MAG")),
     ("magnification", position("MCC")),
     *(("axillary_tail", position(text)) for text in ("AT", "AX")),
-    ("unknown_view", {"ViewPosition": None, "SeriesDescription": "L MLO"}),  # a text is no evidence of a view
+    ("unknown_view", {"ViewPosition": None, "SeriesDescription": "L MLO"}),  # a text is not evidence of a view
     ("CC_R", {"ImageLaterality": None, "Laterality": "R"}),
     ("CC_L", {"ImageLaterality": "L", "Laterality": "R"}),
     ("MLO_R", {"ViewPosition": None, "ViewCodeSequence": code_sequence("R-10226", "SNM3")}),

@@ -1,4 +1,4 @@
-"""What is a mammogram, and what a person may vouch for by naming the view; each as bytes on disk."""
+"""Which files are mammograms, and what a person can vouch for by naming the view; each as a file."""
 
 from __future__ import annotations
 

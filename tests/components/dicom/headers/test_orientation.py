@@ -1,4 +1,4 @@
-"""Patient Orientation: all placements of a picture become the standard one, contradictions are refused."""
+"""Patient Orientation: all orientations of a picture become the standard one, contradictions are rejected."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from pipeline.preprocess import preprocess_file
 from schema.features import VIEWS
 from tests.components.dicom.dicom_files import BOTH, mammogram, names, part10, reread
 
-ANY_SIZE = AcceptanceConfig(ample_side=1, ample_spacing_mm=1000)  # few pixels are told elsewhere
+ANY_SIZE = AcceptanceConfig(ample_side=1, ample_spacing_mm=1000)  # no remark on small matrices
 OPPOSITE: Final = dict(zip("APRLHF", "PALRFH", strict=True))
 STANDARD: Final = {
     "CC_L": ("A", "R"),
@@ -32,7 +32,7 @@ STANDARD: Final = {
     "MLO_L": ("A", "FR"),
     "MLO_R": ("P", "FL"),
 }
-# What is done to the picture, and to the directions of rows and columns.
+# Changes of the picture, and of the directions of rows and columns.
 PLACEMENTS: Final = {
     "standard": Turn(),
     "mirrored": Turn(False, False, True),
@@ -207,7 +207,8 @@ def test_a_band_of_padding_is_no_contradiction(view: str, value: int, edge: str,
     band = {"left": np.s_[:, :20], "right": np.s_[:, -20:], "top": np.s_[:30], "bottom": np.s_[-30:]}[edge]
     picture[band] = value
     path = written(tmp_path, view, picture, PatientOrientation=list(STANDARD[view]), PixelPaddingValue=value)
-    # Bands over ends of a breast cut it off, which the picture tells; no orientation is contradicted.
+    # Bands that cover ends of a breast cut it off, which the picture check finds; they do not contradict the
+    # orientation.
     accepting = AcceptanceConfig(accept=(RejectionReason.COLLIMATED,), ample_side=1, ample_spacing_mm=1000)
     told = {Remark.SPECIAL_PICTURE}
     assert set(load_view(path, None, 150, acceptance=accepting).remarks) <= told

@@ -1,4 +1,4 @@
-"""Special images: each has its own reason, which a configuration turns into acceptance; and the rank among images."""
+"""Special images: each has its own reason and can be accepted by the configuration; and the rank among images."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_each_special_image_has_its_reason_and_can_be_accepted(
     assert f"add {case.value} to pipeline.ingest.accept" in caught.value.remedy
     assert caught.value.tag.endswith(")")
     with pytest.raises(IngestError, match=case.value):
-        header_of(dataset, "f", "CC_R")  # a manifest names the view, it does not make the image ordinary
+        header_of(dataset, "f", "CC_R")  # a manifest that names the view does not make the image ordinary
     everything_else = AcceptanceConfig(accept=tuple(c for c in SPECIAL_CASES if c is not case))
     with pytest.raises(IngestError, match=case.value):
         header_of(dataset, "f", None, everything_else)
@@ -149,7 +149,7 @@ NAMES = [
 def test_the_closed_list_is_as_documented_and_tested() -> None:
     assert [case.value for case in SPECIAL_CASES] == NAMES
     untested = set(SPECIAL_CASES) - {case for case, _ in SPECIAL}
-    # The picture alone shows the last four (test_pictures.py).
+    # Only the picture shows the last four (test_pictures.py).
     assert untested == {
         RejectionReason.SPECIMEN,
         RejectionReason.VIEW_CONFLICT,
@@ -283,7 +283,7 @@ def test_raw_values_become_dense_is_bright(
         "BitsStored": 14,
         "HighBit": 13,
     }
-    # The even bright disc of this breast, under raw values that are not inverted, shows as an implant or a crop.
+    # The even bright disc of this breast, in raw values that are not inverted, looks like an implant or a crop.
     accepting = AcceptanceConfig(
         accept=(RejectionReason.FOR_PROCESSING, RejectionReason.IMPLANT_PRESENT, RejectionReason.CROPPED)
     )

@@ -1,4 +1,4 @@
-"""What the picture shows: special phantoms are found, standard ones and all real films at hand are not."""
+"""Special pictures: special phantoms are found, standard phantoms and all available real films are accepted."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from tests.components.dicom.dicom_files import MakeDicom, ramp
 
 SHARED = Path("../shared/data")
 STANDARD = ("standard", *DISTRACTORS)
-# Seed and reduction are not those on which limits were chosen (11 and 4).
+# Seed and reduction differ from those that the limits were chosen with (11 and 4).
 HELD_OUT = PhantomConfig(exams=3, seed=2077, reduction=5, workers=1)
 
 
@@ -55,7 +55,7 @@ def pixels_of(made: SpecialView) -> np.ndarray:
 def test_no_standard_phantom_is_special(kind: str) -> None:
     found = held_out()[kind]
     assert len(found) == 12
-    # A pacemaker may be taken for a small paddle, once in these 12.
+    # A pacemaker can be mistaken for a small paddle, once in these 12.
     assert sum(map(bool, found)) <= (1 if kind == "device" else 0), [item for item in found if item]
 
 
@@ -131,7 +131,7 @@ def test_parts_of_real_films_are_special() -> None:
     for file in files:
         film = cv2.imread(str(file), cv2.IMREAD_GRAYSCALE).astype(np.uint16) * 257
         rows, columns = film.shape
-        # Right breasts; some are hung the other way.
+        # Right breasts; some are displayed the other way round.
         film = film if film[:, -20:].mean() > film[:, :20].mean() else film[:, ::-1]
         window = film[rows // 2 : rows * 3 // 4, columns * 3 // 4 :]
         cut = film[:, columns * 11 // 16 :]
@@ -162,7 +162,7 @@ def test_a_set_on_disk_is_refused_by_kind(tmp_path: Path) -> None:
     for file in sorted(tmp_path.glob("images/*/*.dcm")):
         error = refusal_of(file, STANDARD_ONLY)
         if error is not None:
-            if error.reason is RejectionReason.IMPLAUSIBLE_PIXELS:  # orientation judges too, by other rules
+            if error.reason is RejectionReason.IMPLAUSIBLE_PIXELS:  # the check of the orientation has other rules
                 continue
             refused[file.parent.name] += 1
             assert error.reason.value in {case.value for case in SPECIAL_CASES}
@@ -170,7 +170,7 @@ def test_a_set_on_disk_is_refused_by_kind(tmp_path: Path) -> None:
             assert "pipeline.ingest.accept" in error.remedy
         assert refusal_of(file, ANY_IMAGE) is None
     assert sum(refused[kind] for kind in STANDARD) == 0
-    assert sum(refused.values()) >= 20  # of 32
+    assert sum(refused.values()) >= 20  # of 32 pictures
     with pytest.raises(FileExistsError):
         write_special_set(PhantomConfig(exams=1, workers=1), tmp_path)
 

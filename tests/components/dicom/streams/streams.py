@@ -33,7 +33,7 @@ class _Bits:
 
 
 def _predicted(x: np.ndarray, row: int, column: int, first: int, predictor: int, bits: int) -> int:
-    """Table H.1, with the rules for the first row and column (H.1.1)."""
+    """Predict a sample by table H.1, with the rules for the first row and column (H.1.1)."""
     if row == first:
         return int(x[row, column - 1]) if column else 1 << (bits - 1)
     if column == 0:
@@ -51,16 +51,16 @@ def lossless_jpeg(
     rows_an_interval: int = 0,
     filling: int = 1,
 ) -> bytes:
-    """Encodes pixels with 17 codes of 5 bits, one for each category.
+    """Encode pixels with 17 codes of 5 bits, one per category.
 
     Args:
         pixels: Unsigned samples [H, W].
-        precision: Bits of a sample.
+        precision: Bits per sample.
         predictor: 1 to 7.
         shift: Point transform.
-        modulus: What differences are taken modulo of: 2^16 in T.81, 2^precision as some systems do.
-        rows_an_interval: Rows of a restart interval, 0 for none.
-        filling: Bit that fills the last byte up.
+        modulus: Modulus of the differences: 2^16 in T.81, 2^precision in some systems.
+        rows_an_interval: Rows per restart interval, 0 for none.
+        filling: Bit that fills up the last byte.
     """
     x = pixels.astype(np.int64) >> shift
     rows, columns = x.shape
@@ -88,7 +88,7 @@ def lossless_jpeg(
 
 
 def _huffman_table(lengths: Sequence[int], symbols: Sequence[int]) -> tuple[bytes, dict[int, str]]:
-    """Gives a Huffman table and its codes; ``lengths`` are those of the codes, in rising order."""
+    """Return a Huffman table and its codes; ``lengths`` are those of the codes, in ascending order."""
     codes, code = {}, 0
     for i, (length, symbol) in enumerate(zip(lengths, symbols, strict=True)):
         code = (code + 1) << (length - lengths[i - 1]) if i else 0
@@ -104,15 +104,15 @@ def sequential_jpeg(
     interval: int,
     left_out: Mapping[int, int] | None = None,
 ) -> bytes:
-    """Encodes blocks by their quantised DC coefficients, in as few bits as may be: two for one that is as the last.
+    """Encode blocks with one level each by their quantised DC coefficients; a block like the one before has two bits.
 
     Args:
         levels: DC coefficients of all blocks.
         down: Blocks below each other.
         across: Blocks side by side.
-        precision: Bits of a sample.
-        interval: Blocks of a restart interval, 0 for none.
-        left_out: Number of an interval -> blocks that are left out at its end.
+        precision: Bits per sample.
+        interval: Blocks per restart interval, 0 for none.
+        left_out: Number of an interval -> number of blocks that are missing at its end.
     """
     dc, dc_codes = _huffman_table([1, *range(2, 9)], range(8))
     ac, ac_codes = _huffman_table([1], [0])
@@ -143,7 +143,7 @@ def sequential_jpeg(
 
 
 def item(content: bytes) -> bytes:
-    """Makes an item of encapsulated pixel data, PS3.5 section A.4."""
+    """Return an item of encapsulated pixel data, PS3.5 section A.4."""
     return struct.pack("<HHL", 0xFFFE, 0xE000, len(content)) + content
 
 
@@ -165,7 +165,7 @@ def write_encapsulated(
     has_length: bool = False,
     **changes: object,
 ) -> Path:
-    """Writes a mammogram whose pixel data are these fragments, byte by byte."""
+    """Write a mammogram with these fragments as pixel data, byte by byte."""
     data = (b"" if table is None else item(table)) + b"".join(map(item, fragments)) + delimiter
     dataset = mammogram(np.zeros_like(pixels, np.uint8 if bits == 8 else np.uint16), bits, **changes)
     head = file_bytes(dataset)

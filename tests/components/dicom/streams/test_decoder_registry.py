@@ -1,4 +1,4 @@
-"""Reference images in every transfer syntax x every decoder installed, pixel by pixel, as pydicom checks its own."""
+"""Reference images in every transfer syntax x every installed decoder, pixel by pixel, as pydicom checks its own."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ NEMA = Path("../shared/data/nema_mg1")
 DEPTHS = [(bits, signed) for bits in (8, 10, 12, 14, 16) for signed in (False, True)]
 NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian)
 LOSSLESS = (RLELossless, JPEGLSLossless, JPEG2000Lossless)
-# Neither has 12-bit lossy JPEG, and pydicom says so.
+# Neither has 12-bit lossy JPEG, and pydicom reports that.
 CANNOT = {("gdcm", JPEGExtended12Bit), ("pillow", JPEGExtended12Bit)}
 
 
@@ -215,8 +215,8 @@ def test_film_of_nema(name: str) -> None:
     chosen = stored_values(dataset)
     assert 0 <= chosen.min() < chosen.max() < 1 << dataset.BitsStored
     for plugin, found in with_each_decoder(dataset):
-        if plugin != "pillow":  # two seconds more for one opinion more
-            # Of JPLY, pylibjpeg alone differs by 2, in 16 pixels; dcmtk gives our values in all 14 million.
+        if plugin != "pillow":  # Pillow takes two more seconds
+            # For JPLY only pylibjpeg differs by 2, in 16 pixels; dcmtk has our values in all 14 million.
             assert np.percentile(np.abs(found - chosen), 99.999) <= 1, plugin
             assert np.abs(found - chosen).max() <= 2, plugin
 

@@ -1,4 +1,4 @@
-"""One frame in several fragments (PS3.5 section A.4), and transfer syntaxes that are wrong about the pixels."""
+"""One frame in several fragments (PS3.5 section A.4), and transfer syntaxes that contradict the pixels."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from components.dicom.rejections import AcceptanceConfig, IngestError, Rejection
 from components.dicom.remarks import Remark
 from tests.components.dicom.streams.streams import DELIMITER, END, even, write_encapsulated
 
-ANY_SIZE = AcceptanceConfig(ample_side=1, ample_spacing_mm=1000)  # few pixels are told elsewhere
+ANY_SIZE = AcceptanceConfig(ample_side=1, ample_spacing_mm=1000)  # no remark on small matrices
 PICTURE = picture(12, False)
 GREY = np.rint(PICTURE / 4095 * 65535)
 

@@ -1,4 +1,4 @@
-"""Lossless JPEG by an encoder written after ITU-T T.81: predictors, depths, and differences modulo 2^16."""
+"""Lossless JPEG from an encoder after ITU-T T.81: predictors, depths, and differences modulo 2^16."""
 
 from __future__ import annotations
 

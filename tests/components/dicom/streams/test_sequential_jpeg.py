@@ -1,4 +1,4 @@
-"""Sequential JPEG: each restart interval holds its blocks exactly, whatever is in the picture and in its tables."""
+"""Sequential JPEG: each restart interval must have exactly its blocks, whatever the picture and the tables contain."""
 
 from __future__ import annotations
 

@@ -155,7 +155,7 @@ def test_cut_streams(tmp_path: Path, syntax: UID, tail: str) -> None:
     stream = smooth_stream(syntax)
     start = stream.index(b"\xff\x93" if syntax == JPEG2000Lossless else b"\xff\xda") + 10
     size = len(stream) - 2 - start
-    # Some zeros may be what ends a code block of JPEG 2000.
+    # Some zeros can be the end of a code block of JPEG 2000.
     last = 0 if syntax == JPEG2000Lossless and tail.startswith("zeros") else size
     for kept in (0, 1, size // 10, size // 2, *(last - n for n in (40, 4, 3, 2) if last)):
         cut = stream[: start + kept] + TAILS[tail](size - kept)
