@@ -107,13 +107,13 @@ class AcceptanceConfig(BaseModel):
     Attributes:
         accept: Special cases that are accepted like any other image.
         max_lossy_ratio: Highest Lossy Image Compression Ratio (0028,2112) of an ordinary image. Readers found 40:1
-            wavelet compression sufficient (Destounis et al., J Digit Imaging 24, 2011).
+            wavelet compression as good as lossless (Destounis et al., J Digit Imaging 24, 2011).
         least_side: Smallest longest side of the stored matrix, pixels. A smaller image is ``low_resolution``. At 32
             pixels over a field of 24 cm a pixel has 7 mm, and preprocessing cannot find structures in fewer pixels.
         ample_side: An image with a shorter longest side, pixels, gets the remark ``low_resolution``: the network's
             picture has 450 rows, and these must then be interpolated.
-        ample_spacing_mm: An image with a larger pixel spacing of the stored matrix, mm, gets the same remark: 450 rows
-            over 30 cm have 0.67 mm.
+        ample_spacing_mm: An image with a larger pixel spacing of the stored matrix, mm, also gets the remark
+            ``low_resolution``: 450 rows over 30 cm have 0.67 mm.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
