@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from components.dicom.rejections import AcceptanceConfig, ManifestError, RejectionReason
+from components.dicom.rejections import AcceptanceConfig, ManifestError
 from components.dicom.rejections import RejectionReason as Reason
 from components.dicom_example_gen.config import IngestConfig
 from components.dicom_example_gen.plan.patients import split_of
@@ -134,7 +134,7 @@ def test_rsna_screening(tmp_path: Path) -> None:
     assert candidates.ignored == {".csv": 2}
     # What the configuration accepts is read like any other file, with the row's label.
     implant = found["train_images/10025/562340703.dcm"]
-    accepting = AcceptanceConfig(accept=(RejectionReason.IMPLANT_PRESENT,))
+    accepting = AcceptanceConfig(accept=(Reason.IMPLANT_PRESENT,))
     outcome = inspect(implant, tmp_path, 10**6, accepting)
     assert outcome.rejection is not None
     assert outcome.rejection.reason is Reason.TRUNCATED  # the test's file is empty
