@@ -12,10 +12,9 @@ from starlette.concurrency import run_in_threadpool
 from schema.features import VIEWS
 from serving.gateway.admission import Instance, RefusedInstanceError
 from serving.gateway.monitoring import log
-from serving.gateway.multipart import BodyPart
 from serving.gateway.spool import SpoolFullError, Staged
 from serving.gateway.studies import BUSY, SharedUidError, Studies
-from serving.gateway.uploads import HttpError, Uploads, busy, disk_full
+from serving.gateway.uploads import BodyPart, HttpError, Uploads, busy, disk_full
 
 CHANNEL: Final = "page"
 _KEY: Final = re.compile(r"[0-9a-f]{20}")

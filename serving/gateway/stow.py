@@ -13,10 +13,9 @@ from starlette.concurrency import run_in_threadpool
 
 from serving.gateway.admission import DOES_NOT_MATCH, RefusedInstanceError, is_uid
 from serving.gateway.monitoring import log
-from serving.gateway.multipart import BodyPart
 from serving.gateway.spool import SpoolFullError
 from serving.gateway.studies import BUSY, Studies
-from serving.gateway.uploads import HttpError, Uploads, busy, disk_full
+from serving.gateway.uploads import BodyPart, HttpError, Uploads, busy, disk_full
 
 CHANNEL: Final = "stow"
 _MEDIA_TYPE: Final = "application/dicom+json"

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from serving.gateway.app import is_authorised
 from serving.gateway.config import GatewayConfig, GatewayConfigError, load_gateway_config, read_token
 from serving.gateway.monitoring import configure_logs, log
-from serving.gateway.multipart import MultipartError, MultipartReceiver
 from serving.gateway.spool import Incoming
+from serving.gateway.uploads import MultipartError, MultipartReceiver
 
 EXAMPLE = Path(__file__).parents[3] / "serving" / "deploy" / "gateway.example.yaml"
 
