@@ -16,7 +16,7 @@ from schema.intended_use import NOTICE
 from serving.client.grading import ExamRefusedError, GradedExam, quality_flags
 from serving.dicom_results.config import ResultsConfig
 from serving.dicom_results.heat_maps import heat_map
-from serving.dicom_results.report import algorithm, group, report
+from serving.dicom_results.report import algorithm, measurement_group, report
 from serving.dicom_results.source import (
     ResultsError,
     derived_uid,
@@ -61,11 +61,11 @@ def build_results(sources: Mapping[str, Dataset], graded: GradedExam, config: Re
     absent = [view for view in VIEWS if view not in images]
     comments = [NOTICE, *flags, *([f"Missing views: {', '.join(absent)}"] if absent else [])]
     grade = graded.grade
-    groups = [group("exam", seed, grade.probabilities, images, identified, comments, grade.density)]
+    groups = [measurement_group("exam", seed, grade.probabilities, images, identified, comments, grade.density)]
     for name, side, probabilities in (("right", "R", grade.right), ("left", "L", grade.left)):
         if probabilities is not None:
             of_side = {view: image for view, image in images.items() if laterality_of(view) == side}
-            groups.append(group(name, seed, probabilities, of_side, identified, [NOTICE]))
+            groups.append(measurement_group(name, seed, probabilities, of_side, identified, [NOTICE]))
     made: list[Dataset] = [report(groups, images, config, now, seed)]
     study = images[views[0]].StudyInstanceUID
     for number, view in enumerate(views, start=1):
@@ -95,7 +95,7 @@ def build_refusal(sources: Mapping[str, Dataset], refusal: ExamRefusedError, con
     images = of_one_study({name: reference_of(source) for name, source in sources.items()})
     seed = _seed(images, config, "refused", refusal.reason)
     comments = [NOTICE, f"The exam was not graded: {refusal.reason.replace('_', ' ')}."]
-    only = group("exam", seed, None, images, algorithm(config, None, None), comments)
+    only = measurement_group("exam", seed, None, images, algorithm(config, None, None), comments)
     made = report([only], images, config, config.created_at or datetime.now(), derived_uid(seed))
     identify(made, patient_and_study(next(iter(sources.values()))))
     return [made]

@@ -133,7 +133,7 @@ def algorithm(
     )
 
 
-def group(
+def measurement_group(
     name: str,
     seed: str,
     probabilities: Probabilities | None,

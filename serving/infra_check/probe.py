@@ -41,7 +41,7 @@ def require(kept: Any, message: str) -> None:
         raise BrokenContractError(message)
 
 
-def load_contract(model_dir: str) -> Contract:
+def check_contract(model_dir: str) -> Contract:
     """Read the contract; refuse one that is missing or has another major version."""
     path = os.path.join(model_dir, CONTRACT_FILE)
     require(tf.io.gfile.exists(path), f"the SavedModel has no {CONTRACT_FILE}: export it again")
@@ -124,7 +124,7 @@ def check_answer(model: Any, graph: Any, contract: Contract, name: str, inputs: 
     answer = _ask(model, name, decoded)
     sizes = {"images": len(next(iter(inputs.values())))}
     for key, tensor in promised["outputs"].items():
-        check_values(key, answer[key], tensor, sizes)
+        check_output(key, answer[key], tensor, sizes)
         if "likeliest_of" in tensor:
             _check_likeliest(key, answer[key], answer[tensor["likeliest_of"]], contract)
     if "reason" in answer:
@@ -145,7 +145,7 @@ def _ask(model: Any, name: str, inputs: dict[str, Any]) -> dict[str, np.ndarray]
     return {key: value.numpy() for key, value in model.signatures[name](**inputs).items()}
 
 
-def check_values(name: str, found: np.ndarray, tensor: dict[str, Any], sizes: dict[str, int]) -> None:
+def check_output(name: str, found: np.ndarray, tensor: dict[str, Any], sizes: dict[str, int]) -> None:
     """Check an output against the contract.
 
     Args:
@@ -230,7 +230,7 @@ def check_warm_up(model_dir: str, model: Any, contract: Contract) -> str:
     return f"{len(asked)} requests"
 
 
-def run(model_dir: str, requests: dict[str, Inputs]) -> list[dict[str, Any]]:
+def run_checks(model_dir: str, requests: dict[str, Inputs]) -> list[dict[str, Any]]:
     """Run every check and return its name, outcome, seconds and detail."""
     results: list[dict[str, Any]] = []
 
@@ -247,7 +247,7 @@ def run(model_dir: str, requests: dict[str, Inputs]) -> list[dict[str, Any]]:
         return value if passed else None
 
     model = attempt("load the SavedModel", lambda: tf.saved_model.load(model_dir))
-    contract = attempt("read the contract", lambda: load_contract(model_dir)) if model is not None else None
+    contract = attempt("read the contract", lambda: check_contract(model_dir)) if model is not None else None
     if contract is not None:
         attempt("files of the contract", lambda: check_files(model_dir, contract))
         graph = read_graph(model_dir)
@@ -263,6 +263,6 @@ def run(model_dir: str, requests: dict[str, Inputs]) -> list[dict[str, Any]]:
 
 if __name__ == "__main__":
     with open(sys.argv[2], encoding="utf-8") as request_file:
-        outcome = run(sys.argv[1], json.load(request_file))
+        outcome = run_checks(sys.argv[1], json.load(request_file))
     with open(sys.argv[3], "w", encoding="utf-8") as result_file:
         json.dump(outcome, result_file)

@@ -18,7 +18,7 @@ from components.exam_model.saved_model import model_digest
 from components.exam_model.warmup import WARMUP_FILE, write_warmup
 from schema import features as f
 from serving.infra_check.check import build_requests, check_model
-from serving.infra_check.probe import run
+from serving.infra_check.probe import run_checks
 
 pytestmark = pytest.mark.slow
 
@@ -171,11 +171,11 @@ def test_the_real_export_passes_in_a_fresh_process(exported_exam_model: Path, vi
 def test_a_fault_fails_the_check_that_is_named(
     save: Callable[[str], str], views: list[View], fault: str, check: str, detail: str
 ) -> None:
-    assert detail in failed(run(save(fault), build_requests(views)))[check]
+    assert detail in failed(run_checks(save(fault), build_requests(views)))[check]
 
 
 def test_the_stand_in_without_a_fault_passes(save: Callable[[str], str], views: list[View]) -> None:
-    assert failed(run(save(""), build_requests(views))) == {}
+    assert failed(run_checks(save(""), build_requests(views))) == {}
 
 
 def test_a_contract_that_is_missing_of_another_version_or_of_another_model_is_refused(
@@ -186,7 +186,7 @@ def test_a_contract_that_is_missing_of_another_version_or_of_another_model_is_re
 
     def outcome(**changed: Any) -> dict[str, str]:
         (folder / CONTRACT_FILE).write_text(json.dumps(contract | changed))
-        return failed(run(str(folder), build_requests(views[:1])))
+        return failed(run_checks(str(folder), build_requests(views[:1])))
 
     (folder / WARMUP_FILE).unlink()
     other = outcome(model_sha256="0" * 64)
@@ -197,13 +197,13 @@ def test_a_contract_that_is_missing_of_another_version_or_of_another_model_is_re
     assert list(newer) == ["read the contract"]
     assert "contract_version is 2.0, and this check knows 1.x" in newer["read the contract"]
     (folder / CONTRACT_FILE).unlink()
-    missing = failed(run(str(folder), build_requests(views[:1])))
+    missing = failed(run_checks(str(folder), build_requests(views[:1])))
     assert list(missing) == ["read the contract"]
     assert "has no assets.extra/contract.json: export it again" in missing["read the contract"]
 
 
 def test_a_folder_without_a_model_fails_at_loading(tmp_path: Path) -> None:
-    checks = run(str(tmp_path), {})
+    checks = run_checks(str(tmp_path), {})
     assert set(failed(checks)) == {"load the SavedModel"}
 
 
