@@ -31,7 +31,7 @@ EXAMS = 10
 def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("phantoms") / "set"
     wanted = PhantomConfig(exams=EXAMS, seed=11, distribution="uniform", reduction=16, repeat_share=0.5, workers=1)
-    assert generate_phantoms(wanted, folder).patients < EXAMS  # some come twice
+    assert generate_phantoms(wanted, folder).patients < EXAMS  # some patients have two exams
     return folder
 
 
@@ -53,7 +53,7 @@ def png_of(example: object) -> bytes:
     return example.features.feature[f.IMAGE].bytes_list.value[0]  # type: ignore[attr-defined]
 
 
-def test_every_view_comes_through_in_its_shard_and_order(ingested: NodeOutput, preprocessed: NodeOutput) -> None:
+def test_every_view_keeps_its_shard_and_order(ingested: NodeOutput, preprocessed: NodeOutput) -> None:
     before, after = ingested.views(), preprocessed.views()
     assert sum(len(views) for views in after.values()) == EXAMS * 4
     for split, views in before.items():
@@ -64,7 +64,7 @@ def test_every_view_comes_through_in_its_shard_and_order(ingested: NodeOutput, p
         ]
 
 
-def test_the_image_is_that_of_the_pure_function_to_the_byte(ingested: NodeOutput, preprocessed: NodeOutput) -> None:
+def test_the_image_equals_the_result_of_the_pure_function(ingested: NodeOutput, preprocessed: NodeOutput) -> None:
     after = preprocessed.views()
     for split, views in ingested.views().items():
         for before, done in zip(views, after[split], strict=True):
@@ -83,7 +83,7 @@ def test_the_image_is_that_of_the_pure_function_to_the_byte(ingested: NodeOutput
             np.testing.assert_array_equal(regions, make_region_map(pixels, view, result, CONFIG))
 
 
-def test_what_ingest_said_of_a_view_is_kept(ingested: NodeOutput, preprocessed: NodeOutput) -> None:
+def test_features_of_ingest_are_kept(ingested: NodeOutput, preprocessed: NodeOutput) -> None:
     changed = {f.IMAGE, f.IMAGE_HEIGHT, f.IMAGE_WIDTH, f.PIXEL_SPACING_MM}
     added = {f.PECTORAL_STATUS, f.PECTORAL_AREA_FRACTION, f.BREAST_AREA_FRACTION, f.REGIONS}
     after = preprocessed.views()
@@ -94,7 +94,7 @@ def test_what_ingest_said_of_a_view_is_kept(ingested: NodeOutput, preprocessed: 
                 assert done.features.feature[name] == before.features.feature[name], name
 
 
-def test_the_report_has_a_row_a_view_and_its_pictures(preprocessed: NodeOutput) -> None:
+def test_the_report_has_one_row_per_view_and_its_pictures(preprocessed: NodeOutput) -> None:
     rows = preprocessed.rows("views.jsonl")
     assert len(rows) == EXAMS * 4
     drawn = {row["overlay"] for row in rows if row.get("overlay")}
@@ -123,7 +123,7 @@ def test_two_runs_and_two_workers_give_the_same_bytes(
         assert [name for name, data in again.items() if data != first[name]] == [], workers
 
 
-def test_nothing_names_a_phantom_patient_or_exam(phantoms: Path, preprocessed: NodeOutput) -> None:
+def test_outputs_contain_no_identity_of_a_phantom(phantoms: Path, preprocessed: NodeOutput) -> None:
     lines = (phantoms / "labels.csv").read_text(encoding="utf-8").splitlines()[1:]
     names = {cell.encode() for line in lines for cell in line.split(",")[:2]}
     assert len(names) > EXAMS

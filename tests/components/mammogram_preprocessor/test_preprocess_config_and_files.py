@@ -40,7 +40,7 @@ def test_png_round_trip(dtype):
 
 
 @pytest.mark.parametrize("data", [b"", b"no picture", b"\x89PNG\r\n\x1a\n" + b"\0" * 50])
-def test_garbage_is_a_typed_error(data):
+def test_garbage_raises_a_typed_error(data):
     with pytest.raises(ImageDecodeError, match=f"{len(data)} bytes"):
         decode_png(data)
 
@@ -61,9 +61,9 @@ def test_overlay_is_a_small_colour_picture(make_view):
     assert abs(red_over_green[256:, 100:200].mean()) < 1
 
 
-def test_files_hold_picture_mask_and_figures(make_view, dice, tmp_path):
+def test_files_contain_picture_mask_and_measurements(make_view, dice, tmp_path):
     truth = make_view()
-    pixels = np.ascontiguousarray(truth.pixels[:, ::-1])  # chest wall at the right of a left view: flipped export
+    pixels = np.ascontiguousarray(truth.pixels[:, ::-1])  # a left view with its chest wall at the right: flipped export
     out = tmp_path / "new" / "folder"
     config = PreprocessConfig(output_size=128)
     result = preprocess_pixels_to_files(pixels, "MLO_L", config, out, "case_1")

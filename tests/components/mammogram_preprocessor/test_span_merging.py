@@ -1,4 +1,4 @@
-"""Spans merged: the later one wins, and nobody is in two splits."""
+"""Merged spans: the later span wins, and no patient is in two splits."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ def shard(span: int, split: str, *views: tuple[str, str, str, str]) -> IngestedS
     return IngestedShard(span, split, f"{span}/{split}", tuple(IndexedView(*view) for view in views))
 
 
-def test_one_span_loses_nothing() -> None:
+def test_a_single_span_keeps_all_records() -> None:
     shards = [
         shard(0, "train", ("P", "E", "CC_R", "1"), ("P", "E", "CC_L", "2")),
         shard(0, "test", ("Q", "F", "CC_R", "3")),

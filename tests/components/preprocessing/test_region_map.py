@@ -1,4 +1,4 @@
-"""The map of regions lies on the picture it belongs to."""
+"""The map of regions has the geometry of its picture."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from schema import features as f
 
 
 def mammogram(view: str) -> np.ndarray:
-    """Half an ellipse of noisy tissue at the view's chest wall, a bright muscle in an oblique one, and a label."""
+    """Draw half an ellipse of noisy tissue at the chest wall, a bright muscle in oblique views, and a label."""
     height, width = 400, 300
     y, x = np.mgrid[:height, :width]
     random = np.random.default_rng(2)
@@ -30,7 +30,7 @@ def mammogram(view: str) -> np.ndarray:
 @pytest.mark.parametrize("config", [PreprocessConfig(output_size=128, crop=False), PreprocessConfig(output_size=96)])
 @pytest.mark.parametrize("exported_flipped", [False, True])
 @pytest.mark.parametrize("view", ["CC_L", "MLO_R", "MLO_L"])
-def test_regions_lie_on_the_picture(view: str, exported_flipped: bool, config: PreprocessConfig) -> None:
+def test_regions_have_the_geometry_of_the_picture(view: str, exported_flipped: bool, config: PreprocessConfig) -> None:
     pixels = mammogram(view)
     if exported_flipped:
         pixels = np.ascontiguousarray(pixels[:, ::-1])
@@ -54,7 +54,7 @@ def test_regions_lie_on_the_picture(view: str, exported_flipped: bool, config: P
         assert (middle[1] > 64) == (f.laterality_of(view) == "L")
 
 
-def test_the_muscle_is_known_also_where_it_is_left_in() -> None:
+def test_method_none_also_maps_the_muscle() -> None:
     pixels = mammogram("MLO_L")
     removed, kept = PreprocessConfig(output_size=96), PreprocessConfig(output_size=96, method="none")
     result = preprocess_view(pixels, "MLO_L", kept)
@@ -65,7 +65,7 @@ def test_the_muscle_is_known_also_where_it_is_left_in() -> None:
     assert (regions == f.REGION_PECTORAL).any()
 
 
-def test_labels_are_bright_and_off_the_breast() -> None:
+def test_labels_are_bright_and_outside_of_the_breast() -> None:
     pixels = mammogram("CC_L")
     breast = preprocess_view(pixels, "CC_L", PreprocessConfig()).breast_mask
     labels = find_outside_labels(pixels, breast)

@@ -1,4 +1,4 @@
-"""Review files, good and hostile: each is read, or is a finding that says what to do."""
+"""Review files, valid and hostile: each is read, or is unused with a sentence that explains what to do."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def png(picture: np.ndarray) -> bytes:
 
 
 def segmentation(mask: NDArray[np.bool_]) -> bytes:
-    """A DICOM SEG as highdicom writes it, of a mammogram with the mask's size."""
+    """Return a DICOM SEG that highdicom wrote, of a mammogram with the mask's size."""
     source = Dataset()
     source.file_meta = FileMetaDataset()
     source.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
@@ -161,7 +161,7 @@ def test_a_mask_of_the_archives_own_size_is_reduced() -> None:
     np.testing.assert_array_equal(drawn_mask(read(png(255 * large.astype(np.uint8)), ".png"), SHAPE), muscle())
 
 
-def test_absent_and_accepted_are_said_by_own_keys_and_by_labelmes_flags() -> None:
+def test_absent_and_accepted_are_read_from_own_keys_and_from_labelmes_flags() -> None:
     assert read({"muscle": "absent"}).statement == "absent"
     assert read({"flags": {"absent": True}, "shapes": []}).statement == "absent"
     assert read({"accept": True}).statement == "accept"
@@ -193,12 +193,12 @@ def test_absent_and_accepted_are_said_by_own_keys_and_by_labelmes_flags() -> Non
         ({"shapes": [{"label": "pectoral", "points": TRIANGLE, "shape_type": "circle"}]}, ReviewProblem.UNSUPPORTED),
     ],
 )
-def test_bad_json_is_a_finding(content: object, problem: ReviewProblem) -> None:
+def test_bad_json_is_refused(content: object, problem: ReviewProblem) -> None:
     assert problem_of(content) is problem
 
 
 def _bomb(side: int) -> bytes:
-    """A PNG of some bytes that says it holds a huge picture."""
+    """Return a small PNG whose header declares a huge picture."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
@@ -220,11 +220,11 @@ def _bomb(side: int) -> bytes:
         (png(np.random.default_rng(0).integers(0, 256, SHAPE).astype(np.uint8)), ReviewProblem.NOT_A_MASK),
     ],
 )
-def test_bad_png_is_a_finding(content: bytes, problem: ReviewProblem) -> None:
+def test_bad_png_is_refused(content: bytes, problem: ReviewProblem) -> None:
     assert problem_of(content, ".png") is problem
 
 
-def test_bad_dicom_is_a_finding(seg_bytes: bytes) -> None:
+def test_bad_dicom_is_refused(seg_bytes: bytes) -> None:
     def edited(**values: object) -> bytes:
         dataset = dcmread(BytesIO(seg_bytes))
         for name, value in values.items():
@@ -246,7 +246,7 @@ def test_bad_dicom_is_a_finding(seg_bytes: bytes) -> None:
 
 @settings(max_examples=60)
 @given(st.data())
-def test_damaged_files_are_findings_or_reviews_and_nothing_else(seg_bytes: bytes, data: st.DataObject) -> None:
+def test_damaged_files_are_read_or_refused_with_a_typed_error(seg_bytes: bytes, data: st.DataObject) -> None:
     kinds = {
         ".json": json.dumps(LABELME).encode(),
         ".png": png(255 * muscle().astype(np.uint8)),
@@ -274,7 +274,7 @@ def test_damaged_files_are_findings_or_reviews_and_nothing_else(seg_bytes: bytes
         ".json",
     ],
 )
-def test_other_names_are_findings(name: str) -> None:
+def test_other_names_are_refused(name: str) -> None:
     with pytest.raises(ReviewError, match="EXAMID_VIEW_PIXELS") as raised:
         parse_review(name, b"{}")
     assert raised.value.problem is ReviewProblem.UNKNOWN_NAME
@@ -286,7 +286,7 @@ def test_a_craniocaudal_view_has_no_muscle_to_review() -> None:
     assert raised.value.problem is ReviewProblem.NOT_OBLIQUE
 
 
-def test_names_come_back_and_follow_the_pixels_alone() -> None:
+def test_names_round_trip_and_depend_only_on_the_pixels() -> None:
     assert parse_stem(NAME.stem) == NAME
     pixels = np.arange(12, dtype=np.uint16).reshape(3, 4)
     name = review_name(NAME.exam_id, "MLO_R", pixels_sha256(pixels))
@@ -296,7 +296,7 @@ def test_names_come_back_and_follow_the_pixels_alone() -> None:
     assert len({pixels_sha256(other) for other in [pixels, *others]}) == 4
 
 
-def test_every_file_of_a_folder_is_a_review_or_a_finding(tmp_path: Path) -> None:
+def test_every_file_of_a_folder_is_used_or_unused(tmp_path: Path) -> None:
     def other(digit: str) -> str:
         return ReviewName(digit * 32, "MLO_R", NAME.pixels).stem
 
@@ -315,27 +315,27 @@ def test_every_file_of_a_folder_is_a_review_or_a_finding(tmp_path: Path) -> None
     reviews = read_reviews(tmp_path)
 
     assert {review.file for review in reviews.by_name.values()} == {f"{NAME.stem}.json", f"{other('1')}.png"}
-    assert {(finding.file, finding.problem) for finding in reviews.unused} == {
+    assert {(review.file, review.problem) for review in reviews.unused} == {
         (f"{other('2')}.json", ReviewProblem.TWO_FILES),
         (f"{other('2')}.PNG", ReviewProblem.TWO_FILES),
         (f"{other('3')}.json", ReviewProblem.TOO_LARGE),
         (f"{other('4')}.json", ReviewProblem.UNREADABLE),
         ("Rossi Maria.json", ReviewProblem.UNKNOWN_NAME),
     }
-    [stranger] = [finding for finding in reviews.unused if finding.problem is ReviewProblem.UNKNOWN_NAME]
+    [stranger] = [review for review in reviews.unused if review.problem is ReviewProblem.UNKNOWN_NAME]
     assert "Rossi" not in stranger.shown + stranger.sentence
 
 
 @pytest.mark.parametrize("copy", [" (1)", "(1)", "-1"])
-def test_the_later_answer_of_one_image_counts(tmp_path: Path, copy: str) -> None:
+def test_the_later_review_of_one_image_is_used(tmp_path: Path, copy: str) -> None:
     first, second = f"{NAME.stem}.json", f"{NAME.stem}{copy}.json"  # as browsers name a second download
     (tmp_path / first).write_text('{"accept": true, "answered_at": "2026-11-23T10:00:00.000Z"}')
     (tmp_path / second).write_text('{"muscle": "absent", "answered_at": "2026-11-23T10:00:00.001Z"}')
     reviews = read_reviews(tmp_path)
     assert [(review.file, review.statement) for review in reviews.by_name.values()] == [(second, "absent")]
-    [finding] = reviews.unused
-    assert (finding.file, finding.problem) == (first, ReviewProblem.SUPERSEDED)
-    assert second in finding.sentence
+    [unused] = reviews.unused
+    assert (unused.file, unused.problem) == (first, ReviewProblem.SUPERSEDED)
+    assert second in unused.sentence
 
     for undated in ('{"accept": true}', '{"accept": true, "answered_at": "2026-11-23T10:00:00.000Z"}', "junk"):
         (tmp_path / second).write_text(undated)
@@ -347,7 +347,7 @@ def test_the_later_answer_of_one_image_counts(tmp_path: Path, copy: str) -> None
         assert "keep the newest" in reviews.unused[0].sentence
 
 
-def test_the_fingerprint_follows_names_and_contents(tmp_path: Path) -> None:
+def test_the_fingerprint_depends_on_names_and_contents(tmp_path: Path) -> None:
     folder = tmp_path / "reviews"
     folder.mkdir()
     seen = [folder_fingerprint(folder)]

@@ -1,4 +1,4 @@
-"""Outlines: a mask through its polygon and back, and what is no polygon."""
+"""Masks to polygons and back, and polygons that are refused."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SHAPE = (90, 70)
 
 @st.composite
 def star_masks(draw: st.DrawFn) -> NDArray[np.bool_]:
-    """Shapes without holes around a centre that may lie at the border, as muscles do."""
+    """Draw shapes without holes, around a centre that can be at the border, like muscles."""
     height, width = SHAPE
     centre = np.array([draw(st.integers(0, width - 1)), draw(st.integers(0, height - 1))])
     radii = np.array(draw(st.lists(st.integers(3, 60), min_size=3, max_size=14)))
@@ -37,33 +37,33 @@ def star_masks(draw: st.DrawFn) -> NDArray[np.bool_]:
 
 def _grown(mask: NDArray[np.bool_], by: int) -> NDArray[np.bool_]:
     size = 2 * by + 1
-    # Outside the image counts as the muscle going on, so that the border itself is no edge.
+    # The muscle continues outside of the image, so the border itself does not count as an edge.
     padded = cv2.copyMakeBorder(mask.astype(np.uint8), by, by, by, by, cv2.BORDER_REPLICATE)
     return cv2.dilate(padded, np.ones((size, size), np.uint8))[by:-by, by:-by].astype(np.bool_)
 
 
 @settings(max_examples=150)
 @given(star_masks())
-def test_a_mask_comes_back_to_within_a_pixel_of_its_edge(mask: NDArray[np.bool_]) -> None:
+def test_a_mask_is_restored_to_within_a_pixel_of_its_edge(mask: NDArray[np.bool_]) -> None:
     polygons = mask_to_polygons(mask)
     back = polygons_to_mask(polygons, SHAPE)
-    # One pixel for the simplified line and half a one for drawing it.
+    # One pixel for the simplified line and half a pixel for drawing it.
     assert not (back & ~_grown(mask, 2)).any()
     assert not (mask & ~_grown(back, 2)).any()
-    for polygon in polygons:  # a template must be a review that is accepted
+    for polygon in polygons:  # an exported template must be a valid review
         check_polygon(polygon)
         check_inside(polygon, SHAPE)
 
 
 @settings(max_examples=25)
 @given(st.integers(0, 2**32 - 1))
-def test_outlines_of_ragged_masks_are_polygons_that_are_read(seed: int) -> None:
+def test_outlines_of_ragged_masks_are_valid_polygons(seed: int) -> None:
     noise = np.random.default_rng(seed).normal(size=SHAPE)
     for polygon in mask_to_polygons(cv2.GaussianBlur(noise, (0, 0), 1.5) > 0.1):
         check_polygon(polygon)
 
 
-def test_a_rectangle_is_four_points_and_comes_back_whole() -> None:
+def test_a_rectangle_has_four_points_and_is_restored_exactly() -> None:
     mask = np.zeros(SHAPE, np.bool_)
     mask[:40, :25] = True
     (polygon,) = mask_to_polygons(mask)
@@ -71,7 +71,7 @@ def test_a_rectangle_is_four_points_and_comes_back_whole() -> None:
     np.testing.assert_array_equal(polygons_to_mask((polygon,), SHAPE), mask)
 
 
-def test_what_two_polygons_share_is_inside() -> None:
+def test_the_intersection_of_two_polygons_is_inside() -> None:
     square = ((0.5, 0.5), (20.5, 0.5), (20.5, 20.5), (0.5, 20.5))
     moved = tuple((x + 10, y + 10) for x, y in square)
     both = polygons_to_mask((square, moved), SHAPE)

@@ -1,4 +1,4 @@
-"""The node with a folder of reviews, through Beam; and the ranking that says what to review."""
+"""The node with a folder of reviews, on Beam; and the ranking of the views to review."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tests.components.executor_harness import NodeOutput, run_preprocess, text_o
 
 pytestmark = pytest.mark.slow
 
-CONFIG = PreprocessConfig(method="thesis", output_size=48)  # what method it is makes no difference here
+CONFIG = PreprocessConfig(method="thesis", output_size=48)  # every method would do here
 EXAMS = tuple(digit * 32 for digit in "0123")
 
 
@@ -78,9 +78,7 @@ def _named(output: NodeOutput) -> dict[tuple[str, str], Any]:
     }
 
 
-def test_the_report_says_how_to_name_a_review_and_ranks_the_oblique_views(
-    ingested: NodeOutput, before: NodeOutput
-) -> None:
+def test_the_report_contains_review_names_and_ranks_the_oblique_views(ingested: NodeOutput, before: NodeOutput) -> None:
     rows = before.rows("views.jsonl")
     images = {key: decode_png(v.features.feature[f.IMAGE].bytes_list.value[0]) for key, v in _named(ingested).items()}
     for row in rows:
@@ -123,7 +121,7 @@ def test_reviews_win_and_every_file_is_counted(ingested: NodeOutput, before: Nod
         "accepted",
         None,
     ]
-    assert rows[EXAMS[3]]["rank"] == 1  # what nobody reviewed comes first
+    assert rows[EXAMS[3]]["rank"] == 1  # views without a review come first
     assert [rows[exam]["doubt"] for exam in EXAMS[:3]] == [0, 0, 0]
     assert [row["exam_id"] for row in after.rows("views.jsonl") if row["overlay"]] == [EXAMS[3]]
     summary = after.summary()["reviews"]
@@ -158,7 +156,7 @@ def test_ranks_depend_on_doubt_exam_and_view_and_not_on_the_shards() -> None:
     assert json.loads(json.dumps(report_row(rows[3], 5, False)))["review"]["verdict"] == "accepted"
 
 
-def test_the_summary_adds_up_and_shows_no_other_name() -> None:
+def test_the_summary_adds_up_and_shows_only_names_of_hashes() -> None:
     outcomes = [
         ReviewOutcome("accepted", "removed", 0.9, 0.99, False),
         ReviewOutcome("changed", "removed", 0.9, 0.5, True),
@@ -173,5 +171,5 @@ def test_the_summary_adds_up_and_shows_no_other_name() -> None:
     summary = review_summary(rows, findings)
     assert summary["files"] == 6 == sum(summary[key] for key in ("accepted", "changed", "absent", "refused"))
     assert summary["corrected"] == 2
-    assert summary["dice"] == {"n": 1, "median": 0.5, "lowest": 0.5}  # what was accepted says nothing of agreement
+    assert summary["dice"] == {"n": 1, "median": 0.5, "lowest": 0.5}  # accepted results are not part of the agreement
     assert "x.png" not in json.dumps(summary)

@@ -1,4 +1,4 @@
-"""A review that holds takes the place of the automatic result; one that does not is a finding, and nothing changes."""
+"""A valid review replaces the automatic result; an invalid review changes nothing and is reported as unused."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from components.review.reviewed_view import (
     same_muscle,
 )
 
-CONFIG = PreprocessConfig(method="thesis", output_size=128)  # what method it is makes no difference here
+CONFIG = PreprocessConfig(method="thesis", output_size=128)  # every method would do here
 EXAM = "ab" * 16
 
 
@@ -36,15 +36,15 @@ def automatic(case):
     return result
 
 
-def settle(case, says: str, polygons: tuple[Polygon, ...] = (), config=CONFIG, **values) -> ReviewedView:
+def apply_review(case, statement: str, polygons: tuple[Polygon, ...] = (), config=CONFIG, **values) -> ReviewedView:
     name = review_name(EXAM, "MLO_L", pixels_sha256(case.pixels))
-    review = Review(name, f"{name.stem}.json", says, polygons=polygons, **values)  # type: ignore[arg-type]
+    review = Review(name, f"{name.stem}.json", statement, polygons=polygons, **values)  # type: ignore[arg-type]
     return preprocess_reviewed(case.pixels, "MLO_L", config, review)
 
 
 @pytest.mark.parametrize("view", ["MLO_L", "MLO_R"])
 @pytest.mark.parametrize("flipped", [False, True])
-def test_the_automatic_mask_drawn_by_hand_gives_the_same_picture(case, view, flipped) -> None:
+def test_the_automatic_mask_as_manual_mask_gives_the_same_picture(case, view, flipped) -> None:
     pixels = np.ascontiguousarray(case.pixels[:, ::-1]) if flipped else case.pixels
     automatic = preprocess_view(pixels, view, CONFIG)
     manual = preprocess_view(pixels, view, CONFIG, manual_mask=automatic.pectoral_mask)
@@ -55,7 +55,7 @@ def test_the_automatic_mask_drawn_by_hand_gives_the_same_picture(case, view, fli
     assert manual.pectoral_area_fraction == automatic.pectoral_area_fraction
 
 
-def test_the_drawn_muscle_is_replaced_by_the_mean_grey_on_either_hanging(case) -> None:
+def test_the_drawn_muscle_is_replaced_by_the_mean_grey_at_either_side(case) -> None:
     drawn = np.zeros(case.pixels.shape, np.bool_)
     drawn[100:200, 20:120] = True
     results = []
@@ -68,8 +68,8 @@ def test_the_drawn_muscle_is_replaced_by_the_mean_grey_on_either_hanging(case) -
     assert same_grey.sum() > 0.9 * drawn.sum() / results[0].input_pixels_per_pixel ** 2
 
 
-def test_no_muscle_leaves_the_picture_as_it_is(case) -> None:
-    result = settle(case, "absent").result
+def test_an_absent_muscle_leaves_the_picture_unchanged(case) -> None:
+    result = apply_review(case, "absent").result
     untouched = preprocess_view(case.pixels, "MLO_L", CONFIG.model_copy(update={"method": "none"}))
     np.testing.assert_array_equal(result.image, untouched.image)
     assert (result.status, result.pectoral_area_fraction, result.measurements.mean_grey) == ("manual", 0.0, -1)
@@ -83,51 +83,57 @@ def test_no_muscle_leaves_the_picture_as_it_is(case) -> None:
         (np.zeros((640, 480), np.bool_), "CC_L"),
     ],
 )
-def test_a_manual_mask_of_another_kind_is_refused(case, mask, view) -> None:
+def test_an_invalid_manual_mask_is_refused(case, mask, view) -> None:
     with pytest.raises(PreprocessError, match="manual mask"):
         preprocess_view(case.pixels, view, CONFIG, manual_mask=mask)
 
 
-def test_the_exported_outline_unchanged_is_no_correction(case, automatic) -> None:
+def test_the_exported_outline_is_not_a_correction_if_unchanged(case, automatic) -> None:
     outlines = mask_to_polygons(automatic.pectoral_mask)
-    drawn = settle(case, "muscle", outlines)
+    drawn = apply_review(case, "muscle", outlines)
     assert drawn.outcome is not None
     assert (drawn.outcome.verdict, drawn.outcome.corrected) == ("changed", False)
     assert drawn.outcome.dice > 0.99
     assert drawn.result.status == "manual"
-    accepted = settle(case, "accept", outlines)
+    accepted = apply_review(case, "accept", outlines)
     assert accepted.outcome is not None
     assert (accepted.outcome.verdict, accepted.result.status) == ("accepted", "removed")
     np.testing.assert_array_equal(accepted.result.image, automatic.image)
-    assert settle(case, "accept").outcome is not None
+    assert apply_review(case, "accept").outcome is not None
 
 
 def test_another_outline_is_a_correction_with_its_dice(case, automatic, dice) -> None:
     comb = automatic.pectoral_mask.copy()
     comb[::2] = False
     drawn = ((0.5, 0.5), (100.5, 0.5), (0.5, 100.5))
-    reviewed = settle(case, "muscle", (drawn,))
+    reviewed = apply_review(case, "muscle", (drawn,))
     assert reviewed.outcome is not None
     assert reviewed.outcome.corrected
     expected = dice(reviewed.result.pectoral_mask, automatic.pectoral_mask)
     assert reviewed.outcome.dice == pytest.approx(expected, abs=1e-6)
     assert reviewed.outcome.automatic_status == "removed"
-    assert settle(case, "absent").outcome.corrected
+    assert apply_review(case, "absent").outcome.corrected
     assert not same_muscle(comb, automatic.pectoral_mask)
 
 
-def test_an_outline_far_from_every_muscle_is_used_and_called_odd(case, automatic) -> None:
+def test_an_outline_far_from_the_muscle_is_used_with_warnings(case, automatic) -> None:
     rows = np.flatnonzero(automatic.breast_mask.any(axis=1))
     low = float(rows[-1] - (rows[-1] - rows[0]) // 4)
-    at_the_bottom = settle(case, "muscle", (((0.5, low), (60.5, low), (0.5, low - 90)),))
+    at_the_bottom = apply_review(case, "muscle", (((0.5, low), (60.5, low), (0.5, low - 90)),))
     assert at_the_bottom.outcome.dice < 0.5
-    assert [odd.split()[1:3] for odd in review_warnings(at_the_bottom, "MLO_L")] == [["has", "little"], ["does", "not"]]
-    for sound in (settle(case, "muscle", mask_to_polygons(automatic.pectoral_mask)), settle(case, "absent")):
+    assert [warning.split()[1:3] for warning in review_warnings(at_the_bottom, "MLO_L")] == [
+        ["has", "little"],
+        ["does", "not"],
+    ]
+    for sound in (
+        apply_review(case, "muscle", mask_to_polygons(automatic.pectoral_mask)),
+        apply_review(case, "absent"),
+    ):
         assert review_warnings(sound, "MLO_L") == ()
 
 
 @pytest.mark.parametrize(
-    ("says", "values", "problem"),
+    ("statement", "values", "problem"),
     [
         ("accept", {"polygons": (((0.5, 0.5), (100.5, 0.5), (0.5, 100.5)),)}, ReviewProblem.STALE_RESULT),
         ("accept", {"accepted_absent": True}, ReviewProblem.STALE_RESULT),
@@ -137,8 +143,8 @@ def test_an_outline_far_from_every_muscle_is_used_and_called_odd(case, automatic
         ("absent", {"config": PreprocessConfig(method="none", output_size=128)}, ReviewProblem.SEGMENTATION_OFF),
     ],
 )
-def test_a_review_that_does_not_hold_changes_nothing(case, says, values, problem) -> None:
-    reviewed = settle(case, says, **values)
+def test_an_invalid_review_changes_nothing(case, statement, values, problem) -> None:
+    reviewed = apply_review(case, statement, **values)
     assert reviewed.outcome is None
     assert reviewed.unused_review is not None
     assert (reviewed.unused_review.problem, reviewed.unused_review.file[-5:]) == (problem, ".json")
@@ -147,19 +153,19 @@ def test_a_review_that_does_not_hold_changes_nothing(case, says, values, problem
     assert reviewed.result.status == untouched.status
 
 
-def test_a_failed_result_cannot_be_accepted_and_an_empty_image_not_reviewed(make_view) -> None:
+def test_failed_results_cannot_be_accepted_and_images_without_a_breast_cannot_be_reviewed(make_view) -> None:
     unclear = make_view(angle_deg=60, foot=0.9)
     assert preprocess_view(unclear.pixels, "MLO_L", CONFIG).status == "failed"
-    assert settle(unclear, "accept").unused_review.problem is ReviewProblem.NOTHING_TO_ACCEPT
-    drawn = settle(unclear, "muscle", mask_to_polygons(unclear.muscle))
+    assert apply_review(unclear, "accept").unused_review.problem is ReviewProblem.NOTHING_TO_ACCEPT
+    drawn = apply_review(unclear, "muscle", mask_to_polygons(unclear.muscle))
     assert (drawn.result.status, drawn.outcome.dice, drawn.outcome.corrected) == ("manual", None, True)
-    accepted_absent = settle(make_view(angle_deg=0), "accept", accepted_absent=True)
+    accepted_absent = apply_review(make_view(angle_deg=0), "accept", accepted_absent=True)
     assert (accepted_absent.outcome.verdict, accepted_absent.result.status) == ("accepted", "absent")
     black = type(unclear)(np.zeros((200, 100), np.uint16), unclear.breast, unclear.muscle)
-    assert settle(black, "absent").unused_review.problem is ReviewProblem.OUTSIDE_BREAST
+    assert apply_review(black, "absent").unused_review.problem is ReviewProblem.OUTSIDE_BREAST
 
 
-def test_reviews_of_images_that_the_run_does_not_have_are_told_apart() -> None:
+def test_changed_images_and_unknown_images_are_distinguished() -> None:
     here = ReviewName(EXAM, "MLO_L", "0" * 16)
     names = [here, ReviewName(EXAM, "MLO_L", "1" * 16), ReviewName(EXAM, "MLO_R", "0" * 16)]
     reviews = [Review(name, f"{name.stem}.json", "absent") for name in names]
@@ -168,8 +174,8 @@ def test_reviews_of_images_that_the_run_does_not_have_are_told_apart() -> None:
 
 
 @pytest.mark.parametrize("scale", [1, 2])
-def test_a_mask_of_the_archives_own_image_lies_as_the_run_turned_it(case, automatic, scale: int) -> None:
-    """A file that ingest turned: the muscle is where the stored image has it, still inside of the breast."""
+def test_a_mask_of_the_stored_image_must_have_the_orientation_of_the_run(case, automatic, scale: int) -> None:
+    """Ingest turned the file. The mask has the orientation of the stored image, and is still inside of the breast."""
     rows = np.flatnonzero(automatic.breast_mask.any(axis=1))
     upside_down = np.zeros_like(automatic.pectoral_mask)
     upside_down[rows[0] : rows[-1] + 1] = automatic.pectoral_mask[rows[0] : rows[-1] + 1][::-1]
