@@ -30,9 +30,8 @@ from tfx_bsl.public import tfxio
 
 from components.common.shards import shards_of, split_folder
 from components.evaluator.config import EvaluatorConfig
-from components.evaluator.eval_config import build_eval_config
-from components.evaluator.extractors import custom_extractors
-from components.evaluator.metrics import CANDIDATE
+from components.evaluator.eval_config import build_eval_config, custom_extractors
+from components.evaluator.tfma_metrics import CANDIDATE
 from components.statistics.calibration import calibrate, load_temperature
 from components.statistics.combination import combine_views
 from schema import features as f

@@ -123,9 +123,8 @@ def exam_networks() -> dict[str, Any]:
 def exported_exam_model(exam_networks: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """SavedModel of the four networks with its contract, made as ExamEnsemble makes it: from ``.keras`` files."""
     from components.exam_ensemble.config import EnsembleConfig
-    from components.exam_ensemble.contract import count_exams
     from components.exam_ensemble.ensemble import load_exam_model
-    from components.exam_ensemble.saving import save_exam_model
+    from components.exam_ensemble.saving import count_exams, save_exam_model
     from components.statistics.calibration import fit_calibration
     from components.transform.config import ImageConfig
 

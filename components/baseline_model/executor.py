@@ -9,7 +9,7 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
-from components.exam_model.baseline import copy_baseline
+from components.exam_model.versions import copy_baseline
 
 
 class Executor(base_executor.BaseExecutor):

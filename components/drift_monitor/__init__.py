@@ -1,4 +1,4 @@
-"""The DriftMonitor node: whether new exams, and held-out ones, are like those that the networks learn from."""
+"""The DriftMonitor node: do new exams and held-out exams resemble the training exams?"""
 
 from components.drift_monitor.summary import SUMMARY_FILE, Comparison, DriftSummary, Moved
 

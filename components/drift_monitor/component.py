@@ -28,7 +28,7 @@ class DriftMonitorSpec(component_spec.ComponentSpec):
 
 
 class DriftMonitor(base_beam_component.BaseBeamComponent):
-    """Tells whether new exams are like earlier ones, and held-out exams like those that are trained on."""
+    """Compares new exams with earlier exams, and held-out exams with training exams."""
 
     SPEC_CLASS = DriftMonitorSpec
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(executor.Executor)
@@ -40,13 +40,13 @@ class DriftMonitor(base_beam_component.BaseBeamComponent):
         config: DriftConfig,
         selected_examples: types.BaseChannel | None = None,
     ):
-        """Makes the node.
+        """Create the node.
 
         Args:
-            examples: Preprocessed examples, of one span or several.
-            schema: The curated schema, whose comparators say how far a feature may move.
-            config: What an alert does.
-            selected_examples: Those that networks learn from, where ExamSelector leaves some out.
+            examples: Preprocessed examples of one or more spans.
+            schema: The curated schema; its comparators have the threshold of each feature.
+            config: Effect of an alert.
+            selected_examples: The training examples, if ExamSelector leaves some out.
         """
         spec = DriftMonitorSpec(
             examples=examples,

@@ -8,11 +8,11 @@ from pydantic import BaseModel, ConfigDict
 
 
 class DriftConfig(BaseModel):
-    """What DriftMonitor does; how far a feature may move is in ``schema/schema.pbtxt``.
+    """What DriftMonitor does. The thresholds of the features are in ``schema/schema.pbtxt``.
 
     Attributes:
-        enabled: Whether the node is in the pipeline.
-        on_drift: ``alert`` says it on the terminal and in the report; ``stop`` ends the run before anything is trained.
+        enabled: If true, the node is in the pipeline.
+        on_drift: ``alert`` shows alerts on the terminal and in the report; ``stop`` ends the run before the training.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

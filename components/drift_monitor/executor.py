@@ -1,4 +1,4 @@
-"""TFX executor of DriftMonitor; ``measure`` and ``compare`` have the work."""
+"""TFX executor of DriftMonitor; ``measure`` and ``compare`` do the work."""
 
 from __future__ import annotations
 
@@ -15,19 +15,18 @@ from components.common.shards import write_text
 from components.common.stages import LostRecordsError
 from components.drift_monitor.compare import compare, compared_features
 from components.drift_monitor.config import DriftConfig
-from components.drift_monitor.groups import Group, grouped_shards
-from components.drift_monitor.measure import is_measured, measure, read_exams, read_statistics
+from components.drift_monitor.measure import Group, grouped_shards, is_measured, measure, read_exams, read_statistics
 from components.drift_monitor.summary import SUMMARY_FILE
 
 _SCHEMA_FILE: Final = "schema.pbtxt"
 
 
 class DriftError(ValueError):
-    """Exams have drifted, and the configuration says that this stops the run."""
+    """Exams have drifted, and the configuration stops the run for that."""
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):
-    """Compares new exams with earlier ones, and held-out exams with those that are trained on."""
+    """Compares new exams with earlier exams, and held-out exams with training exams."""
 
     def Do(  # noqa: N802
         self,
@@ -35,7 +34,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Writes ``drift_report``.
+        """Write ``drift_report``.
 
         Raises:
             DriftError: There are alerts, and ``on_drift`` is ``stop``; the message lists them.

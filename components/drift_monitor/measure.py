@@ -1,6 +1,8 @@
-"""The Beam pipeline: one element a shard, from which the workers take rows without images, and TFDV's statistics.
+"""Groups of exams, and the Beam pipeline that computes their statistics.
 
-Memory holds a batch of rows a worker; what is written is as large as the number of features and acquisition systems.
+A shard of preprocessed views belongs to the groups of its split and its span. Each element of the pipeline is one
+shard; the workers read rows without images from it and compute TFDV's statistics. A worker holds one batch of rows in
+memory; the output grows with the number of features and acquisition systems only.
 """
 
 from __future__ import annotations
@@ -9,6 +11,8 @@ import itertools
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
 from typing import Any, Final
 
 import apache_beam as beam
@@ -18,11 +22,62 @@ import tensorflow_data_validation as tfdv
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
 from components.common.progress import advance
-from components.common.shards import read_bytes, read_shard, write_bytes, write_text
-from components.drift_monitor.groups import Group, GroupedShard
+from components.common.shards import (
+    read_bytes,
+    read_shard,
+    shards_of,
+    span_of_shard,
+    split_folder,
+    write_bytes,
+    write_text,
+)
 from schema import features as f
 
-_GROUPS: Final = "drift/groups"  # column of a batch; no feature
+_TRAIN: Final = "train"
+
+
+class Group(str, Enum):
+    """A group of exams that is compared with another group."""
+
+    TRAIN = "train"  # of all spans, without exams that pipeline.selection leaves out
+    HELD_OUT = "held out"  # eval and test
+    NEWEST = "newest span"
+    EARLIER = "earlier spans"
+    TRAIN_EARLIER = "train of earlier spans"  # what models of earlier runs could be trained on
+
+
+@dataclass(frozen=True)
+class GroupedShard:
+    """A shard and its groups."""
+
+    path: str
+    groups: tuple[Group, ...]
+
+
+def grouped_shards(uri: str, splits: Sequence[str], newest: int, selected: str | None = None) -> list[GroupedShard]:
+    """Return the shards of preprocessed examples with their groups; an archive without spans has no newest span.
+
+    Args:
+        uri: Folder of the Examples artifact.
+        splits: Its splits.
+        newest: Its newest span.
+        selected: Folder of the Examples artifact with the exams that networks learn from, a part of the first; None for
+            all.
+    """
+    shards: dict[str, list[Group]] = {}
+    for split in splits:
+        for path in shards_of(split_folder(uri, split)):
+            span = span_of_shard(path)
+            shards[path] = [] if split == _TRAIN else [Group.HELD_OUT]
+            if span is not None:
+                shards[path].append(Group.NEWEST if span == newest else Group.EARLIER)
+    for path in shards_of(split_folder(selected or uri, _TRAIN)):
+        learnt = (Group.TRAIN,) if span_of_shard(path) in (None, newest) else (Group.TRAIN, Group.TRAIN_EARLIER)
+        shards.setdefault(path, []).extend(learnt)
+    return [GroupedShard(path, tuple(groups)) for path, groups in shards.items() if groups]
+
+
+_GROUPS: Final = "drift/groups"  # column of a batch, not a feature
 _BATCH: Final = 1024  # rows
 _STATISTICS_FILE: Final = "statistics.pb"
 _EXAMS_FILE: Final = "exams.json"
@@ -35,14 +90,14 @@ ExamCounts = Mapping[Group, Mapping[str, int]]
 
 
 def _row(record: bytes, names: Sequence[str]) -> _Row:
-    """Copies what is read out of a record: a part of a parsed message would keep its image in memory."""
+    """Copy the named features of a record: a reference into the parsed message would keep its image in memory."""
     features = tf.train.Example.FromString(record).features.feature
     kinds = {name: features[name].WhichOneof("kind") for name in names if name in features}
     return {name: (kind, list(getattr(features[name], kind).value)) for name, kind in kinds.items() if kind}
 
 
 def _column(name: str, rows: Sequence[_Row]) -> pa.Array:
-    """Makes a column of a feature: large lists, as TFX's own readers do; null where a row lacks it."""
+    """Return the column of a feature: large lists, as TFX's own readers do; null if a row lacks it."""
     kinds = {row[name][0] for row in rows if name in row}
     if len(kinds) > 1:
         raise ValueError(f"{name}: a feature has one type; run the preprocessing again. Received: {sorted(kinds)}")
@@ -53,14 +108,14 @@ def _column(name: str, rows: Sequence[_Row]) -> pa.Array:
 
 
 def read_batches(shard: GroupedShard, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    """Reads a shard without its images.
+    """Read a shard without its images.
 
     Args:
         shard: TFRecord shard of preprocessed views.
         names: Features to read.
 
     Yields:
-        Batches with a column a feature, and one that names the groups.
+        Batches with one column per feature, and one with the names of the groups.
     """
     groups = [group.value.encode() for group in shard.groups]
     read = (_row(record, names) for record in read_shard(shard.path))
@@ -76,7 +131,7 @@ def _groups(batch: pa.RecordBatch) -> list[str]:
 
 
 def slice_by_group(batch: pa.RecordBatch) -> Iterable[tuple[str, pa.RecordBatch]]:
-    """Gives a batch to each of its groups: TFDV's slice function."""
+    """Return a batch once for each of its groups: TFDV's slice function."""
     return [(name, batch) for name in _groups(batch)]
 
 
@@ -101,12 +156,12 @@ def _write_exams(counts: Iterable[tuple[tuple[str, str], int]], out: str) -> Non
 
 
 def measure(pipeline: beam.Pipeline, shards: Sequence[GroupedShard], names: Sequence[str], out: str) -> None:
-    """Lays out the pipeline.
+    """Add the steps to a pipeline.
 
     Args:
         pipeline: Beam pipeline to add to.
         shards: Preprocessed views.
-        names: Features whose statistics are made.
+        names: Features whose statistics are computed.
         out: Folder to write to.
     """
     columns = [*names, *(name for name in (f.EXAM_ID, f.ACQUISITION_SYSTEM) if name not in names)]
@@ -129,7 +184,7 @@ def measure(pipeline: beam.Pipeline, shards: Sequence[GroupedShard], names: Sequ
 
 
 def read_statistics(out: str) -> dict[Group, statistics_pb2.DatasetFeatureStatisticsList]:
-    """Reads the statistics of each group that has views, as TFDV's comparison wants them."""
+    """Read the statistics of each group that has views, in the form of TFDV's comparison."""
     found = statistics_pb2.DatasetFeatureStatisticsList.FromString(read_bytes(os.path.join(out, _STATISTICS_FILE)))
     names = {group.value: group for group in Group}
     return {
@@ -140,7 +195,7 @@ def read_statistics(out: str) -> dict[Group, statistics_pb2.DatasetFeatureStatis
 
 
 def read_exams(out: str) -> ExamCounts:
-    """Reads the exams by group and acquisition system."""
+    """Read the number of exams per group and acquisition system."""
     counts: dict[Group, dict[str, int]] = {group: {} for group in Group}
     for group, system, exams in json.loads(read_bytes(os.path.join(out, _EXAMS_FILE))):
         counts[Group(group)][system] = exams
@@ -148,5 +203,5 @@ def read_exams(out: str) -> ExamCounts:
 
 
 def is_measured(out: str) -> bool:
-    """Tells whether Beam wrote both files."""
+    """Return True if Beam wrote both files."""
     return all(tf.io.gfile.exists(os.path.join(out, name)) for name in (_STATISTICS_FILE, _EXAMS_FILE))

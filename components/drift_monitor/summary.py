@@ -1,4 +1,4 @@
-"""What DriftMonitor found, as its ``summary.json`` holds it. Imports neither TensorFlow nor TFX."""
+"""The findings of DriftMonitor, as in its ``summary.json``. Imports neither TensorFlow nor TFX."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ class _Record(BaseModel):
 
 
 class Moved(_Record):
-    """How far a feature of one group is from that of another.
+    """The distance of a feature between two groups.
 
     Attributes:
         feature: Name.
         measure: ``L-infinity`` (largest difference of a value's share) or ``Jensen-Shannon`` (divergence, base 2).
-        distance: By that measure, 0 to 1.
-        threshold: Of the schema's comparator.
-        chance: What chance alone seldom exceeds with so few exams.
-        verdict: ``alert`` above both; ``chance`` above the threshold alone; else ``alike``.
-        detail: What moved most, such as ``D: 10 % -> 45 %``.
+        distance: In that measure, 0 to 1.
+        threshold: Threshold of the schema's comparator.
+        chance: Bound of the null distribution for these numbers of exams.
+        verdict: ``alert`` above both; ``chance`` above the threshold only; else ``alike``.
+        detail: What changed most, such as ``D: 10 % -> 45 %``.
     """
 
     feature: str
@@ -39,11 +39,11 @@ class Moved(_Record):
 
 
 class UnseenSystem(_Record):
-    """An acquisition system that no exam was trained on.
+    """An acquisition system without a training exam.
 
     Attributes:
         system: Manufacturer, model and software version.
-        exams: Exams of it.
+        exams: Its exams.
     """
 
     system: str
@@ -55,12 +55,12 @@ class Comparison(_Record):
 
     Attributes:
         kind: ``drift``: new against earlier; ``skew``: held-out against trained on.
-        subject: The group that is looked at.
-        reference: What it is compared with.
+        subject: The group that is judged.
+        reference: The group that it is compared with.
         exams: Exams of the subject.
         reference_exams: Exams of the reference.
-        features: A line a feature, in the schema's order.
-        unseen: Acquisition systems of the subject that were not trained on, the most frequent first.
+        features: One entry per feature, in the order of the schema.
+        unseen: Acquisition systems of the subject without a training exam, the most frequent first.
         remark: Why nothing was compared; empty otherwise.
     """
 
@@ -75,7 +75,7 @@ class Comparison(_Record):
 
 
 class DriftSummary(_Record):
-    """All that DriftMonitor found.
+    """All findings of DriftMonitor.
 
     Attributes:
         comparisons: Drift, then skew.
@@ -85,7 +85,7 @@ class DriftSummary(_Record):
 
     @property
     def alerts(self) -> tuple[str, ...]:
-        """A sentence for each thing that a person should look at; unseen acquisition systems first."""
+        """One sentence for each finding that a person should check; unseen acquisition systems first."""
         return tuple(
             sentence
             for write in (_unseen_sentences, _moved_sentences)

@@ -1,5 +1,5 @@
-"""The Evaluator node: TFMA metrics of views and exams by slice, with intervals and gates."""
+"""The Evaluator node: TFMA metrics of views, breasts and exams by slice, with intervals and gates."""
 
-from components.evaluator.summary import METRICS_FILE
+from components.evaluator.slices import METRICS_FILE
 
 __all__ = ["METRICS_FILE"]

@@ -32,7 +32,7 @@ class EvaluatorSpec(component_spec.ComponentSpec):
 
 
 class Evaluator(base_beam_component.BaseBeamComponent):
-    """Judges the exam model with TFMA, by slice, against gates and the latest pushed model."""
+    """Evaluates the exam model with TFMA per slice, and judges it by gates and against the latest pushed model."""
 
     SPEC_CLASS = EvaluatorSpec
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(executor.Executor)
@@ -46,15 +46,15 @@ class Evaluator(base_beam_component.BaseBeamComponent):
         config: EvaluatorConfig,
         minimum_views: int = 1,
     ):
-        """Makes the node.
+        """Create the node.
 
         Args:
-            examples: Preprocessed examples; the test split is read.
+            examples: Preprocessed examples; the node reads the test split.
             model: Exam model.
             baseline_model: Output of BaselineModel.
             schema: Schema of the examples.
             config: Gates.
-            minimum_views: An exam of fewer views has no grade from the model, and counts as such.
+            minimum_views: An exam with fewer views gets no grade from the model and counts as ungraded.
         """
         spec = EvaluatorSpec(
             examples=examples,

@@ -1,4 +1,4 @@
-"""What is measured, and what a model must reach to be blessed."""
+"""The gates that a model must pass to be blessed."""
 
 from __future__ import annotations
 
@@ -8,22 +8,21 @@ from components.statistics.metrics import ComparedMetric
 
 
 class EvaluatorConfig(BaseModel):
-    """Gates and intervals. A gate that is ``null`` is not applied; at least one of the whole split must be.
+    """Gates and intervals. A gate that is ``null`` is not applied. At least one gate of the whole split must be set.
 
     Attributes:
-        minimum_exam_accuracy: Least exam-level accuracy on the test split.
-        minimum_exam_macro_recall: Least exam-level recall, averaged over the classes.
-        minimum_exam_quadratic_kappa: Least exam-level quadratic weighted kappa.
-        minimum_exam_class_recall: Least exam-level recall of every single class; a class that the test split lacks
-            fails.
-        maximum_kappa_loss: Most that the exam-level kappa may lie under that of the latest pushed model.
-        maximum_dense_flips: Largest share of exams whose dense or non-dense grade was right with the latest pushed
+        minimum_exam_accuracy: Minimum exam-level accuracy on the test split.
+        minimum_exam_macro_recall: Minimum exam-level recall, averaged over the classes.
+        minimum_exam_quadratic_kappa: Minimum exam-level quadratic weighted kappa.
+        minimum_exam_class_recall: Minimum exam-level recall of each class. A class without test exams fails.
+        maximum_kappa_loss: Maximum loss of exam-level kappa against the latest pushed model.
+        maximum_dense_flips: Maximum share of exams whose dense or non-dense grade was right with the latest pushed
             model and is wrong now.
-        system_metric: Exam-level figure of the two gates by acquisition system.
-        minimum_system_metric: Least value of it on any acquisition system.
-        maximum_system_loss: Most that it may lie under that of the latest pushed model on any acquisition system.
-        minimum_system_exams: Acquisition systems with fewer exams in the test split are not judged by themselves.
-        bootstrap_draws: Resamples of the patients behind an interval.
+        system_metric: Exam-level metric of the two gates per acquisition system.
+        minimum_system_metric: Minimum value of this metric on each acquisition system.
+        maximum_system_loss: Maximum loss of this metric against the latest pushed model on each acquisition system.
+        minimum_system_exams: Acquisition systems with fewer test exams are not judged on their own.
+        bootstrap_draws: Bootstrap resamples of the patients per interval.
         seed: Seed of the resampling.
     """
 
@@ -49,7 +48,7 @@ class EvaluatorConfig(BaseModel):
         return self
 
     def floors(self) -> dict[str, float]:
-        """Gives the absolute gates on single figures of the whole split, by the figure's name."""
+        """Return the absolute gates on metrics of the whole split, by the name of the metric."""
         named = {
             "accuracy": self.minimum_exam_accuracy,
             "macro_recall": self.minimum_exam_macro_recall,

@@ -1,15 +1,20 @@
-"""TFMA's EvalConfig of this pipeline."""
+"""TFMA's configuration of this pipeline: models, slices, metrics and extractors."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
 
+import apache_beam as beam
+import numpy as np
+import tensorflow_model_analysis as tfma
+from tensorflow_model_analysis.extractors import extractor
 from tensorflow_model_analysis.proto import config_pb2
 
 from components.evaluator.config import EvaluatorConfig
-from components.evaluator.metrics import BASELINE, CANDIDATE
-from components.evaluator.slices import SLICES
+from components.evaluator.slices import AGE_BAND, SLICES, age_band
+from components.evaluator.tfma_metrics import BASELINE, CANDIDATE
 from components.statistics.scores import Level
 from schema import features as f
 
@@ -17,16 +22,16 @@ from schema import features as f
 def build_eval_config(
     config: EvaluatorConfig, temperatures: Mapping[str, float], minimum_views: int = 1
 ) -> config_pb2.EvalConfig:
-    """Builds the evaluation: models, slices and metrics.
+    """Build the evaluation: models, slices and metrics.
 
     Args:
-        config: Bootstrap.
-        temperatures: Of the exam models, by `CANDIDATE` and, where a model was pushed before, `BASELINE`.
+        config: Settings of the bootstrap.
+        temperatures: Temperature of each exam model: `CANDIDATE` and, if a model was pushed before, `BASELINE`.
         minimum_views: An exam of fewer views has no grade.
 
     Returns:
-        TFMA's configuration. It has no thresholds: what they cannot express (slices of enough exams, paired exams) is
-        judged in ``gates.py``, and one judge is better than two.
+        TFMA's configuration. It has no thresholds. They cannot express all gates (slices with enough exams, paired
+        exams), so ``gates.py`` judges all of them in one place.
     """
     models = []
     for name in (CANDIDATE, BASELINE):
@@ -51,7 +56,7 @@ def build_eval_config(
             "seed": config.seed,
         }
         return config_pb2.MetricConfig(
-            class_name="DensityMetrics", module="components.evaluator.metrics", config=json.dumps(settings)
+            class_name="DensityMetrics", module="components.evaluator.tfma_metrics", config=json.dumps(settings)
         )
 
     return config_pb2.EvalConfig(
@@ -62,3 +67,51 @@ def build_eval_config(
             config_pb2.MetricsSpec(metrics=[metric("view")]),
         ],
     )
+
+
+_SINGLE: Final = "TakeBatchesApart"
+_STAGE: Final = "ExtractSlicingFeatures"
+_BEFORE: Final = "ExtractSliceKeys"
+
+
+def single_images(extracts: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Split a batch, so that the model gets one image at a time.
+
+    Beam chooses the size of batches by the clock, and the size of a batch changes the last bits of a network's output:
+    the metrics would differ from run to run.
+    """
+    batch = extracts[tfma.ARROW_RECORD_BATCH_KEY]
+    for row in range(batch.num_rows):
+        yield {**extracts, tfma.ARROW_RECORD_BATCH_KEY: batch.slice(row, 1)}
+
+
+def _with_age_band(extracts: dict[str, Any]) -> dict[str, Any]:
+    """Add the age band to the features of one image; TFMA's own features stay."""
+    features = extracts[tfma.FEATURES_KEY]
+    age = int(np.asarray(features[f.PATIENT_AGE]).ravel()[0])
+    return {**extracts, tfma.FEATURES_KEY: {**features, AGE_BAND: np.array([age_band(age)], object)}}
+
+
+def custom_extractors(eval_shared_model: Any, eval_config: Any, tensor_adapter_config: Any) -> list[Any]:
+    """Return the extractors; TFX's Evaluator imports this function by its name.
+
+    Args:
+        eval_shared_model: Model or models.
+        eval_config: TFMA's configuration.
+        tensor_adapter_config: Format of the examples.
+
+    Returns:
+        TFMA's extractors for single images, with the slicing features before the slice keys.
+    """
+    extractors = tfma.default_extractors(
+        eval_shared_model=eval_shared_model,
+        eval_config=eval_config,
+        tensor_adapter_config=tensor_adapter_config,
+    )
+    place = [each.stage_name for each in extractors].index(_BEFORE)
+    return [
+        extractor.Extractor(stage_name=_SINGLE, ptransform=beam.FlatMap(single_images)),
+        *extractors[:place],
+        extractor.Extractor(stage_name=_STAGE, ptransform=beam.Map(_with_age_band)),
+        *extractors[place:],
+    ]

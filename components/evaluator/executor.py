@@ -1,4 +1,4 @@
-"""TFX executor of the Evaluator: TFMA's, with our configuration, an optional baseline, our gates and our summary."""
+"""TFX executor of the Evaluator: TFMA's executor with our configuration, an optional baseline, gates and summary."""
 
 from __future__ import annotations
 
@@ -14,12 +14,11 @@ from tfx.utils import path_utils, proto_utils
 
 from components.common.shards import write_text
 from components.evaluator.config import EvaluatorConfig
-from components.evaluator.eval_config import build_eval_config
-from components.evaluator.extractors import custom_extractors
-from components.evaluator.metrics import BASELINE, CANDIDATE
+from components.evaluator.eval_config import build_eval_config, custom_extractors
 from components.evaluator.results import Compared, summarise
-from components.evaluator.summary import METRICS_FILE
-from components.exam_model.baseline_version import baseline_version
+from components.evaluator.slices import METRICS_FILE
+from components.evaluator.tfma_metrics import BASELINE, CANDIDATE
+from components.exam_model.versions import baseline_version
 from components.statistics.calibration import load_temperature
 
 Artifacts = dict[str, list[types.Artifact]]
@@ -31,7 +30,7 @@ def _temperature(model: types.Artifact) -> float:
 
 
 def _bless(blessing: types.Artifact, model: types.Artifact, baseline: types.Artifact | None, blessed: bool) -> None:
-    """Marks the blessing as TFX's executor does; it leaves that out because TFMA has no thresholds here."""
+    """Write the blessing as TFX's executor does; it writes none here, because TFMA has no thresholds."""
     blessing.set_string_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_URI_KEY, model.uri)
     blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_ID_KEY, model.id)
     if baseline is not None:
@@ -44,13 +43,13 @@ def _bless(blessing: types.Artifact, model: types.Artifact, baseline: types.Arti
 
 
 class Executor(tfma_executor.Executor):
-    """Evaluates the exam model on the test split and blesses it, or not."""
+    """Evaluates the exam model on the test split and decides on its blessing."""
 
     def Do(self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]) -> None:  # noqa: N802
-        """Runs TFMA, writes ``exam_metrics.json`` beside its results, and blesses by its gates.
+        """Run TFMA, write ``exam_metrics.json`` beside its results, and bless the model if it passes the gates.
 
         Args:
-            input_dict: ``examples``, ``model``, ``schema``, ``baseline_model`` (maybe without a model inside).
+            input_dict: ``examples``, ``model``, ``schema``, ``baseline_model`` (possibly without a model).
             output_dict: ``evaluation``, ``blessing``.
             exec_properties: ``config``, JSON of EvaluatorConfig; ``minimum_views`` of the exam model.
         """

@@ -1,7 +1,7 @@
-"""The gates: what a model must reach to be blessed, decided from the figures and nothing else.
+"""Judge the gates: the conditions for the blessing of a model, from its metrics only.
 
-A gate of the whole test split that cannot be evaluated refuses the model: a split without class D proves nothing about
-class D. A gate by acquisition system is not judged on a system of too few exams, and says so.
+A gate of the whole test split that cannot be evaluated rejects the model: a split without class D proves nothing about
+class D. A gate per acquisition system is not judged if the system has too few exams, and its result says so.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from components.statistics.metrics import FLIPS
 from schema import features as f
 
 Verdict = Literal["passed", "failed", "not judged"]
-_ROUNDING: Final = 1e-9  # figures are rounded to six digits; 0.7 must reach 0.7
+_ROUNDING: Final = 1e-9  # metrics are rounded to six digits; 0.7 must reach 0.7
 _LATEST: Final = "against the latest pushed model"
 
 
 class GateResult(BaseModel):
-    """One gate's outcome, as ``exam_metrics.json`` has it.
+    """The result of one gate, as in ``exam_metrics.json``.
 
     Attributes:
-        name: What is judged.
+        name: The judged metric.
         slice: ``all``, or the acquisition system.
         threshold: Condition, in words.
-        value: The figure; None where it is undefined.
-        ci95: Its 95 % interval. The gate judges the value; the interval tells how sure that is.
-        n: Exams behind it.
-        verdict: What became of it.
+        value: The metric; None if it is undefined.
+        ci95: Its 95 % interval. The gate judges the value; the interval shows its uncertainty.
+        n: Exams behind the metric.
+        verdict: The verdict.
         passed: False only for a gate that failed.
-        reason: Why a gate was not judged, or could not be.
+        reason: Why the gate was not judged or could not be evaluated.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -69,7 +69,7 @@ def _result(
     )
 
 
-def _spared(result: GateResult, reason: str) -> GateResult:
+def _not_judged(result: GateResult, reason: str) -> GateResult:
     return result.model_copy(update={"verdict": "not judged", "passed": True, "reason": reason})
 
 
@@ -104,23 +104,23 @@ def _by_system(system: Mapping[str, Any], config: EvaluatorConfig) -> Iterator[G
         results.append(_result(title, system["change"].get(name), loss, True, where, signed=True))
     for result in results:
         if system["n"] < config.minimum_system_exams:
-            yield _spared(result, f"{system['n']} exams; a verdict needs {config.minimum_system_exams}.")
+            yield _not_judged(result, f"{system['n']} exams; a verdict needs {config.minimum_system_exams}.")
         elif result.value is None:
-            yield _spared(result, result.reason)
+            yield _not_judged(result, result.reason)
         else:
             yield result
 
 
 def judge(exam_slices: Sequence[Mapping[str, Any]], config: EvaluatorConfig) -> list[GateResult]:
-    """Applies every configured gate.
+    """Apply every configured gate.
 
     Args:
-        exam_slices: Exam-level slices as ``exam_metrics.json`` has them: ``slice``, ``n``, ``metrics`` and, where a
-            model was pushed before, ``change``.
+        exam_slices: Exam-level slices as in ``exam_metrics.json``: ``slice``, ``n``, ``metrics`` and, if a model was
+            pushed before, ``change``.
         config: Gates.
 
     Returns:
-        One result a gate; the model is blessed if none of them failed.
+        One result per gate; the model is blessed if no gate failed.
     """
     overall = next(part for part in exam_slices if not part["slice"])
     results = list(_overall(overall, config))

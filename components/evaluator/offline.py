@@ -1,4 +1,4 @@
-"""Figures of a table of predictions, without TFMA: the same functions, the same slices, the same form."""
+"""Evaluate a table of predictions without TFMA, with the same functions, slices and form."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from components.evaluator.predictions import Predictions, ViewPrediction
-from components.evaluator.slices import says_something
-from components.evaluator.summary import slice_entry
+from components.evaluator.slices import has_meaning, slice_entry
 from components.statistics.figures import confusion_matrix, density_figures
 from components.statistics.scores import (
     SIDES,
@@ -32,7 +31,7 @@ def _values(row: ViewPrediction, columns: Sequence[str]) -> dict[str, str]:
 
 
 def _slices_of(predictions: Predictions) -> dict[_Slice, list[ViewPrediction]]:
-    """Puts the rows in their slices: all, one for each column's values, view, class, and columns crossed with class."""
+    """Group the rows by slice: all, each value of a column, view, class, and acquisition system crossed with class."""
     columns = predictions.slice_columns
     singles = [*columns, f.VIEW, f.DENSITY]
     keys = [
@@ -66,16 +65,16 @@ def _rows(level: Level, exams: Iterable[Sequence[ViewPrediction]]) -> list[Score
 def evaluate_predictions(
     predictions: Predictions, temperature: float = 1.0, draws: int = 2000, seed: int = 1
 ) -> dict[str, Any]:
-    """Computes figures and intervals of views, breasts and exams.
+    """Compute metrics and intervals of views, breasts and exams.
 
     Args:
-        predictions: The table. Views that an exam lacks are left out of its mean, as in the exam model.
+        predictions: The table. The mean of an exam is over its present views, as in the exam model.
         temperature: Applied to breasts and exams after combination, as the exam model does; 1 changes nothing.
-        draws: Bootstrap resamples of the patients, or of the exams where patients are not known.
+        draws: Bootstrap resamples of the patients, or of the exams if patients are not known.
         seed: Seed of the bootstrap.
 
     Returns:
-        Slices by level, as ``exam_metrics.json`` of the Evaluator has them.
+        Slices by level, as in ``exam_metrics.json`` of the Evaluator.
 
     Examples:
         >>> from pathlib import Path
@@ -97,7 +96,7 @@ def evaluate_predictions(
     slices = sorted(_slices_of(predictions).items())
 
     def exams_of(images: Iterable[ViewPrediction]) -> list[list[ViewPrediction]]:
-        """An exam is in a slice with all its views, as in TFMA's query metrics."""
+        """Return all views of each exam, as in TFMA's query metrics."""
         return [by_exam[exam] for exam in dict.fromkeys(image.exam_id for image in images)]
 
     result: dict[str, Any] = {}
@@ -105,7 +104,7 @@ def evaluate_predictions(
         result[level] = [
             entry(dict(chosen), _rows(level, exams_of(images)), temperature)
             for chosen, images in slices
-            if says_something(level, dict(chosen))
+            if has_meaning(level, dict(chosen))
         ]
     breasts = _rows("breast", by_exam.values())
     result["breast"] += [entry({f.LATERALITY: side}, rows_of_side(breasts, side), temperature) for side in SIDES]

@@ -1,7 +1,7 @@
-"""Reads a table of view probabilities made elsewhere: CSV, one row an image.
+"""Read a table of view probabilities of any model: CSV, one row per image.
 
-Columns: ``exam_id``, ``view``, ``label``, ``p_A`` to ``p_D``; ``patient_id`` may be there, and any further column is
-one to slice by (``patient_age`` becomes age bands). Everything that could make a figure silently wrong is refused.
+Columns: ``exam_id``, ``view``, ``label``, ``p_A`` to ``p_D``, optionally ``patient_id``. Any further column is one to
+slice by (``patient_age`` becomes age bands). Everything that could silently make a metric wrong is rejected.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ _EXAM, _VIEW, _LABEL, _PATIENT = "exam_id", "view", "label", "patient_id"
 _PROBABILITIES: Final = tuple(f"p_{density}" for density in DENSITY_CLASSES)
 _REQUIRED: Final = (_EXAM, _VIEW, _LABEL, *_PROBABILITIES)
 _SUM_TOLERANCE: Final = 0.01  # tables are often rounded to two or three digits
-_MOST_VALUES: Final = 50  # of a column to slice by
+_MOST_VALUES: Final = 50  # of a column that is sliced by
 _SHOWN: Final = 60
 
 
 class PredictionsError(ValueError):
-    """A table cannot be judged; the message names file, row, column, value and what to do."""
+    """A table cannot be evaluated; the message names file, line, column, value and what to do."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,11 @@ class ViewPrediction:
 
     Attributes:
         exam_id: Exam.
-        patient_id: Patient, ``unknown`` where the table does not tell.
+        patient_id: Patient; ``unknown`` if the table has none.
         view: One of VIEWS.
         label: One of DENSITY_CLASSES.
         probabilities: Of the four classes; they sum to 1.
-        slices: Value of each column to slice by.
+        slices: Value of each column that is sliced by.
     """
 
     exam_id: str
@@ -54,9 +54,9 @@ class Predictions:
     """A whole table.
 
     Attributes:
-        rows: In the order of the file.
-        slice_columns: Columns to slice by, in order.
-        not_sliced: Further columns with too many values, and how many they have.
+        rows: Rows in the order of the file.
+        slice_columns: Columns that are sliced by, in order.
+        not_sliced: Further columns with too many values, and their number of values.
     """
 
     rows: tuple[ViewPrediction, ...]
@@ -66,7 +66,7 @@ class Predictions:
 
 @dataclass(frozen=True)
 class _Place:
-    """A cell, for messages."""
+    """The position of a cell, for messages."""
 
     file: str
     line: int
@@ -121,7 +121,7 @@ def _cells(path: Path) -> Iterator[tuple[_Place, dict[str, str]]]:
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise PredictionsError(f"{path.name} is no UTF-8 text; save it as CSV in UTF-8.") from error
+        raise PredictionsError(f"{path.name} is not UTF-8 text; save it as CSV in UTF-8.") from error
     reader = csv.reader(text.splitlines(keepends=True), strict=True)
     try:
         header = [name.strip() for name in next(reader, [])]
@@ -135,10 +135,12 @@ def _cells(path: Path) -> Iterator[tuple[_Place, dict[str, str]]]:
         twice = sorted({name for name in header if header.count(name) > 1 or not name})
         if twice:
             raise PredictionsError(f"{path.name} line 1: columns {twice} repeat or have no name; name each once.")
-        # Slices of these names are made here.
+        # Slices of these names are computed here.
         taken = [name for name in (DENSITY, AGE_BAND if PATIENT_AGE in header else DENSITY) if name in header]
         if taken:
-            raise PredictionsError(f"{path.name} line 1: column {taken[0]} is made of others; remove or rename it.")
+            raise PredictionsError(
+                f"{path.name} line 1: column {taken[0]} is computed from others; remove or rename it."
+            )
         for values in reader:
             place = _Place(path.name, reader.line_num)
             if not any(value.strip() for value in values):
@@ -148,11 +150,11 @@ def _cells(path: Path) -> Iterator[tuple[_Place, dict[str, str]]]:
                 raise place.error(f"number {min(len(values), len(header)) + 1}", f"{len(values)} values", remedy)
             yield place, {name: value.strip() for name, value in zip(header, values, strict=True)}
     except csv.Error as error:
-        raise PredictionsError(f"{path.name} line {reader.line_num} is no CSV ({error}); save it anew.") from error
+        raise PredictionsError(f"{path.name} line {reader.line_num} is not CSV ({error}); save it again.") from error
 
 
 def read_predictions(path: Path) -> Predictions:
-    """Reads and checks a table.
+    """Read and check a table.
 
     Args:
         path: CSV file, UTF-8.
@@ -161,7 +163,7 @@ def read_predictions(path: Path) -> Predictions:
         The table.
 
     Raises:
-        PredictionsError: The table cannot be judged as it is.
+        PredictionsError: The table cannot be evaluated.
         OSError: The file cannot be read.
     """
     rows: list[ViewPrediction] = []
@@ -174,19 +176,21 @@ def read_predictions(path: Path) -> Predictions:
         patient = cells.get(_PATIENT) or UNKNOWN
         line, known, owner = first.setdefault(exam, (place.line, label, patient))
         if known != label:
-            raise place.error(_LABEL, label, f"line {line} gives exam {exam!r} the class {known}: an exam has one")
+            raise place.error(
+                _LABEL, label, f"line {line} gives exam {exam!r} the class {known}: an exam has one class"
+            )
         if owner != patient:
             raise place.error(
                 _PATIENT, patient, f"line {line} gives exam {exam!r} to {owner!r}: an exam has one patient"
             )
         earlier = seen.setdefault((exam, view), place.line)
         if earlier != place.line:
-            raise place.error(_VIEW, view, f"exam {exam!r} has it in line {earlier} already: keep one row a view")
+            raise place.error(_VIEW, view, f"exam {exam!r} has it in line {earlier} already: keep one row per view")
         further = [name for name in cells if name not in (*_REQUIRED, _PATIENT)]
         slices = _slices(place, cells, further)
         rows.append(ViewPrediction(exam, patient, view, label, _probabilities(place, cells), slices))
     if not rows:
-        raise PredictionsError(f"{path.name} has a header and no rows; add one row an image.")
+        raise PredictionsError(f"{path.name} has a header and no rows; add one row per image.")
     counts = {name: len({row.slices[name] for row in rows}) for name in rows[0].slices}
     return Predictions(
         rows=tuple(rows),

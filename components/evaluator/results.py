@@ -1,4 +1,4 @@
-"""TFMA's results as figures with intervals and verdicts, in one JSON file that report, demo and people read."""
+"""Summarise TFMA's results in one JSON file: metrics with intervals, and verdicts."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ import tensorflow_model_analysis as tfma
 
 from components.evaluator.config import EvaluatorConfig
 from components.evaluator.gates import judge
-from components.evaluator.metrics import CANDIDATE, cell_name, change_name, side_prefix
-from components.evaluator.slices import says_something, slice_value
-from components.evaluator.summary import slice_entry
+from components.evaluator.slices import has_meaning, slice_entry, slice_value
+from components.evaluator.tfma_metrics import CANDIDATE, cell_name, change_name, side_prefix
 from components.statistics.intervals import Figure, make_figure
 from components.statistics.metrics import BY_NAME, COMPARED, FLIPS
 from components.statistics.scores import LEVELS, SIDES, Level
 from schema import features as f
 
-# Figures of a slice as TFMA wrote them: value and bounds.
+# Metrics of a slice as TFMA wrote them: value and bounds.
 Bounded = tuple[float, tuple[float, float] | None]
 Slices = dict[tuple[tuple[str, str], ...], dict[str, Bounded]]
 
@@ -30,7 +29,7 @@ class Compared:
 
     Attributes:
         version: Its version.
-        temperature: What it calibrates exams by.
+        temperature: Temperature of its exams.
     """
 
     version: str
@@ -45,11 +44,11 @@ def _bounded(value: Mapping[str, Any]) -> Bounded | None:
 
 
 def load_slices(evaluation: str, model_name: str) -> Slices:
-    """Reads TFMA's metrics by slice key and metric name.
+    """Read TFMA's metrics by slice key and metric name.
 
     Args:
         evaluation: Folder that TFMA wrote.
-        model_name: Name in the EvalConfig; empty where it had one model alone.
+        model_name: Name in the EvalConfig; empty if it had only one model.
     """
     slices: Slices = {}
     for key, metrics in tfma.load_eval_result(evaluation, model_name=model_name).slicing_metrics:
@@ -88,8 +87,8 @@ def _entry(chosen: Mapping[str, str], metrics: Mapping[str, Bounded], prefix: st
 def _entries(slices: Slices, level: Level, compared: bool) -> list[dict[str, Any]]:
     entries = []
     for key, metrics in sorted(slices.items()):
-        # A slice of one level may be none of another: query keys slice by exams.
-        if says_something(level, dict(key)) and cell_name(level, 0, 0) in metrics:
+        # A slice of one level may be absent at another level: query keys slice by exam.
+        if has_meaning(level, dict(key)) and cell_name(level, 0, 0) in metrics:
             entries.append(_entry(dict(key), metrics, level, compared and level == "exam"))
     if level == "breast":
         entries += [_entry({f.LATERALITY: side}, slices[()], side_prefix(side), False) for side in SIDES]
@@ -99,17 +98,17 @@ def _entries(slices: Slices, level: Level, compared: bool) -> list[dict[str, Any
 def summarise(
     evaluation: str, config: EvaluatorConfig, temperature: float = 1.0, baseline: Compared | None = None
 ) -> dict[str, Any]:
-    """Summarises an evaluation and judges the model.
+    """Summarise an evaluation and judge the model.
 
     Args:
         evaluation: Folder that TFMA wrote.
         config: Gates.
-        temperature: What the model calibrates exams by.
-        baseline: The model compared with, if any.
+        temperature: Temperature of the model.
+        baseline: The model to compare with, if any.
 
     Returns:
-        What ``exam_metrics.json`` holds: slices of each level (see :func:`components.evaluator.summary.slice_entry`),
-        ``gates``, ``blessed``, ``baseline``, ``temperature``.
+        The content of ``exam_metrics.json``: slices of each level, see
+        :func:`components.evaluator.slices.slice_entry`, ``gates``, ``blessed``, ``baseline``, ``temperature``.
     """
     slices = load_slices(evaluation, CANDIDATE if baseline else "")
     levels: dict[str, Any] = {level: _entries(slices, level, baseline is not None) for level in reversed(LEVELS)}

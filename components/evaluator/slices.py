@@ -1,19 +1,22 @@
-"""By what the figures are sliced, and which slice says something at which level.
+"""The slices of an evaluation, and the form in which a slice is written as JSON.
 
-An exam is in a slice if any of its images is, with all its views. For what all images of an exam share (system,
-manufacturer, class, age, year) that is the plain meaning. The pectoral status differs between the images: at exam
-level its slices overlap and read "exams with at least one such image".
+An exam is in a slice, with all its views, if any of its images is. For properties that all images of an exam share
+(system, manufacturer, class, age, year) that is the plain meaning. The pectoral status differs between the images: at
+exam level its slices overlap and mean "exams with at least one such image".
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
+import numpy as np
+
+from components.statistics.intervals import SMALL_N, Figure
 from components.statistics.scores import Level
 from schema import features as f
 
-AGE_BAND: Final = "age_band"  # made of patient_age
+AGE_BAND: Final = "age_band"  # computed from patient_age
 SLICES: Final = (
     (),
     (f.ACQUISITION_SYSTEM,),
@@ -25,11 +28,12 @@ SLICES: Final = (
     (f.ACQUISITION_YEAR,),
     (f.ACQUISITION_SYSTEM, f.DENSITY),
 )
+METRICS_FILE: Final = "exam_metrics.json"  # in the folder of the evaluation
 _NOT_APPLICABLE: Final = "not_applicable"
 
 
 def age_band(age: int) -> str:
-    """Names the band of an age in years: ``under 40``, ``40 to 49`` and so on, ``70 and over``, ``unknown``."""
+    """Return the band of an age in years: ``under 40``, ``40 to 49`` and so on, ``70 and over``, ``unknown``."""
     if age < 0:
         return f.UNKNOWN
     if age < 40:
@@ -41,16 +45,16 @@ def age_band(age: int) -> str:
 
 
 def slice_value(key: str, value: object) -> str:
-    """Writes a slice's value; an unknown number is ``unknown``."""
+    """Return the value of a slice as text; an unknown number is ``unknown``."""
     text = str(value)
     return f.UNKNOWN if text == "" or (key == f.ACQUISITION_YEAR and text == str(f.UNKNOWN_INT)) else text
 
 
-def says_something(level: Level, chosen: Mapping[str, str]) -> bool:
-    """Tells whether a slice has a meaning at a level.
+def has_meaning(level: Level, chosen: Mapping[str, str]) -> bool:
+    """Return True if a slice has a meaning at a level.
 
-    Every exam is in the slices of its views and, by its CC views, among those where the pectoral muscle is not to be
-    expected; whether a breast is in a slice because of the other one, cannot be told.
+    Every exam is in the slices of its views. Because of its CC views, every exam is also in the slice in which no
+    pectoral muscle is expected. For breasts it is unknown whether a breast is in a slice because of the other breast.
     """
     if level == "view":
         return True
@@ -58,3 +62,37 @@ def says_something(level: Level, chosen: Mapping[str, str]) -> bool:
         return False
     status = chosen.get(f.PECTORAL_STATUS)
     return status is None or (level == "exam" and status != _NOT_APPLICABLE)
+
+
+def slice_entry(
+    chosen: Mapping[str, str],
+    matrix: np.ndarray,
+    figures: Mapping[str, Figure],
+    ungraded: int,
+    change: Mapping[str, Figure] | None = None,
+) -> dict[str, Any]:
+    """Return a slice as JSON has it, for the node and for the command ``evaluate``.
+
+    Args:
+        chosen: Keys and values; empty for all.
+        matrix: int [4, 4], rows are the true class.
+        figures: Metrics by name.
+        ungraded: Observations without a grade.
+        change: Comparison with the latest pushed model, by name.
+
+    Returns:
+        ``slice``, ``n`` (graded), ``ungraded``, ``small`` (too few to judge), ``confusion_matrix``, ``metrics``, and
+        ``change`` if it was given.
+    """
+    n = int(matrix.sum())
+    entry: dict[str, Any] = {
+        "slice": dict(chosen),
+        "n": n,
+        "ungraded": ungraded,
+        "small": n < SMALL_N,
+        "confusion_matrix": matrix.tolist(),
+        "metrics": {name: figure.to_dict() for name, figure in sorted(figures.items())},
+    }
+    if change is not None:
+        entry["change"] = {name: figure.to_dict() for name, figure in change.items()}
+    return entry

@@ -1,1 +1,1 @@
-"""The ExamEnsemble node: four view networks become one exam model."""
+"""The ExamEnsemble node: it combines four view networks to one exam model."""

@@ -35,7 +35,7 @@ class ExamEnsembleSpec(component_spec.ComponentSpec):
 
 
 class ExamEnsemble(base_component.BaseComponent):
-    """Makes one exam model, with every serving signature, of the view networks, and calibrates it."""
+    """Combines the view networks to one calibrated exam model with every serving signature."""
 
     SPEC_CLASS = ExamEnsembleSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
@@ -50,16 +50,16 @@ class ExamEnsemble(base_component.BaseComponent):
         mirrored: bool = False,
         origin: str = "",
     ):
-        """Makes the node.
+        """Create the node.
 
         Args:
-            networks: Trainer's model of each view; the two views of a projection may have the same.
-            examples: Preprocessed examples; the eval split calibrates, train and eval are counted for the contract.
+            networks: Model of the Trainer for each view; the two views of a projection may share one.
+            examples: Preprocessed examples. The eval split calibrates; the contract has the counts of train and eval.
             image: Input of the networks.
-            recipe: How images come to be; the model carries it.
+            recipe: Preprocessing of the images; the model contains it.
             config: Combination and calibration.
-            mirrored: The networks know left breasts, and see right ones flipped.
-            origin: What the exams are, where they are no patients' exams.
+            mirrored: The networks are trained on left breasts and get right breasts flipped.
+            origin: Where the exams come from, if they are not exams of patients.
         """
         spec = ExamEnsembleSpec(
             **networks,

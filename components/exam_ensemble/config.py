@@ -1,4 +1,4 @@
-"""How the exam model makes one grade of an exam's views."""
+"""How the exam model combines the views of an exam to one grade."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ class EnsembleConfig(BaseModel):
     """Combination, calibration and batches.
 
     Attributes:
-        calibration: ``temperature`` fits one temperature to the exams of the eval split, ``none`` leaves the mean of
-            the views as it is.
-        minimum_views: An exam of fewer views gets no grade.
-        batching: How the served model makes batches of several requests; ``null`` runs each alone. On two cores it
-            gains nothing at the published size (docs/serving.md).
+        calibration: ``temperature`` fits one temperature to the exams of the eval split; ``none`` keeps the mean of
+            the views.
+        minimum_views: An exam with fewer views gets no grade.
+        batching: How the served model combines requests to batches; ``null`` runs each request separately. On two cores
+            batches are not faster at the published size (docs/serving.md).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

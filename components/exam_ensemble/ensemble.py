@@ -1,28 +1,32 @@
-"""Builds the exam model from trained Keras networks."""
+"""Build the exam model from trained Keras networks, and grade a split with it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
+from typing import Final
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from components.common.views import View, read_views
 from components.exam_model.signatures import ExamModel
 from components.exam_model.view_networks import ViewFunctions
+from components.statistics.combination import CombinedExams, combine_views
 from components.transform.config import ImageConfig
-from schema.features import VIEWS
+from schema.features import DENSITY_CLASSES, VIEWS
 
 
 @dataclass(frozen=True)
 class PackedFunctions:
-    """A network as functions of its packed weights, which networks of one architecture share.
+    """A network as functions of its packed weights; networks of one architecture share the functions.
 
     Attributes:
-        features: Weights, float32 [P], and images, float32 [N, size, size, C], to the last block's sum.
-        head: Weights, float32 [P], and the sum to logits, float32 [N, 4].
-        shapes: Of the weights that are packed, in their order.
+        features: From weights, float32 [P], and images, float32 [N, size, size, C], to the sum of the last block.
+        head: From weights, float32 [P], and that sum to logits, float32 [N, 4].
+        shapes: Shapes of the packed weights, in their order.
     """
 
     features: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
@@ -31,10 +35,10 @@ class PackedFunctions:
 
 
 def packed_functions(network: keras.Model) -> PackedFunctions:
-    """Traces the parts of a network, as inference functions of its packed weights.
+    """Trace the parts of a network as inference functions of its packed weights.
 
     Args:
-        network: As :func:`components.trainer.network.build_network` makes it, with layers ``features`` and ``head``.
+        network: Network of :func:`components.trainer.network.build_network`, with layers ``features`` and ``head``.
     """
     parts = _parts(network)
     shapes = tuple(tuple(variable.shape) for part in parts for variable in _variables(part))
@@ -62,18 +66,18 @@ def packed_functions(network: keras.Model) -> PackedFunctions:
 
 
 def view_functions(network: keras.Model, shared: PackedFunctions | None = None) -> ViewFunctions:
-    """Binds a network's weights to the functions of its architecture.
+    """Bind the weights of a network to the functions of its architecture.
 
-    The weights are packed in one variable, and four networks share the functions, each traced once: hundreds of
-    variables captured by dozens of nested functions make an export and its loading take a minute, and a copy of the
-    functions for each network still makes them take three times as long.
+    The weights are packed in one variable, and four networks share the functions, each traced once. With hundreds of
+    variables captured by dozens of nested functions, export and loading take a minute; with a copy of the functions per
+    network they still take three times as long.
 
     Args:
-        network: As :func:`components.trainer.network.build_network` makes it.
-        shared: Functions of a network of the same architecture; its own where None.
+        network: Network of :func:`components.trainer.network.build_network`.
+        shared: Functions of a network of the same architecture; None traces new functions.
 
     Raises:
-        ValueError: The network's weights have other shapes than the functions take.
+        ValueError: The weights of the network do not have the shapes of the functions.
     """
     functions = shared or packed_functions(network)
     values = [np.asarray(variable.numpy(), np.float32) for part in _parts(network) for variable in _variables(part)]
@@ -98,7 +102,7 @@ def _parts(network: keras.Model) -> tuple[keras.Model, keras.Model]:
 
 
 def _variables(part: keras.Model) -> list[keras.Variable]:
-    """Gives a part's variables in the order that ``stateless_call`` takes them, with the unused state of dropout."""
+    """Return the variables of a part in the order of ``stateless_call``, with the unused state of dropout."""
     return [*part.trainable_variables, *part.non_trainable_variables]
 
 
@@ -109,21 +113,21 @@ def load_exam_model(
     minimum_views: int = 1,
     mirrored: bool = False,
 ) -> ExamModel:
-    """Loads the networks and combines them.
+    """Load the networks and combine them.
 
     Args:
         network_files: Path of the ``.keras`` file of each view; views of the same file share one network.
         image: Input of every network.
-        preprocessing: The preprocessing recipe as JSON, which the model carries.
-        minimum_views: Exams of fewer views get no grade.
-        mirrored: The networks know left breasts, and see right ones flipped.
+        preprocessing: The preprocessing recipe as JSON; the model contains it.
+        minimum_views: Exams with fewer views get no grade.
+        mirrored: The networks are trained on left breasts and get right breasts flipped.
 
     Returns:
         The exam model, not calibrated.
 
     Raises:
-        ValueError: A view is missing, a network takes another input than the configuration says, or the networks are
-            not of one architecture.
+        ValueError: A view is missing, the input of a network differs from the configuration, or the networks do not
+            have one architecture.
     """
     loaded: dict[str, ViewFunctions] = {}
     shared: PackedFunctions | None = None
@@ -138,3 +142,38 @@ def load_exam_model(
         loaded[network_files[view]] = view_functions(network, shared)
     networks = {view: loaded[file] for view, file in network_files.items()}
     return ExamModel(networks, image, preprocessing, minimum_views=minimum_views, mirrored=mirrored)
+
+
+_BATCH: Final = 8  # views in memory; at the published size the activations of a view take about 100 MB
+
+
+def _batches(views: Iterator[View]) -> Iterator[list[View]]:
+    while batch := list(islice(views, _BATCH)):
+        yield batch
+
+
+def grade_split(model: ExamModel, folder: str) -> tuple[CombinedExams, np.ndarray]:
+    """Grade a split, without calibration.
+
+    Args:
+        model: Exam model; its temperature is not applied.
+        folder: Split folder of preprocessed examples.
+
+    Returns:
+        The exams in the order of the shards with their raw probabilities, and their classes, int64 [E].
+    """
+    strings = tf.TensorSpec([None], tf.string)
+    predict = tf.function(model.predict_view, input_signature=[strings, strings], autograph=False)
+    exam_ids: list[str] = []
+    views: list[str] = []
+    probabilities: list[np.ndarray] = []
+    density: dict[str, str] = {}
+    for batch in _batches(read_views(folder)):
+        answer = predict(tf.constant([view.image for view in batch]), tf.constant([view.view for view in batch]))
+        probabilities.append(answer["probabilities"].numpy())
+        exam_ids += [view.exam_id for view in batch]
+        views += [view.view for view in batch]
+        density |= {view.exam_id: view.density for view in batch}
+    rows = np.concatenate(probabilities) if probabilities else np.zeros((0, len(DENSITY_CLASSES)))
+    exams = combine_views(exam_ids, views, rows)
+    return exams, np.array([DENSITY_CLASSES.index(density[exam]) for exam in exams.exam_ids], np.int64)

@@ -13,10 +13,8 @@ from tfx.utils import path_utils
 from components.common.progress import advance, expect
 from components.common.views import read_views
 from components.exam_ensemble.config import EnsembleConfig
-from components.exam_ensemble.contract import count_exams
-from components.exam_ensemble.ensemble import load_exam_model
-from components.exam_ensemble.eval_split import grade_split
-from components.exam_ensemble.saving import save_exam_model
+from components.exam_ensemble.ensemble import grade_split, load_exam_model
+from components.exam_ensemble.saving import count_exams, save_exam_model
 from components.statistics.calibration import fit_calibration
 from components.trainer import NETWORK_FILE
 from components.transform.config import ImageConfig
@@ -32,7 +30,7 @@ class Executor(base_executor.BaseExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Reads one network a view and the splits, and writes ``model`` with all that it carries."""
+        """Read one network per view and the splits, and write ``model`` with calibration, warm-up and contract."""
         expect(1, "models")
         networks = {
             view: os.path.join(

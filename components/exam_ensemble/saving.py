@@ -1,19 +1,167 @@
-"""Writes the exam model as it is served: SavedModel, calibration, warm-up requests and contract."""
+"""Write the exam model as it is served: SavedModel, calibration, warm-up requests and contract."""
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Mapping
+import platform
+from collections.abc import Iterable, Mapping
+from importlib import metadata
+from typing import Final
 
+from components.common.fingerprint import code_fingerprint
 from components.common.shards import write_bytes
+from components.common.views import View
+from components.dicom.rejections import SPECIAL_CASES, RejectionReason
 from components.exam_ensemble.config import EnsembleConfig
-from components.exam_ensemble.contract import make_contract
-from components.exam_model.contract import CONTRACT_FILE, Contract, SplitCounts, write_contract
+from components.exam_model.contract import (
+    CONTRACT_FILE,
+    CONTRACT_VERSION,
+    CalibrationFacts,
+    Contract,
+    DensityClass,
+    ExamRule,
+    ImageFormat,
+    Normalisation,
+    Preprocessing,
+    SplitCounts,
+    TrainingData,
+    sha256_of,
+    write_contract,
+)
+from components.exam_model.contract_signatures import promised_signatures
+from components.exam_model.recipe import PreprocessingRecipe
 from components.exam_model.saved_model import check_contract, model_digest
 from components.exam_model.signatures import ExamModel, export
 from components.exam_model.warmup import write_warmup
 from components.statistics.calibration import CALIBRATION_FILE, Calibration
 from components.transform.config import ImageConfig
+from schema import features as f
+from schema.intended_use import INTENDED_USE, LIMITS, NOT_FOR, NOTICE
+
+_SOFTWARE: Final = ("breast-density", "keras", "numpy", "opencv-python-headless", "pydicom", "tensorflow")
+# Reasons that no configuration makes acceptable; the recipe decides on special images.
+_ALWAYS_REFUSED: Final = (
+    RejectionReason.NOT_DICOM,
+    RejectionReason.TRUNCATED,
+    RejectionReason.MALFORMED_HEADER,
+    RejectionReason.NOT_MAMMOGRAPHY,
+    RejectionReason.MULTI_FRAME,
+    RejectionReason.NO_PIXEL_DATA,
+    RejectionReason.UNSUPPORTED_IMAGE,
+    RejectionReason.UNSUPPORTED_TRANSFER_SYNTAX,
+    RejectionReason.TOO_LARGE,
+    RejectionReason.UNKNOWN_VIEW,
+    RejectionReason.UNSUPPORTED_VIEW,
+    RejectionReason.UNDECODABLE_PIXELS,
+    RejectionReason.IMPLAUSIBLE_PIXELS,
+)
+
+
+def count_exams(views: Iterable[View]) -> SplitCounts:
+    """Count the exams and views of a split.
+
+    Args:
+        views: Records of the split.
+
+    Returns:
+        Counts; classes in their order, acquisition systems sorted by name.
+    """
+    exams: dict[str, View] = {}
+    images = 0
+    for view in views:
+        images += 1
+        exams.setdefault(view.exam_id, View(b"", view.view, view.exam_id, view.density, view.acquisition_system))
+    systems = sorted({exam.acquisition_system for exam in exams.values()})
+    return SplitCounts(
+        exams=len(exams),
+        views=images,
+        by_class={name: sum(e.density == name for e in exams.values()) for name in f.DENSITY_CLASSES},
+        by_acquisition_system={name: sum(e.acquisition_system == name for e in exams.values()) for name in systems},
+    )
+
+
+def software_versions() -> dict[str, str]:
+    """Return the versions of the installed distributions that a response depends on."""
+    installed = {name: _version(name) for name in _SOFTWARE}
+    return {"python": platform.python_version(), **{name: version for name, version in installed.items() if version}}
+
+
+def _version(distribution: str) -> str:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def refused(recipe: PreprocessingRecipe) -> tuple[str, ...]:
+    """Return the reasons for which an image or an exam gets no grade.
+
+    Args:
+        recipe: Recipe of the model; it may accept special images.
+    """
+    special = [case for case in SPECIAL_CASES if case not in recipe.acceptance.accept]
+    return (*(reason.value for reason in (*_ALWAYS_REFUSED, *special)), "missing_views")
+
+
+def make_contract(
+    image: ImageConfig,
+    preprocessing: str,
+    minimum_views: int,
+    mirrored: bool,
+    calibration: Calibration,
+    calibration_file: bytes,
+    splits: Mapping[str, SplitCounts],
+    origin: str,
+    model_sha256: str,
+) -> Contract:
+    """Return the contract of a model that is not evaluated yet.
+
+    Args:
+        image: Input of the networks.
+        preprocessing: JSON of the recipe in the model.
+        minimum_views: Exams with fewer views get no grade.
+        mirrored: The networks are trained on left breasts.
+        calibration: Calibration that the model applies.
+        calibration_file: Bytes of the calibration in the SavedModel.
+        splits: Counts of the splits that the model was trained on.
+        origin: Where the exams come from, if they are not exams of patients.
+        model_sha256: SHA-256 of the SavedModel.
+
+    Returns:
+        The contract.
+    """
+    return Contract(
+        contract_version=CONTRACT_VERSION,
+        notice=NOTICE,
+        intended_use=INTENDED_USE,
+        not_for=NOT_FOR,
+        limits=LIMITS,
+        refuses=refused(PreprocessingRecipe.model_validate_json(preprocessing)),
+        classes=tuple(DensityClass(name=name, meaning=f.DENSITY_MEANINGS[name]) for name in f.DENSITY_CLASSES),
+        views=f.VIEWS,
+        image=ImageFormat(height=image.size, width=image.size),
+        signatures=promised_signatures(image.size, image.size),
+        exam=ExamRule(minimum_views=minimum_views),
+        normalisation=Normalisation(method=image.normalisation, channels=image.channels, right_views_flipped=mirrored),
+        preprocessing=Preprocessing(
+            recipe=json.loads(preprocessing),
+            recipe_sha256=sha256_of(preprocessing.encode()),
+            code=code_fingerprint("components.exam_model.recipe"),
+        ),
+        calibration=CalibrationFacts(
+            method=calibration.method,
+            temperature=calibration.temperature,
+            split=calibration.split,
+            exams=calibration.exams,
+            by_class=calibration.by_class,
+            file=CALIBRATION_FILE,
+            file_sha256=sha256_of(calibration_file),
+        ),
+        training_data=TrainingData(origin=origin, splits=dict(splits)),
+        software=software_versions(),
+        model_sha256=model_sha256,
+    )
 
 
 def save_exam_model(
@@ -27,24 +175,24 @@ def save_exam_model(
     splits: Mapping[str, SplitCounts],
     origin: str = "",
 ) -> Contract:
-    """Writes an exam model with all that it carries.
+    """Write an exam model with calibration, warm-up requests and contract.
 
     Args:
-        model: Not calibrated; the temperature and the batches are put in here.
+        model: Model without calibration; this function adds temperature and batches.
         folder: Folder to write to.
         image: Input of the networks.
-        preprocessing: JSON of the recipe that the model carries.
+        preprocessing: JSON of the recipe in the model.
         config: Combination and batches.
-        mirrored: The networks know left breasts.
-        calibration: What it applies.
-        splits: What it learnt from.
-        origin: What the exams are, where they are no patients' exams.
+        mirrored: The networks are trained on left breasts.
+        calibration: Calibration that the model applies.
+        splits: Counts of the splits that the model was trained on.
+        origin: Where the exams come from, if they are not exams of patients.
 
     Returns:
-        The contract written.
+        The written contract.
 
     Raises:
-        ContractError: TensorFlow exported other signatures than every exam model promises.
+        ContractError: The exported signatures are not those that every exam model promises.
     """
     export(model.with_temperature(calibration.temperature).with_batching(config.batching), folder)
     calibration_file = calibration.model_dump_json(indent=1).encode()

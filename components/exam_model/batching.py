@@ -1,4 +1,4 @@
-"""How the exported model joins the images of requests that come at once."""
+"""How the exported model combines the images of simultaneous requests."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class BatchingConfig(BaseModel):
-    """How the served model joins the images of requests that come at once; a request alone waits for nothing.
+    """How the served model combines the images of simultaneous requests; a single request does not wait.
 
     Attributes:
-        threads: Batches that run at the same time.
-        max_batch: Most images a batch; larger requests are cut.
-        max_enqueued: Batches that may wait. Where the queue is full the model answers UNAVAILABLE.
+        threads: Batches that run in parallel.
+        max_batch: Maximum images per batch; larger requests are split.
+        max_enqueued: Batches that may wait. If the queue is full, the model answers UNAVAILABLE.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -1,4 +1,4 @@
-"""A heat map as a picture of its own, to lay over the view with any opacity; no TensorFlow."""
+"""Draw a heat map as a separate picture, to show over the view with any opacity; without TensorFlow."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from numpy.typing import NDArray
 from components.common.png import decode_png, encode_png
 
 HEAT_OPACITY: Final = 0.45  # of the hottest spot in `components.exam_model.overlays.overlay`
-COLD_SHARE: Final = 0.35  # share of it that the coldest spot has
+COLD_SHARE: Final = 0.35  # opacity of the coldest spot, as a share of that
 
 
 def heat_colours() -> NDArray[np.float32]:
-    """Blue to red through cyan and yellow ("jet"): float32 [256, 3], RGB, 0..255."""
+    """Return the colours blue to red through cyan and yellow ("jet"): float32 [256, 3], RGB, 0..255."""
     x = np.linspace(0.0, 1.0, 256)
     channels = [1.5 - np.abs(4.0 * x - centre) for centre in (3.0, 2.0, 1.0)]
     return (np.clip(np.stack(channels, axis=1), 0.0, 1.0) * 255.0).astype(np.float32)
 
 
 def blend(grey: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Lays a heat map over a view, as the model's own overlay does.
+    """Draw a heat map over a view, as the overlay of the model does.
 
     Args:
-        grey: uint8 [H, W]; where it is black, it stays black.
+        grey: uint8 [H, W]; black stays black.
         heat: float32 [H, W], 0..1.
 
     Returns:
@@ -38,20 +38,20 @@ def blend(grey: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np.uint
 
 
 def heat_layer_png(heatmap: np.ndarray, image_png: bytes) -> bytes:
-    """Draws a heat map without the view behind it.
+    """Draw a heat map without the view behind it.
 
-    Shown over the view with an opacity of ``HEAT_OPACITY``, it is the model's overlay.
+    Shown over the view with an opacity of ``HEAT_OPACITY``, it equals the overlay of the model.
 
     Args:
-        heatmap: Grad-CAM, float [h, w], 0..1; of another size than the view it is stretched over it.
+        heatmap: Grad-CAM, float [h, w], 0..1; resized to the view if its size differs.
         image_png: The preprocessed view, 8-bit grey PNG [H, W].
 
     Returns:
-        PNG, RGBA [H, W]: the warmer, the more opaque; transparent where the view is black.
+        PNG, RGBA [H, W]: warmer is more opaque; transparent where the view is black.
 
     Raises:
-        ImageDecodeError: The view is no readable PNG.
-        ValueError: The heat map is no matrix.
+        ImageDecodeError: The view is not a readable PNG.
+        ValueError: The heat map is not a matrix.
     """
     if heatmap.ndim != 2 or heatmap.size == 0:
         raise ValueError(f"A heat map is a matrix [H, W]. Received: shape={heatmap.shape}")
@@ -61,5 +61,5 @@ def heat_layer_png(heatmap: np.ndarray, image_png: bytes) -> bytes:
     colours = heat_colours()[np.round(heat * 255.0).astype(np.intp)]
     alpha = np.where(image > 0, 255.0 * (COLD_SHARE + (1.0 - COLD_SHARE) * heat), 0.0)
     layer = np.dstack([colours[..., ::-1], alpha])
-    layer[image == 0] = 0.0  # nothing hides in what is transparent, and it packs better
+    layer[image == 0] = 0.0  # transparent pixels hold no data, and compress better
     return encode_png(np.round(layer).astype(np.uint8))

@@ -1,4 +1,4 @@
-"""Heat maps over grey images, drawn in the graph."""
+"""Draw heat maps over grey images, in the graph."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a SavedModel's files say without loading it: its signatures, and a digest that names it."""
+"""Read a SavedModel's signatures and digest from its files, without loading it, and check its contract."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from components.exam_model.contract_signatures import Declared, DeclaredSignatur
 
 _SERVE_TAG: Final = "serve"
 _EXTRA: Final = "assets.extra"
-_INIT: Final = "__saved_model_init_op"  # TensorFlow's own, in every SavedModel
+_INIT: Final = "__saved_model_init_op"  # an internal signature of TensorFlow, in every SavedModel
 
 
 def _declared(info: meta_graph_pb2.TensorInfo, optional: bool) -> Declared:
@@ -25,7 +25,7 @@ def _declared(info: meta_graph_pb2.TensorInfo, optional: bool) -> Declared:
 
 
 def declared_signatures(model_dir: str) -> dict[str, DeclaredSignature]:
-    """Reads the signatures that a SavedModel declares.
+    """Read the signatures that a SavedModel declares.
 
     Args:
         model_dir: Folder of ``saved_model.pb``, on any filesystem that TensorFlow knows.
@@ -34,7 +34,7 @@ def declared_signatures(model_dir: str) -> dict[str, DeclaredSignature]:
         Signature by name.
 
     Raises:
-        ContractError: There is no SavedModel to serve.
+        ContractError: There is no SavedModel that can be served.
     """
     try:
         saved = saved_model_pb2.SavedModel.FromString(read_bytes(os.path.join(model_dir, "saved_model.pb")))
@@ -56,13 +56,13 @@ def declared_signatures(model_dir: str) -> dict[str, DeclaredSignature]:
 
 
 def model_digest(model_dir: str) -> str:
-    """Names a SavedModel by its content: graph, weights and assets, and not ``assets.extra``, which speaks of it.
+    """Return a digest of a SavedModel's content: graph, weights and assets, without ``assets.extra``, which cites it.
 
     Args:
         model_dir: Folder of ``saved_model.pb``.
 
     Returns:
-        SHA-256 over the name, a zero byte and the SHA-256 of each file, by name; 64 hexadecimal digits.
+        SHA-256 over the name, a zero byte and the SHA-256 of each file, sorted by name; 64 hexadecimal digits.
     """
     files = {}
     for folder, _, names in tf.io.gfile.walk(model_dir):
@@ -76,13 +76,13 @@ def model_digest(model_dir: str) -> str:
 
 
 def load_contract(model_dir: str) -> Contract:
-    """Reads the contract that a SavedModel carries.
+    """Read the contract of a SavedModel.
 
     Args:
         model_dir: Folder of ``saved_model.pb``.
 
     Raises:
-        ContractError: There is none, or it cannot be read.
+        ContractError: The contract is missing or cannot be read.
     """
     path = os.path.join(model_dir, CONTRACT_FILE)
     if not tf.io.gfile.exists(path):
@@ -91,14 +91,14 @@ def load_contract(model_dir: str) -> Contract:
 
 
 def check_contract(contract: Contract, model_dir: str) -> None:
-    """Holds a SavedModel's files to a contract; what it answers, InfraCheck sees.
+    """Check the files of a SavedModel against a contract. InfraCheck checks its responses.
 
     Args:
         contract: The contract.
         model_dir: Folder of ``saved_model.pb``.
 
     Raises:
-        ContractError: It is of another model, or the signatures are not those promised; the message names the first
+        ContractError: The contract is of another model, or the signatures differ from it; the message names the first
             three differences.
     """
     if differences := find_differences(contract.signatures, declared_signatures(model_dir)):

@@ -29,7 +29,7 @@ class PusherSpec(component_spec.ComponentSpec):
 
 
 class Pusher(base_component.BaseComponent):
-    """Pushes the exam model when Evaluator, GradCamExplainer and InfraCheck let it pass."""
+    """Pushes the exam model if Evaluator, GradCamExplainer and InfraCheck pass it."""
 
     SPEC_CLASS = PusherSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
@@ -43,11 +43,11 @@ class Pusher(base_component.BaseComponent):
         explanations: types.BaseChannel,
         serving_dir: str,
     ):
-        """Makes the node.
+        """Create the node.
 
         Args:
             model: Exam model.
-            evaluation: Figures of the Evaluator, which the contract of the pushed copy carries.
+            evaluation: Metrics of the Evaluator; the contract of the pushed copy contains them.
             model_blessing: Verdict of the Evaluator.
             infra_blessing: Verdict of InfraCheck.
             explanations: Verdict of GradCamExplainer.

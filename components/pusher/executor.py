@@ -1,4 +1,4 @@
-"""TFX executor of the Pusher: TFX's rules of blessing; what is pushed is whole and its contract has figures."""
+"""TFX executor of the Pusher: TFX's rules of blessing; the pushed model is whole and its contract has metrics."""
 
 from __future__ import annotations
 
@@ -16,18 +16,17 @@ from components.common.shards import read_bytes
 from components.evaluator import METRICS_FILE
 from components.exam_model.contract import CONTRACT_FILE, write_contract
 from components.exam_model.saved_model import check_contract, load_contract
-from components.pusher.evaluated import with_evaluation
-from components.pusher.push import copy_model, push_version
+from components.pusher.push import copy_model, push_version, with_evaluation
 
 
 def _explanations_pass(input_dict: dict[str, list[types.Artifact]]) -> bool:
-    """Reads the verdict of GradCamExplainer."""
+    """Read the verdict of GradCamExplainer."""
     folder = artifact_utils.get_single_uri(input_dict["explanations"])
     return bool(json.loads(io_utils.read_string_file(os.path.join(folder, "summary.json")))["passed"])
 
 
 def _contract(model: str, evaluation: str) -> bytes:
-    """Gives the contract of the model with its figures."""
+    """Return the contract of the model with its metrics."""
     contract = load_contract(model)
     check_contract(contract, model)
     return write_contract(with_evaluation(contract, read_bytes(os.path.join(evaluation, METRICS_FILE))))
@@ -42,10 +41,10 @@ class Executor(pusher_executor.Executor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Writes a version, or marks the model as not pushed.
+        """Write a version, or mark the model as not pushed.
 
         Raises:
-            ContractError: The model's contract, or the evaluation, is not this model's.
+            ContractError: The contract or the evaluation is of another model.
         """
         pushed = artifact_utils.get_single_instance(output_dict[standard_component_specs.PUSHED_MODEL_KEY])
         if not self.CheckBlessing(input_dict) or not _explanations_pass(input_dict):

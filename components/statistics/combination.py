@@ -1,6 +1,6 @@
-"""An exam's probabilities from its views': the rule of the exam model, on numpy arrays.
+"""Combine the probabilities of views to probabilities of exams: the rule of the exam model, on numpy arrays.
 
-``components/exam_model/exam_grades.py`` does the same as a TensorFlow graph.
+``components/exam_model/exam_grades.py`` is the same rule as a TensorFlow graph.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ class CombinedExams:
     """Exams in the order in which they first appear.
 
     Attributes:
-        exam_ids: Exams that have at least one of the views asked for.
-        probabilities: float64 [E, 4], mean of the views that are there; several images of one view count as one.
+        exam_ids: Exams that have at least one of the requested views.
+        probabilities: float64 [E, 4], mean of the present views; several images of one view count as one.
         view_counts: int64 [E], views behind each row, 1..4.
     """
 
@@ -31,13 +31,13 @@ class CombinedExams:
 def combine_views(
     exam_ids: Sequence[str], views: Sequence[str], probabilities: np.ndarray, of: Sequence[str] = VIEWS
 ) -> CombinedExams:
-    """Combines images to exams, or to breasts by naming one side's views.
+    """Combine images to exams, or to breasts if ``of`` has the views of one side.
 
     Args:
         exam_ids: Exam of each image, [N].
         views: View of each image, [N], each one of VIEWS.
         probabilities: [N, 4].
-        of: Views that count; the others are left out.
+        of: Views that count; other views are ignored.
 
     Returns:
         The exams.

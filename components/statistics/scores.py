@@ -1,4 +1,4 @@
-"""Images become the observations of a level: single views, breasts, or exams, combined as the exam model does it."""
+"""Turn images into the observations of a level: views, breasts or exams, combined as in the exam model."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _NO_GRADE: Final = (0.0,) * len(DENSITY_CLASSES)
 
 
 class ScoreRow(NamedTuple):
-    """One observation. Sorted rows give the same figures whatever the order of the data.
+    """One observation. Rows are sorted, so that the metrics do not depend on the order of the data.
 
     Attributes:
-        cluster: Patient, or the exam where the patient is not known: what is drawn by the bootstrap.
-        key: Exam, and side or view.
+        cluster: What the bootstrap draws: the patient, or the exam if the patient is not known.
+        key: Exam, plus side or view.
         label: Index of the true class.
-        probabilities: Of the four classes, before the temperature; zeros where there is no grade.
+        probabilities: Probabilities of the four classes before the temperature; zeros without a grade.
     """
 
     cluster: str
@@ -36,15 +36,15 @@ class ScoreRow(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """What figures are computed from.
+    """The observations that metrics are computed from.
 
     Attributes:
-        keys: Of each observation, [N].
+        keys: Key of each observation, [N].
         labels: int64 [N], index of the true class.
-        probabilities: float64 [N, 4], as the model gives them.
-        raw: float64 [N, 4], before the temperature; None where it changes nothing.
+        probabilities: float64 [N, 4], as the model returns them.
+        raw: float64 [N, 4], before the temperature; None if the temperature is 1.
         clusters: int64 [N], 0 to G - 1.
-        ungraded: Observations without a grade, which are in no figure.
+        ungraded: Number of observations without a grade; no metric counts them.
     """
 
     keys: tuple[str, ...]
@@ -56,20 +56,20 @@ class Scores:
 
     @property
     def predicted(self) -> np.ndarray:
-        """Index of the class given, int64 [N]; equal probabilities give the less dense class, as in the model."""
+        """Index of the predicted class, int64 [N]; of equal probabilities the less dense class, as in the model."""
         return self.probabilities.argmax(axis=1)
 
 
 def cluster_of(patient_id: str, exam_id: str) -> str:
-    """Names what is drawn by the bootstrap: the patient, or the exam where the patient is not known."""
+    """Return what the bootstrap draws: the patient, or the exam if the patient is not known."""
     return f"exam {exam_id}" if patient_id in ("", UNKNOWN) else f"patient {patient_id}"
 
 
 def class_index(letters: Iterable[str], subject: str) -> int:
-    """Gives the index of an exam's one density class.
+    """Return the index of the only density class of an exam.
 
     Raises:
-        ValueError: The letters differ, or are no density class.
+        ValueError: The letters differ or are not a density class.
     """
     found = set(letters)
     if len(found) != 1 or not found <= set(DENSITY_CLASSES):
@@ -88,16 +88,16 @@ def score_rows(
     probabilities: np.ndarray,
     minimum_views: int = 1,
 ) -> list[ScoreRow]:
-    """Makes the observations of one exam.
+    """Return the observations of one exam.
 
     Args:
-        level: ``view`` gives one row an image, ``breast`` one a side that has a view, ``exam`` one.
+        level: ``view`` gives one row per image, ``breast`` one per side that has a view, ``exam`` one.
         exam_id: The exam.
         cluster: See :func:`cluster_of`.
         label: Index of its class.
         views: View of each image, [N].
-        probabilities: float [N, 4], of each image.
-        minimum_views: An exam of fewer views has no grade, nor have its breasts.
+        probabilities: Probabilities of each image, float [N, 4].
+        minimum_views: An exam with fewer views gets no grade, and its breasts get none.
 
     Returns:
         The rows.
@@ -105,7 +105,7 @@ def score_rows(
     images = list(zip(views, np.asarray(probabilities, np.float64).tolist(), strict=True))
     if level == "view":
         return [ScoreRow(cluster, f"{exam_id} {view}", label, tuple(row)) for view, row in images]
-    images.sort()  # a sum's last bits depend on the order, and images come in any
+    images.sort()  # the last bits of a sum depend on the order, and images come in any order
     graded = len(set(views)) >= minimum_views
     rows = []
     for side, of in (SIDES if level == "breast" else {"": VIEWS}).items():
@@ -116,19 +116,19 @@ def score_rows(
 
 
 def rows_of_side(rows: Iterable[ScoreRow], side: str) -> list[ScoreRow]:
-    """Gives the breasts of one side, R or L."""
+    """Return the breasts of one side, R or L."""
     return [row for row in rows if row.key.endswith(f" {side}")]
 
 
 def make_scores(rows: Iterable[ScoreRow], temperature: float = 1.0) -> Scores:
-    """Puts observations together.
+    """Combine observations to scores.
 
     Args:
-        rows: In any order.
-        temperature: Of the exam model; applied to every row, so only to breasts and exams pass another than 1.
+        rows: Observations in any order.
+        temperature: Temperature of the exam model. It is applied to every row, so pass 1 for views.
 
     Returns:
-        The scores, in an order that depends on the rows alone.
+        The scores, in an order that depends on the rows only.
     """
     ordered = sorted(rows)
     graded = [row for row in ordered if any(row.probabilities)]

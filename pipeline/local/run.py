@@ -13,8 +13,8 @@ from typing import Any, Final, TextIO
 from components.common.files import write_whole
 from components.dicom_example_gen.plan.identity import find_key
 from components.drift_monitor.summary import SUMMARY_FILE, DriftSummary
-from components.evaluator.summary import METRICS_FILE
-from components.exam_model.baseline import latest_version
+from components.evaluator.slices import METRICS_FILE
+from components.exam_model.versions import latest_version
 from components.pusher.push import push_version
 from components.report_generator.executor import REPORT_FILE
 from components.statistics.metrics import IN_RUN_SUMMARY, short_name

@@ -19,7 +19,7 @@ from typing import Any, Final
 from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
 
-from components.exam_model.baseline_version import baseline_version
+from components.exam_model.versions import baseline_version
 from pipeline import metadata
 
 _CODE: Final = "code"

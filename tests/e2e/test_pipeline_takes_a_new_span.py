@@ -16,7 +16,7 @@ from pydicom import dcmread
 from components.common.shards import split_folder
 from components.common.views import read_views
 from components.drift_monitor.summary import SUMMARY_FILE, DriftSummary
-from components.evaluator.summary import METRICS_FILE
+from components.evaluator.slices import METRICS_FILE
 from pipeline.config import RunConfig, load_config
 from pipeline.local.run import run_config
 from pipeline.local.runner import NodeError, NodeResult, build, run

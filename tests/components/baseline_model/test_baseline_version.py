@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from components.exam_model.baseline import copy_baseline, latest_version
-from components.exam_model.baseline_version import baseline_version
+from components.exam_model.versions import baseline_version, copy_baseline, latest_version
 
 
 @pytest.fixture

@@ -15,10 +15,9 @@ from tfx.types import artifact_utils, standard_artifacts
 from components.common.artifacts import DriftReport
 from components.common.shards import shard_name, span_prefix, split_folder, write_shard
 from components.drift_monitor import executor
-from components.drift_monitor.chance import chance_of_divergence, chance_of_shares
-from components.drift_monitor.compare import compare
+from components.drift_monitor.compare import compare, null_bound_of_divergence, null_bound_of_shares
 from components.drift_monitor.config import DriftConfig
-from components.drift_monitor.groups import Group, grouped_shards
+from components.drift_monitor.measure import Group, grouped_shards
 from components.drift_monitor.summary import Comparison, DriftSummary
 from schema import features as f
 
@@ -209,19 +208,19 @@ def test_chance_seldom_exceeds_its_bounds_and_they_are_not_far_off(n: int, other
     shares = np.array([0.12, 0.28, 0.5, 0.1])
     new, old = (random.multinomial(size, shares, 20_000) for size in (n, others))
     distances = np.abs(new / n - old / others).max(axis=1)
-    bound = chance_of_shares(list(shares), n, others, 0.01)
+    bound = null_bound_of_shares(list(shares), n, others, 0.01)
     assert np.mean(distances > bound) <= 0.01
     assert np.mean(distances > 0.8 * bound) > 0.01
 
     bins = np.full(20, 1 / 20)
     found = divergences(*(random.multinomial(size, bins, 20_000) for size in (n, others)))
-    bound = chance_of_divergence(20, n, others, 0.01)
+    bound = null_bound_of_divergence(20, n, others, 0.01)
     assert np.mean(found > bound) <= 0.01
     assert np.mean(found > 0.6 * bound) > 0.01
 
 
 def test_bounds_shrink_with_exams_and_stay_distances() -> None:
-    assert chance_of_shares([0.5, 0.5], 1, 1, 0.01) == chance_of_divergence(20, 1, 1, 0.01) == 1.0
-    assert chance_of_shares([0.5, 0.5], 100_000, 100_000, 0.01) < 0.01
-    assert chance_of_divergence(20, 100_000, 100_000, 0.01) < 0.001
-    assert chance_of_divergence(1, 5, 5, 0.01) == chance_of_shares([1.0], 5, 5, 0.01) == 0.0
+    assert null_bound_of_shares([0.5, 0.5], 1, 1, 0.01) == null_bound_of_divergence(20, 1, 1, 0.01) == 1.0
+    assert null_bound_of_shares([0.5, 0.5], 100_000, 100_000, 0.01) < 0.01
+    assert null_bound_of_divergence(20, 100_000, 100_000, 0.01) < 0.001
+    assert null_bound_of_divergence(1, 5, 5, 0.01) == null_bound_of_shares([1.0], 5, 5, 0.01) == 0.0

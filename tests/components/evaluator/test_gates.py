@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from components.evaluator.config import EvaluatorConfig
 from components.evaluator.eval_config import build_eval_config
 from components.evaluator.gates import GateResult, judge
-from components.evaluator.metrics import BASELINE, CANDIDATE
+from components.evaluator.tfma_metrics import BASELINE, CANDIDATE
 from schema import features as f
 
 OPEN = {

@@ -47,15 +47,15 @@ def table(tmp_path: Path) -> Callable[..., Path]:
         ("e2,CC_R,B,0,0,0,0", "received '0, 0, 0, 0'; they sum to 0: make it 1."),
         (
             "e1,CC_L,C,0.1,0.7,0.1,0.1",
-            "column label: received 'C'; line 2 gives exam 'e1' the class B: an exam has one.",
+            "column label: received 'C'; line 2 gives exam 'e1' the class B: an exam has one class.",
         ),
-        (GOOD, "column view: received 'CC_R'; exam 'e1' has it in line 2 already: keep one row a view."),
+        (GOOD, "column view: received 'CC_R'; exam 'e1' has it in line 2 already: keep one row per view."),
         ("e2,CC_R,B,0.1,0.7,0.1", "column number 7: received '6 values'; the header has 7 columns"),
         (
             'e2,CC_R,B,"0,1",0.7,0.1,0.1',
             "column p_A: received '0,1'; write a probability from 0 to 1, with a decimal point.",
         ),
-        ('e2,"CC_R,B,0.1,0.7,0.1,0.1', r"line 3 is no CSV \(unexpected end of data\)"),
+        ('e2,"CC_R,B,0.1,0.7,0.1,0.1', r"line 3 is not CSV \(unexpected end of data\)"),
     ],
 )
 def test_a_bad_row_is_named_by_file_line_column_and_value(table: Callable[..., Path], row: str, message: str) -> None:
@@ -73,8 +73,8 @@ def test_bad_headers_and_empty_tables_are_named(table: Callable[..., Path], tmp_
         "exam_id,view,label,p_A,p_B,p_C": "columns p_D are missing",
         f"{HEADER},p_A": "repeat or have no name",
         f"{HEADER},": "repeat or have no name",
-        f"{HEADER},density": "column density is made of others",
-        f"{HEADER},age_band,patient_age": "column age_band is made of others",
+        f"{HEADER},density": "column density is computed from others",
+        f"{HEADER},age_band,patient_age": "column age_band is computed from others",
     }
     for header, message in cases.items():
         with pytest.raises(PredictionsError, match=r"predictions\.csv line 1: ") as caught:
@@ -83,7 +83,7 @@ def test_bad_headers_and_empty_tables_are_named(table: Callable[..., Path], tmp_
     with pytest.raises(PredictionsError, match="has a header and no rows"):
         read_predictions(table())
     (tmp_path / "bytes.csv").write_bytes(b"\xff\xfe\x00e")
-    with pytest.raises(PredictionsError, match=r"bytes\.csv is no UTF-8 text"):
+    with pytest.raises(PredictionsError, match=r"bytes\.csv is not UTF-8 text"):
         read_predictions(tmp_path / "bytes.csv")
     with pytest.raises(PredictionsError, match="received '0'; line 2 gives exam 'e1' to 'x'"):
         read_predictions(table("x," + GOOD, "0," + GOOD.replace("CC_R", "CC_L"), header="patient_id," + HEADER))

@@ -18,8 +18,8 @@ from tfx.utils import path_utils
 from components.common.shards import shard_name, split_folder, write_shard
 from components.evaluator.config import EvaluatorConfig
 from components.evaluator.executor import Executor
-from components.evaluator.summary import METRICS_FILE
-from components.exam_model.baseline import copy_baseline
+from components.evaluator.slices import METRICS_FILE
+from components.exam_model.versions import copy_baseline
 from components.statistics.calibration import (
     CALIBRATION_FILE,
     calibrate,

@@ -14,8 +14,8 @@ from tensorflow.core.protobuf import saved_model_pb2
 from tfx.types import standard_artifacts
 
 from components.common.artifacts import Explanations
-from components.evaluator.summary import METRICS_FILE
-from components.exam_ensemble.contract import make_contract
+from components.evaluator.slices import METRICS_FILE
+from components.exam_ensemble.saving import make_contract
 from components.exam_model.contract import (
     CONTRACT_FILE,
     Contract,
@@ -26,9 +26,8 @@ from components.exam_model.contract import (
 )
 from components.exam_model.contract_signatures import promised_signatures
 from components.exam_model.saved_model import model_digest
-from components.pusher.evaluated import with_evaluation
 from components.pusher.executor import Executor
-from components.pusher.push import push_version
+from components.pusher.push import push_version, with_evaluation
 from components.statistics.calibration import fit_calibration
 from components.statistics.intervals import Figure
 from components.transform.config import ImageConfig

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pytest
 import tensorflow_model_analysis as tfma
 
-from components.evaluator.extractors import _with_age_band, single_images
-from components.evaluator.metrics import cell_name
-from components.evaluator.slices import AGE_BAND, age_band, says_something, slice_value
+from components.evaluator.eval_config import _with_age_band, single_images
+from components.evaluator.slices import AGE_BAND, age_band, has_meaning, slice_value
+from components.evaluator.tfma_metrics import cell_name
 from components.statistics.figures import density_figures
 from components.statistics.intervals import Figure
 from components.statistics.scores import LEVELS, Level, ScoreRow, class_index, cluster_of, make_scores, score_rows
@@ -113,12 +113,12 @@ def test_slices_are_named_for_people() -> None:
 
 def test_slices_that_say_nothing_at_a_level_are_left_out() -> None:
     status = f.PECTORAL_STATUS
-    assert all(says_something("view", {key: "x"}) for key in (f.VIEW, status, f.DENSITY))
-    assert says_something("exam", {status: "failed"})
-    assert not says_something("exam", {status: "not_applicable"})
-    assert not says_something("breast", {status: "failed"})
-    assert not says_something("exam", {f.VIEW: "CC_R"})
-    assert says_something("breast", {f.ACQUISITION_SYSTEM: "x", f.DENSITY: "A"})
+    assert all(has_meaning("view", {key: "x"}) for key in (f.VIEW, status, f.DENSITY))
+    assert has_meaning("exam", {status: "failed"})
+    assert not has_meaning("exam", {status: "not_applicable"})
+    assert not has_meaning("breast", {status: "failed"})
+    assert not has_meaning("exam", {f.VIEW: "CC_R"})
+    assert has_meaning("breast", {f.ACQUISITION_SYSTEM: "x", f.DENSITY: "A"})
 
 
 def test_an_exam_is_graded_here_as_by_the_exported_model(

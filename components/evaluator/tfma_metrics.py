@@ -1,10 +1,10 @@
-"""The density figures as TFMA metrics, of single views, breasts and exams, with intervals, for one model or two.
+"""The catalogue's metrics as TFMA metrics: views, breasts and exams, with intervals, for one model or two.
 
-A private computation collects the observations of a slice; derived ones make figures of them. Exactness costs memory:
-AUC and bootstrap need every observation, some 0.5 KB each in every slice it is in (nine). A test split of 2,000 exams
-takes some 130 MB over all slices, levels and two models; millions would need TFMA's binned metrics.
+A private computation collects the observations of a slice; derived computations compute the metrics. Exactness costs
+memory: AUC and bootstrap need every observation, about 0.5 KB each in each of its slices (nine). A test split of 2,000
+exams takes about 130 MB over all slices, levels and two models; millions of exams would need TFMA's binned metrics.
 
-TFMA has no kappa, and its macro averages go by a threshold of .5, not by the largest probability.
+TFMA has no kappa, and its macro averages use a threshold of .5 instead of the largest probability.
 """
 
 from __future__ import annotations
@@ -42,22 +42,22 @@ _FEATURES: Final = (f.EXAM_ID, f.PATIENT_ID, f.VIEW)
 
 
 def cell_name(level: str, true_index: int, predicted_index: int) -> str:
-    """Names a cell of the confusion matrix, such as ``exam_true_A_predicted_B``."""
+    """Return the name of a cell of the confusion matrix, such as ``exam_true_A_predicted_B``."""
     return f"{level}_true_{f.DENSITY_CLASSES[true_index]}_predicted_{f.DENSITY_CLASSES[predicted_index]}"
 
 
 def change_name(level: str, name: str) -> str:
-    """Names the comparison with the baseline in a figure, such as ``exam_accuracy_change``."""
+    """Return the name of a metric's change against the baseline, such as ``exam_accuracy_change``."""
     return f"{level}_{name}_change"
 
 
 def side_prefix(side: str) -> str:
-    """Names the figures of the breasts of one side, such as ``side_R``; without a level's name in front."""
+    """Return the prefix of the metrics of one side's breasts, such as ``side_R``; it has no level in front."""
     return f"side_{side}"
 
 
 def metric_key(name: str, model_name: str = "") -> metric_types.MetricKey:
-    """Makes a metric's key."""
+    """Return the key of a metric."""
     return metric_types.MetricKey(name, model_name=model_name, output_name="", example_weighted=None)
 
 
@@ -78,7 +78,7 @@ class _ScoreCombiner(beam.CombineFn):
 
     def add_input(self, accumulator: list[ScoreRow], element: metric_types.StandardMetricInputs) -> list[ScoreRow]:
         prediction = element.get_predictions(self._model_name, "")
-        if isinstance(prediction, Mapping):  # the signature's other output is the density's name
+        if isinstance(prediction, Mapping):  # the other output of the signature is the name of the class
             prediction = prediction["probabilities"]
         features = element[tfma.FEATURES_KEY]
         exam = _texts(features[f.EXAM_ID])[0]
@@ -105,9 +105,10 @@ def _rows_key(level: Level, model_name: str) -> metric_types.MetricKey:
 
 
 def _tfma_value(figure: Figure) -> metrics_for_slice_pb2.BoundedValue:
-    """Writes a figure as TFMA does with intervals; NaN is undefined.
+    """Return a figure in TFMA's format with intervals; NaN is undefined.
 
-    Always of this type: TFMA subtracts a baseline's plain numbers from a candidate's, and fails if one has bounds.
+    The format is always the same: TFMA subtracts the baseline's plain numbers from the candidate's, and fails if one
+    has bounds.
     """
     value = math.nan if figure.value is None else figure.value
     low, high = figure.ci95 or (math.nan, math.nan)
@@ -127,7 +128,7 @@ def _computations(
     name: str = "",
     model_names: list[str] | None = None,
 ) -> metric_types.MetricComputations:
-    del name  # TFMA passes the one of its configuration
+    del name  # TFMA passes the name in its configuration
     names = model_names or [""]
     known = {CANDIDATE: 1.0, BASELINE: 1.0, **(temperatures or {})} if level != "view" else {}
 
@@ -173,10 +174,10 @@ def _computations(
 
 
 class DensityMetrics(metric_types.Metric):
-    """The TFMA metric: confusion cells and figures with intervals, each name led by the level."""
+    """The TFMA metric: cells of the confusion matrix, and metrics with intervals; each name starts with the level."""
 
     def __init__(self, level: str = "view", name: str = "density_metrics", **settings: Any):
-        """Makes the metric.
+        """Create the metric.
 
         Args:
             level: ``view``, or ``breast`` or ``exam`` together with ``query_key``.
