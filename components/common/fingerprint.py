@@ -5,8 +5,8 @@ the fingerprint of its code. The fingerprint consists of:
 
 * The syntax tree of each source file of this project that the node imports, directly or indirectly, also inside
   functions. Comments, docstrings, layout and blocks under ``if TYPE_CHECKING:`` do not run, so they do not count. A
-  module that names ``__doc__`` keeps its docstrings. A dotted name in a string (``"components.evaluator.tfma_metrics"``)
-  counts as an import, because TFX and TFMA import modules by such names.
+  module that names ``__doc__`` keeps its docstrings. A dotted name in a string, such as
+  ``"components.evaluator.tfma_metrics"``, counts as an import, because TFX and TFMA import modules by such names.
 * The data files (weights, templates) that these modules declare in a constant ``DATA_FILES``: a tuple of names or
   patterns, relative to the module's folder. Other data files do not count: a module declares each file that it reads.
 * The version of Python. It represents the libraries: each lane of the lock has its own version, and the Keras of one
