@@ -156,3 +156,14 @@ def chromium() -> Iterator[Any]:
         browser = playwright.chromium.launch(executable_path=program, args=list(CHROMIUM_FLAGS))
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="session")
+def saved_models(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+    """Two stand-in SavedModels that answer differently, by bias."""
+    from tests.serving.conftest import save_stand_in
+
+    folders = {bias: tmp_path_factory.mktemp("stand_in") / str(bias) for bias in (0, 1)}
+    for bias, folder in folders.items():
+        save_stand_in(folder, float(bias))
+    return folders

@@ -133,15 +133,6 @@ def save_stand_in(folder: Path, bias: float) -> None:
     tf.saved_model.save(module, str(folder), signatures=signatures)
 
 
-@pytest.fixture(scope="session")
-def saved_models(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
-    """Two stand-in SavedModels that answer differently, by bias."""
-    folders = {bias: tmp_path_factory.mktemp("stand_in") / str(bias) for bias in (0, 1)}
-    for bias, folder in folders.items():
-        save_stand_in(folder, float(bias))
-    return folders
-
-
 @pytest.fixture
 def push(saved_models: dict[int, Path], tmp_path: Path) -> Callable[[int, int], Path]:
     """Copy a stand-in into a model folder as a version, as the Pusher does; return the model folder."""
