@@ -235,15 +235,15 @@ def open_dicom(
         header = header_of(dataset, file, view, acceptance)
         require_pixel_data(content, dataset, file)
         _require_sound_image(dataset, file, max_pixels)
-        syntax, of_syntax = _transfer_syntax(dataset, content is not stream, file)
+        syntax, syntax_remarks = _transfer_syntax(dataset, content is not stream, file)
         scale = grey_scale_of(dataset, file)
     with _typed_errors(RejectionReason.UNDECODABLE_PIXELS, file, PIXEL_DATA, "export the file again"):
         content.seek(position)
         pixels = find_pixels(content, dataset, syntax, file)
-        of_stream: tuple[Remark, ...] = ()
+        stream_remarks: tuple[Remark, ...] = ()
         if pixels.is_encapsulated:
-            of_stream = check_frame(dataset, syntax, pixels.read(content, _STREAM_HEADER), pixels.size)
-    remarks = joined(header.remarks, effective.remarks, of_syntax, scale.remarks, pixels.remarks, of_stream)
+            stream_remarks = check_frame(dataset, syntax, pixels.read(content, _STREAM_HEADER), pixels.size)
+    remarks = joined(header.remarks, effective.remarks, syntax_remarks, scale.remarks, pixels.remarks, stream_remarks)
     return DicomImage(dataset, replace(header, remarks=remarks), syntax, content, pixels, scale)
 
 

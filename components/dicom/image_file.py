@@ -115,7 +115,7 @@ def decode_image_file(data: bytes, file: str) -> np.ndarray:
 
 def _tiff_grey(image: Image.Image) -> np.ndarray:
     if not image.mode.startswith("I;16"):
-        return np.asarray(image.convert("L"))  # Pillow inverts these itself where zero is white
+        return np.asarray(image.convert("L"))  # Pillow itself inverts these if zero is white
     pixels = np.asarray(image).astype(np.uint16)
     white_is_zero = image.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO  # type: ignore[attr-defined]
     return np.invert(pixels) if white_is_zero else pixels

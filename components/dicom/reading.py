@@ -306,7 +306,7 @@ def load_view(
     if header.turn is not None:
         require_agreement(pixels, header.view, file)
     # The result of the picture checks must not depend on ``longest_side``.
-    seen = pixels if longest_side >= FINE_SIDE else reduce_by_area(stored, FINE_SIDE)
-    special, of_picture = judge_picture(seen, header, file, acceptance)
+    checked = pixels if longest_side >= FINE_SIDE else reduce_by_area(stored, FINE_SIDE)
+    special, picture_remarks = judge_picture(checked, header, file, acceptance)
     spacing = header.pixel_spacing_mm * max(stored.shape) / max(pixels.shape)
-    return LoadedView(replace(header, special=special), pixels, spacing, joined(remarks, of_picture))
+    return LoadedView(replace(header, special=special), pixels, spacing, joined(remarks, picture_remarks))

@@ -187,12 +187,12 @@ def _modality_of(
     if (lut := _chosen(luts, 0)) is not None:
         # Windows and VOI LUTs refer to output values of the modality LUT.
         return lut, 0.0, lut.top, (Remark.UNUSABLE_LUT,) if None in luts else ()
-    slope, of_slope = _rescale_number(dataset, "RescaleSlope", file, 1.0)
-    intercept, of_intercept = _rescale_number(dataset, "RescaleIntercept", file, 0.0)
+    slope, slope_remarks = _rescale_number(dataset, "RescaleSlope", file, 1.0)
+    intercept, intercept_remarks = _rescale_number(dataset, "RescaleIntercept", file, 0.0)
     first, last = sorted((low * slope + intercept, high * slope + intercept))
     if not 0 < last - first < np.inf:
         raise _refused("RescaleSlope", file, f"{slope:g}, intercept {intercept:g}", "it leaves no range of values")
-    return Rescale(slope, intercept), first, last, joined(of_slope, of_intercept)
+    return Rescale(slope, intercept), first, last, joined(slope_remarks, intercept_remarks)
 
 
 def grey_scale_of(dataset: Dataset, file: str) -> GreyScale:

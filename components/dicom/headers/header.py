@@ -176,7 +176,7 @@ def header_of(
     special = require_accepted(dataset, file, acceptance)
     _require_single_frame(dataset, file)
     found_view, conflict = resolve_view(dataset, view, file, acceptance)
-    turn, of_turn = turn_of(dataset, found_view, view is not None, file)
+    turn, turn_remarks = turn_of(dataset, found_view, view is not None, file)
     acquired = _first_date(dataset)
     born = parse_date(tags.text(dataset, "PatientBirthDate"))
     return ViewHeader(
@@ -195,7 +195,7 @@ def header_of(
         special=(*special, RejectionReason.VIEW_CONFLICT) if conflict else special,
         turn=turn,
         derived=tags.code(dataset, "ImageType").startswith("DERIVED"),
-        remarks=joined(remarks, of_turn),
+        remarks=joined(remarks, turn_remarks),
         study_uid=tags.text(dataset, "StudyInstanceUID"),
         sop_uid=tags.text(dataset, "SOPInstanceUID"),
         accession_number=tags.text(dataset, "AccessionNumber"),

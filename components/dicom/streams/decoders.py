@@ -97,7 +97,7 @@ _MAX_TILES: Final = 16_384
 # Decoders process all the pixels that a header declares, whatever the stream contains. Lossy mammograms of the worst
 # quality have 50 pixels per byte, and JPEG cannot pack more than some 100. A black image in JPEG 2000 can have more,
 # but would be rejected anyway.
-_MAX_PIXELS_A_BYTE: Final = 400
+_MAX_PIXELS_PER_BYTE: Final = 400
 _NO_IMAGE: Final = "a stream that does not declare its image"
 
 
@@ -126,10 +126,10 @@ def _require_fitting_frame(frame: Frame, dataset: Dataset, syntax: UID, size: in
     if (frame.rows, frame.columns) != (dataset.Rows, dataset.Columns) or not 2 <= frame.precision <= 16:
         expected = f"{dataset.Rows} x {dataset.Columns}, up to 16 bits"
         raise StreamError(found, f"the header declares an image of {expected}, export it again")
-    if frame.rows * frame.columns > _MAX_PIXELS_A_BYTE * size:
+    if frame.rows * frame.columns > _MAX_PIXELS_PER_BYTE * size:
         if is_cut:
             raise EOFError("most of the stream is missing")
-        raise TooMuchError(f"up to {_MAX_PIXELS_A_BYTE} pixels per byte are decoded")
+        raise TooMuchError(f"up to {_MAX_PIXELS_PER_BYTE} pixels per byte are decoded")
     if frame.coding is Coding.OTHER:
         raise StreamError(f"{found} under {syntax.name}", "sequential and lossless JPEG are supported")
     if frame.coding in _DCT and frame.precision not in (8, 12):
@@ -282,5 +282,6 @@ def decode_frame(dataset: Dataset, syntax: UID, stream: bytes) -> StoredPixels:
         raise StreamError(_NO_IMAGE, "transfer or export the file again")
     pixels, is_closed = _decode_stream(stream, frame)
     are_samples = frame.precision <= (tags.integer(dataset, "HighBit") or 0)
-    told = remarks if is_closed else (*remarks, Remark.NO_END_MARKER)
-    return StoredPixels(_as_declared(pixels, frame, dataset), are_samples, told)
+    if not is_closed:
+        remarks = (*remarks, Remark.NO_END_MARKER)
+    return StoredPixels(_as_declared(pixels, frame, dataset), are_samples, remarks)

@@ -29,7 +29,7 @@ _EXCESS_BLOCKS: Final = 4  # the bits that fill up the last byte are at most thr
 _STRIP: Final = 1024  # blocks side by side
 _MOST_DOWN: Final = 8000  # blocks below each other, of the 65,500 rows that libjpeg decodes
 _LONGEST_INTERVAL: Final = 0xFFFF
-_BRIGHTENING: Final = 8  # blocks that fill whole bytes: as many alike as a byte has bits
+_BRIGHTENING: Final = 8  # equal blocks, as many as a byte has bits, so that they fill whole bytes
 # Bits per sample -> difference of each of these blocks. Their sum exceeds the largest distance of a picture below
 # mid-grey, 2^(bits + 2). There are two differences, because the block in which the data end can cancel one of them.
 _BRIGHTER: Final = {8: (138, 160), 12: (2073, 2400)}

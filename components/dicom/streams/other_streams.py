@@ -100,7 +100,7 @@ def decode_jpeg_2000(stream: bytes, frame: Frame) -> tuple[np.ndarray, bool]:
 
 
 _FILLERS: Final = (b"\x55", b"\x92", b"\x36")  # bits that can mean samples in any state of the decoder
-_FILLER_A_SAMPLE: Final = 4  # bytes: more than any sample needs
+_FILLER_PER_SAMPLE: Final = 4  # bytes: more than any sample needs
 
 
 def _as_far_as_decoded(stream: bytes, frame: Frame) -> np.ndarray:
@@ -114,7 +114,7 @@ def _as_far_as_decoded(stream: bytes, frame: Frame) -> np.ndarray:
 
 def _is_used_up(stream: bytes, frame: Frame) -> bool:
     """Return True if a decoder needs more samples at the end of a stream: it decodes bytes that are appended."""
-    bare, size = _as_far_as_decoded(stream, frame), _FILLER_A_SAMPLE * frame.columns
+    bare, size = _as_far_as_decoded(stream, frame), _FILLER_PER_SAMPLE * frame.columns
     return any(not np.array_equal(bare, _as_far_as_decoded(stream + size * filler, frame)) for filler in _FILLERS)
 
 
