@@ -80,7 +80,7 @@ _LETTER_2D: Final = re.compile(r"[IS] 2 ?D")  # "I 2D" in a note is not a produc
 _SYSTEM_NAME: Final = re.compile(r"\b3 ?DIMENSIONS?\b")  # Hologic's system, which makes both kinds of images
 
 
-def words_of(text: str) -> str:
+def normalised_words(text: str) -> str:
     """Return the words of a text in capitals, with single blanks: ``L_CC_C-View2`` becomes ``L CC C VIEW 2``."""
     plain = unicodedata.normalize("NFKD", text).upper()
     plain = "".join(c for c in plain if not unicodedata.combining(c) and c not in "'’")
@@ -91,13 +91,13 @@ def words_of(text: str) -> str:
 
 def synthetic_name(text: str) -> str:
     """Return the words of a text that name a synthetic 2D image; empty = none."""
-    match = _SYNTHETIC.search(words_of(text))
+    match = _SYNTHETIC.search(normalised_words(text))
     return match.group() if match else ""
 
 
 def tomosynthesis_name(text: str, names_the_image: bool) -> str:
     """Return the words of a text that name a slice of a tomosynthesis; empty = none."""
-    words = words_of(text)
+    words = normalised_words(text)
     if match := _SLICE.search(words):
         return match.group()
     if _OF_BOTH.search(words):
@@ -108,7 +108,7 @@ def tomosynthesis_name(text: str, names_the_image: bool) -> str:
 
 def name_in_comment(text: str) -> tuple[RejectionReason, str] | None:
     """Return the special case that a comment names, and its words; None if the comment contains anything else."""
-    words = words_of(text)
+    words = normalised_words(text)
     rest = words
     for pattern in (_SYNTHETIC, _SLICE, _TOMO_ALONE):
         rest = pattern.sub(" ", rest)
@@ -223,7 +223,7 @@ def _geometry(dataset: Dataset) -> Iterator[HeaderFinding]:
         yield RejectionReason.SPECIMEN, tags.tag_name("ViewCodeSequence"), "specimen"
     modifiers = modifiers_of(dataset)
     yield from ((case, tag, value) for case, (tag, value) in modifiers.items())
-    paddle = words_of(tags.text(dataset, "PaddleDescription"))
+    paddle = normalised_words(tags.text(dataset, "PaddleDescription"))
     for case, pattern in _PADDLES.items():
         if case not in modifiers and (match := pattern.search(paddle)):
             yield case, tags.tag_name("PaddleDescription"), match.group()

@@ -52,8 +52,8 @@ def test_tables_of_describe_and_report_count_them_over_spans() -> None:
 
 
 def test_a_grade_carries_them_as_flags() -> None:
-    figures = SimpleNamespace(reasons=())
-    result = SimpleNamespace(status="removed", figures=figures)
+    measurements = SimpleNamespace(reasons=())
+    result = SimpleNamespace(status="removed", measurements=measurements)
     loaded = SimpleNamespace(header=ViewHeader("CC_R", 10, 10), remarks=(DECODED,))
     graded: Any = SimpleNamespace(
         prepared=SimpleNamespace(views={"CC_R": SimpleNamespace(loaded=loaded, result=result)})
