@@ -66,8 +66,8 @@ _CORE_COMMANDS: Final = (
     ("preprocess", "phantoms/images/{exam}/CC_R.dcm", "--out", "out"),
 )
 _DATA: Final = ("--set", "data.folder=/data/images", "--set", "data.labels=/data/labels.csv")
-# All of serving but its node, which is the pipeline's.
-SERVING: Final = ("client", "dicom_results", "gateway", "pictures", "server", "wire")
+# All folders of serving except its node, which is part of the pipeline.
+SERVING: Final = ("client", "dicom_results", "gateway", "server", "wire")
 TRIALS: Final = (
     _Trial("", (*_PIPELINE, *_SERVE, *_GATEWAY), ("schema",)),
     _Trial("serve", (*_PIPELINE, *_GATEWAY), ("serving.client", "serving.dicom_results", "serving.server")),
