@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Final, Literal, TypeAlias
 
-from jinja2 import DictLoader, Environment, StrictUndefined
-
 from schema.features import DENSITY_CLASSES
 
 Tone = Literal["", "pass", "fail", "warn", "muted"]
@@ -333,6 +331,8 @@ def render_page(title: str, about: Sequence[str], sections: Sequence[Section], v
     Returns:
         HTML text, to be written as UTF-8.
     """
+    from jinja2 import DictLoader, Environment, StrictUndefined  # only the extra `pipeline` has it
+
     files = [Path(__file__).parent / name for name in DATA_FILES]
     environment = Environment(
         loader=DictLoader({file.name: file.read_text(encoding="utf-8") for file in files}),
