@@ -80,7 +80,7 @@ class Tally:
 
 
 def _resident_mib() -> float:
-    # Not ru_maxrss, which a new process takes over from the one that started it (a worker of pytest may hold gigabytes).
+    # Not ru_maxrss, which a new process inherits from the one that starts it (pytest may hold gigabytes).
     status = Path("/proc/self/status").read_text(encoding="ascii")
     return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
