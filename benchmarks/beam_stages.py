@@ -22,7 +22,7 @@ from tfx.utils import path_utils
 from benchmarks.processes import Process, cpu_between, processes_of
 from components.evaluator.executor import Executor
 from components.statistics.calibration import CALIBRATION_FILE, fit_calibration
-from pipeline.beam.arguments import beam_arguments
+from pipeline.beam.config import beam_arguments
 from pipeline.beam.staged_runner import LOG as RUNNER_LOG
 from pipeline.config import RunConfig, load_config
 from pipeline.local import runner as local_runner
@@ -39,7 +39,7 @@ class _HandedOn(logging.Handler):
         self.bytes = 0
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Takes what the runner says at a pipeline's end."""
+        """Take what the runner says at a pipeline's end."""
         assert isinstance(record.args, tuple)
         self.bytes += int(str(record.args[1]))
 
@@ -74,7 +74,7 @@ class _Brightness(tf.Module):
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
     def serving_default(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Grades serialized examples."""
+        """Grade serialized examples."""
         images = tf.io.parse_example(examples, {f.IMAGE: tf.io.FixedLenFeature((), tf.string)})[f.IMAGE]
         brightness = tf.map_fn(
             lambda png: tf.reduce_mean(tf.cast(tf.io.decode_png(png, dtype=tf.uint16), tf.float32)) / 65535,
@@ -102,7 +102,7 @@ def _save_model(folder: Path) -> None:
 
 
 def evaluate(config: RunConfig, examples_uri: Path, schema_uri: Path, folder: Path) -> Path:
-    """Runs the Evaluator's executor on the test split; gives the folder of its evaluation."""
+    """Run the Evaluator's executor on the test split; return the folder of its evaluation."""
     examples = _artifact(standard_artifacts.Examples, examples_uri)
     examples.split_names = artifact_utils.encode_split_names(["train", "eval", "test"])
     model = _artifact(standard_artifacts.Model, folder / "model")
@@ -125,7 +125,7 @@ def evaluate(config: RunConfig, examples_uri: Path, schema_uri: Path, folder: Pa
 
 
 def run(config: RunConfig, last: str, sessions: Collection[int] = ()) -> dict[str, Any]:
-    """Runs the nodes up to one of ``NODES``.
+    """Run the nodes up to one of ``NODES``.
 
     Args:
         config: Configuration with data.
@@ -158,7 +158,7 @@ def run(config: RunConfig, last: str, sessions: Collection[int] = ()) -> dict[st
 
 
 def main() -> None:
-    """Runs the script."""
+    """Run the script."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("settings", type=Path)
     parser.add_argument("--last", choices=NODES, default="Evaluator")

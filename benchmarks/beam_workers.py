@@ -73,7 +73,7 @@ def _archive(folder: Path, exams: int, reduction: int) -> _Archive:
 
 
 def _run(way: _Way, archive: _Archive, folder: Path) -> dict[str, Any]:
-    """Runs the nodes; gives each one's figures, with the bytes that it wrote."""
+    """Run the nodes; return the measurements of each, with the bytes that it wrote."""
     folder.mkdir()
     settings = folder / "settings.yaml"
     document = {
@@ -113,7 +113,7 @@ def _ways(folder: Path, most_workers: int) -> Iterator[tuple[_Way, ExitStack]]:
 
 
 def _row(node: str, way: _Way, found: Sequence[dict[str, Any]], further: int, alone: float) -> str:
-    """Writes a row; ``alone`` are the seconds that the further images take one worker."""
+    """Return a table row; ``alone`` is the time that one worker takes for the further images, s."""
     small, large = (run[node] for run in found)
     seconds, cpu = (large[key] - small[key] for key in ("seconds", "cpu_seconds"))
     speed = f"{further / seconds:.1f}" if seconds > 0.5 else "not to be told"
@@ -128,7 +128,7 @@ def _row(node: str, way: _Way, found: Sequence[dict[str, Any]], further: int, al
 
 
 def main() -> None:
-    """Runs the benchmark."""
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--exams", type=int, nargs=2, default=(8, 96), metavar=("SMALL", "LARGE"))
     parser.add_argument("--reduction", type=int, default=2, help="of the phantoms' matrices")

@@ -29,7 +29,7 @@ _META_LENGTH: Final = slice(140, 144)  # value of File Meta Information Group Le
 
 
 def deflated(path: Path, megabytes: int) -> None:
-    """Writes a mammogram of 64 x 64 pixels, deflated, whose pixel data are so many megabytes of zeros."""
+    """Write a mammogram of 64 x 64 pixels, deflated, whose pixel data are so many megabytes of zeros."""
     dataset = mammogram(np.zeros((64, 64), np.uint16), 12)
     dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
     dataset.PixelData = bytes(4)
@@ -74,7 +74,7 @@ def _predict(folder: Path) -> str:
     from components.dicom_example_gen.plan.identity import HashKey
     from components.exam_model.recipe import PreprocessingRecipe
     from pipeline.predict.archive import ArchiveOptions
-    from pipeline.predict.folders import grade_folders
+    from pipeline.predict.folders import PredictRun, grade_folders
     from serving.client.grades import ModelRecipe
 
     class NoModel:
@@ -82,8 +82,9 @@ def _predict(folder: Path) -> str:
             return ModelRecipe(PreprocessingRecipe(), 1)
 
     grader: Any = NoModel()
-    out, options = folder.parent / "predicted", ArchiveOptions(dicom=True, pauses_s=())
-    grade_folders([folder], grader, out, options, HashKey(b"k" * 32, False), lambda line: None)
+    out, options = folder.parent / "predicted", ArchiveOptions(dicom=True, retry_waits_s=())
+    run = PredictRun(grader, out, options, HashKey(b"k" * 32, False), lambda line: None)
+    grade_folders([folder], run)
     return " ".join(str(row["reason"]) for row in json.loads((out / "grades.json").read_text()))
 
 
@@ -119,7 +120,7 @@ def _measured(command: str, folder: Path) -> tuple[str, float]:
 
 
 def main() -> None:
-    """Runs the benchmark, or one command for it."""
+    """Run the benchmark, or one command for it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--megabytes", type=int, default=2048)
     parser.add_argument("--command", choices=sorted(_COMMANDS), help=argparse.SUPPRESS)

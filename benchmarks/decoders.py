@@ -60,7 +60,7 @@ _CANNOT = {("gdcm", JPEGExtended12Bit), ("pillow", JPEGExtended12Bit)}  # neithe
 
 
 def phantom() -> np.ndarray:
-    """Draws a breast of 14 bits before a black background: half of the picture, with structure and noise."""
+    """Draw a breast of 14 bits before a black background: half of the picture, with structure and noise."""
     random = np.random.default_rng(0)
     y, x = np.mgrid[:ROWS, :COLUMNS].astype(np.float32)
     depth = 1 - (x / (0.75 * COLUMNS)) ** 2 - ((y - ROWS / 2) / (0.45 * ROWS)) ** 2
@@ -72,7 +72,7 @@ def phantom() -> np.ndarray:
 
 
 def encoded(pixels: np.ndarray, syntax: UID) -> bytes:
-    """Writes the phantom in a transfer syntax, in 8 bits for JPEG baseline and 12 for extended."""
+    """Write the phantom in a transfer syntax, in 8 bits for JPEG baseline and 12 for extended."""
     if syntax == JPEGBaseline8Bit:
         return file_bytes(compressed((pixels >> (BITS - 8)).astype(np.uint8), 8, syntax))
     if syntax == JPEGExtended12Bit:
@@ -84,7 +84,7 @@ def encoded(pixels: np.ndarray, syntax: UID) -> bytes:
 
 
 def seconds(action: Callable[[], object], rounds: int) -> float:
-    """Measures the fastest of some rounds."""
+    """Measure the fastest of some rounds."""
     times = []
     for _ in range(rounds):
         started = time.perf_counter()
@@ -94,7 +94,7 @@ def seconds(action: Callable[[], object], rounds: int) -> float:
 
 
 def _two_threads(action: Callable[[], object], alone: float, rounds: int) -> float:
-    """Measures how many times faster two threads are than one."""
+    """Measure how many times faster two threads are than one."""
 
     def both() -> None:
         with ThreadPoolExecutor(2) as pool:
@@ -104,7 +104,7 @@ def _two_threads(action: Callable[[], object], alone: float, rounds: int) -> flo
 
 
 def _decode(data: bytes, plugin: str) -> np.ndarray:
-    """Parses a file and decodes it, by ingest's decoder or, where one is named, by a plugin of pydicom."""
+    """Parse and decode a file, with ingest's decoder or with the named plugin of pydicom."""
     dataset = pydicom.dcmread(io.BytesIO(data))
     element, syntax = dataset["PixelData"], dataset.file_meta.TransferSyntaxUID
     if plugin != _OURS:
@@ -134,7 +134,7 @@ def _print_decoders(files: dict[UID, bytes], rounds: int) -> None:
 
 
 def main() -> None:
-    """Runs the benchmark."""
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     rounds = parser.parse_args().rounds

@@ -56,7 +56,7 @@ def _step(clock: Clock, name: str) -> Iterator[None]:
 
 
 def one_exam(files: Sequence[Path], client: ExamClient, recipe: PreprocessingRecipe, out: Path) -> Clock:
-    """Grades one exam and writes its DICOM results; gives the seconds of each step."""
+    """Grade one exam and write its DICOM results; return the seconds of each step."""
     clock: Clock = defaultdict(float)
     views = {}
     for path in files:
@@ -90,7 +90,7 @@ def _steps(kinds: Mapping[str, Sequence[Clock]]) -> Iterator[str]:
 
 
 def _rate(folders: Sequence[Path], client: ExamClient, model: ModelRecipe, out: Path, workers: int) -> float:
-    """Grades exams as ``predict --dicom`` does; exams a second."""
+    """Grade exams as ``predict --dicom`` does; return exams per second."""
     exams = find_exams(folders, model.recipe, RESEARCH_KEY).exams
     started = time.perf_counter()
     rows = predict_archive(exams, client, model, out, ArchiveOptions(workers=workers, dicom=True), lambda line: None)
@@ -129,7 +129,7 @@ def measure(phantoms: int, rounds: int) -> Iterator[str]:
 
 
 def main() -> None:
-    """Runs the benchmark."""
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--phantoms", type=int, default=2, help="phantom exams")
     parser.add_argument("--rounds", type=int, default=2)

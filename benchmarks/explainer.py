@@ -57,7 +57,7 @@ def _artifact(kind: type, folder: Path) -> Any:
 
 
 def _save_models(folder: Path) -> dict[str, list[Any]]:
-    """Writes four networks and their exam model; gives the nodes' inputs."""
+    """Write four networks and their exam model; return the nodes' inputs."""
     image = ImageConfig(size=_SIZE)
     inputs, files = {}, {}
     for seed, view in enumerate(f.VIEWS):
@@ -190,7 +190,7 @@ def _seconds(
 
 
 def main() -> None:
-    """Runs the benchmark."""
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--exams", type=int, nargs=2, default=[20, 300], metavar=("FEW", "MANY"))
     few, many = sorted(parser.parse_args().exams)

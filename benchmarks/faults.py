@@ -30,7 +30,7 @@ _DISK_MIB: Final = 16
 
 
 def of_server(folder: Path, answers: int) -> Iterator[server_faults.Tally | str]:
-    """Measures the model server; gives lines of Markdown, and the tallies behind them."""
+    """Measure the model server; return lines of Markdown, and the counts behind them."""
     exams = server_faults.exams_of(6)
     spare = server_faults.make_models(folder, (1, 2, 3))
     truth = server_faults.truth_of(spare, (1, 2, 3), exams)
@@ -64,7 +64,7 @@ def of_server(folder: Path, answers: int) -> Iterator[server_faults.Tally | str]
 
 
 def of_gateway(folder: Path, studies: int, kills: int) -> Iterator[gateway_faults.Deliveries | str]:
-    """Measures the gateway; gives lines of Markdown, and the figures behind them."""
+    """Measure the gateway; return lines of Markdown, and the measurements behind them."""
     size = server_faults.SIZE
     recipe = PreprocessingRecipe(longest_side=256, preprocess=PreprocessConfig(method="none", output_size=size))
     models = save_model(folder / "model", size, server_faults.WIDTH, recipe.model_dump_json(), networks=1)
@@ -89,7 +89,7 @@ def of_gateway(folder: Path, studies: int, kills: int) -> Iterator[gateway_fault
 
 
 def main() -> None:
-    """Runs the benchmark; exit code 1 where an answer was wrong or a study was lost."""
+    """Run the benchmark; exit code 1 where an answer was wrong or a study was lost."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--answers", type=int, default=400, help="of the model server, under each load")
     parser.add_argument("--studies", type=int, default=30, help="accepted by the gateway while it is killed")

@@ -96,7 +96,7 @@ def _read(path: Path, random: Random) -> str:
 
 
 def _read_manifest(folder: Path, random: Random) -> str:
-    """Names that would leave the folder must be rejected, and no row may be lost."""
+    """Check that paths out of the folder are rejected, and that no row is lost."""
     names = random.sample(_NAMES, 5)
     rows = "".join(f'E{i},CC_R,"{name}",B\n' for i, name in enumerate(names))
     manifest = folder / "manifest.csv"
@@ -115,7 +115,7 @@ def _read_manifest(folder: Path, random: Random) -> str:
 
 
 def _work(connection: Connection, seed: int, numbers: range, address_mib: int, files: dict[str, bytes]) -> None:
-    """Reads the files with these numbers; tells of each before and after."""
+    """Read the files with these numbers; report each before and after."""
     warnings.simplefilter("ignore")
     logging.disable(logging.CRITICAL)
     resource.setrlimit(resource.RLIMIT_AS, (address_mib << 20, address_mib << 20))
@@ -160,7 +160,7 @@ def _note(tally: Tally, message: tuple[object, ...]) -> None:
 
 
 def _watch(tally: Tally, seed: int, numbers: range, address_mib: int, files: dict[str, bytes]) -> range:
-    """Runs one worker until it ends or dies; returns the numbers that are left."""
+    """Run one worker until it ends or dies; return the remaining numbers."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_work, args=(theirs, seed, numbers, address_mib, files), daemon=True)
@@ -203,7 +203,7 @@ def _worker(arguments: tuple[int, range, int, dict[str, bytes]]) -> Tally:
 
 
 def run(files: int, seed: int, workers: int = 1, address_mib: int = 4096) -> Tally:
-    """Reads hostile files.
+    """Read hostile files.
 
     Args:
         files: How many.
@@ -243,7 +243,7 @@ def _keep(tally: Tally, seed: int, folder: Path) -> None:
 
 
 def main() -> int:
-    """Runs the fuzzing and prints a section of Markdown."""
+    """Run the fuzzing and print a section of Markdown."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--files", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=1)

@@ -56,7 +56,7 @@ class Deliveries:
         return len(self.accepted) - self.graded
 
     def row(self, what: str) -> str:
-        """Writes a row of the table."""
+        """Write a row of the table."""
         codes = ", ".join(f"{count} {code}" for code, count in sorted(self.refused.items())) or "0"
         return f"| {what} | {len(self.accepted)} | {self.graded} | {self.wrong} | {self.lost} | {codes} | {self.cut} |"
 
@@ -68,7 +68,7 @@ HEADER: Final = (
 
 
 def _upload_of(folder: Path) -> list[tuple[str, tuple[str, bytes]]]:
-    """Reads an exam's files under new UIDs: another study with the same images."""
+    """Read an exam's files under new UIDs: another study with the same images."""
     files, study = [], generate_uid()
     for path in sorted(folder.iterdir()):
         dataset = pydicom.dcmread(path)
@@ -84,7 +84,7 @@ class GatewayUnderTest:
     """A gateway whose process can be killed and started again, before a model server."""
 
     def __init__(self, folder: Path, spool: Path, model_address: str) -> None:
-        """Writes its configuration.
+        """Write its configuration.
 
         Args:
             folder: For configuration and log.
@@ -110,7 +110,7 @@ class GatewayUnderTest:
 
     @contextmanager
     def running(self) -> Iterator[subprocess.Popen[bytes]]:
-        """Runs its process, ready to answer."""
+        """Run its process, ready to answer."""
         command = [sys.executable, "-c", "from pipeline.cli import main; main()", "gateway", str(self._config)]
         with self._log.open("ab") as log:
             process = subprocess.Popen(command, env=os.environ | {TOKEN_VARIABLE: self._token}, stdout=log, stderr=log)
@@ -124,7 +124,7 @@ class GatewayUnderTest:
             process.wait()
 
     def client(self) -> httpx.Client:
-        """Makes a client of it."""
+        """Make a client of it."""
         headers = {"Authorization": f"Bearer {self._token}"}
         return httpx.Client(base_url=self._url, headers=headers, trust_env=False, timeout=30)
 
@@ -137,7 +137,7 @@ class GatewayUnderTest:
 
 
 def expected_of(model: Path, exams: Sequence[Path]) -> list[tuple[float, ...]]:
-    """Grades exams in this process: the probabilities that the gateway's answers must have."""
+    """Grade exams in this process: the probabilities that the gateway's answers must have."""
     grader = LocalModel(model)
     recipe = grader.model_recipe().recipe
     found = [exam_document(grade_exam(exam, grader, recipe, GradingPolicy())) for exam in exams]
@@ -146,7 +146,7 @@ def expected_of(model: Path, exams: Sequence[Path]) -> list[tuple[float, ...]]:
 
 @contextmanager
 def _senders(gateway: GatewayUnderTest, exams: Sequence[Path], studies: int) -> Iterator[Deliveries]:
-    """Sends studies from some threads until so many are accepted; what fails is sent anew."""
+    """Send studies from some threads until so many are accepted; what fails is sent anew."""
     sent, lock, stop = Deliveries(), threading.Lock(), threading.Event()
 
     def send(number: int) -> None:
@@ -182,7 +182,7 @@ def _senders(gateway: GatewayUnderTest, exams: Sequence[Path], studies: int) -> 
 def _collect(
     gateway: GatewayUnderTest, sent: Deliveries, expected: Sequence[tuple[float, ...]], seconds: float
 ) -> None:
-    """Waits for the grades of all that was accepted, and compares them."""
+    """Wait for the grades of all accepted studies, and compare them."""
     deadline = time.monotonic() + seconds
     waiting = dict(sent.accepted)
     with gateway.client() as client:
@@ -205,7 +205,7 @@ def killed(
     studies: int,
     seconds: float = 300.0,
 ) -> Deliveries:
-    """Kills the gateway (SIGKILL) again and again while studies come and are graded; then lets it finish.
+    """Kill the gateway (SIGKILL) again and again while studies come and are graded; then lets it finish.
 
     Args:
         gateway: The gateway, not running.
@@ -233,7 +233,7 @@ def killed(
 
 @contextmanager
 def small_disk(mebibytes: int) -> Iterator[tuple[Path, Callable[[int], None]] | None]:
-    """Mounts a small disk in memory; gives its folder and a function that makes it larger, ``None`` without root."""
+    """Mount a small disk in memory; return its folder and a function that enlarges it, ``None`` without root."""
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         size = f"size={mebibytes}m"
         mounted = (
@@ -259,7 +259,7 @@ def full_disk(
     refusals: int,
     seconds: float = 300.0,
 ) -> Deliveries:
-    """Sends studies until the gateway's disk has been full for so many uploads, makes room, and lets it finish.
+    """Send studies until the gateway's disk was full for so many uploads, free space, and let it finish.
 
     Args:
         gateway: The gateway, not running, its spool on the small disk.

@@ -33,7 +33,7 @@ def _exams(folders: list[Path]) -> Iterator[Path]:
 
 
 def record(model_folder: Path, folders: list[Path]) -> dict[str, np.ndarray]:
-    """Reads, preprocesses and grades every exam of some folders.
+    """Read, preprocess and grade every exam of some folders.
 
     Args:
         model_folder: SavedModel, or a folder of versions.
@@ -74,7 +74,7 @@ def _largest(one: dict[str, Any], other: dict[str, Any], keys: list[str]) -> flo
 
 
 def comparison(one: dict[str, Any], other: dict[str, Any]) -> str:
-    """Compares two records: a section of Markdown."""
+    """Compare two records: a section of Markdown."""
     kinds = {kind: sorted(key for key in one if key.startswith(f"{kind}/")) for kind in ("pixels", "status", "png")}
     exams, heat = (sorted(key for key in one if key.startswith(kind)) for kind in ("exam/", "heat/"))
     views = len(kinds["png"])
@@ -101,7 +101,7 @@ def comparison(one: dict[str, Any], other: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    """Records or compares."""
+    """Record or compares."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True, dest="command")
     recording = commands.add_parser("record")

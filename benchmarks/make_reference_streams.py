@@ -26,7 +26,7 @@ def _bits(values: np.ndarray, bits: int) -> np.ndarray:
 
 
 def main() -> None:
-    """Writes the file."""
+    """Write the file."""
     streams: dict[str, bytes] = {}
     for bits in DEPTHS:
         for signed in (False, True):

@@ -37,7 +37,7 @@ def _peak_mib() -> float:
 
 
 def _node(node: str, folder: Path, files: int) -> None:
-    """Runs one node in this process and prints its peak, MiB."""
+    """Run one node in this process and print its peak memory, MiB."""
     logging.disable(logging.WARNING)
     if node == "ingest":
         ingest(FolderSource(folder / "images", folder / "labels.csv"), folder, beam_arguments(1))
@@ -69,7 +69,7 @@ def _measure(node: str, folder: Path, files: int) -> float:
 
 
 def _peaks(files: int, image: bytes) -> tuple[float, float]:
-    """Measures both nodes on one archive."""
+    """Measure both nodes on one archive."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_archive(folder, [image], files)
@@ -101,7 +101,7 @@ def _table(sizes: list[int]) -> list[str]:
 
 
 def main() -> None:
-    """Runs the benchmark, or one node for it."""
+    """Run the benchmark, or one node for it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=[100, 1000, 5000])
     parser.add_argument("--node", choices=("ingest", "preprocess"), help=argparse.SUPPRESS)

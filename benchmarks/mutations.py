@@ -96,7 +96,7 @@ def _pillow(format_: str, sixteen: bool, **options: object) -> bytes:
 
 
 def corpus() -> Mapping[str, bytes]:
-    """Makes the sound files, by name; those of DICOM are named ``dicom ...``."""
+    """Make the sound files, by name; those of DICOM are named ``dicom ...``."""
     files = {f"dicom {s.keyword}": file_bytes(compressed(picture(12, False), 12, s)) for s in _ENCODED}
     streams = reference_streams()
     for syntax, (name, bits) in _STREAMS.items():
@@ -332,7 +332,7 @@ def _nothing(data: bytes, random: Random) -> bytes:
 
 
 def mutations_of(name: str) -> tuple[Mutation, ...]:
-    """Lists what can be done to a file of the corpus; the first ones to any."""
+    """List what can be done to a file of the corpus; the first ones to any."""
     anywhere = (_cut, _flip, _flip, _overwrite, _move, _nothing)
     if name.startswith("dicom"):
         deflated = name.endswith(DeflatedExplicitVRLittleEndian.keyword)
@@ -360,7 +360,7 @@ def _is_encapsulated(name: str) -> bool:
 
 
 def hostile_file(files: Mapping[str, bytes], seed: int, number: int) -> tuple[str, bytes]:
-    """Makes one hostile file.
+    """Make one hostile file.
 
     Args:
         files: The corpus.

@@ -33,7 +33,7 @@ def beam_arguments(workers: int) -> list[str]:
 
 
 def write_archive(folder: Path, images: Sequence[bytes], files: int) -> FolderSource:
-    """Writes four-view exams, each image under its own UIDs and its own grey scale.
+    """Write four-view exams, each image under its own UIDs and its own grey scale.
 
     The window is what makes the pixels differ, so that none counts as a copy; encoding each anew would take an hour.
 
@@ -72,7 +72,7 @@ def _artifact(kind: Any, folder: Path) -> Any:
 
 
 def ingest(source: FolderSource, folder: Path, arguments: Sequence[str]) -> Any:
-    """Runs DicomExampleGen; returns its Examples artifact, in ``folder/examples``."""
+    """Run DicomExampleGen; return its Examples artifact, in ``folder/examples``."""
     examples = _artifact(standard_artifacts.Examples, folder / "examples")
     context = ingest_executor.Executor.Context(beam_pipeline_args=list(arguments), tmp_dir=str(folder), unique_id="1")
     ingest_executor.Executor(context).Do(
@@ -89,7 +89,7 @@ def ingest(source: FolderSource, folder: Path, arguments: Sequence[str]) -> Any:
 
 
 def preprocess(examples: Any, config: PreprocessConfig, folder: Path, arguments: Sequence[str]) -> None:
-    """Runs MammogramPreprocessor without drawing overlays."""
+    """Run MammogramPreprocessor without drawing overlays."""
     output = _artifact(standard_artifacts.Examples, folder / "preprocessed")
     context = preprocess_executor.Executor.Context(
         beam_pipeline_args=list(arguments), tmp_dir=str(folder), unique_id="1"
@@ -103,10 +103,10 @@ def preprocess(examples: Any, config: PreprocessConfig, folder: Path, arguments:
 
 
 def ingested_views(examples: Path) -> int:
-    """Counts the records of the shards that ingest wrote, one by one."""
+    """Count the records of the shards that ingest wrote, one by one."""
     return sum(1 for shard in examples.rglob("*.gz") for _ in read_shard(str(shard)))
 
 
 def preprocessed_views(folder: Path) -> int:
-    """Counts the views in the quality report below a folder."""
+    """Count the views in the quality report below a folder."""
     return json.loads((folder / "quality" / "summary.json").read_text(encoding="utf-8"))["views"]

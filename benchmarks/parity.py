@@ -54,7 +54,7 @@ def _row(extracts: dict[str, Any]) -> tuple[str, str, list[float]]:
 
 
 def by_tfma(examples: Path, model: Path) -> dict[str, np.ndarray]:
-    """Grades every exam of the preprocessed records with TFMA's extractors; float64 [4] by exam."""
+    """Grade every exam of the preprocessed records with TFMA's extractors; float64 [4] by exam."""
     temperature = load_temperature(str(model))
     eval_config = build_eval_config(EvaluatorConfig(), {CANDIDATE: temperature}, 1)
     shared = tfma.default_eval_shared_model(str(model), tags=["serve"], eval_config=eval_config)
@@ -76,7 +76,7 @@ def by_tfma(examples: Path, model: Path) -> dict[str, np.ndarray]:
 
 
 def by_gateway(files: dict[str, list[Path]], serving: Path) -> dict[str, np.ndarray]:
-    """Grades exams by sending their files to a gateway in front of a model server; float64 [4] by exam."""
+    """Grade exams by sending their files to a gateway in front of a model server; float64 [4] by exam."""
     token = secrets.token_hex(32)
     found = {}
     with tempfile.TemporaryDirectory() as spool, start_server(serving, grpc_port=0, rest_port=0) as server:
@@ -110,7 +110,7 @@ def by_gateway(files: dict[str, list[Path]], serving: Path) -> dict[str, np.ndar
 
 
 def main() -> None:
-    """Runs the comparison; exit code 1 where a probability differs by more than 1e-5."""
+    """Run the comparison; exit code 1 where a probability differs by more than 1e-5."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path, nargs="?", default=Path("demo"), help="output folder of a finished run")
     parser.add_argument("--exams", type=int, default=100)

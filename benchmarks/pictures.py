@@ -9,7 +9,7 @@ ROWS, COLUMNS = 64, 48
 
 
 def picture(bits: int, signed: bool, rows: int = ROWS, columns: int = COLUMNS) -> np.ndarray:
-    """Draws a ramp with grain that holds the lowest and the highest value.
+    """Draw a ramp with grain that holds the lowest and the highest value.
 
     It is the same wherever it is computed: exact integers, no random numbers of a library.
 
@@ -34,7 +34,7 @@ def picture(bits: int, signed: bool, rows: int = ROWS, columns: int = COLUMNS) -
 
 
 def breast_png(number: int, size: int) -> bytes:
-    """Makes a PNG that compresses like a mammogram: fine texture in a breast, black around it.
+    """Make a PNG that compresses like a mammogram: fine texture in a breast, black around it.
 
     Args:
         number: Seed of the texture.

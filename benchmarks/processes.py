@@ -35,7 +35,7 @@ def _process(folder: Path, sessions: Collection[int]) -> Process | None:
 
 
 def processes_of(sessions: Collection[int]) -> dict[int, Process]:
-    """Lists the processes of sessions, which are known by the id of their first process."""
+    """List the processes of sessions, which are known by the id of their first process."""
     found = {int(path.name): _process(path, sessions) for path in Path("/proc").iterdir() if path.name.isdigit()}
     return {number: process for number, process in found.items() if process is not None}
 

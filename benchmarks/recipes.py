@@ -31,7 +31,7 @@ from components.trainer.config import TrainConfig
 from components.trainer.input_pipeline import array_batches
 from components.trainer.loop import class_weights, train
 from components.transform.images import normalise
-from pipeline.config import PipelineConfig, find_config, load_config, recipe_of
+from pipeline.config import PipelineConfig, find_config, load_config
 from schema.features import DENSITY_CLASSES, laterality_of
 
 _RESAMPLES: Final = 2000
@@ -83,7 +83,7 @@ def _preprocessed(manifest: Path, recipe: PreprocessingRecipe, out: Path) -> Arc
 
 
 def _folds(archive: Archive, count: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Yields exams of training, eval and test, each class spread evenly."""
+    """Yield exams of training, eval and test, each class spread evenly."""
     exams, first = np.unique(archive.exams, return_index=True)
     labels = archive.labels[first]
     for rest, test in StratifiedKFold(count, shuffle=True, random_state=0).split(exams, labels):
@@ -93,7 +93,7 @@ def _folds(archive: Archive, count: int) -> Iterator[tuple[np.ndarray, np.ndarra
 
 
 def _predict(archive: Archive, config: TrainConfig, folds: int, only: int) -> np.ndarray:
-    """Trains on each fold: probabilities of the test views, [N, 4], NaN where no fold was run."""
+    """Train on each fold: probabilities of the test views, [N, 4], NaN where no fold was run."""
     mirrored = config.sides == "mirrored"
     probabilities = np.full((len(archive.labels), len(DENSITY_CLASSES)), np.nan, np.float32)
     for number, (training, validation, test) in enumerate(_folds(archive, folds)):
@@ -127,7 +127,7 @@ def _write(path: Path, archive: Archive, probabilities: np.ndarray) -> None:
 
 
 def _grades(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Reads predictions: exams, labels and grades by the mean of the views, each [E]."""
+    """Read predictions: exams, labels and grades by the mean of the views, each [E]."""
     rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
     exams, index = np.unique([row["exam_id"] for row in rows], return_inverse=True)
     total = np.zeros((len(exams), len(DENSITY_CLASSES)))
@@ -138,7 +138,7 @@ def _grades(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _figures(labels: np.ndarray, grades: np.ndarray, samples: np.ndarray) -> np.ndarray:
-    """Computes the figures of each resample: rows of exam numbers [B, E] to [B, 3]."""
+    """Compute the figures of each resample: rows of exam numbers [B, E] to [B, 3]."""
     classes = len(DENSITY_CLASSES)
     cells = (labels * classes + grades)[samples]
     counts = np.stack([np.bincount(row, minlength=classes**2) for row in cells])
@@ -186,7 +186,7 @@ def _config(recipe: str, overrides: Sequence[str]) -> PipelineConfig:
 
 
 def main() -> None:
-    """Trains the recipes that are named and prints a table."""
+    """Train the named recipes and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("manifest", type=Path, help="CSV with columns exam_id, view, file, density")
     parser.add_argument("recipes", nargs="+", help="CONFIG or CONFIG+KEY=VALUE+...")
@@ -203,7 +203,7 @@ def main() -> None:
         identity = f"{config.model_dump_json()} {arguments.folds} {only}".encode()
         files[recipe] = arguments.out / f"predictions_{hashlib.sha256(identity).hexdigest()[:16]}.csv"
         if not files[recipe].exists():
-            archive = _preprocessed(arguments.manifest, recipe_of(config), arguments.out)
+            archive = _preprocessed(arguments.manifest, config.recipe, arguments.out)
             started = time.monotonic()
             _write(files[recipe], archive, _predict(archive, config.trainer, arguments.folds, only))
             seconds[recipe] = time.monotonic() - started

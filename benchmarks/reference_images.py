@@ -56,7 +56,7 @@ _GDCM_OPTIONS = {
 
 
 def mammogram(pixels: np.ndarray, bits: int, syntax: UID = ExplicitVRLittleEndian, **changes: Any) -> FileDataset:
-    """Makes an uncompressed right CC view.
+    """Make an uncompressed right CC view.
 
     Args:
         pixels: (u)int8 or (u)int16 [H, W], an even number of bytes.
@@ -95,7 +95,7 @@ def mammogram(pixels: np.ndarray, bits: int, syntax: UID = ExplicitVRLittleEndia
 
 
 def with_stream(pixels: np.ndarray, bits: int, syntax: UID, stream: bytes) -> FileDataset:
-    """Makes the mammogram of ``pixels`` with a stream in place of them."""
+    """Make the mammogram of ``pixels`` with a stream in place of them."""
     dataset = mammogram(pixels, bits)
     dataset.file_meta.TransferSyntaxUID = syntax
     dataset.PixelData = encapsulate([stream])
@@ -105,7 +105,7 @@ def with_stream(pixels: np.ndarray, bits: int, syntax: UID, stream: bytes) -> Fi
 
 
 def compressed(pixels: np.ndarray, bits: int, syntax: UID) -> FileDataset:
-    """Makes a mammogram in a transfer syntax that can be encoded here.
+    """Make a mammogram in a transfer syntax that can be encoded here.
 
     Raises:
         KeyError: There is no encoder for the syntax.
@@ -123,7 +123,7 @@ def compressed(pixels: np.ndarray, bits: int, syntax: UID) -> FileDataset:
 
 
 def by_gdcm(pixels: np.ndarray, bits: int, syntax: UID) -> FileDataset:
-    """Makes a mammogram with GDCM's encoder.
+    """Make a mammogram with GDCM's encoder.
 
     Raises:
         KeyError: GDCM is not asked for this syntax.
@@ -141,7 +141,7 @@ def by_gdcm(pixels: np.ndarray, bits: int, syntax: UID) -> FileDataset:
 
 
 def decoded_by(dataset: FileDataset, plugin: str) -> np.ndarray:
-    """Decodes a compressed mammogram with a decoder that pydicom knows.
+    """Decode a compressed mammogram with a decoder that pydicom knows.
 
     Args:
         dataset: Mammogram of one frame.
@@ -172,13 +172,13 @@ def decoded_by(dataset: FileDataset, plugin: str) -> np.ndarray:
 
 
 def reference_streams() -> dict[str, bytes]:
-    """Reads ``reference_streams.zip``."""
+    """Read ``reference_streams.zip``."""
     with zipfile.ZipFile(Path(__file__).with_name("reference_streams.zip")) as file:
         return {name: file.read(name) for name in file.namelist()}
 
 
 def file_bytes(dataset: FileDataset) -> bytes:
-    """Writes a data set as a DICOM Part 10 file."""
+    """Write a data set as a DICOM Part 10 file."""
     buffer = io.BytesIO()
     dataset.save_as(buffer, enforce_file_format=True)
     return buffer.getvalue()

@@ -52,7 +52,7 @@ def _machine() -> str:
 
 
 def section(name: str) -> str:
-    """Runs one benchmark in a process of its own.
+    """Run one benchmark in its own process.
 
     Args:
         name: Module of this package; it prints a section of Markdown.
@@ -69,7 +69,7 @@ def section(name: str) -> str:
 
 
 def main() -> None:
-    """Runs the benchmarks that are named and writes the page."""
+    """Run the named benchmarks and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("page", type=Path, help="Markdown file to write")
     parser.add_argument("title", help="its heading")

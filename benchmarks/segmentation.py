@@ -84,7 +84,7 @@ class Score:
 
 
 def score(found: Mask, truth: Mask) -> Score:
-    """Compares two masks of equal shape; ``truth`` is not empty."""
+    """Compare two masks of equal shape; ``truth`` is not empty."""
     both, either, area = int((found & truth).sum()), int((found | truth).sum()), int(truth.sum())
     return Score(
         dice=2 * both / (both + either),
@@ -96,7 +96,7 @@ def score(found: Mask, truth: Mask) -> Score:
 
 
 def interval(values: Sequence[float]) -> str:
-    """Formats a mean with its 95 % percentile bootstrap interval."""
+    """Format a mean with its 95 % percentile bootstrap interval."""
     sample = np.asarray(values, np.float64)
     if sample.size == 0:
         return "-"
@@ -111,7 +111,7 @@ def _rows(file: Path) -> list[dict[str, str]]:
 
 
 def drawn_cases(folder: Path) -> Iterator[Case]:
-    """Reads images with drawn masks, in order of their case."""
+    """Read images with drawn masks, in order of their case."""
     for row in sorted(_rows(folder / "index.csv"), key=lambda row: row["case"]):
         pixels = cv2.imread(str(folder / row["image"]), cv2.IMREAD_GRAYSCALE)
         mask = cv2.imread(str(folder / row["mask"]), cv2.IMREAD_GRAYSCALE)
@@ -119,7 +119,7 @@ def drawn_cases(folder: Path) -> Iterator[Case]:
 
 
 def film_cases(folder: Path) -> Iterator[Case]:
-    """Reads craniocaudal films that no network has seen."""
+    """Read craniocaudal films that no network has seen."""
     for row in _rows(folder / "labels.csv"):
         if not is_mlo(row["view"]) and not is_trained_on(row["exam_id"]):
             pixels = cv2.imread(str(folder / row["file"]), cv2.IMREAD_GRAYSCALE)
@@ -130,7 +130,7 @@ def film_cases(folder: Path) -> Iterator[Case]:
 def preprocess(
     case: Case, method: Literal["auto", "thesis"], weights: dict[str, Weights] | None = None
 ) -> PreprocessedView:
-    """Preprocesses a case, with the shipped network unless another is given for it."""
+    """Preprocess a case, with the shipped network unless another is given for it."""
     chosen = weights[case.name] if weights else SHIPPED
     return preprocess_view(case.pixels, case.view, PreprocessConfig(method=method), weights=chosen)
 
@@ -149,7 +149,7 @@ def _truth(path: Path, shape: tuple[int, int]) -> Mask:
 
 
 def phantom_cases(folder: Path, exams: int, seed: int, reduction: int) -> Iterator[Case]:
-    """Makes phantom exams and reads them as ingest does; craniocaudal views come under the name of an oblique one."""
+    """Make phantom exams and read them as ingest does; craniocaudal views get the name of an oblique view."""
     config = PhantomConfig(exams=exams, seed=seed, reduction=reduction, system_weights=(1, 1, 1, 1))
     generate_phantoms(config, folder)
     for path in sorted(folder.glob("images/*/*.dcm")):
@@ -162,7 +162,7 @@ def phantom_cases(folder: Path, exams: int, seed: int, reduction: int) -> Iterat
 
 
 def table(title: str, cases: Sequence[Case], methods: dict[str, Method], worst: int = 5) -> str:
-    """Runs methods over cases with a muscle, or without, and gives a table in Markdown and the worst cases."""
+    """Run methods on cases with or without a muscle; return a table in Markdown and the worst cases."""
     with_muscle = [case for case in cases if case.muscle.any()]
     without = [case for case in cases if not case.muscle.any()]
     columns: dict[str, dict[str, str]] = {}
@@ -201,7 +201,7 @@ def table(title: str, cases: Sequence[Case], methods: dict[str, Method], worst: 
 
 
 def main() -> None:
-    """Runs the benchmark."""
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--masks", type=Path, default=Path("../shared/data/ddsm_pectoral"))
     parser.add_argument("--films", type=Path, default=Path("../shared/data/ddsm_browse"))

@@ -62,7 +62,7 @@ class Tally:
         return self.right + self.wrong + self.lost + self.refused.total()
 
     def row(self, what: str) -> str:
-        """Writes a row of the table."""
+        """Write a row of the table."""
         codes = ", ".join(f"{count} {code}" for code, count in sorted(self.refused.items())) or "0"
         p50, p99 = (1000 * np.percentile(self.seconds or [np.nan], share) for share in (50, 99))
         return f"| {what} | {self.sent} | {self.right} | {codes} | {self.wrong} | {self.lost} | {p50:.0f} | {p99:.0f} |"
@@ -75,7 +75,7 @@ HEADER: Final = (
 
 
 def exams_of(count: int) -> list[Exam]:
-    """Makes exams that differ."""
+    """Make exams that differ."""
     return [{view: breast_png(10 * n + k, SIZE) for k, view in enumerate(VIEWS)} for n in range(count)]
 
 
@@ -85,7 +85,7 @@ def _graded(grader: Grader, exam: Exam) -> tuple[tuple[float, ...], int]:
 
 
 def truth_of(models: Path, versions: Sequence[int], exams: Sequence[Exam]) -> Truth:
-    """Grades the exams by each version, in this process."""
+    """Grade the exams by each version, in this process."""
     truth = {}
     for version in versions:
         grader = LocalModel(models / str(version))
@@ -94,7 +94,7 @@ def truth_of(models: Path, versions: Sequence[int], exams: Sequence[Exam]) -> Tr
 
 
 def flood(address: str, exams: Sequence[Exam], truth: Truth, clients: int, during: Callable[[Tally], None]) -> Tally:
-    """Lets some clients ask as fast as they can while something happens.
+    """Let some clients ask as fast as they can while something happens.
 
     Args:
         address: Server's gRPC.
@@ -146,7 +146,7 @@ def flood(address: str, exams: Sequence[Exam], truth: Truth, clients: int, durin
 
 
 def until(question: Callable[[], bool], seconds: float = 600.0) -> None:
-    """Waits for something.
+    """Wait for something.
 
     Raises:
         TimeoutError: It did not happen.
@@ -159,12 +159,12 @@ def until(question: Callable[[], bool], seconds: float = 600.0) -> None:
 
 
 def answers(count: int) -> Callable[[Tally], None]:
-    """Makes a wait for so many ends of requests."""
+    """Make a wait for so many ends of requests."""
     return lambda tally: until(lambda: tally.sent >= count)
 
 
 def vandals(address: str, count: int) -> Callable[[Tally], None]:
-    """Makes a nuisance for so many answers: broken and oversized messages, calls and connections that never go on."""
+    """Make a nuisance for so many answers: broken and oversized messages, calls and connections that never go on."""
 
     def during(tally: Tally) -> None:
         host, _, port = address.rpartition(":")
@@ -194,7 +194,7 @@ def vandals(address: str, count: int) -> Callable[[Tally], None]:
 
 
 def swaps(models: Path, spare: Path, versions: Sequence[int], between: int) -> Callable[[Tally], None]:
-    """Makes pushes of further versions, each once the one before has given so many answers."""
+    """Make pushes of further versions, each once the one before has given so many answers."""
 
     def during(tally: Tally) -> None:
         for version in versions:
@@ -207,14 +207,14 @@ def swaps(models: Path, spare: Path, versions: Sequence[int], between: int) -> C
 
 
 def free_port() -> int:
-    """Finds a free port of this machine."""
+    """Find a free port of this machine."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def restarts(models: Path, port: int, times: int, between: int) -> Callable[[Tally], None]:
-    """Makes a server that is killed (SIGKILL) and started again, each time after so many right answers."""
+    """Make a server that is killed (SIGKILL) and started again, each time after so many right answers."""
 
     def during(tally: Tally) -> None:
         for _ in range(times + 1):
@@ -227,7 +227,7 @@ def restarts(models: Path, port: int, times: int, between: int) -> Callable[[Tal
 
 
 def make_models(folder: Path, versions: Sequence[int]) -> Path:
-    """Makes small models that grade differently, one a version."""
+    """Write small models with different grades, one per version."""
     for version in versions:
         made = save_model(folder / f"made{version}", SIZE, WIDTH, seed=version, networks=1)
         shutil.copytree(made / "1", folder / "spare" / str(version))

@@ -55,7 +55,7 @@ _HOSPITAL: Final = (450, 1.0)  # pixels, factor on the filters
 
 
 def save_model(folder: Path, size: int, width: float, recipe: str = "{}", seed: int = 0, networks: int = 4) -> Path:
-    """Exports an exam model of untrained networks, as ExamEnsemble does.
+    """Export an exam model of untrained networks, as ExamEnsemble does.
 
     Args:
         folder: Folder to write to.
@@ -81,7 +81,7 @@ def save_model(folder: Path, size: int, width: float, recipe: str = "{}", seed: 
 
 
 def save_float_model(folder: Path, size: int, width: float) -> Path:
-    """Exports one network whose input is the normalised image, as most published models take it."""
+    """Export one network whose input is the normalised image, as most published models take it."""
     image = ImageConfig(size=size)
     network = build_network(image, NetworkConfig(width=width), seed=0)
     module = tf.Module()
@@ -112,7 +112,7 @@ class ServerProcess:
 
 @contextmanager
 def server_process(models: Path, grpc_port: int = 0) -> Iterator[ServerProcess]:
-    """Serves a model by ``breast-density serve``."""
+    """Serve a model by ``breast-density serve``."""
     command = [sys.executable, "-c", "from pipeline.cli import main; main()", "serve", str(models)]
     ports = ["--grpc-port", str(grpc_port), "--rest-port", "0"]
     process = subprocess.Popen([*command, *ports], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
@@ -133,13 +133,13 @@ def server_process(models: Path, grpc_port: int = 0) -> Iterator[ServerProcess]:
 
 @contextmanager
 def served(models: Path) -> Iterator[tuple[str, str]]:
-    """Serves a model in a process of its own; gives gRPC and REST addresses."""
+    """Serve a model in its own process; yield the gRPC and REST addresses."""
     with server_process(models) as server:
         yield server.grpc, server.rest
 
 
 def _rate(call: Call, seconds: float, clients: int) -> float:
-    """Calls a second of some threads that call at once."""
+    """Return the calls per second of several threads that call at the same time."""
     deadline = time.perf_counter() + seconds
     counts = [0] * clients
 
@@ -158,7 +158,7 @@ def _rate(call: Call, seconds: float, clients: int) -> float:
 
 
 def exam_inputs(signature: str, pngs: Sequence[bytes]) -> dict[str, np.ndarray]:
-    """Makes the inputs of a signature for one exam, an image a view."""
+    """Return the inputs of a signature for one exam, one image per view."""
     inputs = {"image_bytes": np.array(list(pngs), object), "view": np.array([v.encode() for v in VIEWS], object)}
     if signature.endswith("_exam"):
         inputs["exam_id"] = np.array([b"exam"] * len(VIEWS), object)
@@ -175,7 +175,7 @@ def _bare(model: Any, signature: str, inputs: Mapping[str, np.ndarray]) -> Call:
 
 
 def _by_stubs(address: str, signature: str, inputs: Mapping[str, np.ndarray]) -> Call:
-    """Makes a call through the public stubs and TensorFlow's own functions, from arrays to arrays."""
+    """Make a call through the public stubs and TensorFlow's own functions, from arrays to arrays."""
     stub = prediction_service_pb2_grpc.PredictionServiceStub(open_channel(address))
 
     def call() -> dict[str, np.ndarray]:
@@ -189,7 +189,7 @@ def _by_stubs(address: str, signature: str, inputs: Mapping[str, np.ndarray]) ->
 
 
 def _latency(model: Any, client: ExamClient, pngs: Sequence[bytes], seconds: float) -> Iterator[str]:
-    """Times grades alone and with heat maps, bare and through the server, in one set of rounds."""
+    """Time grades without and with heat maps, in process and through the server, in one set of rounds."""
     ways: dict[str, Call] = {}
     for signature in ("predict_exam", "gradcam", "explain_exam"):
         inputs = exam_inputs(signature, pngs)
@@ -251,7 +251,7 @@ def _rest(folder: Path, rest: str, pngs: Sequence[bytes], size: int, width: floa
 
 
 def of_demo(demo: Path, seconds: float) -> Iterator[str]:
-    """Measures the model that a demo run pushed; gives lines of Markdown."""
+    """Measure the model that a demo run pushed; return lines of Markdown."""
     models = next((folder for folder in sorted(demo.glob("serving/*")) if find_versions(folder)), None)
     if models is None:
         yield f"\nThere is no pushed model in `{demo}`, so none is measured: run `make demo` first."
@@ -267,7 +267,7 @@ def of_demo(demo: Path, seconds: float) -> Iterator[str]:
 
 
 def of_hospital(seconds: float) -> Iterator[str]:
-    """Measures the published network, untrained; gives lines of Markdown."""
+    """Measure the published network, untrained; return lines of Markdown."""
     size, width = _HOSPITAL
     pngs = [breast_png(number, size) for number in range(len(VIEWS))]
     with tempfile.TemporaryDirectory() as name:
@@ -282,7 +282,7 @@ def of_hospital(seconds: float) -> Iterator[str]:
 
 
 def main() -> None:
-    """Runs the benchmark."""
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--demo", type=Path, default=Path("demo"), help="output folder of a demo run")
     parser.add_argument("--seconds", type=float, default=40.0, help="length of a set of rounds")

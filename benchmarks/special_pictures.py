@@ -35,7 +35,7 @@ def _kept(made: SpecialView) -> np.ndarray:
 
 
 def _wrapped(text: str, size: float) -> list[str]:
-    """Breaks a text between words to the width of an example."""
+    """Break a text between words to the width of an example."""
     lines = [""]
     for word in text.split():
         longer = f"{lines[-1]} {word}".strip()
@@ -61,7 +61,7 @@ def _example(made: SpecialView, evidence: str, lines: int) -> np.ndarray:
 
 
 def write_picture(path: Path, examples: Sequence[tuple[SpecialView, str]]) -> None:
-    """Writes examples with their evidence side by side.
+    """Write examples with their evidence side by side.
 
     Args:
         path: PNG.
@@ -78,7 +78,7 @@ def write_picture(path: Path, examples: Sequence[tuple[SpecialView, str]]) -> No
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs the command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--exams", type=int, default=30)

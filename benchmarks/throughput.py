@@ -125,7 +125,7 @@ class _Clock(threading.Thread):
                 self._samples.append((time.perf_counter(), time.process_time(), progress.done))
 
     def rate(self) -> tuple[float, float]:
-        """Ends the watch; gives images a second, the slope of the count once all workers are at work.
+        """Stop the clock; return images per second: the slope of the count while all workers are at work.
 
         Returns:
             Images a second, and processor time, seconds an image.
@@ -138,7 +138,7 @@ class _Clock(threading.Thread):
 
 
 def _rate(node: Callable[[], object], unit: str) -> tuple[float, float]:
-    """Measures a node as ``_Clock.rate``, without what its Beam pipeline needs to start and end."""
+    """Measure a node as ``_Clock.rate``, without what its Beam pipeline needs to start and end."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "progress.tsv")
         os.environ[PROGRESS_FILE_VARIABLE] = str(path)
@@ -150,7 +150,7 @@ def _rate(node: Callable[[], object], unit: str) -> tuple[float, float]:
 
 
 def seconds(action: Callable[[], object]) -> float:
-    """Measures one run; what ran before leaves no garbage to it."""
+    """Measure one run; what ran before leaves no garbage to it."""
     gc.collect()
     started = time.perf_counter()
     action()
@@ -158,7 +158,7 @@ def seconds(action: Callable[[], object]) -> float:
 
 
 def _cells(floor: float, rates: Sequence[float], megabytes: float) -> str:
-    """Writes speeds and their ratios as cells of a Markdown table.
+    """Write speeds and their ratios as cells of a Markdown table.
 
     Args:
         floor: Images a second of the plain loop.
@@ -175,7 +175,7 @@ def _files(source: FolderSource) -> list[Path]:
 
 
 def _ingest_floor(source: FolderSource) -> None:
-    """Reads, decodes, makes grey, reduces and encodes, without a check of anything."""
+    """Read, decode, convert to grey, reduce and encode, without any check."""
     for path in _files(source):
         dataset = pydicom.dcmread(path)
         syntax, element = dataset.file_meta.TransferSyntaxUID, dataset["PixelData"]
@@ -212,14 +212,14 @@ def _ingest(source: FolderSource, folder: Path, workers: int) -> None:
 
 
 def _starts(folder: Path) -> list[float]:
-    """Measures what a node takes for hardly any work, with each number of workers."""
+    """Measure what a node takes for hardly any work, with each number of workers."""
     few = write_archive(folder / "few", [_small()], _FEW)
     _ingest(few, folder / "warm", 1)
     return [seconds(partial(_ingest, few, folder / f"start {workers}", workers)) for workers in _WORKERS]
 
 
 def _round(source: FolderSource, folder: Path) -> _Round:
-    """Measures the plain loop and the node with each number of workers, one after the other."""
+    """Measure the plain loop and the node with each number of workers, one after the other."""
     files, started = len(_files(source)), time.process_time()
     floor = files / seconds(partial(_ingest_floor, source))
     work = (time.process_time() - started) / files
@@ -254,7 +254,7 @@ def _ingest_table(folder: Path, rounds: int) -> list[str]:
 
 
 def _phantoms(folder: Path, exams: int) -> FolderSource:
-    """Writes an archive from a few phantom exams, each taken many times under a window of its own."""
+    """Write an archive from a few phantom exams, each taken many times under a window of its own."""
     generate_phantoms(PhantomConfig(exams=min(exams, _PHANTOMS), reduction=2, repeat_share=0.0), folder / "phantoms")
     by_exam = sorted((folder / "phantoms" / "images").iterdir())
     images = [(exam / f"{view}.dcm").read_bytes() for exam in by_exam for view in f.VIEWS]
@@ -285,7 +285,7 @@ def _small() -> bytes:
 
 
 def main() -> None:
-    """Runs the benchmark."""
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--exams", type=int, default=100, help="phantom exams to preprocess")
     parser.add_argument("--rounds", type=int, default=3, help="turns of the plain loop and ingest")

@@ -18,7 +18,7 @@ Call = Callable[[], Any]
 
 
 def alternate(ways: Mapping[str, Call], seconds: float, rounds: int) -> dict[str, list[float]]:
-    """Times calls in rounds of one each, in a new order every round.
+    """Time calls in rounds of one each, in a new order every round.
 
     Args:
         ways: The calls.
@@ -45,13 +45,13 @@ def alternate(ways: Mapping[str, Call], seconds: float, rounds: int) -> dict[str
 
 
 def percentiles(times: Sequence[float]) -> str:
-    """Writes p50, p95, p99 in ms and the number of times, as cells of a table."""
+    """Write p50, p95, p99 in ms and the number of times, as cells of a table."""
     p50, p95, p99 = (1000 * np.percentile(times, share) for share in (50, 95, 99))
     return f"{p50:.1f} | {p95:.1f} | {p99:.1f} | {len(times)}"
 
 
 def ratio(times: Sequence[float], floor: Sequence[float]) -> str:
-    """Writes the ratio of the medians with its 95 % interval, by a bootstrap over rounds."""
+    """Write the ratio of the medians with its 95 % interval, by a bootstrap over rounds."""
     pairs = np.array([times, floor])
     drawn = np.random.default_rng(1).integers(0, pairs.shape[1], (_DRAWS, pairs.shape[1]))
     medians = np.median(pairs[:, drawn], axis=2)

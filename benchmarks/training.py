@@ -60,7 +60,7 @@ def _row(number: int, size: int) -> dict[str, Any]:
 
 
 def _write(folder: Path, count: int, size: int) -> ViewData:
-    """Writes the images as records and as ``directory/CLASS/NUMBER.png``; returns the records."""
+    """Write the images as records and as ``directory/CLASS/NUMBER.png``; return the records."""
     schema = text_format.Parse(_SCHEMA.read_text(encoding="utf-8"), schema_pb2.Schema())
     kept = [feature for feature in schema.feature if feature.name in _row(0, 32)]
     del schema.feature[:]
@@ -89,7 +89,7 @@ def _iterator(given: Batches) -> Iterator[Any]:
 
 
 def _published_input(folder: Path, config: TrainConfig) -> Any:
-    """Makes Keras' directory iterator with the augmentation of the thesis."""
+    """Make Keras' directory iterator with the augmentation of the thesis."""
     augmentation = config.augmentation
     generator = ImageDataGenerator(
         rescale=1.0 / 255.0,
@@ -106,7 +106,7 @@ def _published_input(folder: Path, config: TrainConfig) -> Any:
 
 
 def _published_training(folder: Path, config: TrainConfig) -> Callable[[int], None]:
-    """Compiles the network for Keras' own loop; returns what trains a number of steps."""
+    """Compile the network for Keras' own loop; return a function that trains a number of steps."""
     network = build_network(config.image, config.network, config.seed)
     network.compile(make_optimizer(config), keras.losses.CategoricalCrossentropy(from_logits=True))
     images = _published_input(folder, config)
@@ -114,7 +114,7 @@ def _published_training(folder: Path, config: TrainConfig) -> Callable[[int], No
 
 
 def _rate(action: Callable[[int], object], steps: int, batch: int) -> float:
-    """Measures images a second of an action that takes a number of steps."""
+    """Return the images per second of an action that takes a number of steps."""
     started = time.perf_counter()
     action(steps)
     return steps * batch / (time.perf_counter() - started)
@@ -165,7 +165,7 @@ def _one_device() -> tf.distribute.Strategy:
 
 
 def main() -> None:
-    """Runs the benchmark."""
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", type=int, default=450, help="height and width of the images, pixels")
     parser.add_argument("--width", type=float, default=1.0, help="factor on the network's filters")

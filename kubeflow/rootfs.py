@@ -79,7 +79,7 @@ END
 
 
 def stages(text: str) -> tuple[dict[str, list[tuple[str, str]]], dict[str, str]]:
-    """Reads a Dockerfile: the instructions of each stage, and the arguments before the first."""
+    """Read a Dockerfile: the instructions of each stage, and the arguments before the first."""
     lines = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
     found: dict[str, list[tuple[str, str]]] = {}
     arguments: dict[str, str] = {}
@@ -98,7 +98,7 @@ def stages(text: str) -> tuple[dict[str, list[tuple[str, str]]], dict[str, str]]
 
 
 def run(*command: str, **options: object) -> None:
-    """Runs a command; its failure ends the program."""
+    """Run a command; exit if it fails."""
     subprocess.run(command, check=True, **options)  # type: ignore[call-overload] - options are subprocess's own
 
 
@@ -110,7 +110,7 @@ class Builder:
         self.stages, self.arguments = stages((PROJECT / "kubeflow" / "Dockerfile").read_text(encoding="utf-8"))
 
     def python_image(self) -> Path:
-        """Makes what python:3.10-slim-bookworm is: Debian with Python in /usr/local."""
+        """Make what python:3.10-slim-bookworm is: Debian with Python in /usr/local."""
         root = self.folder / "python"
         if (root / ".ready").exists():
             return root
@@ -132,7 +132,7 @@ class Builder:
         return root
 
     def beam(self) -> Path:
-        """Makes what is taken of Beam's image: its boot program."""
+        """Make what is taken of Beam's image: its boot program."""
         root = self.folder / "beam"
         target = root / "opt" / "apache" / "beam"
         if not (target / "boot").exists():
@@ -153,7 +153,7 @@ class Builder:
         *,
         alone: bool = False,
     ) -> None:
-        """Runs a shell command in a root file system, with /proc, /dev and uv's downloads of this machine.
+        """Run a shell command in a root file system, with /proc, /dev and uv's downloads of this machine.
 
         ``alone`` gives it network and processes of its own, which end with it: ports of this machine stay free.
         """
@@ -185,7 +185,7 @@ class Builder:
         return environment, cwd
 
     def build(self, name: str) -> Path:
-        """Builds a stage and what it is built on."""
+        """Build a stage and what it is built on."""
         if name == "beam":
             return self.beam()
         (_, base), *steps = self.stages[name]
@@ -219,7 +219,7 @@ class Builder:
         return root
 
     def check_versions(self, root: Path, environment: dict[str, str], user: str) -> None:
-        """Compares what is installed in the image with uv.lock.
+        """Compare what is installed in the image with uv.lock.
 
         Raises:
             SystemExit: Something is not of the lock.
@@ -240,7 +240,7 @@ class Builder:
         print(f"{len(installed)} packages, all of uv.lock: TFX {tfx}, Beam {beam}", flush=True)
 
     def check(self, name: str) -> None:
-        """Uses the image as Kubeflow and Beam do, as its user."""
+        """Use the image as Kubeflow and Beam do, as its user."""
         root, (environment, cwd) = self.folder / name, self.environment_of(name)
         environment["HOME"] = cwd
         user = next(rest for instruction, rest in self.stages[name] if instruction == "USER")
@@ -263,7 +263,7 @@ class Builder:
 
 
 def main() -> None:
-    """Builds and checks a target."""
+    """Build and check a target."""
     builder = Builder(Path(sys.argv[1]).resolve())
     target = sys.argv[2] if len(sys.argv) > 2 else "cpu"
     begun = time.monotonic()

@@ -1,7 +1,4 @@
-"""The command ``breast-density``: its parser, and how errors are told.
-
-Commands import what they need when they run: TensorFlow and TFX take seconds, ``--help`` must not.
-"""
+"""The command ``breast-density``: its parser, and how errors are reported."""
 
 from __future__ import annotations
 
@@ -52,10 +49,10 @@ def _options(
 
 
 def main() -> None:
-    """Runs the command line: errors are one sentence, and the traceback only on request."""
+    """Run the command line: an error is one sentence, with the traceback only on request."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal that cannot show a sign must not end a run
+            stream.reconfigure(errors="replace")  # a character that the terminal cannot show must not end a run
     try:
         app()
     except Exception as error:

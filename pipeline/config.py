@@ -25,27 +25,28 @@ from components.tuner.config import TunerConfig
 from pipeline.beam.config import BeamConfig, DirectBeam
 from pipeline.kubeflow_config import KubeflowConfig
 from pipeline.metadata_config import MetadataConfig
+from schema.features import ClassDistribution
 
 DATA_FILES: Final = ("configs/*.yaml",)
 CONFIG_FOLDER: Final = Path(__file__).parent / "configs"
 
 
 class ConfigError(ValueError):
-    """A configuration cannot be used; the message names the key, what is allowed and what was received."""
+    """A configuration cannot be used; the message contains the key, what is allowed and what was received."""
 
 
 class PipelineConfig(BaseModel):
-    """Everything that decides a run's results, and no paths.
+    """All values that determine a run's results, without paths.
 
     Attributes:
         name: Name of the pipeline in ML Metadata, and of the served model.
         ingest: DicomExampleGen.
         preprocess: MammogramPreprocessor.
-        quality: The report of MammogramPreprocessor.
-        drift: DriftMonitor, which is optional.
-        selection: ExamSelector, which is optional.
-        trainer: The Trainers.
-        tuner: Tuner, which is optional.
+        quality: Quality report of MammogramPreprocessor.
+        drift: DriftMonitor (optional node).
+        selection: ExamSelector (optional node).
+        trainer: Trainers.
+        tuner: Tuner (optional node).
         ensemble: ExamEnsemble.
         evaluator: Evaluator.
         explainer: GradCamExplainer.
@@ -79,28 +80,39 @@ class PipelineConfig(BaseModel):
         with_hyperparameters(self.trainer, {key: found.example for key, found in self.tuner.space.items()})
         return self
 
+    @property
+    def recipe(self) -> PreprocessingRecipe:
+        """The preprocessing recipe that the model carries to its clients."""
+        return PreprocessingRecipe(
+            longest_side=self.ingest.longest_side,
+            max_pixels=self.ingest.max_pixels,
+            acceptance=self.ingest.acceptance,
+            voi_index=self.ingest.voi_index,
+            preprocess=self.preprocess,
+        )
+
 
 _Place = Annotated[Location | None, BeforeValidator(lambda value: location(value) if isinstance(value, str) else value)]
 
 
 class DataConfig(BaseModel):
-    """Where the archive is: a folder with labels, a manifest, or a public archive as it was downloaded.
+    """Where the archive is: a folder with labels, a manifest, or a public archive as downloaded.
 
     Each is a path, relative to the working folder, or a URI of any filesystem that Beam reads, such as
     ``gs://bucket/folder``. Labels and manifest are CSV or Parquet. ``{SPAN}`` and ``{VERSION}`` (or ``{YYYY}``,
-    ``{MM}``, ``{DD}``) in folder, labels or manifest stand for numbers: each span is ingested by itself, in its latest
+    ``{MM}``, ``{DD}``) in folder, labels or manifest stand for numbers: each span is ingested separately, in its latest
     version.
 
     Attributes:
-        folder: Folder of DICOM files, searched with its subfolders, or of the public archive.
+        folder: Folder of DICOM files, searched with its subfolders, or folder of the public archive.
         labels: Table with columns exam_id, density and optionally patient_id, age, split, acquisition_system.
         manifest: Table with columns exam_id, view, file, density and optionally patient_id, split, acquisition_system,
             age; its files are DICOM, PNG, JPEG or TIFF.
-        archive: Public archive that ``folder`` holds (docs/archives.md).
-        density_values: What the texts of the column density mean, such as ``{0: A, 1: B, 2: C, 3: D}`` or
-            ``0=A,1=B,2=C,3=D``; nothing behind a text means no density. Without it A to D and 1 to 4 are understood
-            (docs/archives.md). For labels and manifest; a public archive's coding is known.
-        reviews: Folder of reviewers' masks and polygons, which win over the automatic segmentation (docs/review.md).
+        archive: Public archive that ``folder`` contains (docs/archives.md).
+        density_values: Meaning of the texts in the column density, such as ``{0: A, 1: B, 2: C, 3: D}`` or
+            ``0=A,1=B,2=C,3=D``; an empty class means no density. By default, A to D and 1 to 4 are known
+            (docs/archives.md). Only for labels and manifest; the coding of a public archive is known.
+        reviews: Folder of reviewers' masks and polygons, which replace the automatic segmentation (docs/review.md).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -143,11 +155,11 @@ class DataConfig(BaseModel):
 
     @property
     def densities(self) -> tuple[tuple[str, str], ...]:
-        """``density_values`` as sources have them."""
+        """``density_values`` as sources store them."""
         return tuple(self.density_values.items())
 
     def absent(self) -> list[str]:
-        """Names the local files and folders that are not there; patterns and URIs are looked up when the run begins."""
+        """Return the local files and folders that do not exist; patterns and URIs are checked when the run begins."""
         named = (self.folder, self.labels, self.manifest, self.reviews)
         return [str(path) for path in named if isinstance(path, Path) and "{" not in str(path) and not path.exists()]
 
@@ -156,7 +168,7 @@ class RunnerConfig(BaseModel):
     """How the local runner works.
 
     Attributes:
-        workers: Workers of Beam's DirectRunner in the nodes that work on pixels, threads; 0 means one a core.
+        workers: Number of worker threads of Beam's DirectRunner in the nodes that work on pixels; 0 means one per core.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -165,12 +177,12 @@ class RunnerConfig(BaseModel):
 
 
 class PhantomDataConfig(BaseModel):
-    """Phantom exams that the demo makes for itself.
+    """Phantom exams that the demo generates.
 
     Attributes:
         exams: Number of exams.
         seed: Seed of the generator.
-        distribution: Class distribution: AOUP, BIRADS or uniform.
+        distribution: Class distribution.
         reduction: Factor by which the systems' matrices are reduced.
     """
 
@@ -178,20 +190,20 @@ class PhantomDataConfig(BaseModel):
 
     exams: int = Field(200, ge=8)
     seed: int = 7
-    distribution: str = Field("uniform", pattern="^(AOUP|BIRADS|uniform)$")
+    distribution: ClassDistribution = "uniform"
     reduction: int = Field(6, ge=1, le=16)
 
 
 class RunConfig(BaseModel):
-    """A YAML file of ``pipeline/configs``: the pipeline, its data and its places.
+    """A YAML file of ``pipeline/configs``: the pipeline, its data, and where it runs.
 
     Attributes:
-        pipeline: What decides the results.
-        data: The archive; the command line may name it instead.
-        output: Folder for everything the run writes.
+        pipeline: The values that determine the results.
+        data: The archive; the command line can name it instead.
+        output: Output folder of the run.
         runner: The local runner.
-        beam: Where Beam's work is done (docs/scaling.md).
-        metadata: Where the local runner keeps ML Metadata (docs/kubeflow.md).
+        beam: The runner of Beam pipelines (docs/scaling.md).
+        metadata: Where the local runner stores ML Metadata (docs/kubeflow.md).
         phantoms: Phantom exams of the demo.
         kubeflow: The Kubeflow runner (docs/kubeflow.md).
     """
@@ -209,10 +221,10 @@ class RunConfig(BaseModel):
 
 
 def _allowed_keys(model: type[BaseModel], location: Sequence[Any]) -> str:
-    """Lists the keys that are allowed beside an unknown one."""
+    """Return the allowed keys at the place of an unknown key."""
     options: list[Any] = [model]
     for part in location[:-1]:
-        if len(options) > 1:  # one of several models, told apart by its tag
+        if len(options) > 1:  # one of several models, identified by its tag
             options = [one for one in options if get_args(one.model_fields["runner"].annotation) == (part,)]
             continue
         annotation = options[0].model_fields[part].annotation
@@ -235,19 +247,19 @@ def _explain(error: ValidationError, origin: str) -> ConfigError:
 
 
 def _override(values: dict[str, Any], assignment: str) -> None:
-    """Sets a key from ``KEY=VALUE``, whose value is YAML."""
+    """Set a key from ``KEY=VALUE``; the value is YAML."""
     key, equals, text = assignment.partition("=")
     if not equals or not key:
         raise ConfigError(f"An override is KEY=VALUE, such as pipeline.trainer.epochs=3. Received: {assignment!r}")
     try:
         value = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError(f"{key}: this is no YAML: {' '.join(str(error).split())}") from error
+        raise ConfigError(f"{key}: this is not YAML: {' '.join(str(error).split())}") from error
     _set(values, key.strip(), value)
 
 
 def _set(values: dict[str, Any], key: str, value: Any) -> None:
-    """Sets a dotted key, making what is above it."""
+    """Set a dotted key, and create its parents."""
     *parents, last = key.split(".")
     node = values
     for parent in parents:
@@ -261,10 +273,10 @@ def _set(values: dict[str, Any], key: str, value: Any) -> None:
 
 
 def find_config(name: str) -> Path:
-    """Finds a configuration by path, or by the name of one that comes with the package.
+    """Return the file of a configuration, by its path, or by the name of one of the package.
 
     Raises:
-        ConfigError: There is none; the message lists those that come with the package.
+        ConfigError: It does not exist; the message lists the configurations of the package.
     """
     given, packaged = Path(name), CONFIG_FOLDER / f"{name}.yaml"
     if given.is_file():
@@ -272,11 +284,11 @@ def find_config(name: str) -> Path:
     if packaged.is_file():
         return packaged
     known = ", ".join(sorted(path.stem for path in CONFIG_FOLDER.glob("*.yaml")))
-    raise ConfigError(f"There is no configuration {name}: give a YAML file, or one of {known}.")
+    raise ConfigError(f"The configuration {name} does not exist: give a YAML file, or one of {known}.")
 
 
 def _merged(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Lays values over a base: mappings key by key, everything else as a whole."""
+    """Merge values into a base: mappings key by key, everything else as a whole."""
     both = {
         key: _merged(base[key], values[key])
         for key in base.keys() & values.keys()
@@ -286,13 +298,13 @@ def _merged(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any
 
 
 def _read(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """Reads a YAML file and what it is based on."""
+    """Read a YAML file, and the files that it is based on."""
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: it cannot be read: {error.strerror}.") from error
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: bytes that are no text, a date that there is not
-        raise ConfigError(f"{path}: this is no YAML: {' '.join(str(error).split())}") from error
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: bytes that are not text, a date that does not exist
+        raise ConfigError(f"{path}: this is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, Mapping):
         raise ConfigError(f"{path}: a configuration is a YAML mapping. Received: {type(values).__name__}")
     values = dict(values)
@@ -309,19 +321,19 @@ def _read(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
 def load_config(
     path: Path | None, overrides: Sequence[str] = (), values_by_key: Mapping[str, Any] | None = None
 ) -> RunConfig:
-    """Reads and validates a configuration.
+    """Read and validate a configuration.
 
     Args:
-        path: YAML file; None to start from the defaults. Its key ``base`` names another configuration, of the same
-            folder or of the package, over which its own keys are laid.
+        path: YAML file; None to start from the defaults. Its key ``base`` names another configuration, in the same
+            folder or in the package, that its keys override.
         overrides: ``KEY=VALUE`` with dotted keys and YAML values, such as ``pipeline.trainer.epochs=3``.
-        values_by_key: Further ones by dotted key, taken as they are: paths may look like YAML.
+        values_by_key: Further values by dotted key. They are not parsed, because paths may look like YAML.
 
     Returns:
         The configuration.
 
     Raises:
-        ConfigError: The file is no YAML mapping, or a key is unknown or its value not allowed.
+        ConfigError: The file is not a YAML mapping, a key is unknown, or a value is not allowed.
 
     Examples:
         >>> load_config(find_config("small"), ["pipeline.trainer.epochs=3"]).pipeline.trainer.epochs
@@ -338,17 +350,6 @@ def load_config(
         raise _explain(error, str(path) if path else "command line") from error
 
 
-def recipe_of(config: PipelineConfig) -> PreprocessingRecipe:
-    """Gives the preprocessing recipe that the model carries to its clients."""
-    return PreprocessingRecipe(
-        longest_side=config.ingest.longest_side,
-        max_pixels=config.ingest.max_pixels,
-        acceptance=config.ingest.acceptance,
-        voi_index=config.ingest.voi_index,
-        preprocess=config.preprocess,
-    )
-
-
 def to_yaml(config: PipelineConfig) -> str:
-    """Writes the pipeline's configuration as YAML; it has no paths."""
+    """Return the pipeline's configuration as YAML; it contains no paths."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)

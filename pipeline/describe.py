@@ -1,7 +1,7 @@
-"""The command ``describe``: the data set's tables of an archive, from its headers, without decoding a pixel.
+"""The command ``describe``: the tables of an archive, from its headers, without decoding pixels.
 
-What only the pixels tell (undecodable images, what a picture shows, equal pixels in different files) is not known here,
-and the command says so; the ingest report of a run counts it too. Everything else is the same code as in a run.
+What only the pixels show (damaged images, the content of a picture, equal pixels in different files) is unknown here,
+and the command says so; the ingest report of a run includes it. Everything else uses the same code as a run.
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ from components.sources.source import Source, find_candidates
 from components.sources.spans import SpanSource
 
 _BY_HEADERS = (
-    "By headers and tables. A run takes these files too, but for what only pixels show: compressed data that are"
-    " damaged, pictures that show no whole breast, and copies of one image under other identifiers."
+    "By headers and tables. A run accepts these files too, except for what only pixels show: damaged compressed data,"
+    " pictures that do not show a whole breast, and copies of one image under other identifiers."
 )
 _STYLES = {"pass": "green", "fail": "bold red", "warn": "yellow", "muted": "dim"}
 
 
 @dataclass(frozen=True)
 class Described:
-    """What an archive holds.
+    """The content of an archive.
 
     Attributes:
-        figures: What ``summary.json`` of the ingest report holds; it identifies nobody.
-        files: What ``files.jsonl`` holds, a row a file; names of files may be names of people.
+        figures: Content of ``summary.json`` of the ingest report; it identifies nobody.
+        files: Content of ``files.jsonl``, one row per file; names of files may be names of persons.
     """
 
     figures: dict[str, Any]
@@ -59,19 +59,19 @@ class Described:
 
 
 def describe_source(source: Source, config: IngestConfig, on_file: Callable[[int, int], None]) -> Described:
-    """Reads every header of an archive and plans its ingest.
+    """Read every header of an archive, and plan its ingest.
 
     Args:
-        source: Archive.
+        source: The archive.
         config: How it is read and split.
-        on_file: Is told the files done and their number after each file.
+        on_file: Called after each file with the number of finished files and of all files.
 
     Returns:
-        What a run would accept and reject by headers and rows.
+        What a run would accept and reject, by headers and rows.
 
     Raises:
         ManifestError: Labels or manifest cannot be used.
-        HashKeyError: The key of the hashes cannot be used.
+        HashKeyError: The hash key cannot be used.
     """
     key = find_key(config, os.environ)
     offered = find_candidates(source)
@@ -91,7 +91,7 @@ def describe_source(source: Source, config: IngestConfig, on_file: Callable[[int
 
 
 def describe_spans(spans: Iterable[SpanSource], config: IngestConfig, on_file: Callable[[int, int], None]) -> Described:
-    """Describes all spans of an archive together; arguments and errors as :func:`describe_source`."""
+    """Describe all spans of an archive together; arguments and errors as for :func:`describe_source`."""
     parts = [(part.span, describe_source(part.source, config, on_file)) for part in spans]
     if len(parts) == 1:
         return parts[0][1]
@@ -100,8 +100,8 @@ def describe_spans(spans: Iterable[SpanSource], config: IngestConfig, on_file: C
     return Described(figures, tuple(rows))
 
 
-def write_files(described: Described, path: Path) -> None:
-    """Writes ``files.jsonl``: every file once, accepted or rejected with its reason."""
+def write_file_rows(described: Described, path: Path) -> None:
+    """Write ``files.jsonl``: every file once, accepted or rejected with its reason."""
     write_whole(path, "".join(json.dumps(row, sort_keys=True) + "\n" for row in described.files).encode())
 
 
@@ -118,17 +118,17 @@ def _how_split(config: IngestConfig) -> str:
     shares = ", ".join(f"{name} {share:.0%}" for name, share in config.splits)
     key = "the public key" if find_key(config, os.environ).is_research else "your own key"
     return (
-        f"Where the archive names no split, patients are divided by their hash with {key}: {shares}, seed"
-        f" {config.split_seed}. Another key divides them otherwise."
+        f"If the archive has no splits, patients are divided by their hash with {key}: {shares}, seed"
+        f" {config.split_seed}. Another key divides them differently."
     )
 
 
 def tables_of(figures: dict[str, Any], config: IngestConfig) -> list[RenderableType]:
-    """Draws the tables that the report shows, for a terminal.
+    """Return the tables of the report, for a terminal.
 
     Args:
-        figures: What :func:`describe_source` gave.
-        config: Configuration that it was given.
+        figures: ``figures`` of what :func:`describe_source` returned.
+        config: Configuration that it was called with.
 
     Returns:
         Notes and tables, in order.

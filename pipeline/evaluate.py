@@ -1,4 +1,4 @@
-"""The command ``evaluate``: figures and intervals of a table of view probabilities, in tables for a person."""
+"""The command ``evaluate``: the metrics of a table of view probabilities, with intervals, as tables."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _LEVELS: Final = ("exam", "breast", "view")
 
 
 def evaluate_file(path: Path, temperature: float, draws: int, seed: int) -> tuple[Predictions, dict[str, Any]]:
-    """Reads a table and computes its figures.
+    """Read a table, and compute its metrics.
 
     Returns:
-        The table, and slices by level as ``exam_metrics.json`` has them.
+        The table, and slices by level as in ``exam_metrics.json``.
 
     Raises:
-        PredictionsError: The table cannot be judged; the message says where and why.
+        PredictionsError: The table cannot be evaluated; the message says where and why.
     """
     predictions = read_predictions(path)
     return predictions, evaluate_predictions(predictions, temperature, draws, seed)
@@ -51,7 +51,7 @@ def _n(entry: Mapping[str, Any]) -> str:
 
 def _figure_table(result: Mapping[str, Any]) -> Table:
     levels = {level: _plain(result[level]) for level in _LEVELS}
-    table = Table(title="Figures and 95 % intervals", title_justify="left")
+    table = Table(title="Metrics and 95 % intervals", title_justify="left")
     table.add_column("")
     for level, entry in levels.items():
         table.add_column(f"{level}s, n = {_n(entry)}")
@@ -84,8 +84,8 @@ def _slice_table(level: str, entries: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
-def describe(predictions: Predictions, result: Mapping[str, Any]) -> list[RenderableType]:
-    """Writes the result in tables and remarks for a person."""
+def metric_tables(predictions: Predictions, result: Mapping[str, Any]) -> list[RenderableType]:
+    """Return the result as tables and remarks for the user."""
     exams = _plain(result["exam"])
     parts: list[RenderableType] = [_figure_table(result), _confusion_table(exams), _slice_table("exam", result["exam"])]
     parts.append(_slice_table("view", [e for e in result["view"] if set(e["slice"]) <= {"view"}]))
@@ -93,9 +93,9 @@ def describe(predictions: Predictions, result: Mapping[str, Any]) -> list[Render
     remarks = [f"{exams['n']} exams, {images} images. Proportions have Wilson's interval, the rest a bootstrap."]
     whole = len(VIEWS) * exams["n"]
     if images < whole:
-        remarks.append(f"{whole - images} of {whole} views missing: the mean is of the views that are there.")
+        remarks.append(f"{whole - images} of {whole} views missing: the mean is over the available views.")
     if any(entry["small"] for entry in result["exam"]):
-        remarks.append(f"Fewer than {SMALL_N} are too few to judge: read the intervals, not the values.")
+        remarks.append(f"Fewer than {SMALL_N} are too few for an assessment: read the intervals, not the values.")
     for name, count in predictions.not_sliced.items():
         remarks.append(f"Not sliced by {name}: it has {count} different values.")
     return [*parts, *map(Text, remarks)]

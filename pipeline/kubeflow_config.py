@@ -1,4 +1,4 @@
-"""What the Kubeflow runner may be told."""
+"""The configuration of the Kubeflow runner."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ ROOT: Final = re.compile(r"(minio|s3|gs)://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(/[
 
 
 class NodeSettings(BaseModel):
-    """What one node asks of the cluster.
+    """What one node requests from the cluster.
 
     Attributes:
-        cpu: Cores requested, and the limit; Beam's DirectRunner starts as many workers.
-        memory: GB (10^9 bytes) requested, and the limit.
-        gpus: Accelerators.
+        cpu: Cores, as request and limit; Beam's DirectRunner starts one worker per core.
+        memory: Memory, as request and limit, GB (10^9 bytes).
+        gpus: Number of accelerators.
         gpu_resource: Kubernetes' name of the accelerator.
-        node_selector: Labels that a machine must have to run it.
-        retries: Times that the node is tried again after a failure.
-        backoff_seconds: Wait before the first further try; it doubles each time.
-        cache: Whether outputs of an earlier run with the same inputs and parameters are taken.
+        node_selector: Labels that a machine must have to run the node.
+        retries: Number of retries after a failure.
+        backoff_seconds: Wait before the first retry, s; it doubles each time.
+        cache: Reuse the outputs of an earlier run with the same inputs and parameters.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -42,17 +42,17 @@ class NodeSettings(BaseModel):
 
 
 class NodeOverrides(BaseModel):
-    """What a node asks for other than :class:`NodeSettings` of all nodes; null leaves it as it is.
+    """What a node requests instead of :class:`NodeSettings` of all nodes; null keeps the value of all nodes.
 
     Attributes:
-        cpu: As of all nodes.
-        memory: As of all nodes.
-        gpus: As of all nodes.
-        gpu_resource: As of all nodes.
-        node_selector: As of all nodes.
-        retries: As of all nodes.
-        backoff_seconds: As of all nodes.
-        cache: As of all nodes.
+        cpu: As for all nodes.
+        memory: As for all nodes.
+        gpus: As for all nodes.
+        gpu_resource: As for all nodes.
+        node_selector: As for all nodes.
+        retries: As for all nodes.
+        backoff_seconds: As for all nodes.
+        cache: As for all nodes.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -68,11 +68,11 @@ class NodeOverrides(BaseModel):
 
 
 class Volume(BaseModel):
-    """A PersistentVolumeClaim of the namespace that runs are in.
+    """A PersistentVolumeClaim in the namespace of the runs.
 
     Attributes:
-        claim: Its name.
-        path: Where the pods see it.
+        claim: Name of the claim.
+        path: Mount point in the pods.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -95,7 +95,7 @@ class Secret(BaseModel):
     key: str = Field(pattern=r"^[-._a-zA-Z0-9]+$")
 
 
-# The image nodes hold decoded mammograms, the Trainers batches of them.
+# Image nodes hold decoded mammograms in memory, Trainers hold batches of them.
 _DEFAULT_NODES: Final = {
     "DicomExampleGen": NodeOverrides(cpu=4, memory=16),
     "MammogramPreprocessor": NodeOverrides(cpu=4, memory=16),
@@ -111,21 +111,21 @@ class KubeflowConfig(BaseModel):
     """How the pipeline runs on Kubeflow Pipelines v2.
 
     Attributes:
-        image: Container image of the nodes; name it by version or digest, so that a run can be repeated.
-        image_gpu: Image of nodes with accelerators; ``image`` where empty.
-        pipeline_root: Where artifacts are kept: ``minio://``, ``s3://`` or ``gs://`` with bucket and folder.
-        span: ``latest``, or the number of the newest span to ingest, where the archive's path has ``{SPAN}``.
-        spans: How many spans a run takes: that one, and those before it.
-        all_nodes: What each node asks for.
-        nodes: What nodes ask for instead, by kind (``Trainer``) or by one node's id
-            (``Trainer.CC_R``), which wins; over defaults that give the image nodes and the Trainers more.
-        data: Volume that the archive is on; none where it is in an object store.
+        image: Container image of the nodes; give a version or digest, so that a run can be repeated.
+        image_gpu: Image of nodes with accelerators; empty to use ``image``.
+        pipeline_root: Root of the artifacts: ``minio://``, ``s3://`` or ``gs://`` with bucket and folder.
+        span: ``latest``, or the number of the newest span to ingest, if the archive's path has ``{SPAN}``.
+        spans: Number of spans per run: the newest one and those before it.
+        all_nodes: What each node requests.
+        nodes: What nodes request instead, by kind (``Trainer``) or by id of a node (``Trainer.CC_R``). The id takes
+            precedence. Image nodes and Trainers have higher defaults.
+        data: Volume of the archive; null if it is in an object store.
         serving: Volume that the Pusher pushes to and TensorFlow Serving reads.
-        artifacts_claim: ReadWriteMany volume as pipeline root: nodes keep artifacts there, under ``/artifacts``, and
-            the object store gets none; Beam's remote workers and the machines of a training need it. Empty for the
+        artifacts_claim: ReadWriteMany volume as pipeline root: nodes store artifacts there, under ``/artifacts``, and
+            not in the object store. Beam's remote workers and the machines of a training need it. Empty to use the
             object store.
-        training_workers: Machines of a training with ``pipeline.trainer.strategy: multi_worker``, for each network.
-        hash_key: Secret with the key of the patient and exam hashes; without, identifiers are not protected.
+        training_workers: Number of machines per network with ``pipeline.trainer.strategy: multi_worker``.
+        hash_key: Secret with the key of the patient and exam hashes; without it, identifiers are not protected.
         task_key: Secret with the key that nodes share with the workers of ``beam.runner: flink``.
     """
 
@@ -150,12 +150,13 @@ class KubeflowConfig(BaseModel):
     def _in_an_object_store(cls, root: str) -> str:
         if not ROOT.fullmatch(root):
             raise ValueError(
-                "pipeline_root is minio://, s3:// or gs:// with a bucket and perhaps a folder, without a last slash"
+                "pipeline_root must be minio://, s3:// or gs:// with a bucket and optionally a folder, without a slash"
+                " at the end"
             )
         return root
 
     def settings_of(self, node: str) -> NodeSettings:
-        """Gives what a node asks for: everybody's, under its kind's, under its own.
+        """Return what a node requests: the settings of all nodes, overridden by its kind, overridden by its id.
 
         Args:
             node: Id, such as ``Trainer.CC_R``.
@@ -166,5 +167,5 @@ class KubeflowConfig(BaseModel):
             for defaults in (_DEFAULT_NODES.get(key), self.nodes.get(key)):
                 values |= defaults.model_dump(exclude_none=True) if defaults else {}
         if kind == SCAN:
-            values["cache"] = False  # it notices what changed
+            values["cache"] = False  # it must look for changes in each run
         return NodeSettings.model_validate(values)

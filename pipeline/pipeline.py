@@ -1,4 +1,4 @@
-"""``create_pipeline``: every node and how they are wired, the same for every runner."""
+"""Build the pipeline: all nodes and their connections, the same for every runner."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ from components.review.folder import ReviewSource
 from components.sources.source import Source
 from components.sources.spans import LATEST, Span
 from components.warm_start.component import WarmStart
-from pipeline.config import PipelineConfig, recipe_of, to_yaml
+from pipeline.config import PipelineConfig, to_yaml
 from pipeline.metadata import Connection
 from schema import features as f
 from serving.infra_check.component import InfraCheck
 
-# Statistics of the image bytes say nothing and cost much.
+# Statistics of the image bytes are useless and expensive.
 _WITH_STATISTICS: Final = (
     f.IMAGE_HEIGHT,
     f.IMAGE_WIDTH,
@@ -67,7 +67,7 @@ class ArchivePart:
     Attributes:
         source: Folder and labels, manifest, or public archive.
         fingerprint: ``archive_fingerprint`` of the source.
-        span: Its span; None for an archive without spans.
+        span: Span of the source; None for an archive without spans.
     """
 
     source: Source
@@ -77,13 +77,13 @@ class ArchivePart:
 
 @dataclass(frozen=True)
 class Archive:
-    """What is ingested.
+    """The archive to ingest.
 
     Attributes:
         parts: The archive, or its spans.
         key_id: ``HashKey.key_id`` of the key that replaces identifiers.
-        reviews: People's segmentations of its images, where there are any.
-        origin: What the exams are, for the report, where they are no patients' exams.
+        reviews: Reviewers' segmentations of its images, if any.
+        origin: What the exams are, for the report, if they are not exams of patients.
     """
 
     parts: tuple[ArchivePart, ...]
@@ -94,14 +94,14 @@ class Archive:
 
 @dataclass(frozen=True)
 class UnseenArchive:
-    """What is ingested, for a runner that cannot see it: ArchiveScan looks it up when the pipeline runs.
+    """The archive to ingest, for a runner that cannot open it: ArchiveScan opens it when the pipeline runs.
 
     Attributes:
-        source: The archive as the nodes will see it; perhaps with a pattern such as ``{SPAN}``.
+        source: The archive as the nodes see it; it may contain a pattern such as ``{SPAN}``.
         span: ``latest``, or the number of the newest span to ingest.
-        reviews: Folder of people's segmentations of its images; empty for none.
-        origin: As of :class:`Archive`.
-        spans: How many spans: that one, and those before it.
+        reviews: Folder of reviewers' segmentations of its images; empty for none.
+        origin: As in :class:`Archive`.
+        spans: Number of spans: the newest one and those before it.
     """
 
     source: Source
@@ -112,8 +112,8 @@ class UnseenArchive:
 
 
 @dataclass(frozen=True)
-class Places:
-    """Where a runner keeps things.
+class RunPaths:
+    """The paths of a runner.
 
     Attributes:
         root: Folder of artifacts.
@@ -168,7 +168,7 @@ def _trainers(
 
 
 def _ingest_nodes(config: PipelineConfig, archive: Archive) -> list[DicomExampleGen]:
-    """Makes one node a span, so that a new span leaves the cached outputs of the others as they are."""
+    """Return one node per span, so that a new span keeps the cached outputs of the others."""
     nodes = []
     for part in archive.parts:
         node = DicomExampleGen(part.source, part.fingerprint, config.ingest, archive.key_id, part.span)
@@ -179,7 +179,7 @@ def _ingest_nodes(config: PipelineConfig, archive: Archive) -> list[DicomExample
 def _data_nodes(
     config: PipelineConfig, archive: Archive | UnseenArchive
 ) -> tuple[Sequence[BaseNode], list[DicomExampleGen], MammogramPreprocessor]:
-    """Makes the nodes from the archive to preprocessed examples: what finds it, what ingests it, and the last."""
+    """Return the nodes from the archive to preprocessed examples: scans, ingest nodes, and the preprocessor."""
     if isinstance(archive, Archive):
         ingest = _ingest_nodes(config, archive)
         examples = _all(ingest, "examples")
@@ -192,7 +192,7 @@ def _data_nodes(
 def _unseen_ingest_nodes(
     config: PipelineConfig, archive: UnseenArchive
 ) -> tuple[list[ArchiveScan], list[DicomExampleGen]]:
-    """Makes a pair of nodes a span, newest first: what finds it, and what ingests it."""
+    """Return two nodes per span, newest first: the scan and the ingest node."""
     scans: list[ArchiveScan] = []
     ingest = []
     for before in range(archive.spans):
@@ -209,13 +209,13 @@ def _unseen_ingest_nodes(
 
 
 def _all(nodes: Sequence[BaseNode], output: str) -> BaseChannel:
-    """Gives an output of one node, or of all of them together."""
+    """Return an output of one node, or the union of the outputs of all nodes."""
     channels = [node.outputs[output] for node in nodes]
     return channels[0] if len(channels) == 1 else union(channels)
 
 
 def _needed_for(last: str, nodes: Sequence[BaseNode], order: Sequence[tuple[BaseNode, BaseNode]]) -> list[BaseNode]:
-    """Gives a node and all that it depends on, by data or by order, in the order of the nodes."""
+    """Return a node and all nodes that it depends on, by data or by order, in the order of the nodes."""
     by_id = {node.id: node for node in nodes}
     needed, open_ids = set(), {last}
     while open_ids:
@@ -230,24 +230,24 @@ def _needed_for(last: str, nodes: Sequence[BaseNode], order: Sequence[tuple[Base
 def create_pipeline(
     config: PipelineConfig,
     archive: Archive | UnseenArchive,
-    places: Places,
+    paths: RunPaths,
     beam_args: Sequence[str] = (),
     image_beam_args: Sequence[str] = (),
     metadata: Connection | None = None,
     last: str | None = None,
     name: str | None = None,
 ) -> pipeline.Pipeline:
-    """Builds the pipeline.
+    """Build the pipeline.
 
     Args:
-        config: What decides the results.
-        archive: What is ingested.
-        places: Where the runner keeps things.
+        config: The values that determine the results.
+        archive: The archive to ingest.
+        paths: The paths of the runner.
         beam_args: Arguments of Beam's runner, for every node.
-        image_beam_args: Further ones for the nodes that work on pixels and free the GIL.
-        metadata: ML Metadata connection; the runner's own where None.
-        last: Id of the node to end with: only it and what it depends on is in the pipeline. None for all.
-        name: Name of the pipeline; the configuration's where None.
+        image_beam_args: Additional arguments for the nodes that work on pixels and release the GIL.
+        metadata: ML Metadata connection; None for the runner's own.
+        last: Id of the last node: the pipeline has only this node and those that it depends on. None for all nodes.
+        name: Name of the pipeline; None for the name in the configuration.
 
     Returns:
         The pipeline, for any TFX runner.
@@ -258,7 +258,7 @@ def create_pipeline(
         node.with_beam_pipeline_args([*beam_args, *image_beam_args])
     examples = preprocessor.outputs["preprocessed_examples"]
     statistics = StatisticsGen(examples, stats_options=StatsOptions(feature_allowlist=list(_WITH_STATISTICS)))
-    schema = ImportSchemaGen(schema_file=places.schema)
+    schema = ImportSchemaGen(schema_file=paths.schema)
     validator = ExampleValidator(statistics.outputs["statistics"], schema.outputs["schema"])
     selector = ExamSelector(examples, config.selection) if config.selection.leaves_out else None
     learnt = selector.outputs["selected_examples"] if selector else examples
@@ -275,13 +275,13 @@ def create_pipeline(
     drift = None
     if config.drift.enabled:
         drift = DriftMonitor(examples, schema.outputs["schema"], config.drift, learnt if selector else None)
-        order.append((validator, drift))  # what it reads is whole
+        order.append((validator, drift))  # it reads only valid data
         if config.drift.on_drift == "stop":
             order.append((drift, transform))
     tuner = _tuner(config, learnt, schema, transform) if config.tuner.enabled else None
     warm_start = None
     if config.trainer.warm_start == "latest":
-        warm_start = WarmStart(transform.outputs["transform_graph"], places.serving, config.trainer)
+        warm_start = WarmStart(transform.outputs["transform_graph"], paths.serving, config.trainer)
     trainers = _trainers(config, learnt, schema, transform, tuner, warm_start)
     networks = {name: trainer.outputs["model"] for name, trainer in trainers.items()}
     by_view = {view: networks[name] for name, views in config.trainer.views_by_network.items() for view in views}
@@ -289,13 +289,13 @@ def create_pipeline(
         by_view,
         learnt,
         config.trainer.image,
-        recipe_of(config),
+        config.recipe,
         config.ensemble,
         mirrored=config.trainer.sides == "mirrored",
         origin=archive.origin,
     )
     model = ensemble.outputs["model"]
-    baseline = BaselineModel(model, places.serving)
+    baseline = BaselineModel(model, paths.serving)
     evaluator = Evaluator(
         examples,
         model,
@@ -319,7 +319,7 @@ def create_pipeline(
         evaluator.outputs["blessing"],
         infra.outputs["blessing"],
         explainer.outputs["explanations"],
-        places.serving,
+        paths.serving,
     )
     nodes: list[BaseNode] = [*scan, *ingest, preprocessor, statistics, schema, validator, transform]
     nodes += [*(node for node in (drift, selector, tuner, warm_start) if node), *trainers.values()]
@@ -346,7 +346,7 @@ def create_pipeline(
             then.add_upstream_node(first)
     return pipeline.Pipeline(
         pipeline_name=name or config.name,
-        pipeline_root=places.root,
+        pipeline_root=paths.root,
         components=chosen,
         enable_cache=True,
         metadata_connection_config=metadata,

@@ -1,1 +1,1 @@
-"""Names that everything shares: features, views, density classes, acquisition systems."""
+"""Names that all packages share: features, views, density classes, acquisition systems."""

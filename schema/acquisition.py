@@ -1,7 +1,7 @@
-"""Acquisition systems: manufacturer + model + software version, canonicalised in one place.
+"""Acquisition systems: manufacturer, model and software version, canonicalised in one place.
 
-Two systems of the reference data set differ in software version alone, so all three parts count. A system
-that is not known here is kept as its file names it, tidied of case and blanks, never dropped.
+Two systems of the reference data set differ only in the software version, so all three parts count. An unknown system
+keeps the name in its file, without special characters and repeated blanks. It is never dropped.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class ReferenceSystem:
 
     Attributes:
         system: Canonical system.
-        dicom_manufacturer: Manufacturer (0008,0070) as such machines write it.
+        dicom_manufacturer: Manufacturer (0008,0070) as these machines write it.
         rows: Matrix rows, pixels.
         columns: Matrix columns, pixels.
         pixel_spacing_mm: Imager pixel spacing, mm.
@@ -113,7 +113,7 @@ def _canonical_manufacturer(value: str) -> str:
 
 
 def _canonical_model(value: str) -> str:
-    # "Senographe DS VERSION ADS_53.40" and "Senograph DS" are one model; the version is its own part.
+    # "Senographe DS VERSION ADS_53.40" and "Senograph DS" are one model; the version is a separate part.
     value = re.sub(r"\bversion\b.*$", "", value, flags=re.I).strip() or UNKNOWN
     if re.search(r"senograph", value, re.I):
         return re.sub(r"senographe?", "Senograph", value, flags=re.I)
@@ -134,16 +134,16 @@ def canonical_system(
     model_name: str | None,
     software_version: str | Sequence[str] | None,
 ) -> AcquisitionSystem:
-    """Canonicalises what a DICOM header says of the machine.
+    """Return the canonical acquisition system of a DICOM header.
 
     Args:
         manufacturer: Manufacturer (0008,0070).
         model_name: Manufacturer's Model Name (0008,1090); a trailing ``VERSION ...`` counts as software version
-            where (0018,1020) is absent.
+            if (0018,1020) is absent.
         software_version: Software Versions (0018,1020), one value or several.
 
     Returns:
-        The canonical system; absent parts are ``unknown``, unseen ones kept as they are.
+        The canonical system; absent parts are ``unknown``, unknown names are kept.
     """
     model = _tidy(model_name)
     version = _tidy(software_version)

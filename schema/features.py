@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal, get_args
 
 # BI-RADS 5th edition density classes, in this order everywhere (index = network output).
 DENSITY_CLASSES: Final = ("A", "B", "C", "D")
@@ -13,12 +13,17 @@ DENSITY_MEANINGS: Final = {
     "D": "extremely dense",
 }
 
-# The four standard screening projections: projection and laterality.
-VIEWS: Final = ("CC_R", "CC_L", "MLO_R", "MLO_L")
+# The four standard screening views: projection and laterality.
+ViewName = Literal["CC_R", "CC_L", "MLO_R", "MLO_L"]
+VIEWS: Final[tuple[str, ...]] = get_args(ViewName)
 
 SPLITS: Final = ("train", "eval", "test")
 
-# Written by DicomExampleGen, one tf.Example an image.
+# Class distributions of the thesis, and methods to segment the pectoral muscle.
+ClassDistribution = Literal["AOUP", "BIRADS", "uniform"]
+PectoralMethod = Literal["auto", "thesis", "none"]
+
+# Written by DicomExampleGen, one tf.Example per image.
 IMAGE: Final = "image/encoded"  # bytes, PNG (16 bit after ingest, 8 bit after preprocessing)
 IMAGE_HEIGHT: Final = "image/height"  # int64, pixels
 IMAGE_WIDTH: Final = "image/width"  # int64, pixels
@@ -39,13 +44,13 @@ ACQUISITION_YEAR: Final = "acquisition_year"  # int64; -1 = unknown
 PECTORAL_STATUS: Final = "pectoral/status"
 PECTORAL_AREA_FRACTION: Final = "pectoral/area_fraction"  # float, of breast and muscle, 0..1
 BREAST_AREA_FRACTION: Final = "breast/area_fraction"  # float, of the image, 0..1
-REGIONS: Final = "segmentation/regions"  # bytes, 8-bit PNG of the image's size; REGION_ values; no model's input
+REGIONS: Final = "segmentation/regions"  # bytes, 8-bit PNG of the image's size; REGION_ values; not a model input
 
-# What a pixel shows. The muscle is there also where the picture keeps it; labels were blanked from the picture.
+# What a pixel shows. The muscle is marked even if the picture keeps it; labels were blanked in the picture.
 REGION_BACKGROUND: Final = 0
 REGION_BREAST: Final = 1
 REGION_PECTORAL: Final = 2
-REGION_LABEL: Final = 3  # bright things outside of the breast: burned-in labels, markers, film edges
+REGION_LABEL: Final = 3  # bright objects outside the breast: burned-in labels, markers, film edges
 
 PECTORAL_STATUSES: Final = ("removed", "absent", "manual", "failed", "not_applicable")
 
@@ -54,7 +59,7 @@ UNKNOWN_INT: Final = -1
 
 
 def laterality_of(view: str) -> str:
-    """Returns the side of a view: ``R`` or ``L``.
+    """Return the side of a view: ``R`` or ``L``.
 
     Examples:
         >>> laterality_of("MLO_R")
@@ -64,7 +69,7 @@ def laterality_of(view: str) -> str:
 
 
 def projection_of(view: str) -> str:
-    """Returns the projection of a view: ``CC`` or ``MLO``.
+    """Return the projection of a view: ``CC`` or ``MLO``.
 
     Examples:
         >>> projection_of("MLO_R")
@@ -74,5 +79,5 @@ def projection_of(view: str) -> str:
 
 
 def is_mlo(view: str) -> bool:
-    """Tells whether a view is mediolateral oblique, where the pectoral muscle shows."""
+    """Return True if a view is mediolateral oblique, which shows the pectoral muscle."""
     return view.startswith("MLO")

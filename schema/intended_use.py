@@ -1,4 +1,4 @@
-"""What the model is for and what it cannot do: the words that the report and the model's contract share."""
+"""The intended use and the limits of the model: texts that the report and the model's contract share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The version of this software, which pyproject.toml says."""
+"""The version of this software, as stated in pyproject.toml."""
 
 from __future__ import annotations
 

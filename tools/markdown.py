@@ -14,7 +14,7 @@ _SECTIONS: Final = ("Args:", "Attributes:", "Returns:", "Raises:", "Yields:", "S
 
 
 def from_docstring(text: str) -> str:
-    """Turns reStructuredText's literals and roles into Markdown's."""
+    """Convert reStructuredText's literals and roles into Markdown's."""
     return _ROLE.sub(r"`\1`", text).replace("``", "`")
 
 
@@ -26,7 +26,7 @@ def prose_of(owner: object) -> str:
 
 
 def documented_attributes(cls: type) -> dict[str, str]:
-    """Reads the section ``Attributes`` of a class and of those that it extends, as Markdown in one line each."""
+    """Read the section ``Attributes`` of a class and of those that it extends, as Markdown in one line each."""
     found: dict[str, str] = {}
     for base in reversed(cls.__mro__):
         lines = inspect.cleandoc(base.__doc__ or "").splitlines()
@@ -44,12 +44,12 @@ def documented_attributes(cls: type) -> dict[str, str]:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Makes a table; bars in cells are escaped."""
+    """Make a table; bars in cells are escaped."""
     lines = [head, ["---"] * len(head), *rows]
     cells = ([cell.replace("\n", " ").replace("|", r"\|") for cell in line] for line in lines)
     return with_links("\n".join("| " + " | ".join(line) + " |" for line in cells))
 
 
 def with_links(text: str) -> str:
-    """Makes links of names of pages, for a page in a folder of ``docs``."""
+    """Make links of names of pages, for a page in a folder of ``docs``."""
     return _PAGE.sub(r"[\1](../\1.md)", text)

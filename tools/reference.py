@@ -22,7 +22,7 @@ PAGES: Final[Mapping[str, Callable[[], str]]] = {
 
 
 def stale_pages(folder: Path = FOLDER) -> list[str]:
-    """Names the pages that are absent or not what the code says."""
+    """Return the pages that are absent or stale."""
     return [
         name
         for name, make in PAGES.items()
@@ -31,7 +31,7 @@ def stale_pages(folder: Path = FOLDER) -> list[str]:
 
 
 def main() -> None:
-    """Writes or checks the pages."""
+    """Write or check the pages."""
     if sys.argv[1:] == ["--check"]:
         if stale := stale_pages():
             sys.exit(f"Stale in {FOLDER}: {', '.join(stale)}. Run: make reference")

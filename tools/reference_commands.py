@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Final, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Final, Literal, get_args, get_origin, get_type_hints
 
 import typer
 from typer.models import ArgumentInfo, OptionInfo, ParameterInfo
@@ -57,7 +57,9 @@ class _Parameter:
 
 
 def _bare(hint: Any) -> tuple[Any, bool]:
-    """Strips ``None`` and ``list`` off a type; tells whether it was a list."""
+    """Remove ``None`` and ``list`` from a type; return the type, and True if it was a list."""
+    if get_origin(hint) is Literal:
+        return hint, False
     options = [part for part in get_args(hint) if part is not type(None)]
     if get_origin(hint) is list:
         return _bare(options[0])[0], True
@@ -67,7 +69,7 @@ def _bare(hint: Any) -> tuple[Any, bool]:
 
 
 def _annotated(hint: Any) -> Any:
-    """Finds what is annotated, which Python 3.10 wraps in ``Optional`` where the default is ``None``."""
+    """Find what is annotated, which Python 3.10 wraps in ``Optional`` where the default is ``None``."""
     return hint if get_origin(hint) is Annotated else next(part for part in get_args(hint) if get_args(part))
 
 
@@ -84,6 +86,8 @@ def _type_of(parameter: _Parameter) -> str:
     kind, many = _bare(parameter.hint)
     if isinstance(kind, type) and issubclass(kind, Enum):
         text = ", ".join(f"`{member.value}`" for member in kind)
+    elif get_origin(kind) is Literal:
+        text = ", ".join(f"`{value}`" for value in get_args(kind))
     elif not parameter.is_argument and parameter.info.metavar:
         text = f"`{parameter.info.metavar}`"
     else:
@@ -143,6 +147,6 @@ def _command(name: str, text: str, function: Callable[..., Any]) -> str:
 
 @cache
 def commands_page() -> str:
-    """Writes the page."""
+    """Write the page."""
     parts = [_INTRODUCTION, *(_command(*found) for found in _commands(app, "breast-density"))]
     return "\n\n".join(part.strip() for part in parts) + "\n"

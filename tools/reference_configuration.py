@@ -48,14 +48,14 @@ class UndocumentedKeyError(ValueError):
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:
-    """Finds the models that a value may be, through unions, lists and maps."""
+    """Find the models that a value may be, through unions, lists and maps."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     return [model for part in get_args(annotation) for model in _models_in(part)]
 
 
 def _steps(annotation: Any) -> str:
-    """Names what stands between a key and the keys of its models: ``[]`` of a list, ``.NAME`` of a map."""
+    """Name what stands between a key and the keys of its models: ``[]`` of a list, ``.NAME`` of a map."""
     origin = get_origin(annotation)
     if origin is Annotated:
         return _steps(get_args(annotation)[0])
@@ -67,7 +67,7 @@ def _steps(annotation: Any) -> str:
 
 
 def _tag(model: type[BaseModel]) -> str:
-    """Names what tells a model of a union from the others: the field of one literal value."""
+    """Name what tells a model of a union from the others: the field of one literal value."""
     for name, field in model.model_fields.items():
         if get_origin(field.annotation) is Literal and len(get_args(field.annotation)) == 1:
             return f"{name}: {get_args(field.annotation)[0]}"
@@ -147,7 +147,7 @@ def _section(keys: Sequence[str], model: type[BaseModel]) -> str:
 
 @cache
 def configuration_page() -> str:
-    """Writes the page; keys of one model share a table.
+    """Write the page; keys of one model share a table.
 
     Raises:
         UndocumentedKeyError: A docstring does not explain a key.

@@ -101,7 +101,7 @@ class Project:
     """The tree, its packages and its texts."""
 
     def __init__(self, root: Path = ROOT) -> None:
-        """Lists the files; hidden folders and what runs write are passed over."""
+        """Return the files; hidden folders and the outputs of runs are skipped."""
         self._root = root
         self._files = sorted(
             name
@@ -142,7 +142,7 @@ class Project:
         return [name for name in self._files if name.endswith(".py") and not name.startswith("tests/")]
 
     def stale(self) -> list[Stale]:
-        """Finds what leads nowhere, sorted."""
+        """Return stale references, sorted."""
         found = set()
         for page in self.pages():
             text = (self._root / page).read_text(encoding="utf-8")
@@ -244,25 +244,25 @@ class Project:
 
 
 def _anchors(text: str) -> set[str]:
-    """Makes the anchors of a page's headings, as GitHub and MkDocs do for ordinary ones."""
+    """Make the anchors of a page's headings, as GitHub and MkDocs do for ordinary ones."""
     headings = _HEADING.findall(_FENCE.sub("", text))
     plain = (re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower() for heading in headings)
     return {re.sub(r"[^\w\- ]", "", heading).strip().replace(" ", "-") for heading in plain}
 
 
 def _wildcards(path: str) -> str:
-    """Makes a pattern of a path with words in capitals, ``*`` or ``**``."""
+    """Make a pattern of a path with words in capitals, ``*`` or ``**``."""
     pattern = re.escape(path).replace(r"\*\*", ".+")
     return re.sub(r"[A-Z]{2,}(_[A-Z]+)*|\\\*", "[^/]+", pattern)
 
 
 def _module_beside(file: str, name: str) -> str:
-    """Names the module that would be in the same folder."""
+    """Name the module that would be in the same folder."""
     return str(PurePosixPath(file).parent / name).replace("/", ".") if file.endswith(".py") else ""
 
 
 def _is_in(name: str, names: frozenset[str]) -> bool:
-    """Looks a name up; one that ends in an underscore stands for all that begin so."""
+    """Look a name up; one that ends in an underscore stands for all that begin so."""
     return name in names or (name.endswith("_") and any(other.startswith(name) for other in names))
 
 
@@ -285,7 +285,7 @@ def _is_configuration_key(name: str) -> bool:
 
 
 def main() -> None:
-    """Prints what leads nowhere."""
+    """Print stale references."""
     found = Project().stale()
     for stale in found:
         print(stale)

@@ -59,7 +59,7 @@ EDITS: Final[Mapping[str, Edit]] = {
 
 
 def stated_version(root: Path = ROOT) -> str:
-    """Reads the version that pyproject.toml states."""
+    """Read the version that pyproject.toml states."""
     found = _STATED.search((root / "pyproject.toml").read_text(encoding="utf-8"))
     if found is None:
         raise ReleaseError("pyproject.toml states no version.")
@@ -67,7 +67,7 @@ def stated_version(root: Path = ROOT) -> str:
 
 
 def release(new: str, today: str, root: Path = ROOT) -> list[str]:
-    """Writes the version.
+    """Write the version.
 
     Args:
         new: The version, such as ``0.7.0``.
@@ -96,7 +96,7 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def main() -> None:
-    """Writes the version that the command line names."""
+    """Write the version that the command line names."""
     try:
         changed = release(sys.argv[1] if sys.argv[1:] else "", date.today().isoformat())
     except ReleaseError as error:

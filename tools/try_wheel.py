@@ -99,7 +99,7 @@ def _build(uv: Path) -> Path:
 
 
 def _try(trial: _Trial, wheel: Path, uv: Path, python: str, folder: Path) -> None:
-    """Installs and tries one part.
+    """Install and try one part.
 
     Args:
         trial: The part.
@@ -125,7 +125,7 @@ def _try(trial: _Trial, wheel: Path, uv: Path, python: str, folder: Path) -> Non
 
 
 def main() -> None:
-    """Builds, installs, tries."""
+    """Build, installs, tries."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--uv", type=Path, required=True)
     parser.add_argument("--python", default=f"{sys.version_info.major}.{sys.version_info.minor}")

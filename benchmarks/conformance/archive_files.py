@@ -59,7 +59,7 @@ class Truth:
         return any(other != exam and self.name_of(other) == self.name_of(exam) for other in exams_of(self.archive))
 
     def name_of(self, exam: Exam) -> str:
-        """Returns the name that the table would have for an exam."""
+        """Return the name that the table would have for an exam."""
         return exam_name(self.archive, exam)
 
 
@@ -81,7 +81,7 @@ def _views(archive: Archive, exam: Exam) -> list[str]:
 
 
 def _picture(archive: Archive, exam: Exam, view: str, take: int) -> np.ndarray:
-    """Draws half a breast with grain of its own, uint16 [144, 120], or nothing."""
+    """Draw half a breast with grain of its own, uint16 [144, 120], or nothing."""
     if is_spoilt(archive, exam, view, take):
         return np.full((144, 120), 100 * take, np.uint16)  # one grey each: two that are equal would be copies
     random = np.random.default_rng([archive.seed, exam.number, VIEWS.index(view), take])
@@ -131,14 +131,14 @@ def _file_bytes(archive: Archive, exam: Exam, view: str, take: int) -> bytes:
 
 
 def _removed(archive: Archive, woman: int) -> str:
-    """Returns the side that a woman has lost."""
+    """Return the side that a woman has lost."""
     if archive.unilateral and woman == 0:
         return "L"
     return "R" if archive.unilateral == "both" and woman == 1 else ""
 
 
 def _folder(archive: Archive, exam: Exam, place: int) -> str:
-    """Returns the folder of the image that is the ``place``-th of its exam."""
+    """Return the folder of the image that is the ``place``-th of its exam."""
     place_hash = hashed(f"{archive.seed} {exam.number} {place}")
     return {
         "flat": "",
@@ -175,7 +175,7 @@ def _table(archive: Archive, rows: list[tuple[str, ...]], columns: tuple[str, ..
 
 
 def write(archive: Archive, folder: Path) -> Truth:
-    """Writes an archive.
+    """Write an archive.
 
     Args:
         archive: What to write.

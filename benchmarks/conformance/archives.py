@@ -99,7 +99,7 @@ class Image:
 
 
 def exams_of(archive: Archive) -> tuple[Exam, ...]:
-    """Lists the exams of an archive."""
+    """List the exams of an archive."""
     random, exams = Random(archive.seed), list[Exam]()
     for woman in range(archive.women):
         first = date(2012, 1, 1) + timedelta(days=random.randrange(2000))
@@ -115,17 +115,17 @@ def exams_of(archive: Archive) -> tuple[Exam, ...]:
 
 
 def hashed(text: str) -> str:
-    """Makes 16 hexadecimal digits of a text."""
+    """Make 16 hexadecimal digits of a text."""
     return hashlib.sha256(text.encode()).hexdigest()[:16].upper()
 
 
 def new_uid(*parts: object) -> str:
-    """Makes a UID of what it stands for."""
+    """Make a UID of what it stands for."""
     return f"2.25.{int(hashlib.sha256(repr(parts).encode()).hexdigest()[:24], 16)}"
 
 
 def patient_id(archive: Archive, woman: int, view: str = "") -> str:
-    """Returns the Patient ID in the files; ``view`` counts where each image has its own."""
+    """Return the Patient ID in the files; ``view`` counts where each image has its own."""
     return {
         "kept": f"MRN{archive.seed:03}{woman:03}",
         "hashed": hashed(f"{archive.seed} {woman}"),
@@ -136,7 +136,7 @@ def patient_id(archive: Archive, woman: int, view: str = "") -> str:
 
 
 def study_uid(archive: Archive, exam: Exam, view: str, take: int) -> str:
-    """Returns the Study Instance UID in the files."""
+    """Return the Study Instance UID in the files."""
     return {
         "kept": new_uid(archive.seed, exam.number),
         "per image": new_uid(archive.seed, exam.number, view, take, "study"),
@@ -146,7 +146,7 @@ def study_uid(archive: Archive, exam: Exam, view: str, take: int) -> str:
 
 
 def sop_uid(archive: Archive, exam: Exam, view: str, take: int) -> str:
-    """Returns the SOP Instance UID in the files."""
+    """Return the SOP Instance UID in the files."""
     return {
         "kept": new_uid(archive.seed, exam.number, view, take),
         "constant": "1.2.3.4.5.6",
@@ -156,17 +156,17 @@ def sop_uid(archive: Archive, exam: Exam, view: str, take: int) -> str:
 
 
 def study_id(archive: Archive, exam: Exam) -> str:
-    """Returns the Study ID in the files."""
+    """Return the Study ID in the files."""
     return {"kept": f"S{archive.seed}{exam.number:02}", "1": "1", "blank": ""}[archive.study_ids]
 
 
 def accession(archive: Archive, exam: Exam) -> str:
-    """Returns the Accession Number in the files."""
+    """Return the Accession Number in the files."""
     return {"kept": f"A{archive.seed:04}{exam.number:02}", "constant": "0", "blank": ""}[archive.accessions]
 
 
 def day(archive: Archive, exam: Exam) -> str:
-    """Returns the dates in the files."""
+    """Return the dates in the files."""
     if archive.dates == "blank":
         return ""
     shift = timedelta(days=37 + 11 * exam.woman) if archive.dates == "shifted" else timedelta()
@@ -174,12 +174,12 @@ def day(archive: Archive, exam: Exam) -> str:
 
 
 def born(archive: Archive, woman: int) -> date:
-    """Returns the day on which a woman was born."""
+    """Return the day on which a woman was born."""
     return date(1950 + (archive.seed + 7 * woman) % 20, 1 + woman % 12, 3)
 
 
 def exam_name(archive: Archive, exam: Exam) -> str:
-    """Returns what the label table calls an exam; empty where its key does not exist."""
+    """Return the name of an exam in the label table; empty if its key does not exist."""
     folder = {
         "exam": f"E{exam.number:03}",
         "exam/series": f"E{exam.number:03}",
@@ -204,7 +204,7 @@ def is_possible(archive: Archive) -> bool:
 
 
 def draw(random: Random, number: int) -> Archive:
-    """Draws an archive."""
+    """Draw an archive."""
     while True:
         archive = Archive(
             seed=number,

@@ -214,7 +214,7 @@ def is_possible(case: Case) -> bool:
 
 
 def decimal_values(text: str) -> list[float | None]:
-    """Reads the values of a decimal string (DS); None for one that is no number."""
+    """Read the values of a decimal string (DS); None for one that is no number."""
     found: list[float | None] = []
     for part in text.split("\\"):
         try:
@@ -228,7 +228,7 @@ def decimal_values(text: str) -> list[float | None]:
 
 
 def output_range(case: Case) -> tuple[float, float]:
-    """Returns the lowest and highest value that can leave the modality LUT or rescale."""
+    """Return the lowest and highest value that can leave the modality LUT or rescale."""
     if isinstance(case.modality, Lut):
         return 0.0, float((1 << case.modality.bits) - 1)
     slope, intercept = 1.0, 0.0

@@ -57,7 +57,7 @@ class Verdict:
 
     @property
     def failures(self) -> tuple[str, ...]:
-        """Names what is unexplained, one name a kind of failure."""
+        """Name what is unexplained, one name a kind of failure."""
         found = [f"differs from {d.reader}" for d in self.differences if not d.explained]
         if self.refused and not self.refusal_is_right:
             found.append(f"refused as {self.refused}")
@@ -73,7 +73,7 @@ def _outside(grey: np.ndarray, interval: Interval, judged: np.ndarray) -> tuple[
 
 
 def judge(case: Case, folder: Path) -> Verdict:
-    """Writes a case, reads it with everything, and compares.
+    """Write a case, read it with all readers, and compare the results.
 
     Args:
         case: What to write.
@@ -141,7 +141,7 @@ class Tally:
     failures: list[Verdict] = field(default_factory=list)
 
     def add(self, verdict: Verdict) -> None:
-        """Counts one verdict."""
+        """Count one verdict."""
         self.files += 1
         if verdict.unwritten:
             self.unwritten[verdict.unwritten[:90]] += 1

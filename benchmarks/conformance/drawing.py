@@ -22,7 +22,7 @@ from benchmarks.conformance.cases import (
 
 
 def _lut(random: Random, low: float, high: float, vr_signed: bool, largest: int = 4096) -> Lut:
-    """Draws a LUT that begins and ends anywhere around its input range."""
+    """Draw a LUT that begins and ends anywhere around its input range."""
     span = int(high - low) + 1
     bits = random.choice((8, 10, 12, 14, 16, 16))
     entries = random.choice((min(span, 65536), max(2, min(span // 2, 65536)), 256, random.randint(2, largest)))
@@ -38,7 +38,7 @@ _ODD_WINDOWS: Final = ("trailing empty", "leading empty", "decimal comma", "widt
 
 
 def _windows(random: Random, low: float, high: float) -> Windows:
-    """Draws one to three windows inside the range, a fifth of them in an odd form."""
+    """Draw one to three windows inside the range, a fifth of them in an odd form."""
     span = high - low
     function = random.choice(("", "LINEAR", "LINEAR", "LINEAR_EXACT", "SIGMOID"))
     number = random.choice((1, 1, 2, 3))
@@ -83,7 +83,7 @@ def _padding(random: Random, case: Case) -> Padding:
 
 
 def draw(random: Random, number: int) -> Case:
-    """Draws a case; the same generator state and number give the same case."""
+    """Draw a case; the same generator state and number give the same case."""
     while True:
         case = _draw(random, number)
         if is_possible(case):

@@ -19,7 +19,7 @@ def _pixel_order(case: Case) -> str:
 
 
 def _words(data: bytes, order: str) -> bytes:
-    """Puts bytes that lie as little endian into the byte order of OW."""
+    """Put bytes that lie as little endian into the byte order of OW."""
     return np.frombuffer(data, "<u2").astype(f"{order}u2").tobytes()
 
 
@@ -37,14 +37,14 @@ def _lut_item(lut: Lut, order: str) -> Dataset:
 
 
 def _raw_decimal(keyword: str, text: str) -> pydicom.dataelem.RawDataElement:
-    """Makes a DS element of any text, without a check."""
+    """Make a DS element of any text, without a check."""
     data = text.encode()
     tag = pydicom.tag.Tag(keyword)
     return pydicom.dataelem.RawDataElement(tag, "DS", len(data), data + b" " * (len(data) % 2), 0, False, True)
 
 
 def _grey_scale(case: Case, dataset: Dataset) -> None:
-    """Adds the grey scale, at the root or in functional groups."""
+    """Add the grey scale, at the root or in functional groups."""
     order = _pixel_order(case)
     modality, voi = dataset, dataset
     if case.groups != "root":
@@ -95,7 +95,7 @@ def _overlay(case: Case, dataset: Dataset, shape: tuple[int, int]) -> None:
 
 
 def header(case: Case) -> FileDataset:
-    """Makes the data set of a case, uncompressed, with its pixels."""
+    """Make the data set of a case, uncompressed, with its pixels."""
     found = truth.cells(case)
     grouped = case.groups != "root"
     sop_class = (

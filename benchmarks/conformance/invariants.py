@@ -94,13 +94,13 @@ def _purity(truth: Truth, groups: Mapping[str, list[Image]], where: str) -> Iter
 
 
 def _kept_instead(row: Row) -> str:
-    """Returns the file that a row of a duplicate names; empty for other rows."""
+    """Return the file that a row of a duplicate names; empty for other rows."""
     is_copy = row.get("reason") in ("duplicate", "duplicate_view")
     return re.split(r"(?:that|those) of ", row["value"])[-1] if is_copy else ""
 
 
 def _reasons(truth: Truth, rows: Mapping[str, Row]) -> Iterator[Broken]:
-    """Checks that the reason of every rejection is true, where the truth decides it."""
+    """Check that the reason of every rejection is true, where the truth decides it."""
     accepted = {file for file, row in rows.items() if row["outcome"] == "accepted"}
     for file, row in rows.items():
         if (kept := _kept_instead(row)) and kept not in accepted:
@@ -137,7 +137,7 @@ def _reasons(truth: Truth, rows: Mapping[str, Row]) -> Iterator[Broken]:
 
 
 def _rows_rules(truth: Truth, rows: Mapping[str, Row], ignored: int) -> Iterator[Broken]:
-    """Checks the rows of ``files.jsonl``."""
+    """Check the rows of ``files.jsonl``."""
     groups: dict[str, list[Image]] = defaultdict(list)
     for file, row in rows.items():
         if row["outcome"] != "accepted":
@@ -208,7 +208,7 @@ def _relative(path: Path, root: Path) -> str:
 
 
 def _lost(truth: Truth, rows: Mapping[str, Row]) -> tuple[dict[str, int], int]:
-    """Counts exams of unambiguous labels, none of whose images was accepted, by what refused them."""
+    """Count exams of unambiguous labels, none of whose images was accepted, by what refused them."""
     reasons: dict[Exam, Counter[str]] = defaultdict(Counter)
     accepted: set[Exam] = set()
     for file, image in truth.files.items():
@@ -227,12 +227,12 @@ def _lost(truth: Truth, rows: Mapping[str, Row]) -> tuple[dict[str, int], int]:
 
 
 def source_of(truth: Truth) -> FolderSource | ManifestSource:
-    """Returns the archive as ingest is told of it."""
+    """Return the archive as ingest is told of it."""
     return ManifestSource(truth.labels) if truth.is_manifest else FolderSource(truth.root, truth.labels)
 
 
 def _ran(truth: Truth, folder: Path) -> dict[str, Row]:
-    """Runs the whole ingest pipeline on the DirectRunner; returns the rows of its report."""
+    """Run the whole ingest pipeline on the DirectRunner; return the rows of its report."""
     import apache_beam as beam
 
     from components.dicom_example_gen.ingest_pipeline import ArtifactFolders, ingest
@@ -257,7 +257,7 @@ def _run_rules(described: Mapping[str, Row], ran: Mapping[str, Row]) -> Iterator
 
 
 def judge(archive: Archive, whole: bool = False) -> Judgement:
-    """Writes an archive, plans its ingest, finds its exams, and checks all invariants.
+    """Write an archive, plan its ingest, find its exams, and check all invariants.
 
     Args:
         archive: What to write.

@@ -169,7 +169,7 @@ KNOWN: Final = (
 
 
 def explanation(reader: str, case: Case) -> str:
-    """Names the known disagreement that explains why a reader differs from us in a case; empty = none."""
+    """Name the known disagreement that explains why a reader differs from us in a case; empty = none."""
     return next((known.name for known in KNOWN if reader in known.readers and known.holds(case)), "")
 
 

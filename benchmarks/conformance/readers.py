@@ -51,7 +51,7 @@ class NoAnswerError(Exception):
 
 
 def ours(path: Path, case: Case) -> np.ndarray:
-    """Reads a file as ingest does, uint16 [H, W].
+    """Read a file as ingest does, uint16 [H, W].
 
     Raises:
         IngestError: It is refused.
@@ -64,7 +64,7 @@ def ours(path: Path, case: Case) -> np.ndarray:
 
 
 def _grey_by_pydicom(stored: np.ndarray, dataset: Dataset, index: int) -> np.ndarray:
-    """Turns stored values into grey with pydicom's functions, float64 in 0..65535."""
+    """Turn stored values into grey with pydicom's functions, float64 in 0..65535."""
     # In more bits: pydicom would subtract the first input value of a LUT in the type of the pixels, and overflow.
     values = apply_modality_lut(stored.astype(np.int32), dataset)
     bits = dataset.BitsStored
@@ -95,7 +95,7 @@ def _around(stored: np.ndarray, dataset: Dataset, case: Case) -> Interval:
 
 
 def _lossy_spread(stored: np.ndarray, case: Case) -> np.ndarray | float:
-    """Returns how far apart, in grey, the neighbours of stored values lie where an image is lossy."""
+    """Return how far apart, in grey, the neighbours of stored values lie where an image is lossy."""
     if not case.is_lossy:
         return 0.0
     low, high = truth.grey_around(case, stored, _SPREAD.get(case.syntax, 1))
@@ -103,7 +103,7 @@ def _lossy_spread(stored: np.ndarray, case: Case) -> np.ndarray | float:
 
 
 def by_standard(path: Path, case: Case) -> Interval:
-    """Computes the grey by the letter of the standard; of lossy images from what pydicom decodes."""
+    """Compute the grey by the letter of the standard; of lossy images from what pydicom decodes."""
     if not case.is_lossy:
         return truth.grey(case)
     stored = pydicom.dcmread(path).pixel_array
@@ -111,13 +111,13 @@ def by_standard(path: Path, case: Case) -> Interval:
 
 
 def by_pydicom(path: Path, case: Case) -> Interval:
-    """Reads with pydicom alone."""
+    """Read with pydicom only."""
     dataset = pydicom.dcmread(path)
     return _around(dataset.pixel_array, dataset, case)
 
 
 def by_gdcm(path: Path, case: Case) -> Interval:
-    """Reads the stored values with GDCM, and their grey with pydicom."""
+    """Read the stored values with GDCM, and their grey with pydicom."""
     # In a process of its own: an exception of GDCM ends the process that it is thrown in.
     target = path.with_name("gdcm.dcm")
     target.unlink(missing_ok=True)
@@ -130,7 +130,7 @@ def by_gdcm(path: Path, case: Case) -> Interval:
 
 
 def by_highdicom(path: Path, case: Case) -> Interval:
-    """Reads with highdicom."""
+    """Read with highdicom."""
     import highdicom
 
     image = highdicom.imread(path)
@@ -154,7 +154,7 @@ def by_highdicom(path: Path, case: Case) -> Interval:
 
 
 def _uncompressed(path: Path, case: Case) -> Path:
-    """Decodes with dcmtk's own program where ``dcmj2pnm`` does not."""
+    """Decode with dcmtk's own program where ``dcmj2pnm`` does not."""
     if case.syntax in NATIVE or case.syntax in _OF_DCMJ2PNM:
         return path
     if not case.syntax.startswith("JPEGLS"):
@@ -168,7 +168,7 @@ def _uncompressed(path: Path, case: Case) -> Path:
 
 
 def by_dcmtk(path: Path, case: Case) -> Interval:
-    """Reads with dcmtk."""
+    """Read with dcmtk."""
     name = program("dcmj2pnm")
     if name is None:
         raise NoAnswerError("dcmj2pnm is absent")
@@ -206,7 +206,7 @@ READERS: Final[dict[str, Callable[[Path, Case], Interval]]] = {
 
 
 def read(name: str, path: Path, case: Case) -> Interval:
-    """Reads with one of ``READERS``.
+    """Read with one of ``READERS``.
 
     Raises:
         NoAnswerError: The reader refuses the file, is absent, or is not for it.

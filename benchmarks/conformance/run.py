@@ -59,7 +59,7 @@ class Grouping:
     refused_tables: Counter[str] = field(default_factory=Counter)
 
     def add(self, judgement: invariants.Judgement, whole: bool) -> None:
-        """Counts one archive."""
+        """Count one archive."""
         self.archives += 1
         self.ran += whole
         self.broken.update({broken.rule for broken in judgement.broken})
@@ -79,12 +79,12 @@ def _quiet() -> None:
 
 
 def grey_case(seed: int, number: int) -> cases.Case:
-    """Draws the case of a number."""
+    """Draw the case of a number."""
     return drawing.draw(Random(f"grey {seed} {number}"), number)
 
 
 def archive_case(seed: int, number: int) -> archives.Archive:
-    """Draws the archive of a number."""
+    """Draw the archive of a number."""
     return archives.draw(Random(f"archive {seed} {number}"), number)
 
 
@@ -105,7 +105,7 @@ def _mapped(judge: Callable[[int], T], count: int, workers: int) -> Iterable[T]:
 
 
 def try_grey(files: int, seed: int, workers: int = 1) -> compare.Tally:
-    """Judges so many grey-scale cases."""
+    """Judge so many grey-scale cases."""
     tally = compare.Tally()
     for verdict in _mapped(partial(_judge_grey, seed), files, workers):
         tally.add(verdict)
@@ -113,7 +113,7 @@ def try_grey(files: int, seed: int, workers: int = 1) -> compare.Tally:
 
 
 def try_grouping(count: int, runs: int, seed: int, workers: int = 1) -> Grouping:
-    """Judges so many archives, the first ``runs`` of them by the whole ingest pipeline, too."""
+    """Judge so many archives, the first ``runs`` of them by the whole ingest pipeline, too."""
     grouping = Grouping()
     for number, judgement in enumerate(_mapped(partial(_judge_archive, seed, runs), count, workers)):
         grouping.add(judgement, number < runs)
@@ -131,7 +131,7 @@ def _breaks(rule: str, archive: archives.Archive) -> bool:
 
 
 def shrunk_grey(tally: compare.Tally, most: int = _SHRUNK) -> list[str]:
-    """Shrinks the unexplained cases, some of each kind; returns a line for each, which is Python."""
+    """Shrink the unexplained cases, some of each kind; return one line of Python code for each."""
     lines, seen = [], Counter[str]()
     for verdict in tally.failures:
         for failure in verdict.failures:
@@ -144,7 +144,7 @@ def shrunk_grey(tally: compare.Tally, most: int = _SHRUNK) -> list[str]:
 
 
 def shrunk_archives(grouping: Grouping, most: int = _SHRUNK) -> list[str]:
-    """Shrinks the archives that break an invariant, some of each; returns a line for each, which is Python."""
+    """Shrink the archives that break an invariant, some of each; return one line of Python code for each."""
     lines, seen = [], Counter[str]()
     for judgement in grouping.failures:
         for broken in {broken.rule: broken for broken in judgement.broken}.values():
@@ -157,7 +157,7 @@ def shrunk_archives(grouping: Grouping, most: int = _SHRUNK) -> list[str]:
 
 
 def brief(case: Any, plain: Any) -> str:
-    """Writes a description without what is as in the plain one."""
+    """Write a description without what is as in the plain one."""
     changed = {name: value for name, value in vars(case).items() if value != getattr(plain, name)}
     return f"{type(case).__name__}({', '.join(f'{name}={value!r}' for name, value in changed.items())})"
 
@@ -217,7 +217,7 @@ def _print_grouping(grouping: Grouping, seed: int, minutes: float) -> None:
 
 
 def main() -> int:
-    """Runs both laboratories and prints a section of Markdown."""
+    """Run both laboratories and print a section of Markdown."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--files", type=int, default=3000, help="files of the grey-scale laboratory")
     parser.add_argument("--archives", type=int, default=300, help="archives of the grouping laboratory")

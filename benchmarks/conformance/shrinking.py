@@ -17,7 +17,7 @@ _PLAIN_ARCHIVE: Final = Archive()
 
 
 def _simpler(value: Any) -> Iterator[Any]:
-    """Lists simpler forms of one attribute, the plainest first."""
+    """List simpler forms of one attribute, the plainest first."""
     if isinstance(value, tuple):
         yield from (value[:n] for n in range(len(value)))
         for position, item in enumerate(value):
@@ -75,7 +75,7 @@ def _shrink(found: T, plainer: Callable[[T], Iterable[T]], still_fails: Callable
 
 
 def shrink(case: Case, still_fails: Callable[[Case], bool], most_tries: int = 200) -> Case:
-    """Shrinks a case.
+    """Shrink a case.
 
     Args:
         case: A case that fails.
@@ -93,7 +93,7 @@ def shrink(case: Case, still_fails: Callable[[Case], bool], most_tries: int = 20
 
 
 def shrink_archive(archive: Archive, still_fails: Callable[[Archive], bool], most_tries: int = 80) -> Archive:
-    """Shrinks an archive; arguments as of :func:`shrink`."""
+    """Shrink an archive; arguments as of :func:`shrink`."""
 
     def plainer(found: Archive) -> Iterator[Archive]:
         return filter(archives.is_possible, _plainer_archives(found))

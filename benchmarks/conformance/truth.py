@@ -19,14 +19,14 @@ WHITE = 65535
 
 
 def entries_of(lut: Lut) -> np.ndarray:
-    """Computes a LUT's entries: a curve from 0 to the highest value of its bits."""
+    """Compute a LUT's entries: a curve from 0 to the highest value of its bits."""
     top = (1 << lut.bits) - 1
     curve = np.rint(top * np.linspace(0, 1, lut.entries) ** 0.75).astype(np.int64)
     return curve[::-1] if lut.falling else curve
 
 
 def _turning_points(case: Case) -> list[float]:
-    """Lists stored values at which something happens: ends of the range, of LUTs, windows and padding."""
+    """List stored values at which something happens: ends of the range, of LUTs, windows and padding."""
     outputs: list[float] = []
     for lut in case.voi_luts:
         outputs += [lut.first, lut.first + lut.entries // 2, lut.first + lut.entries - 1]
@@ -46,7 +46,7 @@ def _turning_points(case: Case) -> list[float]:
 
 
 def rescale_of(rescale: Rescale | None) -> tuple[float, float]:
-    """Reads slope and intercept; 1 and 0 where there are none."""
+    """Read slope and intercept; 1 and 0 where there are none."""
     if rescale is None:
         return 1.0, 0.0
     slope, intercept = (decimal_values(text)[0] for text in (rescale.slope, rescale.intercept))
@@ -55,7 +55,7 @@ def rescale_of(rescale: Rescale | None) -> tuple[float, float]:
 
 @lru_cache(maxsize=8)
 def stored_values(case: Case) -> np.ndarray:
-    """Draws the stored values of a case, int64 [H, W]; lossy syntaxes get a smooth picture.
+    """Draw the stored values of a case, int64 [H, W]; lossy syntaxes get a smooth picture.
 
     Half of the pixels lie at or beside the turning points of the grey scale, a quarter is a ramp, a quarter anything.
     """
@@ -101,7 +101,7 @@ def padding_mask(case: Case) -> np.ndarray:
 
 
 def cells(case: Case) -> np.ndarray:
-    """Computes the cells of Bits Allocated in which the samples lie, uint8 or uint16 [H, W].
+    """Compute the cells of Bits Allocated in which the samples lie, uint8 or uint16 [H, W].
 
     PS3.5 8.1.1: a sample is the Bits Stored bits that end at High Bit; nothing may be assumed of the other bits.
     """
@@ -125,12 +125,12 @@ def cells(case: Case) -> np.ndarray:
 
 
 def _through(lut: Lut, values: np.ndarray) -> np.ndarray:
-    """Applies a LUT (PS3.3 C.11.1.1 and C.11.2.1.1): inputs before the first and behind the last entry take that."""
+    """Apply a LUT (PS3.3 C.11.1.1 and C.11.2.1.1): inputs before the first and behind the last entry take that."""
     return entries_of(lut)[np.clip(values.astype(np.int64) - lut.first, 0, lut.entries - 1)].astype(np.float64)
 
 
 def usable_window(case: Case, windows: Windows) -> tuple[float, float] | None:
-    """Chooses the window that is asked for, else the first that can be meant.
+    """Choose the window that is asked for, else the first that can be meant.
 
     A window can be meant if both parts are finite numbers, its width is positive (at least 1 for LINEAR, PS3.3
     C.11.2.1.2.1), and it touches the range of values.
@@ -149,7 +149,7 @@ def usable_window(case: Case, windows: Windows) -> tuple[float, float] | None:
 
 
 def _windowed(values: np.ndarray, centre: float, width: float, function: str) -> np.ndarray:
-    """Applies a window to an output range of 0 to 1 (PS3.3 C.11.2.1.2.1, C.11.2.1.3.1 and C.11.2.1.3.2)."""
+    """Apply a window to an output range of 0 to 1 (PS3.3 C.11.2.1.2.1, C.11.2.1.3.1 and C.11.2.1.3.2)."""
     if function == "SIGMOID":
         return 1 / (1 + np.exp(np.clip(-4 * (values - centre) / width, -700, 700)))
     if function == "LINEAR_EXACT":
@@ -162,7 +162,7 @@ def _windowed(values: np.ndarray, centre: float, width: float, function: str) ->
 
 
 def grey_of(case: Case, values: np.ndarray, rounded: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """Computes the grey of stored values, float64 in 0..65535, bright = dense; padding is not looked at.
+    """Compute the grey of stored values, float64 in 0..65535, bright = dense; padding is not looked at.
 
     ``rounded`` makes whole numbers of what enters a VOI LUT.
     """
@@ -185,7 +185,7 @@ def grey_of(case: Case, values: np.ndarray, rounded: Callable[[np.ndarray], np.n
 
 
 def grey_around(case: Case, stored: np.ndarray, spread: int) -> tuple[np.ndarray, np.ndarray]:
-    """Computes the lowest and highest grey of stored values that are known up to so many steps, float64 [H, W].
+    """Compute the lowest and highest grey of stored values that are known up to so many steps, float64 [H, W].
 
     They also differ by the rounding to whole greys, and where a value between two whole numbers enters a VOI LUT, of
     which the standard does not say which of two entries it has.
@@ -199,6 +199,6 @@ def grey_around(case: Case, stored: np.ndarray, spread: int) -> tuple[np.ndarray
 
 
 def grey(case: Case) -> tuple[np.ndarray, np.ndarray]:
-    """Computes the lowest and highest grey that the standard allows each pixel, float64 [H, W]; padding is 0."""
+    """Compute the lowest and highest grey that the standard allows each pixel, float64 [H, W]; padding is 0."""
     low, high = grey_around(case, stored_values(case), 0)
     return np.where(padding_mask(case), 0, low), np.where(padding_mask(case), 0, high)

@@ -69,7 +69,7 @@ class UnwritableError(Exception):
 
 @lru_cache
 def program(name: str) -> str | None:
-    """Finds a program: of GDCM that of python-gdcm, whose decoder reads too; None where it is absent."""
+    """Return the path of a program; None if it is absent. GDCM's is that of python-gdcm, the decoder under test."""
     if name.startswith("gdcm"):
         found = importlib.util.find_spec("_gdcm")
         own = None if found is None or found.origin is None else Path(found.origin).with_name(name)
@@ -79,7 +79,7 @@ def program(name: str) -> str | None:
 
 
 def run(name: str, *arguments: str | Path, environment: dict[str, str] | None = None) -> None:
-    """Runs a program.
+    """Run a program.
 
     Raises:
         UnwritableError: It is absent or fails.
@@ -93,7 +93,7 @@ def run(name: str, *arguments: str | Path, environment: dict[str, str] | None = 
 
 
 def file_bytes(dataset: FileDataset, syntax: str, as_implicit: bool = False) -> bytes:
-    """Writes a data set in a transfer syntax whose pixels it has already."""
+    """Write a data set in a transfer syntax whose pixels it has already."""
     target = uid.UID(getattr(uid, syntax))
     dataset.file_meta.TransferSyntaxUID = target
     little = target != uid.ExplicitVRBigEndian
@@ -165,7 +165,7 @@ def _item(data: bytes) -> bytes:
 
 
 def fragmented(stream: bytes, case: Case) -> bytes:
-    """Cuts a frame into items, behind a Basic Offset Table of the kind that the case names (PS3.5 section A.4)."""
+    """Cut a frame into items, behind a Basic Offset Table of the kind that the case names (PS3.5 section A.4)."""
     stream += b"\0" * (len(stream) % 2)
     step = -(-len(stream) // case.fragments // 2) * 2
     parts = [stream[i : i + step] for i in range(0, len(stream), step)]
@@ -181,7 +181,7 @@ def fragmented(stream: bytes, case: Case) -> bytes:
 
 
 def _stream(data: bytes) -> bytes:
-    """Returns the code stream of a file's only frame."""
+    """Return the code stream of a file's only frame."""
     return b"".join(list(generate_fragments(pydicom.dcmread(io.BytesIO(data)).PixelData))[1:])
 
 
@@ -194,7 +194,7 @@ def _refragmented(data: bytes, case: Case) -> bytes:
 
 
 def write(case: Case, folder: Path) -> Path:
-    """Writes a case.
+    """Write a case.
 
     Args:
         case: What to write.

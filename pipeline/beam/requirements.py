@@ -1,8 +1,10 @@
-"""What a runner needs on this machine, looked up before a run begins rather than an hour into it."""
+"""Check what a Beam runner needs on this machine, before a run begins rather than an hour into it."""
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
+import os
 import re
 import shutil
 import socket
@@ -11,8 +13,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
+from components.common.files import read_key_file
 from pipeline.beam.config import BeamConfig, DataflowBeam, FlinkBeam, SparkBeam
-from pipeline.beam.task_key import TaskKeyError, find_task_key
 
 _CONNECT: Final = 10.0  # seconds
 _INSTALL: Final = ".uv/bin/uv pip install --python .venv/bin/python"  # .venv has no pip
@@ -21,11 +23,11 @@ _FLINK_JAVA: Final = (11, 17)
 
 
 class BeamRunnerError(RuntimeError):
-    """A runner cannot be used from this machine; the message tells what is missing and how to get it."""
+    """A runner cannot be used from this machine; the message says what is missing and how to get it."""
 
 
 def find_java(environment: Mapping[str, str]) -> Path | None:
-    """Finds Java's program as Spark and Beam do: of ``JAVA_HOME``, or else of the path."""
+    """Return the path of the program ``java``, found as Spark and Beam find it: in ``JAVA_HOME``, else on the path."""
     if home := environment.get("JAVA_HOME"):
         program = Path(home, "bin", "java")
         return program if program.is_file() else None
@@ -34,12 +36,12 @@ def find_java(environment: Mapping[str, str]) -> Path | None:
 
 
 def java_version(program: Path) -> int | None:
-    """Asks Java for its major version; None where it does not say."""
+    """Return Java's major version; None if it is unknown."""
     try:
-        said = subprocess.run([program, "-version"], capture_output=True, text=True, timeout=60, check=False).stderr
+        text = subprocess.run([program, "-version"], capture_output=True, text=True, timeout=60, check=False).stderr
     except OSError:
         return None
-    found = re.search(r'version "(?:1\.)?(\d+)', said)
+    found = re.search(r'version "(?:1\.)?(\d+)', text)
     return int(found.group(1)) if found else None
 
 
@@ -48,7 +50,7 @@ def _java(needed: tuple[int, ...], runner: str, environment: Mapping[str, str]) 
     remedy = f"Install Java {versions} (Debian: openjdk-17-jre-headless) or set JAVA_HOME to where it is."
     program = find_java(environment)
     if program is None:
-        return f"{runner} needs Java, and there is none. {remedy}"
+        return f"{runner} needs Java, and it is not installed. {remedy}"
     version = java_version(program)
     return None if version in needed else f"{runner} needs Java {versions}. {remedy} Received: {version} of {program}"
 
@@ -86,7 +88,7 @@ def _flink(config: FlinkBeam, environment: Mapping[str, str]) -> list[Callable[[
     ]
     jar = config.job_server_jar
     if jar is not None:
-        sentence = f"{jar} is no file: fetch beam-runners-flink-VERSION-job-server of the installed Beam's version."
+        sentence = f"{jar} is not a file: get beam-runners-flink-VERSION-job-server of the installed version of Beam."
         checks.append(lambda: None if jar.is_file() else sentence)
     return checks
 
@@ -113,22 +115,22 @@ def _spark(config: SparkBeam, environment: Mapping[str, str]) -> list[Callable[[
 def _dataflow(output: Path) -> list[Callable[[], str | None]]:
     extra = f"The runner dataflow needs Beam's extra for Google Cloud: {_INSTALL} 'apache-beam[gcp]'"
     local = (
-        "Dataflow's machines cannot write to a folder of this one: run the pipeline on Kubeflow with its root on gs://."
+        "Dataflow cannot write to a folder of this machine: run the pipeline on Kubeflow with its root on gs://."
         f" Received: output={output}"
     )
     return [lambda: _module("apitools", extra), lambda: local]
 
 
 def missing(config: BeamConfig, output: Path, environment: Mapping[str, str]) -> list[str]:
-    """Tells what a local run with this runner lacks.
+    """Return what is missing for a local run with this runner.
 
     Args:
         config: Configuration of Beam.
-        output: Folder for everything the run writes.
-        environment: Variables of this process.
+        output: Output folder of the run.
+        environment: Environment variables.
 
     Returns:
-        One sentence each, with the remedy; empty when all is there.
+        One sentence per missing requirement, with the remedy; empty if nothing is missing.
     """
     checks: list[Callable[[], str | None]] = []
     if isinstance(config, FlinkBeam):
@@ -141,10 +143,46 @@ def missing(config: BeamConfig, output: Path, environment: Mapping[str, str]) ->
 
 
 def require(config: BeamConfig, output: Path, environment: Mapping[str, str]) -> None:
-    """Makes sure that a local run with this runner lacks nothing; arguments as of :func:`missing`.
+    """Check that nothing is missing for a local run with this runner; arguments as for :func:`missing`.
 
     Raises:
-        BeamRunnerError: It lacks something.
+        BeamRunnerError: Something is missing.
     """
     if found := missing(config, output, environment):
         raise BeamRunnerError(" ".join(found))
+
+
+KEY_VARIABLE: Final = "BREAST_DENSITY_TASK_KEY"
+_MIN_KEY_BYTES: Final = 16
+
+
+class TaskKeyError(ValueError):
+    """The task key is missing or cannot be used; the message says how to make one, and never contains the key."""
+
+
+def find_task_key(environment: Mapping[str, str]) -> bytes:
+    """Return the key that a driver shares with workers that it has no connection to.
+
+    Args:
+        environment: Environment variables: ``BREAST_DENSITY_TASK_KEY``, or ``BREAST_DENSITY_TASK_KEY_FILE`` with the
+            name of a file.
+
+    Returns:
+        32 bytes.
+
+    Raises:
+        TaskKeyError: Neither or both variables are set, the key is shorter than 16 bytes, or its file cannot be used.
+    """
+    value, file = environment.get(KEY_VARIABLE), environment.get(f"{KEY_VARIABLE}_FILE")
+    if (value is None) == (file is None):
+        raise TaskKeyError(
+            f"Set either {KEY_VARIABLE} or {KEY_VARIABLE}_FILE, the same for the driver and all workers; make a key"
+            " with: openssl rand -hex 32"
+        )
+    key = os.fsencode(value) if value is not None else read_key_file(Path(file or ""), KEY_VARIABLE, TaskKeyError)
+    if len(key.strip()) < _MIN_KEY_BYTES:
+        raise TaskKeyError(
+            f"The key of {KEY_VARIABLE} has {len(key.strip())} bytes, at least {_MIN_KEY_BYTES} are needed: make one"
+            " with: openssl rand -hex 32"
+        )
+    return hashlib.sha256(b"breast-density tasks " + key.strip()).digest()

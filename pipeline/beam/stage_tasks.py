@@ -1,4 +1,4 @@
-"""What a task does for Beam: it reads its part of a stage's input, executes one bundle, and writes what came out.
+"""A task of a stage: read a part of the stage's input, execute one bundle, write the output.
 
 All of it runs in the workers of the cluster, with Beam's own worker code.
 """
@@ -35,7 +35,7 @@ class Grouping:
 
     Attributes:
         before: Id of the coder of the key-value pairs.
-        after: Id of the coder of keys with all their values.
+        after: Id of the coder of keys with all of their values.
         windowing: Id of the windowing strategy.
     """
 
@@ -46,13 +46,13 @@ class Grouping:
 
 @dataclass(frozen=True)
 class Output:
-    """Where elements go that a transform writes.
+    """The destination of elements that a transform writes.
 
     Attributes:
         buffer: Id of the buffer.
-        parts: Into how many parts elements are dealt; 0 leaves them together.
+        parts: Number of parts that elements are distributed over; 0 keeps them together.
         coder: Id of their coder.
-        by_key: Dealt by the hash of their key, else in turn.
+        by_key: True to distribute by the hash of the key; False to distribute in turn.
     """
 
     buffer: bytes
@@ -63,13 +63,13 @@ class Output:
 
 @dataclass(frozen=True)
 class StageTask:
-    """A fused stage, as it travels to the workers.
+    """A fused stage, as it is sent to the workers.
 
     Attributes:
         descriptor: Serialized ``ProcessBundleDescriptor``.
-        outputs: Id of each transform that writes -> where to.
-        side_inputs: Serialized ``StateKey`` -> encoded values.
-        files: Where input is read and output is written.
+        outputs: Destination by id of each transform that writes.
+        side_inputs: Encoded values by serialized ``StateKey``.
+        files: Files that input is read from and output is written to.
     """
 
     descriptor: bytes
@@ -84,8 +84,8 @@ class Reading:
 
     Attributes:
         transform: Id of the transform that reads it.
-        pieces: What it consists of, in order.
-        grouping: How it is grouped; None where it is not.
+        pieces: Its pieces, in order.
+        grouping: How it is grouped; None if it is not.
     """
 
     transform: str
@@ -94,13 +94,13 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Report:
+class TaskReport:
     """What a task did.
 
     Attributes:
-        number: Of the task in its stage.
-        read: Bytes of elements that it read.
-        pieces: What it wrote.
+        number: Number of the task in its stage.
+        read: Size of the elements that it read, bytes.
+        pieces: Pieces that it wrote.
     """
 
     number: int
@@ -109,27 +109,27 @@ class Report:
 
 
 def part_of(key: bytes, parts: int) -> int:
-    """Deals a key to a part, alike in every process."""
+    """Return the part of a key: the same in every process."""
     return zlib.crc32(key) % parts
 
 
 def _context(descriptor: beam_fn_api_pb2.ProcessBundleDescriptor) -> PipelineContext:
-    """Gives the coders and window functions of a stage."""
+    """Return the coders and window functions of a stage."""
     return PipelineContext(
         beam_runner_api_pb2.Components(coders=descriptor.coders, windowing_strategies=descriptor.windowing_strategies)
     )
 
 
-def run_task(task: StageTask, number: int, reading: Reading) -> Report:
-    """Executes a stage on one part of its input.
+def run_task(task: StageTask, number: int, reading: Reading) -> TaskReport:
+    """Execute a stage on one part of its input.
 
     Args:
         task: The stage.
-        number: Of the task in its stage.
+        number: Number of the task in its stage.
         reading: The part.
 
     Returns:
-        What was read and written; nothing of it counts before the run has taken this report.
+        What was read and written. The output is used only after the run has accepted this report.
 
     Raises:
         BundleError: User code failed.
@@ -141,31 +141,31 @@ def run_task(task: StageTask, number: int, reading: Reading) -> Report:
     read = sum(map(len, chunks))
     if reading.grouping is not None:
         chunks = list(_grouped(context, reading.grouping, chunks))
-    made: dict[str, list[bytes]] = {transform: [] for transform in task.outputs}
+    written: dict[str, list[bytes]] = {transform: [] for transform in task.outputs}
     for transform, data in run_bundle(descriptor, {reading.transform: chunks}, task):
-        made[transform].append(data)
+        written[transform].append(data)
     blocks = (
-        Block(output.buffer, part, dealt)
+        Block(output.buffer, part, elements)
         for transform, output in task.outputs.items()
-        for part, dealt in deal(context, output, b"".join(made[transform]), number).items()
+        for part, elements in distribute(context, output, b"".join(written[transform]), number).items()
     )
-    return Report(number, read, task.files.write(blocks))
+    return TaskReport(number, read, task.files.write(blocks))
 
 
 def run_bundle(
     descriptor: beam_fn_api_pb2.ProcessBundleDescriptor,
-    given: Mapping[str, Iterable[bytes]],
+    inputs: Mapping[str, Iterable[bytes]],
     task: StageTask,
 ) -> Iterator[tuple[str, bytes]]:
-    """Executes one bundle.
+    """Execute one bundle.
 
     Args:
         descriptor: The stage.
-        given: Id of each reading transform -> encoded elements.
+        inputs: Encoded elements by id of each transform that reads.
         task: The stage's side inputs and outputs.
 
     Yields:
-        Id of a transform that writes, and encoded elements.
+        Id of a transform that writes, and its encoded elements.
 
     Raises:
         BundleError: User code failed.
@@ -177,38 +177,38 @@ def run_bundle(
         state.append_raw(beam_fn_api_pb2.StateKey.FromString(key), values)
     worker = EmbeddedWorkerHandler(None, state, ExtendedProvisionInfo(), manager)
     try:
-        yield from _process(worker, descriptor.id, given, list(task.outputs))
+        yield from _process(worker, descriptor.id, inputs, list(task.outputs))
     finally:
         worker.stop_worker()
 
 
 def _process(
-    worker: EmbeddedWorkerHandler, descriptor: str, given: Mapping[str, Iterable[bytes]], outputs: list[str]
+    worker: EmbeddedWorkerHandler, descriptor: str, inputs: Mapping[str, Iterable[bytes]], outputs: list[str]
 ) -> Iterator[tuple[str, bytes]]:
-    bundle = "bundle"  # one a handler
-    for name, encoded in given.items():
+    bundle = "bundle"  # each handler executes one
+    for name, encoded in inputs.items():
         stream = worker.data_conn.output_stream(bundle, name)
         for data in encoded:
             stream.write(data)
         stream.close()
     request = beam_fn_api_pb2.ProcessBundleRequest(process_bundle_descriptor_id=descriptor)
-    answer = worker.push(beam_fn_api_pb2.InstructionRequest(instruction_id=bundle, process_bundle=request)).get()
-    if answer.error:
-        raise BundleError(answer.error)
-    if answer.process_bundle.residual_roots:
-        raise BundleError("A splittable DoFn stopped before its restriction's end, which this runner cannot resume.")
+    response = worker.push(beam_fn_api_pb2.InstructionRequest(instruction_id=bundle, process_bundle=request)).get()
+    if response.error:
+        raise BundleError(response.error)
+    if response.process_bundle.residual_roots:
+        raise BundleError("A splittable DoFn stopped before the end of its restriction. This runner cannot resume it.")
     for output in worker.data_conn.input_elements(bundle, outputs):
         if output.data:
             yield output.transform_id, output.data
-    if answer.process_bundle.requires_finalization:
+    if response.process_bundle.requires_finalization:
         finalize = beam_fn_api_pb2.FinalizeBundleRequest(instruction_id=bundle)
-        answer = worker.push(beam_fn_api_pb2.InstructionRequest(finalize_bundle=finalize)).get()
-        if answer.error:
-            raise BundleError(answer.error)
+        response = worker.push(beam_fn_api_pb2.InstructionRequest(finalize_bundle=finalize)).get()
+        if response.error:
+            raise BundleError(response.error)
 
 
 def _grouped(context: PipelineContext, grouping: Grouping, chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Groups key-value pairs; keys and the values of a key stay in the order in which they come."""
+    """Group key-value pairs; the order of keys, and of the values of a key, is kept."""
     buffer = GroupingBuffer(
         context.coders[grouping.before],
         context.coders[grouping.after],
@@ -219,25 +219,29 @@ def _grouped(context: PipelineContext, grouping: Grouping, chunks: Iterable[byte
     return (chunk for chunk in buffer if chunk)
 
 
-def deal(context: PipelineContext, output: Output, data: bytes, first: int) -> Mapping[int, bytes]:
-    """Deals encoded elements out to the parts of their buffer; each part keeps their order.
+def distribute(context: PipelineContext, output: Output, data: bytes, first: int) -> Mapping[int, bytes]:
+    """Distribute encoded elements over the parts of their buffer; each part keeps their order.
 
     Args:
-        context: With their coder.
-        output: Where they go.
+        context: Context with their coder.
+        output: Their destination.
         data: The elements.
-        first: Where dealing in turn begins, so that many tasks of few elements do not all begin with the same part.
+        first: First part of a distribution in turn, so that many tasks with few elements do not all begin with the
+            same part.
+
+    Returns:
+        Encoded elements by number of the part.
     """
     if not output.parts:
         return {0: data}
     coder = context.coders[output.coder]
     assert isinstance(coder, WindowedValueCoder)
     key_coder = coder.key_coder().get_impl() if output.by_key else None
-    dealt: dict[int, Any] = {}
+    streams: dict[int, Any] = {}
     stream, place = create_InputStream(data), first
     while stream.size() > 0:
         element = coder.get_impl().decode_from_stream(stream, True)
         part = place % output.parts if key_coder is None else part_of(key_coder.encode(element.value[0]), output.parts)
-        coder.get_impl().encode_to_stream(element, dealt.setdefault(part, create_OutputStream()), True)
+        coder.get_impl().encode_to_stream(element, streams.setdefault(part, create_OutputStream()), True)
         place += 1
-    return {part: found.get() for part, found in dealt.items()}
+    return {part: found.get() for part, found in streams.items()}

@@ -1,4 +1,4 @@
 """The commands of ``breast-density``, by subject.
 
-They import what they need when they run: TensorFlow and TFX take seconds, ``--help`` must not.
+They import what they need when they run: TensorFlow and TFX take seconds to import, and ``--help`` must be fast.
 """

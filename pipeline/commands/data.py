@@ -1,9 +1,8 @@
-"""Commands on images: ``phantom`` makes them, ``describe`` counts them, ``preprocess`` shows what networks see."""
+"""Commands on images: ``phantom`` makes them, ``describe`` counts them, ``preprocess`` shows the networks' input."""
 
 from __future__ import annotations
 
 import sys
-from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -19,39 +18,15 @@ from pipeline.commands.options import (
     Overrides,
     data_keys,
 )
-
-
-class Distribution(str, Enum):
-    """Class distributions of the thesis."""
-
-    AOUP = "AOUP"
-    BIRADS = "BIRADS"
-    UNIFORM = "uniform"
-
-
-class View(str, Enum):
-    """The four standard views."""
-
-    CC_R = "CC_R"
-    CC_L = "CC_L"
-    MLO_R = "MLO_R"
-    MLO_L = "MLO_L"
-
-
-class Method(str, Enum):
-    """Ways to segment the pectoral muscle."""
-
-    AUTO = "auto"
-    THESIS = "thesis"
-    NONE = "none"
+from schema.features import ClassDistribution, PectoralMethod, ViewName
 
 
 def phantom(
     out: Annotated[Path, typer.Argument(help="Folder to write to.")],
     exams: Annotated[int, typer.Option(min=1, help="Number of exams.")] = 40,
-    seed: Annotated[int, typer.Option(help="Seed; the same one writes the same bytes.")] = 1,
-    distribution: Annotated[Distribution, typer.Option(help="Class distribution.")] = Distribution.AOUP,
-    reduction: Annotated[int, typer.Option(min=1, max=16, help="Divide the systems' matrices by this.")] = 1,
+    seed: Annotated[int, typer.Option(help="Seed; the same seed writes the same bytes.")] = 1,
+    distribution: Annotated[ClassDistribution, typer.Option(help="Class distribution.")] = "AOUP",
+    reduction: Annotated[int, typer.Option(min=1, max=16, help="Divide the systems' matrices by this factor.")] = 1,
     special: Annotated[
         bool,
         typer.Option("--special", help="Write special pictures (paddles, implants, crops) and distractors instead."),
@@ -61,7 +36,7 @@ def phantom(
     from pipeline.phantom.config import PhantomConfig
     from pipeline.phantom.generate import generate_phantoms
 
-    config = PhantomConfig(exams=exams, seed=seed, distribution=distribution.value, reduction=reduction)
+    config = PhantomConfig(exams=exams, seed=seed, distribution=distribution, reduction=reduction)
     if special:
         from pipeline.phantom.special_set import write_special_set
 
@@ -85,19 +60,19 @@ def describe(
     density_values: DensityValues = None,
     files: Annotated[
         Path | None,
-        typer.Option(help="Write a line of JSON a file: accepted, or why not. It names files, as the archive does."),
+        typer.Option(help="Write one line of JSON per file: accepted, or the reason why not. It contains file names."),
     ] = None,
     overrides: Overrides = None,
 ) -> None:
-    """Print a data set's tables: exams by class, age, system and split, and what is left out; headers only.
+    """Print the tables of a data set: exams by class, age, system and split, and rejected files. Reads only headers.
 
-    Exit code 1 where nothing would be accepted.
+    Exit code 1 if nothing would be accepted.
     """
     from rich.console import Console
 
     from components.sources.spans import find_spans
     from pipeline.config import find_config, load_config
-    from pipeline.describe import describe_spans, tables_of, write_files
+    from pipeline.describe import describe_spans, tables_of, write_file_rows
     from pipeline.sources import source_of
 
     path = find_config(config) if config else None
@@ -113,12 +88,12 @@ def describe(
 
         described = describe_spans(find_spans(source_of(settings.data)), ingest, on_file)
     console = Console(highlight=False)
-    console.print(f"Configuration: {config or 'the defaults; name the one that you will run with'}")
+    console.print(f"Configuration: {config or 'the defaults; give the configuration that you will run'}")
     for part in tables_of(described.figures, ingest):
         console.print(part)
     if files is not None:
-        write_files(described, files)
-        typer.echo(f"What becomes of each file: {files}")
+        write_file_rows(described, files)
+        typer.echo(f"Result of each file: {files}")
     if not described.figures["accepted"]:
         raise typer.Exit(1)
 
@@ -127,13 +102,14 @@ def preprocess(
     files: Annotated[list[Path], typer.Argument(help="DICOM, PNG or JPEG files.", exists=True, dir_okay=False)],
     out: Annotated[Path, typer.Option(help="Folder to write to.")],
     view: Annotated[
-        View | None, typer.Option(help="View of the files; needed for PNG and JPEG, overrides DICOM's own.")
+        ViewName | None,
+        typer.Option(help="View of the files; required for PNG and JPEG, overrides the view in DICOM headers."),
     ] = None,
-    method: Annotated[Method, typer.Option(help="How the pectoral muscle is found.")] = Method.AUTO,
+    method: Annotated[PectoralMethod, typer.Option(help="How the pectoral muscle is found.")] = "auto",
     size: Annotated[int, typer.Option(min=32, max=4096, help="Side of the square result, pixels.")] = 450,
     longest_side: Annotated[int, typer.Option(min=64, help="Reduce to this longest side first, pixels.")] = 1024,
     accept: Annotated[
-        list[str] | None, typer.Option(help="Special images to take all the same, as spot_compression; repeatable.")
+        list[str] | None, typer.Option(help="Special images to accept, such as spot_compression. Repeatable.")
     ] = None,
 ) -> None:
     """Preprocess single files: STEM.png, STEM.pectoral.png, STEM.overlay.png and STEM.json."""
@@ -147,17 +123,17 @@ def preprocess(
         allowed = ", ".join(case.value for case in SPECIAL_CASES)
         raise ValueError(f"--accept takes the kinds of special images: {allowed}. Received: {', '.join(unknown)}.")
     check_targets(files, out)
-    # VIEW_CONFLICT, because --view is what a person says of these files.
+    # VIEW_CONFLICT, because the user states the view with --view.
     accepted = (RejectionReason.VIEW_CONFLICT, *map(RejectionReason, accept or ()))
     recipe = PreprocessingRecipe(
         longest_side=longest_side,
         acceptance=AcceptanceConfig(accept=accepted),
-        preprocess=PreprocessConfig(method=method.value, output_size=size),
+        preprocess=PreprocessConfig(method=method, output_size=size),
     )
     failures = 0
     for number, file in enumerate(files, start=1):
         try:
-            result = preprocess_file(file, view.value if view else None, recipe, out)
+            result = preprocess_file(file, view, recipe, out)
             typer.echo(f"[{number}/{len(files)}] {file.name}: {result.status}, doubt {result.doubt:.2f}")
         except IngestError as error:
             failures += 1
@@ -167,7 +143,7 @@ def preprocess(
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the commands."""
+    """Add the commands."""
     app.command()(phantom)
     app.command()(describe)
     app.command()(preprocess)

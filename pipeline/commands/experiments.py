@@ -1,4 +1,4 @@
-"""What ``breast-density experiment`` does: run, show, keep."""
+"""Run experiments for ``breast-density experiment``, and show and store their outcomes."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from pipeline.logs import chatter_to
 def run_named(
     experiments: Sequence[Experiment], path: Path, overrides: Sequence[str], values: Mapping[str, Any], console: Console
 ) -> None:
-    """Runs experiments and shows each when it is finished.
+    """Run experiments, and show each outcome when it is finished.
 
     Args:
-        experiments: What to run, in this order.
+        experiments: Experiments in the order of execution.
         path: Configuration file.
-        overrides: ``KEY=VALUE`` over it.
-        values: Values by dotted key over both: data and output.
-        console: Where tables are shown; each outcome is kept in ``OUTPUT/experiments`` too.
+        overrides: ``KEY=VALUE``, which override the file.
+        values: Values by dotted key, which override both: data and output.
+        console: Shows the tables; each outcome is also stored in ``OUTPUT/experiments``.
 
     Raises:
         ConfigError: A value cannot be used.
-        ExperimentError: The data lack what is compared.
-        NodeError: A node failed; what ran before is kept.
+        ExperimentError: The data do not contain what is compared.
+        NodeError: A node failed; the outputs of finished nodes are kept.
     """
     output = load_config(path, overrides, values).output
     log = output / "pipeline.log"
@@ -40,24 +40,23 @@ def run_named(
     for experiment in experiments:
         with chatter_to(log) as terminal:
             from pipeline.experiments.page import experiment_page
-            from pipeline.experiments.results import results
+            from pipeline.experiments.results import outcome_document
             from pipeline.experiments.run import Setting, run_experiment, with_data
 
             outcome = run_experiment(experiment, with_data(Setting(path, overrides, values), terminal), terminal)
             document = outcome.folder / f"{experiment.name}.json"
             page = outcome.folder / f"{experiment.name}.html"
-            write_whole(document, json.dumps(results(outcome), indent=1).encode())
+            write_whole(document, json.dumps(outcome_document(outcome), indent=1).encode())
             write_whole(page, experiment_page(outcome).encode("utf-8", errors="replace"))
-        for part in shown(outcome):
+        for part in outcome_tables(outcome):
             console.print(part)
-        took = duration(outcome.seconds)
-        console.print(f"{experiment.name}: {len(outcome.arms)} arms, {took}", soft_wrap=True)
-        console.print(f"figures  {document}\npage     {page}", soft_wrap=True)
+        console.print(f"{experiment.name}: {len(outcome.arms)} arms, {duration(outcome.seconds)}", soft_wrap=True)
+        console.print(f"metrics  {document}\npage     {page}", soft_wrap=True)
 
 
-def shown(outcome: Any) -> Iterator[RenderableType]:
-    """Gives what a person sees of an outcome on a terminal."""
-    from pipeline.experiments.describe import conditions, slides_remark
+def outcome_tables(outcome: Any) -> Iterator[RenderableType]:
+    """Yield the tables and sentences that a terminal shows of an outcome."""
+    from pipeline.experiments.results import conditions, slides_remark
     from pipeline.experiments.table import lay_out, rich_table
 
     experiment = outcome.experiment

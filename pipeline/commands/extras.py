@@ -1,4 +1,4 @@
-"""Which extra of the package holds a library that is not installed."""
+"""Name the extra of the package that contains a missing library."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ EXTRA_OF: Final = {
 
 
 def missing_extra(error: BaseException) -> str:
-    """Says how to install what an import did not find; empty where an extra is not the cause.
+    """Return how to install a missing library; empty if the error has another cause.
 
     Args:
-        error: What ended a command.
+        error: The error that ended a command.
 
     Returns:
         One sentence, such as that the command needs ``breast-density[serve]``.

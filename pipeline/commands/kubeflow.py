@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from datetime import datetime, timezone
-from enum import Enum
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 import typer
 
@@ -17,18 +16,12 @@ _PARAMETER: Final = typer.Option(
 _TOKEN_VARIABLE: Final = "KF_PIPELINES_TOKEN"
 
 
-class Runner(str, Enum):
-    """What a pipeline can be compiled for."""
-
-    KUBEFLOW = "kubeflow"
-
-
 def _pairs(assignments: Sequence[str]) -> dict[str, str]:
     values = {}
     for assignment in assignments:
         name, equals, value = assignment.partition("=")
         if not equals or not name:
-            raise ValueError(f"A run parameter is NAME=VALUE, such as epochs=60. Received: {assignment!r}")
+            raise ValueError(f"A run parameter must be NAME=VALUE, such as epochs=60. Received: {assignment!r}")
         values[name] = value
     return values
 
@@ -36,7 +29,7 @@ def _pairs(assignments: Sequence[str]) -> dict[str, str]:
 def _compile(
     config: Annotated[str, typer.Argument(help="YAML file, or one of small, thesis_resnet3.")],
     out: Annotated[Path, typer.Option(help="Package to write.")] = Path("kubeflow/pipeline.yaml"),
-    runner: Annotated[Runner, typer.Option(help="What to compile for.")] = Runner.KUBEFLOW,
+    runner: Annotated[Literal["kubeflow"], typer.Option(help="Runner to compile for.")] = "kubeflow",
     overrides: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Override a key, such as kubeflow.image=REPO/IMAGE:TAG."),
@@ -58,24 +51,25 @@ def _compile(
 
 
 def _submit(
-    package: Annotated[Path, typer.Argument(help="What compile wrote.", exists=True, dir_okay=False)],
+    package: Annotated[Path, typer.Argument(help="Package that compile wrote.", exists=True, dir_okay=False)],
     host: Annotated[str, typer.Option(help="URL of Kubeflow Pipelines' API.", envvar="KF_PIPELINES_ENDPOINT")],
-    experiment: Annotated[str, typer.Option(help="Experiment; made where there is none.")] = "breast-density",
-    run_name: Annotated[str | None, typer.Option(help="Name of the run; made from the time.")] = None,
+    experiment: Annotated[str, typer.Option(help="Experiment; created if it does not exist.")] = "breast-density",
+    run_name: Annotated[str | None, typer.Option(help="Name of the run; by default with the time.")] = None,
     parameters: Annotated[list[str] | None, _PARAMETER] = None,
     cron: Annotated[
-        str | None, typer.Option(help="Run by the clock: six fields, seconds first, such as '0 0 3 * * 1'.")
+        str | None, typer.Option(help="Recurring runs: six fields, seconds first, such as '0 0 3 * * 1'.")
     ] = None,
-    namespace: Annotated[str | None, typer.Option(help="Profile's namespace, where there are several users.")] = None,
+    namespace: Annotated[
+        str | None, typer.Option(help="Namespace of the profile, in a multi-user installation.")
+    ] = None,
     service_account: Annotated[str | None, typer.Option(help="Service account of the pods.")] = None,
-    ca: Annotated[Path | None, typer.Option(help="Authorities of the API's certificate, PEM.", exists=True)] = None,
+    ca: Annotated[Path | None, typer.Option(help="Certificate authorities of the API, PEM.", exists=True)] = None,
 ) -> None:
-    """Start a run of a package on Kubeflow Pipelines, or runs by the clock.
+    """Start a run of a package on Kubeflow Pipelines, or recurring runs.
 
-    A bearer token is read from the variable KF_PIPELINES_TOKEN.
+    A bearer token is read from the environment variable KF_PIPELINES_TOKEN.
     """
-    from pipeline.kubeflow.checking import check_values
-    from pipeline.kubeflow.package import read_package
+    from pipeline.kubeflow.package import check_values, read_package
     from pipeline.kubeflow.submitting import RunRequest, Target, submit_recurring_run, submit_run
 
     values = check_values(read_package(package), _pairs(parameters or ()))
@@ -89,29 +83,28 @@ def _submit(
 
 
 def _walk(
-    package: Annotated[Path, typer.Argument(help="What compile wrote.", exists=True, dir_okay=False)],
+    package: Annotated[Path, typer.Argument(help="Package that compile wrote.", exists=True, dir_okay=False)],
     folder: Annotated[Path, typer.Option(help="Empty folder for the store, the pods and their logs.")],
     parameters: Annotated[list[str] | None, _PARAMETER] = None,
-    jobs: Annotated[int, typer.Option(min=1, max=16, help="Tasks that run side by side.")] = 2,
+    jobs: Annotated[int, typer.Option(min=1, max=16, help="Number of tasks that run at the same time.")] = 2,
 ) -> None:
     """Run a package on this machine without Kubeflow: each container's command, in order."""
-    from pipeline.kubeflow.checking import check_values
-    from pipeline.kubeflow.package import read_package
-    from pipeline.kubeflow.walk import Finished, walk
+    from pipeline.kubeflow.package import check_values, read_package
+    from pipeline.kubeflow.walk import FinishedTask, walk
 
     if folder.exists() and any(folder.iterdir()):
-        raise ValueError(f"{folder} is not empty: name another folder.")
+        raise ValueError(f"{folder} is not empty: give another folder.")
     read = read_package(package)
 
-    def say(finished: Finished, number: int, count: int) -> None:
+    def on_task(finished: FinishedTask, number: int, count: int) -> None:
         outputs = ", ".join(sorted(finished.output.artifacts))
         typer.echo(f"[{number:2}/{count}] {finished.task:24} {finished.seconds:6.1f} s  {outputs}")
 
-    walk(read, folder, check_values(read, _pairs(parameters or ())), jobs, say)
+    walk(read, folder, check_values(read, _pairs(parameters or ())), jobs, on_task)
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the commands to the command line."""
+    """Add the commands."""
     app.command("compile")(_compile)
     app.command("submit")(_submit)
     app.command("walk")(_walk)

@@ -15,13 +15,13 @@ from schema.intended_use import NOTICE
 def serve(
     model_dir: Annotated[
         Path | None,
-        typer.Argument(help="Folder of version folders, as the Pusher writes it; needless with --model-config-file."),
+        typer.Argument(help="Folder of version folders, as the Pusher writes it; optional with --model-config-file."),
     ] = None,
-    name: Annotated[str, typer.Option(help="Name the model is served under.")] = "breast_density",
-    grpc_port: Annotated[int, typer.Option(help="Port of gRPC; 0 takes a free one.")] = 8500,
-    rest_port: Annotated[int, typer.Option(help="Port of REST; 0 takes a free one.")] = 8501,
+    name: Annotated[str, typer.Option(help="Name of the served model.")] = "breast_density",
+    grpc_port: Annotated[int, typer.Option(help="Port of gRPC; 0 chooses a free port.")] = 8500,
+    rest_port: Annotated[int, typer.Option(help="Port of REST; 0 chooses a free port.")] = 8501,
     host: Annotated[
-        str, typer.Option(help="Address to listen on; tensorflow_model_server listens on all.")
+        str, typer.Option(help="Address to listen on; tensorflow_model_server listens on all addresses.")
     ] = "127.0.0.1",
     model_config_file: Annotated[
         Path | None,
@@ -30,24 +30,28 @@ def serve(
         ),
     ] = None,
     model_config_poll: Annotated[
-        float, typer.Option(min=0, help="Look at that file again every so many seconds; 0 reads it once.")
+        float, typer.Option(min=0, help="Interval between two reads of that file, s; 0 reads it once.")
     ] = 0.0,
     monitoring_config_file: Annotated[
         Path | None, typer.Option(help="TensorFlow Serving's MonitoringConfig: Prometheus metrics on the REST port.")
     ] = None,
-    tls_cert: Annotated[Path | None, typer.Option(help="PEM certificate of the server: gRPC and REST by TLS.")] = None,
+    tls_cert: Annotated[Path | None, typer.Option(help="PEM certificate of the server: gRPC and REST use TLS.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="PEM key of that certificate, without a passphrase.")] = None,
     tls_client_ca: Annotated[
-        Path | None, typer.Option(help="PEM authorities; clients then need a certificate of theirs (mutual TLS).")
+        Path | None, typer.Option(help="PEM authorities of client certificates, which are then required (mutual TLS).")
     ] = None,
-    max_message_mb: Annotated[int, typer.Option(min=1, max=2047, help="Largest request, MiB.")] = 64,
-    request_seconds: Annotated[float, typer.Option(help="Longest time to an answer, s.")] = 60.0,
-    read_seconds: Annotated[float, typer.Option(help="Longest time for a request to arrive, s.")] = 30.0,
-    running: Annotated[int | None, typer.Option(min=1, help="Predictions at once; by default four a CPU.")] = None,
-    queued: Annotated[int, typer.Option(min=0, help="Predictions that may wait; any further one is refused.")] = 32,
-    connections: Annotated[int, typer.Option(min=1, help="REST connections at once.")] = 64,
+    max_message_mb: Annotated[int, typer.Option(min=1, max=2047, help="Maximum size of a request, MiB.")] = 64,
+    request_seconds: Annotated[float, typer.Option(help="Maximum time to the response, s.")] = 60.0,
+    read_seconds: Annotated[float, typer.Option(help="Maximum time to receive a request, s.")] = 30.0,
+    running: Annotated[
+        int | None, typer.Option(min=1, help="Maximum number of parallel predictions; by default four per CPU.")
+    ] = None,
+    queued: Annotated[
+        int, typer.Option(min=0, help="Maximum number of waiting predictions; further ones are refused.")
+    ] = 32,
+    connections: Annotated[int, typer.Option(min=1, help="Maximum number of REST connections.")] = 64,
 ) -> None:
-    """Serve a model as TensorFlow Serving does; tensorflow_model_server is used where there is one."""
+    """Serve a model as TensorFlow Serving does; tensorflow_model_server is used if it is installed."""
     quiet_tensorflow()
     from pipeline.serve import ServeOptions
     from serving.server.config import Limits
@@ -88,7 +92,7 @@ def serve(
 def gateway(
     config: Annotated[Path, typer.Argument(help="YAML file, see docs/gateway.md.", exists=True, dir_okay=False)],
 ) -> None:
-    """Take exams by DICOM and DICOMweb, grade them on a model server, send results on to a PACS."""
+    """Receive exams by DICOM and DICOMweb, grade them on a model server, and send the results to a PACS."""
     from serving.gateway.config import load_gateway_config
     from serving.gateway.monitoring import configure_logs
 
@@ -104,28 +108,29 @@ def gateway(
 def evaluate(
     predictions: Annotated[Path, typer.Argument(help="CSV: exam_id, view, label, p_A..p_D.", dir_okay=False)],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON: slices of exams, breasts and views.")] = False,
-    temperature: Annotated[float, typer.Option(help="Of the exam model; calibrates breasts and exams.")] = 1.0,
-    draws: Annotated[int, typer.Option(min=100, help="Bootstrap resamples behind an interval.")] = 2000,
+    temperature: Annotated[
+        float, typer.Option(help="Temperature of the exam model; it calibrates breasts and exams.")
+    ] = 1.0,
+    draws: Annotated[int, typer.Option(min=100, help="Number of bootstrap resamples per interval.")] = 2000,
     seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 1,
 ) -> None:
-    """Judge view probabilities made elsewhere: the Evaluator's figures with their intervals.
+    """Evaluate view probabilities of any model: the Evaluator's metrics with their intervals.
 
-    Further columns are sliced by, such as acquisition_system; patient_age becomes age bands; patient_id makes the
-    intervals those of patients.
+    Further columns define slices, such as acquisition_system. patient_age is divided into age bands. With patient_id,
+    the intervals are by patient.
     """
     import json
 
     from rich.console import Console
 
-    from pipeline.evaluate import describe as tables_of
-    from pipeline.evaluate import evaluate_file
+    from pipeline.evaluate import evaluate_file, metric_tables
 
-    table, figures = evaluate_file(predictions, temperature, draws, seed)
+    table, result = evaluate_file(predictions, temperature, draws, seed)
     if as_json:
-        typer.echo(json.dumps(figures, indent=1))
+        typer.echo(json.dumps(result, indent=1))
         return
     console = Console(highlight=False)
-    for part in tables_of(table, figures):
+    for part in metric_tables(table, result):
         console.print(part)
 
 
@@ -136,28 +141,31 @@ def predict(
     ] = None,
     manifest: Annotated[
         Path | None,
-        typer.Option(help="CSV or Parquet instead: exam_id, view, file (DICOM, PNG, JPEG, TIFF).", dir_okay=False),
+        typer.Option(help="Instead of folders: CSV or Parquet with exam_id, view, file.", dir_okay=False),
     ] = None,
     model: Annotated[Path | None, typer.Option(help="SavedModel, or folder of versions, to run here.")] = None,
     server: Annotated[str | None, typer.Option(help="HOST:PORT of a model server's gRPC.")] = None,
-    name: Annotated[str, typer.Option(help="Name the model is served under.")] = "breast_density",
+    name: Annotated[str, typer.Option(help="Name of the served model.")] = "breast_density",
     out: Annotated[Path, typer.Option(help="Folder for heat maps, exam.json and tables.")] = Path("predictions"),
-    workers: Annotated[int, typer.Option(min=1, max=64, help="Exams that are graded side by side.")] = 2,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Number of exams graded at the same time.")] = 2,
     minimum_views: Annotated[int, typer.Option(min=1, max=4, help="Refuse exams with fewer views.")] = 1,
     maximum_doubt: Annotated[
-        float, typer.Option(min=0, max=1, help="Refuse exams with a segmentation doubted more.")
+        float, typer.Option(min=0, max=1, help="Refuse exams with a more uncertain segmentation.")
     ] = 1.0,
-    dicom: Annotated[bool, typer.Option("--dicom", help="Write DICOM results too; they name the patient.")] = False,
-    ca: Annotated[Path | None, typer.Option(help="Authorities of the server's certificate, PEM: use TLS.")] = None,
+    dicom: Annotated[
+        bool, typer.Option("--dicom", help="Write DICOM results too; they contain the patient's name.")
+    ] = False,
+    ca: Annotated[Path | None, typer.Option(help="Certificate authorities of the server, PEM: use TLS.")] = None,
     certificate: Annotated[Path | None, typer.Option(help="Client certificate, PEM: use mutual TLS.")] = None,
-    key: Annotated[Path | None, typer.Option(help="Its private key, PEM.")] = None,
+    key: Annotated[Path | None, typer.Option(help="Private key of the client certificate, PEM.")] = None,
 ) -> None:
     """Grade exams: density, probabilities, heat maps.
 
-    One exam is described here. Several give a folder an exam, grades.csv and grades.json, without names, and exams.csv,
-    which says which files an exam has: its paths may name patients. Run it again to go on where a run ended.
+    A single exam is described on the terminal. For several exams, the results are one folder per exam, grades.csv and
+    grades.json without names, and exams.csv with the files of each exam: its paths may name patients. Run the command
+    again to continue an interrupted run.
 
-    Exit code: 0 all exams graded, 3 an exam of several refused or failed, or no file usable, 1 error.
+    Exit code: 0 all exams graded, 3 one of several exams refused or failed, or no usable file, 1 error.
     """
     if bool(folders) == (manifest is not None):
         raise ValueError("Give either folders or --manifest FILE.")
@@ -165,12 +173,12 @@ def predict(
         raise ValueError("Give either --model MODEL_DIR or --server HOST:PORT.")
     secured = any(path is not None for path in (ca, certificate, key))
     if secured and server is None:
-        raise ValueError("--ca, --certificate and --key are for --server: leave them out with --model.")
+        raise ValueError("--ca, --certificate and --key require --server: remove them with --model.")
     quiet_tensorflow()
     from components.dicom_example_gen.config import IngestConfig
     from components.dicom_example_gen.plan.identity import find_key
     from pipeline.predict.archive import ArchiveOptions
-    from pipeline.predict.folders import grade_folders, grade_manifest
+    from pipeline.predict.folders import PredictRun, grade_folders, grade_manifest
     from serving.client.grader import Grader
     from serving.client.grading import GradingPolicy
     from serving.client.grpc_client import ExamClient
@@ -182,9 +190,8 @@ def predict(
     hash_key = find_key(IngestConfig(), os.environ)
 
     def grade(grader: Grader) -> int:
-        if manifest is not None:
-            return grade_manifest(manifest, grader, out, options, hash_key, typer.echo)
-        return grade_folders(folders or [], grader, out, options, hash_key, typer.echo)
+        run = PredictRun(grader, out, options, hash_key, typer.echo)
+        return grade_folders(folders or [], run) if manifest is None else grade_manifest(manifest, run)
 
     if server is not None:
         tls = ClientTls(ca=ca, certificate=certificate, key=key).credentials() if secured else None
@@ -198,7 +205,7 @@ def predict(
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the commands."""
+    """Add the commands."""
     app.command()(serve)
     app.command()(gateway)
     app.command()(predict)

@@ -1,4 +1,4 @@
-"""Commands for those who run the pipeline day by day."""
+"""Commands for daily operation: ``lineage`` and ``doctor``."""
 
 from __future__ import annotations
 
@@ -16,48 +16,47 @@ _LINE: Final = 400  # characters
 def lineage(
     run: Annotated[Path, typer.Argument(help="Output folder of a run, such as demo.", exists=True, file_okay=False)],
     version: Annotated[str | None, typer.Option(help="Version of the pushed model; the last one by default.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with every node's whole configuration.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON, with the complete configuration of every node.")
+    ] = False,
 ) -> None:
-    """Tell which data, code, configuration and parents made a pushed model, from ML Metadata.
+    """Show which data, code, configuration and parent models made a pushed model, from ML Metadata.
 
-    Data is the archive's fingerprint, code each node's own; both change when a byte that matters does. Numbers are
-    those of the executions in ML Metadata; what a run took from its cache keeps the number of the run that computed it.
+    Data has the fingerprint of the archive, code has a fingerprint per node; both change with any relevant byte.
+    Numbers are those of the executions in ML Metadata. A cached output has the number of the run that computed it.
     """
     import json
 
     from rich.console import Console
 
-    from pipeline.operations.lineage import as_json as written
-    from pipeline.operations.lineage import open_store, read_lineage
-    from pipeline.operations.lineage_table import lineage_tables
+    from pipeline.operations.lineage import lineage_document, lineage_tables, read_lineage, require_store
 
-    found = read_lineage(open_store(run), version)
+    found = read_lineage(require_store(run), version)
     if as_json:
-        typer.echo(json.dumps(written(found), indent=1))
+        typer.echo(json.dumps(lineage_document(found), indent=1))
         return
-    # A file or another program takes whole lines.
+    # A file or another program needs complete lines.
     width = None if sys.stdout.isatty() else _LINE
     Console(highlight=False, width=width).print(lineage_tables(found))
 
 
 def doctor(
     config: Annotated[
-        str | None, typer.Argument(help="Configuration that is to run here, as for run; the defaults without one.")
+        str | None, typer.Argument(help="Configuration to run here, as for run; by default the default values.")
     ] = None,
-    output: Annotated[Path | None, typer.Option(help="Folder that a run would write to.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Output folder of a run.")] = None,
     overrides: Overrides = None,
 ) -> None:
-    """Tell what is missing on this machine, for which task, and how to get it.
+    """Show what is missing on this machine, for which task, and how to get it.
 
-    Of Beam's runners only the configured one is looked at: its packages, Java, and the servers that it names.
+    Only the configured Beam runner is checked: its packages, Java, and the servers in its configuration.
 
-    Exit code 1 where something is missing that every run of this configuration needs.
+    Exit code 1 if something is missing that every run of this configuration needs.
     """
     from rich.console import Console
 
     from pipeline.config import find_config, load_config
-    from pipeline.operations.checks import check_machine
-    from pipeline.operations.checks_table import advice_lines, checks_table
+    from pipeline.operations.checks import advice_lines, check_machine, checks_table
     from pipeline.operations.machine import look_at_machine
 
     named = {"output": str(output)} if output else {}
@@ -71,6 +70,6 @@ def doctor(
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the commands."""
+    """Add the commands."""
     app.command()(lineage)
     app.command()(doctor)

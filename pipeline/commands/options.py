@@ -1,4 +1,4 @@
-"""Options that several commands have: the archive, and overrides of the configuration."""
+"""Options of several commands: the archive, and overrides of the configuration."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ GIVE_DATA: Final = "give --data with --labels or --archive, or --manifest."
 DataFolder = Annotated[str | None, typer.Option("--data", help="Folder of DICOM files, or of a public archive.")]
 Labels = Annotated[str | None, typer.Option(help="CSV or Parquet: exam_id, density.")]
 Manifest = Annotated[str | None, typer.Option(help="CSV or Parquet: exam_id, view, file, density.")]
-Archive = Annotated[ArchiveKind | None, typer.Option(help="Public archive that the folder holds.")]
+Archive = Annotated[ArchiveKind | None, typer.Option(help="Public archive that the folder contains.")]
 DensityValues = Annotated[
-    str | None, typer.Option("--density-values", help="What densities mean, such as 0=A,1=B,2=C,3=D; 0= for none.")
+    str | None, typer.Option("--density-values", help="Meaning of densities, such as 0=A,1=B,2=C,3=D; 0= for none.")
 ]
 Overrides = Annotated[
     list[str] | None,
@@ -30,7 +30,7 @@ def data_keys(
     archive: ArchiveKind | None,
     density_values: str | None = None,
 ) -> dict[str, str]:
-    """Maps the options that name an archive to their configuration keys."""
+    """Return the configuration values of the options that name an archive, by dotted key."""
     named = {
         "data.folder": folder,
         "data.labels": labels,

@@ -13,24 +13,24 @@ if TYPE_CHECKING:
     from pipeline.review.session import Checked
 
 review_app: Final = typer.Typer(
-    no_args_is_help=True, help="Let people review the segmentation: export doubtful views, check what they drew."
+    no_args_is_help=True, help="Let people review the segmentation: export uncertain views, check the reviews."
 )
 
 
-@review_app.command()
-def export(
+@review_app.command("export")
+def export_views(
     run_output: Annotated[Path, typer.Argument(help="Output folder of a run.", exists=True, file_okay=False)],
     out: Annotated[Path, typer.Option(help="Folder of reviews.")] = Path("reviews"),
-    top: Annotated[int, typer.Option(min=1, help="How many of the most doubtful views.")] = 50,
+    top: Annotated[int, typer.Option(min=1, help="Number of views, the most uncertain first.")] = 50,
     replace: Annotated[bool, typer.Option("--replace", help="Remove todo/ of an earlier export first.")] = False,
 ) -> None:
-    """Write the most doubtful views, and a page to look at them and to draw on."""
+    """Write the most uncertain views, and a page to view them and to draw on."""
     quiet_tensorflow()
     from pipeline.review.session import PAGE, TODO, export_reviews
 
     count = export_reviews(run_output, out, top, replace)
     typer.echo(f"{count} views. Open {out / PAGE} in a browser, or edit the files in {out / TODO} with labelme or any")
-    typer.echo(f"image editor. Move what is finished to {out}, then:")
+    typer.echo(f"image editor. Move finished files to {out}, then:")
     typer.echo(f"breast-density review check {out} --run {run_output}")
 
 
@@ -40,16 +40,16 @@ def _line(entry: Checked) -> str:
         return f"{verdict} {entry.file}: {entry.finding.problem.value}: {entry.finding.sentence}"
     assert entry.outcome is not None
     agreement = "" if entry.outcome.dice is None else f", Dice {entry.outcome.dice:.3f} with the automatic one"
-    said = f"{entry.file}: {entry.outcome.verdict}{agreement} (automatic: {entry.outcome.automatic_status})"
-    return f"look     {said}. {' '.join(entry.warnings)}" if entry.warnings else f"ok       {said}"
+    text = f"{entry.file}: {entry.outcome.verdict}{agreement} (automatic: {entry.outcome.automatic_status})"
+    return f"look     {text}. {' '.join(entry.warnings)}" if entry.warnings else f"ok       {text}"
 
 
-@review_app.command()
-def check(
+@review_app.command("check")
+def check_folder(
     reviews: Annotated[Path, typer.Argument(help="Folder of reviews.", exists=True, file_okay=False)],
     run_output: Annotated[Path, typer.Option("--run", help="Output folder of the run.", exists=True, file_okay=False)],
 ) -> None:
-    """Say of every file what the next run will make of it; exit code 1 if one is refused."""
+    """Show how the next run will use each file; exit code 1 if a file is refused."""
     quiet_tensorflow()
     from pipeline.review.session import check_reviews
 
@@ -57,7 +57,7 @@ def check(
     for entry in checked:
         typer.echo(_line(entry))
     refused = sum(entry.is_refused for entry in checked)
-    strange = sum(bool(entry.warnings) for entry in checked)
-    typer.echo(f"{len(checked)} files, {refused} refused" + (f", {strange} to look at again" if strange else ""))
+    unusual = sum(bool(entry.warnings) for entry in checked)
+    typer.echo(f"{len(checked)} files, {refused} refused" + (f", {unusual} to look at again" if unusual else ""))
     if refused:
         raise typer.Exit(1)

@@ -23,11 +23,11 @@ from schema.intended_use import NOTICE
 _ALL: Final = "all"
 _EXPERIMENTS_HELP: Final = "\n\n".join(
     (
-        "Run one of the thesis's experiments and print its table beside the slides' figures.",
+        "Run one of the thesis's experiments, and print its table beside the values of the slides.",
         *(f"{name}: {found.sentence}" for name, found in EXPERIMENTS.items()),
         f"{_ALL}: all of them.",
-        "An experiment runs the pipeline once an arm and pushes nothing. What arms have in common is computed once, "
-        "and what ran before is not run again. Without data it makes the phantoms of its configuration. Figures, "
+        "An experiment runs the pipeline once per arm and pushes nothing. Common steps of the arms are computed once, "
+        "and finished steps are not run again. Without data it makes the phantoms of its configuration. Metrics, "
         "predictions and a page are in OUTPUT/experiments.",
     )
 )
@@ -41,10 +41,10 @@ def run(
     archive: Archive = None,
     density_values: DensityValues = None,
     reviews: Annotated[Path | None, typer.Option(help="Folder of reviewed segmentations, see docs/review.md.")] = None,
-    output: Annotated[Path | None, typer.Option(help="Folder for all that the run writes.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Output folder of the run.")] = None,
     overrides: Overrides = None,
 ) -> None:
-    """Run the pipeline: archive to report, and to a served or refused model."""
+    """Run the pipeline: from an archive to a report, and to a served or refused model."""
     from pipeline.config import find_config, load_config
     from pipeline.logs import chatter_to
 
@@ -53,19 +53,19 @@ def run(
     settings = load_config(find_config(config), overrides or (), named)
     if settings.data is None:
         raise ValueError(f"{config} names no archive: {GIVE_DATA}")
-    if absent := settings.data.absent():  # said before TensorFlow is imported, which takes seconds
-        raise ValueError(f"{', '.join(absent)}: not there; correct the name, or put it there.")
+    if absent := settings.data.absent():  # before TensorFlow is imported, which takes seconds
+        raise ValueError(f"{', '.join(absent)}: does not exist; correct the name, or put the data there.")
     with chatter_to(settings.output / "pipeline.log") as terminal:
         from pipeline.local.run import figures_table, run_config
 
         outcome = run_config(settings, terminal)
     if outcome.public_key:
         typer.echo(f"warning  {settings.pipeline.ingest.hash_key_variable} is not set: identifiers are hashed with a")
-        typer.echo("         public key, which protects nobody. Set it to a secret before using real archives.")
+        typer.echo("         public key, which protects nobody. Set it to a secret before you use real archives.")
     for alert in outcome.alerts:
         typer.echo(f"alert    {alert}")
     typer.echo("")
-    typer.echo("Exam-level figures on the test split:")
+    typer.echo("Exam-level metrics on the test split:")
     for line in figures_table(outcome.figures):
         typer.echo("  " + line)
     verdict = "blessed" if outcome.blessed else "refused by the gates, not pushed"
@@ -75,10 +75,10 @@ def run(
 
 
 def demo(
-    output: Annotated[Path, typer.Option(help="Folder for all that the demo writes.")] = Path("demo"),
+    output: Annotated[Path, typer.Option(help="Output folder of the demo.")] = Path("demo"),
     overrides: Overrides = None,
 ) -> None:
-    """Phantoms through the whole pipeline, then a real exam graded by gRPC."""
+    """Run the whole pipeline on phantoms, then grade a real exam by gRPC."""
     from pipeline.local.demo import run_demo
 
     run_demo(output, tuple(overrides or ()), typer.echo)
@@ -94,12 +94,12 @@ def experiment(
     manifest: Manifest = None,
     archive: Archive = None,
     density_values: DensityValues = None,
-    output: Annotated[Path | None, typer.Option(help="Folder for all that the experiment writes.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Output folder of the experiment.")] = None,
     overrides: Overrides = None,
 ) -> None:
     """See the help above."""
     if name not in (*EXPERIMENTS, _ALL):
-        raise ValueError(f"There is no experiment {name}: give one of {', '.join((*EXPERIMENTS, _ALL))}.")
+        raise ValueError(f"The experiment {name} does not exist: give one of {', '.join((*EXPERIMENTS, _ALL))}.")
     from rich.console import Console
 
     from pipeline.commands.experiments import run_named
@@ -112,7 +112,7 @@ def experiment(
 
 
 def register(app: typer.Typer) -> None:
-    """Adds the commands."""
+    """Add the commands."""
     app.command()(run)
     app.command()(demo)
     app.command(help=_EXPERIMENTS_HELP)(experiment)

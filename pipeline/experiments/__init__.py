@@ -1,1 +1,1 @@
-"""The thesis's experiments: declared arms, each one run of the pipeline, and tables in the slides' own form."""
+"""The experiments of the thesis: declared arms, one pipeline run per arm, and tables in the form of the slides."""

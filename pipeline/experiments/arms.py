@@ -1,30 +1,90 @@
-"""Runs one arm: the pipeline up to the exam model, and the model's grades of the test split."""
+"""Run one arm: the pipeline up to the exam model, and the model's predictions on the test split.
+
+The predictions of single images are written as a table that ``breast-density evaluate`` reads.
+"""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import time
 from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import keras
+import tensorflow as tf
 from tfx.utils import path_utils
 
+from components.common.files import write_whole
 from components.common.shards import read_bytes, split_folder
-from components.common.views import read_views
-from components.evaluator.predictions import Predictions, read_predictions
+from components.common.views import View, read_views
+from components.evaluator.predictions import Predictions, ViewPrediction, read_predictions
 from components.exam_selector.selection import LEARNT
 from components.statistics.calibration import load_temperature
 from components.trainer import HISTORY_FILE
 from pipeline.config import RunConfig
-from pipeline.experiments.predict import predict_split, write_predictions
 from pipeline.local import runner as local_runner
+from schema import features as f
 from schema.features import DENSITY_CLASSES
 
-_LAST_NODE = "ExamEnsemble"  # what follows judges and pushes; an experiment judges by itself and pushes nothing
+_BATCH: Final = 8  # images in memory; at the published size the activations of an image take some 100 MB
+_HEADER: Final = ("exam_id", "patient_id", "view", "label", *(f"p_{name}" for name in f.DENSITY_CLASSES))
+
+
+def _batches(views: Iterator[View]) -> Iterator[list[View]]:
+    while batch := list(islice(views, _BATCH)):
+        yield batch
+
+
+def predict_split(model: str, folder: str) -> list[ViewPrediction]:
+    """Predict every image of a split with the model as it would be served.
+
+    Args:
+        model: SavedModel of the exam model.
+        folder: Split folder of preprocessed examples.
+
+    Returns:
+        The predictions, sorted by exam and view.
+    """
+    predict = tf.saved_model.load(model).signatures["predict_view"]
+    rows = []
+    for batch in _batches(read_views(folder)):
+        answer = predict(
+            image_bytes=tf.constant([view.image for view in batch]), view=tf.constant([view.view for view in batch])
+        )
+        rows += [
+            ViewPrediction(
+                exam_id=view.exam_id,
+                patient_id=view.patient_id,
+                view=view.view,
+                label=view.density,
+                probabilities=tuple(row),
+                slices={f.ACQUISITION_SYSTEM: view.acquisition_system},
+            )
+            for view, row in zip(batch, answer["probabilities"].numpy().tolist(), strict=True)
+        ]
+    return sorted(rows, key=lambda row: (row.exam_id, f.VIEWS.index(row.view)))
+
+
+def write_predictions(path: Path, rows: Iterable[ViewPrediction]) -> None:
+    """Write predictions as CSV; the file is written completely or not at all."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*_HEADER, f.ACQUISITION_SYSTEM])
+    for row in rows:
+        values = [f"{value:.8f}" for value in row.probabilities]
+        names = (row.exam_id, row.patient_id, row.view, row.label)
+        writer.writerow([*names, *values, row.slices[f.ACQUISITION_SYSTEM]])
+    write_whole(path, text.getvalue().encode())
+
+
+_LAST_NODE = "ExamEnsemble"  # the nodes after it evaluate and push; an experiment evaluates itself and pushes nothing
 ExamCounts = dict[str, dict[str, int]]  # split -> density class -> exams
 
 
@@ -33,10 +93,10 @@ class Network:
     """One trained network.
 
     Attributes:
-        best_epoch: The epoch that was kept.
-        epochs: Epochs that were run.
-        validation_accuracy: Of the images of the eval split, at that epoch.
-        images: Images by split.
+        best_epoch: Epoch whose weights were kept.
+        epochs: Number of epochs that were run.
+        validation_accuracy: Accuracy on the images of the eval split at that epoch.
+        images: Number of images by split.
     """
 
     best_epoch: int
@@ -47,18 +107,18 @@ class Network:
 
 @dataclass(frozen=True)
 class FinishedArm:
-    """An arm that ended well.
+    """An arm that finished without an error.
 
     Attributes:
-        config: What was run.
-        predictions: Grades of the images of the test split.
-        file: Where they are kept, as ``breast-density evaluate`` reads them.
-        temperature: What the exam model calibrates by.
-        networks: By name.
-        exams: Exams that were learnt from, and the test split's.
-        learnt_systems: Acquisition systems that were learnt from.
-        nodes: What became of each node.
-        seconds: Time taken.
+        config: Configuration that was run.
+        predictions: Predictions on the images of the test split.
+        file: File of the predictions, as ``breast-density evaluate`` reads it.
+        temperature: Temperature of the exam model's calibration.
+        networks: Networks by name.
+        exams: Number of exams in training, evaluation and test.
+        learnt_systems: Acquisition systems in the training data.
+        nodes: Results of the nodes.
+        seconds: Duration, s.
     """
 
     config: RunConfig
@@ -90,28 +150,28 @@ def _count(examples: str, splits: tuple[str, ...]) -> tuple[ExamCounts, tuple[st
 
 
 def run_arm(config: RunConfig, folder: Path, observer: local_runner.RunObserver) -> FinishedArm:
-    """Runs an arm; what an earlier arm or an earlier call has made is taken from TFX's cache.
+    """Run an arm. The outputs of an earlier arm or call are taken from TFX's cache.
 
     Args:
-        config: What to run, with data.
-        folder: Folder for predictions, one file a model.
-        observer: Is told when a node begins and ends.
+        config: Configuration to run, with data.
+        folder: Folder for predictions, one file per model.
+        observer: Notified when a node begins and ends.
 
     Returns:
-        The arm.
+        The finished arm.
 
     Raises:
-        NodeError: A node failed. What ran before is kept.
+        NodeError: A node failed. The outputs of finished nodes are kept.
     """
     started = time.monotonic()
-    keras.utils.clear_session(free_memory=True)  # trainings of earlier arms leave their graphs behind
+    keras.utils.clear_session(free_memory=True)  # trainings of earlier arms leave their graphs in memory
     nodes = local_runner.run(local_runner.build(config, _LAST_NODE), config.output, observer)
     outputs = {result.node: result.outputs for result in nodes}
     model = outputs[_LAST_NODE]["model"]
     served = path_utils.serving_model_path(model)
     examples = outputs["MammogramPreprocessor"]["preprocessed_examples"]
     learnt = outputs["ExamSelector"]["selected_examples"] if "ExamSelector" in outputs else examples
-    # TFX numbers each execution's folder, so that the file belongs to this model and the examples it was made with.
+    # TFX numbers the folder of each execution, so the file belongs to this model and its examples.
     file = folder / f"model_{os.path.basename(model)}.csv"
     if not file.is_file():
         write_predictions(file, predict_split(served, split_folder(examples, "test")))

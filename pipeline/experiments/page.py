@@ -10,7 +10,7 @@ from components.report_generator.text import metric_cell
 from components.statistics.metrics import IN_EXPERIMENT_CHART
 from pipeline.config import to_yaml
 from pipeline.console import duration
-from pipeline.experiments.describe import classes_text, conditions, slides_remark
+from pipeline.experiments.results import classes_text, conditions, slides_remark
 from pipeline.experiments.run import Outcome
 from pipeline.experiments.table import figure_name, lay_out, page_tables
 from pipeline.experiments.thesis_figures import SLIDE_FIGURES

@@ -1,5 +1,5 @@
-"""The pipeline on Kubeflow Pipelines v2: compiling, submitting, the containers' entry point, a walk without a cluster.
+"""The pipeline on Kubeflow Pipelines v2: compile, submit, the containers' entry point, a run without a cluster.
 
-The folder ``kubeflow/`` at the top holds the image and the manifests; it is no Python package, since that name is the
-Kubeflow SDK's.
+The folder ``kubeflow/`` at the top level holds the image and the manifests. It is not a Python package, because the
+Kubeflow SDK has that name.
 """

@@ -1,7 +1,7 @@
-"""The command of every node's container: TFX's own entry point, between what open-source Kubeflow gives and takes.
+"""The command of every node's container: TFX's own entry point, adapted to open-source Kubeflow.
 
-``python -m pipeline.kubeflow.entrypoint --executor_class_path CLASS --json_serialized_invocation_args {{$}} ...``; what
-it does not know are Beam's arguments.
+``python -m pipeline.kubeflow.entrypoint --executor_class_path CLASS --json_serialized_invocation_args {{$}} ...``.
+Arguments that it does not know are Beam's.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ from pipeline.kubeflow.specification import (
 )
 from pipeline.kubeflow.training_job import TrainingJob, is_first_machine, is_machine, run_tf_job, tf_job
 
-# Where artifacts are; only the walk without a cluster, which may not write there, sets another folder.
+# Folder of the artifacts. Only the walk without a cluster sets another one, because it may not write there.
 ROOT_VARIABLE: Final = "BREAST_DENSITY_ARTIFACTS_ROOT"
 
 
 def _arguments(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
-    parser = argparse.ArgumentParser(allow_abbrev=False)  # Beam's arguments are not to be taken for shortened ones
+    parser = argparse.ArgumentParser(allow_abbrev=False)  # Beam's arguments must not count as abbreviations
     parser.add_argument("--executor_class_path", required=True)
     parser.add_argument("--json_serialized_invocation_args", required=True)
     parser.add_argument("--json_serialized_inputs_spec_args", required=True)
     parser.add_argument(RUN_PARAMETER, action="append", default=[], metavar="NAME=PLACE")
-    parser.add_argument(ARTIFACTS_ROOT, default="/", help="a volume in the place of the launcher's folders")
-    parser.add_argument(TRAINING_JOB, help="JSON of a TrainingJob: machines that do this node's work")
+    parser.add_argument(ARTIFACTS_ROOT, default="/", help="a volume instead of the launcher's folders")
+    parser.add_argument(TRAINING_JOB, help="JSON of a TrainingJob: the machines that run this node")
     return parser.parse_known_args(argv)
 
 
@@ -51,39 +51,39 @@ def _remove(path: Path) -> None:
         path.unlink()
 
 
-def _run_executor(arguments: argparse.Namespace, beam_args: list[str], made: spec_pb2.ExecutorInput) -> None:
-    """Runs TFX's entry point, which writes the executor's output to the file that ``made`` names."""
-    # Many seconds of imports, which wrong arguments should not wait for.
+def _run_executor(arguments: argparse.Namespace, beam_args: list[str], prepared: spec_pb2.ExecutorInput) -> None:
+    """Run TFX's entry point, which writes the executor's output to the file that ``prepared`` names."""
+    # The import takes many seconds, so wrong arguments are reported before it.
     from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor
 
-    arguments.json_serialized_invocation_args = json_format.MessageToJson(made)
+    arguments.json_serialized_invocation_args = json_format.MessageToJson(prepared)
     kubeflow_v2_run_executor.main((arguments, beam_args))
 
 
-def _start_machines(argv: Sequence[str], arguments: argparse.Namespace, made: spec_pb2.ExecutorInput) -> None:
-    """Lets a TFJob run this very command, and takes the output that its first machine leaves on the volume."""
+def _start_machines(argv: Sequence[str], arguments: argparse.Namespace, prepared: spec_pb2.ExecutorInput) -> None:
+    """Run this same command in a TFJob, and copy the output that its first machine leaves on the volume."""
     job = TrainingJob.model_validate_json(arguments.training_job)
     given = spec_pb2.ExecutorInput()
     json_format.Parse(arguments.json_serialized_invocation_args, given, ignore_unknown_fields=True)
-    artifact = next(iter(made.outputs.artifacts.values())).artifacts[0]
+    artifact = next(iter(prepared.outputs.artifacts.values())).artifacts[0]
     shared = Path(artifact.uri).parent / "training_job" / "output_metadata.json"
     shared.parent.mkdir(parents=True, exist_ok=True)
     given.outputs.output_file = str(shared)
-    handed = json_format.MessageToJson(given, indent=None)
-    command = [handed if argument == arguments.json_serialized_invocation_args else argument for argument in argv]
+    invocation = json_format.MessageToJson(given, indent=None)
+    command = [invocation if argument == arguments.json_serialized_invocation_args else argument for argument in argv]
     run_tf_job(tf_job(job, [*COMMAND, *command]))
-    write_whole(Path(made.outputs.output_file), shared.read_bytes())
+    write_whole(Path(prepared.outputs.output_file), shared.read_bytes())
 
 
 def main(argv: Sequence[str]) -> None:
-    """Runs a node's executor.
+    """Run a node's executor.
 
     Args:
         argv: Arguments of the command.
 
     Raises:
-        LocationError: An artifact is in no object store that the launcher knows.
-        ParameterError: A run parameter does not fit the node.
+        LocationError: An artifact is in an object store that the launcher does not know.
+        ParameterError: A run parameter does not match the node.
         TrainingJobError: The machines of a training did not start, or failed.
     """
     arguments, beam_args = _arguments(argv)
@@ -91,18 +91,18 @@ def main(argv: Sequence[str]) -> None:
     given, inputs = spec_pb2.ExecutorInput(), spec_pb2.ComponentInputsSpec()
     json_format.Parse(arguments.json_serialized_invocation_args, given, ignore_unknown_fields=True)
     json_format.Parse(arguments.json_serialized_inputs_spec_args, inputs, ignore_unknown_fields=True)
-    made = for_tfx(given, inputs, parse_run_parameters(arguments.run_parameter), root)
+    prepared = for_tfx(given, inputs, parse_run_parameters(arguments.run_parameter), root)
     on_machine = bool(arguments.training_job) and is_machine(os.environ)
     if on_machine and not is_first_machine(os.environ):
-        made.outputs.output_file = str(Path(tempfile.mkdtemp()) / "output_metadata.json")
-        _run_executor(arguments, beam_args, made)
+        prepared.outputs.output_file = str(Path(tempfile.mkdtemp()) / "output_metadata.json")
+        _run_executor(arguments, beam_args, prepared)
         return
     if not on_machine:
-        prepare_folders(made, _remove)
+        prepare_folders(prepared, _remove)
     if arguments.training_job and not on_machine:
-        _start_machines(argv, arguments, made)
+        _start_machines(argv, arguments, prepared)
         return
-    _run_executor(arguments, beam_args, made)
+    _run_executor(arguments, beam_args, prepared)
     file = Path(given.outputs.output_file)
     output = json_format.Parse(file.read_bytes(), spec_pb2.ExecutorOutput(), ignore_unknown_fields=True)
     write_whole(file, json_format.MessageToJson(for_backend(output, given, root)).encode())

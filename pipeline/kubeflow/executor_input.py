@@ -1,13 +1,23 @@
-"""What the backend hands a node, and what TFX's executors expect: pure functions on the ``ExecutorInput`` message.
+"""Convert what Kubeflow passes to a node into what TFX's executors expect, and back: pure functions.
 
-Open-source Kubeflow Pipelines v2 and TFX 1.16 differ:
+Both sides use the ``ExecutorInput`` message. Open-source Kubeflow Pipelines v2 and TFX 1.16 differ:
 
-* Input artifacts come without a type, or with its title alone. The component's own definition has it.
-* The title of a type of our own is no importable path.
-* URIs are the object store's, ``minio://`` among them, which TensorFlow and Beam cannot open. The launcher has copied
-  the files to local folders.
-* An artifact without files leaves no folder, since object stores have none.
-* An input is one artifact; several of one input are inputs beside each other (``unions.py``).
+* Input artifacts come without a type, or with only its title. The definition of the component has the type.
+* The title of this project's types is not an importable path.
+* URIs are those of the object store, for example ``minio://``. TensorFlow and Beam cannot open them. The launcher has
+  copied the files to local folders.
+* An artifact without files has no folder, because object stores have no folders.
+* An input is one artifact. Several artifacts of one input are separate inputs (``compiling.py``).
+
+The launcher starts each node's command. It downloads every input artifact before, and uploads every output after. A
+node that works on these local files needs no client of the object store. It also leaves no zero-byte objects in place
+of folders, which make the launcher fail (kubeflow/pipelines issue 13476).
+
+If the pipeline root is a volume, all nodes work on the volume, under :data:`VOLUME_ROOT`. URIs remain those of the
+object store, because the launcher refuses all others. It finds nothing in its own folders, so it copies nothing and
+does not overwrite files that other pods read.
+
+Source: kubeflow/pipelines, backend/src/v2/component/launcher_v2.go, LocalPathForURI
 """
 
 from __future__ import annotations
@@ -20,8 +30,35 @@ import yaml
 from google.protobuf import struct_pb2
 from kfp.pipeline_spec import pipeline_spec_pb2 as spec_pb2
 
-from pipeline.kubeflow.locations import local_path
-from pipeline.kubeflow.parameters import ParameterError, Place, meaning, with_value
+from pipeline.kubeflow.parameters import ParameterError, ParameterPlace, config_value, with_value
+
+# Mount point of the volume that is the pipeline root.
+VOLUME_ROOT: Final = "/artifacts"
+_FOLDERS: Final = {"gs://": "gcs", "minio://": "minio", "s3://": "s3"}
+
+
+class LocationError(ValueError):
+    """An artifact is at a place that the launcher cannot copy from."""
+
+
+def local_path(uri: str, root: Path) -> Path:
+    """Return the local path of an artifact's files.
+
+    Args:
+        uri: URI of the artifact.
+        root: ``/`` in a pod, where the launcher copies files to; :data:`VOLUME_ROOT` if they are on a volume.
+
+    Raises:
+        LocationError: The URI has another scheme, or leads out of its bucket.
+    """
+    for scheme, folder in _FOLDERS.items():
+        if uri.startswith(scheme):
+            key = uri.removeprefix(scheme).partition("?")[0]
+            if ".." in key.split("/"):
+                raise LocationError(f"A URI must not lead out of its bucket. Received: {uri}")
+            return root / folder / key
+    raise LocationError(f"URIs of artifacts begin with one of {', '.join(_FOLDERS)}. Received: {uri}")
+
 
 OWN_TYPES: Final = "breast_density."
 _OWN_MODULE: Final = "components.common.artifacts."
@@ -30,7 +67,7 @@ VALUE_TYPES: Final = frozenset({"tfx.String", "tfx.Integer", "tfx.Float", "tfx.B
 
 
 def title_of(artifact_type: spec_pb2.ArtifactTypeSchema) -> str:
-    """Reads the title of an artifact's type; empty where it has none."""
+    """Return the title of an artifact's type; empty if it has none."""
     if artifact_type.WhichOneof("kind") == "schema_title":
         return artifact_type.schema_title
     schema = yaml.safe_load(artifact_type.instance_schema)
@@ -38,7 +75,7 @@ def title_of(artifact_type: spec_pb2.ArtifactTypeSchema) -> str:
 
 
 def _importable(artifact_type: spec_pb2.ArtifactTypeSchema) -> spec_pb2.ArtifactTypeSchema:
-    """Names a type of our own by its Python path, which is what TFX looks for in the title."""
+    """Replace the title of one of this project's types by its Python path, which TFX expects in the title."""
     title = title_of(artifact_type)
     if not title.startswith(OWN_TYPES):
         return artifact_type
@@ -52,16 +89,16 @@ def _artifacts(lists: Mapping[str, spec_pb2.ArtifactList]) -> Iterator[tuple[str
             yield name, artifact
 
 
-def _put_together(lists: Mapping[str, spec_pb2.ArtifactList]) -> dict[str, spec_pb2.ArtifactList]:
-    """Makes one list of a union's artifacts again, in the order of its channels."""
+def _join_unions(lists: Mapping[str, spec_pb2.ArtifactList]) -> dict[str, spec_pb2.ArtifactList]:
+    """Join the artifacts of each union into one list, in the order of its channels."""
     found: dict[str, spec_pb2.ArtifactList] = {}
-    for name in sorted(lists, key=_place):
-        found.setdefault(_place(name)[0], spec_pb2.ArtifactList()).artifacts.extend(lists[name].artifacts)
+    for name in sorted(lists, key=_name_and_number):
+        found.setdefault(_name_and_number(name)[0], spec_pb2.ArtifactList()).artifacts.extend(lists[name].artifacts)
     return found
 
 
-def _place(name: str) -> tuple[str, int]:
-    """Reads ``examples-1``."""
+def _name_and_number(name: str) -> tuple[str, int]:
+    """Split a name such as ``examples-1``."""
     base, _, number = name.partition("-")
     return base, int(number or 0)
 
@@ -69,32 +106,32 @@ def _place(name: str) -> tuple[str, int]:
 def for_tfx(
     given: spec_pb2.ExecutorInput,
     inputs: spec_pb2.ComponentInputsSpec,
-    run_parameters: Mapping[str, Place],
+    run_parameters: Mapping[str, ParameterPlace],
     root: Path,
 ) -> spec_pb2.ExecutorInput:
-    """Makes of the backend's ``ExecutorInput`` what TFX's entry point takes.
+    """Convert the backend's ``ExecutorInput`` into what TFX's entry point expects.
 
     Args:
-        given: As the launcher filled it in.
-        inputs: The component's definition.
-        run_parameters: Where each run parameter goes.
-        root: Folder under which the launcher keeps artifacts.
+        given: ``ExecutorInput`` as the launcher filled it in.
+        inputs: The component's definition of inputs.
+        run_parameters: Place of each run parameter.
+        root: Folder under which the launcher stores artifacts.
 
     Returns:
-        A copy with types, local paths, and run parameters and further artifacts of an input in their places.
+        A copy with types and local paths, in which run parameters and the artifacts of unions are in their places.
 
     Raises:
-        LocationError: An artifact is in no object store that the launcher knows.
-        ParameterError: A run parameter does not fit the node.
+        LocationError: An artifact is in an object store that the launcher does not know.
+        ParameterError: A run parameter does not match the node.
     """
     found = spec_pb2.ExecutorInput()
     found.CopyFrom(given)
     for name, artifact in _artifacts(found.inputs.artifacts):
-        artifact.type.CopyFrom(_importable(inputs.artifacts[_place(name)[0]].artifact_type))
+        artifact.type.CopyFrom(_importable(inputs.artifacts[_name_and_number(name)[0]].artifact_type))
         artifact.uri = str(local_path(artifact.uri, root))
-    together = _put_together(found.inputs.artifacts)
+    joined = _join_unions(found.inputs.artifacts)
     found.inputs.ClearField("artifacts")
-    for name, artifacts in together.items():
+    for name, artifacts in joined.items():
         found.inputs.artifacts[name].CopyFrom(artifacts)
     for _, artifact in _artifacts(found.outputs.artifacts):
         artifact.type.CopyFrom(_importable(artifact.type))
@@ -102,8 +139,8 @@ def for_tfx(
     values = found.inputs.parameter_values
     for name, place in run_parameters.items():
         if name not in values:
-            raise ParameterError(f"The run parameter {name} has no value: compile the pipeline anew.")
-        value = meaning(_plain(values.pop(name)))
+            raise ParameterError(f"The run parameter {name} has no value: compile the pipeline again.")
+        value = config_value(_plain(values.pop(name)))
         values[place.parameter].string_value = with_value(values[place.parameter].string_value, place.path, value)
     return found
 
@@ -112,18 +149,18 @@ def _plain(value: struct_pb2.Value) -> Any:
     return getattr(value, value.WhichOneof("kind"))
 
 
-def prepare_folders(made: spec_pb2.ExecutorInput, remove: Callable[[Path], None]) -> None:
-    """Makes the folders that executors count on, and removes what a try that failed has left.
+def prepare_folders(prepared: spec_pb2.ExecutorInput, remove: Callable[[Path], None]) -> None:
+    """Create the folders that executors rely on, and remove what a failed attempt has left.
 
     Args:
-        made: As :func:`for_tfx` gave it.
-        remove: Removes a file or a folder with all in it.
+        prepared: What :func:`for_tfx` returned.
+        remove: Removes a file, or a folder with its content.
     """
-    for _, artifact in _artifacts(made.inputs.artifacts):
+    for _, artifact in _artifacts(prepared.inputs.artifacts):
         path = Path(artifact.uri)
         if not path.exists():
             path.mkdir(parents=True)
-    for _, artifact in _artifacts(made.outputs.artifacts):
+    for _, artifact in _artifacts(prepared.outputs.artifacts):
         path = Path(artifact.uri)
         if path.exists():
             remove(path)
@@ -132,11 +169,11 @@ def prepare_folders(made: spec_pb2.ExecutorInput, remove: Callable[[Path], None]
 
 
 def for_backend(output: spec_pb2.ExecutorOutput, given: spec_pb2.ExecutorInput, root: Path) -> spec_pb2.ExecutorOutput:
-    """Puts the object store's URIs back into what TFX's entry point wrote, so that the launcher uploads to them.
+    """Restore the object store's URIs in what TFX's entry point wrote, so that the launcher uploads to them.
 
     Args:
-        output: As TFX wrote it.
-        given: As the launcher filled it in.
+        output: ``ExecutorOutput`` as TFX wrote it.
+        given: ``ExecutorInput`` as the launcher filled it in.
         root: As in :func:`for_tfx`.
     """
     known = [*_artifacts(given.inputs.artifacts), *_artifacts(given.outputs.artifacts)]
@@ -145,8 +182,8 @@ def for_backend(output: spec_pb2.ExecutorOutput, given: spec_pb2.ExecutorInput, 
     found.CopyFrom(output)
     for _, artifact in _artifacts(found.artifacts):
         artifact.uri = back[artifact.uri]
-        artifact.ClearField("type")  # the backend keeps its own
+        artifact.ClearField("type")  # the backend has its own
         for name, value in artifact.metadata.items():
-            if isinstance(value, str) and value in back:  # an Evaluator names the model that it blessed
+            if isinstance(value, str) and value in back:  # an Evaluator stores the URI of the model that it blessed
                 artifact.metadata[name] = back[value]
     return found

@@ -1,8 +1,8 @@
-"""Parameters of a run: what may change from run to run without compiling the pipeline anew.
+"""Parameters of a run: what may change from run to run without compiling the pipeline again.
 
-Each stands for a key of the configuration. Nodes carry their configuration as JSON in an execution parameter, so a run
-parameter cannot be that parameter itself; the compiled task takes it beside, and the entry point puts it in its place.
-Kubeflow's cache looks at both.
+Each run parameter sets a key of the configuration. Nodes receive their configuration as JSON in an execution parameter,
+so a run parameter cannot be an execution parameter itself. The compiled task receives it separately, and the entry
+point inserts it into the configuration. Kubeflow's cache considers both.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ class RunParameter:
     """A parameter of a run.
 
     Attributes:
-        name: Its name.
-        key: Key of the configuration that it stands for.
-        default: Its value where a run gives none; tells its type too.
+        name: Name of the parameter.
+        key: Key of the configuration that it sets.
+        default: Value for runs that do not set it; it also defines the type.
     """
 
     name: str
@@ -40,12 +40,12 @@ class RunParameter:
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a node keeps a key of the configuration.
+class ParameterPlace:
+    """Where a node stores a key of the configuration.
 
     Attributes:
         parameter: Execution parameter.
-        path: Keys inside; a text that is met on the way is JSON or YAML.
+        path: Keys inside; a text on the path is JSON or YAML.
     """
 
     parameter: str
@@ -55,13 +55,13 @@ class Place:
         return "/".join((self.parameter, *self.path))
 
     @classmethod
-    def parse(cls, text: str) -> Place:
-        """Reads what ``str`` wrote."""
+    def parse(cls, text: str) -> ParameterPlace:
+        """Read what ``str`` wrote."""
         parameter, *path = text.split("/")
         return cls(parameter, tuple(path))
 
 
-# Keys that no other node computes with, so that a run parameter of one node cannot contradict another.
+# Keys that only one node computes with, so that a run parameter of one node cannot contradict another node.
 _KEYS: Final[Mapping[str, str]] = {
     "data_folder": "data.folder",
     "data_labels": "data.labels",
@@ -101,7 +101,7 @@ def _value(configuration: Mapping[str, Any], key: str) -> Any:
 
 
 def _distribution_name(value: Any) -> str | None:
-    """Names a distribution, where it has a name."""
+    """Return the name of a distribution; None if it has no name."""
     if value is None:
         return NOTHING
     config = DistributionConfig.model_validate(value)
@@ -109,14 +109,14 @@ def _distribution_name(value: Any) -> str | None:
 
 
 def run_parameters(configuration: Mapping[str, Any]) -> tuple[RunParameter, ...]:
-    """Lists the parameters that runs of a configuration have.
+    """Return the parameters of the runs of a configuration.
 
     Args:
         configuration: ``RunConfig`` as JSON types.
 
     Returns:
-        One for each key that has a value; a gate that is off cannot be switched on by a run, and the archive stays of
-        the kind that it is.
+        One parameter per key that has a value. A run cannot switch on a gate that is off, and cannot change the kind of
+        the archive.
     """
     found = []
     for name, key in _KEYS.items():
@@ -128,30 +128,30 @@ def run_parameters(configuration: Mapping[str, Any]) -> tuple[RunParameter, ...]
     return tuple(found)
 
 
-def place_of(parameter: RunParameter, kind: str) -> Place | None:
-    """Tells where a kind of node keeps what a run parameter stands for; None for nowhere."""
+def place_of(parameter: RunParameter, kind: str) -> ParameterPlace | None:
+    """Return where a kind of node stores the key of a run parameter; None if it does not."""
     section, _, leaf = parameter.key.rpartition(".")
     if parameter.key == "kubeflow.span":
-        return Place("wanted_span", ()) if kind == "ArchiveScan" else None
+        return ParameterPlace("wanted_span", ()) if kind == "ArchiveScan" else None
     if kind == "ReportGenerator" and section.startswith("pipeline."):
-        return Place("configuration", (section.removeprefix("pipeline."), leaf))
+        return ParameterPlace("configuration", (section.removeprefix("pipeline."), leaf))
     at = _IN_NODES[section].get(kind)
-    return Place(at[0], (*at[1:], leaf)) if at else None
+    return ParameterPlace(at[0], (*at[1:], leaf)) if at else None
 
 
 def with_value(text: str, path: Sequence[str], value: Any) -> str:
-    """Puts a value into a text of JSON or YAML.
+    """Set a value in a JSON or YAML text.
 
     Args:
-        text: JSON, whose texts may be JSON again, or YAML.
-        path: Keys; empty to put the value in the place of the text.
+        text: JSON, in which texts may be JSON again, or YAML.
+        path: Keys; empty to replace the text by the value.
         value: The value.
 
     Returns:
-        The text with the value, in the format that it had.
+        The text with the value, in the same format.
 
     Raises:
-        ParameterError: There is no such key.
+        ParameterError: The key does not exist.
     """
     if not path:
         return str(value)
@@ -160,7 +160,7 @@ def with_value(text: str, path: Sequence[str], value: Any) -> str:
     except json.JSONDecodeError:
         document, is_json = yaml.safe_load(text), False
     if not isinstance(document, dict):
-        raise ParameterError(f"A run parameter goes into a mapping. Received: {type(document).__name__}")
+        raise ParameterError(f"A run parameter sets a key of a mapping. Received: {type(document).__name__}")
     _put(document, path, value)
     return json.dumps(document) if is_json else yaml.safe_dump(document, sort_keys=False)
 
@@ -168,36 +168,36 @@ def with_value(text: str, path: Sequence[str], value: Any) -> str:
 def _put(document: dict[str, Any], path: Sequence[str], value: Any) -> None:
     key, *rest = path
     if key not in document:
-        raise ParameterError(f"A node's configuration has no key {key}: compile the pipeline anew.")
+        raise ParameterError(f"A node's configuration has no key {key}: compile the pipeline again.")
     if not rest:
         is_whole = isinstance(document[key], int) and isinstance(value, float) and value.is_integer()
-        document[key] = int(value) if is_whole else value  # JSON's numbers have no type on the way through Kubeflow
+        document[key] = int(value) if is_whole else value  # Kubeflow does not keep the type of JSON numbers
     elif isinstance(document[key], str):
         document[key] = with_value(document[key], rest, value)
     else:
         _put(document[key], rest, value)
 
 
-def meaning(value: Any) -> Any:
-    """Gives the configuration's value of a run parameter's: the text ``none`` stands for nothing."""
+def config_value(value: Any) -> Any:
+    """Return the configuration's value for a run parameter's value: None for the text ``none``."""
     return None if value == NOTHING else value
 
 
-def checked(given: Mapping[str, str], known: Sequence[RunParameter]) -> dict[str, Value]:
-    """Types the parameters that a person gave a run.
+def typed_values(given: Mapping[str, str], known: Sequence[RunParameter]) -> dict[str, Value]:
+    """Convert run parameters from text to their types.
 
     Raises:
-        ParameterError: One is unknown, or no number where one is needed.
+        ParameterError: A parameter is unknown, or is not a number although one is required.
     """
     by_name = {parameter.name: parameter for parameter in known}
     values: dict[str, Value] = {}
     for name, text in given.items():
         if name not in by_name:
-            raise ParameterError(f"There is no run parameter {name}: give one of {', '.join(by_name)}.")
+            raise ParameterError(f"The run parameter {name} does not exist: give one of {', '.join(by_name)}.")
         kind = type(by_name[name].default)
         try:
             values[name] = kind(text)
         except ValueError:
             wanted = "a whole number" if kind is int else "a number"
-            raise ParameterError(f"The run parameter {name} is {wanted}. Received: {text}") from None
+            raise ParameterError(f"The run parameter {name} must be {wanted}. Received: {text}") from None
     return values

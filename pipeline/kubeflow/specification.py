@@ -1,11 +1,12 @@
-"""From the specification that TFX 1.16 compiles to the one that open-source Kubeflow Pipelines v2 runs: pure functions.
+"""Convert the specification that TFX 1.16 compiles into one that open-source Kubeflow Pipelines v2 runs.
 
-What differs, and why:
+All functions are pure. The differences are:
 
-* Argo, below Kubeflow, takes letters, digits and hyphens in names of tasks: ``Trainer.CC_R`` becomes ``trainer-cc-r``.
-* TFX names the producer of a parameter that another node finds ``NODE_task``, a task that there is not.
-* Retries, run parameters, and caching by node are not TFX's.
-* The command of each container is our entry point, which mends what differs at run time.
+* Argo, which Kubeflow uses, allows letters, digits and hyphens in names of tasks: ``Trainer.CC_R`` becomes
+  ``trainer-cc-r``.
+* TFX names the producer of a parameter ``NODE_task``. No task has this name.
+* TFX has no retries, no run parameters, and no caching per node.
+* The command of each container is this project's entry point, which adapts the messages at run time.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any, Final
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2 as spec_pb2
 
-from pipeline.kubeflow.parameters import Place, RunParameter, Value, place_of
+from pipeline.kubeflow.parameters import ParameterPlace, RunParameter, Value, place_of
 from pipeline.kubeflow_config import NodeSettings
 
 RUN_PARAMETER: Final = "--run_parameter"
@@ -34,23 +35,23 @@ _TYPES: Final = {
 
 
 def kubeflow_name(name: str) -> str:
-    """Makes a name that Argo takes, such as ``trainer-cc-r`` of ``Trainer.CC_R``, as Kubeflow's own compiler does."""
+    """Return a name that Argo allows, such as ``trainer-cc-r`` for ``Trainer.CC_R``, as Kubeflow's compiler does."""
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name)
     return re.sub(r"[^a-z0-9]+", "-", words.lower()).strip("-")
 
 
 def component_name(node: str) -> str:
-    """Names the component of a node."""
+    """Return the name of a node's component."""
     return f"comp-{kubeflow_name(node)}"
 
 
 def executor_name(node: str) -> str:
-    """Names the executor of a node."""
+    """Return the name of a node's executor."""
     return f"exec-{kubeflow_name(node)}"
 
 
 def _task(task: spec_pb2.PipelineTaskSpec, nodes: Mapping[str, str]) -> spec_pb2.PipelineTaskSpec:
-    """Renames a task and what it refers to."""
+    """Rename a task and what it refers to."""
     found = spec_pb2.PipelineTaskSpec()
     found.CopyFrom(task)
     node = task.task_info.name
@@ -80,9 +81,9 @@ def _with_settings(task: spec_pb2.PipelineTaskSpec, settings: NodeSettings) -> N
 
 
 def _container(
-    compiled: Any, settings: NodeSettings, image: str, places: Mapping[str, Place], further: Sequence[str]
+    compiled: Any, settings: NodeSettings, image: str, places: Mapping[str, ParameterPlace], further: Sequence[str]
 ) -> Any:
-    """Gives a node its image, command and resources."""
+    """Return a node's container with its image, command and resources."""
     found = spec_pb2.PipelineDeploymentConfig.PipelineContainerSpec()
     found.CopyFrom(compiled)
     found.image = image
@@ -100,14 +101,14 @@ def _container(
     return found
 
 
-def parse_run_parameters(arguments: Iterable[str]) -> dict[str, Place]:
-    """Reads ``NAME=PLACE``, as the containers' arguments have it."""
+def parse_run_parameters(arguments: Iterable[str]) -> dict[str, ParameterPlace]:
+    """Read ``NAME=PLACE`` from the arguments of a container."""
     pairs = (argument.partition("=") for argument in arguments)
-    return {name: Place.parse(place) for name, _, place in pairs}
+    return {name: ParameterPlace.parse(place) for name, _, place in pairs}
 
 
-def run_parameter_places(container: Any) -> dict[str, Place]:
-    """Tells where a node puts its run parameters, from its container's arguments."""
+def run_parameter_places(container: Any) -> dict[str, ParameterPlace]:
+    """Return where a node stores its run parameters, from the arguments of its container."""
     return parse_run_parameters(value for flag, value in itertools.pairwise(container.args) if flag == RUN_PARAMETER)
 
 
@@ -129,24 +130,24 @@ def for_open_source(
     parameters: Sequence[RunParameter],
     arguments_of: Callable[[str], Sequence[str]] = lambda node: (),
 ) -> spec_pb2.PipelineSpec:
-    """Makes the specification that open-source Kubeflow Pipelines v2 runs.
+    """Return the specification that open-source Kubeflow Pipelines v2 runs.
 
     Args:
-        compiled: As TFX's ``KubeflowV2DagRunner`` makes it, schema version 2.1.
-        settings_of: What a node asks of the cluster, by its id.
-        image_of: Its image.
-        parameters: Run parameters; those that no node takes are left out.
-        arguments_of: Further arguments of its entry point.
+        compiled: Specification as TFX's ``KubeflowV2DagRunner`` makes it, schema version 2.1.
+        settings_of: Returns what a node requests from the cluster, by id of the node.
+        image_of: Returns the image of a node.
+        parameters: Run parameters; parameters that no node uses are omitted.
+        arguments_of: Returns further arguments of a node's entry point.
 
     Returns:
         A new specification.
 
     Raises:
-        ValueError: Two nodes, or two parameters of a node, would have one name.
+        ValueError: Two nodes, or two parameters of a node, would have the same name.
     """
     nodes = {node: kubeflow_name(node) for node in compiled.root.dag.tasks}
     if len(set(nodes.values())) < len(nodes):
-        raise ValueError(f"Two nodes would have one name on Kubeflow. Received: {', '.join(sorted(nodes))}")
+        raise ValueError(f"Two nodes would have the same name on Kubeflow. Received: {', '.join(sorted(nodes))}")
     deployment = spec_pb2.PipelineDeploymentConfig()
     json_format.ParseDict(json_format.MessageToDict(compiled.deployment_spec), deployment)
     found, executors = spec_pb2.PipelineSpec(), spec_pb2.PipelineDeploymentConfig()
@@ -161,15 +162,13 @@ def for_open_source(
         component.executor_label = executor_name(node)
         settings = settings_of(node)
         _with_settings(task, settings)
-        places: dict[str, Place] = {}
+        places: dict[str, ParameterPlace] = {}
         for parameter in parameters:
             place = place_of(parameter, node.partition(".")[0])
             if place is None:
                 continue
             if parameter.name in component.input_definitions.parameters:
-                raise ValueError(
-                    f"{node} has a parameter of its own with the name of a run parameter: {parameter.name}"
-                )
+                raise ValueError(f"{node} already has a parameter with the name of a run parameter: {parameter.name}")
             places[parameter.name] = place
             _declare(component.input_definitions, parameter)
             _declare(found.root.input_definitions, parameter, parameter.default)

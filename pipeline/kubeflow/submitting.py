@@ -1,4 +1,4 @@
-"""Sends a package to Kubeflow Pipelines: a run now, or runs by the clock."""
+"""Submit a package to Kubeflow Pipelines: one run now, or recurring runs."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from kfp.client import Client
 
 from pipeline.kubeflow.parameters import Value
 
-_SECONDS: Final = "a cron expression has six fields, seconds first, such as '0 0 3 * * 1' (Mondays at 3)"
+_CRON_HELP: Final = "A cron expression has six fields, seconds first, such as '0 0 3 * * 1' (Mondays at 3)"
 
 
 class SubmitError(RuntimeError):
-    """Kubeflow did not take the run; the message says what it answered."""
+    """Kubeflow did not accept the run; the message contains its response."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,10 @@ class Target:
     """A Kubeflow Pipelines installation.
 
     Attributes:
-        host: URL of its API, such as ``http://localhost:8888``.
-        namespace: Profile's namespace where there are several users; None where there is one.
-        token: Bearer token; None for none.
-        ca: File with the authorities of its certificate, PEM; None for the system's.
+        host: URL of the API, such as ``http://localhost:8888``.
+        namespace: Namespace of the profile in a multi-user installation; None in a single-user one.
+        token: Bearer token; None to send no token.
+        ca: PEM file with the certificate authorities of the API; None for the system's.
     """
 
     host: str
@@ -42,14 +42,14 @@ class Target:
 
 @dataclass(frozen=True)
 class RunRequest:
-    """What is to run.
+    """The run to start.
 
     Attributes:
         package: File of the package.
-        experiment: Name of the experiment; made where there is none.
+        experiment: Name of the experiment; it is created if it does not exist.
         name: Name of the run.
-        values: Run parameters, typed.
-        service_account: Kubernetes service account of the pods; None for the installation's.
+        values: Typed run parameters.
+        service_account: Kubernetes service account of the pods; None for the installation's default.
     """
 
     package: Path
@@ -59,8 +59,8 @@ class RunRequest:
     service_account: str | None = None
 
 
-def _told(error: kfp_server_api.ApiException) -> str:
-    """Finds the sentence in an answer: the API's own JSON, or whatever a proxy says."""
+def _reason(error: kfp_server_api.ApiException) -> str:
+    """Return the message in a response: from the API's JSON, or the text of a proxy."""
     try:
         body = json.loads(error.body or "")
     except ValueError:
@@ -70,13 +70,14 @@ def _told(error: kfp_server_api.ApiException) -> str:
 
 
 @contextmanager
-def _one_sentence(host: str) -> Iterator[None]:
+def _submit_errors(host: str) -> Iterator[None]:
+    """Raise the client's errors as SubmitError with one sentence."""
     try:
         yield
     except kfp_server_api.ApiException as error:
         hint = {401: " Give a token.", 403: " Give a token that may create runs, or another namespace."}
         raise SubmitError(
-            f"Kubeflow at {host} answered {error.status}: {_told(error)}.{hint.get(error.status, '')}"
+            f"Kubeflow at {host} answered {error.status}: {_reason(error)}.{hint.get(error.status, '')}"
         ) from error
     except urllib3.exceptions.HTTPError as error:
         reason = getattr(error, "reason", None) or error
@@ -86,7 +87,7 @@ def _one_sentence(host: str) -> Iterator[None]:
 
 
 def _require_health(target: Target) -> None:
-    """Asks once whether anybody is there: the client itself asks for half a minute, and tells of no reason."""
+    """Check once that the API responds. The client itself would try for half a minute and give no reason."""
     configuration = kfp_server_api.Configuration(host=target.host.rstrip("/"))
     configuration.ssl_ca_cert = str(target.ca) if target.ca else None
     if target.token:
@@ -94,7 +95,7 @@ def _require_health(target: Target) -> None:
             {"authorization": target.token},
             {"authorization": "Bearer"},
         )
-    # By its path: the method that is generated for it has another name in the client of each lane.
+    # By its path: the generated method has a different name in the client of each lane.
     api = kfp_server_api.ApiClient(configuration)
     api.call_api("/apis/v2beta1/healthz", "GET", auth_settings=["Bearer"])
 
@@ -102,7 +103,7 @@ def _require_health(target: Target) -> None:
 def _client(target: Target) -> Client:
     _require_health(target)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that it works with version 2 alone
+        warnings.simplefilter("ignore")  # the warning that it works only with version 2
         client = Client(
             host=target.host,
             namespace=target.namespace or "kubeflow",
@@ -117,15 +118,15 @@ def _experiment(client: Client, target: Target, name: str) -> str:
 
 
 def submit_run(target: Target, request: RunRequest) -> str:
-    """Starts a run.
+    """Start a run.
 
     Returns:
-        Its id.
+        Id of the run.
 
     Raises:
-        SubmitError: Kubeflow cannot be reached, or does not take it.
+        SubmitError: Kubeflow cannot be reached, or does not accept the run.
     """
-    with _one_sentence(target.host):
+    with _submit_errors(target.host):
         client = _client(target)
         run = client.run_pipeline(
             experiment_id=_experiment(client, target, request.experiment),
@@ -138,30 +139,30 @@ def submit_run(target: Target, request: RunRequest) -> str:
 
 
 def submit_recurring_run(target: Target, request: RunRequest, cron: str, concurrency: int = 1) -> str:
-    """Starts runs by the clock; runs that were missed while Kubeflow was down are not made up for.
+    """Start recurring runs. Runs that were missed while Kubeflow was down are not repeated.
 
     Args:
-        target: Where.
-        request: What.
+        target: The installation.
+        request: The run to start each time.
         cron: Six fields: second, minute, hour, day of month, month, day of week.
-        concurrency: Runs that may go on at one time.
+        concurrency: Maximum number of simultaneous runs.
 
     Returns:
         Id of the recurring run.
 
     Raises:
-        SubmitError: Kubeflow cannot be reached, or does not take it.
+        SubmitError: Kubeflow cannot be reached, or does not accept the run.
     """
     if len(cron.split()) != 6:
-        raise SubmitError(f"{_SECONDS[0].upper()}{_SECONDS[1:]}. Received: {cron!r}")
-    with _one_sentence(target.host):
+        raise SubmitError(f"{_CRON_HELP}. Received: {cron!r}")
+    with _submit_errors(target.host):
         client = _client(target)
         run: Any = client.create_recurring_run(
             experiment_id=_experiment(client, target, request.experiment),
             job_name=request.name,
             cron_expression=cron,
             max_concurrency=concurrency,
-            no_catchup=True,  # yesterday's archive is gone: the latest span is all that there is to do
+            no_catchup=True,  # a run always takes the latest span
             params=dict(request.values),
             pipeline_package_path=str(request.package),
             service_account=request.service_account,

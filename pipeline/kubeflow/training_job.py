@@ -1,8 +1,8 @@
-"""Training on several machines: a Trainer's pod starts a TFJob of Kubeflow's training operator, and waits for it.
+"""Train on several machines: a Trainer's pod starts a TFJob of Kubeflow's training operator, and waits for it.
 
-A node of Kubeflow Pipelines is one pod; ``MultiWorkerMirroredStrategy`` wants several that start together and know each
-other by ``TF_CONFIG``, which the operator sets. Each machine of the job runs the very command of the node, on the
-volume that the node's pod works on. The first machine alone writes.
+A node of Kubeflow Pipelines is one pod. ``MultiWorkerMirroredStrategy`` needs several pods that start together and find
+each other by ``TF_CONFIG``, which the operator sets. Each machine of the job runs the same command as the node, on the
+same volume as the node's pod. Only the first machine writes.
 
 Source: https://www.kubeflow.org/docs/components/trainer/legacy-v1/user-guides/tensorflow/
 """
@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict
 
-from pipeline.kubeflow.locations import VOLUME_ROOT
+from pipeline.kubeflow.executor_input import VOLUME_ROOT
 from pipeline.kubeflow.specification import kubeflow_name
 from pipeline.kubeflow_config import KubeflowConfig
 
@@ -28,23 +28,23 @@ _NAMESPACE_FILE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/nam
 
 
 class TrainingJobError(RuntimeError):
-    """The machines did not train; the message says what the operator or Kubernetes said."""
+    """The machines did not train; the message contains the reason of the operator or of Kubernetes."""
 
 
 class TrainingJob(BaseModel):
-    """What the machines of a job are, as a node's container argument.
+    """The machines of a job, as a container argument of a node.
 
     Attributes:
-        name: Begin of the job's name; Kubernetes adds to it.
-        workers: Machines.
+        name: Prefix of the job's name; Kubernetes appends a suffix.
+        workers: Number of machines.
         image: Container image.
-        cpu: Cores of each.
-        memory: GB of each.
-        gpus: Accelerators of each.
+        cpu: Cores per machine.
+        memory: Memory per machine, GB.
+        gpus: Accelerators per machine.
         gpu_resource: Kubernetes' name of the accelerator.
         node_selector: Labels that a machine must have.
         claim: Volume with the artifacts.
-        mount: Where it is mounted.
+        mount: Mount point of the volume.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -62,7 +62,7 @@ class TrainingJob(BaseModel):
 
 
 def training_job(node: str, image: str, config: KubeflowConfig) -> TrainingJob:
-    """Makes the job of a Trainer from what the node may ask of the cluster."""
+    """Return the job of a Trainer, from what the node requests from the cluster."""
     settings = config.settings_of(node)
     return TrainingJob(
         name=kubeflow_name(node),
@@ -79,17 +79,17 @@ def training_job(node: str, image: str, config: KubeflowConfig) -> TrainingJob:
 
 
 def tf_job(job: TrainingJob, command: Sequence[str]) -> dict[str, Any]:
-    """Writes the TFJob.
+    """Return the manifest of a TFJob.
 
     Args:
-        job: Its machines.
-        command: What each machine runs.
+        job: Machines of the job.
+        command: Command that each machine runs.
     """
     limits: dict[str, Any] = {"cpu": f"{round(job.cpu * 1000)}m", "memory": f"{round(job.memory * 1000)}M"}
     if job.gpus:
         limits[job.gpu_resource] = job.gpus
     pod = {
-        # A service mesh would stand between the machines.
+        # A service mesh would block the connections between the machines.
         "metadata": {"annotations": {"sidecar.istio.io/inject": "false"}},
         "spec": {
             "automountServiceAccountToken": False,
@@ -123,7 +123,7 @@ def tf_job(job: TrainingJob, command: Sequence[str]) -> dict[str, Any]:
         "spec": {
             "runPolicy": {"cleanPodPolicy": "Running", "backoffLimit": 3, "ttlSecondsAfterFinished": 86400},
             "tfReplicaSpecs": {
-                # No chief: worker 0 is. ExitCode: a machine that was lost is replaced, a mistake is not tried again.
+                # Worker 0 is the chief. ExitCode: a lost machine is replaced, a permanent error is not retried.
                 "Worker": {"replicas": job.workers, "restartPolicy": "ExitCode", "template": pod}
             },
         },
@@ -131,18 +131,18 @@ def tf_job(job: TrainingJob, command: Sequence[str]) -> dict[str, Any]:
 
 
 def is_machine(environment: Mapping[str, str]) -> bool:
-    """Tells whether this process is a machine of a job, and not the node's pod that starts it."""
+    """Return True if this process is a machine of a job, False if it is the node's pod that starts the job."""
     return bool(environment.get("TF_CONFIG"))
 
 
 def is_first_machine(environment: Mapping[str, str]) -> bool:
-    """Tells whether this process is the machine that writes."""
+    """Return True if this process is the machine that writes."""
     task = json.loads(environment["TF_CONFIG"]).get("task", {})
     return bool(task.get("type") in ("chief", "worker") and int(task.get("index", -1)) == 0)
 
 
 def _ended(job: Mapping[str, Any]) -> tuple[str, str]:
-    """Reads whether a job ended: ``Succeeded`` or ``Failed`` with the operator's words; empty while it goes on."""
+    """Return ``Succeeded`` or ``Failed`` and the operator's message; two empty texts while the job is running."""
     for condition in job.get("status", {}).get("conditions") or ():
         if condition.get("type") in ("Succeeded", "Failed") and condition.get("status") == "True":
             return condition["type"], str(condition.get("message", ""))
@@ -150,17 +150,17 @@ def _ended(job: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def run_tf_job(manifest: Mapping[str, Any], seconds: float = 10.0) -> str:
-    """Starts a TFJob in this pod's namespace and waits for its end; it is removed if this process is stopped.
+    """Start a TFJob in this pod's namespace and wait for its end. The job is removed if this process is stopped.
 
     Args:
-        manifest: As :func:`tf_job` writes it.
-        seconds: Between two questions.
+        manifest: What :func:`tf_job` returned.
+        seconds: Interval between two queries, s.
 
     Returns:
-        Its name.
+        Name of the job.
 
     Raises:
-        TrainingJobError: Kubernetes does not take the job, or it failed.
+        TrainingJobError: Kubernetes does not accept the job, or the job failed.
     """
     from kubernetes import client, config
 
@@ -170,18 +170,18 @@ def run_tf_job(manifest: Mapping[str, Any], seconds: float = 10.0) -> str:
 
 
 def start_and_wait(api: Any, namespace: str, manifest: Mapping[str, Any], seconds: float) -> str:
-    """Does what :func:`run_tf_job` says, with a client of Kubernetes' custom objects."""
+    """Start a job and wait for its end, as :func:`run_tf_job`, with a client of Kubernetes' custom objects."""
     from kubernetes.client.exceptions import ApiException
 
     try:
         name = api.create_namespaced_custom_object(*_GROUP, namespace, _PLURAL, dict(manifest))["metadata"]["name"]
     except ApiException as error:
         hint = {
-            403: " Apply kubeflow/manifests/training, which lets the runs' service account start TFJobs.",
+            403: " Apply kubeflow/manifests/training, which allows the runs' service account to start TFJobs.",
             404: " Install Kubeflow's training operator.",
         }
         raise TrainingJobError(
-            f"Kubernetes does not take the TFJob: {error.status} {error.reason}.{hint.get(error.status, '')}"
+            f"Kubernetes does not accept the TFJob: {error.status} {error.reason}.{hint.get(error.status, '')}"
         ) from error
     ended = False
     try:

@@ -1,10 +1,13 @@
-"""Walks through a compiled pipeline without a cluster.
+"""Run a compiled pipeline on this machine without a cluster.
 
-It does what Kubeflow's driver and launcher do: resolves each task's inputs, copies artifacts from the store to an empty
-folder in the place of a pod, starts the container's own command with ``{{$}}`` filled in, and copies outputs back. With
-a volume as pipeline root, one folder in its place is all tasks', and nothing is copied. The
-command line, the parameters and the entry point are those that a cluster would start; image, scheduling, cache and
-retries are not there.
+This does what Kubeflow's driver and launcher do: it resolves the inputs of each task, copies artifacts from the store
+to an empty folder that replaces a pod, starts the container's command with ``{{$}}`` filled in, and copies outputs
+back. If the pipeline root is a volume, one folder replaces the volume for all tasks, and nothing is copied. The command
+line, the parameters and the entry point are those of a cluster. The image, scheduling, the cache and retries are not
+covered.
+
+Folders replace the object store. Like an object store, they keep only files: an empty folder is not copied from one
+node to the next.
 
 Source: kubeflow/pipelines, backend/src/v2/driver and backend/src/v2/component/launcher_v2.go
 """
@@ -12,6 +15,7 @@ Source: kubeflow/pipelines, backend/src/v2/driver and backend/src/v2/component/l
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -25,10 +29,29 @@ from google.protobuf import json_format, struct_pb2
 from kfp.pipeline_spec import pipeline_spec_pb2 as spec_pb2
 
 from pipeline.kubeflow.entrypoint import ROOT_VARIABLE
-from pipeline.kubeflow.object_store import download, upload
+from pipeline.kubeflow.executor_input import local_path
 from pipeline.kubeflow.package import Package
 from pipeline.kubeflow.parameters import Value
 from pipeline.kubeflow.specification import ARTIFACTS_ROOT
+
+
+def _copy_files(source: Path, target: Path) -> None:
+    files = [source] if source.is_file() else [path for path in source.rglob("*") if path.is_file()]
+    for file in files:
+        copied = target / file.relative_to(source) if source.is_dir() else target
+        copied.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, copied)
+
+
+def download(uri: str, store: Path, pod: Path) -> None:
+    """Copy an artifact to a pod, as the launcher does before the node's command."""
+    _copy_files(local_path(uri, store), local_path(uri, pod))
+
+
+def upload(uri: str, pod: Path, store: Path) -> None:
+    """Copy what a node's command has written to the store."""
+    _copy_files(local_path(uri, pod), local_path(uri, store))
+
 
 _PROJECT: Final = Path(__file__).resolve().parents[2]
 _LOG_LINES: Final = 8
@@ -36,17 +59,17 @@ _OUTPUT_FILE: Final = "tmp/kfp_outputs/output_metadata.json"
 
 
 class WalkError(RuntimeError):
-    """A task's command failed; the message says where its log is and how it ended."""
+    """A task's command failed; the message contains the path of its log and the last lines."""
 
 
 @dataclass(frozen=True)
-class Finished:
-    """A task that ended well.
+class FinishedTask:
+    """A task that finished without an error.
 
     Attributes:
-        task: Its name.
-        seconds: Time taken.
-        output: What its command wrote, the outputs' URIs among them.
+        task: Name of the task.
+        seconds: Duration, s.
+        output: What its command wrote, including the outputs' URIs.
     """
 
     task: str
@@ -58,21 +81,21 @@ def executor_input(
     package: Package,
     task: str,
     values: Mapping[str, Value],
-    done: Mapping[str, Finished],
+    done: Mapping[str, FinishedTask],
     run: str,
     pod: Path,
 ) -> spec_pb2.ExecutorInput:
-    """Resolves a task's inputs and names its outputs, as the driver does.
+    """Resolve a task's inputs and name its outputs, as the driver does.
 
-    Artifacts come as the backend hands them on: with metadata, without type.
+    Artifacts are as the backend passes them: with metadata, without type.
 
     Args:
         package: The pipeline.
         task: Name of the task.
-        values: Run parameters that were given.
-        done: Tasks that are finished.
+        values: Values of run parameters.
+        done: Finished tasks by name.
         run: Name of the run.
-        pod: Folder in the place of the pod's root.
+        pod: Folder that replaces the pod's root.
     """
     spec = package.spec
     given = spec.root.dag.tasks[task].inputs
@@ -109,7 +132,7 @@ def _run_value(spec: spec_pb2.PipelineSpec, name: str, values: Mapping[str, Valu
 
 
 def _environment(package: Package, executor: str, root: Path) -> dict[str, str]:
-    """Gives a task this process's environment, with the root of artifacts; the hash key where the package gives it."""
+    """Return a task's environment: this process's, with the artifact root, without secrets of other tasks."""
     executors: Mapping[str, Any] = package.platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
 
     def secrets(settings: Mapping[str, Any]) -> set[str]:
@@ -128,9 +151,9 @@ def _last_lines(log: Path) -> str:
 
 
 def run_task(
-    package: Package, task: str, values: Mapping[str, Value], done: Mapping[str, Finished], run: str, folder: Path
-) -> Finished:
-    """Runs one task, as the launcher does.
+    package: Package, task: str, values: Mapping[str, Value], done: Mapping[str, FinishedTask], run: str, folder: Path
+) -> FinishedTask:
+    """Run one task, as the launcher does.
 
     Raises:
         WalkError: Its command failed.
@@ -160,11 +183,11 @@ def run_task(
             check=False,
         )
     if ended.returncode:
-        raise WalkError(f"Task {task} ended with {ended.returncode}; its log is {log}, which ends:\n{_last_lines(log)}")
+        raise WalkError(f"Task {task} ended with exit code {ended.returncode}. The log {log} ends:\n{_last_lines(log)}")
     made = json_format.Parse(file.read_bytes(), spec_pb2.ExecutorOutput())
     for name in () if on_volume else given.outputs.artifacts:
         upload(given.outputs.artifacts[name].artifacts[0].uri, pod, store)
-    return Finished(task, time.monotonic() - started, made)
+    return FinishedTask(task, time.monotonic() - started, made)
 
 
 def walk(
@@ -172,31 +195,32 @@ def walk(
     folder: Path,
     values: Mapping[str, Value],
     jobs: int,
-    say: Callable[[Finished, int, int], None],
+    on_task: Callable[[FinishedTask, int, int], None],
     run: str = "walk",
-) -> Sequence[Finished]:
-    """Runs all tasks, each when those that it waits for are done.
+) -> Sequence[FinishedTask]:
+    """Run all tasks, each after the tasks that it depends on.
 
     Args:
         package: The pipeline.
-        folder: For the store (``store``) or the volume (``volume``), the pods (``pods``) and their logs (``logs``).
-        values: Run parameters, typed.
-        jobs: Tasks that run side by side.
-        say: Is told of each task that is done, with its number and how many there are.
+        folder: Folder for the store (``store``) or the volume (``volume``), the pods (``pods``) and their logs
+            (``logs``).
+        values: Typed run parameters.
+        jobs: Maximum number of tasks that run at the same time.
+        on_task: Called after each task with the task, its number, and the number of all tasks.
         run: Name of the run.
 
     Returns:
-        The tasks in the order in which they ended.
+        The tasks in the order in which they finished.
 
     Raises:
-        WalkError: A task's command failed; tasks that run are waited for, no other is begun.
+        WalkError: A task's command failed. Running tasks are finished, and no other task is started.
     """
     tasks = package.spec.root.dag.tasks
-    done: dict[str, Finished] = {}
+    done: dict[str, FinishedTask] = {}
     begun: set[str] = set()
     folder = folder.resolve()
     with ThreadPoolExecutor(jobs) as pool:
-        running: set[Future[Finished]] = set()
+        running: set[Future[FinishedTask]] = set()
         while len(done) < len(tasks):
             for task in sorted(set(tasks) - begun):
                 if len(running) < jobs and all(other in done for other in tasks[task].dependent_tasks):
@@ -206,5 +230,5 @@ def walk(
             for future in ended:
                 finished = future.result()
                 done[finished.task] = finished
-                say(finished, len(done), len(tasks))
+                on_task(finished, len(done), len(tasks))
     return list(done.values())

@@ -67,7 +67,7 @@ def run_demo(output: Path, overrides: Sequence[str], say: Say) -> None:
     with chatter_to(log) as terminal:
         config = make_phantoms(config, terminal)
         from pipeline.local.run import figures_table, run_config
-        from pipeline.predict.exam import describe, predict_exam
+        from pipeline.predict.exam import exam_lines, predict_exam
         from serving.client.grpc_client import ExamClient
         from serving.server.config import ServedModel, ServerConfig
         from serving.server.tf_serving import start_model_server
@@ -82,7 +82,7 @@ def run_demo(output: Path, overrides: Sequence[str], say: Say) -> None:
                     with ExamClient(server.grpc_address, config.pipeline.name) as client:
                         graded = predict_exam(folder, client, config.output / "predictions" / name)
                     pictures += graded.overlays.values()
-                    lines += ["", f"Real exam {name}, by gRPC from {server.grpc_address}:", *describe(graded)]
+                    lines += ["", f"Real exam {name}, by gRPC from {server.grpc_address}:", *exam_lines(graded)]
     for line in lines:
         say(line)
     cached = sum(node.cached for node in outcome.nodes)

@@ -97,7 +97,7 @@ def run_config(config: RunConfig, terminal: TextIO) -> RunOutcome:
     write_whole(report, page.read_bytes())
     figures = _overall_exam_figures(summary)
     write_whole(metrics, json.dumps(figures, indent=1).encode())
-    serving = Path(local_runner.places_in(config.output, config.pipeline.name).serving)
+    serving = Path(local_runner.run_paths(config.output, config.pipeline.name).serving)
     pushed = Path(outputs["Pusher"]["pushed_model"])
     was_pushed = (pushed / _MODEL_FILE).is_file()
     if was_pushed and not is_served(pushed, serving):

@@ -25,11 +25,11 @@ from components.dicom_example_gen.plan.identity import find_key
 from components.review.folder import review_source
 from components.sources.source import archive_fingerprint
 from components.sources.spans import find_spans
-from pipeline.beam.arguments import beam_arguments, image_beam_arguments
+from pipeline.beam.config import beam_arguments, image_beam_arguments
 from pipeline.beam.requirements import require
 from pipeline.config import RunConfig
 from pipeline.metadata import Connection, prepare
-from pipeline.pipeline import Archive, ArchivePart, Places, create_pipeline
+from pipeline.pipeline import Archive, ArchivePart, RunPaths, create_pipeline
 from pipeline.sources import source_of
 
 DATA_FILES: Final = ("../../schema/schema.pbtxt",)
@@ -82,10 +82,10 @@ class RunObserver(Protocol):
         """A node ended well."""
 
 
-def places_in(output: Path, name: str) -> Places:
+def run_paths(output: Path, name: str) -> RunPaths:
     """Lays out a run's folder: ``artifacts/``, ``serving/NAME/``."""
     output = output.resolve()
-    return Places(str(output / "artifacts"), str(output / "serving" / name), str(SCHEMA_FILE))
+    return RunPaths(str(output / "artifacts"), str(output / "serving" / name), str(SCHEMA_FILE))
 
 
 def build(config: RunConfig, last: str | None = None) -> tfx_pipeline.Pipeline:
@@ -115,7 +115,7 @@ def build(config: RunConfig, last: str | None = None) -> tfx_pipeline.Pipeline:
             review_source(config.data.reviews) if config.data.reviews else None,
             "computed phantoms" if config.phantoms else "",
         ),
-        places_in(config.output, config.pipeline.name),
+        run_paths(config.output, config.pipeline.name),
         beam_args=beam_arguments(config.beam, str(config.output.resolve())),
         # Threads help where OpenCV and codecs free the GIL; TFX's own nodes are faster without.
         image_beam_args=image_beam_arguments(config.beam, config.runner.workers),

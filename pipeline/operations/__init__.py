@@ -1,1 +1,1 @@
-"""What those who run the pipeline day by day ask: what made this model, what is missing on this machine."""
+"""Commands for daily operation: what made this model, what is missing on this machine."""

@@ -1,10 +1,14 @@
-"""Judges what a machine has: what is missing, for which task, and how to get it."""
+"""Check a machine, and show the checks: what is missing, for which task, and how to get it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
 
 from pipeline.operations.machine import Machine
 
@@ -17,15 +21,15 @@ _LANES: Final = {(3, 10): ("1.16.0", (2, 28)), (3, 11): ("1.21.0", (2, 39))}
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that a task needs.
+    """One requirement of a task.
 
     Attributes:
-        task: What it is for.
-        subject: What was looked at.
-        found: What is there.
-        good: It is as it should be.
-        needed: The pipeline cannot run without it; else only its task cannot.
-        advice: What to do, a line a thing; empty where nothing is to do.
+        task: Task that has the requirement.
+        subject: What was checked.
+        found: What was found.
+        good: The requirement is met.
+        needed: The pipeline cannot run without it; otherwise only the task cannot.
+        advice: What to do, one line per action; empty if nothing is to do.
     """
 
     task: str
@@ -45,7 +49,7 @@ def _platform(machine: Machine) -> Iterable[Check]:
     advice = "" if linux else "run it on Linux x86_64, or in a container there"
     yield Check("run", "system", machine.system, linux, True, advice)
     lane = _LANES.get((machine.python[0], machine.python[1]))
-    advice = "" if lane else "run make setup, which fetches Python 3.10 if need be, and use .venv/bin/breast-density"
+    advice = "" if lane else "run make setup, which gets Python 3.10 if necessary, and use .venv/bin/breast-density"
     yield Check("run", "Python", _dots(machine.python), lane is not None, True, advice)
     if lane is None:
         return
@@ -63,24 +67,25 @@ def _platform(machine: Machine) -> Iterable[Check]:
 def _resources(machine: Machine) -> Iterable[Check]:
     yield Check("run", "processors", str(machine.cores), machine.cores >= 1, True)
     for subject, there, least, needed, advice in (
-        ("memory", machine.memory_bytes, _MEMORY_BYTES, True, "give it more, or fewer workers: runner.workers=1"),
-        ("free disk", machine.free_bytes, _FREE_BYTES, True, "make room, or name another folder: --output"),
+        ("memory", machine.memory_bytes, _MEMORY_BYTES, True, "add memory, or use fewer workers: runner.workers=1"),
+        ("free disk", machine.free_bytes, _FREE_BYTES, True, "free some space, or give another folder: --output"),
     ):
         good = there >= least
         found = f"{there / _GIB:.1f} GiB"
-        text = "" if good else f"{least // _GIB} GiB are the least for a small run: {advice}"
+        text = "" if good else f"a small run needs at least {least // _GIB} GiB: {advice}"
         yield Check("run", subject, found, good, needed, text)
     found = "can be written" if machine.can_write else "cannot be written"
-    advice = "" if machine.can_write else "give this user the right to write there, or name another folder: --output"
+    advice = "" if machine.can_write else "give this user write permission, or give another folder: --output"
     yield Check("run", "output folder", found, machine.can_write, True, advice)
 
 
 def _runner(machine: Machine) -> Check:
-    subject, lacks = f"Beam's runner {machine.runner}", machine.runner_lacks
+    subject, missing = f"Beam's runner {machine.runner}", machine.runner_lacks
     if machine.runner == "direct":
         return Check("run", subject, "needs nothing; Flink, Spark and Dataflow are not used", True, True)
-    found = f"{len(lacks)} missing" if lacks else "has what it needs here"
-    return Check("run", subject, found, not lacks, True, "\n".join(sentence.removesuffix(".") for sentence in lacks))
+    found = f"{len(missing)} missing" if missing else "nothing is missing"
+    advice = "\n".join(sentence.removesuffix(".") for sentence in missing)
+    return Check("run", subject, found, not missing, True, advice)
 
 
 def _codecs(machine: Machine) -> Iterable[Check]:
@@ -97,7 +102,7 @@ def _hash_key(machine: Machine) -> Check:
     if machine.own_key:
         return Check("real archives", subject, "your own", True, False)
     advice = (
-        "identifiers are hashed with a public key; make one of your own once, keep it safe, and name it:"
+        "identifiers are hashed with a public key; make your own key once, keep it safe, and set it:"
         f" (umask 077; openssl rand -hex 32 > key) && export {machine.key_variable}_FILE=$PWD/key"
     )
     return Check("real archives", subject, "the public one", False, False, advice)
@@ -113,18 +118,18 @@ def _gpus(machine: Machine) -> Check:
     return Check("fast training", "GPU", found, machine.tensorflow_cuda, False, advice)
 
 
-def _there(task: str, subject: str, found: str | None, advice: str) -> Check:
+def _optional(task: str, subject: str, found: str | None, advice: str) -> Check:
     return Check(task, subject, found or "missing", found is not None, False, "" if found else advice)
 
 
 def check_machine(machine: Machine) -> tuple[Check, ...]:
-    """Judges a machine.
+    """Check a machine.
 
     Args:
-        machine: What it has.
+        machine: Facts about the machine.
 
     Returns:
-        A check a thing; those that everything needs first.
+        One check per requirement; requirements of every run come first.
     """
     return (
         *_platform(machine),
@@ -133,20 +138,48 @@ def check_machine(machine: Machine) -> tuple[Check, ...]:
         _runner(machine),
         _hash_key(machine),
         _gpus(machine),
-        _there(
+        _optional(
             "serving",
             "tensorflow_model_server",
             machine.programs["tensorflow_model_server"],
-            "nothing here, breast-density serve answers in its place; in production run the image tensorflow/serving",
+            "nothing here: breast-density serve replaces it; in production run the image tensorflow/serving",
         ),
-        _there(
+        _optional(
             "Kubeflow",
             "container engine",
             machine.container_engine,
             "to build the image, install one and start it: apt-get install podman, or docs.docker.com/engine/install",
         ),
-        _there(
+        _optional(
             "Kubeflow", "kubectl", machine.programs["kubectl"], "to apply the manifests: kubernetes.io/docs/tasks/tools"
         ),
-        _there("make setup", "g++", machine.programs["g++"], "apt-get install g++: one wheel is built from source"),
+        _optional("make setup", "g++", machine.programs["g++"], "apt-get install g++: one wheel is built from source"),
     )
+
+
+def _sign(check: Check) -> Text:
+    if check.good:
+        return Text("ok", style="green")
+    return Text("MISSING", style="bold red") if check.needed else Text("absent", style="yellow")
+
+
+def checks_table(checks: Sequence[Check]) -> RenderableType:
+    """Return the checks as a table."""
+    table = Table()
+    for column in ("", "for", "what"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("found", overflow="fold")
+    for check in checks:
+        table.add_row(_sign(check), check.task, check.subject, check.found)
+    return table
+
+
+def advice_lines(checks: Sequence[Check]) -> list[str]:
+    """Return what to do about failed checks, and whether the pipeline can run.
+
+    These are separate lines, because a table cell would break commands that users copy.
+    """
+    actions = [f"- {check.subject}: {line}" for check in checks for line in check.advice.splitlines()]
+    missing = [check.subject for check in checks if check.needed and not check.good]
+    sentence = f"The pipeline cannot run here yet: {', '.join(missing)}." if missing else "The pipeline can run here."
+    return [*(("What to do:", *actions) if actions else ()), sentence]

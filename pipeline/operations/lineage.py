@@ -1,8 +1,7 @@
 """The command ``lineage``: what made a pushed model, read from a run's ML Metadata.
 
-Nothing here is trusted to the run's report or folder names: the store is walked from the pushed model upwards,
-artifact by artifact, to the archive. So the answer holds for cached nodes too, and for models of earlier runs in the
-same folder.
+The run's report and folder names are not used. The store is walked from the pushed model upwards to the archive,
+artifact by artifact. So the result is also correct for cached nodes, and for models of earlier runs in the same folder.
 """
 
 from __future__ import annotations
@@ -18,6 +17,8 @@ from typing import Any, Final
 
 from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
+from rich.console import Group, RenderableType
+from rich.table import Table
 
 from components.exam_model.versions import baseline_version
 from pipeline import metadata
@@ -26,7 +27,7 @@ _CODE: Final = "code"
 
 
 class LineageError(ValueError):
-    """The store, or the model in it, cannot be had."""
+    """The store, or the model in it, cannot be found."""
 
 
 @dataclass(frozen=True)
@@ -35,14 +36,14 @@ class Step:
 
     Attributes:
         node: Node id.
-        execution: Its number in the store.
-        finished: When it ended, UTC.
-        seconds: From its registration to its end, s.
+        execution: Number of the execution in the store.
+        finished: End of the execution, UTC.
+        seconds: Time from its registration to its end, s.
         code: Fingerprint of the source that it ran; empty for TFX's own nodes.
         tfx: Version of TFX that ran it.
-        configuration: Its parameters, by name.
-        inputs: Names of the artifacts it read, ``NODE/OUTPUT/EXECUTION``.
-        outputs: Those it wrote.
+        configuration: Parameters by name.
+        inputs: Names of the artifacts that it read, ``NODE/OUTPUT/EXECUTION``.
+        outputs: Names of the artifacts that it wrote.
     """
 
     node: str
@@ -67,11 +68,11 @@ class Lineage:
     """What made a model.
 
     Attributes:
-        version: Version it was pushed as.
-        destination: Folder it was pushed to.
-        steps: Executions it depends on, in the order in which they ran.
-        blessings: Verdict by node that gave one.
-        versions_before: Versions of earlier models that took part: ``compared to``, ``started from``.
+        version: Version that it was pushed as.
+        destination: Folder that it was pushed to.
+        steps: Executions that it depends on, in the order in which they ran.
+        blessings: Verdict by node.
+        versions_before: Versions of earlier models that were used: ``compared to``, ``started from``.
     """
 
     version: str
@@ -81,16 +82,16 @@ class Lineage:
     versions_before: Mapping[str, str]
 
     def step(self, node: str) -> Step | None:
-        """Finds a node's execution; None where the model does not depend on one."""
+        """Return a node's execution; None if the model does not depend on the node."""
         return next((step for step in self.steps if step.node == node), None)
 
 
-def open_store(run: Path) -> MetadataStore:
-    """Opens the ML Metadata store of a run's folder, for reading.
+def require_store(run: Path) -> MetadataStore:
+    """Open the ML Metadata store of a run's folder for reading.
 
     Raises:
-        LineageError: There is none.
-        MetadataError: It is in a database that cannot be reached.
+        LineageError: The folder has no store.
+        MetadataError: The store is in a database that cannot be reached.
     """
     store = metadata.open_store(run, os.environ)
     if store is None:
@@ -108,7 +109,7 @@ def _name(artifact: pb.Artifact) -> str:
 
 
 def _pushed(store: MetadataStore, version: str | None) -> pb.Artifact:
-    """Finds the model that was pushed as a version, or last."""
+    """Return the model that was pushed as a version, or the last pushed model."""
     pushed = {
         artifact.custom_properties["pushed_version"].string_value: artifact
         for artifact in sorted(store.get_artifacts_by_type("PushedModel"), key=lambda a: a.id)
@@ -124,7 +125,7 @@ def _pushed(store: MetadataStore, version: str | None) -> pb.Artifact:
 
 
 def _steps(graph: pb.LineageGraph) -> Iterable[Step]:
-    """Reads the executions that wrote something; those that only took it from the cache are left out."""
+    """Read the executions that wrote something; executions that used the cache are omitted."""
     artifacts = {artifact.id: artifact for artifact in graph.artifacts}
     names = {context.id: context.name for context in graph.contexts if context.type == "node"}
     node_of = {a.execution_id: names[a.context_id] for a in graph.associations if a.context_id in names}
@@ -138,7 +139,7 @@ def _steps(graph: pb.LineageGraph) -> Iterable[Step]:
         values = {key: _value(value) for key, value in properties.items()}
         custom = json.loads(values.get("custom_config") or "{}")
         yield Step(
-            # The context is called PIPELINE.NODE, and ids of nodes may have points.
+            # The name of the context is PIPELINE.NODE, and ids of nodes may contain dots.
             node=node_of[execution.id].partition(".")[2],
             execution=execution.id,
             finished=datetime.fromtimestamp(execution.last_update_time_since_epoch / 1000, timezone.utc),
@@ -152,7 +153,7 @@ def _steps(graph: pb.LineageGraph) -> Iterable[Step]:
 
 
 def _upstream(store: MetadataStore, artifact: int) -> pb.LineageGraph:
-    """Walks from an artifact to all that it was made of, by plain queries: ML Metadata 1.21 has no lineage query."""
+    """Return all that an artifact was made from, by simple queries: ML Metadata 1.21 has no lineage query."""
     events: list[pb.Event] = []
     artifacts: set[int] = set()
     executions: set[int] = set()
@@ -187,17 +188,17 @@ def _versions_before(artifacts: Iterable[pb.Artifact]) -> dict[str, str]:
 
 
 def read_lineage(store: MetadataStore, version: str | None = None) -> Lineage:
-    """Finds all that a pushed model depends on.
+    """Return all that a pushed model depends on.
 
     Args:
         store: ML Metadata of the run.
-        version: Version it was pushed as; the last one where None.
+        version: Version that it was pushed as; None for the last one.
 
     Returns:
-        Its lineage.
+        The lineage of the model.
 
     Raises:
-        LineageError: There is no such model.
+        LineageError: The model does not exist.
     """
     model = _pushed(store, version)
     graph = _upstream(store, model.id)
@@ -215,8 +216,8 @@ def read_lineage(store: MetadataStore, version: str | None = None) -> Lineage:
     )
 
 
-def as_json(lineage: Lineage) -> dict[str, Any]:
-    """Writes a lineage for machines: every step with all its parameters."""
+def lineage_document(lineage: Lineage) -> dict[str, Any]:
+    """Return a lineage as JSON types: every step with all of its parameters."""
     return {
         "version": lineage.version,
         "destination": lineage.destination,
@@ -232,3 +233,57 @@ def as_json(lineage: Lineage) -> dict[str, Any]:
             for step in lineage.steps
         ],
     }
+
+
+_INGEST: Final = "DicomExampleGen"
+_STEP_TIME: Final = "%Y-%m-%d %H:%M"
+_DIGITS: Final = 8  # of a digest
+
+
+def _archive(step: Step) -> Iterable[tuple[str, str]]:
+    source = json.loads(step.configuration.get("source") or "{}")
+    span = json.loads(step.configuration.get("span") or "{}")
+    yield "archive", ", ".join(str(value) for value in source.values() if value)
+    if span:
+        version = f", version {span['version']}" if span["version"] >= 0 else ""
+        yield "", f"span {span['number']}{version}"
+    yield "", f"fingerprint {step.configuration.get('fingerprint', '')} of its files and labels"
+    yield "", f"identifiers hashed with key {step.configuration.get('key_id', '')}"
+
+
+def _facts(lineage: Lineage) -> Iterable[tuple[str, str]]:
+    yield "model", f"version {lineage.version}, pushed to {lineage.destination}"
+    yield "blessed", ", ".join(f"{node} {'yes' if good else 'NO'}" for node, good in lineage.blessings.items())
+    started, compared = (lineage.versions_before.get(role, "none") for role in ("started from", "compared to"))
+    yield "parents", f"started from version {started}, compared to version {compared}"
+    for step in lineage.steps:
+        if step.node.startswith(_INGEST):
+            yield from _archive(step)
+    yield "TFX", ", ".join(sorted({step.tfx for step in lineage.steps if step.tfx}))
+
+
+def _numbers(names: Iterable[str]) -> str:
+    """Return the numbers of the executions that wrote the inputs: the first column of the table."""
+    return ", ".join(sorted({name.split("/")[-1] for name in names}, key=int))
+
+
+def lineage_tables(lineage: Lineage) -> RenderableType:
+    """Return a lineage as tables: the facts, then one line per step in the order of execution, with short digests."""
+    facts = Table.grid(padding=(0, 2))
+    for name, value in _facts(lineage):
+        facts.add_row(name, value)
+    steps = Table(box=None, pad_edge=False)
+    for column in ("no.", "node", "finished (UTC)", "s", "code", "config"):
+        steps.add_column(column, no_wrap=True)
+    steps.add_column("made from")
+    for step in lineage.steps:
+        steps.add_row(
+            str(step.execution),
+            step.node,
+            step.finished.strftime(_STEP_TIME),
+            f"{step.seconds:.0f}",
+            step.code[:_DIGITS] or "TFX's",
+            step.configuration_digest[:_DIGITS],
+            _numbers(step.inputs),
+        )
+    return Group(facts, "", steps)

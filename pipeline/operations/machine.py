@@ -1,4 +1,4 @@
-"""What a machine has, as plain facts; ``checks.py`` judges them."""
+"""Collect facts about a machine; ``checks.py`` evaluates them."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ class Machine:
 
     Attributes:
         system: Operating system and processor, such as ``Linux x86_64``.
-        python: Version.
-        glibc: Version; None where the C library is another.
-        cores: Processors that this process may use.
-        memory_bytes: Memory, bytes: the machine's, or what its container may have.
-        free_bytes: Free space where the output folder is or would be, bytes.
-        can_write: Whether this user may write there.
-        packages: Installed version by distribution; None where it is missing.
-        programs: Path by program; None where it is missing.
-        container_engine: Name and version of one that answers; None where there is none.
-        gpus: Names, as the driver tells them.
+        python: Version of Python.
+        glibc: Version of glibc; None for another C library.
+        cores: Number of processors that this process may use.
+        memory_bytes: Memory of the machine, or limit of its container, bytes.
+        free_bytes: Free space at the output folder, bytes.
+        can_write: This user may write there.
+        packages: Installed version by distribution; None if it is missing.
+        programs: Path by program; None if it is missing.
+        container_engine: Name and version of a running container engine; None if there is none.
+        gpus: Names of the GPUs, from the driver.
         tensorflow_cuda: TensorFlow's CUDA libraries are installed.
-        codecs: Whether a decoder is there, by name of the transfer syntax.
+        codecs: True if a decoder is installed, by name of the transfer syntax.
         runner: Beam's runner.
-        runner_lacks: What it lacks here, a sentence each.
+        runner_lacks: What the runner needs and this machine does not have, one sentence each.
         key_variable: Environment variable of the key that replaces identifiers.
-        own_key: It is a secret of the user's, not the public one.
-        key_problem: Why it cannot be used; empty where it can.
+        own_key: The key is the user's secret, not the public key.
+        key_problem: Why the key cannot be used; empty if it can.
     """
 
     system: str
@@ -81,15 +81,15 @@ def _glibc() -> tuple[int, ...] | None:
 
 
 def _memory_bytes() -> int:
-    """Reads the machine's memory, or the container's where that is less (Linux control groups, version 2)."""
+    """Return the machine's memory, or the container's limit if it is lower (Linux control groups, version 2)."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limit = Path("/sys/fs/cgroup/memory.max")
     text = limit.read_text().strip() if limit.is_file() else "max"
     return min(memory, int(text)) if text.isdecimal() else memory
 
 
-def _answer(*command: str | None) -> tuple[str, ...]:
-    """Gives the lines that a program prints; none where it is missing, fails or hangs."""
+def _output_of(*command: str | None) -> tuple[str, ...]:
+    """Return the lines that a program prints; empty if it is missing, fails or hangs."""
     program, *arguments = command
     if program is None:
         return ()
@@ -103,10 +103,10 @@ def _answer(*command: str | None) -> tuple[str, ...]:
 
 
 def _engine(programs: Mapping[str, str | None]) -> str | None:
-    """Finds a container engine that answers: Docker's client alone is none."""
+    """Return a running container engine: Docker's client without its server does not count."""
     versions = {
-        "docker": _answer(programs["docker"], "version", "--format", "{{.Server.Version}}"),
-        "podman": _answer(programs["podman"], "version", "--format", "{{.Client.Version}}"),
+        "docker": _output_of(programs["docker"], "version", "--format", "{{.Server.Version}}"),
+        "podman": _output_of(programs["podman"], "version", "--format", "{{.Client.Version}}"),
     }
     return next((f"{name} {lines[0]}" for name, lines in versions.items() if lines), None)
 
@@ -127,7 +127,7 @@ def _codecs() -> dict[str, bool]:
 
 
 def _key(config: IngestConfig, environment: Mapping[str, str]) -> tuple[bool, str]:
-    """Tells whether the key of identifiers is the user's own, and why it cannot be used."""
+    """Return whether the key of identifiers is the user's own, and why it cannot be used (empty if it can)."""
     try:
         return not find_key(config, environment).is_research, ""
     except HashKeyError as error:
@@ -135,10 +135,10 @@ def _key(config: IngestConfig, environment: Mapping[str, str]) -> tuple[bool, st
 
 
 def look_at_machine(settings: RunConfig) -> Machine:
-    """Finds out what this machine has; takes a second, and imports no TensorFlow.
+    """Return the facts about this machine. This takes a second, and does not import TensorFlow.
 
     Args:
-        settings: What is to run. Its output folder need not be there; servers that its Beam runner names are called.
+        settings: Configuration to run. Its output folder need not exist. The servers of its Beam runner are contacted.
     """
     output = settings.output.resolve()
     place = next(folder for folder in (output, *output.parents) if folder.exists())
@@ -155,7 +155,7 @@ def look_at_machine(settings: RunConfig) -> Machine:
         packages={name: _installed(name) for name in PACKAGES},
         programs=programs,
         container_engine=_engine(programs),
-        gpus=_answer(programs["nvidia-smi"], "--query-gpu=name", "--format=csv,noheader"),
+        gpus=_output_of(programs["nvidia-smi"], "--query-gpu=name", "--format=csv,noheader"),
         tensorflow_cuda=_installed("nvidia-cudnn-cu12") is not None,
         codecs=_codecs(),
         runner=settings.beam.runner,

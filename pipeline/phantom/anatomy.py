@@ -108,7 +108,7 @@ class ViewShape:
 
 
 def draw_patient(rng: np.random.Generator) -> PatientAnatomy:
-    """Draws a patient's anatomy; nothing of it depends on her density class."""
+    """Draw a patient's anatomy; nothing of it depends on her density class."""
     half_height = float(np.clip(rng.normal(92.0, 13.0), 62.0, 125.0))
     return PatientAnatomy(
         half_height_mm=half_height,
@@ -213,7 +213,7 @@ def _cc_muscle_edge(rng: np.random.Generator, grid: Grid, y: NDArray[np.float64]
 def draw_view(
     rng: np.random.Generator, patient: PatientAnatomy, view: str, grid: Grid, absent_share: float = ABSENT_SHARE
 ) -> ViewShape:
-    """Draws the outline and the muscle of one view.
+    """Draw the outline and the muscle of one view.
 
     Args:
         rng: Random numbers of the view: positioning differs from view to view.
@@ -258,7 +258,7 @@ def draw_view(
 
 
 def mask_of(level: Level, shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """Enlarges a level set and cuts it at 0, which keeps edges smooth at any matrix size.
+    """Enlarge a level set and threshold it at 0, which keeps edges smooth at any matrix size.
 
     Args:
         level: float32, mm inside (above 0).

@@ -147,7 +147,7 @@ class Exposure:
 
 
 def draw_exposure(rng: np.random.Generator) -> Exposure:
-    """Draws the exposure of an exam."""
+    """Draw the exposure of an exam."""
     return Exposure(offset=float(rng.normal(0.0, 0.045)), gain=float(np.exp(rng.normal(0.0, 0.10))))
 
 
@@ -155,7 +155,7 @@ _MIDDLE: Final = 0.50  # tissue brightness that exposure control aims at
 
 
 def grey_scale(signal: Image, mean: float, appearance: Appearance, exposure: Exposure) -> Image:
-    """Maps tissue brightness to a system's grey, without noise and background.
+    """Map tissue brightness to a system's grey, without noise and background.
 
     Args:
         signal: float32 of any shape, tissue scale.
@@ -179,7 +179,7 @@ def grey_scale(signal: Image, mean: float, appearance: Appearance, exposure: Exp
 
 
 def _marker_patch(text: str, height: int, angle: float) -> NDArray[np.uint8]:
-    """Draws text as 0..255, ``height`` pixels tall, turned by ``angle`` degrees."""
+    """Draw text as 0..255, ``height`` pixels tall, rotated by ``angle`` degrees."""
     font, drawn_at = cv2.FONT_HERSHEY_DUPLEX, 3.0
     (width, tall), base = cv2.getTextSize(text, font, drawn_at, 7)
     rows, columns = tall + base + 20, width + 20
@@ -195,7 +195,7 @@ def _marker_patch(text: str, height: int, angle: float) -> NDArray[np.uint8]:
 
 
 def add_marker(image: Image, breast: Mask, view: str, grey: float, rng: np.random.Generator) -> None:
-    """Burns the view's marker into the background, away from the breast; omits it where there is no room.
+    """Burn the view's marker into the background, away from the breast; omit it if there is no space.
 
     Args:
         image: float32, chest wall at the left edge for left and at the right edge for right breasts; changed.
@@ -220,7 +220,7 @@ def add_marker(image: Image, breast: Mask, view: str, grey: float, rng: np.rando
 
 
 def add_background(image: Image, side: str, appearance: Appearance, rng: np.random.Generator) -> None:
-    """Adds collimator edges and the faint line of the compression paddle.
+    """Add collimator edges and the faint line of the compression paddle.
 
     Args:
         image: float32, changed.
@@ -253,7 +253,7 @@ def expose(
     exposure: Exposure,
     rng: np.random.Generator,
 ) -> NDArray[np.uint16]:
-    """Turns tissue into the stored pixels of a system.
+    """Convert tissue into the stored pixels of a system.
 
     Args:
         signal: float32, tissue scale on the working grid, drawn as a left breast.

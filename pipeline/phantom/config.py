@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-from typing import Final, Literal
+from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from schema.acquisition import REFERENCE_SYSTEMS
-
-Distribution = Literal["AOUP", "BIRADS", "uniform"]
+from schema.features import ClassDistribution
 
 # Shares of A, B, C, D (thesis, slide "Dataset distribution"; BIRADS is that of 3.9 million US screenings).
-CLASS_SHARES: Final[dict[Distribution, tuple[float, float, float, float]]] = {
+CLASS_SHARES: Final[dict[ClassDistribution, tuple[float, float, float, float]]] = {
     "AOUP": (0.12, 0.28, 0.50, 0.10),
     "BIRADS": (0.10, 0.40, 0.40, 0.10),
     "uniform": (0.25, 0.25, 0.25, 0.25),
@@ -39,14 +38,14 @@ AGE_YEARS: Final[dict[str, tuple[float, float]]] = {
 class PhantomConfig(BaseModel):
     """What to generate.
 
-    Two runs with the same values, ``workers`` aside, write the same bytes.
+    Two runs with the same values write the same bytes; ``workers`` may differ.
 
     Attributes:
-        exams: Exams, each of four views.
-        seed: Seed of everything that is drawn.
+        exams: Number of exams, with four views each.
+        seed: Seed of all random numbers.
         distribution: Shares of the density classes.
         reduction: Divides the matrix of each system and multiplies its pixel spacing; 1 is the full matrix.
-        workers: Processes; 1 works in the calling process.
+        workers: Number of processes; 1 works in the calling process.
         system_weights: Relative shares of the four systems, in the order of ``REFERENCE_SYSTEMS``. Close to
             equal by default, so that small sets hold every system; the reference has 232, 50, 121 and 1561.
         repeat_share: Share of the patients who have a second, later exam.
@@ -56,7 +55,7 @@ class PhantomConfig(BaseModel):
 
     exams: int = Field(ge=1)
     seed: int = Field(default=0, ge=0)
-    distribution: Distribution = "AOUP"
+    distribution: ClassDistribution = "AOUP"
     reduction: int = Field(default=1, ge=1, le=16)
     workers: int = Field(default_factory=lambda: os.cpu_count() or 1, ge=1)
     system_weights: tuple[float, float, float, float] = (0.22, 0.22, 0.22, 0.34)

@@ -36,7 +36,7 @@ _UID_NAMESPACE: Final = uuid.UUID("6a3c0b3e-5f0d-5c39-9a0b-2d8b1f5e7c41")
 
 
 def stable_uid(*parts: object) -> str:
-    """Makes a UID under 2.25 (PS3.5 B.2) that depends on the parts alone."""
+    """Return a UID under 2.25 (PS3.5 B.2) that depends only on the parts."""
     return f"2.25.{uuid.uuid5(_UID_NAMESPACE, '/'.join(map(str, parts))).int}"
 
 
@@ -150,7 +150,7 @@ def write_view(
     spacing_mm: float,
     scope: tuple[object, ...],
 ) -> None:
-    """Writes one view.
+    """Write one view.
 
     Args:
         path: File to write.

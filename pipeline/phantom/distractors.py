@@ -17,7 +17,7 @@ def _limited(image: NDArray[np.generic]) -> Grey:
 
 
 def film(grey: Grey, breast: NDArray[np.bool_], mm: float, rng: np.random.Generator) -> Grey:
-    """Shows the view as a scanned film: fog that is not even, white edges, a label plate, scratches, dust."""
+    """Show the view as a scanned film: uneven fog, white edges, a label plate, scratches, dust."""
     rows, columns = grey.shape
     fog = rng.uniform(0.02, 0.12) + rng.uniform(0, 0.05) * np.linspace(0, 1, rows, dtype=np.float32)[:, None]
     image = fog + (1 - fog) * grey
@@ -45,7 +45,7 @@ def film(grey: Grey, breast: NDArray[np.bool_], mm: float, rng: np.random.Genera
 
 
 def device(grey: Grey, breast: NDArray[np.bool_], mm: float, rng: np.random.Generator) -> Grey:
-    """Shows a pacemaker or a port with its lead at the upper end of the chest wall."""
+    """Show a pacemaker or a port with its lead at the upper end of the chest wall."""
     rows, columns = grey.shape
     width, height = rng.uniform(22, 45) / mm, rng.uniform(22, 40) / mm
     x = width * rng.uniform(0.1, 0.5) if wall_left(breast) else columns - width * rng.uniform(0.1, 0.5)
@@ -60,7 +60,7 @@ def device(grey: Grey, breast: NDArray[np.bool_], mm: float, rng: np.random.Gene
 
 
 def markers(grey: Grey, breast: NDArray[np.bool_], mm: float, rng: np.random.Generator) -> Grey:
-    """Puts skin markers on the breast: beads, a triangle, a mole's ring, a scar's wire, clips and calcifications."""
+    """Put skin markers on the breast: beads, a triangle, a mole's ring, a scar's wire, clips and calcifications."""
     image = grey.copy()
     thick = max(1, round(0.8 / mm))
 
@@ -87,7 +87,7 @@ def markers(grey: Grey, breast: NDArray[np.bool_], mm: float, rng: np.random.Gen
 
 
 def folds(grey: Grey, breast: NDArray[np.bool_], mm: float, rng: np.random.Generator) -> Grey:
-    """Lays skin folds over the upper and lower ends of the breast, and the paddle's rear edge along the chest wall."""
+    """Lay skin folds over the upper and lower ends of the breast, and the paddle's rear edge along the chest wall."""
     rows, columns = grey.shape
     image = grey.copy()
     for _ in range(int(rng.integers(1, 4))):
@@ -107,7 +107,7 @@ def folds(grey: Grey, breast: NDArray[np.bool_], mm: float, rng: np.random.Gener
 
 
 def fields(grey: Grey, breast: NDArray[np.bool_], mm: float, rng: np.random.Generator) -> Grey:
-    """Shows the edges of the full-size paddle and of the detector: thin bands and lines round the whole field."""
+    """Show the edges of the full-size paddle and of the detector: thin bands and lines around the whole field."""
     rows, columns = grey.shape
     inset = rng.uniform(0.005, 0.03) * min(rows, columns)
     far = 2.0 * columns
@@ -120,7 +120,7 @@ def fields(grey: Grey, breast: NDArray[np.bool_], mm: float, rng: np.random.Gene
 
 
 def large(grey: Grey, breast: NDArray[np.bool_], mm: float, rng: np.random.Generator) -> Grey:
-    """Shows a breast that is large for its detector: both its ends may leave the field, the nipple does not."""
+    """Show a breast that is large for its detector: both ends may leave the field, the nipple does not."""
     rows, columns = grey.shape
     at_left = wall_left(breast)
     inside = np.flatnonzero(breast.any(axis=0))
@@ -137,7 +137,7 @@ def large(grey: Grey, breast: NDArray[np.bool_], mm: float, rng: np.random.Gener
 
 
 def tight(grey: Grey, breast: NDArray[np.bool_], mm: float, rng: np.random.Generator) -> Grey:
-    """Cuts the air round the breast off, but for some mm or less, as many data sets do."""
+    """Remove the air around the breast except for some mm or less, as many data sets do."""
     rows, columns = np.flatnonzero(breast.any(axis=1)), np.flatnonzero(breast.any(axis=0))
     top, bottom, left, right = (round(rng.uniform(0, 6) / mm) for _ in range(4))
     first, last = max(0, int(columns[0]) - left), int(columns[-1]) + 1 + right

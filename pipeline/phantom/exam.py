@@ -99,7 +99,7 @@ class ExamSource:
 
 
 def draw_exam(plan: ExamPlan, config: PhantomConfig) -> ExamSource:
-    """Draws what the views of an exam share; it depends on the plan, the seed and the reduction alone."""
+    """Draw what the views of an exam share; it depends only on the plan, the seed and the reduction."""
     system = REFERENCE_SYSTEMS[plan.system]
     of_patient = patient_rng(config.seed, plan.patient_index)
     patient = draw_patient(of_patient)
@@ -116,7 +116,7 @@ def draw_exam(plan: ExamPlan, config: PhantomConfig) -> ExamSource:
 
 
 def make_view(source: ExamSource, view: str, absent_share: float = ABSENT_SHARE) -> PhantomView:
-    """Makes one view of an exam.
+    """Make one view of an exam.
 
     Args:
         source: The exam.
@@ -166,18 +166,18 @@ def _write_mask(path: Path, mask: NDArray[np.bool_]) -> None:
 
 
 def is_whole(exam_id: str, out: Path) -> bool:
-    """Tells whether an exam is complete: its images are moved into place last."""
+    """Return True if an exam is complete: its images are moved into place last."""
     return (out / "images" / exam_id).is_dir()
 
 
 def read_truth(exam_id: str, out: Path) -> list[ViewTruth]:
-    """Reads the truth of a complete exam, one entry a view."""
+    """Read the truth of a complete exam, one entry per view."""
     text = (out / "truth" / exam_id / "truth.json").read_text(encoding="utf-8")
     return [ViewTruth(**row) for row in json.loads(text)]
 
 
 def write_exam(plan: ExamPlan, config: PhantomConfig, out: Path) -> str:
-    """Makes and writes an exam: into a folder aside, then by two renames into place.
+    """Make an exam and write it into a temporary folder, then rename it into place.
 
     Args:
         plan: The exam.

@@ -78,7 +78,7 @@ def _write_csv(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
 
 
 def _claim_folder(config: PhantomConfig, out: Path) -> None:
-    """Makes the folder ours, or checks that it already holds this very set."""
+    """Create the folder's marker, or check that the folder already holds this same set."""
     values = config.model_dump(mode="json", exclude={"workers"}) | {"generator": GENERATOR_VERSION}
     wanted = json.dumps(values, indent=1, sort_keys=True) + "\n"
     marker = out / CONFIG_FILE
@@ -105,7 +105,7 @@ def _use_one_thread() -> None:
 
 
 def _make(plans: Sequence[ExamPlan], config: PhantomConfig, out: Path) -> Iterator[str]:
-    """Makes exams and yields their ids as they are finished."""
+    """Make exams and yield their ids as they are finished."""
     workers = min(config.workers, len(plans))
     if workers <= 1:
         yield from (write_exam(plan, config, out) for plan in plans)
@@ -122,7 +122,7 @@ def _make(plans: Sequence[ExamPlan], config: PhantomConfig, out: Path) -> Iterat
 
 
 def generate_phantoms(config: PhantomConfig, out: Path, on_exam: OnExam | None = None) -> PhantomSummary:
-    """Generates a set of phantom exams; a call on an unfinished set makes what is missing.
+    """Generate a set of phantom exams; a call on an unfinished set makes the missing exams.
 
     Layout: ``labels.csv``, ``phantom.json`` (the configuration), ``images/EXAM/VIEW.dcm``,
     ``truth/truth.csv``, and in ``truth/EXAM/`` the masks ``VIEW.pectoral.png`` and ``VIEW.breast.png``: 0 or

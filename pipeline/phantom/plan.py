@@ -57,17 +57,17 @@ class ExamPlan:
 
 
 def exam_rng(seed: int, index: int) -> np.random.Generator:
-    """Random numbers of an exam, independent of all other exams and of the workers."""
+    """Return the random numbers of an exam, independent of all other exams and of the workers."""
     return np.random.default_rng(np.random.SeedSequence([seed, index]))
 
 
 def patient_rng(seed: int, patient_index: int) -> np.random.Generator:
-    """Random numbers of a patient's anatomy, the same in each of her exams."""
+    """Return the random numbers of a patient's anatomy, the same in each of her exams."""
     return np.random.default_rng(np.random.SeedSequence([seed, _PATIENT_STREAM, patient_index]))
 
 
 def quotas(shares: Sequence[float], total: int) -> list[int]:
-    """Splits ``total`` by shares with the largest-remainder method.
+    """Split ``total`` by shares with the largest-remainder method.
 
     Args:
         shares: Non-negative shares of any sum above zero.
@@ -90,7 +90,7 @@ def _shuffled(shares: Sequence[float], total: int, rng: np.random.Generator) -> 
 
 
 def _repeats(classes: Sequence[str], wanted: int) -> dict[int, int]:
-    """Pairs later exams with an earlier one of the same class: {later index: earlier index}."""
+    """Pair later exams with an earlier one of the same class: {later index: earlier index}."""
     pairs: dict[int, int] = {}
     waiting: dict[str, int] = {}
     for index, density in enumerate(classes):
@@ -134,7 +134,7 @@ def _draw_later_exam(index: int, first: ExamPlan, system: int, rng: np.random.Ge
 
 
 def plan_exams(config: PhantomConfig) -> tuple[ExamPlan, ...]:
-    """Plans a set: classes and systems by exact quotas, then shuffled, so that small sets hold every class.
+    """Plan a set: classes and systems by exact quotas, then shuffled, so that small sets hold every class.
 
     A patient's second exam keeps the class of the first and may come from another system.
 

@@ -23,7 +23,7 @@ _SHIFT: Final = 4
 
 
 def rounded(shape: tuple[int, int], box: tuple[float, float, float, float], radius: float, angle: float) -> Grey:
-    """Draws a filled rectangle (left, top, right, bottom) with round corners, turned; 0..1 with soft edges."""
+    """Draw a filled rectangle (left, top, right, bottom) with round corners, turned; 0..1 with soft edges."""
     left, top, right, bottom = box
     radius = max(0.0, min(radius, (right - left) / 2, (bottom - top) / 2))
     y, x = np.mgrid[: shape[0], : shape[1]].astype(np.float32)
@@ -36,7 +36,7 @@ def rounded(shape: tuple[int, int], box: tuple[float, float, float, float], radi
 
 
 def ring(filled: Grey, inner: Grey) -> Grey:
-    """What one shape covers and a smaller one does not."""
+    """Return what one shape covers and a smaller one does not."""
     return np.asarray(np.clip(filled - inner, 0, 1), dtype=np.float32)
 
 
@@ -46,12 +46,12 @@ def _breast_box(breast: NDArray[np.bool_]) -> tuple[int, int, int, int]:
 
 
 def wall_left(breast: NDArray[np.bool_]) -> bool:
-    """Tells on which side the chest wall is."""
+    """Return True if the chest wall is on the left."""
     return bool(breast[:, 0].sum() >= breast[:, -1].sum())
 
 
 def _paddle(grey: Grey, where: tuple[float, float], mm: float, rng: np.random.Generator) -> Grey:
-    """Lays the rim of a small paddle over a picture: one or two bright (or dark) lines with round corners."""
+    """Lay the rim of a small paddle over a picture: one or two bright (or dark) lines with round corners."""
     width, height = rng.uniform(38, 90) / mm, rng.uniform(38, 90) / mm
     round_one = rng.uniform() < 0.35
     if round_one:
@@ -81,7 +81,7 @@ def _paddle(grey: Grey, where: tuple[float, float], mm: float, rng: np.random.Ge
 
 
 def point_inside(breast: NDArray[np.bool_], margin: float, rng: np.random.Generator) -> tuple[float, float]:
-    """Draws a point of the breast, column and row, at least ``margin`` pixels under the skin where there is room."""
+    """Draw a point of the breast, column and row, at least ``margin`` pixels under the skin if possible."""
     depth = cv2.distanceTransform(np.pad(breast.astype(np.uint8), 1), cv2.DIST_L2, 5)[1:-1, 1:-1]
     rows, columns = np.nonzero(depth >= min(margin, 0.6 * float(depth.max())))
     chosen = int(rng.integers(len(rows)))
@@ -89,12 +89,12 @@ def point_inside(breast: NDArray[np.bool_], margin: float, rng: np.random.Genera
 
 
 def spot_compression(grey: Grey, breast: NDArray[np.bool_], mm: float, rng: np.random.Generator) -> Grey:
-    """Lays a spot paddle over the breast; the field stays whole."""
+    """Lay a spot paddle over the breast; the field remains whole."""
     return _paddle(grey, point_inside(breast, 25 / mm, rng), mm, rng)
 
 
 def _frame(grey: Grey, field: Grey, rng: np.random.Generator) -> Grey:
-    """Covers what a collimator keeps dark: black, white as unexposed film is, or grey with a little scatter."""
+    """Cover what a collimator keeps dark: black, white as unexposed film is, or grey with a little scatter."""
     kind = rng.choice(["black", "white", "grey"], p=[0.5, 0.3, 0.2])
     outside = {"black": 0.0, "white": 1.0, "grey": rng.uniform(0.12, 0.6)}[str(kind)]
     soft = cv2.GaussianBlur(field, (0, 0), rng.uniform(0.3, 1.2) * max(grey.shape) / 800)
@@ -102,7 +102,7 @@ def _frame(grey: Grey, field: Grey, rng: np.random.Generator) -> Grey:
 
 
 def collimated(grey: Grey, breast: NDArray[np.bool_], mm: float, rng: np.random.Generator) -> Grey:
-    """Closes the collimator round a part of the breast: a rectangle, often with round corners, or a circle."""
+    """Close the collimator around a part of the breast: a rectangle, often with round corners, or a circle."""
     x, y = point_inside(breast, 30 / mm, rng)
     width, height = rng.uniform(60, 110) / mm, rng.uniform(60, 110) / mm
     radius = rng.uniform(0, 12) / mm
@@ -115,7 +115,7 @@ def collimated(grey: Grey, breast: NDArray[np.bool_], mm: float, rng: np.random.
 
 
 def _window(grey: Grey, centre: tuple[float, float], size: tuple[float, float], target: tuple[int, int]) -> Grey:
-    """Enlarges a window (width, height) about a centre to a target (rows, columns); it stays inside the picture."""
+    """Enlarge a window (width, height) about a centre to a target (rows, columns); it stays inside the picture."""
     rows, columns = grey.shape
     width, height = min(round(size[0]), columns), min(round(size[1]), rows)
     left = int(np.clip(centre[0] - width / 2, 0, columns - width))
@@ -127,7 +127,7 @@ def _window(grey: Grey, centre: tuple[float, float], size: tuple[float, float], 
 
 
 def magnification(grey: Grey, breast: NDArray[np.bool_], mm: float, rng: np.random.Generator) -> Grey:
-    """Enlarges a part of the breast 1.5 to 2 times, with the paddle's rim, the collimator or both in the field."""
+    """Enlarge a part of the breast 1.5 to 2 times, with the paddle's rim, the collimator or both in the field."""
     rows, columns = grey.shape
     factor = rng.uniform(1.5, 2.0)
     centre = point_inside(breast, 30 / mm, rng)
@@ -172,17 +172,17 @@ def _implant(
 
 
 def implant_present(grey: Grey, breast: NDArray[np.bool_], mm: float, rng: np.random.Generator) -> Grey:
-    """Puts an implant between breast and chest wall."""
+    """Put an implant between breast and chest wall."""
     return _implant(grey, breast, mm, rng, (0.45, 0.8))
 
 
 def implant_displaced(grey: Grey, breast: NDArray[np.bool_], mm: float, rng: np.random.Generator) -> Grey:
-    """Leaves the anterior rim of an implant that was pushed back at the chest wall."""
+    """Show the anterior rim of an implant that was pushed back, at the chest wall."""
     return _implant(grey, breast, mm, rng, (0.12, 0.25))
 
 
 def specimen(grey: Grey, breast: NDArray[np.bool_], mm: float, rng: np.random.Generator) -> Grey:
-    """Takes a lump out of the breast and lays it on an empty field, often with a container, a wire or clips."""
+    """Take a lump out of the breast and lay it on an empty field, often with a container, a wire or clips."""
     rows, columns = grey.shape
     side = min(rows, columns)
     radius = side * rng.uniform(0.14, 0.34)
@@ -220,7 +220,7 @@ def specimen(grey: Grey, breast: NDArray[np.bool_], mm: float, rng: np.random.Ge
 
 
 def cropped(grey: Grey, breast: NDArray[np.bool_], mm: float, rng: np.random.Generator) -> Grey:
-    """Cuts a window out of the breast: no background, no chest wall."""
+    """Cut a window out of the breast: no background, no chest wall."""
     depth = cv2.distanceTransform(np.pad(breast.astype(np.uint8), 1), cv2.DIST_C, 3)[1:-1, 1:-1]
     half = float(depth.max())
     rows, columns = np.nonzero(depth >= 0.9 * half)
@@ -231,7 +231,7 @@ def cropped(grey: Grey, breast: NDArray[np.bool_], mm: float, rng: np.random.Gen
 
 
 def breast_cut_off(grey: Grey, breast: NDArray[np.bool_], mm: float, rng: np.random.Generator) -> Grey:
-    """Cuts the nipple side off, as a field that is too small or a careless crop does."""
+    """Remove the nipple side, as a field that is too small or a careless crop does."""
     left, _, right, _ = _breast_box(breast)
     keep = round((right - left) * rng.uniform(0.55, 0.8))
     cut = grey[:, : left + keep] if wall_left(breast) else grey[:, right - keep :]

@@ -58,7 +58,7 @@ def _shown(stored: NDArray[np.uint16], appearance: Appearance) -> Grey:
 
 
 def special_views(config: PhantomConfig) -> Iterator[SpecialView]:
-    """Makes one picture of every kind, and the plain view, of each view of each exam."""
+    """Make one picture of every kind, and the plain view, of each view of each exam."""
     for plan in plan_exams(config):
         source, appearance = draw_exam(plan, config), APPEARANCES[plan.system]
         for view in VIEWS:
@@ -73,7 +73,7 @@ def special_views(config: PhantomConfig) -> Iterator[SpecialView]:
 
 
 def write_special_set(config: PhantomConfig, out: Path) -> dict[str, int]:
-    """Writes ``images/KIND/EXAM.VIEW.dcm`` and ``truth.csv`` (file, kind, special, view).
+    """Write ``images/KIND/EXAM.VIEW.dcm`` and ``truth.csv`` (file, kind, special, view).
 
     Headers say nothing of the kind: they are those of an ordinary view.
 

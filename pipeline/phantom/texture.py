@@ -18,7 +18,7 @@ Field = NDArray[np.float32]
 def power_law_pair(
     rng: np.random.Generator, shape: tuple[int, int], beta: float, low_cut: float = 0.0
 ) -> tuple[Field, Field]:
-    """Makes two independent periodic noise fields whose power falls as 1/f^beta.
+    """Make two independent periodic noise fields whose power falls as 1/f^beta.
 
     Args:
         rng: Source of randomness.
@@ -49,7 +49,7 @@ def _standard(values: NDArray[np.float32]) -> Field:
 
 
 def radiate(field: Field, centre: tuple[float, float], spacing_mm: float, stretch: float) -> Field:
-    """Bends a periodic field so that its structures run towards a point, as ducts do towards the nipple.
+    """Bend a periodic field so that its structures run towards a point, as ducts do towards the nipple.
 
     The field is read in polar coordinates, ``stretch`` times slower along the radius than across it.
 
@@ -73,7 +73,7 @@ def radiate(field: Field, centre: tuple[float, float], spacing_mm: float, stretc
 
 
 def fibre_network(curves: Field, strength: Field, width: float) -> Field:
-    """Draws thin bright strands: the zero lines of a noise field form a network of curves.
+    """Draw thin bright strands: the zero lines of a noise field form a network of curves.
 
     Args:
         curves: Field whose zero lines are drawn, standard deviation 1.
@@ -89,7 +89,7 @@ def fibre_network(curves: Field, strength: Field, width: float) -> Field:
 
 
 def muscle_striae(rng: np.random.Generator, warp: Field, direction: float, spacing_mm: float) -> Field:
-    """Makes the streaks of muscle fibres along a direction.
+    """Make the streaks of muscle fibres along a direction.
 
     Args:
         rng: Source of randomness.
@@ -110,7 +110,7 @@ def muscle_striae(rng: np.random.Generator, warp: Field, direction: float, spaci
 
 
 def add_fine_detail(rng: np.random.Generator, field: Field, shape: tuple[int, int], share: float) -> Field:
-    """Enlarges a field and continues its 1/f^3 spectrum in the octaves the small grid could not hold.
+    """Enlarge a field and continue its 1/f^3 spectrum in the octaves that the small grid could not hold.
 
     Args:
         rng: Source of randomness.

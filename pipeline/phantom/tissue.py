@@ -37,7 +37,7 @@ class Tissue:
 
 
 def shared_glandular_fields(rng: np.random.Generator, patient: PatientAnatomy, rows: int) -> tuple[Field, Field]:
-    """Draws the glandular patterns common to both sides: for CC, for MLO; float32 [rows, rows]."""
+    """Draw the glandular patterns common to both sides: for CC, for MLO; float32 [rows, rows]."""
     return power_law_pair(rng, (rows, rows), patient.glandular_beta, low_cut=3.0)
 
 
@@ -47,7 +47,7 @@ def _smoothstep(value: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _glandular_prior(shape: ViewShape, patient: PatientAnatomy, view: str) -> Field:
-    """Where glandular tissue tends to be: behind the nipple, rather above it than below, not at the skin."""
+    """Return where glandular tissue is likely: behind the nipple, more above it than below, not at the skin."""
     grid = shape.grid
     x = (np.arange(grid.columns, dtype=np.float32)[None, :] + 0.5) * np.float32(grid.spacing_mm)
     y = (np.arange(grid.rows, dtype=np.float32)[:, None] + 0.5) * np.float32(grid.spacing_mm)
@@ -60,7 +60,7 @@ def _glandular_prior(shape: ViewShape, patient: PatientAnatomy, view: str) -> Fi
 
 
 def _cropped(shape: ViewShape) -> ViewShape:
-    """Cuts the air beyond the nipple off: about half of the work, and none of the picture."""
+    """Remove the air beyond the nipple: it is about half of the work, and shows nothing."""
     inside = np.flatnonzero((shape.breast > 0).any(axis=0))
     wanted = fft.next_fast_len(int(inside[-1]) + 8) if inside.size else shape.grid.columns
     columns = min(wanted, shape.grid.columns)
@@ -84,7 +84,7 @@ def make_tissue(
     shared: Field,
     dense_fraction: float,
 ) -> Tissue:
-    """Fills the shapes of a view with tissue.
+    """Fill the shapes of a view with tissue.
 
     Args:
         rng: Random numbers of the view.

@@ -1,1 +1,1 @@
-"""The command ``predict`` for archives: many exams in, a table of grades out."""
+"""The command ``predict``: grade one exam, or an archive of exams."""

@@ -1,14 +1,19 @@
-"""Grading an archive: exams side by side, kept one by one, and taken up again where a run ended."""
+"""Grade an archive: several exams at a time, each stored when it is done, so that a later run can continue.
+
+The results are a folder per exam, the table of grades with one row per exam, and the local list of each exam's files.
+"""
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import json
 import os
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +27,7 @@ from components.common.progress import Progress
 from components.dicom.bounded_stream import parse_file_header
 from pipeline.console import progress_text
 from pipeline.predict.find import FoundExam
-from pipeline.predict.table import row_of, write_files, write_grades
+from schema.features import DENSITY_CLASSES
 from serving.client.grader import Grader
 from serving.client.grades import (
     ModelNotFoundError,
@@ -40,8 +45,55 @@ from serving.client.grading import (
     grade_files,
 )
 
+COLUMNS: Final = (
+    "exam", "status", "density", *(f"p_{c}" for c in DENSITY_CLASSES), "right", "left", "views", "missing", "flags",
+    "rejected_files", "reason", "message", "model_version",
+)  # fmt: skip
+
+
+def _likeliest(probabilities: dict[str, float] | None) -> str | None:
+    return None if probabilities is None else max(probabilities, key=lambda c: probabilities[c])
+
+
+def row_of(record: dict[str, Any]) -> dict[str, Any]:
+    """Return the table row of an exam from its ``exam.json``; missing values are None."""
+    row = dict.fromkeys(COLUMNS) | {name: record[name] for name in COLUMNS if name in record}
+    if record["status"] == "graded":
+        views = record["views"]
+        row |= {f"p_{c}": record["probabilities"][c] for c in DENSITY_CLASSES}
+        row |= {side: _likeliest(record[side]) for side in ("right", "left")}
+        row |= {"views": " ".join(views), "missing": " ".join(record["missing_views"])}
+        row["flags"] = "; ".join(f"{view}: {', '.join(item['flags'])}" for view, item in views.items() if item["flags"])
+    return row
+
+
+def _csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return buffer.getvalue().encode("utf-8", "surrogateescape")
+
+
+def write_grades(out: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write ``grades.csv`` and ``grades.json``, which contain no patient names and no file names."""
+    write_whole(out / "grades.csv", _csv(COLUMNS, [[row[name] for name in COLUMNS] for row in rows]))
+    write_whole(out / "grades.json", json.dumps(rows, indent=1).encode())
+
+
+def write_exam_files(out: Path, exams: Iterable[FoundExam]) -> None:
+    """Write ``exams.csv``, the files of each exam. It must stay on this machine: paths and exams may name patients."""
+    rows = [
+        (exam.key, name, path, exam.name)
+        for exam in exams
+        for name, path in ([(name, str(path)) for name, path in exam.files.items()] or [("", "")])
+    ]
+    write_whole(out / "exams.csv", _csv(("exam", "file", "path", "exam_id"), rows))
+    (out / "exams.csv").chmod(0o600)
+
+
 _STOPPING: Final = (ServerUnreachableError, ServerBusyError, ModelNotFoundError, ModelChangedError)
-_LINE_S: Final = 5.0
+_PROGRESS_S: Final = 5.0
 _NO_DICOM: Final = "no_dicom"
 
 
@@ -49,10 +101,10 @@ class ArchiveOptions(BaseModel):
     """How an archive is graded.
 
     Attributes:
-        workers: Exams that are graded side by side.
+        workers: Number of exams that are graded at the same time.
         policy: Which exams are graded.
-        dicom: Write the results as DICOM objects too; they name the patient.
-        pauses_s: Waits before an exam is tried again on a server that is busy or silent, s.
+        dicom: Write the results as DICOM objects too; they contain the patient's name.
+        retry_waits_s: Wait before each retry if the server is busy or unreachable, s.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -60,7 +112,7 @@ class ArchiveOptions(BaseModel):
     workers: int = Field(2, ge=1, le=64)
     policy: GradingPolicy = GradingPolicy()
     dicom: bool = False
-    pauses_s: tuple[float, ...] = (1.0, 3.0, 9.0)
+    retry_waits_s: tuple[float, ...] = (1.0, 3.0, 9.0)
 
 
 @dataclass(frozen=True)
@@ -79,41 +131,41 @@ def predict_archive(
     options: ArchiveOptions,
     say: Callable[[str], None],
 ) -> list[dict[str, Any]]:
-    """Grades exams and writes a folder an exam, ``grades.csv``, ``grades.json`` and ``exams.csv``.
+    """Grade exams, and write a folder per exam, ``grades.csv``, ``grades.json`` and ``exams.csv``.
 
-    An exam that this model version graded or refused before, by the same recipe and policy, is taken from ``out`` if
-    its files kept names, sizes and times; one that failed is tried again.
+    If this model version has already graded or refused an exam with the same recipe and policy, its result in ``out``
+    is reused, provided that the names, sizes and times of its files are unchanged. A failed exam is tried again.
 
     Args:
         exams: The exams.
         grader: Client of a server, or a model in this process; threads share it.
         model: The model's recipe and version.
         out: Folder to write to; ``exams.csv`` and the DICOM objects in it identify patients.
-        options: How they are graded.
-        say: Takes lines for a person.
+        options: How exams are graded.
+        say: Shows a line to the user.
 
     Returns:
         The rows of ``grades.csv``.
 
     Raises:
-        ServingError: Server or model is at fault; exams that are done are kept for the next run.
+        ServingError: The server or the model failed; finished exams are kept for the next run.
         OSError: Results cannot be written.
     """
     task = _Task(grader, model, out, options)
     out.mkdir(parents=True, exist_ok=True)
-    write_files(out, exams)
-    records = {exam.key: _kept(exam, task) for exam in exams}
+    write_exam_files(out, exams)
+    records = {exam.key: _reusable_record(exam, task) for exam in exams}
     waiting = [exam for exam in exams if records[exam.key] is None]
     say(f"{len(exams)} exams, {len(exams) - len(waiting)} of them done before")
-    started = said = time.monotonic()
+    started = shown = time.monotonic()
     pool = ThreadPoolExecutor(options.workers)
     try:
         futures = {pool.submit(_grade, exam, task): exam for exam in waiting}
         for done, future in enumerate(as_completed(futures), 1):
             records[futures[future].key] = future.result()
-            if done == len(waiting) or time.monotonic() - said > _LINE_S:
-                said = time.monotonic()
-                say(progress_text(Progress(done, len(waiting), "exams"), said - started))
+            if done == len(waiting) or time.monotonic() - shown > _PROGRESS_S:
+                shown = time.monotonic()
+                say(progress_text(Progress(done, len(waiting), "exams"), shown - started))
     finally:
         pool.shutdown(cancel_futures=True)
     rows = [row_of(record) for record in records.values() if record is not None]
@@ -124,7 +176,7 @@ def predict_archive(
 
 
 def _stats(exam: FoundExam) -> list[tuple[str | int, ...]]:
-    """Returns what an exam's grade depends on besides the model: its files, and what a manifest says of them."""
+    """Return what an exam's grade depends on besides the model: its files, and their rows in a manifest."""
     files = [
         (name, path.name, path.stat().st_size, path.stat().st_mtime_ns, exam.views.get(name, ""))
         for name, path in exam.files.items()
@@ -138,16 +190,16 @@ def _fingerprint(stats: list[tuple[str | int, ...]], version: int, task: _Task) 
     return hashlib.sha256(whole.encode()).hexdigest()
 
 
-def _kept(exam: FoundExam, task: _Task) -> dict[str, Any] | None:
-    """Returns the record of an earlier run; None if there is none that holds still."""
+def _reusable_record(exam: FoundExam, task: _Task) -> dict[str, Any] | None:
+    """Return the record of an earlier run if it is still valid, else None."""
     try:
         record: dict[str, Any] = json.loads((task.out / exam.key / "exam.json").read_bytes())
-        holds = record["status"] != "failed" and record["fingerprint"] == _fingerprint(
+        valid = record["status"] != "failed" and record["fingerprint"] == _fingerprint(
             _stats(exam), task.model.model_version, task
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return record if holds else None
+    return record if valid else None
 
 
 def _grade(exam: FoundExam, task: _Task) -> dict[str, Any]:
@@ -155,9 +207,9 @@ def _grade(exam: FoundExam, task: _Task) -> dict[str, Any]:
     files: dict[str, bytes] = {}
     objects: list[Dataset] = []
     try:
-        stats = _stats(exam)  # before the files are read, lest a later change be missed
-        graded = _patiently(exam, task)
-        # Of the version that answered, which may be a later one than that of the start.
+        stats = _stats(exam)  # before the files are read, so that a later change is not missed
+        graded = _grade_with_retries(exam, task)
+        # Of the version that answered, which may be newer than the version at the start.
         fingerprint = _fingerprint(stats, graded.model_version, task)
         record |= {"status": "graded", **exam_document(graded), "fingerprint": fingerprint}
         for view, item in graded.prepared.views.items():
@@ -175,27 +227,29 @@ def _grade(exam: FoundExam, task: _Task) -> dict[str, Any]:
             objects = _dicom_refusal(exam, refusal)
     except _STOPPING:
         raise
-    except Exception as error:  # one exam never ends the run
-        # Texts of other errors can hold paths or values of tags.
-        told = isinstance(error, ServingError)
-        message = str(error) if told else f"The exam could not be graded ({type(error).__name__}): look at its files."
+    except Exception as error:  # one exam never stops the run
+        # Messages of other errors can contain paths or values of tags.
+        is_safe = isinstance(error, ServingError)
+        message = (
+            str(error) if is_safe else f"The exam could not be graded ({type(error).__name__}): look at its files."
+        )
         record = {"exam": exam.key, "status": "failed", "reason": type(error).__name__, "message": message}
         files = {}
     _write(task.out, record, files, objects)
     return record
 
 
-def _patiently(exam: FoundExam, task: _Task) -> GradedExam:
-    for pause in task.options.pauses_s:
+def _grade_with_retries(exam: FoundExam, task: _Task) -> GradedExam:
+    for wait in task.options.retry_waits_s:
         try:
             return grade_files(exam.source, task.grader, task.model.recipe, task.options.policy)
         except (ServerUnreachableError, ServerBusyError):
-            time.sleep(pause)
+            time.sleep(wait)
     return grade_files(exam.source, task.grader, task.model.recipe, task.options.policy)
 
 
 def _headers(exam: FoundExam) -> Iterator[Dataset]:
-    """Reads the headers of an exam's DICOM files; a file that was left out may be anything, and is passed over."""
+    """Read the headers of an exam's DICOM files. A rejected file may be anything: unreadable files are skipped."""
     for path in exam.files.values():
         try:
             header = parse_file_header(path)
@@ -205,7 +259,7 @@ def _headers(exam: FoundExam) -> Iterator[Dataset]:
 
 
 def _dicom_results(exam: FoundExam, graded: GradedExam) -> tuple[list[Dataset], dict[str, str]]:
-    """Makes the results, or says why these files can have none: the grade is kept either way."""
+    """Build the DICOM results, or return why these files cannot have any; the grade is kept in both cases."""
     from serving.dicom_results import ResultsConfig, ResultsError, build_results
 
     views = {item.loaded.header.sop_uid: view for view, item in graded.prepared.views.items()}
@@ -220,18 +274,18 @@ def _dicom_results(exam: FoundExam, graded: GradedExam) -> tuple[list[Dataset], 
 
 
 def _dicom_refusal(exam: FoundExam, refusal: ExamRefusedError) -> list[Dataset]:
-    """Makes the refusal's report; none for files that no DICOM object can refer to."""
+    """Build the report of a refusal; empty if no DICOM object can refer to the files."""
     from serving.dicom_results import ResultsConfig, ResultsError, build_refusal, by_view
 
     sources = by_view(_headers(exam))
     try:
         return build_refusal(sources, refusal, ResultsConfig()) if sources else []
-    except ResultsError:  # the table has the refusal all the same
+    except ResultsError:  # the table contains the refusal
         return []
 
 
 def _write(out: Path, record: dict[str, Any], files: dict[str, bytes], objects: list[Dataset]) -> None:
-    """Replaces the exam's folder as a whole."""
+    """Replace the exam's folder as a whole."""
     folder, fresh = out / record["exam"], out / f".{record['exam']}.new"
     shutil.rmtree(fresh, ignore_errors=True)
     for name, data in files.items():

@@ -1,4 +1,4 @@
-"""The command ``predict`` for one exam: its files in, its grade and heat maps out."""
+"""Grade one exam for ``predict``: its files in, its grade and heat maps out."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from serving.client.preprocessing import ExamFiles, PreparedExam
 
 @dataclass(frozen=True)
 class WrittenExam:
-    """What ``predict`` gives.
+    """The result of ``predict`` for one exam.
 
     Attributes:
         grade: Density and probabilities of the exam.
-        prepared: The files behind it, and those left out.
+        prepared: The files used, and the rejected files.
         overlays: Heat-map pictures by view.
-        summary: ``exam.json``.
+        summary: Path of ``exam.json``.
     """
 
     grade: ExamGrade
@@ -39,28 +39,28 @@ def predict_exam(
     policy: GradingPolicy | None = None,
     recipe: PreprocessingRecipe | None = None,
 ) -> WrittenExam:
-    """Grades an exam and writes ``exam.json``, an image and an overlay a view.
+    """Grade an exam, and write ``exam.json``, and an image and an overlay per view.
 
     Args:
-        source: Folder with the exam's files, DICOM, or the files.
+        source: Folder with the DICOM files of the exam, or the files.
         grader: Client of a server, or a model in this process.
         out: Folder to write to.
-        policy: Which exams are graded; None leaves it to the model.
-        recipe: The model's recipe; None asks the model.
+        policy: Which exams are graded; None for the default policy.
+        recipe: The model's recipe; None to ask the model.
 
     Returns:
-        The grade. Views that lack are named in ``exam.json`` and left out of the mean.
+        The grade. ``exam.json`` names missing views; the mean is over the available views.
 
     Raises:
-        ExamRefusedError: The exam is not one to grade; the message gives the first reason.
-        ServingError: Server, model or exam is at fault.
+        ExamRefusedError: The exam must not be graded; the message contains the first reason.
+        ServingError: The server, the model or the exam caused an error.
     """
     recipe, policy = recipe or grader.model_recipe().recipe, policy or GradingPolicy()
     if isinstance(source, ExamFiles):
         graded = grade_files(source, grader, recipe, policy)
     else:
         graded = grade_exam(source, grader, recipe, policy)
-    for view in VIEWS:  # pictures of an exam graded before must not stay beside this one's
+    for view in VIEWS:  # remove the pictures of an exam that was graded before
         for ending in ("heatmap.png", "png"):
             (out / f"{view}.{ending}").unlink(missing_ok=True)
     overlays = {}
@@ -73,8 +73,8 @@ def predict_exam(
     return WrittenExam(graded.grade, graded.prepared, overlays, summary)
 
 
-def describe(graded: WrittenExam) -> list[str]:
-    """Writes the result in lines for a person."""
+def exam_lines(graded: WrittenExam) -> list[str]:
+    """Return the result as lines of text for the user."""
     grade = graded.grade
 
     def row(name: str, probabilities: tuple[float, ...] | None) -> str:
@@ -89,6 +89,6 @@ def describe(graded: WrittenExam) -> list[str]:
         lines.append(f"  {view:<6} heat map {graded.overlays[view]}  {muscle}".rstrip())
     missing = [view for view in VIEWS if view not in graded.prepared.views]
     if missing:
-        lines.append(f"  missing {', '.join(missing)}: the mean is of the views that are there")
+        lines.append(f"  missing {', '.join(missing)}: the mean is over the available views")
     lines += [f"  left out: {rejection.message}" for rejection in graded.prepared.rejected]
     return lines

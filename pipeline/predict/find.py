@@ -1,4 +1,7 @@
-"""The exams of an archive: which files belong together, by their headers and folders."""
+"""Find the exams of an archive: which files belong together, by their headers and folders, or by a manifest.
+
+A manifest is the only way to grade PNG, JPEG and TIFF files, and DICOM files without a view in the header.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from components.common.location import absolute
 from components.dicom.bounded_stream import parse_file_header
 from components.dicom.headers import tags
 from components.dicom.reading import ViewHeader, read_header
@@ -16,6 +20,10 @@ from components.exam_model.recipe import PreprocessingRecipe
 from components.exams.census import take_census
 from components.exams.evidence import is_one_exam
 from components.exams.grouping import group
+from components.sources.candidates import Candidate
+from components.sources.labels import exam_id_problem
+from components.sources.source import MANIFEST_COLUMNS, ManifestRows
+from components.sources.tables import Row, read_rows
 from serving.client.preprocessing import ExamFiles, files_of
 
 KEY_DIGITS: Final = 16
@@ -27,11 +35,11 @@ class FoundExam:
     """The files of one exam.
 
     Attributes:
-        key: 16 hexadecimal digits: a keyed hash of the files' relative paths, or of what a manifest calls the exam.
-        files: The files by the name that messages have for them: ``file 1``, ``file 2``.
-        views: The views that a manifest names, by the same names.
-        rejected: What is wrong with rows of a manifest.
-        name: What a manifest calls the exam; it may identify a person.
+        key: 16 hexadecimal digits: a keyed hash of the files' relative paths, or of the exam's name in a manifest.
+        files: The files by their name in messages: ``file 1``, ``file 2``.
+        views: Views from a manifest, by the same names.
+        rejected: Rejected rows of a manifest.
+        name: Name of the exam in a manifest; it may identify a person.
     """
 
     key: str
@@ -42,17 +50,17 @@ class FoundExam:
 
     @property
     def source(self) -> ExamFiles:
-        """What is graded."""
+        """The files, as the client's functions take them."""
         return ExamFiles(self.files, self.views, self.rejected)
 
 
 @dataclass(frozen=True)
 class FoundExams:
-    """What an archive holds.
+    """The exams of an archive.
 
     Attributes:
-        exams: In the order of their first file.
-        strays: Files that are no mammogram, name no study, and lie with no exam or with several.
+        exams: Exams in the order of their first file.
+        strays: Files that are not mammograms, have no study, and share a folder with no exam or with several exams.
     """
 
     exams: tuple[FoundExam, ...]
@@ -69,17 +77,17 @@ class _File:
 
 
 def find_exams(folders: Sequence[Path], recipe: PreprocessingRecipe, hash_key: bytes) -> FoundExams:
-    """Groups the files of folders to exams, see ``components.exams.grouping`` for the rules.
+    """Group the files of folders into exams, see ``components.exams.grouping`` for the rules.
 
-    A single folder as a whole is one exam too, if its headers say so as those of a folder's studies can.
+    A single folder is also one exam as a whole, if its headers show one exam by the same rules.
 
     Args:
-        folders: Folders, with their subfolders; hidden files are passed over.
-        recipe: The model's recipe: which images it takes.
+        folders: Folders, searched with their subfolders; hidden files are skipped.
+        recipe: The model's recipe: which images it accepts.
         hash_key: Key of the exams' names, as in ingest.
 
     Returns:
-        The exams; with one key, the same files under the same folder names have the same names.
+        The exams. With the same key, the same files under the same folder names have the same names.
 
     Raises:
         ValueError: Two folders have the same name and the same files.
@@ -115,15 +123,15 @@ def _read(path: Path, relative: str, recipe: PreprocessingRecipe) -> _File:
 
 
 def _study_of(path: Path) -> str:
-    """Reads the study of a file that cannot be used, so that it is told of with its exam."""
+    """Return the study of a rejected file, so that it is reported with its exam; empty if it is unknown."""
     try:
         return tags.text(parse_file_header(path), "StudyInstanceUID")
-    except Exception:  # pydicom raises nearly anything on broken files, and then the folder tells
+    except Exception:  # pydicom raises nearly anything on broken files; the folder then decides
         return ""
 
 
 def _exams(files: Iterable[_File]) -> list[list[_File]]:
-    """Groups the mammograms; those that cannot be used go where their study or their folder goes."""
+    """Group the mammograms. Rejected ones join the exam of their study or their folder."""
     images = {str(number): file for number, file in enumerate(files) if file.is_image}
     headers = {name: file.header for name, file in images.items() if file.header is not None}
     exams = [[images[name] for name in exam] for exam in group(headers, lambda name: images[name].path.parent)]
@@ -140,7 +148,7 @@ def _exams(files: Iterable[_File]) -> list[list[_File]]:
 
 
 def _homes(exams: Sequence[Sequence[_File]]) -> dict[str | Path, set[int]]:
-    """Tells in which exams the files of each study and of each folder are."""
+    """Return the numbers of the exams that contain files of each study and of each folder."""
     homes: dict[str | Path, set[int]] = {}
     for number, exam in enumerate(exams):
         for file in exam:
@@ -151,9 +159,9 @@ def _homes(exams: Sequence[Sequence[_File]]) -> dict[str | Path, set[int]]:
 
 
 def _with_strays(exams: list[list[_File]], others: Iterable[_File]) -> tuple[Path, ...]:
-    """Adds files that are no mammogram to the one exam of their study or folder; returns those of none.
+    """Add files that are not mammograms to the only exam of their study or folder; return those that fit no exam.
 
-    A study without a mammogram is an exam too: it is refused, and its row says why.
+    A study without a mammogram is an exam too: it is refused, and its row has the reason.
     """
     homes = _homes(exams)
     strays = []
@@ -168,3 +176,68 @@ def _with_strays(exams: list[list[_File]], others: Iterable[_File]) -> tuple[Pat
             strays.append(file.path)
     exams += studies.values()
     return tuple(strays)
+
+
+def exams_of_manifest(manifest: Path, hash_key: bytes) -> tuple[tuple[FoundExam, ...], tuple[str, ...]]:
+    """Read the exams of a manifest, by the rules of ingest (``components.sources.source``).
+
+    Args:
+        manifest: CSV or Parquet with the columns ``exam_id``, ``view`` and ``file``; other columns, such as
+            ``density``, are ignored. If a row has no view, the header of the DICOM file provides it.
+        hash_key: Key of the exams' names, as in ingest.
+
+    Returns:
+        The exams in the order of their first row, including exams without a usable row; and warnings about the manifest
+        as a whole.
+
+    Raises:
+        ManifestError: The manifest cannot be used at all.
+    """
+    root = absolute(manifest).parent
+    assert isinstance(root, Path)
+    reader = ManifestRows(root)
+    exams: dict[str, list[tuple[int, Candidate]]] = {}
+    nameless = 0
+    for number, row in enumerate(read_rows(manifest, MANIFEST_COLUMNS), start=2):
+        if row.cells["exam_id"]:
+            exams.setdefault(row.cells["exam_id"], []).append((number, _candidate(reader, row, number, root)))
+        else:
+            nameless += 1
+    found = tuple(_exam(exam, rows, root, hash_key) for exam, rows in exams.items())
+    warnings = (f"{nameless:,} rows have no exam_id: not used",) if nameless else ()
+    return found, (*warnings, *reader.warnings())
+
+
+def _candidate(reader: ManifestRows, row: Row, number: int, root: Path) -> Candidate:
+    candidate = reader.candidate(row, number, view_optional=True)
+    problem = exam_id_problem(row) or row.shape_problem()
+    if problem is not None:
+        return Candidate(candidate.file, number, rejection=problem.rejection(candidate.file))
+    if candidate.rejection is None and not (root / candidate.file).is_file():
+        remedy = "put it there or correct its name"
+        where = f"{row.where}, column file"
+        absent = Rejection(RejectionReason.MISSING_FILE, candidate.file, where, "absent", remedy)
+        return Candidate(candidate.file, number, rejection=absent)
+    return candidate
+
+
+def _exam(exam: str, rows: list[tuple[int, Candidate]], root: Path, hash_key: bytes) -> FoundExam:
+    files: dict[str, Path] = {}
+    views: dict[str, str] = {}
+    rejected: list[Rejection] = []
+    for number, candidate in rows:
+        if candidate.rejection is not None:
+            rejected.append(_nameless(candidate.rejection, f"row {number}"))
+            continue
+        name = f"file {len(files) + 1}"
+        files[name] = root / candidate.file
+        if candidate.view is not None:
+            views[name] = candidate.view
+    return FoundExam(keyed_hash(exam, hash_key, "exam")[:KEY_DIGITS], files, views, tuple(rejected), exam)
+
+
+def _nameless(rejection: Rejection, name: str) -> Rejection:
+    """Return a rejection without the file's name, because it may be a patient's name: tables of grades name nobody."""
+    unsafe = rejection.reason is RejectionReason.UNSAFE_PATH
+    value = "a path that is not allowed" if unsafe else rejection.value
+    return Rejection(rejection.reason, name, rejection.tag, value, rejection.remedy)

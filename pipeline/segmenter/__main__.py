@@ -27,7 +27,7 @@ def _dice(model: tf.keras.Model, samples: Sequence[Sample]) -> float:
 
 
 def main() -> None:
-    """Trains and writes ``muscle.pb``, ``fold_0.pb`` and ``fold_1.pb``."""
+    """Train and write ``muscle.pb``, ``fold_0.pb`` and ``fold_1.pb``."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--masks", type=Path, required=True, help="films with drawn masks: index.csv")
     parser.add_argument("--films", type=Path, required=True, help="films without masks: labels.csv")

@@ -33,7 +33,7 @@ def _noise(rng: Generator, shape: tuple[int, int], deviation: float) -> Picture:
 
 
 def _vary_muscle(rng: Generator, grey: Picture, muscle: Picture, strength: float) -> Picture:
-    """Makes the muscle brighter or darker, unevenly and down its length."""
+    """Make the muscle brighter or darker, unevenly and down its length."""
     soft = cv2.GaussianBlur(muscle, (0, 0), rng.uniform(0.5, 2.0))
     down = np.linspace(-0.25, 0.75, grey.shape[0], dtype=np.float32)[:, None]
     change = strength * (rng.normal(0, 0.14) + rng.normal(0, 0.15) * down)
@@ -57,7 +57,7 @@ def _add_gland(rng: Generator, grey: Picture, mask: Picture) -> Picture:
 
 
 def _add_lines(rng: Generator, grey: Picture, mask: Picture) -> Picture:
-    """Folds of the skin and scratches of the film."""
+    """Draw folds of the skin and scratches of the film."""
     height, width = grey.shape
     for _ in range(int(rng.integers(1, 4))):
         line = np.zeros_like(grey)
@@ -68,7 +68,7 @@ def _add_lines(rng: Generator, grey: Picture, mask: Picture) -> Picture:
 
 
 def _framing(rng: Generator, shape: tuple[int, int]) -> Callable[[Picture], Picture]:
-    """Draws another frame, shear and bend; what it cuts off at the top takes part or all of the muscle along."""
+    """Draw another frame, shear and bend; what it cuts off at the top takes part or all of the muscle along."""
     height, width = shape
     top, bottom = rng.uniform(-0.04, 0.10), rng.uniform(-0.15, 0.06)
     left, right = rng.uniform(-0.02, 0.03), rng.uniform(-0.08, 0.10)
@@ -113,7 +113,7 @@ def _tone(rng: Generator, grey: Picture) -> Picture:
 
 
 def augmented(rng: Generator, sample: Sample, strength: float) -> tuple[Picture, Picture] | None:
-    """Draws a variant of a sample.
+    """Draw a variant of a sample.
 
     Args:
         rng: Source of randomness.

@@ -51,7 +51,7 @@ def _reduced(values: np.ndarray, shape: tuple[int, int]) -> NDArray[np.float32]:
 
 
 def make_sample(name: str, pixels: np.ndarray, view: str, muscle: NDArray[np.bool_]) -> Sample | None:
-    """Cuts the region out as preprocessing does; None where there is no breast.
+    """Cut out the region as preprocessing does; return None if there is no breast.
 
     Args:
         name: Name of the sample.
@@ -80,7 +80,7 @@ def _displayed(stored: NDArray[np.uint16], appearance: Appearance) -> NDArray[np
 
 
 def phantom_samples(exams: int, seed: int) -> Iterator[Sample]:
-    """Makes phantom views of all systems and classes: two oblique and one craniocaudal an exam."""
+    """Make phantom views of all systems and classes: two oblique and one craniocaudal view per exam."""
     config = PhantomConfig(
         exams=exams,
         seed=seed,
@@ -112,7 +112,7 @@ def _rows(file: Path) -> list[dict[str, str]]:
 
 
 def drawn_samples(folder: Path) -> list[Sample]:
-    """Reads images with drawn masks, in order of their case.
+    """Read images with drawn masks, in order of their case.
 
     Args:
         folder: Holds ``index.csv`` with the columns case, view, image, mask; 255 is the muscle in a mask.
@@ -128,7 +128,7 @@ def drawn_samples(folder: Path) -> list[Sample]:
 
 
 def film_samples(folder: Path, without: set[str]) -> list[Sample]:
-    """Reads unlabelled films; craniocaudal ones show no muscle, oblique ones get their masks from a network.
+    """Read unlabelled films; craniocaudal ones show no muscle, oblique ones get their masks from a network.
 
     Half of the exams are left for benchmarks where it is craniocaudal views that are asked for.
 

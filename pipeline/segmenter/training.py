@@ -71,7 +71,7 @@ def _loss(target: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
 
 
 def _fit(model: tf.keras.Model, sources: Sequence[Source], steps: int, rate: float, seed: int) -> float:
-    """Trains for a number of steps and returns the mean loss of the last hundred."""
+    """Train for a number of steps and return the mean loss of the last hundred."""
     schedule = tf.keras.optimizers.schedules.CosineDecay(
         1e-4, steps, alpha=0.005, warmup_target=rate, warmup_steps=steps // 10
     )
@@ -93,7 +93,7 @@ def _fit(model: tf.keras.Model, sources: Sequence[Source], steps: int, rate: flo
 
 
 def probabilities(model: tf.keras.Model, samples: Sequence[Sample]) -> np.ndarray:
-    """Applies a network: float32 [n, 128, 96]."""
+    """Apply a network: float32 [n, 128, 96]."""
     inputs = to_blocks(np.stack([plain(sample)[0] for sample in samples]))
     return np.asarray(from_blocks(tf.sigmoid(model.predict(inputs, batch_size=32, verbose=0)).numpy()))
 
@@ -116,7 +116,7 @@ def _self_labelled(model: tf.keras.Model, films: Sequence[Sample]) -> list[Sampl
 def train(
     phantoms: Sequence[Sample], drawn: Sequence[Sample], films: Sequence[Sample], seed: int
 ) -> tuple[tf.keras.Model, float]:
-    """Trains one network; 1,600 steps, some eight minutes of one core.
+    """Train one network; 1,600 steps, some eight minutes of one core.
 
     Args:
         phantoms: Views of phantoms with their true masks.

@@ -20,7 +20,7 @@ Kernel = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
 def build_unet() -> tf.keras.Model:
-    """Builds the U-Net: blocks of 2 x 2 cells [64, 48, 12] in, their logits [64, 48, 4] out; 97,000 parameters.
+    """Build the U-Net: blocks of 2 x 2 cells [64, 48, 12] in, their logits [64, 48, 4] out; 97,000 parameters.
 
     Source: O. Ronneberger et al., U-Net, MICCAI 2015, with batch normalisation.
     """
@@ -60,7 +60,7 @@ def _kernels(model: tf.keras.Model) -> Iterator[Kernel]:
 
 
 def frozen_graph(model: tf.keras.Model) -> bytes:
-    """Writes a network as a serialized GraphDef with the nodes ``input`` and ``logits``.
+    """Write a network as a serialized GraphDef with the nodes ``input`` and ``logits``.
 
     Args:
         model: What ``build_unet`` made.

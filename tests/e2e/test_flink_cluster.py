@@ -18,13 +18,12 @@ import pytest
 from apache_beam import Create, Map, Pipeline
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipeline.beam.flink_rest import FlinkError
-from pipeline.beam.flink_runner import FlinkStageError, FlinkStageRunner
+from pipeline.beam.flink_runner import FlinkError, FlinkStageError, FlinkStageRunner
 from pipeline.beam.local_flink import FlinkCluster, find_flink, flink_cluster
 from pipeline.beam.local_processes import stop
+from pipeline.beam.requirements import KEY_VARIABLE
 from pipeline.beam.stage_job import JAR
-from pipeline.beam.stage_job.build import build
-from pipeline.beam.task_key import KEY_VARIABLE
+from pipeline.beam.stage_job.build import compile_job
 from tests.e2e.beam_nodes import Nodes, Outputs, assert_equal, outputs_though_workers_die, settings
 from tests.waiting import LONG, wait_until
 
@@ -116,7 +115,7 @@ def test_the_job_is_what_its_source_says(programs: tuple[Path, Path], tmp_path: 
     if shutil.which("javac") is None:
         pytest.skip("There is no javac (Debian: openjdk-17-jdk-headless)")
     built = tmp_path / "built.jar"
-    build(programs[0] / "lib", built)
+    compile_job(programs[0] / "lib", built)
     with zipfile.ZipFile(JAR) as kept, zipfile.ZipFile(built) as made:
         assert kept.namelist() == made.namelist()
     said = subprocess.run(["javac", "-version"], capture_output=True, text=True, check=True).stdout

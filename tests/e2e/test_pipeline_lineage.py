@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.operations.lineage import LineageError, open_store, read_lineage
+from pipeline.operations.lineage import LineageError, read_lineage, require_store
 from schema.features import VIEWS
 from tests.waiting import HANG
 
@@ -25,7 +25,7 @@ def lineage_command(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 def test_everything_that_made_the_model_is_named(finished: Any) -> None:
-    found = read_lineage(open_store(finished.config.output))
+    found = read_lineage(require_store(finished.config.output))
     [version] = finished.outcome.serving.iterdir()
     assert (found.version, Path(found.destination)) == (version.name, version)
     assert found.blessings == {"Evaluator": True, "InfraCheck": True}
@@ -60,7 +60,7 @@ def test_command_prints_tables_or_json(finished: Any) -> None:
 
 def test_what_is_not_there_is_one_sentence(finished: Any, tmp_path: Path) -> None:
     with pytest.raises(LineageError, match="Version 7 was not pushed by this run: give one of"):
-        read_lineage(open_store(finished.config.output), "7")
+        read_lineage(require_store(finished.config.output), "7")
     done = lineage_command(tmp_path)
     assert done.returncode == 1
     assert "holds no metadata.sqlite: give the output folder of a run" in done.stderr

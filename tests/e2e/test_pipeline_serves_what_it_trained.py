@@ -16,7 +16,6 @@ import pytest
 from components.common.shards import read_shard, shards_of, split_folder
 from components.exam_model.recipe import prepare_file
 from components.statistics.calibration import calibrate, load_temperature
-from pipeline.config import recipe_of
 from pipeline.local.demo import real_exams
 from pipeline.predict.exam import predict_exam
 from schema import features as f
@@ -140,7 +139,7 @@ def test_served_preprocessing_is_that_of_training_to_the_byte(
     finished: Any, phantoms: Path, preprocessed: dict[tuple[str, str], bytes], client: ExamClient
 ) -> None:
     recipe = client.model_recipe().recipe
-    assert recipe == recipe_of(finished.config.pipeline)
+    assert recipe == finished.config.pipeline.recipe
     report = finished.artifact("DicomExampleGen", "ingest_report") / "files.jsonl"
     rows = [json.loads(line) for line in report.read_text(encoding="utf-8").splitlines()]
     assert len(rows) == 96
@@ -157,7 +156,7 @@ def test_a_phantom_exam_folder_is_prepared_as_in_training(
     phantoms: Path, preprocessed: dict[tuple[str, str], bytes], finished: Any
 ) -> None:
     folder = min((phantoms / "images").iterdir())
-    prepared = prepare_exam(folder, recipe_of(finished.config.pipeline))
+    prepared = prepare_exam(folder, finished.config.pipeline.recipe)
     known = {(view, png_of(record)) for (_, view), record in preprocessed.items()}
     assert {(view, item.png) for view, item in prepared.views.items()} <= known
     assert list(prepared.views) == list(VIEWS)

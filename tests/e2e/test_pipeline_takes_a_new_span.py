@@ -20,7 +20,7 @@ from components.evaluator.slices import METRICS_FILE
 from pipeline.config import RunConfig, load_config
 from pipeline.local.run import run_config
 from pipeline.local.runner import NodeError, NodeResult, build, run
-from pipeline.operations.lineage import open_store, read_lineage
+from pipeline.operations.lineage import read_lineage, require_store
 from pipeline.phantom.config import PhantomConfig
 from pipeline.phantom.generate import generate_phantoms
 from schema.features import VIEWS
@@ -133,7 +133,7 @@ def test_a_new_span_is_held_back_or_trained_on_judged_and_pushed(finished: Any, 
     evaluation = json.loads(Path(outputs["Evaluator"]["evaluation"], METRICS_FILE).read_text(encoding="utf-8"))
     assert evaluation["baseline"]["version"] == blessed
     assert "exam_quadratic_kappa against the latest pushed model" in {gate["name"] for gate in evaluation["gates"]}
-    lineage = read_lineage(open_store(output))
+    lineage = read_lineage(require_store(output))
     assert lineage.version == pushed
     assert lineage.versions_before == {"compared to": blessed, "started from": blessed}
     assert {"DicomExampleGen.span_1", "DicomExampleGen.span_2", "WarmStart"} <= {step.node for step in lineage.steps}

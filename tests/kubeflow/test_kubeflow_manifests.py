@@ -15,9 +15,9 @@ import pytest
 import yaml
 
 from pipeline.beam import task_pool
+from pipeline.beam.requirements import KEY_VARIABLE
 from pipeline.beam.stage_job import SOURCE
-from pipeline.beam.task_key import KEY_VARIABLE
-from pipeline.kubeflow.locations import VOLUME_ROOT
+from pipeline.kubeflow.executor_input import VOLUME_ROOT
 from pipeline.kubeflow_config import KubeflowConfig
 
 MANIFESTS = Path(__file__).resolve().parents[2] / "kubeflow" / "manifests"

@@ -80,12 +80,12 @@ def test_help_imports_no_tensorflow() -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["run", "demmo"], "There is no configuration demmo: give a YAML file, or one of demo, "),
+        (["run", "demmo"], "The configuration demmo does not exist: give a YAML file, or one of demo, "),
         (["run", "thesis_resnet3"], "names no archive: give --data with --labels or --archive, or --manifest."),
         (["run", "demo", "--set", "pipeline.trainer.epoch=3"], "pipeline.trainer.epoch: unknown key; allowed: image"),
         (["run", "demo", "--set", "nonsense"], "An override is KEY=VALUE"),
         (["run", "demo", "--data", "x"], "give either data.folder and data.labels, or data.manifest"),
-        (["experiment", "flop"], "There is no experiment flop: give one of architecture, normalisation, "),
+        (["experiment", "flop"], "The experiment flop does not exist: give one of architecture, normalisation, "),
         (["predict", "."], "Give either --model MODEL_DIR or --server HOST:PORT."),
         (["demo", "--set", "phantoms.exams=2"], "phantoms.exams: Input should be greater than or equal to 8"),
     ],

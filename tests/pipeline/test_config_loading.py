@@ -18,7 +18,6 @@ from pipeline.config import (
     PipelineConfig,
     find_config,
     load_config,
-    recipe_of,
     to_yaml,
 )
 
@@ -81,7 +80,11 @@ def test_a_configuration_lies_over_its_base(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("base", "says"),
-    [("own", "not based on this one"), ("loop", "not based on this one"), ("nowhere", "There is no configuration")],
+    [
+        ("own", "not based on this one"),
+        ("loop", "not based on this one"),
+        ("nowhere", "The configuration nowhere does not exist"),
+    ],
 )
 def test_a_base_that_cannot_be_used_is_explained(tmp_path: Path, base: str, says: str) -> None:
     (tmp_path / "own.yaml").write_text(f"base: {base}\n", encoding="utf-8")
@@ -99,7 +102,7 @@ def test_an_absent_configuration_lists_those_there_are() -> None:
     with pytest.raises(ConfigError) as raised:
         find_config("demmo")
     text = str(raised.value)
-    assert text.startswith("There is no configuration demmo: give a YAML file, or one of demo, ")
+    assert text.startswith("The configuration demmo does not exist: give a YAML file, or one of demo, ")
     assert text.endswith(f"{PACKAGED[-1]}.")
 
 
@@ -175,7 +178,7 @@ def test_every_fault_is_named_at_once(minimal: Path) -> None:
         ("pipeline.trainer.epochs", "An override is KEY=VALUE"),
         ("=3", "An override is KEY=VALUE"),
         ("pipeline.name.first=x", "name is a value and has no keys inside"),
-        ("pipeline.trainer=[", "this is no YAML"),
+        ("pipeline.trainer=[", "this is not YAML"),
     ],
 )
 def test_a_malformed_override_is_explained(minimal: Path, override: str, says: str) -> None:
@@ -188,7 +191,7 @@ def test_a_malformed_override_is_explained(minimal: Path, override: str, says: s
     [
         ("- a\n- b\n", "a configuration is a YAML mapping. Received: list"),
         ("", "a configuration is a YAML mapping. Received: NoneType"),
-        ("a: [1,\n", "this is no YAML"),
+        ("a: [1,\n", "this is not YAML"),
     ],
 )
 def test_a_file_that_is_no_configuration_is_explained(tmp_path: Path, text: str, says: str) -> None:
@@ -227,7 +230,7 @@ def test_any_override_gives_a_configuration_or_a_configuration_error(text: str) 
 
 def test_the_recipe_is_of_the_same_numbers() -> None:
     config = load_config(find_config("demo")).pipeline
-    recipe = recipe_of(config)
+    recipe = config.recipe
     assert (recipe.longest_side, recipe.preprocess) == (640, config.preprocess)
 
 

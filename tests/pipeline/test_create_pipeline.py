@@ -15,7 +15,7 @@ from components.review.folder import review_source
 from components.sources.source import FolderSource
 from pipeline.config import find_config, load_config
 from pipeline.local.runner import SCHEMA_FILE
-from pipeline.pipeline import Archive, ArchivePart, Places, create_pipeline
+from pipeline.pipeline import Archive, ArchivePart, RunPaths, create_pipeline
 from schema.features import VIEWS
 
 pytestmark = pytest.mark.slow
@@ -26,7 +26,7 @@ CONFIG = load_config(find_config("demo")).pipeline
 
 def nodes(config: Any = CONFIG, schema: Path = SCHEMA_FILE, last: str | None = None, **places: str) -> dict[str, Any]:
     where = {"root": "/the/root", "serving": "/the/serving"} | places
-    pipeline = create_pipeline(config, ARCHIVE, Places(**where, schema=str(schema)), last=last)
+    pipeline = create_pipeline(config, ARCHIVE, RunPaths(**where, schema=str(schema)), last=last)
     return {node.id: node for node in pipeline.components}
 
 
@@ -97,7 +97,7 @@ def test_a_pipeline_may_end_with_a_node_and_has_what_that_needs() -> None:
 
 @pytest.mark.parametrize("last", ["ExampleValidator", "DriftMonitor", "ExamEnsemble"])
 def test_a_pipeline_that_ends_with_a_node_refers_to_none_that_is_left_out(last: str) -> None:
-    pipeline = create_pipeline(CONFIG, ARCHIVE, Places("/the/root", "/the/serving", str(SCHEMA_FILE)), last=last)
+    pipeline = create_pipeline(CONFIG, ARCHIVE, RunPaths("/the/root", "/the/serving", str(SCHEMA_FILE)), last=last)
     assert last in {node.pipeline_node.node_info.id for node in compiler.Compiler().compile(pipeline).nodes}
 
 
@@ -182,7 +182,7 @@ def test_the_model_carries_the_recipe_of_ingest_and_preprocessing() -> None:
 def test_a_changed_review_touches_the_preprocessor_alone(tmp_path: Path) -> None:
     def built() -> dict[str, dict[str, str]]:
         archive = replace(ARCHIVE, reviews=review_source(tmp_path))
-        places = Places("/the/root", "/the/serving", str(SCHEMA_FILE))
+        places = RunPaths("/the/root", "/the/serving", str(SCHEMA_FILE))
         return properties({node.id: node for node in create_pipeline(CONFIG, archive, places).components})
 
     none, empty = properties(nodes()), built()

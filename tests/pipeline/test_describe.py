@@ -76,7 +76,7 @@ def test_describe_counts_what_a_run_would(manifest: Path) -> None:
     assert "As many patients as exams" in text
     assert "40 exams found = 39 kept + 1 left out; 1 of the kept lack a view." in text
     assert "Median age" in text
-    assert "A run takes these files too, but for what only pixels show" in " ".join(text.split())
+    assert "A run accepts these files too, except for what only pixels show" in " ".join(text.split())
     assert SECRET not in text
     rejected = [row for row in described.files if row["outcome"] == "rejected"]
     assert len(described.files) == 160

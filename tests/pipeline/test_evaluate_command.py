@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.evaluate import describe, evaluate_file
+from pipeline.evaluate import evaluate_file, metric_tables
 from tests.waiting import HANG
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -74,7 +74,7 @@ def test_tables_name_figures_intervals_small_slices_and_missing_views(table: Pat
 
     terminal = StringIO()
     console = Console(file=terminal, width=160)
-    for part in describe(*evaluate_file(table, 2.0, 100, 1)):
+    for part in metric_tables(*evaluate_file(table, 2.0, 100, 1)):
         console.print(part)
     text = " ".join(terminal.getvalue().split())
     assert "Accuracy, four classes │ 83.3 % 64.1 to 93.3 %" in text.replace("\u00a0", " ")

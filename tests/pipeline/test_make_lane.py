@@ -22,7 +22,7 @@ def _program(path: Path, text: str) -> None:
 
 @pytest.fixture
 def make(tmp_path: Path) -> Make:
-    """Runs ``make -n setup`` in a checkout with nothing installed, on a machine of the glibc and Pythons given."""
+    """Run ``make -n setup`` in a checkout with nothing installed, on a machine of the glibc and Pythons given."""
     if shutil.which("make") is None:
         pytest.skip("make is not installed")
     for name in ("Makefile", "pyproject.toml", "uv.lock"):

@@ -171,7 +171,7 @@ def settings(archive: Path, output: Path, metadata: MetadataConfig) -> RunConfig
 
 
 def run(config: RunConfig, last: str) -> dict[str, bool]:
-    """Runs the pipeline to a node; whether each came from the cache."""
+    """Run the pipeline to a node; whether each came from the cache."""
     from pipeline.local import runner as local_runner
 
     return {n.node: n.cached for n in local_runner.run(local_runner.build(config, last), config.output, _Quiet())}

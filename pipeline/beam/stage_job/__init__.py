@@ -1,4 +1,4 @@
-"""The job that Flink runs for a stage: its source in Java, and the same compiled, so that nobody needs a compiler."""
+"""The job that Flink runs for a stage: its Java source, and the compiled jar, so that users need no compiler."""
 
 from __future__ import annotations
 

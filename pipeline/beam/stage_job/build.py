@@ -1,4 +1,4 @@
-"""Compiles the job anew: ``python -m pipeline.beam.stage_job.build FLINK_LIB``, with javac of a JDK 17."""
+"""Compile the job again: ``python -m pipeline.beam.stage_job.build FLINK_LIB``, with javac of a JDK 17."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _JAVA: Final = "17"
 _DATE: Final = (1980, 1, 1, 0, 0, 0)  # the same bytes on any day
 
 
-def build(flink_lib: Path, jar: Path) -> None:
-    """Compiles the job; a compiler of the same version gives the same bytes.
+def compile_job(flink_lib: Path, jar: Path) -> None:
+    """Compile the job. A compiler of the same version produces the same bytes.
 
     Args:
         flink_lib: Folder ``lib`` of a Flink distribution.
-        jar: Where the job goes.
+        jar: Jar to write.
 
     Raises:
-        FileNotFoundError: There is no javac on the path.
+        FileNotFoundError: javac is not on the path.
         subprocess.CalledProcessError: The source does not compile.
     """
     with tempfile.TemporaryDirectory() as folder:
@@ -35,4 +35,4 @@ def build(flink_lib: Path, jar: Path) -> None:
 
 
 if __name__ == "__main__":
-    build(Path(sys.argv[1]), JAR)
+    compile_job(Path(sys.argv[1]), JAR)

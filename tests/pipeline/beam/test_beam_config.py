@@ -16,8 +16,7 @@ from apache_beam.options.pipeline_options import (
     WorkerOptions,
 )
 
-from pipeline.beam.arguments import beam_arguments, image_beam_arguments
-from pipeline.beam.config import BeamConfig
+from pipeline.beam.config import BeamConfig, beam_arguments, image_beam_arguments
 from pipeline.config import ConfigError, load_config
 
 FLINK = {"runner": "flink", "master": "jobmanager:8081", "partitions": 8}
@@ -37,7 +36,7 @@ def configured(**values: Any) -> BeamConfig:
 
 
 def parsed(config: BeamConfig) -> PipelineOptions:
-    """Reads the arguments as Beam does; every one of them must be known."""
+    """Read the arguments as Beam does; every one of them must be known."""
     import pipeline.beam.flink_runner
     import pipeline.beam.spark_runner  # noqa: F401 - Beam knows their options once they are imported
 
@@ -106,11 +105,11 @@ def test_nothing_pickles_the_main_session_nor_builds_a_package(values: dict[str,
     [
         ({"runner": "dask"}, "expected tags: 'direct', 'flink', 'spark', 'dataflow'"),
         ({**JOB_SERVER, "worker_image": "a/b:1"}, "give beam.worker_image or beam.worker_pool, not both"),
-        ({**JOB_SERVER, "job_endpoint": "a:1", "job_server_jar": "x.jar"}, "leave it out with beam.job_endpoint"),
-        ({**JOB_SERVER, "partitions": 4}, "leave beam.partitions out with beam.worker_image or beam.worker_pool"),
+        ({**JOB_SERVER, "job_endpoint": "a:1", "job_server_jar": "x.jar"}, "remove it with beam.job_endpoint"),
+        ({**JOB_SERVER, "partitions": 4}, "remove beam.partitions with beam.worker_image or beam.worker_pool"),
         (
             {**FLINK, "parallelism": 2, "job_endpoint": "a:1"},
-            "leave beam.job_endpoint and beam.parallelism out without beam.worker_image or beam.worker_pool",
+            "remove beam.job_endpoint and beam.parallelism without beam.worker_image or beam.worker_pool",
         ),
         ({**SPARK, "master": "head:7077"}, "beam.master: String should match"),
         ({**SPARK, "properties": {"spark.authenticate.secret": "abc"}}, "spark-defaults.conf of SPARK_CONF_DIR"),

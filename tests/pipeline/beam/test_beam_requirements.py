@@ -22,7 +22,7 @@ def problems(environment: dict[str, str], **values: Any) -> list[str]:
 
 
 def java_saying(version: str, folder: Path) -> dict[str, str]:
-    """Writes a program that says what Java's says of its version; gives the environment in which it is Java."""
+    """Write a program that prints a version as Java does; return an environment in which it is Java."""
     program = folder / "bin" / "java"
     program.parent.mkdir(parents=True)
     program.write_text(f"#!/bin/sh\necho 'openjdk version \"{version}\" 2026-01-01' >&2\n")
@@ -70,7 +70,7 @@ def test_a_job_server_of_its_own_needs_java_and_the_cluster(tmp_path: Path, list
     [cluster] = problems(new, **JOB_SERVER, master=nobody)
     assert f"The Flink JobManager at {nobody} cannot be reached" in cluster
     [jar] = problems(new, **JOB_SERVER, master=listening, job_server_jar=str(tmp_path / "none.jar"))
-    assert "none.jar is no file: fetch beam-runners-flink" in jar
+    assert "none.jar is not a file: get beam-runners-flink" in jar
 
 
 def test_spark_needs_pyspark_java_and_its_master(tmp_path: Path, listening: str, nobody: str) -> None:

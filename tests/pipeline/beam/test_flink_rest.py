@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.beam import flink_rest
-from pipeline.beam.flink_rest import FlinkError, FlinkRest
+from pipeline.beam import flink_runner
+from pipeline.beam.flink_runner import FlinkError, FlinkRest
 from pipeline.beam.stage_job import ENTRY_CLASS, JAR
 
 
@@ -94,14 +94,14 @@ def test_a_failed_job_is_told_with_flinks_reason(service: Service, flink: FlinkR
 def test_what_flink_begins_again_is_told_once(
     service: Service, flink: FlinkRest, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(flink_rest, "_NEWS", 0.0)
+    monkeypatch.setattr(flink_runner, "_FAILURE_POLL", 0.0)
     running, none, lost = (200, {"status": "RUNNING"}), (200, {"exceptionHistory": {"entries": []}}), "java.Lost: gone"
     service.answers["GET /v1/jobs/7/status"] = [*[running] * 4, (200, {"status": "FINISHED"})]
     entry = {"exceptionHistory": {"entries": [{"stacktrace": f"a.Failed: x\n\tat a.b\nCaused by: {lost}\n\tat a.c\n"}]}}
     service.answers["GET /v1/jobs/7/exceptions"] = [none, (200, entry)]
     with caplog.at_level("WARNING"):
         flink.wait("7")
-    assert caplog.messages == [f"Flink's job 7 has begun tasks again: {lost}"]
+    assert caplog.messages == [f"Flink's job 7 has restarted tasks: {lost}"]
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_a_job_that_a_new_job_manager_does_not_know_is_lost(
 def test_a_job_manager_that_stays_away_is_not_waited_for_for_ever(
     service: Service, flink: FlinkRest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(flink_rest, "_PATIENCE", 0.2)
+    monkeypatch.setattr(flink_runner, "_OUTAGE_TIMEOUT", 0.2)
     service.answers["GET /v1/jobs/7/status"] = [(503, {"errors": ["Service temporarily unavailable"]})]
     with pytest.raises(FlinkError, match="unavailable The job is lost"):
         flink.wait("7")
@@ -144,7 +144,7 @@ def test_ctrl_c_cancels_the_job(service: Service, flink: FlinkRest, monkeypatch:
     def interrupted(seconds: float) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(flink_rest.time, "sleep", interrupted)
+    monkeypatch.setattr(flink_runner.time, "sleep", interrupted)
     service.answers["GET /v1/jobs/7/status"] = [(200, {"status": "RUNNING"})]
     service.answers["PATCH /v1/jobs/7?mode=cancel"] = [(202, {})]
     with pytest.raises(KeyboardInterrupt):

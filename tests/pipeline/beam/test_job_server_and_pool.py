@@ -18,7 +18,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from components.common.files import write_whole
 from components.common.stages import Stage, elements
-from pipeline.beam.arguments import beam_arguments
+from pipeline.beam.config import beam_arguments
 from pipeline.config import load_config
 from tests.waiting import wait_until
 

@@ -48,7 +48,7 @@ def test_archives_leave_the_path_where_pyspark_is_installed(installed: bool, tmp
         (packages / name / "__init__.py").touch()
     program = (
         f"import sys; sys.path[:0] = [{str(archive)!r}, {str(packages)!r}]\n"
-        "from pipeline.beam.spark_daemon import _without_archives; _without_archives()\n"
+        "from pipeline.beam.fork_server import _remove_archives_from_path; _remove_archives_from_path()\n"
         "import pyspark; print(pyspark.__file__)"
     )
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}  # it may name a PySpark

@@ -13,16 +13,15 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.testing.util import assert_that, equal_to
 
 from pipeline.beam.stage_files import Block, StageFileError, StageFiles
-from pipeline.beam.stage_tasks import Reading, Report, StageTask, part_of, run_task
-from pipeline.beam.staged_run import Execute, LostElementsError
-from pipeline.beam.staged_runner import StagedRunner
+from pipeline.beam.stage_tasks import Reading, StageTask, TaskReport, part_of, run_task
+from pipeline.beam.staged_runner import Execute, LostElementsError, StagedRunner
 
 pytestmark = pytest.mark.slow
 
-Engine = Callable[[StageTask, Sequence[Reading]], list[Report]]
+Engine = Callable[[StageTask, Sequence[Reading]], list[TaskReport]]
 
 
-def once(task: StageTask, readings: Sequence[Reading]) -> list[Report]:
+def once(task: StageTask, readings: Sequence[Reading]) -> list[TaskReport]:
     return [run_task(task, number, reading) for number, reading in enumerate(readings)]
 
 
@@ -46,7 +45,7 @@ class Repeating:
     def __init__(self, seed: int):
         self._random = random.Random(seed)
 
-    def __call__(self, task: StageTask, readings: Sequence[Reading]) -> list[Report]:
+    def __call__(self, task: StageTask, readings: Sequence[Reading]) -> list[TaskReport]:
         reports = []
         for number, reading in self._random.sample([*enumerate(readings)], len(readings)):
             attempts = [run_task(task, number, reading)]
@@ -99,7 +98,7 @@ def test_repeated_tasks_lose_nothing_and_give_nothing_twice(seed: int, tmp_path:
     ids=["lost", "twice", "half read"],
 )
 def test_an_engine_that_loses_a_report_is_an_error(
-    fault: Callable[[list[Report]], list[Report]], tmp_path: Path
+    fault: Callable[[list[TaskReport]], list[TaskReport]], tmp_path: Path
 ) -> None:
     pipeline = beam.Pipeline(runner=Runner(lambda *given: fault(once(*given)), tmp_path))
     _ = pipeline | beam.Create([1, 2])
@@ -158,6 +157,6 @@ class OneWindow(beam.window.NonMergingWindowFn):
 def test_windows_that_cannot_be_grouped_are_refused(tmp_path: Path) -> None:
     pipeline = beam.Pipeline(runner=Runner(once, tmp_path))
     _ = pipeline | beam.Create([("a", 1)]) | beam.WindowInto(OneWindow()) | beam.GroupByKey()
-    with pytest.raises(NotImplementedError, match="a window function of one's own cannot be grouped"):
+    with pytest.raises(NotImplementedError, match="this runner cannot group by a custom window function"):
         pipeline.run()
     assert list(tmp_path.iterdir()) == []

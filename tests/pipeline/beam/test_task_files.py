@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.beam.stage_files import Piece, StageFiles
-from pipeline.beam.stage_tasks import Reading, Report, StageTask
-from pipeline.beam.task_files import TaskFileError, TaskFiles
+from pipeline.beam.stage_files import Piece, StageFiles, TaskFileError, TaskFiles
+from pipeline.beam.stage_tasks import Reading, StageTask, TaskReport
 
 KEY, OTHER = bytes(32), bytes([1]) * 32
 TASK = StageTask(b"Qzname's stage", {}, {}, StageFiles("folder", KEY))
@@ -21,25 +20,25 @@ READINGS = [Reading("reads", (Piece(b"b", part, 1, "file", 0, 1),)) for part in 
 @pytest.fixture
 def files(tmp_path: Path) -> TaskFiles:
     made = TaskFiles(str(tmp_path / "stage-0"), KEY)
-    made.give(TASK, READINGS)
+    made.write_tasks(TASK, READINGS)
     return made
 
 
 def test_a_task_arrives_as_it_was_given_and_nobody_else_reads_it(files: TaskFiles) -> None:
-    assert files.take(1) == (TASK, READINGS[1])
+    assert files.read_task(1) == (TASK, READINGS[1])
     found = sorted(os.listdir(files.folder))
     assert found == ["stage", "task-0", "task-1"]  # nothing half written is left
     assert not any(b"Qzname" in Path(files.folder, name).read_bytes() for name in found)
 
 
 def test_of_several_reports_the_last_one_counts_once(files: TaskFiles) -> None:
-    assert not files.reported(0)
-    for report in (Report(0, 1, ()), Report(1, 5, ()), Report(0, 2, ())):
-        files.report(report)
-    assert files.reported(0)
-    assert files.reports(2) == [Report(0, 2, ()), Report(1, 5, ())]
+    assert not files.has_report(0)
+    for report in (TaskReport(0, 1, ()), TaskReport(1, 5, ()), TaskReport(0, 2, ())):
+        files.write_report(report)
+    assert files.has_report(0)
+    assert files.read_reports(2) == [TaskReport(0, 2, ()), TaskReport(1, 5, ())]
     with pytest.raises(TaskFileError, match="report-2 cannot be used"):
-        files.reports(3)
+        files.read_reports(3)
 
 
 class Harm:
@@ -82,5 +81,5 @@ def test_what_was_not_written_for_this_task_is_refused_unread(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "harm").touch()
     with pytest.raises(TaskFileError, match="BREAST_DENSITY_TASK_KEY and the scratch folder must be the same"):
-        change(files).take(0)
+        change(files).read_task(0)
     assert (tmp_path / "harm").exists()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.beam.task_key import KEY_VARIABLE, TaskKeyError, find_task_key
+from pipeline.beam.requirements import KEY_VARIABLE, TaskKeyError, find_task_key
 
 SECRET = "0123456789abcdef0123456789abcdef"
 

@@ -16,11 +16,10 @@ import apache_beam as beam
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipeline.beam.stage_tasks import Reading, Report, StageTask
-from pipeline.beam.staged_run import Execute
-from pipeline.beam.staged_runner import StagedRunner
-from pipeline.beam.task_files import TaskFiles
-from pipeline.beam.task_key import KEY_VARIABLE, find_task_key
+from pipeline.beam.requirements import KEY_VARIABLE, find_task_key
+from pipeline.beam.stage_files import TaskFiles
+from pipeline.beam.stage_tasks import Reading, StageTask, TaskReport
+from pipeline.beam.staged_runner import Execute, StagedRunner
 from tests.waiting import HANG, wait_until
 
 pytestmark = pytest.mark.slow
@@ -73,13 +72,13 @@ class Runner(StagedRunner):
     def engine(self, options: PipelineOptions) -> tuple[Execute, int, str]:
         return self._execute, 2, str(self._scratch)
 
-    def _execute(self, task: StageTask, readings: Sequence[Reading]) -> list[Report]:
+    def _execute(self, task: StageTask, readings: Sequence[Reading]) -> list[TaskReport]:
         files = TaskFiles(f"{task.files.folder}/stage-{len(self.answers)}", find_task_key(ENVIRONMENT))
-        files.give(task, readings)
+        files.write_tasks(task, readings)
         numbers = [number for number in range(len(readings)) for _ in range(2)]
         self.answers += [ask(self._pool, files.folder, number) for number in numbers]
         assert {*self.answers} == {"done"}, self.answers[-1][-3000:]
-        return files.reports(len(readings))
+        return files.read_reports(len(readings))
 
 
 def test_a_task_that_is_given_again_is_not_done_again(pool: Path, tmp_path: Path) -> None:
@@ -110,9 +109,9 @@ def test_a_task_ends_when_its_task_manager_hangs_up(pool: Path, tmp_path: Path) 
         return number
 
     class HangsUp(Runner):
-        def _execute(self, task: StageTask, readings: Sequence[Reading]) -> list[Report]:
+        def _execute(self, task: StageTask, readings: Sequence[Reading]) -> list[TaskReport]:
             files = TaskFiles(f"{task.files.folder}/stage", find_task_key(ENVIRONMENT))
-            files.give(task, readings)
+            files.write_tasks(task, readings)
             with connected(self._pool, files.folder, 0):
                 wait_until(lambda: pid_file.exists() and pid_file.read_text())
             raise ConnectionAbortedError

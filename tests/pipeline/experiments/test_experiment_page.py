@@ -11,14 +11,14 @@ import pytest
 from rich.console import Console
 
 from components.evaluator.predictions import Predictions, ViewPrediction
-from pipeline.commands.experiments import shown
+from pipeline.commands.experiments import outcome_tables
 from pipeline.config import find_config
 from pipeline.experiments.arms import FinishedArm, Network
 from pipeline.experiments.catalogue import EXPERIMENTS, detail_parts
 from pipeline.experiments.declarations import Experiment
 from pipeline.experiments.judge import Graded, differences_of, figures_of, scores_of
 from pipeline.experiments.page import experiment_page
-from pipeline.experiments.results import results
+from pipeline.experiments.results import outcome_document
 from pipeline.experiments.run import ExperimentError, Outcome, Setting, arms_without, with_data
 from pipeline.experiments.thesis_figures import SLIDE_FIGURES
 from pipeline.local.runner import NodeResult
@@ -74,7 +74,7 @@ def outcome(name: str) -> Outcome:
 
 
 def test_json_holds_every_figure_and_every_arms_configuration_and_no_folder() -> None:
-    found = json.loads(json.dumps(results(outcome("flip"))))
+    found = json.loads(json.dumps(outcome_document(outcome("flip"))))
     assert len(found["figures"]) == 2 * 3 * 5
     assert [row["slides"] for row in found["figures"] if row["part"] == "All" and "slides" in row] == [
         *(0.784, 0.771, 0.769),
@@ -105,7 +105,7 @@ def test_the_page_shows_table_chart_views_and_whose_the_slides_figures_are(name:
 
 def test_the_terminal_says_data_sizes_and_whose_the_slides_figures_are() -> None:
     console = Console(file=io.StringIO(), width=150)
-    for part in shown(outcome("image_size")):
+    for part in outcome_tables(outcome("image_size")):
         console.print(part)
     text = " ".join(console.file.getvalue().split())  # type: ignore[attr-defined]
     assert "450 pixels = 64 pixels, 650 pixels = 92 pixels" in text

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.config import ConfigError, load_config
-from pipeline.kubeflow.locations import VOLUME_ROOT, LocationError, local_path
-from pipeline.kubeflow.platform import platform_spec
+from pipeline.kubeflow.compiling import platform_spec
+from pipeline.kubeflow.executor_input import VOLUME_ROOT, LocationError, local_path
 from pipeline.kubeflow_config import KubeflowConfig, NodeOverrides, NodeSettings
 
 
@@ -32,7 +32,7 @@ def test_the_scan_is_never_taken_from_the_cache() -> None:
     ("key", "value", "said"),
     [
         ("pipeline_root", "/mnt/runs", "minio://, s3:// or gs://"),
-        ("pipeline_root", "minio://bucket/", "without a last slash"),
+        ("pipeline_root", "minio://bucket/", "without a slash"),
         ("image", "breast-density", "pattern"),  # without a tag, a run cannot be repeated
         ("span", "newest", "pattern"),
         ("serving", "{claim: models, path: models}", "path"),
@@ -63,7 +63,7 @@ def test_only_who_needs_them_gets_volumes_and_the_key() -> None:
         artifacts_claim="shared", nodes={"Trainer": NodeOverrides(node_selector={"accelerator": "a100"})}
     )
     nodes = ("ArchiveScan", "DicomExampleGen", "Trainer.CC_R", "Pusher", "Evaluator")
-    platform = platform_spec(nodes, config, "KEY", give_tasks=["DicomExampleGen", "Evaluator"])
+    platform = platform_spec(nodes, config, "KEY", need_task_key=["DicomExampleGen", "Evaluator"])
     executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     claims = {name: [mount["constant"] for mount in found["pvcMount"]] for name, found in executors.items()}
     assert claims == {

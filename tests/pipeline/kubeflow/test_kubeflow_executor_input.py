@@ -10,9 +10,8 @@ import pytest
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2 as spec_pb2
 
-from pipeline.kubeflow.executor_input import for_backend, for_tfx, prepare_folders, title_of
-from pipeline.kubeflow.locations import LocationError
-from pipeline.kubeflow.parameters import ParameterError, Place
+from pipeline.kubeflow.executor_input import LocationError, for_backend, for_tfx, prepare_folders, title_of
+from pipeline.kubeflow.parameters import ParameterError, ParameterPlace
 
 EXAMPLES = "title: tfx.Examples\ntype: object\n"
 REPORT = "title: breast_density.IngestReport\ntype: object\n"
@@ -63,7 +62,7 @@ def test_several_artifacts_of_an_input_are_put_together(tmp_path: Path) -> None:
     assert {title_of(artifact.type) for artifact in together} == {"tfx.Examples"}
 
 
-PLACES = {"epochs": Place("config", ("epochs",))}
+PLACES = {"epochs": ParameterPlace("config", ("epochs",))}
 
 
 def test_types_come_from_the_component_and_uris_become_paths(tmp_path: Path) -> None:
@@ -95,7 +94,7 @@ def test_run_parameters_get_to_their_places() -> None:
     assert json.loads(made.inputs.parameter_values["config"].string_value) == {"epochs": 7}
     assert "epochs" not in made.inputs.parameter_values
     with pytest.raises(ParameterError, match="batch has no value"):
-        for_tfx(given(), INPUTS, {"batch": Place("config", ("batch",))}, Path("/"))
+        for_tfx(given(), INPUTS, {"batch": ParameterPlace("config", ("batch",))}, Path("/"))
 
 
 def test_other_stores_are_refused() -> None:

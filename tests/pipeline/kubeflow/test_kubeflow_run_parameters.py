@@ -10,12 +10,12 @@ import yaml
 from pipeline.config import load_config
 from pipeline.kubeflow.parameters import (
     ParameterError,
-    Place,
+    ParameterPlace,
     RunParameter,
-    checked,
-    meaning,
+    config_value,
     place_of,
     run_parameters,
+    typed_values,
     with_value,
 )
 
@@ -53,29 +53,29 @@ def test_values_get_into_json_into_json_in_json_and_into_yaml() -> None:
     text = yaml.safe_dump({"trainer": {"epochs": 2}})
     assert yaml.safe_load(with_value(text, ("trainer", "epochs"), 7)) == {"trainer": {"epochs": 7}}
     assert with_value("latest", (), "12") == "12"
-    assert json.loads(with_value('{"distribution": null}', ("distribution",), meaning("AOUP"))) == {
+    assert json.loads(with_value('{"distribution": null}', ("distribution",), config_value("AOUP"))) == {
         "distribution": "AOUP"
     }
-    assert meaning("none") is None
+    assert config_value("none") is None
     with pytest.raises(ParameterError, match="no key epoch"):
         with_value(nested, ("config", "epoch"), 7)
 
 
 def test_nodes_keep_them_where_their_configuration_is() -> None:
     epochs = RunParameter("epochs", "pipeline.trainer.epochs", 2)
-    assert place_of(epochs, "Trainer") == Place("custom_config", ("config", "epochs"))
-    assert place_of(epochs, "ReportGenerator") == Place("configuration", ("trainer", "epochs"))
+    assert place_of(epochs, "Trainer") == ParameterPlace("custom_config", ("config", "epochs"))
+    assert place_of(epochs, "ReportGenerator") == ParameterPlace("configuration", ("trainer", "epochs"))
     assert place_of(epochs, "Evaluator") is None
-    assert place_of(RunParameter("span", "kubeflow.span", "latest"), "ArchiveScan") == Place("wanted_span", ())
-    assert Place.parse(str(Place("custom_config", ("config", "epochs")))) == Place(
+    assert place_of(RunParameter("span", "kubeflow.span", "latest"), "ArchiveScan") == ParameterPlace("wanted_span", ())
+    assert ParameterPlace.parse(str(ParameterPlace("custom_config", ("config", "epochs")))) == ParameterPlace(
         "custom_config", ("config", "epochs")
     )
 
 
 def test_what_a_person_gives_is_typed_and_checked() -> None:
     known = [RunParameter("epochs", "", 2), RunParameter("gate", "", 0.5), RunParameter("span", "", "latest")]
-    assert checked({"epochs": "60", "gate": "1", "span": "3"}, known) == {"epochs": 60, "gate": 1.0, "span": "3"}
-    with pytest.raises(ParameterError, match=r"no run parameter epoch: give one of epochs, gate, span"):
-        checked({"epoch": "60"}, known)
-    with pytest.raises(ParameterError, match=r"epochs is a whole number. Received: 1\.5"):
-        checked({"epochs": "1.5"}, known)
+    assert typed_values({"epochs": "60", "gate": "1", "span": "3"}, known) == {"epochs": 60, "gate": 1.0, "span": "3"}
+    with pytest.raises(ParameterError, match=r"run parameter epoch does not exist: give one of epochs, gate, span"):
+        typed_values({"epoch": "60"}, known)
+    with pytest.raises(ParameterError, match=r"epochs must be a whole number. Received: 1\.5"):
+        typed_values({"epochs": "1.5"}, known)

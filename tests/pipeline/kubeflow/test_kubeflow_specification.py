@@ -11,11 +11,9 @@ import pytest
 from google.protobuf import json_format
 
 from pipeline.config import ConfigError, RunConfig, load_config
-from pipeline.kubeflow.checking import check_values
-from pipeline.kubeflow.package import Package, read_package
+from pipeline.kubeflow.package import Package, SpecificationError, check_specification, check_values, read_package
 from pipeline.kubeflow.parameters import ParameterError
 from pipeline.kubeflow.specification import kubeflow_name
-from pipeline.kubeflow.validation import SpecificationError, check
 from schema.version import installed_version
 
 pytestmark = pytest.mark.slow
@@ -222,10 +220,13 @@ def test_run_parameters_are_checked_before_they_are_sent(package: Package) -> No
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"root.dag.tasks.Trainer_1": {"taskInfo": {"name": "Trainer_1"}}}, "names are letters"),
+        ({"root.dag.tasks.Trainer_1": {"taskInfo": {"name": "Trainer_1"}}}, "names consist of letters"),
         ({"root.dag.tasks.pusher.dependentTasks": ["nobody"]}, "depends on nobody"),
-        ({"root.dag.tasks.pusher.inputs.artifacts.model.taskOutputArtifact.producerTask": "nobody"}, "nothing makes"),
-        ({"root.dag.tasks.pusher.inputs.parameters.code.runtimeValue.constant": "x" * 200_000}, "fit into"),
+        (
+            {"root.dag.tasks.pusher.inputs.artifacts.model.taskOutputArtifact.producerTask": "nobody"},
+            "no task produces",
+        ),
+        ({"root.dag.tasks.pusher.inputs.parameters.code.runtimeValue.constant": "x" * 200_000}, "command line allows"),
         ({"deploymentSpec.executors.exec-pusher": {"resolver": {}}}, "resolvers"),
         ({"deploymentSpec.executors.exec-pusher.container.lifecycle": {"preCacheCheck": {}}}, "driver hook"),
         ({"components.comp-pusher.outputDefinitions.artifacts.pushed_model.artifactType": {}}, "no title"),
@@ -233,7 +234,7 @@ def test_run_parameters_are_checked_before_they_are_sent(package: Package) -> No
     ],
 )
 def test_what_would_not_run_is_told(spec: dict[str, Any], change: dict[str, Any], said: str) -> None:
-    from pipeline.kubeflow.validation import parse_spec
+    from pipeline.kubeflow.package import parse_spec
 
     changed = copy.deepcopy(spec)
     ((key, value),) = change.items()
@@ -243,12 +244,16 @@ def test_what_would_not_run_is_told(spec: dict[str, Any], change: dict[str, Any]
         node = node[parent]
     node[last] = value
     with pytest.raises(SpecificationError, match=said):
-        check(parse_spec(changed))
+        check_specification(parse_spec(changed))
 
 
 def test_no_package_is_one_sentence(tmp_path: Path) -> None:
     file = tmp_path / "pipeline.yaml"
-    for text, said in (("a: 1\n", "two documents"), ("a: 1\n---\nb: 1\n", "no pipeline specification"), ("{", "YAML")):
+    for text, said in (
+        ("a: 1\n", "two documents"),
+        ("a: 1\n---\nb: 1\n", "not a pipeline specification"),
+        ("{", "YAML"),
+    ):
         file.write_text(text)
         with pytest.raises(SpecificationError, match=said):
             read_package(file)
@@ -257,8 +262,11 @@ def test_no_package_is_one_sentence(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        (["data.folder=images", "data.labels=/data/labels.csv"], "data.folder is a path in the pods"),
-        (["data.reviews=reviews"], "data.reviews is a path in the pods"),
+        (
+            ["data.folder=images", "data.labels=/data/labels.csv"],
+            "data.folder must be a URI, or an absolute path in the pods",
+        ),
+        (["data.reviews=reviews"], "data.reviews must be an absolute path in the pods"),
         (["pipeline.trainer.strategy=multi_worker"], "artifacts_claim is missing: machines"),
         (["beam={runner: spark, master: 'local[2]'}"], "direct or flink there. Received: spark"),
         (["beam={runner: flink, master: 'f:8081', worker_pool: 'localhost:50000'}"], "job_endpoint is missing"),
@@ -270,7 +278,7 @@ def test_no_package_is_one_sentence(tmp_path: Path) -> None:
     ],
 )
 def test_what_a_pod_has_not_is_refused(overrides: list[str], said: str) -> None:
-    from pipeline.kubeflow.compiling import build
+    from pipeline.kubeflow.compiling import build_cluster_pipeline
 
     with pytest.raises(ConfigError, match=said):
-        build(config(*overrides))
+        build_cluster_pipeline(config(*overrides))

@@ -13,9 +13,8 @@ from urllib.parse import parse_qs, urlparse
 
 import pytest
 
-from pipeline.kubeflow.package import Package
+from pipeline.kubeflow.package import Package, parse_spec
 from pipeline.kubeflow.submitting import RunRequest, SubmitError, Target, submit_recurring_run, submit_run
-from pipeline.kubeflow.validation import parse_spec
 
 API = "/apis/v2beta1"
 

@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.kubeflow.package import Package
-from pipeline.kubeflow.validation import check, parse_spec
-from pipeline.kubeflow.walk import Finished, WalkError, walk
+from pipeline.kubeflow.package import Package, check_specification, parse_spec
+from pipeline.kubeflow.walk import FinishedTask, WalkError, walk
 
 # Writes what it is given to its output, makes an empty folder in it, and tells a parameter.
 WRITE = """
@@ -104,7 +103,7 @@ def package(second: str = WRITE, further: tuple[str, ...] = ()) -> Package:
             },
         }
     )
-    check(spec)
+    check_specification(spec)
     secret = {"secretAsEnv": [{"secretName": "s", "keyToEnv": [{"secretKey": "k", "envVar": "KEY"}]}]}
     return Package(spec, {"platforms": {"kubernetes": {"deploymentSpec": {"executors": {"exec-first": secret}}}}})
 
@@ -113,7 +112,7 @@ def test_each_task_gets_what_it_waits_for(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("KEY", "of the hashes")
     told: list[str] = []
 
-    def say(finished: Finished, number: int, count: int) -> None:
+    def say(finished: FinishedTask, number: int, count: int) -> None:
         told.append(f"{number}/{count} {finished.task}")
 
     walk(package(), tmp_path, {"epochs": 7}, 2, say)
@@ -144,6 +143,8 @@ def test_on_a_volume_nothing_is_copied(tmp_path: Path) -> None:
 
 
 def test_a_task_that_fails_ends_the_walk(tmp_path: Path) -> None:
-    with pytest.raises(WalkError, match=r"Task a-second ended with 3; its log is .*a-second\.log.*\n.*no such archive"):
+    with pytest.raises(
+        WalkError, match=r"Task a-second ended with exit code 3. The log .*a-second\.log ends:\n.*no such archive"
+    ):
         walk(package("print('no such archive'); raise SystemExit(3)"), tmp_path, {}, 1, lambda *_: None)
     assert (tmp_path / "logs" / "b-first.log").is_file()

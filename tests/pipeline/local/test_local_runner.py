@@ -10,7 +10,7 @@ import pytest
 from components.common.progress import PROGRESS_FILE_VARIABLE, advance, expect, read_progress
 from components.dicom_example_gen.plan.identity import HashKey
 from pipeline.beam.config import FlinkBeam
-from pipeline.beam.task_key import KEY_VARIABLE
+from pipeline.beam.requirements import KEY_VARIABLE
 from pipeline.config import RunConfig, find_config, load_config
 from pipeline.local.run import is_served
 from pipeline.local.runner import NodeError, build

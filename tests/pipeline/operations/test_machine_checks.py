@@ -12,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.config import RunConfig
-from pipeline.operations.checks import Check, check_machine
-from pipeline.operations.checks_table import advice_lines
+from pipeline.operations.checks import Check, advice_lines, check_machine
 from pipeline.operations.machine import PACKAGES, PROGRAMS, Machine, look_at_machine
 
 WHOLE = Machine(
@@ -105,7 +104,7 @@ def test_the_runner_that_is_configured_is_looked_at_and_no_other(
     [check] = [check for check in check_machine(spark) if check.subject == "Beam's runner spark"]
     assert not check.good
     assert check.needed
-    assert "Spark needs Java, and there is none. Install Java" in check.advice
+    assert "Spark needs Java, and it is not installed. Install Java" in check.advice
     assert "The Spark master at 127.0.0.1:1 cannot be reached" in check.advice
     lines = advice_lines(check_machine(spark))
     assert sum(line.startswith("- Beam's runner spark: ") for line in lines) == len(spark.runner_lacks)
@@ -186,6 +185,6 @@ def test_what_to_do_stands_on_lines_that_can_be_copied() -> None:
     machine = dataclasses.replace(WHOLE, own_key=False, memory_bytes=2 << 30)
     head, memory, key, sentence = advice_lines(check_machine(machine))
     assert (head, sentence) == ("What to do:", "The pipeline cannot run here yet: memory.")
-    assert memory.startswith("- memory: 6 GiB are the least")
+    assert memory.startswith("- memory: a small run needs at least 6 GiB")
     assert key.startswith("- key of identifiers: ")
     assert key.endswith("&& export BREAST_DENSITY_HASH_KEY_FILE=$PWD/key")

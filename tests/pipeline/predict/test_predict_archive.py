@@ -20,7 +20,7 @@ from pipeline.phantom.config import PhantomConfig
 from pipeline.phantom.generate import generate_phantoms
 from pipeline.predict.archive import ArchiveOptions, predict_archive
 from pipeline.predict.find import FoundExams, find_exams
-from pipeline.predict.folders import SOME_NOT_GRADED, grade_folders
+from pipeline.predict.folders import SOME_NOT_GRADED, PredictRun, grade_folders
 from schema.features import VIEWS
 from serving.client.grades import (
     ExamGrade,
@@ -36,7 +36,7 @@ RECIPE = PreprocessingRecipe(longest_side=256, preprocess=PreprocessConfig(outpu
 B = (0.1, 0.6, 0.2, 0.1)
 SECRET = "MRN-77"
 KEY = HashKey(b"k" * 32, False)
-QUICK = ArchiveOptions(policy=GradingPolicy(minimum_views=2), pauses_s=(0.0,))
+QUICK = ArchiveOptions(policy=GradingPolicy(minimum_views=2), retry_waits_s=(0.0,))
 
 
 class CountingGrader:
@@ -185,12 +185,12 @@ def test_the_command_tells_by_its_code_that_an_exam_was_refused(archive: Path, t
     said: list[str] = []
     grader: Any = CountingGrader()
     out = tmp_path / "out"
-    assert grade_folders([archive], grader, out, QUICK, KEY, said.append) == SOME_NOT_GRADED
+    assert grade_folders([archive], PredictRun(grader, out, QUICK, KEY, said.append)) == SOME_NOT_GRADED
     assert "2 graded, 1 refused, 0 failed" in said
     one, two, third = sorted(path for path in archive.iterdir() if path.is_dir())
-    assert grade_folders([one, two], grader, tmp_path / "two", QUICK, KEY, said.append) == 0
-    assert grade_folders([one], grader, tmp_path / "one", QUICK, KEY, said.append) == 0
+    assert grade_folders([one, two], PredictRun(grader, tmp_path / "two", QUICK, KEY, said.append)) == 0
+    assert grade_folders([one], PredictRun(grader, tmp_path / "one", QUICK, KEY, said.append)) == 0
     assert "BI-RADS density B" in said
     assert (tmp_path / "one" / "exam.json").exists()
     with pytest.raises(ExamRefusedError, match="has 1 of 4 views"):
-        grade_folders([third], grader, tmp_path / "third", QUICK, KEY, said.append)
+        grade_folders([third], PredictRun(grader, tmp_path / "third", QUICK, KEY, said.append))

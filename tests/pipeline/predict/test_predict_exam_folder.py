@@ -20,7 +20,7 @@ from components.preprocessing.config import PreprocessConfig
 from pipeline.local.demo import real_exams
 from pipeline.phantom.config import PhantomConfig
 from pipeline.phantom.generate import generate_phantoms
-from pipeline.predict.exam import describe, predict_exam
+from pipeline.predict.exam import exam_lines, predict_exam
 from schema.features import VIEWS
 from serving.client.grades import ExamGrade, ExplainedExam, ModelRecipe, NotGradedError, ViewExplanation
 from serving.client.grading import ExamRefusedError
@@ -93,7 +93,7 @@ def test_missing_views_are_named(exam: Path, tmp_path: Path) -> None:
     document = json.loads(graded.summary.read_text(encoding="utf-8"))
     assert document["missing_views"] == ["CC_L", "MLO_L"]
     assert document["left"] is None
-    text = "\n".join(describe(graded))
+    text = "\n".join(exam_lines(graded))
     assert "missing CC_L, MLO_L" in text
     assert "left   no view" in text
 
@@ -128,7 +128,7 @@ def test_bad_files_are_left_out_and_named(exam: Path, tmp_path: Path) -> None:
     assert reasons["notes.txt"] == RejectionReason.NOT_DICOM
     assert json.loads(graded.summary.read_text(encoding="utf-8"))["rejected_files"] == 2
     assert len(graded.overlays) == 4
-    assert sum("left out: " in line for line in describe(graded)) == 2
+    assert sum("left out: " in line for line in exam_lines(graded)) == 2
 
 
 def test_of_two_images_of_a_view_the_larger_counts_whatever_its_name(exam: Path) -> None:
@@ -227,7 +227,7 @@ def test_nothing_written_names_the_patient(exam: Path, tmp_path: Path) -> None:
     assert len(written) == 9
     for path in written:
         assert not [s for s in [*secrets, *uids] if s.encode() in path.read_bytes()], path
-    assert not [s for s in [*secrets, *uids] if s in "\n".join(describe(graded))]
+    assert not [s for s in [*secrets, *uids] if s in "\n".join(exam_lines(graded))]
 
 
 def test_a_png_needs_its_view(tmp_path: Path) -> None:

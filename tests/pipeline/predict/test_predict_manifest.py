@@ -20,8 +20,8 @@ from components.dicom.rejections import ManifestError
 from pipeline.cli import app
 from pipeline.phantom.config import PhantomConfig
 from pipeline.phantom.generate import generate_phantoms
-from pipeline.predict.folders import SOME_NOT_GRADED, grade_folders, grade_manifest
-from pipeline.predict.manifest import exams_of_manifest
+from pipeline.predict.find import exams_of_manifest
+from pipeline.predict.folders import SOME_NOT_GRADED, PredictRun, grade_folders, grade_manifest
 from schema.features import VIEWS
 from tests.pipeline.predict.test_predict_archive import KEY, QUICK, SECRET, CountingGrader
 
@@ -70,7 +70,7 @@ def grades(out: Path) -> list[dict[str, str]]:
 
 def run(manifest: Path, out: Path) -> tuple[int, list[str]]:
     said: list[str] = []
-    return grade_manifest(manifest, CountingGrader(), out, QUICK, KEY, said.append), said
+    return grade_manifest(manifest, PredictRun(CountingGrader(), out, QUICK, KEY, said.append)), said
 
 
 def test_one_exam_of_pictures_is_described(pictures: Path, tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_exams_of_a_manifest_give_a_table_that_names_nobody(pictures: Path, tmp_
     out = tmp_path / "out"
     code, said = run(table(pictures, *rows_of(0), *rows_of(1, "\\"), *bad), out)
     assert code == SOME_NOT_GRADED
-    assert "1 rows name no exam: left out" in said
+    assert "1 rows have no exam_id: not used" in said
     assert any("4 files are named with backslashes" in line for line in said)
     rows = grades(out)
     assert [row["status"] for row in rows] == ["graded", "graded", "refused", "refused"]
@@ -107,7 +107,9 @@ def test_exams_of_a_manifest_give_a_table_that_names_nobody(pictures: Path, tmp_
     listed = list(csv.DictReader((out / "exams.csv").read_text().splitlines()))
     assert {row["exam_id"] for row in listed} == {f"{SECRET}-{number}" for number in range(3)} | {"2.25E+38"}
     again: list[str] = []
-    assert grade_manifest(pictures / "manifest.csv", CountingGrader(), out, QUICK, KEY, again.append) == code
+    assert (
+        grade_manifest(pictures / "manifest.csv", PredictRun(CountingGrader(), out, QUICK, KEY, again.append)) == code
+    )
     assert "4 exams, 4 of them done before" in again
 
 
@@ -141,7 +143,7 @@ def test_a_folder_without_one_usable_file_gives_the_table_all_the_same(
     elif kind == "junk":
         (folder / "a.dcm").write_bytes(b"x" * 500)
     said: list[str] = []
-    assert grade_folders([folder], CountingGrader(), out, QUICK, KEY, said.append) == SOME_NOT_GRADED
+    assert grade_folders([folder], PredictRun(CountingGrader(), out, QUICK, KEY, said.append)) == SOME_NOT_GRADED
     rows = grades(out)
     assert (out / "exams.csv").is_file()
     assert {row["status"] for row in rows} <= {"refused"}

@@ -54,7 +54,7 @@ def page(chromium: Any, tmp_path: Path) -> Iterator[Any]:
 
 
 def answer(page: Any, key: str) -> Review:
-    """Presses a key and reads the file that the browser then saves."""
+    """Press a key and read the file that the browser then saves."""
     with page.expect_download() as download:
         page.keyboard.press(key)
     return parse_review(download.value.suggested_filename, Path(download.value.path()).read_bytes())
