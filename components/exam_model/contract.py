@@ -1,19 +1,19 @@
-"""``contract.json``: what a SavedModel promises to who calls it, where it comes from and what it must not be used for.
+"""``contract.json``: what a SavedModel promises to its callers, its origin, and what it must not be used for.
 
-The file lies in ``assets.extra`` and travels with the model. ExamEnsemble writes it, InfraCheck holds the model to it
-in a process of its own, and the Pusher adds the figures of the evaluation to the copy that is served. Its bytes depend
-on nothing but the model: no time, no path, no identity.
+The file is in ``assets.extra`` of the model. ExamEnsemble writes it, InfraCheck checks the model against it in a
+separate process, and the Pusher adds the metrics of the evaluation to the served copy. Its bytes depend only on the
+model: they contain no time, path or identity.
 
 How the version changes (``contract_version``, MAJOR.MINOR):
 
-* MAJOR, where who relied on the old contract may fail or be misled: a signature, an input, an output or a field of this
-  file is removed or renamed; a dtype, a shape, a range or an order changes; an optional input becomes required; a field
-  gets another meaning.
-* MINOR, where something is added: a signature, an output, an optional input, a field of this file.
+* MAJOR, if callers that rely on the old contract may fail or be misled: a signature, an input, an output or a field of
+  this file is removed or renamed; a dtype, a shape, a range or an order changes; an optional input becomes required; a
+  field changes its meaning.
+* MINOR, if something is added: a signature, an output, an optional input, a field of this file.
 
-A reader takes its own MAJOR and any MINOR up to its own, and refuses others, see :func:`read_contract`. The version is
-raised together with what it describes, :func:`components.exam_model.contract_signatures.promised_signatures`; a test
-holds the two together.
+A reader accepts its own MAJOR with any MINOR up to its own, and rejects other versions, see :func:`read_contract`. The
+version describes :func:`components.exam_model.contract_signatures.promised_signatures`; a test fails if one of the two
+changes without the other.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, m
 
 from components.statistics.intervals import Figure
 
-# In the SavedModel's folder; ``assets.extra`` is where TensorFlow Serving leaves what is not its own.
+# In the SavedModel's folder. TensorFlow Serving ignores foreign files in ``assets.extra``.
 CONTRACT_FILE: Final = "assets.extra/contract.json"
 CONTRACT_VERSION: Final = "1.0"
 
@@ -34,7 +34,7 @@ Sha256 = Field(pattern="^[0-9a-f]{64}$")
 
 
 class ContractError(ValueError):
-    """A contract that is missing, that cannot be read, or that its model does not keep."""
+    """A contract is missing or cannot be read, or its model does not keep it."""
 
 
 class Part(BaseModel):
@@ -48,17 +48,17 @@ class Tensor(Part):
 
     Attributes:
         dtype: TensorFlow's name of the type: ``string``, ``float32``, ``int32``.
-        shape: Sizes. A name stands for a number that requests choose and that is the same wherever the name is:
-            ``images``, ``exams``. ``images_or_one`` is one for each image, or one for all.
-        meaning: What it is, in a sentence.
-        optional: A request may leave it out.
-        encoding: What a string holds: ``png``, ``tf.Example`` or ``json``; absent for plain text.
-        one_of: Values that a string may have.
-        minimum: Least value.
+        shape: Sizes. A name is a number that the request chooses and that is the same for all uses of the name:
+            ``images``, ``exams``. ``images_or_one`` is one per image, or one for all.
+        meaning: What it is, in one sentence.
+        optional: A request may omit it.
+        encoding: Content of a string: ``png``, ``tf.Example`` or ``json``; absent for plain text.
+        one_of: Allowed values of a string.
+        minimum: Smallest value.
         maximum: Largest value.
-        row_sum: What the last axis sums to.
-        zero_rows: A row may also be zeros: there is no grade, or no view of that breast.
-        likeliest_of: The string names the class, by the contract's order, of the largest value in that output's row.
+        row_sum: Sum over the last axis.
+        zero_rows: A row may also be zeros, if there is no grade or no view of that breast.
+        likeliest_of: The string is the class with the largest value in the row of that output, in the contract's order.
     """
 
     dtype: Literal["string", "float32", "int32"]
@@ -90,17 +90,17 @@ class DensityClass(Part):
 
 
 class ImageFormat(Part):
-    """The picture of a view that signatures take, as MammogramPreprocessor writes it.
+    """The picture of a view that signatures accept, as MammogramPreprocessor writes it.
 
     Attributes:
         encoding: Always PNG.
-        bits: A sample.
-        channels: Always one, grey.
-        height: Pixels.
-        width: Pixels.
-        minimum: Least grey value; background.
+        bits: Bits per sample.
+        channels: Always one: grey.
+        height: Height, pixels.
+        width: Width, pixels.
+        minimum: Smallest grey value: background.
         maximum: Largest grey value.
-        other_sizes: What happens to pictures of another size.
+        other_sizes: Treatment of pictures of another size.
     """
 
     encoding: Literal["png"] = "png"
@@ -114,12 +114,12 @@ class ImageFormat(Part):
 
 
 class Normalisation(Part):
-    """What the graph does to a decoded picture.
+    """Normalisation of a decoded picture in the graph.
 
     Attributes:
         method: See :class:`components.transform.config.ImageConfig`.
-        channels: Of the networks' input: the grey one, repeated.
-        right_views_flipped: The networks know left breasts: pictures of right ones are flipped inside of the model.
+        channels: Channels of the networks' input: the grey channel, repeated.
+        right_views_flipped: The networks are trained on left breasts; the model flips pictures of right breasts.
     """
 
     method: Literal["norm_1", "norm_2"]
@@ -128,12 +128,12 @@ class Normalisation(Part):
 
 
 class Preprocessing(Part):
-    """How a picture comes to be from a DICOM file.
+    """How a DICOM file becomes a picture.
 
     Attributes:
-        recipe: :class:`components.exam_model.recipe.PreprocessingRecipe`, as ``predict_exam`` hands it out.
-        recipe_sha256: Of the very text that ``predict_exam`` hands out.
-        code: Fingerprint of the code that follows it, its version: equal ones give equal pictures.
+        recipe: :class:`components.exam_model.recipe.PreprocessingRecipe`, as ``predict_exam`` returns it.
+        recipe_sha256: SHA-256 of the exact text that ``predict_exam`` returns.
+        code: Fingerprint of the code that applies the recipe; equal fingerprints give equal pictures.
     """
 
     recipe: dict[str, JsonValue]
@@ -142,11 +142,11 @@ class Preprocessing(Part):
 
 
 class ExamRule(Part):
-    """How views become an exam's grade.
+    """How views become the grade of an exam.
 
     Attributes:
-        combination: In a sentence.
-        minimum_views: Exams of fewer get no grade.
+        combination: The rule, in one sentence.
+        minimum_views: Exams with fewer views get no grade.
     """
 
     combination: str = (
@@ -157,7 +157,7 @@ class ExamRule(Part):
 
 
 class CalibrationFacts(Part):
-    """The temperature, and the exams that it was fitted to. The figures before and after are in ``file``."""
+    """The temperature, and the exams that it was fitted to. ``file`` has the metrics before and after."""
 
     method: Literal["temperature", "none"]
     temperature: float = Field(gt=0)
@@ -169,7 +169,7 @@ class CalibrationFacts(Part):
 
 
 class SplitCounts(Part):
-    """What a split holds; exams also by density class and by acquisition system."""
+    """Size of a split; exams also per density class and acquisition system."""
 
     exams: int = Field(ge=0)
     views: int = Field(ge=0)
@@ -178,11 +178,11 @@ class SplitCounts(Part):
 
 
 class TrainingData(Part):
-    """What the model learnt from.
+    """What the model was trained on.
 
     Attributes:
-        origin: What the exams are, where they are no patients' exams.
-        splits: ``train`` fits the networks, ``eval`` chooses among their states and fits the temperature.
+        origin: Where the exams come from, if they are not exams of patients.
+        splits: ``train`` fits the networks; ``eval`` selects the best epoch and fits the temperature.
     """
 
     origin: str = ""
@@ -190,14 +190,14 @@ class TrainingData(Part):
 
 
 class SliceMetrics(Part):
-    """Figures of the exams of a slice.
+    """Metrics of the exams of a slice.
 
     Attributes:
-        slice: What these exams have in common, by feature; empty for all.
-        exams: Graded ones.
+        slice: The common value of these exams, by feature; empty for all.
+        exams: Graded exams.
         ungraded: Exams without a grade.
         small: Too few to judge.
-        metrics: By name.
+        metrics: Figures by name of the metric.
     """
 
     slice: dict[str, str]
@@ -208,13 +208,13 @@ class SliceMetrics(Part):
 
 
 class Evaluation(Part):
-    """The Evaluator's figures.
+    """The metrics of the Evaluator.
 
     Attributes:
-        split: Exams of this split, of patients that the model never saw.
-        model_sha256: The model judged, as in ``Contract.model_sha256``.
-        metrics_sha256: Of the Evaluator's ``exam_metrics.json``, which holds many more figures.
-        slices: All exams first.
+        split: Split of these exams, whose patients the model never saw.
+        model_sha256: The evaluated model, as in ``Contract.model_sha256``.
+        metrics_sha256: SHA-256 of the Evaluator's ``exam_metrics.json``, which has many more metrics.
+        slices: Slices; all exams first.
     """
 
     split: Literal["test"] = "test"
@@ -224,27 +224,27 @@ class Evaluation(Part):
 
 
 class Contract(Part):
-    """What ``contract.json`` holds.
+    """The content of ``contract.json``.
 
     Attributes:
         contract_version: See above.
         model: Name of the model.
-        notice: What everybody has to know.
+        notice: What every user has to know.
         intended_use: Sentences.
         not_for: What it must not be used for.
         limits: Sentences.
-        refuses: Images and exams that get no grade, by the reason's name in every answer of the client and the gateway.
-        classes: In the order of every probability.
-        views: Names that an input ``view`` may have.
-        image: Of inputs ``image_bytes``.
-        signatures: By name.
+        refuses: Reasons for no grade, with their names in every response of the client and the gateway.
+        classes: Classes in the order of every probability.
+        views: Allowed values of an input ``view``.
+        image: Format of inputs ``image_bytes``.
+        signatures: Signatures by name.
         exam: From views to exams.
         normalisation: From pictures to the networks.
         preprocessing: From DICOM to pictures.
-        calibration: Of an exam's probabilities.
-        training_data: Counts.
-        software: Versions, by distribution.
-        model_sha256: Of the SavedModel's files, see :func:`components.exam_model.saved_model.model_digest`.
+        calibration: Calibration of the probabilities of exams.
+        training_data: Counts of the splits.
+        software: Versions by distribution.
+        model_sha256: SHA-256 of the SavedModel's files, see :func:`components.exam_model.saved_model.model_digest`.
         evaluation: Null until the model is pushed.
     """
 
@@ -276,36 +276,36 @@ class Contract(Part):
 
 
 def sha256_of(data: bytes) -> str:
-    """Gives the SHA-256 of some bytes as 64 hexadecimal digits."""
+    """Return the SHA-256 of bytes as 64 hexadecimal digits."""
     return hashlib.sha256(data).hexdigest()
 
 
 def write_contract(contract: Contract) -> bytes:
-    """Gives the bytes of ``contract.json``: the same for the same contract."""
+    """Return the bytes of ``contract.json``; equal contracts give equal bytes."""
     content = contract.model_dump(mode="json")
     for signature in content["signatures"].values():
         for tensors in (signature["inputs"], signature["outputs"]):
-            for name, tensor in tensors.items():  # most of a tensor's fields say nothing of it
+            for name, tensor in tensors.items():  # most fields of a tensor have no value
                 tensors[name] = {k: v for k, v in tensor.items() if v is not None and v is not False}
     return (json.dumps(content, indent=1, ensure_ascii=False) + "\n").encode()
 
 
 def read_contract(data: bytes) -> Contract:
-    """Reads ``contract.json``.
+    """Read ``contract.json``.
 
     Args:
-        data: Its bytes, from anywhere.
+        data: Its bytes, from any source.
 
     Returns:
         The contract.
 
     Raises:
-        ContractError: The bytes are no contract, or one of a version that this code does not know.
+        ContractError: The bytes are not a contract, or their version is unknown to this code.
     """
     try:
         content: Any = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise ContractError(f"{CONTRACT_FILE} is no JSON ({type(error).__name__}): export the model again.") from None
+        raise ContractError(f"{CONTRACT_FILE} is not JSON ({type(error).__name__}): export the model again.") from None
     version = content.get("contract_version") if isinstance(content, dict) else None
     if not _is_known(version):
         raise ContractError(

@@ -1,7 +1,7 @@
-"""The signatures that every exam model promises, and where a SavedModel differs from them.
+"""The signatures that every exam model promises, and the differences of a SavedModel from them.
 
-This table is the one place that says what each input and output is. ExamEnsemble compares what TensorFlow exported with
-it before the contract is written, so that neither can change without the other.
+Only this table defines each input and output. ExamEnsemble compares it with TensorFlow's export before it writes the
+contract, so neither can change without the other.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _CLASSES: Final = len(DENSITY_CLASSES)
 _OF_VIEW: Final = "of the image"
 _OF_EXAM: Final = "of the exam: its views combined, then calibrated"
 
-# Dtype, shape (None where requests choose) and whether it may be left out, of each tensor by name.
+# Dtype, shape (None if requests choose) and optionality of each tensor by name.
 Declared = tuple[str, tuple[int | None, ...], bool]
 
 
@@ -31,13 +31,13 @@ class DeclaredSignature:
 
 @dataclass(frozen=True)
 class Difference:
-    """Where a SavedModel is not what its contract says.
+    """A difference between a SavedModel and its contract.
 
     Attributes:
-        kind: ``missing``: promised, and not there; ``unknown``: there, and not promised; otherwise what differs.
+        kind: ``missing``: promised but absent; ``unknown``: present but not promised; otherwise what differs.
         where: ``SIGNATURE``, ``SIGNATURE.inputs.NAME`` or ``SIGNATURE.outputs.NAME``.
-        promised: By the contract; empty for what is unknown.
-        found: In the model; empty for what is missing.
+        promised: Value in the contract; empty if unknown.
+        found: Value in the model; empty if missing.
     """
 
     kind: Literal["missing", "unknown", "dtype", "shape", "optional"]
@@ -46,7 +46,7 @@ class Difference:
     found: str = ""
 
     def __str__(self) -> str:
-        """Says it in a few words."""
+        """Describe the difference in a few words."""
         if self.kind in ("missing", "unknown"):
             return f"{self.where} is {self.kind}"
         return f"{self.where}: {self.kind} is {self.found}, promised {self.promised}"
@@ -115,11 +115,11 @@ def _maps(height: int, width: int) -> dict[str, Tensor]:
 
 
 def promised_signatures(height: int, width: int) -> dict[str, Signature]:
-    """Gives the signatures of an exam model.
+    """Return the signatures of an exam model.
 
     Args:
-        height: Of the networks' input, pixels, and of the heat maps.
-        width: Likewise.
+        height: Height of the networks' input and of the heat maps, pixels.
+        width: Width of these, pixels.
 
     Returns:
         Signature by name.
@@ -167,14 +167,14 @@ def promised_signatures(height: int, width: int) -> dict[str, Signature]:
 def find_differences(
     promised: Mapping[str, Signature], declared: Mapping[str, DeclaredSignature]
 ) -> tuple[Difference, ...]:
-    """Compares a contract's signatures with those that a SavedModel declares.
+    """Compare the signatures of a contract with those that a SavedModel declares.
 
     Args:
         promised: ``Contract.signatures``.
         declared: See :func:`components.exam_model.saved_model.declared_signatures`.
 
     Returns:
-        Every difference; none where the model is what the contract says.
+        All differences; empty if the model matches the contract.
     """
     return tuple(_differences(promised, declared))
 

@@ -1,4 +1,4 @@
-"""From the views' probabilities to the exam's grade, as a TensorFlow graph.
+"""Combine the probabilities of views to the grade of an exam, as a TensorFlow graph.
 
 The same rule on numpy arrays: `components.statistics.combination` and `calibration`.
 """
@@ -16,7 +16,7 @@ _SLOTS: Final = len(f.VIEWS)
 
 
 def apply_temperature(probabilities: tf.Tensor, temperature: float) -> tf.Tensor:
-    """Applies softmax(log(p) / temperature).
+    """Apply softmax(log(p) / temperature).
 
     Args:
         probabilities: float32 [N, 4]; rows of zeros stay zeros.
@@ -39,21 +39,21 @@ def grade_exams(
     temperature: float,
     minimum_views: int,
 ) -> dict[str, tf.Tensor]:
-    """Combines images to exams: the mean of the views that are there, calibrated.
+    """Combine images to exams: the mean of the present views, calibrated.
 
     Args:
-        probabilities: float32 [N, 4], of each image.
+        probabilities: Probabilities of each image, float32 [N, 4].
         views: int32 [N], index in VIEWS. Several images of one view count as one: their mean.
         exam_rows: int32 [N], the exam of each image.
         exams: int32 scalar, number of exams.
         temperature: Applied after combination.
-        minimum_views: Exams of fewer views get no grade.
+        minimum_views: Exams with fewer views get no grade.
 
     Returns:
         probabilities, raw_probabilities (before the temperature), right_probabilities and left_probabilities, float32
         [E, 4]; density string [E]; view_count int32 [E]; missing_views string [E], names with a space between; reason
-        string [E], why there is no grade. Without a grade, density is empty and all probabilities are 0, as those of a
-        breast without a view are.
+        string [E], why there is no grade. Without a grade, density is empty and all probabilities are 0. So are the
+        probabilities of a breast without a view.
     """
     keys = exam_rows * _SLOTS + views
     by_view = tf.math.unsorted_segment_mean(probabilities, keys, exams * _SLOTS)
@@ -96,5 +96,5 @@ def grade_exams(
 
 
 def density_names(probabilities: tf.Tensor) -> tf.Tensor:
-    """Names the likeliest class: float32 [N, 4] to string [N]."""
+    """Return the likeliest class: float32 [N, 4] to string [N]."""
     return tf.gather(tf.constant(f.DENSITY_CLASSES), tf.argmax(probabilities, axis=1))

@@ -12,11 +12,11 @@ _COMPRESSION: Final = 1  # six times faster than the default, and little larger
 
 
 def overlay(images: tf.Tensor, heatmaps: tf.Tensor) -> tf.Tensor:
-    """Blends heat maps over grey images and encodes them.
+    """Blend heat maps over grey images and encode them.
 
     Args:
         images: uint8 [N, H, W, 1].
-        heatmaps: float32 [N, H, W], 0..1. The warmer, the more opaque; the background stays black.
+        heatmaps: float32 [N, H, W], 0..1. Warmer is more opaque; the background stays black.
 
     Returns:
         string [N], colour PNG.

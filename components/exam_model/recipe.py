@@ -1,7 +1,7 @@
-"""From a mammography file to what the model takes, exactly as the pipeline did it.
+"""Turn a mammography file into the input of the model, exactly as the pipeline does.
 
-The model carries its recipe, so a client can neither guess nor differ: what is offline and what is served agree to
-the byte.
+The model contains its recipe, so a client cannot preprocess differently: offline and served images are equal to the
+byte.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from components.preprocessing.preprocessed_view import PreprocessedView
 
 
 class PreprocessingRecipe(BaseModel):
-    """Everything that decides what the model sees of a file.
+    """All settings that determine the input of the model for a file.
 
     Attributes:
-        longest_side: Longest side to which ingest reduces, pixels.
-        max_pixels: Largest matrix that is decoded.
-        acceptance: Special images that ingest took, and the client takes too.
-        voi_index: VOI LUT or window of several, as in ingest.
+        longest_side: Longest side after the reduction by ingest, pixels.
+        max_pixels: Largest matrix that is decoded, pixels.
+        acceptance: Special images that ingest accepted; the client accepts them too.
+        voi_index: Index of the VOI LUT or window if there are several, as in ingest.
         preprocess: Segmentation and geometry.
     """
 
@@ -40,7 +40,7 @@ class PreprocessingRecipe(BaseModel):
     preprocess: PreprocessConfig = PreprocessConfig()
 
     def digest(self) -> str:
-        """Hashes the recipe: SHA-256 of its JSON, 64 hexadecimal digits."""
+        """Return the SHA-256 of the recipe's JSON, 64 hexadecimal digits."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
 
@@ -50,7 +50,7 @@ class PreparedView:
 
     Attributes:
         loaded: Header and reduced pixels.
-        result: What preprocessing gave.
+        result: Result of preprocessing.
         png: The preprocessed image, 8-bit PNG.
     """
 
@@ -60,12 +60,12 @@ class PreparedView:
 
 
 def prepare_file(path: Path, view: str | None, recipe: PreprocessingRecipe) -> PreparedView:
-    """Reads and preprocesses one file.
+    """Read and preprocess one file.
 
     Args:
         path: DICOM, PNG or JPEG.
-        view: View to take it for, where the file does not name one of the four; required for PNG and JPEG.
-        recipe: The model's recipe.
+        view: View of the image if the file names none of the four; required for PNG and JPEG.
+        recipe: Recipe of the model.
 
     Returns:
         The view.

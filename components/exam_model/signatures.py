@@ -1,6 +1,6 @@
 """The exam model: four view networks in one SavedModel, with every signature of the serving contract.
 
-Only stock TensorFlow operations: the export loads in an unmodified TensorFlow Serving, without this package or Keras.
+It has only stock TensorFlow operations: an unmodified TensorFlow Serving loads it, without this package or Keras.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class ExamModel(tf.Module):
     """Grades views and exams, and explains views with Grad-CAM.
 
     Source of Grad-CAM: Selvaraju et al., Grad-CAM: Visual Explanations from Deep Networks via Gradient-based
-    Localization, 2019, arXiv 1610.02391. The scores are logits (softmax left out), read at the last block's sum.
+    Localization, 2019, arXiv 1610.02391. The scores are logits (before softmax), taken at the sum of the last block.
     """
 
     def __init__(
@@ -37,16 +37,16 @@ class ExamModel(tf.Module):
         mirrored: bool = False,
         batching: BatchingConfig | None = None,
     ):
-        """Makes the model.
+        """Create the model.
 
         Args:
-            networks: The network of each of ``schema.features.VIEWS``; views may share one, which is saved once.
+            networks: Network of each of ``schema.features.VIEWS``; a shared network is saved once.
             image: Input of every network.
-            preprocessing: The preprocessing recipe as JSON, which ``predict_exam`` hands to its clients.
-            temperature: Calibrates exams and breasts after combination; 1 leaves them as they are.
-            minimum_views: Exams of fewer views get no grade, 1..4.
-            mirrored: The networks know left breasts: images of right ones are flipped before them, and heat maps back.
-            batching: Joins the images of several requests; None runs each alone.
+            preprocessing: The preprocessing recipe as JSON; ``predict_exam`` returns it to clients.
+            temperature: Calibrates exams and breasts after combination; 1 changes nothing.
+            minimum_views: Exams with fewer views get no grade, 1..4.
+            mirrored: The networks are trained on left breasts: images of right breasts and their heat maps are flipped.
+            batching: Combines the images of several requests; None runs each request separately.
 
         Raises:
             ValueError: A view's network is missing, or a number is out of range.
@@ -83,15 +83,15 @@ class ExamModel(tf.Module):
         self._batching: Callable[[], BatchingConfig | None] = lambda: batching
 
     def with_temperature(self, temperature: float) -> ExamModel:
-        """Gives the same model, calibrated by another temperature."""
+        """Return the same model with another temperature."""
         return self._changed(temperature, self._batching())
 
     def with_batching(self, batching: BatchingConfig | None) -> ExamModel:
-        """Gives the same model, which joins the images of several requests, or does not."""
+        """Return the same model with or without batches of several requests."""
         return self._changed(self._temperature, batching)
 
     def _checked_views(self, view: tf.Tensor, image_bytes: tf.Tensor) -> tf.Tensor:
-        """Maps view names to indices, int32 [N]; fails on an unknown one and on a batch of uneven lengths."""
+        """Return the indices of view names, int32 [N]; fails on an unknown view and on inputs of unequal length."""
         matches = tf.equal(view[:, tf.newaxis], tf.constant(f.VIEWS)[tf.newaxis, :])
         allowed = ", ".join(f.VIEWS)
         checks = [
@@ -113,7 +113,7 @@ class ExamModel(tf.Module):
         return self._networks().probabilities(decode_images(image_bytes, self._image.size), views)
 
     def serving_default(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Grades serialized tf.Examples of preprocessed views: probabilities [N, 4] and density [N]."""
+        """Grade serialized tf.Examples of preprocessed views: probabilities [N, 4] and density [N]."""
         parsed = tf.io.parse_example(
             examples,
             {f.IMAGE: tf.io.FixedLenFeature((), tf.string), f.VIEW: tf.io.FixedLenFeature((), tf.string)},
@@ -121,16 +121,16 @@ class ExamModel(tf.Module):
         return self.predict_view(parsed[f.IMAGE], parsed[f.VIEW])
 
     def predict_view(self, image_bytes: tf.Tensor, view: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Grades preprocessed views given as PNG bytes: probabilities [N, 4] and density [N]."""
+        """Grade preprocessed views given as PNG bytes: probabilities [N, 4] and density [N]."""
         probabilities = self._probabilities(image_bytes, self._checked_views(view, image_bytes))
         return {"probabilities": probabilities, "density": density_names(probabilities)}
 
     def predict_exam(self, image_bytes: tf.Tensor, view: tf.Tensor, exam_id: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Grades exams: the mean of the views that are there, for each breast and for all, then calibrated.
+        """Grade exams: the mean of the present views, per breast and for all, then calibrated.
 
-        Returns, in the order in which the exams first appear: exam_id [E], what
-        :func:`components.exam_model.exam_grades.grade_exams` gives, and preprocessing [E]: the recipe that the images
-        must come from, as JSON.
+        Returns, in the order in which the exams first appear: exam_id [E], the outputs of
+        :func:`components.exam_model.exam_grades.grade_exams`, and preprocessing [E]: the required recipe of the images,
+        as JSON.
         """
         exams, rows = _exams_of(exam_id, image_bytes)
         views = self._checked_views(view, image_bytes)
@@ -147,7 +147,7 @@ class ExamModel(tf.Module):
         }
 
     def gradcam(self, image_bytes: tf.Tensor, view: tf.Tensor, target_class: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Grades views and shows where the evidence for a class lies.
+        """Grade views and compute heat maps of the evidence for a class.
 
         Args:
             image_bytes: string [N], 8-bit PNG, preprocessed.
@@ -163,7 +163,7 @@ class ExamModel(tf.Module):
     def explain_exam(
         self, image_bytes: tf.Tensor, view: tf.Tensor, exam_id: tf.Tensor, target_class: tf.Tensor
     ) -> dict[str, tf.Tensor]:
-        """Grades exams and explains their views, in one forward pass.
+        """Grade exams and explain their views, in one forward pass.
 
         Args:
             image_bytes: string [N], 8-bit PNG, preprocessed.
@@ -172,7 +172,7 @@ class ExamModel(tf.Module):
             target_class: string [N] or [1] for all: A, B, C or D; empty means the class predicted for the view.
 
         Returns:
-            Per exam what :meth:`predict_exam` gives; per image view_probabilities [N, 4], view_density [N], heatmap
+            Per exam the outputs of :meth:`predict_exam`; per image view_probabilities [N, 4], view_density [N], heatmap
             float32 [N, H, W] in 0..1 and overlay_png_bytes string [N].
         """
         exams, rows = _exams_of(exam_id, image_bytes)
@@ -188,7 +188,7 @@ class ExamModel(tf.Module):
     def _explained(
         self, image_bytes: tf.Tensor, views: tf.Tensor, target_class: tf.Tensor
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        """Gives probabilities [N, 4], and heatmap and overlay_png_bytes of each image."""
+        """Return probabilities [N, 4], and heatmap and overlay_png_bytes of each image."""
         images = decode_images(image_bytes, self._image.size)
         probabilities, maps = self._networks().explained(images, views, self._asked(target_class, views))
         heat = tf.image.resize(maps[..., tf.newaxis], (self._image.size, self._image.size))[..., 0]
@@ -197,7 +197,7 @@ class ExamModel(tf.Module):
         return probabilities, {"heatmap": heat, "overlay_png_bytes": overlay(images, heat)}
 
     def _asked(self, target_class: tf.Tensor, views: tf.Tensor) -> tf.Tensor:
-        """Marks the class asked for, float32 [N, 4]; zeros where none is. Fails on an unknown one."""
+        """Mark the requested class, float32 [N, 4]; zeros if none is requested. Fails on an unknown class."""
         target_class = tf.broadcast_to(target_class, tf.shape(views))
         matches = tf.equal(target_class[:, tf.newaxis], self._classes[tf.newaxis, :])
         known = tf.logical_or(tf.reduce_any(matches, axis=1), tf.equal(target_class, ""))
@@ -210,13 +210,13 @@ class ExamModel(tf.Module):
             return tf.cast(matches, tf.float32)
 
     def signatures(self) -> dict[str, tf.types.experimental.GenericFunction]:
-        """Gives the serving signatures; every input is a string vector.
+        """Return the serving signatures; every input is a string vector.
 
-        They are no attributes of the module: those would be traced and saved a second time.
+        They are not attributes of the module, because attributes would be traced and saved a second time.
         """
         predicted = tf.constant([""])
 
-        # A default that is a tensor is written to the signature: a request may leave the target class out.
+        # A tensor as default is written to the signature: a request may omit the target class.
         def gradcam(image_bytes: tf.Tensor, view: tf.Tensor, target_class: tf.Tensor = predicted) -> dict:
             return self.gradcam(image_bytes, view, target_class)
 
@@ -243,7 +243,7 @@ class ExamModel(tf.Module):
 
 
 def _exams_of(exam_id: tf.Tensor, image_bytes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Gives the exams, string [E], in the order in which they first appear, and the exam of each image, int32 [N]."""
+    """Return the exams, string [E], in the order of their first image, and the exam of each image, int32 [N]."""
     same_length = tf.debugging.assert_equal(
         tf.shape(exam_id)[0],
         tf.shape(image_bytes)[0],
@@ -255,7 +255,7 @@ def _exams_of(exam_id: tf.Tensor, image_bytes: tf.Tensor) -> tuple[tf.Tensor, tf
 
 
 def export(model: ExamModel, folder: str) -> None:
-    """Writes the SavedModel with its signatures.
+    """Write the SavedModel with its signatures.
 
     Args:
         model: The exam model.

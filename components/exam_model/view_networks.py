@@ -1,4 +1,4 @@
-"""Images through the networks of their views: one request at a time, or in batches of several."""
+"""Run images through the networks of their views: one request at a time, or several in one batch."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from components.transform.images import normalise
 from schema import features as f
 
 _CLASSES: Final = len(f.DENSITY_CLASSES)
-_LARGEST_REQUEST: Final = 4096  # images; more is refused
+_LARGEST_REQUEST: Final = 4096  # images; larger requests are rejected
 
 
 @dataclass(frozen=True)
 class ViewFunctions:
-    """One view's network as plain TensorFlow functions.
+    """The network of one view as plain TensorFlow functions.
 
     Attributes:
-        features: float32 [N, size, size, C] to the last block's sum, float32 [N, h, w, K].
-        head: The sum to logits, float32 [N, 4].
-        weights: The variable that the two read.
+        features: From images, float32 [N, size, size, C], to the sum of the last block, float32 [N, h, w, K].
+        head: From that sum to logits, float32 [N, 4].
+        weights: The variable that both read.
     """
 
     features: Callable[[tf.Tensor], tf.Tensor]
@@ -34,14 +34,14 @@ class ViewFunctions:
 
 
 class Networks(Protocol):
-    """Grades and explains images, each by the network of its view."""
+    """Networks that grade and explain images, each with the network of its view."""
 
     def probabilities(self, images: tf.Tensor, views: tf.Tensor) -> tf.Tensor:
-        """Grades images; see `ViewNetworks`."""
+        """Grade images; see `ViewNetworks`."""
         ...
 
     def explained(self, images: tf.Tensor, views: tf.Tensor, asked: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Grades images and explains them; see `ViewNetworks`."""
+        """Grade images and explain them; see `ViewNetworks`."""
         ...
 
 
@@ -49,12 +49,12 @@ class ViewNetworks:
     """The networks of the four views."""
 
     def __init__(self, networks: Mapping[str, ViewFunctions], image: ImageConfig, mirrored: bool):
-        """Makes the networks.
+        """Create the networks.
 
         Args:
-            networks: The network of each of ``schema.features.VIEWS``; views may share one.
+            networks: Network of each of ``schema.features.VIEWS``; views may share one.
             image: Input of every network.
-            mirrored: They know left breasts: images of right ones are flipped before them, and maps back.
+            mirrored: They are trained on left breasts: images of right breasts and their maps are flipped.
         """
         distinct = {id(networks[view]): networks[view] for view in f.VIEWS}
         self._network_of_view = [list(distinct).index(id(networks[view])) for view in f.VIEWS]
@@ -65,18 +65,18 @@ class ViewNetworks:
 
     @property
     def weights(self) -> list[tf.Variable]:
-        """A variable a network, in the order of VIEWS."""
+        """One variable per network, in the order of VIEWS."""
         return [network.weights for network in self._networks]
 
     def identity(self) -> str:
-        """Hashes weights and settings: 64 hexadecimal digits."""
+        """Return a hash of weights and settings, 64 hexadecimal digits."""
         digest = hashlib.sha256(f"{self._image.model_dump_json()} {self._network_of_view} {self._mirrored}".encode())
         for variable in self.weights:
             digest.update(variable.numpy().tobytes())
         return digest.hexdigest()
 
     def probabilities(self, images: tf.Tensor, views: tf.Tensor) -> tf.Tensor:
-        """Grades images.
+        """Grade images.
 
         Args:
             images: uint8 [N, size, size, 1].
@@ -94,12 +94,12 @@ class ViewNetworks:
         return self._by_view(images, views, forward, (tf.TensorSpec((None, _CLASSES)),))[0]
 
     def explained(self, images: tf.Tensor, views: tf.Tensor, asked: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Grades images and explains them by Grad-CAM, in one forward pass.
+        """Grade images and explain them with Grad-CAM, in one forward pass.
 
         Args:
             images: uint8 [N, size, size, 1].
             views: int32 [N], index in VIEWS.
-            asked: float32 [N, 4], 1 at the class whose evidence is asked for; zeros for the predicted one.
+            asked: float32 [N, 4], 1 at the class to explain; zeros for the predicted class.
 
         Returns:
             Probabilities, float32 [N, 4], and maps, float32 [N, h, w], 0 or more, not scaled.
@@ -128,9 +128,9 @@ class ViewNetworks:
         function: Callable[[ViewFunctions, tf.Tensor, tf.Tensor], tuple[tf.Tensor, ...]],
         empty: tuple[tf.TensorSpec, ...],
     ) -> tuple[tf.Tensor, ...]:
-        """Sends each image through its view's network and puts the results back in order.
+        """Run each image through the network of its view, and return the results in the order of the images.
 
-        oneDNN's convolution fails on zero rows, so a network without images is not run.
+        The convolution of oneDNN fails on zero rows, so a network without images is not run.
         """
         indices, parts = [], []
         numbers = tf.gather(tf.constant(self._network_of_view), views)
@@ -147,7 +147,7 @@ class ViewNetworks:
         return tuple(tf.gather(tf.concat(column, axis=0), order) for column in zip(*parts, strict=True))
 
     def _turned(self, pictures: tf.Tensor, views: tf.Tensor) -> tf.Tensor:
-        """Flips the pictures of right breasts, [N, H, W, ...], where the networks are mirrored; undoes itself."""
+        """Flip the pictures of right breasts, [N, H, W, ...], if the networks are mirrored; it is its own inverse."""
         if not self._mirrored:
             return pictures
         right = tf.gather(tf.constant([f.laterality_of(view) == "R" for view in f.VIEWS]), views)
@@ -156,24 +156,24 @@ class ViewNetworks:
 
 
 class BatchedNetworks:
-    """The same networks, run on the images of several requests at once where requests meet.
+    """The same networks, run on the images of several simultaneous requests at once.
 
-    TensorFlow Serving's own batching (``--enable_batching``) joins whole requests, which would average exams of equal
-    identifiers of two clients, so batches are made here, around the networks alone: images are decoded before, so that
-    a broken one fails its own request only, and exams are combined after.
+    The batching of TensorFlow Serving (``--enable_batching``) joins whole requests. It would average exams of two
+    clients that have equal identifiers. So batches are made here, only around the networks: images are decoded before,
+    so that a broken image fails its own request only, and exams are combined after.
 
-    The op's queue is the process's, by name, and a batch runs on the model of its last request. So the name must be
-    another one wherever the networks are: it is their hash.
+    The queue of the op belongs to the process and is found by name, and a batch runs on the model of its last request.
+    So different networks need different names: the name is their hash.
     """
 
     def __init__(self, networks: ViewNetworks, size: int, config: BatchingConfig, name: str):
-        """Makes the batches.
+        """Create the batches.
 
         Args:
             networks: The networks.
             size: Height and width of the images, pixels.
             config: Threads, largest batch and length of the queue.
-            name: Of the queue; equal for equal networks and code only.
+            name: Name of the queue; equal only for equal networks and code.
         """
         images, views = tf.TensorSpec([None, size, size, 1], tf.uint8), tf.TensorSpec([None], tf.int32)
         asked = tf.TensorSpec([None, _CLASSES])
@@ -187,11 +187,11 @@ class BatchedNetworks:
         )
 
     def probabilities(self, images: tf.Tensor, views: tf.Tensor) -> tf.Tensor:
-        """Grades images; see `ViewNetworks`."""
+        """Grade images; see `ViewNetworks`."""
         return self._probabilities(images, views)[0]
 
     def explained(self, images: tf.Tensor, views: tf.Tensor, asked: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Grades images and explains them; see `ViewNetworks`."""
+        """Grade images and explain them; see `ViewNetworks`."""
         probabilities, maps = self._explained(images, views, asked)
         return probabilities, maps
 
@@ -203,7 +203,7 @@ def _in_batches(
     config: BatchingConfig,
     name: str,
 ) -> Callable[..., tuple[tf.Tensor, ...]]:
-    """Wraps a function of rows in the stock op BatchFunction, which waits for nothing where a thread is idle."""
+    """Wrap a function of rows in the stock op BatchFunction, which does not wait if a thread is idle."""
     traced = tf.function(function, input_signature=inputs, autograph=False).get_concrete_function()
 
     def run(*tensors: tf.Tensor) -> tuple[tf.Tensor, ...]:
@@ -213,14 +213,14 @@ def _in_batches(
             f=traced,
             num_batch_threads=config.threads,
             max_batch_size=_LARGEST_REQUEST,
-            allowed_batch_sizes=list(range(1, config.max_batch + 1)),  # every size: nothing is padded
+            allowed_batch_sizes=list(range(1, config.max_batch + 1)),  # every size, so nothing is padded
             enable_large_batch_splitting=True,
             batch_timeout_micros=0,
             max_enqueued_batches=config.max_enqueued,
             shared_name=name,
             Tout=[spec.dtype for spec in outputs],
         )
-        # No shape is known, and of an empty batch the op loses all but the first axis.
+        # Shapes are unknown, and the op drops all axes but the first from an empty batch.
         return tuple(tf.reshape(tensor, [-1, *spec.shape[1:]]) for tensor, spec in zip(found, outputs, strict=True))
 
     return run

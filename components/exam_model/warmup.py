@@ -1,4 +1,4 @@
-"""The requests that a SavedModel carries, so that the first real one does not pay for set-up.
+"""Warm-up requests of a SavedModel, so that the first real request is not slowed by set-up.
 
 Source: https://www.tensorflow.org/tfx/serving/saved_model_warmup
 """
@@ -23,7 +23,7 @@ _GREY: Final = 120
 
 
 def warmup_image(size: int) -> bytes:
-    """Draws half an ellipse, where a breast would be: the real size and type, and little to compress.
+    """Draw half an ellipse in the place of a breast: real size and type, small file.
 
     Args:
         size: Height and width, pixels.
@@ -37,13 +37,13 @@ def warmup_image(size: int) -> bytes:
 
 
 def warmup_inputs(size: int) -> dict[str, dict[str, list[bytes]]]:
-    """Gives a request to each signature: one exam of the four views.
+    """Return one request per signature: one exam with four views.
 
     Args:
         size: Height and width of the networks' input, pixels.
 
     Returns:
-        Values by input, by signature.
+        Values by signature and input.
     """
     png = warmup_image(size)
     views = [view.encode() for view in f.VIEWS]
@@ -67,14 +67,14 @@ def warmup_inputs(size: int) -> dict[str, dict[str, list[bytes]]]:
 
 
 def warmup_records(model: str, size: int) -> list[bytes]:
-    """Gives the warm-up requests as TensorFlow Serving reads them, the same bytes each time.
+    """Return the warm-up requests in TensorFlow Serving's format; the bytes are always the same.
 
     Args:
         model: Name of the model.
         size: Height and width of the networks' input, pixels.
 
     Returns:
-        Serialized PredictionLog, one a signature.
+        Serialized PredictionLog, one per signature.
     """
     records = []
     for signature, inputs in warmup_inputs(size).items():
@@ -88,7 +88,7 @@ def warmup_records(model: str, size: int) -> list[bytes]:
 
 
 def write_warmup(model_dir: str, model: str, size: int) -> None:
-    """Writes the warm-up requests into a SavedModel, whole or not at all.
+    """Write the warm-up requests into a SavedModel, completely or not at all.
 
     Args:
         model_dir: Folder of ``saved_model.pb``.

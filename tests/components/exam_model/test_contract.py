@@ -82,7 +82,7 @@ def test_a_contract_of_another_version_is_refused(contract: Contract, version: A
 
 def test_what_is_no_contract_is_refused_with_the_place_of_the_fault(contract: Contract) -> None:
     for data in (b"", b"\xff", b"[" * 100_000):
-        with pytest.raises(ContractError, match="is no JSON"):
+        with pytest.raises(ContractError, match="is not JSON"):
             read_contract(data)
     with pytest.raises(ContractError, match="does not know"):
         read_contract(b"[]")
