@@ -1,1 +1,1 @@
-"""The pipeline: configuration, wiring, runners, command line, phantom exams."""
+"""The pipeline: configuration, nodes, runners, command line, phantom exams."""

@@ -1,4 +1,4 @@
-"""What a person sees of long work: live bars on a terminal, plain lines in a log."""
+"""Show the progress of long work: live lines on a terminal, plain lines in a log."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PLAIN_LINE_S: Final = 20.0
 
 
 def duration(seconds: float) -> str:
-    """Writes a duration: ``4.2 s``, ``3 min 05 s``, ``2 h 07 min``."""
+    """Return a duration as text: ``4.2 s``, ``3 min 05 s``, ``2 h 07 min``."""
     if round(seconds, 1) < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -36,7 +36,7 @@ def duration(seconds: float) -> str:
 
 
 def progress_text(progress: Progress, seconds: float) -> str:
-    """Writes how far a node is: items, items a second, time left, last remark."""
+    """Return the progress of a node as text: items, items per second, time left, last note."""
     if not progress.done:
         return ""
     rate = progress.done / max(seconds, 1e-6)
@@ -49,7 +49,7 @@ def progress_text(progress: Progress, seconds: float) -> str:
 
 
 def _warnings(result: NodeResult) -> list[str]:
-    """Returns what DicomExampleGen warns of, and the reasons for which it left many images out."""
+    """Return the warnings of DicomExampleGen, and the reasons why it rejected many images."""
     folder = result.outputs.get("ingest_report")
     if folder is None:
         return []
@@ -58,13 +58,13 @@ def _warnings(result: NodeResult) -> list[str]:
 
 
 class ConsoleObserver:
-    """Shows each node of a run while it works, and leaves one line a node."""
+    """Show each node of a run while it works, and leave one line per node."""
 
     def __init__(self, terminal: TextIO):
-        """Makes the observer.
+        """Create the observer.
 
         Args:
-            terminal: Where to write; a live line if it is a terminal, plain lines otherwise.
+            terminal: Where to write: a live line if it is a terminal, plain lines otherwise.
         """
         self._console = Console(file=terminal, highlight=False, soft_wrap=True)
         self._label = ""
@@ -74,7 +74,7 @@ class ConsoleObserver:
         self._watcher: threading.Thread | None = None
 
     def start(self, node: str, number: int, count: int, progress_file: Path) -> None:
-        """Begins to watch a node."""
+        """Begin to watch a node."""
         self._label = f"[{number:>2}/{count}] {node}"
         self._progress_file = progress_file
         self._started = time.monotonic()
@@ -84,7 +84,7 @@ class ConsoleObserver:
         self._watcher.start()
 
     def finish(self, result: NodeResult) -> None:
-        """Leaves a node's line, and below it what ingest warns of."""
+        """Print the final line of a node, and the warnings of ingest below it."""
         progress = read_progress(self._progress_file)
         self.stop()
         if result.cached:
@@ -97,7 +97,7 @@ class ConsoleObserver:
             self._console.print(f"warning  {warning}", markup=False)
 
     def stop(self) -> None:
-        """Stops watching; a run that fails calls it too."""
+        """Stop watching; a failed run calls this too."""
         self._stop.set()
         if self._watcher is not None:
             self._watcher.join()
@@ -120,7 +120,7 @@ class ConsoleObserver:
 
 @contextmanager
 def watching(terminal: TextIO) -> Iterator[ConsoleObserver]:
-    """Gives an observer that stops watching whatever happens."""
+    """Yield an observer that stops watching at the end, also after an error."""
     observer = ConsoleObserver(terminal)
     try:
         yield observer

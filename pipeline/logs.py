@@ -1,4 +1,4 @@
-"""Keeps TensorFlow's and TFX's chatter off the terminal: it goes to a log file."""
+"""Redirect the output of TensorFlow and TFX from the terminal to a log file."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 class _LossyFile(io.RawIOBase):
-    """Writes what the disk takes, and drops the rest without an error.
+    """Write what the disk accepts, and drop the rest without an error.
 
-    Beam's workers print an error before they answer with it. Were printing to fail, for the disk is full, the runner
-    would wait for that answer for ever, and nobody would learn why.
+    Beam's workers print an error before they return it. If printing failed because the disk is full, the runner would
+    wait for the response forever, and the error would remain unknown.
     """
 
     def __init__(self, descriptor: int):
@@ -47,16 +47,16 @@ def _lossy_text(descriptor: int) -> TextIO:
 
 @contextmanager
 def chatter_to(path: Path) -> Iterator[TextIO]:
-    """Sends everything that this process and its children print to a file.
+    """Redirect everything that this process and its children print to a file.
 
-    Works on file descriptors, because C++ code and subprocesses write to them directly. A full disk costs lines of the
-    log, and nothing else.
+    This works on file descriptors, because C++ code and subprocesses write to them directly. If the disk is full, only
+    lines of the log are lost.
 
     Args:
-        path: Log file, appended to; its folder is made.
+        path: Log file to append to; its folder is created.
 
     Yields:
-        The terminal, for what the user should see.
+        The terminal, for messages to the user.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     sys.stdout.flush()
@@ -80,17 +80,17 @@ def chatter_to(path: Path) -> Iterator[TextIO]:
 
 
 def quiet_tensorflow() -> None:
-    """Imports TensorFlow; keeps its log, which can hold what a client sent, and libraries' advice off the terminal."""
+    """Import TensorFlow without output on the terminal: its log can contain what a client sent."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     warnings.filterwarnings("ignore", category=FutureWarning, module="google")
-    with _standard_error_to(Path(os.devnull)):  # where 2.21 says what it finds on the machine, whatever its log level
+    with _standard_error_to(Path(os.devnull)):  # 2.21 prints what it finds on the machine at any log level
         import_module("tensorflow")
 
 
 @contextmanager
 def _standard_error_to(path: Path) -> Iterator[None]:
-    """Redirects what C++ writes to the process's standard error."""
+    """Redirect what C++ code writes to the standard error of the process."""
     sys.stderr.flush()
     saved = os.dup(2)
     try:

@@ -1,4 +1,4 @@
-"""Where a run's ML Metadata is kept: a file of its own, a MySQL database, or ML Metadata's server before one."""
+"""Open the ML Metadata of a run: a file in its folder, a MySQL database, or an ML Metadata server."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from pipeline.metadata_config import MetadataConfig
 
 Connection: TypeAlias = pb.ConnectionConfig | pb.MetadataStoreClientConfig
 STORE_FILE: Final = "metadata.sqlite"
-# In a run's folder where its metadata are elsewhere: where. It holds no password.
+# In the folder of a run with remote metadata: where they are. It contains no password.
 REMOTE_FILE: Final = "metadata.json"
 _SECONDS: Final = 60.0
 
 
 class MetadataError(RuntimeError):
-    """The metadata of a run cannot be reached; the message says which, and what to check."""
+    """The metadata of a run cannot be reached; the message contains the address and what to check."""
 
 
 def connection(config: MetadataConfig, output: Path, environment: Mapping[str, str]) -> Connection:
-    """Makes the connection that ML Metadata's client takes.
+    """Return the connection for ML Metadata's client.
 
     Args:
-        config: Where metadata are kept.
-        output: The run's folder; it is made where it is not there.
+        config: Where metadata are stored.
+        output: Folder of the run; it is created if it does not exist.
         environment: Environment variables.
 
     Raises:
-        MetadataError: The password's variable is not set.
+        MetadataError: The variable of the password is not set.
     """
     if config.store == "server":
         host, _, port = config.address.rpartition(":")
@@ -46,7 +46,7 @@ def connection(config: MetadataConfig, output: Path, environment: Mapping[str, s
         return made
     password = environment.get(config.password_variable)
     if not password:
-        raise MetadataError(f"{config.password_variable} is not set: it holds the password of {config.user}.")
+        raise MetadataError(f"{config.password_variable} is not set: it must contain the password of {config.user}.")
     host, _, port = config.address.rpartition(":")
     made.mysql.host, made.mysql.port, made.mysql.database = host, int(port), config.database
     made.mysql.user, made.mysql.password = config.user, password
@@ -54,10 +54,10 @@ def connection(config: MetadataConfig, output: Path, environment: Mapping[str, s
 
 
 def open_connection(config: MetadataConfig, made: Connection) -> MetadataStore:
-    """Opens a store, and asks it something.
+    """Open a store, and send a query to test it.
 
     Raises:
-        MetadataError: It does not answer.
+        MetadataError: The store does not respond.
     """
     try:
         store = MetadataStore(made)
@@ -74,16 +74,16 @@ def open_connection(config: MetadataConfig, made: Connection) -> MetadataStore:
 
 
 def prepare(config: MetadataConfig, output: Path, environment: Mapping[str, str]) -> Connection:
-    """Connects a run: as :func:`connection`, asked once, and noted in the run's folder for who reads it later.
+    """Connect a run as :func:`connection`, test the connection, and note it in the run's folder for later readers.
 
     Raises:
-        MetadataError: There is no answer, or the folder has its metadata elsewhere.
+        MetadataError: The store does not respond, or earlier runs in the folder use another store.
     """
     made = connection(config, output, environment)
     noted = output / REMOTE_FILE
     here = (output / STORE_FILE).exists()
     if (noted.exists() and noted_in(output) != config) or (here and config.store != "sqlite"):
-        raise MetadataError(f"The runs in {output} have their metadata elsewhere: name another output folder.")
+        raise MetadataError(f"The runs in {output} have their metadata elsewhere: give another output folder.")
     if config.store != "sqlite":
         open_connection(config, made)
         output.mkdir(parents=True, exist_ok=True)
@@ -92,16 +92,16 @@ def prepare(config: MetadataConfig, output: Path, environment: Mapping[str, str]
 
 
 def noted_in(run: Path) -> MetadataConfig:
-    """Reads where the metadata of a run's folder are."""
+    """Return where the metadata of a run's folder are."""
     noted = run / REMOTE_FILE
     return MetadataConfig.model_validate_json(noted.read_bytes()) if noted.exists() else MetadataConfig()
 
 
 def open_store(run: Path, environment: Mapping[str, str]) -> MetadataStore | None:
-    """Opens the metadata of a run's folder to read them; None where there are none.
+    """Open the metadata of a run's folder for reading; return None if there are none.
 
     Raises:
-        MetadataError: They are elsewhere, and cannot be reached.
+        MetadataError: They are on a server that cannot be reached.
     """
     config = noted_in(run)
     if config.store == "sqlite" and not (run / STORE_FILE).is_file():

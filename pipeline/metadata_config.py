@@ -1,4 +1,4 @@
-"""Where a run's ML Metadata is kept, as the configuration says it."""
+"""The configuration of a run's ML Metadata."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ _PORTS: Final = {"mysql": 3306, "server": 8080}
 
 
 class MetadataConfig(BaseModel):
-    """Where ML Metadata is kept.
+    """Where ML Metadata is stored.
 
     Attributes:
-        store: ``sqlite`` for a file in the run's folder; ``mysql`` for a database (MySQL or MariaDB); ``server`` for ML
-            Metadata's server, which has the database behind it (``kubeflow/manifests/metadata``).
-        host: Of database or server.
-        port: Of database or server; null for 3306 or 8080.
-        database: Name of the database. One for each output folder: runs of equally named pipelines share a cache.
-        user: User of the database, who logs in by ``mysql_native_password``: ML Metadata's client knows no newer way.
+        store: ``sqlite`` for a file in the run's folder; ``mysql`` for a database (MySQL or MariaDB); ``server`` for an
+            ML Metadata server, which uses a database (``kubeflow/manifests/metadata``).
+        host: Host of the database or server.
+        port: Port of the database or server; null for 3306 or 8080.
+        database: Name of the database. Use one per output folder: runs of pipelines with the same name share a cache.
+        user: User of the database. The login method must be ``mysql_native_password``, the only one that ML Metadata's
+            client supports.
         password_variable: Environment variable with the user's password.
     """
 
@@ -35,7 +36,7 @@ class MetadataConfig(BaseModel):
     def _has_a_host(self) -> MetadataConfig:
         if (self.store == "sqlite") == bool(self.host):
             raise ValueError(
-                "metadata.host goes with metadata.store mysql or server, and only with them."
+                "metadata.host is required for metadata.store mysql or server, and only for them."
                 f" Received: store={self.store}, host={self.host or 'none'}"
             )
         return self

@@ -1,4 +1,4 @@
-"""The command ``preprocess``: single files through the pipeline's own preprocessing."""
+"""The command ``preprocess``: preprocess single files as the pipeline does."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class SameNameError(ValueError):
 
 
 def check_targets(files: Sequence[Path], out: Path) -> None:
-    """Makes sure that no output overwrites an input or another output.
+    """Check that no output overwrites an input or another output.
 
     Raises:
-        SameNameError: It names the file.
+        SameNameError: An output would; the message names the file.
     """
     inputs = {file.resolve() for file in files}
     targets = Counter((out / f"{file.stem}{ending}").resolve() for file in files for ending in OUTPUT_ENDINGS)
@@ -35,17 +35,17 @@ def check_targets(files: Sequence[Path], out: Path) -> None:
 
 
 def preprocess_file(file: Path, view: str | None, recipe: PreprocessingRecipe, out: Path) -> PreprocessedView:
-    """Preprocesses a file and writes its picture, its muscle mask and its figures.
+    """Preprocess a file, and write its picture, its muscle mask and its measurements.
 
     Args:
-        file: DICOM, PNG or JPEG.
-        view: Overrides the file's own view; required for PNG and JPEG.
-        recipe: How.
-        out: Folder for ``STEM.png`` (what the network sees), ``STEM.pectoral.png`` (0 or 255, as the file lies, in its
-            own rows and columns), ``STEM.overlay.png`` (in the standard hanging) and ``STEM.json``.
+        file: DICOM, PNG or JPEG file.
+        view: View that overrides the view in the file; required for PNG and JPEG.
+        recipe: How the file is preprocessed.
+        out: Folder for ``STEM.png`` (the network's input), ``STEM.pectoral.png`` (0 or 255, in the rows, columns and
+            orientation of the file), ``STEM.overlay.png`` (in the standard hanging) and ``STEM.json``.
 
     Returns:
-        What preprocessing gave.
+        The result of preprocessing.
 
     Raises:
         IngestError: The file cannot be used.
@@ -53,7 +53,7 @@ def preprocess_file(file: Path, view: str | None, recipe: PreprocessingRecipe, o
     try:
         loaded = load_view(file, view, recipe.longest_side, recipe.max_pixels, recipe.acceptance, recipe.voi_index)
     except IngestError as error:
-        # What a configuration has a key for, this command has an option for.
+        # The remedy names a configuration key; this command has an option instead.
         remedy = error.remedy.replace("to pipeline.ingest.accept", "with --accept")
         if error.reason is RejectionReason.UNKNOWN_VIEW:
             remedy = f"give --view, one of {', '.join(VIEWS)}"

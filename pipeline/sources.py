@@ -1,4 +1,4 @@
-"""The archive that a configuration names."""
+"""Make the source of the archive in a configuration."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pipeline.config import DataConfig
 
 
 def source_of(data: DataConfig) -> Source:
-    """Makes the source that the configuration names, with absolute paths."""
+    """Return the source in the configuration, with absolute paths."""
     if data.manifest is not None:
         return ManifestSource(absolute(data.manifest), data.densities)
     assert data.folder is not None

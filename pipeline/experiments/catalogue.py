@@ -1,4 +1,4 @@
-"""The experiments, by name."""
+"""The experiments of the thesis, by name."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ _SUMMARY: Final = Experiment(
 
 
 def detail_parts(experiment: Experiment) -> tuple[Part, ...]:
-    """Gives the columns of the slides' backup tables: views, breasts, exam."""
+    """Return the columns of the slides' backup tables: views, breasts, exam."""
     of = experiment.detail.distribution
     views = (Part(name, of, view=name) for name in thesis.VIEW_PARTS if name in VIEWS)
     return (*views, Part("Right", of, side="R"), Part("Left", of, side="L"), Part("All", of))

@@ -1,7 +1,7 @@
-"""What an experiment is: arms to run, parts of the test split to judge them on, and the form of the table.
+"""The declaration of an experiment: arms to run, parts of the test split for evaluation, and the form of the table.
 
-Every figure has three coordinates: arm, part, figure. A table lays them along its rows and columns, and the thesis's
-figures are found by the same coordinates.
+Every metric value has three coordinates: arm, part and metric. A table arranges them along its rows and columns. The
+values of the thesis have the same coordinates.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, Final, Literal
 
+from schema.features import ClassDistribution
+
 Axis = Literal["arm", "part", "figure"]
 Key = tuple[str, str, str]  # arm, part, figure
 
-EXAMS: Final = "exams"  # a figure of its own: how many observations the others rest on
+EXAMS: Final = "exams"  # a metric of its own: the number of observations of the others
 
 
 @dataclass(frozen=True)
@@ -23,10 +25,10 @@ class Arm:
 
     Attributes:
         name: Unique in its experiment.
-        overrides: Values by dotted key, over the configuration that the experiment is started with.
+        overrides: Values by dotted key, which override the configuration of the experiment.
         group: Heading over several arms.
-        label: Heading of the arm inside its group; the name where empty.
-        image_scale: Factor on the image size of the configuration.
+        label: Heading of the arm inside its group; empty to use the name.
+        image_scale: Factor for the image size of the configuration.
     """
 
     name: str
@@ -38,18 +40,18 @@ class Arm:
 
 @dataclass(frozen=True)
 class Part:
-    """What of the test split is judged; everything at exam level where nothing is set.
+    """A part of the test split for evaluation; by default all exams.
 
     Attributes:
         name: Heading.
-        distribution: Resample by exam to ``AOUP``, ``BIRADS`` or ``uniform``.
-        view: This view's images alone, each by itself.
+        distribution: Resample by exam to this class distribution.
+        view: Only the images of this view, evaluated as single images.
         side: The breasts of this side, R or L.
         system: The exams of this acquisition system.
     """
 
     name: str
-    distribution: Literal["AOUP", "BIRADS", "uniform"] | None = None
+    distribution: ClassDistribution | None = None
     view: str = ""
     side: str = ""
     system: str = ""
@@ -57,12 +59,12 @@ class Part:
 
 @dataclass(frozen=True)
 class Published:
-    """Figures of the slides, copied. They are of other data than any run of this command.
+    """Values copied from the slides. They were measured on other data than any run of this command.
 
     Attributes:
-        caption: What the slides call the table.
-        figures: In the unit of the figure (a share, not per cent).
-        data: What they were measured on.
+        caption: Title of the table in the slides.
+        figures: Values in the unit of the metric (a share, not per cent).
+        data: Data that they were measured on.
     """
 
     caption: str
@@ -78,18 +80,18 @@ class Experiment:
         name: Name on the command line.
         title: Title of the table.
         sentence: What is compared, for ``--help``.
-        arms: What is run.
-        parts: Where it is judged; empty where they are the acquisition systems of the data.
-        figures: Figures by the Evaluator's names.
-        rows: Axes along the rows, outer one first.
+        arms: Arms to run.
+        parts: Parts of the test split; empty to use the acquisition systems of the data.
+        figures: Metrics by the Evaluator's names.
+        rows: Axes along the rows, the outer axis first.
         columns: Axis along the columns.
         baseline: Arm that the others are compared with, exam by exam.
-        published: Figures of the slides, where they give any.
+        published: Values of the slides, if any.
         note: What a reader must know.
-        leave_one_system_out: Run one more arm an acquisition system, which is kept from training; each system is judged
-            by the arm that never saw it, and by the first arm.
-        detail: Part whose table view by view every arm has.
-        detail_published: Figures of the slides for it.
+        leave_one_system_out: Run one more arm per acquisition system, which is excluded from training. Each system is
+            evaluated by the arm that never saw it, and by the first arm.
+        detail: Part for the table by view that every arm has.
+        detail_published: Values of the slides for this part.
     """
 
     name: str

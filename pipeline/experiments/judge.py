@@ -1,4 +1,4 @@
-"""Arms' predictions to figures: the parts of the test split, and the Evaluator's functions on each."""
+"""Compute the metrics of arms: the parts of the test split, and the Evaluator's functions on each part."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ _TEST = "test"
 
 @dataclass(frozen=True)
 class Graded:
-    """An arm's grades of the test split, and how its exam model makes exams of them.
+    """An arm's predictions on the test split, and how its exam model combines them.
 
     Attributes:
-        rows: Grades of single images.
-        temperature: Of the exam model.
-        minimum_views: An exam of fewer views has no grade.
+        rows: Predictions of single images.
+        temperature: Temperature of the exam model.
+        minimum_views: An exam with fewer views has no grade.
     """
 
     rows: tuple[ViewPrediction, ...]
@@ -44,13 +44,13 @@ class Graded:
 
 
 def rows_of(rows: Sequence[ViewPrediction], part: Part, seed: str | int) -> list[ViewPrediction]:
-    """Chooses the rows of a part of the test split.
+    """Return the rows of a part of the test split.
 
-    A distribution is drawn by exam as ingest draws that of a split: the largest subset that follows the proportions,
-    the same for every arm.
+    A class distribution is drawn by exam, as in ingest: the largest subset with the proportions, the same for every
+    arm.
 
     Args:
-        rows: Of the whole test split.
+        rows: Rows of the whole test split.
         part: The part.
         seed: ``pipeline.ingest.split_seed``.
 
@@ -89,13 +89,13 @@ def _observations(graded: Graded, rows: Iterable[ViewPrediction], part: Part) ->
 
 
 def scores_of(graded: Graded, part: Part, seed: str | int) -> Scores:
-    """Gives an arm's scores of a part of the test split; single images are not calibrated, as in the Evaluator."""
+    """Return an arm's scores on a part of the test split; single images are not calibrated, as in the Evaluator."""
     observations = _observations(graded, rows_of(graded.rows, part, seed), part)
     return make_scores(observations, 1.0 if part.view else graded.temperature)
 
 
 def pooled(parts: Sequence[tuple[Graded, Part]], seed: str | int) -> Scores:
-    """Puts parts of several arms together, as they are before the temperature, which changes no grade."""
+    """Pool parts of several arms, without calibration: the temperature does not change the grade."""
     return make_scores(
         [row for graded, part in parts for row in _observations(graded, rows_of(graded.rows, part, seed), part)]
     )
@@ -104,16 +104,16 @@ def pooled(parts: Sequence[tuple[Graded, Part]], seed: str | int) -> Scores:
 def figures_of(
     scores: Mapping[tuple[str, str], Scores], names: Sequence[str], draws: int, seed: int
 ) -> dict[Key, Figure]:
-    """Computes figures with 95 % intervals.
+    """Compute metrics with 95 % intervals.
 
     Args:
-        scores: By arm and part.
-        names: Figures wanted; `EXAMS` is the number of observations.
-        draws: Bootstrap resamples of the patients.
+        scores: Scores by arm and part.
+        names: Names of metrics; `EXAMS` is the number of observations.
+        draws: Number of bootstrap resamples of the patients.
         seed: Seed of the bootstrap.
 
     Returns:
-        Figures by arm, part and name.
+        Metrics by arm, part and name.
     """
     found: dict[Key, Figure] = {}
     for (arm, part), observed in scores.items():
@@ -140,13 +140,13 @@ def _shared(scores: Scores, keys: frozenset[str]) -> Scores:
 def differences_of(
     scores: Mapping[tuple[str, str], Scores], baseline: str, names: Sequence[str], draws: int, seed: int
 ) -> dict[Key, Figure]:
-    """Compares every arm with one, on the exams that both graded.
+    """Compare every arm with the baseline, on the exams that both graded.
 
     Args:
-        scores: By arm and part.
+        scores: Scores by arm and part.
         baseline: Arm that the others are compared with.
-        names: Figures wanted; those that the Evaluator does not compare are left out.
-        draws: Bootstrap resamples, in which both arms are drawn together, so that what is common cancels.
+        names: Names of metrics; metrics that the Evaluator does not compare are omitted.
+        draws: Number of bootstrap resamples. Both arms are resampled together, so that common variation cancels.
         seed: Seed of the bootstrap.
 
     Returns:

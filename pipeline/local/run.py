@@ -1,4 +1,4 @@
-"""The command ``run``: a configuration in, a report and a pushed or refused model out."""
+"""The command ``run``: from a configuration to a report, and to a pushed or refused model."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ _FINGERPRINT_FILE: Final = "fingerprint.pb"
 
 @dataclass(frozen=True)
 class RunOutcome:
-    """What a run gave.
+    """The result of a run.
 
     Attributes:
         report: Copy of the report in the output folder.
-        metrics: ``metrics.json``: exam-level figures by name, each with value, ci95 and n.
+        metrics: Path of ``metrics.json``: exam-level metrics by name, each with value, ci95 and n.
         blessed: The Evaluator's verdict.
-        figures: What ``metrics.json`` holds.
+        figures: Content of ``metrics.json``.
         serving: Folder of pushed versions.
         pushed: A version of this model is there.
-        alerts: Sentences of DriftMonitor.
-        public_key: Identifiers were hashed with the public key, for want of a secret one.
+        alerts: Alerts of DriftMonitor.
+        public_key: Identifiers were hashed with the public key, because no secret key is set.
         nodes: Results of all nodes.
     """
 
@@ -54,7 +54,7 @@ class RunOutcome:
 
 
 def is_served(pushed: Path, serving: Path) -> bool:
-    """Tells whether the newest version is the model that the Pusher archived, by TensorFlow's own fingerprint."""
+    """Return True if the newest version is the model that the Pusher archived, by TensorFlow's fingerprint."""
     version = latest_version(str(serving))
     served = serving / version / _FINGERPRINT_FILE if version else None
     return served is not None and served.is_file() and served.read_bytes() == (pushed / _FINGERPRINT_FILE).read_bytes()
@@ -73,11 +73,11 @@ def _alerts(outputs: Mapping[str, Mapping[str, str]]) -> tuple[str, ...]:
 
 
 def run_config(config: RunConfig, terminal: TextIO) -> RunOutcome:
-    """Runs the pipeline of a configuration on this machine.
+    """Run the pipeline of a configuration on this machine.
 
     Args:
         config: Configuration with data.
-        terminal: Where progress is shown.
+        terminal: Shows the progress.
 
     Returns:
         The outcome; the report and ``metrics.json`` are copied to the output folder.
@@ -101,8 +101,8 @@ def run_config(config: RunConfig, terminal: TextIO) -> RunOutcome:
     pushed = Path(outputs["Pusher"]["pushed_model"])
     was_pushed = (pushed / _MODEL_FILE).is_file()
     if was_pushed and not is_served(pushed, serving):
-        # The Pusher is cached, but its version was removed, or another run pushed a later one: what was judged here is
-        # what must be served.
+        # The Pusher is cached, but its version was removed, or another run pushed a later one. The model that was
+        # evaluated here must be served.
         push_version(str(pushed), str(serving), int(time.time()))
     return RunOutcome(
         report=report,
@@ -118,7 +118,7 @@ def run_config(config: RunConfig, terminal: TextIO) -> RunOutcome:
 
 
 def figures_table(figures: dict[str, Any]) -> list[str]:
-    """Writes the headline figures, one line each: value, 95 % interval, n."""
+    """Return the main metrics, one line each: value, 95 % interval, n."""
     lines = []
     for key in IN_RUN_SUMMARY:
         name = short_name(key)

@@ -1,4 +1,4 @@
-"""Runs the pipeline on this machine: TFX's launcher node by node, Beam's DirectRunner inside."""
+"""Run the pipeline on this machine: TFX's launcher node by node, with Beam's runner inside."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ SCHEMA_FILE: Final = (Path(__file__).resolve().parent / DATA_FILES[0]).resolve()
 
 @dataclass(frozen=True)
 class NodeResult:
-    """What became of a node.
+    """The result of a node.
 
     Attributes:
         node: Node id.
-        cached: TFX took the outputs of an earlier execution.
-        seconds: Time taken.
+        cached: TFX used the outputs of an earlier execution.
+        seconds: Duration, s.
         outputs: URI of each output artifact, by output name.
     """
 
@@ -54,7 +54,7 @@ class NodeResult:
 
 
 def _reason(cause: Exception) -> str:
-    """Finds the sentence in an error: Beam hands on a worker's whole traceback as its text."""
+    """Return the message of an error: Beam passes on the whole traceback of a worker as its text."""
     lines = [line for line in str(cause).splitlines() if line.strip()]
     if not lines:
         return type(cause).__name__
@@ -76,30 +76,30 @@ class RunObserver(Protocol):
     """Shows a run's progress."""
 
     def start(self, node: str, number: int, count: int, progress_file: Path) -> None:
-        """A node begins; its items are in ``progress_file``."""
+        """Note that a node begins; it writes its progress to ``progress_file``."""
 
     def finish(self, result: NodeResult) -> None:
-        """A node ended well."""
+        """Note that a node finished without an error."""
 
 
 def run_paths(output: Path, name: str) -> RunPaths:
-    """Lays out a run's folder: ``artifacts/``, ``serving/NAME/``."""
+    """Return the paths of a run: ``artifacts/`` and ``serving/NAME/`` in its output folder."""
     output = output.resolve()
     return RunPaths(str(output / "artifacts"), str(output / "serving" / name), str(SCHEMA_FILE))
 
 
 def build(config: RunConfig, last: str | None = None) -> tfx_pipeline.Pipeline:
-    """Builds the pipeline of a configuration for this machine.
+    """Build the pipeline of a configuration for this machine.
 
     Args:
         config: Configuration with data.
-        last: Id of the node to end with; None for the whole pipeline.
+        last: Id of the last node; None for the whole pipeline.
 
     Raises:
-        ValueError: The configuration names no data.
-        BeamRunnerError: Beam's runner lacks something.
+        ValueError: The configuration has no data.
+        BeamRunnerError: Something that Beam's runner needs is missing.
         ManifestError: The archive, its labels or its spans cannot be used.
-        ReviewFolderError: Its folder of reviews cannot be read.
+        ReviewFolderError: The folder of reviews cannot be read.
         MetadataError: ML Metadata cannot be reached.
     """
     if config.data is None:
@@ -117,7 +117,7 @@ def build(config: RunConfig, last: str | None = None) -> tfx_pipeline.Pipeline:
         ),
         run_paths(config.output, config.pipeline.name),
         beam_args=beam_arguments(config.beam, str(config.output.resolve())),
-        # Threads help where OpenCV and codecs free the GIL; TFX's own nodes are faster without.
+        # Threads help where OpenCV and codecs release the GIL; TFX's own nodes are faster without them.
         image_beam_args=image_beam_arguments(config.beam, config.runner.workers),
         metadata=prepare(config.metadata, config.output, os.environ),
         last=last,
@@ -141,9 +141,9 @@ def _progress_file(path: Path) -> Iterator[Path]:
 
 
 def _outcome(connection: Connection, execution_id: int) -> tuple[bool, dict[str, str]]:
-    """Reads from ML Metadata whether an execution was cached, and the URI of each output.
+    """Return from ML Metadata whether an execution was cached, and the URI of each output.
 
-    The launcher's own answer names folders that a cached execution never wrote.
+    The launcher's own result contains folders that a cached execution never wrote.
     """
     with metadata.Metadata(connection) as handle:
         [execution] = handle.store.get_executions_by_id([execution_id])
@@ -155,18 +155,18 @@ def _outcome(connection: Connection, execution_id: int) -> tuple[bool, dict[str,
 
 
 def run(pipeline: tfx_pipeline.Pipeline, scratch: Path, observer: RunObserver) -> list[NodeResult]:
-    """Runs a pipeline as TFX's LocalDagRunner does, and tells of each node.
+    """Run a pipeline as TFX's LocalDagRunner does, and report each node.
 
     Args:
         pipeline: Pipeline with a metadata connection.
         scratch: Folder for the progress file.
-        observer: Is told when a node begins and ends.
+        observer: Notified when a node begins and ends.
 
     Returns:
         The nodes' results, in the order in which they ran.
 
     Raises:
-        NodeError: A node failed. What ran before is kept, and the next run resumes there.
+        NodeError: A node failed. The outputs of finished nodes are kept, and the next run continues there.
     """
     ir: pipeline_pb2.Pipeline = compiler.Compiler().compile(pipeline)
     run_id = datetime.datetime.now().isoformat()

@@ -1,1 +1,1 @@
-"""Muscle outlines for a reviewer, and back."""
+"""Export muscle outlines to reviewers, and check their reviews."""

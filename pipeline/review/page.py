@@ -1,4 +1,4 @@
-"""The page that reviewers open: one file, no network, a picture of each view and an editor for its outline."""
+"""The page for reviewers: one file without network access, with a picture and an outline editor for each view."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class PageView:
     Attributes:
         stem: Name of its review without the suffix.
         pixels_sha256: Hash of the ingested pixels.
-        rank: 1 is the most doubtful of the run.
+        rank: Rank in the run; 1 is the most uncertain view.
         title: View and exam, for people.
         system: Acquisition system.
         status: Status of the automatic segmentation.
-        doubt: Its doubt, 0..1.
+        doubt: Its uncertainty, 0..1.
         polygons: Its outlines.
         picture: uint8 [H, W].
     """
@@ -67,13 +67,13 @@ def _data(view: PageView) -> dict[str, Any]:
 
 
 def review_page(views: Sequence[PageView]) -> str:
-    """Draws the page; equal views give equal bytes.
+    """Return the page; equal views result in equal bytes.
 
     Args:
-        views: Views to look at, the most doubtful first.
+        views: Views to review, the most uncertain first.
 
     Returns:
-        HTML text with style, script and pictures in it. A content security policy forbids it to ask anybody anything.
+        HTML text that includes style, script and pictures. A content security policy forbids all network requests.
     """
     files = [Path(__file__).parent / name for name in DATA_FILES]
     environment = Environment(

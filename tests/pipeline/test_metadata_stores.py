@@ -33,7 +33,7 @@ def test_a_file_in_the_runs_folder_is_the_default(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"store": "mysql"}, "metadata.host goes with metadata.store mysql or server"),
+        ({"store": "mysql"}, "metadata.host is required for metadata.store mysql or server"),
         ({"host": "db"}, "Received: store=sqlite, host=db"),
         ({"store": "mysql", "host": "db", "password": "x"}, "Extra inputs"),
     ],
@@ -50,7 +50,7 @@ def test_what_cannot_be_reached_is_one_sentence(tmp_path: Path) -> None:
         unheard.bind(("127.0.0.1", 0))
         port = unheard.getsockname()[1]
         database = MetadataConfig(store="mysql", host="127.0.0.1", port=port)
-        with pytest.raises(MetadataError, match=f"{VARIABLE} is not set: it holds the password of mlmd"):
+        with pytest.raises(MetadataError, match=f"{VARIABLE} is not set: it must contain the password of mlmd"):
             prepare(database, tmp_path, {})
         with pytest.raises(MetadataError, match=rf"127\.0\.0\.1:{port} cannot be reached.*native_password") as caught:
             prepare(database, tmp_path, {VARIABLE: PASSWORD})
