@@ -32,11 +32,11 @@ class BaselineModel(base_component.BaseComponent):
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
 
     def __init__(self, model: types.BaseChannel, serving_dir: str):
-        """Make the node.
+        """Create the node.
 
         Args:
-            model: The candidate; a new one makes the node look again.
-            serving_dir: Where the Pusher writes versions.
+            model: The candidate; a new one makes the node search again.
+            serving_dir: Folder in which the Pusher writes versions.
         """
         spec = BaselineModelSpec(
             model=model,

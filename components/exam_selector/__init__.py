@@ -1,1 +1,1 @@
-"""The ExamSelector node: which of the preprocessed exams the networks learn from."""
+"""The ExamSelector node: selects the preprocessed exams on which the networks are trained."""

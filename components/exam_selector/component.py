@@ -23,17 +23,17 @@ class ExamSelectorSpec(component_spec.ComponentSpec):
 
 
 class ExamSelector(base_component.BaseComponent):
-    """Chooses the exams that the networks learn from."""
+    """Selects the exams on which the networks are trained."""
 
     SPEC_CLASS = ExamSelectorSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
 
     def __init__(self, examples: types.BaseChannel, config: SelectionConfig):
-        """Make the node.
+        """Create the node.
 
         Args:
             examples: Preprocessed examples.
-            config: The choice.
+            config: Rules of the selection.
         """
         spec = ExamSelectorSpec(
             examples=examples,

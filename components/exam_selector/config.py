@@ -8,13 +8,14 @@ from components.exams.distribution import SplitDistribution
 
 
 class SelectionConfig(BaseModel):
-    """Which exams the networks learn from. The test split is never touched, and nothing is ingested anew.
+    """Rules that select the exams for training. The test split never changes, and no exam is ingested again.
 
     Attributes:
-        train: Class distribution of the training split; None keeps the exams as they come.
-        fraction: Share of each class's training exams that is kept, after ``train``. A smaller share is part of a
-            larger one.
-        without_systems: Acquisition systems that neither train the networks nor choose epoch and temperature.
+        train: Class distribution of the training split; None keeps the distribution of the data.
+        fraction: Share of the training exams of each class that is kept, after ``train``. A smaller share is a subset
+            of a larger share.
+        without_systems: Acquisition systems that are used neither to train the networks nor to choose epoch and
+            temperature.
         seed: Another seed keeps other exams.
     """
 
@@ -26,6 +27,6 @@ class SelectionConfig(BaseModel):
     seed: str | int = 0
 
     @property
-    def leaves_out(self) -> bool:
-        """Whether any exam could be left out; otherwise there is no such node."""
+    def drops_exams(self) -> bool:
+        """True if the rules can drop exams; otherwise the pipeline does not have this node."""
         return self.train is not None or self.fraction < 1 or bool(self.without_systems)

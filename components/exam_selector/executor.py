@@ -14,7 +14,7 @@ from components.common.progress import advance, expect
 from components.common.shards import read_shard, shards_of, split_folder, write_shard
 from components.common.views import parse_view, read_views
 from components.exam_selector.config import SelectionConfig
-from components.exam_selector.selection import LEARNT, Exam, unselected
+from components.exam_selector.selection import LEARNT, Exam, excluded_exams
 
 
 def _exams(uri: str) -> dict[str, Exam]:
@@ -28,7 +28,7 @@ def _exams(uri: str) -> dict[str, Exam]:
 
 
 class Executor(base_executor.BaseExecutor):
-    """Copies the records of the exams that are chosen, shard by shard."""
+    """Copies the records of the selected exams, shard by shard."""
 
     def Do(  # noqa: N802
         self,
@@ -36,14 +36,14 @@ class Executor(base_executor.BaseExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Write ``selected_examples``: splits train and eval.
+        """Write the artifact ``selected_examples`` with the splits train and eval.
 
         Raises:
-            SelectionError: The exams that are asked for are not there.
+            SelectionError: The configured exams do not exist.
         """
         examples = artifact_utils.get_single_instance(input_dict["examples"])
         selected = artifact_utils.get_single_instance(output_dict["selected_examples"])
-        out = unselected(_exams(examples.uri), SelectionConfig.model_validate_json(exec_properties["config"]))
+        out = excluded_exams(_exams(examples.uri), SelectionConfig.model_validate_json(exec_properties["config"]))
         shards = [(split, shard) for split in LEARNT for shard in shards_of(split_folder(examples.uri, split))]
         expect(len(shards), "shards")
         for split, shard in shards:

@@ -1,4 +1,4 @@
-"""The choice as a pure function: exams in, those to leave out."""
+"""The selection as a pure function, from exams to those that are dropped."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ LEARNT: Final = ("train", "eval")
 
 
 class SelectionError(ValueError):
-    """The exams that are asked for are not there; the message says what is."""
+    """The configured exams do not exist; the message lists what exists."""
 
 
 @dataclass(frozen=True)
 class Exam:
-    """What decides of an exam.
+    """The properties of an exam that determine its selection.
 
     Attributes:
         split: ``train`` or ``eval``.
-        density: Its class.
+        density: Density class.
         systems: Acquisition systems of its images.
     """
 
@@ -33,25 +33,25 @@ class Exam:
     systems: frozenset[str]
 
 
-def unselected(exams: Mapping[str, Exam], config: SelectionConfig) -> frozenset[str]:
-    """Choose the exams that the networks do not learn from.
+def excluded_exams(exams: Mapping[str, Exam], config: SelectionConfig) -> frozenset[str]:
+    """Return the exams that are not used for training.
 
     Args:
-        exams: By keyed hash.
-        config: The choice.
+        exams: Exams by keyed hash.
+        config: Rules of the selection.
 
     Returns:
-        Hashes of the exams to leave out.
+        Hashes of the exams to drop.
 
     Raises:
-        SelectionError: No exam is of a system that is named, or a split would have no exam.
+        SelectionError: A named acquisition system has no exam, or a split would have no exam.
     """
     known = {system for exam in exams.values() for system in exam.systems}
     unknown = set(config.without_systems) - known
     if unknown:
         raise SelectionError(
-            f"pipeline.selection.without_systems: no exam to learn from is of {', '.join(sorted(unknown))}; there are: "
-            f"{', '.join(sorted(known))}."
+            f"pipeline.selection.without_systems: no training or eval exam is from {', '.join(sorted(unknown))}; known"
+            f" systems: {', '.join(sorted(known))}."
         )
     out = {name for name, exam in exams.items() if exam.systems & set(config.without_systems)}
 

@@ -1,1 +1,1 @@
-"""The ExampleValidator node: TFDV against the curated schema; anomalies stop the run."""
+"""The ExampleValidator node: TFDV checks the examples against the curated schema; anomalies stop the run."""

@@ -27,13 +27,13 @@ class ExampleValidatorSpec(component_spec.ComponentSpec):
 
 
 class ExampleValidator(base_component.BaseComponent):
-    """Validates the examples' statistics; anomalies stop the run."""
+    """Validates the statistics of the examples; anomalies stop the run."""
 
     SPEC_CLASS = ExampleValidatorSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
 
     def __init__(self, statistics: types.BaseChannel, schema: types.BaseChannel):
-        """Make the node.
+        """Create the node.
 
         Args:
             statistics: Statistics of the preprocessed examples.

@@ -1,4 +1,4 @@
-"""TFX executor of ExampleValidator: TFX's own, which goes on in spite of anomalies, made to stop."""
+"""TFX executor of ExampleValidator. TFX's own executor continues despite anomalies; this one stops the run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tfx.components.util import value_utils
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import io_utils, writer_utils
 
-# Of schema/schema.pbtxt: all features but the image's bytes, of which StatisticsGen makes none.
+# In schema/schema.pbtxt: all features except the image bytes, for which StatisticsGen computes no statistics.
 _ENVIRONMENT: Final = "STATISTICS"
 
 
@@ -23,7 +23,7 @@ class AnomalyError(ValueError):
 
 
 def describe_anomalies(anomalies: anomalies_pb2.Anomalies) -> list[str]:
-    """Gives one line an anomalous feature: its name and what is wrong with it."""
+    """Return one line per anomalous feature: its name and the anomaly."""
     lines = [f"{name}: {info.description}" for name, info in sorted(anomalies.anomaly_info.items())]
     if anomalies.HasField("dataset_anomaly_info"):
         lines.append(f"whole data set: {anomalies.dataset_anomaly_info.description}")
@@ -34,7 +34,7 @@ class Executor(tfdv_executor.Executor):
     """Validates, then stops the run on any anomaly."""
 
     def _Validate(self, inputs: dict[str, Any], outputs: dict[str, Any]) -> anomalies_pb2.Anomalies:  # noqa: N802
-        """Validate one split, as TFX does, in the environment of the statistics."""
+        """Validate one split as TFX does, in the environment of the statistics."""
         schema = value_utils.GetSoleValue(inputs, standard_component_specs.SCHEMA_KEY)
         statistics = value_utils.GetSoleValue(inputs, standard_component_specs.STATISTICS_KEY)
         folder = value_utils.GetSoleValue(outputs, labels.SCHEMA_DIFF_PATH)
@@ -64,7 +64,7 @@ class Executor(tfdv_executor.Executor):
             found += [f"[{split}] {line}" for line in describe_anomalies(anomalies)]
         if found:
             raise AnomalyError(
-                "The examples do not match schema/schema.pbtxt; mend the archive or its labels, or the schema: "
+                "The examples do not match schema/schema.pbtxt; correct the archive, its labels or the schema: "
                 + "; ".join(found)
             )
         return output

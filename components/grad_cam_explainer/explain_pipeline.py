@@ -21,7 +21,7 @@ from components.common.stages import Element, Gathered, Stage, elements
 from components.grad_cam_explainer.config import ExplainerConfig
 from components.grad_cam_explainer.heat_maps import Explainer
 from components.grad_cam_explainer.inspection import inspect_networks, mean_similarities, network_task
-from components.grad_cam_explainer.mean_scores import ExplainedView, group_figures, judge
+from components.grad_cam_explainer.mean_scores import ExplainedView, judge, scores_by_slice
 from components.grad_cam_explainer.view_selection import Place, choose_pictures, image_beside
 from components.grad_cam_explainer.view_shards import ShardTask, draw_shard, explain_shard
 from components.transform.config import ImageConfig
@@ -110,7 +110,7 @@ def _report(inspected: Gathered, config: ExplainerConfig, out: str) -> None:
     explained: _Explained = inspected.context
     rows = explained.rows
     lines = [json.dumps(_line(row, explained.overlays.get((row.shard, row.index)))) for row in rows]
-    groups = group_figures(rows)
+    groups = scores_by_slice(rows)
     gates = judge(groups, config)
     summary = {
         "views": len(rows),

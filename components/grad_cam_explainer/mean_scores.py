@@ -1,4 +1,4 @@
-"""Mean scores by slice with intervals over exams, and the gates on them."""
+"""Mean scores of heat maps by slice, with intervals over exams, and the gates on these means."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from components.statistics.intervals import Mean
 
 _RESAMPLES: Final = 1000
 _DIGITS: Final = 6
-# Slices of the test split; the empty one is the whole of it.
 _SYSTEM: Final = "acquisition_system"
+# Keys of the slices of the test split; no key means the whole split.
 _SLICED_BY: Final = ((), ("density",), (_SYSTEM,), ("view",), (_SYSTEM, "density"))
 
 
@@ -30,9 +30,9 @@ class ExplainedView:
         view: One of VIEWS.
         density: True class.
         acquisition_system: Manufacturer, model and software version.
-        predicted: Class that the model gave to the view.
-        probabilities: Of the density classes.
-        scores: Value by name of :class:`components.grad_cam_explainer.heat_maps.HeatScores`.
+        predicted: Predicted class.
+        probabilities: Probabilities of the density classes.
+        scores: Scores by name; see :class:`components.grad_cam_explainer.heat_maps.HeatScores`.
     """
 
     shard: int
@@ -47,20 +47,20 @@ class ExplainedView:
 
     @property
     def right(self) -> bool:
-        """Whether the view was graded as it is labelled."""
+        """True if the prediction is correct."""
         return self.predicted == self.density
 
 
 def mean_over_exams(values: Sequence[float | None], exams: Sequence[str]) -> Mean:
-    """Average a score over views, with an interval from a bootstrap over exams.
+    """Return the mean of a score over views, with an interval from a bootstrap over exams.
 
     Args:
-        values: Score of each view; None is left out.
+        values: Score of each view; None values are ignored.
         exams: Exam of each view.
 
     Returns:
-        The mean; its interval is a percentile bootstrap, None with fewer than two exams. The bootstrap's seed is fixed:
-        equal values have equal intervals.
+        The mean. Its interval is a percentile bootstrap, or None with fewer than two exams. The bootstrap has a fixed
+        seed: equal values give equal intervals.
     """
     pairs = [(exam, value) for value, exam in zip(values, exams, strict=True) if value is not None]
     if not pairs:
@@ -77,17 +77,17 @@ def mean_over_exams(values: Sequence[float | None], exams: Sequence[str]) -> Mea
 
 
 @dataclass(frozen=True)
-class Group:
-    """Mean scores of one slice; an empty ``slice`` is the whole of what was explained."""
+class SliceScores:
+    """Mean scores of one slice; an empty ``slice`` means all explained views."""
 
     slice: Mapping[str, str]
     scores: Mapping[str, Mean]
 
 
-def group_figures(rows: Sequence[ExplainedView]) -> list[Group]:
-    """Average every score over the whole, and by density class, acquisition system, view, and class by system."""
+def scores_by_slice(rows: Sequence[ExplainedView]) -> list[SliceScores]:
+    """Return mean scores of all views, and by density class, acquisition system, view, and class and system."""
     return [
-        Group(dict(zip(keys, values, strict=True)), {name: _mean(chosen, name) for name in SCORES})
+        SliceScores(dict(zip(keys, values, strict=True)), {name: _mean(chosen, name) for name in SCORES})
         for keys in _SLICED_BY
         for values, chosen in _slices(rows, keys)
     ]
@@ -106,16 +106,16 @@ def _mean(rows: Sequence[ExplainedView], name: str) -> Mean:
     return mean_over_exams([row.scores[name] for row in rows], [row.exam_id for row in rows])
 
 
-def judge(groups: Sequence[Group], config: ExplainerConfig) -> list[dict[str, Any]]:
-    """Holds mean scores against the configured limits.
+def judge(groups: Sequence[SliceScores], config: ExplainerConfig) -> list[dict[str, Any]]:
+    """Compare mean scores with the configured limits.
 
     Args:
-        groups: As :func:`group_figures` gives them.
+        groups: Result of :func:`scores_by_slice`.
         config: The limits.
 
     Returns:
-        One gate a limit and slice: name, slice, threshold, value and passed. A limit on a score that no view of the
-        whole has is not passed; an acquisition system counts from ``minimum_exams_a_system`` exams with the score on.
+        One gate per limit and slice: name, slice, threshold, value and passed. A gate fails if no view has the score.
+        An acquisition system is judged if ``minimum_exams_a_system`` of its exams have the score.
     """
     limits = (
         ("energy_in_breast", ">=", config.minimum_energy_in_breast),
@@ -131,11 +131,11 @@ def judge(groups: Sequence[Group], config: ExplainerConfig) -> list[dict[str, An
     ]
 
 
-def _is_judged(group: Group, exams: int, config: ExplainerConfig) -> bool:
+def _is_judged(group: SliceScores, exams: int, config: ExplainerConfig) -> bool:
     return not group.slice or (set(group.slice) == {_SYSTEM} and exams >= config.minimum_exams_a_system)
 
 
-def _gate(name: str, sign: str, limit: float, group: Group) -> dict[str, Any]:
+def _gate(name: str, sign: str, limit: float, group: SliceScores) -> dict[str, Any]:
     value = group.scores[name].value
     return {
         "name": name,

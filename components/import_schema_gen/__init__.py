@@ -1,1 +1,1 @@
-"""The ImportSchemaGen node: imports the curated schema by its text, so editing it is noticed and moving it is not."""
+"""The ImportSchemaGen node: imports the text of the curated schema; only a changed text makes it run again."""

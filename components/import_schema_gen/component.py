@@ -26,18 +26,18 @@ class ImportSchemaGenSpec(component_spec.ComponentSpec):
 class ImportSchemaGen(base_component.BaseComponent):
     """Imports the curated schema.
 
-    TFX's own node is given a path: an edited schema is not noticed, and the same schema in another checkout runs
-    everything behind it again. This one is given the text.
+    TFX's own node gets a path: it does not notice an edited schema, and the same schema in another checkout makes all
+    later nodes run again. This node gets the text.
     """
 
     SPEC_CLASS = ImportSchemaGenSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
 
     def __init__(self, schema_file: str):
-        """Make the node.
+        """Create the node.
 
         Args:
-            schema_file: Schema as a text-format protocol buffer; read now, not when the node runs.
+            schema_file: Schema as a text-format protocol buffer. It is read now, not when the node runs.
         """
         spec = ImportSchemaGenSpec(
             schema_text=Path(schema_file).read_text(encoding="utf-8"),

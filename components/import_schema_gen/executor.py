@@ -13,7 +13,7 @@ from tfx.types import artifact_utils
 
 from components.common.shards import write_text
 
-_SCHEMA_FILE: Final = "schema.pbtxt"  # where TFX's nodes look in a Schema artifact
+_SCHEMA_FILE: Final = "schema.pbtxt"  # the name that TFX's nodes expect in a Schema artifact
 
 
 class Executor(base_executor.BaseExecutor):
@@ -25,10 +25,10 @@ class Executor(base_executor.BaseExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Write ``schema``.
+        """Write the artifact ``schema``.
 
         Raises:
-            google.protobuf.text_format.ParseError: The text is no schema.
+            google.protobuf.text_format.ParseError: The text is not a schema.
         """
         del input_dict
         text_format.Parse(exec_properties["schema_text"], schema_pb2.Schema())

@@ -1,4 +1,4 @@
-"""Typed forms of what other nodes wrote: one model for each kind of JSON file the report reads.
+"""Types of the files of other nodes: one model per kind of JSON file that the report reads.
 
 Keys that are not named here are ignored, so that a node can write more than the report shows.
 """
@@ -49,7 +49,7 @@ def tolerant(model: type[Figure]) -> BeforeValidator:
 _CLASSES = len(DENSITY_CLASSES)
 PerClass = Field(min_length=_CLASSES, max_length=_CLASSES)
 Slice = dict[str, str]
-# JSON written by Python may hold NaN; for a reader that is the same as null.
+# JSON from Python may contain NaN; the report reads it as null.
 Value = Annotated[float | None, AfterValidator(_finite)]
 Interval = Annotated[tuple[float, float] | None, AfterValidator(_finite_pair)]
 ReadFigure = Annotated[Figure, tolerant(Figure)]
@@ -72,7 +72,7 @@ class SplitSize(Record):
 
 
 class SystemSize(Record):
-    """What one acquisition system contributed: exams found, exams kept, views kept."""
+    """Size of one acquisition system: exams found, exams kept, views kept."""
 
     original: int
     exams: int
@@ -80,18 +80,18 @@ class SystemSize(Record):
 
 
 class AgeSummary(Record):
-    """Patient age of a density class, years; ``None`` where no age is known."""
+    """Patient age of a density class, years; ``None`` if no age is known."""
 
     mean: Value = None
     sd: Value = None
     median: Value = None
-    counts: dict[int, int] = {}  # exams by age in whole years, from which the figures of several spans are made
+    counts: dict[int, int] = {}  # exams by age in whole years; several spans are combined from these counts
 
 
 class IngestSummary(Record):
     """``summary.json`` of an ingest report; counts of files first, then of exams."""
 
-    spans: int = 1  # whose counts are added up
+    spans: int = 1  # number of spans in these counts
     found: int
     accepted: int
     rejected: int
@@ -117,7 +117,7 @@ class IngestSummary(Record):
 
 
 class DiceSummary(Record):
-    """Agreement of automatic and drawn muscles, where there are both."""
+    """Agreement of automatic and outlined muscles, for images that have both."""
 
     n: int
     median: Value = None
@@ -133,7 +133,7 @@ class ReviewFinding(Record):
 
 
 class ReviewSummary(Record):
-    """What became of the files in the folder of reviews: files = accepted + changed + absent + refused."""
+    """Results of the files in the folder of reviews: files = accepted + changed + absent + refused."""
 
     files: int
     accepted: int
@@ -146,7 +146,7 @@ class ReviewSummary(Record):
 
     @property
     def used(self) -> int:
-        """Reviewed images."""
+        """Number of reviewed images."""
         return self.accepted + self.changed + self.absent
 
 
@@ -160,7 +160,7 @@ class QualitySummary(Record):
 
 
 class QualityView(Record):
-    """One line of a quality report's ``views.jsonl``."""
+    """One line of ``views.jsonl`` of a quality report."""
 
     exam_id: str
     view: str
@@ -174,7 +174,7 @@ class QualityView(Record):
 
 
 class Epoch(Record):
-    """Figures of one training epoch; ``val_`` is the eval split."""
+    """Metrics of one training epoch; ``val_`` means the eval split."""
 
     epoch: int
     loss: float

@@ -1,4 +1,4 @@
-"""Typed forms of what the nodes after the Evaluator wrote: explanations, calibration, serving checks."""
+"""Types of the files of the model's other nodes: explanations, calibration, serving checks."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ NO_MEAN: Final = Mean(value=None, ci95=None, n=0)
 
 
 class ExplanationGroup(Record):
-    """Mean scores of a slice of the explained views; an empty ``slice`` is the whole of them."""
+    """Mean scores of a slice of the explained views; an empty ``slice`` means all views."""
 
     slice: Slice
     scores: dict[str, ReadMean]
 
 
 class SanityStage(Mean):
-    """How alike heat maps are to those of the networks made random down to a stage: mean rank correlation."""
+    """Mean rank correlation of the heat maps with those of networks that are randomised down to a stage."""
 
     stage: str
 
 
 class FeatureMaps(Record):
-    """A picture of a block's feature maps: which of its ``of`` filters it shows."""
+    """A picture of the feature maps of a block; ``filters`` are the shown ones among ``of`` filters."""
 
     view: str
     block: str
@@ -37,7 +37,7 @@ class FeatureMaps(Record):
 
 
 class ExplanationSummary(Record):
-    """``summary.json`` of the explanations: where the heat lies, and the gates on it."""
+    """``summary.json`` of the explanations: mean scores of the heat maps, and their gates."""
 
     views: int
     target_class: str = "predicted"
@@ -48,13 +48,13 @@ class ExplanationSummary(Record):
     passed: bool
 
     def mean_of(self, score: str) -> Mean:
-        """Mean of a score over all views."""
+        """Return the mean of a score over all views."""
         whole = next((g for g in self.groups if not g.slice), None)
         return whole.scores.get(score, NO_MEAN) if whole else NO_MEAN
 
     @property
     def energy_in_breast(self) -> Mean:
-        """Mean share of the heat that lies on the breast, over all views."""
+        """Mean share of heat inside the breast, over all views."""
         return self.mean_of("energy_in_breast")
 
 
@@ -71,11 +71,11 @@ class Explanation(Record):
     energy_in_pectoral: Value = None
     spearman: Value = None
     overlay: str | None = None
-    image: str | None = None  # the same picture without heat
+    image: str | None = None  # the same view without heat
 
 
 class BeforeAfter(Record):
-    """A figure of the eval split before and after calibration."""
+    """A metric of the eval split before and after calibration."""
 
     before: ReadFigure
     after: ReadFigure
@@ -112,7 +112,7 @@ class Infra(Record):
 
 @dataclass(frozen=True)
 class Explanations:
-    """Explanations and the folder their overlays are in."""
+    """Explanations and the folder of their overlays."""
 
     folder: Path
     summary: ExplanationSummary

@@ -1,4 +1,4 @@
-"""Numbers, metric names and small-sample remarks as text."""
+"""Texts and table cells for numbers, metrics and sample sizes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from components.statistics.metrics import words_of
 from schema.features import DENSITY_CLASSES
 
 SMALL_N_REMARK: Final = "too few"
-SMALL_N_NOTE: Final = f"Too few: n < {SMALL_N}, no basis for a judgement."
+SMALL_N_NOTE: Final = f"Too few: n < {SMALL_N}, too small to judge."
 NOTHING: Final = "–"
 _PER_CENT: Final = "\u00a0%"  # the number and its unit stay on one line
 
@@ -32,7 +32,7 @@ def view_name(view: str) -> str:
 
 
 def value_text(name: str, value: float | None) -> str:
-    """Format a metric: ``86.2 %`` (no-break space) or ``0.853``; ``undefined`` where there is no value."""
+    """Format a metric: ``86.2 %`` (no-break space) or ``0.853``; ``undefined`` if there is no value."""
     if value is None or not math.isfinite(value):
         return "undefined"
     if words_of(name).unit == "count":
@@ -53,14 +53,14 @@ def interval_text(name: str, metric: Figure) -> str:
 
 
 def metric_cell(name: str, metric: Figure | None) -> Cell:
-    """A cell with value and 95 % interval; few samples are muted."""
+    """Return a cell with value and 95 % interval; it is muted if the sample is small."""
     if metric is None:
         return Cell(NOTHING, tone="muted")
     return Cell(value_text(name, metric.value), interval_text(name, metric), "muted" if metric.n < SMALL_N else "")
 
 
 def n_cell(n: int) -> Cell:
-    """A cell with a sample size, which says so when it is small."""
+    """Return a cell with a sample size, flagged if it is small."""
     return Cell(f"{n:,}", SMALL_N_REMARK, "warn") if n < SMALL_N else Cell(f"{n:,}")
 
 
@@ -75,12 +75,12 @@ def number(value: float | None, digits: int = 0) -> str:
 
 
 def passed_cell(passed: bool) -> Cell:
-    """A cell that says passed or failed, with a sign beside the colour."""
+    """Return a cell with the text passed or failed, with a sign in addition to the colour."""
     return Cell("✓ passed", tone="pass") if passed else Cell("✗ failed", tone="fail")
 
 
 def class_order(density: str) -> tuple[int, str]:
-    """Sort key: A to D, then whatever else by name."""
+    """Return a sort key: A to D, then other values by name."""
     return (
         DENSITY_CLASSES.index(density) if density in DENSITY_CLASSES else len(DENSITY_CLASSES),
         density,

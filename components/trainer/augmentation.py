@@ -1,4 +1,4 @@
-"""Random zoom, shift, rotation and flip of a batch of images, drawn from a stateless seed."""
+"""Random zoom, shift, rotation and flip of a batch of images, from a stateless seed."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from components.trainer.config import AugmentationConfig
 
 
 def transform_matrices(count: tf.Tensor, size: int, config: AugmentationConfig, seed: tf.Tensor) -> tf.Tensor:
-    """Draw projective transforms about the image's centre.
+    """Draw random projective transforms about the centre of the image.
 
     Args:
         count: int32 scalar, number of images.
         size: Height and width, pixels.
         config: Largest changes.
-        seed: int32 or int64 [2]; the same seed draws the same transforms.
+        seed: int32 or int64 [2]; equal seeds give equal transforms.
 
     Returns:
-        float32 [count, 8], output to input coordinates, as ``ImageProjectiveTransformV3`` takes them: zoom, then shift,
-        then rotation, the order of Keras' ``ImageDataGenerator``, with which the reference was trained.
+        float32 [count, 8], from output to input coordinates, in the form of ``ImageProjectiveTransformV3``: zoom, then
+        shift, then rotation. Keras' ``ImageDataGenerator``, which trained the reference, has the same order.
     """
 
     def uniform(index: int, limit: float) -> tf.Tensor:
@@ -58,14 +58,14 @@ def augment(
     first: tf.Tensor | int = 0,
     batch: tf.Tensor | int | None = None,
 ) -> tf.Tensor:
-    """Move every image of a batch at random.
+    """Apply a random transform to each image of a batch.
 
     Args:
         images: Grey values, [N, size, size, 1], uint8.
         config: Largest changes.
-        seed: int32 or int64 [2]; the same seed gives the same images.
-        first: Where these images begin in a batch that several replicas share.
-        batch: Images of that batch; N where None.
+        seed: int32 or int64 [2]; equal seeds give equal images.
+        first: Position of the first image in a batch that several replicas share.
+        batch: Number of images of that batch; None means N.
 
     Returns:
         float32 [N, size, size, 1], grey values 0..255.

@@ -1,7 +1,8 @@
-"""Checkpoints of a training: after each epoch, so that a run that was stopped goes on where it was.
+"""Weights that a training starts from: its own checkpoints, or a pushed exam model.
 
-TFX gives each execution folders of its own, and removes those of an execution that failed. Checkpoints therefore lie
-beside them, in a folder named by what decides the training, and are removed when it is finished.
+A checkpoint is written after each epoch, so that a stopped training can be resumed. TFX gives each execution its own
+folders and removes those of a failed execution. Checkpoints are therefore beside these folders. Their folder is named
+by a hash of everything that determines the training, and removed when the training is finished.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _WEIGHTS: Final = "_weights"  # of components.exam_model.signatures.ExamModel: o
 
 
 def _packed(model_dir: str, view: str) -> np.ndarray:
-    """Read the packed weights of a view's network, float32 [P], from a SavedModel's variables."""
+    """Read the packed weights of the network of a view, float32 [P], from the variables of a SavedModel."""
     reader = tf.train.load_checkpoint(os.path.join(model_dir, "variables", "variables"))
     nodes = TrackableObjectGraph.FromString(reader.get_tensor("_CHECKPOINTABLE_OBJECT_GRAPH")).nodes
 
@@ -40,15 +41,15 @@ def _packed(model_dir: str, view: str) -> np.ndarray:
 
 
 def pushed_weights(model_dir: str, view: str, network: keras.Model) -> list[np.ndarray] | None:
-    """Take the weights of a view's network from an exam model.
+    """Return the weights of the network of a view from an exam model.
 
     Args:
-        model_dir: SavedModel that ExamEnsemble wrote, of a network a view or a network a projection.
+        model_dir: SavedModel of ExamEnsemble, with one network per view or one per projection.
         view: One of VIEWS.
-        network: A network of the architecture wanted; it is left as it is.
+        network: A network of the required architecture; it is not changed.
 
     Returns:
-        Weights as ``network.set_weights`` takes them; None where the model's network is of another size.
+        Weights for ``network.set_weights``; None if the network in the model has another size.
     """
     packed = _packed(model_dir, view)
     order = [
@@ -69,14 +70,14 @@ _EPOCHS: Final = "epochs"
 
 
 def checkpoint_folder(model_run_dir: str, decides: Any) -> str:
-    """Name the folder of a training's checkpoints.
+    """Return the folder of the checkpoints of a training.
 
     Args:
         model_run_dir: TFX's folder of this execution, ``.../Trainer.CC_R/model_run/17``.
-        decides: Everything that decides the training, as JSON can hold it: configuration, data, code.
+        decides: Everything that determines the training, in JSON types: configuration, data, code.
 
     Returns:
-        ``.../Trainer.CC_R/.checkpoints/HASH``: the same for each execution of an equal training of this node.
+        ``.../Trainer.CC_R/.checkpoints/HASH``: the same for all executions of an equal training of this node.
     """
     digest = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:16]
     node = os.path.dirname(os.path.dirname(model_run_dir.rstrip("/")))
@@ -84,11 +85,11 @@ def checkpoint_folder(model_run_dir: str, decides: Any) -> str:
 
 
 class Progress(tf.train.experimental.PythonState):
-    """What a training has reached, as a checkpoint keeps it.
+    """Progress of a training, as a checkpoint stores it.
 
     Attributes:
-        epochs: Figures of the epochs that are finished.
-        best: Weights of the best of them.
+        epochs: Metrics of the finished epochs.
+        best: Weights of the best epoch.
     """
 
     def __init__(self) -> None:
@@ -96,23 +97,23 @@ class Progress(tf.train.experimental.PythonState):
         self.best: list[np.ndarray] = []
 
     def serialize(self) -> bytes:
-        """Write figures and weights as NPZ."""
+        """Return metrics and weights as NPZ."""
         stream = io.BytesIO()
         text = json.dumps([epoch.to_dict() for epoch in self.epochs])
-        # Any, because a keyword of savez itself is a flag.
+        # Any, because savez also has a keyword that is a flag.
         arrays: dict[str, Any] = {f"{number:05d}": weight for number, weight in enumerate(self.best)}
         np.savez(stream, **{_EPOCHS: np.array(text), **arrays})
         return stream.getvalue()
 
     def deserialize(self, string_value: bytes) -> None:
-        """Read what :meth:`serialize` wrote."""
+        """Restore the output of :meth:`serialize`."""
         with np.load(io.BytesIO(string_value), allow_pickle=False) as arrays:
             self.epochs = [epoch_from_dict(values) for values in json.loads(str(arrays[_EPOCHS]))]
             self.best = [arrays[name] for name in sorted(set(arrays.files) - {_EPOCHS})]
 
 
 class Checkpoints:
-    """The checkpoint of a training; a new one replaces the one before."""
+    """The checkpoint of a training. A new checkpoint replaces the previous one."""
 
     def __init__(
         self,
@@ -122,14 +123,14 @@ class Checkpoints:
         average: WeightAverage | None,
         progress: Progress,
     ):
-        """Name what is kept.
+        """Define the content of the checkpoint.
 
         Args:
-            folder: Folder of :func:`checkpoint_folder`; made at the first save.
+            folder: Folder of :func:`checkpoint_folder`; the first save creates it.
             network: The network, with the state of its random generators.
             optimizer: Its optimiser, built.
-            average: Average of the weights, if there is one.
-            progress: Figures and best weights.
+            average: Average of the weights, or None.
+            progress: Metrics and best weights.
         """
         kept: dict[str, Any] = {
             "network": [variable.value for variable in network.variables],
@@ -142,7 +143,7 @@ class Checkpoints:
         self._manager = tf.train.CheckpointManager(self._checkpoint, folder, max_to_keep=1, checkpoint_name="epoch")
 
     def restore(self) -> bool:
-        """Take up the last checkpoint; tells whether there was one."""
+        """Restore the last checkpoint; return True if there was one."""
         path = self._manager.latest_checkpoint
         if path is None:
             return False
@@ -150,12 +151,12 @@ class Checkpoints:
         return True
 
     def save(self, epoch: int) -> None:
-        """Write the state after an epoch, and then removes the one before."""
+        """Save the state after an epoch, and then remove the previous checkpoint."""
         self._manager.save(checkpoint_number=epoch)
 
 
 def discard(folder: str) -> None:
-    """Remove the checkpoints of a training that is finished."""
+    """Remove the checkpoints of a finished training."""
     if tf.io.gfile.isdir(folder):
         tf.io.gfile.rmtree(folder)
     parent = os.path.dirname(folder)

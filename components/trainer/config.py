@@ -28,16 +28,17 @@ class NetworkConfig(BaseModel):
 
 
 class AugmentationConfig(BaseModel):
-    """Random geometry, drawn anew for every image of every epoch.
+    """Random geometric changes, new for every image in every epoch.
 
     Attributes:
         zoom: Largest relative change of scale.
         shift: Largest shift in each axis, as a fraction of the side.
         rotation_degrees: Largest rotation, degrees.
-        horizontal_flip: Mirror half of the images. Off: a flip makes another projection.
-        zoom_axes: ``together`` keeps the breast's proportions; ``apart`` draws a zoom for each axis, as published
-            (Keras' ``zoom_range``).
-        fill: What comes in from outside: ``background`` (0), or the ``nearest`` pixel of the edge, Keras' default.
+        horizontal_flip: Mirror half of the images. Off by default, because a flip makes another projection.
+        zoom_axes: ``together`` keeps the proportions of the breast; ``apart`` draws one zoom per axis, as published
+            (``zoom_range`` of Keras).
+        fill: Fill of pixels from outside the image: ``background`` (0), or the ``nearest`` pixel of the edge, as in
+            Keras.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -51,40 +52,40 @@ class AugmentationConfig(BaseModel):
 
 
 class TrainConfig(BaseModel):
-    """How a network is trained.
+    """Configuration of a training.
 
     Attributes:
-        image: The network's input.
+        image: Input of the network.
         network: The network.
-        augmentation: Random geometry.
-        sides: ``separate`` trains one network a view, as published. ``mirrored`` trains one for CC and one for MLO:
+        augmentation: Random geometric changes.
+        sides: ``separate`` trains one network per view, as published. ``mirrored`` trains one for CC and one for MLO:
             images of the right breast are mirrored, so that each network sees both sides.
-        loss: ``cross_entropy`` as published; ``soft_ordinal``, whose label smoothing goes to the neighbouring classes
-            alone; or ``squared_emd``, the squared earth mover's distance.
+        loss: ``cross_entropy`` as published; ``soft_ordinal``, which smooths labels only to the neighbouring classes;
+            or ``squared_emd``, the squared earth mover's distance.
         optimizer: ``sgd`` as published, or ``adam``.
-        learning_rate: First learning rate.
-        momentum: Momentum of ``sgd``; the published script ran without.
-        nesterov: Nesterov's momentum, for ``sgd``.
+        learning_rate: Initial learning rate.
+        momentum: Momentum of ``sgd``; the published script used none.
+        nesterov: Use Nesterov momentum, for ``sgd``.
         decay: For ``sgd``: each step divides the learning rate by 1 + decay * steps, as ``decay`` of older Keras does.
         weight_decay: Decoupled weight decay of the kernels, times the learning rate; 0 for none.
-        ema_decay: Judge and keep an exponential moving average of the weights, with this weight of the past; 0 for
+        ema_decay: Evaluate and keep an exponential moving average of the weights, with this weight of the past; 0 for
             none.
         schedule: ``plateau`` as published, ``cosine`` (to zero over the epochs, after a warm-up), or ``constant``.
-        warmup_epochs: Epochs over which ``cosine`` rises from a tenth of the learning rate.
-        plateau_factor: Factor on the learning rate when the validation loss stands still.
-        plateau_patience: Epochs to wait before that.
-        minimum_learning_rate: The plateau schedule's floor.
-        label_smoothing: Share of the label given to the other classes.
-        batch_size: Images a step, over all workers.
+        warmup_epochs: Epochs in which ``cosine`` rises from a tenth of the learning rate.
+        plateau_factor: Factor on the learning rate if the validation loss does not fall.
+        plateau_patience: Number of epochs without a lower loss before this factor is applied.
+        minimum_learning_rate: Lower limit of the learning rate of ``plateau``.
+        label_smoothing: Share of the label that is moved to other classes.
+        batch_size: Images per step, over all workers.
         epochs: Passes over the training split.
-        class_weights: ``balanced`` weighs each class by the inverse of its frequency, ``none`` does not.
-        cache_images: Keep decoded images in memory between epochs; for small sets only.
+        class_weights: ``balanced`` weights each class by the inverse of its frequency, ``none`` does not.
+        cache_images: Keep decoded images in memory between epochs; only for small data sets.
         strategy: ``default`` (one device), ``mirrored`` (all GPUs of the machine) or ``multi_worker`` (the machines of
             TF_CONFIG).
-        precision: ``mixed_float16`` and ``mixed_bfloat16`` compute in half precision and keep weights in single;
-            ``auto`` is the former on GPUs with tensor cores, else ``float32``.
-        xla: Whether XLA compiles the training step; ``auto`` is on one GPU.
-        warm_start: ``latest`` starts from the networks of the model that was pushed last, where there is one.
+        precision: ``mixed_float16`` and ``mixed_bfloat16`` compute in half precision and keep weights in single
+            precision; ``auto`` is ``mixed_float16`` on GPUs with tensor cores, else ``float32``.
+        xla: Compile the training step with XLA; ``auto`` does so on one GPU.
+        warm_start: ``latest`` starts from the networks of the model that was pushed last, if there is one.
         seed: Seed of weights, shuffling and augmentation.
     """
 
@@ -126,7 +127,7 @@ class TrainConfig(BaseModel):
 
     @property
     def views_by_network(self) -> dict[str, tuple[str, ...]]:
-        """The views of each network, by its name: of ``CC_R``, ... or, mirrored, of ``CC`` and ``MLO``."""
+        """Views of each network, by its name: ``CC_R``, ... or, if sides are mirrored, ``CC`` and ``MLO``."""
         if self.sides == "separate":
             return {view: (view,) for view in f.VIEWS}
         projections = dict.fromkeys(f.projection_of(view) for view in f.VIEWS)
@@ -134,17 +135,17 @@ class TrainConfig(BaseModel):
 
 
 def with_hyperparameters(config: TrainConfig, values: Mapping[str, Any]) -> TrainConfig:
-    """Replace values of a configuration.
+    """Return a configuration with other hyperparameters.
 
     Args:
         config: The configuration.
-        values: By dotted key, such as ``network.dropout``.
+        values: New values by dotted key, such as ``network.dropout``.
 
     Returns:
         The configuration with these values, validated.
 
     Raises:
-        ValueError: There is no such key, or its value is not allowed.
+        ValueError: A key does not exist, or its value is not allowed.
     """
     changed = config.model_dump()
     for key, value in values.items():

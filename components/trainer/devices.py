@@ -1,8 +1,8 @@
-"""Where and how precisely a training computes: tf.distribute strategies, mixed precision, XLA.
+"""Devices and precision of a training: tf.distribute strategies, mixed precision, XLA.
 
-Strategies: one device, the GPUs of a machine, or the machines of TF_CONFIG. With several machines, each runs the same
-node with its own ``TF_CONFIG``, as a TFJob of Kubeflow's training operator starts them, and all see the pipeline's
-folders. The workers stay in step; only the chief writes.
+Strategies: one device, the GPUs of one machine, or the machines of TF_CONFIG. Several machines run the same node, each
+with its own ``TF_CONFIG`` (as a TFJob of Kubeflow's training operator starts them), and share the folders of the
+pipeline. The workers train in step; only the chief writes.
 
 Source: https://www.tensorflow.org/guide/distributed_training, https://www.tensorflow.org/guide/mixed_precision
 """
@@ -23,11 +23,11 @@ TF_CONFIG_VARIABLE = "TF_CONFIG"
 
 
 class StrategyError(RuntimeError):
-    """The strategy that the configuration names cannot work here; the message says what it needs."""
+    """The configured strategy cannot work on this machine; the message names what it requires."""
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
-    """Tells whether this process writes: the chief, or worker 0 where there is none."""
+    """Return True if this process writes: it is the chief, or worker 0 if there is no chief."""
     resolver = strategy.cluster_resolver
     if resolver is None or not resolver.task_type:
         return True
@@ -36,19 +36,19 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
 
 
 def make_strategy(config: TrainConfig, environment: Mapping[str, str]) -> tf.distribute.Strategy:
-    """Make the strategy that the configuration names.
+    """Return the configured strategy.
 
-    With ``multi_worker``, workers connect; TensorFlow must not have done anything in this process before.
+    With ``multi_worker``, the workers connect; TensorFlow must not have run anything in this process before.
 
     Args:
         config: ``strategy`` and ``batch_size``.
-        environment: Environment variables; ``multi_worker`` needs TF_CONFIG.
+        environment: Environment variables; ``multi_worker`` requires TF_CONFIG.
 
     Returns:
-        The strategy. Its replicas share each batch evenly.
+        The strategy. Each replica gets an equal part of each batch.
 
     Raises:
-        StrategyError: TF_CONFIG is missing or not JSON, or the batch cannot be shared evenly.
+        StrategyError: TF_CONFIG is missing or not JSON, or the batch size is not a multiple of the replicas.
     """
     if config.strategy == "multi_worker":
         strategy = _multi_worker(environment)
@@ -80,14 +80,14 @@ def _multi_worker(environment: Mapping[str, str]) -> tf.distribute.Strategy:
 
 
 def total_over_workers(strategy: tf.distribute.Strategy, value: float) -> float:
-    """Add a number up over all replicas, and so waits for all of them.
+    """Return the sum of a number over all replicas, and so wait for all of them.
 
     Args:
-        strategy: The strategy; every worker must call this at the same point.
-        value: This worker's number.
+        strategy: The strategy; every worker must call this function at the same point.
+        value: The number of this worker.
 
     Returns:
-        The sum; each worker's number counts once a replica.
+        The sum; the number of a worker counts once per replica.
     """
 
     @tf.function
@@ -102,17 +102,17 @@ _TENSOR_CORES: Final = (7, 0)  # compute capability
 
 
 def gpu_capabilities() -> list[tuple[int, int]]:
-    """List the compute capability of each GPU that TensorFlow sees."""
+    """Return the compute capability of each GPU that TensorFlow sees."""
     details = [tf.config.experimental.get_device_details(device) for device in tf.config.list_physical_devices("GPU")]
     return [tuple(detail.get("compute_capability", (0, 0))) for detail in details]
 
 
 def dtype_policy(config: TrainConfig, capabilities: list[tuple[int, int]]) -> str:
-    """Name Keras' dtype policy.
+    """Return the Keras dtype policy.
 
     Args:
-        config: ``precision``; ``auto`` is half precision where every GPU has tensor cores, else single.
-        capabilities: Of :func:`gpu_capabilities`.
+        config: ``precision``; ``auto`` means half precision if every GPU has tensor cores, else single precision.
+        capabilities: Result of :func:`gpu_capabilities`.
 
     Returns:
         ``float32``, ``mixed_float16`` or ``mixed_bfloat16``.
@@ -124,7 +124,7 @@ def dtype_policy(config: TrainConfig, capabilities: list[tuple[int, int]]) -> st
 
 
 def compiles(config: TrainConfig, capabilities: list[tuple[int, int]], replicas: int) -> bool:
-    """Tells whether XLA compiles the training step; ``auto`` is on one GPU. It cannot exchange data over replicas."""
+    """Return True if XLA compiles the training step. ``auto`` is on for one GPU; XLA cannot exchange data over GPUs."""
     if config.xla == "auto":
         return bool(capabilities) and replicas == 1
     return config.xla == "on"
@@ -132,7 +132,7 @@ def compiles(config: TrainConfig, capabilities: list[tuple[int, int]], replicas:
 
 @contextmanager
 def layers_of(policy: str) -> Iterator[None]:
-    """Make layers that are built inside follow a dtype policy."""
+    """Apply a dtype policy to the layers that are built inside the block."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy)
     try:
@@ -142,5 +142,5 @@ def layers_of(policy: str) -> Iterator[None]:
 
 
 def scaled(optimizer: keras.optimizers.Optimizer, policy: str) -> keras.optimizers.Optimizer:
-    """Scale the loss where gradients are float16, whose small values would be lost otherwise."""
+    """Return an optimiser that scales the loss if gradients are float16, so that small gradients are not lost."""
     return keras.optimizers.LossScaleOptimizer(optimizer) if policy == "mixed_float16" else optimizer

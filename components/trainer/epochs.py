@@ -1,4 +1,4 @@
-"""Figures of an epoch, from the confusion matrices of training and validation."""
+"""Metrics of an epoch, from the confusion matrices of training and validation."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from components.statistics.confusion import accuracy, macro_recall, weighted_kap
 
 @dataclass(frozen=True)
 class Epoch:
-    """Figures of one epoch.
+    """Metrics of one epoch.
 
     Attributes:
-        epoch: From 1.
+        epoch: Number of the epoch, from 1.
         loss: Mean training loss.
         accuracy: Training accuracy, on augmented images.
         val_loss: Mean cross-entropy on the eval split.
         val_accuracy: Accuracy on the eval split.
-        learning_rate: Learning rate of the epoch's last step.
-        val_macro_recall: Mean recall of the classes that the eval split has.
-        val_quadratic_kappa: Quadratic weighted kappa on the eval split; 0 where it is undefined.
-        seconds: Time taken, validation included. Equal trainings may differ in it.
-        images_per_second: Training images a second. Equal trainings may differ in it.
+        learning_rate: Learning rate of the last step of the epoch.
+        val_macro_recall: Mean recall of the classes in the eval split.
+        val_quadratic_kappa: Quadratic weighted kappa on the eval split; 0 if it is undefined.
+        seconds: Duration including validation; it may differ between equal trainings.
+        images_per_second: Training images per second; it may differ between equal trainings.
     """
 
     epoch: int
@@ -40,7 +40,7 @@ class Epoch:
     images_per_second: float = field(default=0.0, compare=False)
 
     def to_dict(self) -> dict[str, float]:
-        """Return the figures by name."""
+        """Return the metrics by name."""
         return asdict(self)
 
 
@@ -58,12 +58,12 @@ class Totals:
 
     @property
     def mean_loss(self) -> float:
-        """Loss of an image."""
+        """Mean loss of an image."""
         return self.loss / max(self.confusion.sum(), 1.0)
 
     @property
     def accuracy(self) -> float:
-        """Share of the images whose class was predicted."""
+        """Share of the images with a correct prediction."""
         return _or_zero(accuracy(self.confusion))
 
     @property
@@ -78,20 +78,20 @@ class Totals:
 
 
 def _or_zero(value: np.ndarray) -> float:
-    """Return a metric; 0 if it is undefined, because an epoch's record holds numbers only."""
+    """Return a metric, or 0 if it is undefined, because the record of an epoch holds only numbers."""
     return float(np.nan_to_num(value))
 
 
 def rank(epoch: Epoch) -> tuple[float, float]:
-    """Gives what the best epoch is highest in: validation accuracy, then the lowest validation loss."""
+    """Return the sort key of the best epoch: highest validation accuracy, then lowest validation loss."""
     return round(epoch.val_accuracy, 6), -epoch.val_loss
 
 
 def best_of(epochs: Sequence[Epoch]) -> Epoch:
-    """Find the best epoch, of equal ones the first."""
+    """Return the best epoch; the first one if several are equal."""
     return max(epochs, key=rank)
 
 
 def epoch_from_dict(values: dict[str, Any]) -> Epoch:
-    """Make an epoch of what :meth:`Epoch.to_dict` gave."""
+    """Return the epoch from the output of :meth:`Epoch.to_dict`."""
     return Epoch(**values)

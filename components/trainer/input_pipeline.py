@@ -1,8 +1,8 @@
 """TFRecord shards to batches: filter, parse, shuffle, decode, augment, normalise, in tf.data.
 
-The order of an epoch and the augmentation of a batch follow from seed, epoch and step alone. So a resumed training
-sees what an uninterrupted one would, and the workers of a strategy, which each decode their own rows of every batch,
-see together what one worker would.
+The order of an epoch and the augmentation of a batch depend only on seed, epoch and step. A resumed training therefore
+sees the same images as an uninterrupted one. The workers of a strategy each decode their own rows of every batch;
+together they see the same images as a single worker.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ _BLOCK: Final = 32  # records
 _MEMORY: Final = 2**30  # bytes
 _HASH_BUCKETS: Final = 2**62
 
-_Source = Callable[[tf.Tensor], tf.data.Dataset]  # examples of an epoch, which is an int64 scalar
+_Source = Callable[[tf.Tensor], tf.data.Dataset]  # from the epoch, an int64 scalar, to its examples
 
 
 @dataclass(frozen=True)
 class ViewData:
-    """The records that one network sees of a split.
+    """The records of a split that one network uses.
 
     Attributes:
         files: Sorted TFRecord shards.
         views: The views to keep.
         transform: Output of the Transform node.
-        mirrored: Flip images of right breasts.
+        mirrored: True to mirror images of right breasts.
     """
 
     files: tuple[str, ...]
@@ -49,12 +49,12 @@ class ViewData:
 
 @dataclass(frozen=True)
 class Records:
-    """What is known of the records of a :class:`ViewData` after reading them once.
+    """Summary of the records of a :class:`ViewData`, after they were read once.
 
     Attributes:
-        labels: Indices in DENSITY_CLASSES, in the records' order.
-        encoded_bytes: Bytes of all encoded images.
-        fingerprint: Hash of images, labels and flips, in their order.
+        labels: Indices in DENSITY_CLASSES, in the order of the records.
+        encoded_bytes: Total size of the encoded images, bytes.
+        fingerprint: Hash of images, labels and flips, in the order of the records.
     """
 
     labels: tuple[int, ...]
@@ -66,14 +66,14 @@ class Records:
 class Batches:
     """Batches of a split, for any number of replicas.
 
-    Every batch has ``batch_size`` rows: the last one of an epoch is filled from the epoch's beginning. Training sees
-    these images twice; in an evaluation they have the label ``PADDING``.
+    Every batch has ``batch_size`` rows: the last batch of an epoch is filled with the first images of the epoch.
+    Training uses these images twice; in an evaluation they have the label ``PADDING``.
 
     Attributes:
-        count: Images of the split.
-        batch_size: Images a step, over all replicas.
-        stream: First epoch and input context to batches of (float32 [n, size, size, channels], int64 [n]), ``steps`` an
-            epoch for each replica; n is the replica's share of ``batch_size``.
+        count: Number of images of the split.
+        batch_size: Images per step, over all replicas.
+        stream: Function from first epoch and input context to batches of (float32 [n, size, size, channels], int64
+            [n]); each replica gets ``steps`` batches per epoch, and n is its share of ``batch_size``.
     """
 
     count: int
@@ -82,12 +82,12 @@ class Batches:
 
     @property
     def steps(self) -> int:
-        """Batches an epoch."""
+        """Number of batches per epoch."""
         return -(-self.count // self.batch_size)
 
 
 def _encoded(data: ViewData, files: tf.data.Dataset) -> tf.data.Dataset:
-    """Read (PNG string, label int64, flip bool) of the records wanted."""
+    """Read (PNG string, label int64, flip bool) of the records of the chosen views."""
     spec = data.transform.raw_feature_spec()
     layer = data.transform.transform_features_layer()
     wanted = tf.constant(data.views)
@@ -136,20 +136,20 @@ def read_records(data: ViewData) -> Records:
 def batches(
     data: ViewData, config: TrainConfig, *, training: bool, records: Records | None = None, memory: int = _MEMORY
 ) -> Batches:
-    """Make the batches of a split.
+    """Return the batches of a split.
 
-    Decoded images stay in memory where ``cache_images`` says so, else encoded ones up to ``memory``. A larger split is
-    read anew in each epoch, its shards in another order, and shuffled in a buffer of that size.
+    With ``cache_images``, decoded images stay in memory; else encoded images do, up to ``memory``. A larger split is
+    read again in each epoch, with its shards in another order, and shuffled in a buffer of that size.
 
     Args:
-        data: Which records.
+        data: The records.
         config: Image, augmentation, batch size, epochs and seed.
-        training: Shuffle and augment; otherwise the records come in their order, unaltered.
-        records: Of :func:`read_records`; read here where None.
-        memory: Most bytes of encoded images to hold.
+        training: True to shuffle and augment; otherwise the records keep their order and are not changed.
+        records: Result of :func:`read_records`; None to read them here.
+        memory: Maximum size of the encoded images in memory, bytes.
 
     Returns:
-        Batches, the same for the same seed.
+        Batches, equal for equal seeds.
     """
     records = records or read_records(data)
     count = len(records.labels)
@@ -174,16 +174,16 @@ def batches(
 
 
 def array_batches(images: np.ndarray, labels: np.ndarray, config: TrainConfig, *, training: bool) -> Batches:
-    """Make batches of decoded images, as :func:`batches` does of records.
+    """Return batches of decoded images, as :func:`batches` does for records.
 
     Args:
         images: uint8 [N, size, size, 1].
         labels: int64 [N], indices in DENSITY_CLASSES.
         config: Image, augmentation, batch size, epochs and seed.
-        training: Shuffle and augment.
+        training: True to shuffle and augment.
 
     Returns:
-        Batches, the same for the same seed.
+        Batches, equal for equal seeds.
     """
     examples = tf.data.Dataset.from_tensor_slices((images, labels))
     return _assemble(lambda epoch: examples, None, len(labels), len(labels), config, training)
@@ -197,7 +197,7 @@ def _assemble(
     config: TrainConfig,
     training: bool,
 ) -> Batches:
-    """Make batches of a source, whose examples are decoded late where ``decode`` is given."""
+    """Return batches of a source. If ``decode`` is given, examples are decoded after shuffling."""
     size = config.batch_size
     total = -(-count // size) * size
 
@@ -208,7 +208,7 @@ def _assemble(
         return examples.repeat().take(total).enumerate(epoch * total)
 
     def stream(first_epoch: int, context: tf.distribute.InputContext) -> tf.data.Dataset:
-        # tf.data joins its seeds with TensorFlow's global one, which an earlier training of this process may have set.
+        # tf.data combines its seeds with the global seed, which an earlier training in this process may have set.
         tf.random.set_seed(config.seed)
         share = size // context.num_replicas_in_sync
         ours = size // context.num_input_pipelines

@@ -1,4 +1,4 @@
-"""The training of one network from files to files, without TFX."""
+"""The training of one network, from files to files, without TFX."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ from schema.features import laterality_of
 
 @dataclass(frozen=True)
 class Job:
-    """What is trained.
+    """Input and output of one training.
 
     Attributes:
         network: Name of the network, a key of ``config.views_by_network``.
-        config: How it is trained.
+        config: Configuration of the training.
         train_files: Sorted TFRecord shards of the train split.
-        eval_files: The same of the eval split.
+        eval_files: Sorted TFRecord shards of the eval split.
         transform_output: Folder of the Transform node.
         model_dir: Folder for ``network.keras`` and ``history.json``.
-        run_dir: Folder for TensorBoard's logs; checkpoints lie beside its parent.
-        base_model: Exam model to start from; None, or a folder that is not there, for random weights.
+        run_dir: Folder for the logs of TensorBoard; checkpoints are beside its parent.
+        base_model: Exam model to start from. None or an absent folder means random weights.
         code: Fingerprint of the code.
-        hyperparameters: What the Tuner chose; ``config`` has it already, and the history names it.
+        hyperparameters: Hyperparameters from the Tuner. ``config`` already contains them; the history names them.
     """
 
     network: str
@@ -57,15 +57,15 @@ class Job:
 
 
 def run_job(job: Job) -> None:
-    """Train a network and writes it; with several workers, each calls this, and the chief writes.
+    """Train a network and write it. With several workers, each calls this function, and only the chief writes.
 
     Raises:
-        ValueError: A split has no image of the network's views.
+        ValueError: A split has no image of the views of the network.
         FloatingPointError: The loss is no longer finite.
-        StrategyError: The strategy cannot work here.
+        StrategyError: The strategy cannot work on this machine.
     """
     config = job.config
-    strategy = make_strategy(config, os.environ)  # before TensorFlow does anything else
+    strategy = make_strategy(config, os.environ)  # must come before any other call of TensorFlow
     chief = is_chief(strategy)
     views = config.views_by_network[job.network]
     transform = tft.TFTransformOutput(job.transform_output)
@@ -101,14 +101,14 @@ def run_job(job: Job) -> None:
         counts = {split: len(found.labels) for split, found in records.items()}
         write_text(os.path.join(job.model_dir, HISTORY_FILE), _history(job, trained, counts, start is not None))
         discard(checkpoints)
-    total_over_workers(strategy, 1.0)  # TFX looks for the model as soon as a worker is done
+    total_over_workers(strategy, 1.0)  # wait for the chief, because TFX reads the model when any worker is done
 
 
 def _start(job: Job, views: Sequence[str]) -> list[np.ndarray] | None:
-    """Read the weights to start from; None where there are none, or they are of another network."""
+    """Return the weights to start from; None if there are none, or if they belong to another architecture."""
     if job.base_model is None or not tf.io.gfile.isdir(job.base_model):
         return None
-    # A network for both sides sees right breasts as left ones.
+    # A network for both sides sees right breasts as left breasts.
     view = next((view for view in views if laterality_of(view) == "L"), views[0])
     network = build_network(job.config.image, job.config.network, job.config.seed)
     return pushed_weights(job.base_model, view, network)
@@ -128,7 +128,7 @@ def _decides(job: Job, records: dict[str, Records], start: Sequence[np.ndarray] 
 
 @contextmanager
 def _tensorboard(folder: str, chief: bool) -> Iterator[Callable[[Epoch], None]]:
-    """Gives what logs an epoch, for TensorBoard and for whoever waits; workers that are not the chief are silent."""
+    """Yield a function that logs an epoch to TensorBoard and to the progress display; only the chief logs."""
     if not chief:
         yield lambda epoch: None
         return

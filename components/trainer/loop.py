@@ -1,7 +1,6 @@
 """The training loop: one loop for every tf.distribute strategy.
 
-Keras 3's ``fit`` does not run under MultiWorkerMirroredStrategy, so the loop is written out, and the same one runs on
-one device.
+``fit`` of Keras 3 does not run under MultiWorkerMirroredStrategy. This loop replaces it, also on one device.
 """
 
 from __future__ import annotations
@@ -34,9 +33,9 @@ class TrainedNetwork:
     """A network with the weights of its best epoch.
 
     Attributes:
-        network: Logits model; see :func:`components.trainer.network.build_network`. Single precision, on one device,
-            whatever it was trained with.
-        epochs: Figures of every epoch.
+        network: Logits model; see :func:`components.trainer.network.build_network`. It is always in single precision
+            and on one device.
+        epochs: Metrics of every epoch.
         best_epoch: The epoch whose weights are kept, from 1: the highest validation accuracy, then the lowest loss.
     """
 
@@ -46,14 +45,14 @@ class TrainedNetwork:
 
 
 def class_weights(labels: Sequence[int], config: TrainConfig) -> np.ndarray:
-    """Compute the weight of each class.
+    """Return the weight of each class.
 
     Args:
-        labels: Indices in DENSITY_CLASSES of the training split.
-        config: ``balanced`` or ``none``.
+        labels: Labels of the training split, indices in DENSITY_CLASSES.
+        config: ``class_weights``: ``balanced`` or ``none``.
 
     Returns:
-        float32 [4]; the mean over the labels is 1. A class without images weighs nothing.
+        float32 [4]; the mean over the labels is 1. The weight of a class without images is 0.
     """
     counts = np.bincount(labels, minlength=len(DENSITY_CLASSES)).astype(np.float32)
     if config.class_weights == "none":
@@ -81,18 +80,18 @@ def train(
         validation: Batches of the eval split, unaltered.
         weights: float32 [4], weight of each class.
         config: Network, optimiser, schedule and seed.
-        on_epoch: Called after each epoch; first with those that a checkpoint has.
-        strategy: Of :func:`make_strategy`; made here where None.
-        checkpoints: Folder of this training's checkpoints, which all workers see; a checkpoint there is taken up.
-            None keeps none.
-        start: Weights to start from, as ``get_weights`` of the network gives them; random ones where None.
+        on_epoch: Called after each epoch; a resumed training first calls it for the epochs of the checkpoint.
+        strategy: Result of :func:`make_strategy`; None to make it here.
+        checkpoints: Folder of the checkpoints of this training, which all workers share. If it has a checkpoint, the
+            training resumes there. None saves no checkpoints.
+        start: Initial weights, in the form of ``network.get_weights()``; None for random weights.
 
     Returns:
         The network with the weights of its best validation epoch.
 
     Raises:
         FloatingPointError: The loss is no longer finite.
-        StrategyError: The strategy cannot work here, or its workers do not find the same checkpoint.
+        StrategyError: The strategy cannot work on this machine, or the workers do not find the same checkpoint.
     """
     strategy = strategy or make_strategy(config, os.environ)
     steps = Steps(config, weights, strategy, start)
@@ -136,7 +135,7 @@ def train(
         if kept is not None and is_chief(strategy):
             kept.save(epoch.epoch)
         on_epoch(epoch)
-    # Where it was trained, layers may belong to a strategy, compute in half precision, or be synchronised.
+    # The layers of the trained network may belong to a strategy, use half precision, or be synchronised.
     with layers_of("float32"):
         network = build_network(config.image, config.network, config.seed)
     network.set_weights(progress.best)
@@ -144,7 +143,7 @@ def train(
 
 
 def _require_agreement(strategy: tf.distribute.Strategy, epochs: int, folder: str) -> None:
-    """Stop workers that would go on from different epochs."""
+    """Stop if workers would resume from different epochs."""
     found = total_over_workers(strategy, epochs)
     if found != epochs * strategy.num_replicas_in_sync:
         raise StrategyError(
@@ -154,14 +153,14 @@ def _require_agreement(strategy: tf.distribute.Strategy, epochs: int, folder: st
 
 
 def _stream(batches: Batches, first_epoch: int, strategy: tf.distribute.Strategy) -> Iterator[Any]:
-    """Iterate over the batches from an epoch on, in the replicas' parts."""
+    """Return an iterator over the batches from an epoch on, split by replica."""
     return iter(strategy.distribute_datasets_from_function(lambda context: batches.stream(first_epoch, context)))
 
 
 def _train_epoch(
     steps: Steps, images: Iterator[Any], count: int, epoch: int, config: TrainConfig, val_losses: Sequence[float]
 ) -> Totals:
-    """Run the training steps of an epoch, each with its learning rate."""
+    """Run the training steps of an epoch, each with its own learning rate."""
 
     def all_steps() -> Iterator[Sums]:
         for step in range(count):
@@ -172,7 +171,7 @@ def _train_epoch(
 
 
 def _sums(parts: Iterable[Sums]) -> Totals:
-    """Add up what steps gave; on a GPU, the numbers are waited for at the end alone."""
+    """Return the sum of the results of all steps; a GPU is waited for only at the end."""
     loss, confusion = tf.zeros((), tf.float64), tf.zeros((len(DENSITY_CLASSES),) * 2, tf.float64)
     for part_loss, part_confusion in parts:
         loss += tf.cast(part_loss, tf.float64)
@@ -182,7 +181,7 @@ def _sums(parts: Iterable[Sums]) -> Totals:
 
 @contextmanager
 def _averaged(steps: Steps) -> Iterator[None]:
-    """Put the averaged weights, where there are any, in the network's place."""
+    """Use the averaged weights, if there are any, inside the block."""
     if steps.average is None:
         yield
         return

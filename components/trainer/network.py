@@ -1,7 +1,7 @@
 """The 41-layer residual network, in two parts: features and head.
 
-The parts are split at the output of the last block's addition, where Grad-CAM reads, so that its gradient runs through
-the head alone.
+The parts meet at the output of the last addition, where Grad-CAM reads. Its gradient therefore passes only through the
+head.
 
 Source: Lizzi, Scapicchio, Laruina, Retico, Fantacci, Applied Sciences 12(1):148, 2022, doi 10.3390/app12010148.
 """
@@ -34,7 +34,7 @@ def _filters(count: int, config: NetworkConfig) -> int:
 
 
 def _normalisation(config: NetworkConfig, synchronized: bool) -> _Normalisation:
-    """Gives what makes the normalisation layer of a name."""
+    """Return a function that builds a normalisation layer with a given name."""
     return lambda name: keras.layers.BatchNormalization(
         momentum=config.batch_norm_momentum, synchronized=synchronized, name=name
     )

@@ -1,4 +1,4 @@
-"""What moves the weights: loss, learning-rate schedule, optimiser, and the average of the weights."""
+"""Optimisation of the weights: loss, learning-rate schedule, optimiser, and moving average of the weights."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _CLASSES = len(DENSITY_CLASSES)
 
 
 def targets_of(labels: tf.Tensor, config: TrainConfig) -> tf.Tensor:
-    """Make the distribution that the network learns for each label.
+    """Return the target distribution of each label.
 
     Args:
         labels: int64 [N], indices in DENSITY_CLASSES.
         config: ``loss`` and ``label_smoothing``.
 
     Returns:
-        float32 [N, 4], each row of sum 1. ``label_smoothing`` is taken from the label and given to all classes alike
-        or, with an ordinal loss, to its neighbours: readers who differ mostly differ by one class.
+        float32 [N, 4]; each row has the sum 1. ``label_smoothing`` moves this share from the label to all classes
+        equally, or to the neighbouring classes with an ordinal loss: readers who disagree mostly differ by one class.
     """
     hard = tf.one_hot(labels, _CLASSES)
     if config.loss == "cross_entropy":
@@ -58,16 +58,16 @@ def per_example_loss(logits: tf.Tensor, labels: tf.Tensor, config: TrainConfig) 
 
 
 def learning_rate(config: TrainConfig, epoch: float, validation_losses: Sequence[float]) -> float:
-    """Gives the learning rate at a moment from what went before, so that a resumed run continues alike.
+    """Return the learning rate. It depends only on the arguments, so that a resumed training continues in the same way.
 
     Args:
-        config: Schedule and its numbers.
-        epoch: Epochs done, from 0; a fraction within an epoch, so that ``cosine`` changes by step.
-        validation_losses: Validation loss of each epoch before.
+        config: Schedule and its parameters.
+        epoch: Number of finished epochs, from 0; fractional within an epoch, so that ``cosine`` changes in each step.
+        validation_losses: Validation loss of each finished epoch.
 
     Returns:
-        Learning rate. ``plateau`` follows Keras' ReduceLROnPlateau: after ``plateau_patience`` epochs without a lower
-        loss it is multiplied by ``plateau_factor``, not under ``minimum_learning_rate``.
+        Learning rate. ``plateau`` follows ReduceLROnPlateau of Keras: after ``plateau_patience`` epochs without a lower
+        loss, it is multiplied by ``plateau_factor``, but never falls below ``minimum_learning_rate``.
     """
     if config.schedule == "constant":
         return config.learning_rate
@@ -92,8 +92,8 @@ _NOT_DECAYED = ["gamma", "beta", "bias"]  # weight decay is for kernels
 class DecayedSGD(keras.optimizers.SGD):
     """SGD with the ``decay`` of Keras before version 2.11: each step divides the learning rate by 1 + decay * steps.
 
-    Keras' own schedules cannot do this, because the plateau schedule sets the learning rate between epochs, and the
-    decay acts on top of it.
+    The schedules of Keras cannot do this, because the plateau schedule sets the learning rate between epochs, and the
+    decay applies in addition.
     """
 
     def __init__(self, learning_rate: float, decay: float, **kwargs: Any):
@@ -101,24 +101,24 @@ class DecayedSGD(keras.optimizers.SGD):
         self.decay = decay
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        """Change one variable."""
+        """Update one variable."""
         steps = keras.ops.cast(self.iterations, learning_rate.dtype)
         super().update_step(gradient, variable, learning_rate / (1.0 + self.decay * steps))
 
     def get_config(self) -> dict[str, Any]:
-        """Return what makes an equal optimiser."""
+        """Return the configuration of an equal optimiser."""
         return super().get_config() | {"decay": self.decay}
 
 
 def make_optimizer(config: TrainConfig) -> keras.optimizers.Optimizer:
-    """Make the optimiser, not yet built.
+    """Return the optimiser, not built yet.
 
     Args:
-        config: ``optimizer`` and its numbers; the loop sets the learning rate by the schedule.
+        config: ``optimizer`` and its parameters. The training loop sets the learning rate.
 
     Returns:
-        SGD or Adam. ``weight_decay`` is decoupled (AdamW: Loshchilov, Hutter, 2019, arXiv 1711.05101) and leaves biases
-        and batch normalisation alone.
+        SGD or Adam. ``weight_decay`` is decoupled (AdamW: Loshchilov, Hutter, 2019, arXiv 1711.05101) and does not
+        apply to biases and batch normalisation.
     """
     if config.optimizer == "adam":
         optimizer = keras.optimizers.Adam(config.learning_rate, weight_decay=config.weight_decay or None)
@@ -136,37 +136,37 @@ def make_optimizer(config: TrainConfig) -> keras.optimizers.Optimizer:
 
 
 class WeightAverage(tf.Module):
-    """Averages of every floating weight of a network, moving statistics of batch normalisation among them.
+    """Exponential moving average of all floating-point weights of a network, with the batch normalisation statistics.
 
-    Make it in the strategy's scope, after the network. The averages are variables of the module, so that
-    ``tf.train.Checkpoint(average=...)`` keeps them.
+    The averages are evaluated and saved in place of the last weights. Create this module in the scope of the strategy,
+    after the network. ``tf.train.Checkpoint(average=...)`` saves the averages, which are variables of the module.
 
     Source: Polyak, Juditsky, Acceleration of Stochastic Approximation by Averaging, SIAM J. Control Optim. 30, 1992.
     """
 
     def __init__(self, network: keras.Model, decay: float):
-        """Start from the network's weights.
+        """Start from the weights of the network.
 
         Args:
             network: The network that is trained.
-            decay: Weight of the past in each step, below 1; the first steps use less, (1 + step) / (10 + step), so that
-                the random start is soon forgotten.
+            decay: Weight of the past in each step, below 1. The first steps use a smaller weight,
+                (1 + step) / (10 + step), so that the random initial weights lose their influence quickly.
         """
         super().__init__(name="weight_average")
         self._decay = decay
         averaged: Sequence[keras.Variable] = [v for v in network.variables if tf.as_dtype(v.dtype).is_floating]
         self._current = [variable.value for variable in averaged]
-        # Replicas hold equal weights, so each averages its own copy, and none needs the others to read it.
+        # Replicas have equal weights, so each averages its own copy without communication.
         self.averages = [
             tf.Variable(variable.value, trainable=False, name=f"average_{number}")
             for number, variable in enumerate(averaged)
         ]
 
     def update(self, step: tf.Tensor) -> None:
-        """Take in the weights after a step; call it in the replica's function, after ``apply_gradients``.
+        """Update the averages after a step; call it in the replica function, after ``apply_gradients``.
 
         Args:
-            step: Integer scalar, steps done (``optimizer.iterations``).
+            step: Integer scalar, number of finished steps (``optimizer.iterations``).
         """
         done = tf.cast(step, tf.float32)
         share = 1.0 - tf.minimum(self._decay, (1.0 + done) / (10.0 + done))
@@ -174,7 +174,7 @@ class WeightAverage(tf.Module):
             average.assign(average + tf.cast(share, average.dtype) * (current - average))
 
     def swap(self) -> None:
-        """Exchange the network's weights and the averages; a second call puts them back."""
+        """Exchange the weights of the network and the averages; a second call restores them."""
         for average, current in zip(self.averages, self._current, strict=True):
             mean, last = tf.identity(average), tf.identity(current)
             current.assign(mean)

@@ -1,4 +1,4 @@
-"""The ``run_fn`` that TFX's Trainer calls: trains one network and writes it."""
+"""The ``run_fn`` that TFX's Trainer calls: it trains one network and writes it."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ def run_fn(fn_args: FnArgs) -> None:
     Args:
         fn_args: TFX's arguments; ``custom_config`` holds ``view``, the network's name, and ``config``, JSON of
             :class:`TrainConfig`. Writes ``network.keras`` and ``history.json`` to the serving model folder, TensorBoard
-            logs to the model run folder. ``hyperparameters`` of the Tuner lie over ``config``.
+            logs to the model run folder. ``hyperparameters`` of the Tuner override ``config``.
 
     Raises:
-        ValueError: A split has no image of this network's views.
+        ValueError: A split has no image of the views of this network.
         FloatingPointError: The loss is no longer finite.
-        StrategyError: The strategy cannot work here.
+        StrategyError: The strategy cannot work on this machine.
     """
     job = _job(fn_args)
     if job.config.strategy != "multi_worker":
         run_job(job)
         return
-    # Several machines connect before TensorFlow does anything else, and here other nodes may have run before.
+    # Workers must connect before any other call of TensorFlow, but other nodes may have run in this process.
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
         pool.submit(run_job, job).result()

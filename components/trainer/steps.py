@@ -22,20 +22,20 @@ Sums = tuple[tf.Tensor, tf.Tensor]  # sum of the losses; images by label and pre
 
 
 def _confusion(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    """Count images by label and predicted class; negative labels are no images."""
+    """Count images by label and predicted class; rows with negative labels do not count."""
     predicted = tf.one_hot(tf.argmax(logits, axis=1), _CLASSES)
     return tf.matmul(tf.one_hot(labels, _CLASSES), predicted, transpose_a=True)
 
 
 class Steps:
-    """A network in training: its variables and the functions that change and judge it.
+    """A network in training: its variables, and its training and evaluation steps.
 
     Attributes:
         network: Logits model, float32 [N, size, size, C] to [N, 4].
         optimizer: Its optimiser, built.
-        average: Average of the weights, if the configuration wants one.
-        train_step: Per-replica (images, labels) of a batch to its sums, after a change of the weights.
-        test_step: The same without a change; the loss is the cross-entropy.
+        average: Average of the weights; None if the configuration has none.
+        train_step: Function from the (images, labels) of a batch per replica to its sums; it updates the weights.
+        test_step: The same without an update; the loss is the cross-entropy.
     """
 
     def __init__(
@@ -45,13 +45,13 @@ class Steps:
         strategy: tf.distribute.Strategy,
         start: Sequence[np.ndarray] | None = None,
     ):
-        """Build network and optimiser in the strategy's scope; the steps are traced when they are first called.
+        """Build network and optimiser in the scope of the strategy; the first calls trace the steps.
 
         Args:
             config: Network, loss, optimiser, precision, XLA and seed.
             weights: float32 [4], weight of each class.
-            strategy: Where the replicas are.
-            start: Weights to start from, as ``get_weights`` of the network gives them; random ones where None.
+            strategy: Strategy that owns the replicas.
+            start: Initial weights, in the form of ``network.get_weights()``; None for random weights.
         """
         self._config = config
         self._strategy = strategy
@@ -59,7 +59,7 @@ class Steps:
         capabilities, replicas = gpu_capabilities(), strategy.num_replicas_in_sync
         policy = dtype_policy(config, capabilities)
         with strategy.scope(), layers_of(policy):
-            # Unsynchronised, replicas would each normalise by their own share of the batch, and keep other statistics.
+            # Without synchronisation, each replica would normalise with its own part of the batch and own statistics.
             self.network = build_network(config.image, config.network, config.seed, synchronized=replicas > 1)
             if start is not None:
                 self.network.set_weights(list(start))
@@ -100,7 +100,7 @@ class Steps:
 
 
 def _overflow_for_all(gradients: list[tf.Tensor]) -> list[tf.Tensor]:
-    """Make what one replica's float16 overflow is to it an overflow to all: they must agree to skip the step."""
+    """Turn a float16 overflow of one replica into an overflow of all, because all must skip the same step."""
     finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(gradient)) for gradient in gradients])
     context = tf.distribute.get_replica_context()
     overflows = context.all_reduce(_SUM, tf.where(finite, 0.0, 1.0))

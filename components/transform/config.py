@@ -1,4 +1,4 @@
-"""What an image looks like when the network sees it."""
+"""Configuration of the network's input image."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class ImageConfig(BaseModel):
-    """Shape and normalisation of the network's input.
+    """Shape and normalisation of the input of the network.
 
     Attributes:
         size: Height and width, pixels.
         channels: 1 or 3 (the grey image three times; "ResNet2" of the thesis).
         normalisation: ``norm_1`` subtracts each image's mean and divides by its standard deviation; ``norm_2``
-            multiplies by 1/255. Both are compared on the slides.
+            multiplies by 1/255. The slides of the thesis compare both.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

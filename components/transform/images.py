@@ -1,7 +1,6 @@
-"""Decoding and normalising: the one path from PNG bytes to the network's input.
+"""Decoding and normalisation: the only path from PNG bytes to the input of the network.
 
-The training input, the evaluation and every serving signature call these functions, so that training and serving
-cannot differ.
+Training, evaluation and every serving signature call these functions, so training and serving cannot differ.
 """
 
 from __future__ import annotations
@@ -16,13 +15,13 @@ def decode_image(png: tf.Tensor, size: int) -> tf.Tensor:
 
     Args:
         png: String scalar, an 8-bit PNG.
-        size: Height and width to give, pixels.
+        size: Height and width of the result, pixels.
 
     Returns:
         uint8 [size, size, 1]; an image of another size is resized by area averaging.
 
     Raises:
-        tf.errors.InvalidArgumentError: The bytes are no PNG (when the graph runs).
+        tf.errors.InvalidArgumentError: The bytes are not a PNG (raised when the graph runs).
     """
     image = tf.io.decode_png(png, channels=1)
     shape = tf.shape(image)
@@ -36,7 +35,7 @@ def decode_image(png: tf.Tensor, size: int) -> tf.Tensor:
 
 
 def decode_images(pngs: tf.Tensor, size: int) -> tf.Tensor:
-    """Decode a batch: string [N] to uint8 [N, size, size, 1]."""
+    """Decode a batch of views: string [N] to uint8 [N, size, size, 1]."""
     return tf.map_fn(
         lambda png: decode_image(png, size),
         pngs,
@@ -45,7 +44,7 @@ def decode_images(pngs: tf.Tensor, size: int) -> tf.Tensor:
 
 
 def normalise(images: tf.Tensor, config: ImageConfig) -> tf.Tensor:
-    """Normalise grey images to the network's input.
+    """Convert grey images to the input of the network.
 
     Args:
         images: Grey values 0..255, any numeric type, [N, H, W, 1].

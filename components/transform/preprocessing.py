@@ -1,6 +1,6 @@
 """The ``preprocessing_fn`` of the Transform node.
 
-Images pass as PNG bytes; only scalars are derived from them, so nothing is materialised.
+Images pass through as PNG bytes; only scalars are derived from them, so no decoded image is stored.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _MOMENTS_SIZE: Final = 64  # pixels: mean and deviation need no more
 
 
 def index_of(values: tf.Tensor, names: tuple[str, ...]) -> tf.Tensor:
-    """Look strings up in a fixed tuple: string [N] to int64 [N], -1 where it is not in there."""
+    """Return the index of each string in a fixed tuple: string [N] to int64 [N], -1 for unknown strings."""
     table = tf.lookup.StaticHashTable(
         tf.lookup.KeyValueTensorInitializer(
             tf.constant(names), tf.range(len(names), dtype=tf.int64), tf.string, tf.int64
@@ -40,7 +40,7 @@ def preprocessing_fn(inputs: dict[str, tf.Tensor], custom_config: dict[str, Any]
 
     Args:
         inputs: Raw features by name, each [N], as in ``schema/schema.pbtxt``.
-        custom_config: Carries the code fingerprint, which is part of the cache key and not read here.
+        custom_config: Contains the code fingerprint, which is part of the cache key and is not read here.
 
     Returns:
         Transformed features by name, each [N].

@@ -1,1 +1,1 @@
-"""The optional Tuner node: KerasTuner looks for hyperparameters, with which the Trainers then train."""
+"""The optional Tuner node: KerasTuner searches hyperparameters, which the Trainers then use."""

@@ -8,13 +8,13 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class RangeConfig(BaseModel):
-    """Values that a hyperparameter may take: an interval, or a list.
+    """Allowed values of a hyperparameter: an interval, or a list.
 
     Attributes:
         low: Smallest value.
         high: Largest value.
-        log: Draw evenly on the logarithmic scale.
-        values: The list, instead of an interval.
+        log: Sample uniformly on the logarithmic scale.
+        values: List of values, instead of an interval.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -32,13 +32,13 @@ class RangeConfig(BaseModel):
         elif self.low is not None and self.high is not None and self.low < self.high and (self.low > 0 or not self.log):
             return self
         raise ValueError(
-            "give low and high, low the smaller one and above 0 where log is on, or values of one type."
+            "give low and high (low below high, and above 0 if log is on), or values of one type."
             f" Received: low={self.low}, high={self.high}, log={self.log}, values={self.values}"
         )
 
     @property
     def example(self) -> Any:
-        """A value of the range."""
+        """One value of the range."""
         return self.values[0] if self.values else self.low
 
 
@@ -50,16 +50,16 @@ _SPACE: Final = {
 
 
 class TunerConfig(BaseModel):
-    """How hyperparameters are looked for.
+    """Configuration of the search for hyperparameters.
 
-    The first network is trained once a trial, and the hyperparameters of the lowest validation loss are those of all
-    networks.
+    Each trial trains the first network. All networks use the hyperparameters of the trial with the lowest validation
+    loss.
 
     Attributes:
         enabled: Run the node.
         trials: Number of trainings.
-        epochs: Epochs of each.
-        search: ``random``, or ``bayesian``: a Gaussian process proposes what to try next.
+        epochs: Epochs per training.
+        search: ``random``, or ``bayesian``: a Gaussian process proposes the next values.
         space: Ranges of keys below ``trainer``, such as ``learning_rate`` or ``network.dropout``.
         seed: Seed of the search.
     """

@@ -1,4 +1,4 @@
-"""The ``tuner_fn`` that TFX's Tuner calls: trials are trainings by the Trainer's own loop."""
+"""The ``tuner_fn`` that TFX's Tuner calls. Each trial is a training with the loop of the Trainer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _OBJECTIVE = keras_tuner.Objective("val_loss", "min")
 
 
 def search_space(config: TunerConfig) -> keras_tuner.HyperParameters:
-    """Declare the ranges of a configuration to KerasTuner."""
+    """Return the ranges of a configuration as hyperparameters of KerasTuner."""
     space = keras_tuner.HyperParameters()
     for key, found in sorted(config.space.items()):
         if found.values:
@@ -34,16 +34,16 @@ def search_space(config: TunerConfig) -> keras_tuner.HyperParameters:
 
 
 class TrainingTuner(keras_tuner.engine.base_tuner.BaseTuner):
-    """Looks for the hyperparameters whose training has the lowest validation loss."""
+    """Searches the hyperparameters whose training has the lowest validation loss."""
 
     def __init__(self, config: TunerConfig, folder: str, validation_loss: Callable[[dict[str, Any]], float]):
-        """Make the tuner.
+        """Create the tuner.
 
         Args:
             config: Space, number of trials and kind of search.
-            folder: Where KerasTuner keeps its files.
-            validation_loss: Trains with the hyperparameters given and returns the loss; it raises FloatingPointError
-                where they make the training diverge, which fails this trial alone.
+            folder: Folder for the files of KerasTuner.
+            validation_loss: Trains with some hyperparameters and returns the loss. It raises FloatingPointError if the
+                training diverges; then only this trial fails.
         """
         oracles = keras_tuner.oracles
         oracle = (oracles.BayesianOptimizationOracle if config.search == "bayesian" else oracles.RandomSearchOracle)(
@@ -51,13 +51,13 @@ class TrainingTuner(keras_tuner.engine.base_tuner.BaseTuner):
             max_trials=config.trials,
             seed=config.seed,
             hyperparameters=search_space(config),
-            max_consecutive_failed_trials=config.trials + 1,  # `search` says what to do
+            max_consecutive_failed_trials=config.trials + 1,  # `search` reports this case
         )
         super().__init__(oracle, directory=folder, project_name="tuner", overwrite=True)
         self._validation_loss = validation_loss
 
     def run_trial(self, trial: keras_tuner.engine.trial.Trial, **kwargs: Any) -> dict[str, float]:
-        """Train once."""
+        """Run one training."""
         del kwargs
         try:
             loss = self._validation_loss(dict(trial.hyperparameters.values))
@@ -73,7 +73,7 @@ class TrainingTuner(keras_tuner.engine.base_tuner.BaseTuner):
         """Run all trials.
 
         Raises:
-            FloatingPointError: No trial came to an end.
+            FloatingPointError: All trials diverged.
         """
         super().search(**kwargs)
         if self.oracle.get_best_trials()[0].score is None:  # it lists failed trials after those with a score
@@ -81,7 +81,7 @@ class TrainingTuner(keras_tuner.engine.base_tuner.BaseTuner):
 
 
 def _validation_loss(fn_args: FnArgs, config: TrainConfig) -> Callable[[dict[str, Any]], float]:
-    """Gives what trains the first network with some hyperparameters: the lowest loss of its epochs."""
+    """Return a function that trains the first network with some hyperparameters and returns its lowest loss."""
 
     def files(patterns: list[str]) -> tuple[str, ...]:
         return tuple(sorted(file for pattern in patterns for file in tf.io.gfile.glob(pattern)))
@@ -113,22 +113,22 @@ def _validation_loss(fn_args: FnArgs, config: TrainConfig) -> Callable[[dict[str
 
 
 def tuner_fn(fn_args: FnArgs) -> TunerFnResult:
-    """Make the tuner of a run.
+    """Return the tuner of a run.
 
     Args:
         fn_args: TFX's arguments; ``custom_config`` holds ``config``, JSON of :class:`TrainConfig`, and ``tuner``, JSON
             of :class:`TunerConfig`.
 
     Returns:
-        The tuner. The best hyperparameters are dotted keys of the Trainer's configuration, as
-        :func:`with_hyperparameters` takes them.
+        The tuner. The best hyperparameters have dotted keys of the Trainer's configuration, as
+        :func:`with_hyperparameters` requires.
 
     Raises:
-        ValueError: A split has no image of the first network's views.
+        ValueError: A split has no image of the views of the first network.
     """
     tuner = TunerConfig.model_validate_json(fn_args.custom_config["tuner"])
     config = TrainConfig.model_validate_json(fn_args.custom_config["config"])
-    # A trial is one training on this machine.
+    # Each trial runs on this machine only.
     one_machine = {"strategy": "default"} if config.strategy == "multi_worker" else {}
     shorter = config.model_copy(update={"epochs": tuner.epochs, **one_machine})
     expect(tuner.trials, "trials")

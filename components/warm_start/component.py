@@ -34,12 +34,12 @@ class WarmStart(base_component.BaseComponent):
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
 
     def __init__(self, transform_graph: types.BaseChannel, serving_dir: str, trainer: TrainConfig):
-        """Make the node.
+        """Create the node.
 
         Args:
-            transform_graph: The Trainers' input; new data make the node look again.
-            serving_dir: Where the Pusher writes versions.
-            trainer: Configuration of the training; another one makes the node look again.
+            transform_graph: Input of the Trainers; new data make the node search again.
+            serving_dir: Folder in which the Pusher writes versions.
+            trainer: Configuration of the training; a change makes the node search again.
         """
         spec = WarmStartSpec(
             transform_graph=transform_graph,

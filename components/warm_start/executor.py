@@ -21,7 +21,7 @@ class Executor(base_executor.BaseExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Write ``base_model``, which stays empty where nothing was pushed yet."""
-        del input_dict  # they only say when to look again
+        """Write the artifact ``base_model``; it stays empty if no model was pushed yet."""
+        del input_dict  # the inputs only trigger a new search
         uri = artifact_utils.get_single_uri(output_dict["base_model"])
         copy_baseline(exec_properties["serving_dir"], uri, path_utils.serving_model_path(uri))

@@ -13,7 +13,7 @@ from components.common.shards import shard_name, split_folder, write_shard
 from components.common.views import read_views
 from components.exam_selector.config import SelectionConfig
 from components.exam_selector.executor import Executor
-from components.exam_selector.selection import Exam, SelectionError, unselected
+from components.exam_selector.selection import Exam, SelectionError, excluded_exams
 from components.exams.distribution import DistributionConfig, exams_to_drop
 from schema import features as f
 
@@ -32,20 +32,20 @@ def exams(per_class: tuple[int, ...] = (12, 28, 50, 10)) -> dict[str, Exam]:
 
 
 def kept(config: SelectionConfig, split: str = "train") -> Counter[str]:
-    out = unselected(exams(), config)
+    out = excluded_exams(exams(), config)
     return Counter(exam.density for name, exam in exams().items() if exam.split == split and name not in out)
 
 
 def test_a_distribution_is_that_of_ingest_and_leaves_the_eval_split() -> None:
     config = SelectionConfig.model_validate({"train": "BIRADS"})
     splits = {name: (exam.split, exam.density) for name, exam in exams().items()}
-    assert unselected(exams(), config) == exams_to_drop(splits, DistributionConfig(train=config.train), config.seed)
+    assert excluded_exams(exams(), config) == exams_to_drop(splits, DistributionConfig(train=config.train), config.seed)
     assert kept(config) == {"A": 7, "B": 28, "C": 28, "D": 7}
     assert kept(config, "eval") == kept(SelectionConfig(), "eval")
 
 
 def test_a_fraction_is_of_each_class_and_a_smaller_one_is_part_of_a_larger_one() -> None:
-    outs = [unselected(exams(), SelectionConfig(fraction=share)) for share in (0.1, 0.25, 0.5, 1.0)]
+    outs = [excluded_exams(exams(), SelectionConfig(fraction=share)) for share in (0.1, 0.25, 0.5, 1.0)]
     assert [len(out) for out in outs] == sorted((len(out) for out in outs), reverse=True)
     assert outs[0] > outs[1] > outs[2] > outs[3] == frozenset()
     assert kept(SelectionConfig(fraction=0.1)) == {"A": 1, "B": 3, "C": 5, "D": 1}
@@ -64,19 +64,19 @@ def test_distribution_and_fraction_go_together() -> None:
 def test_an_exam_of_two_systems_is_left_out_with_either() -> None:
     both = {**exams(), "both": Exam("train", "B", frozenset({"GE", "IMS"}))}
     for system in ("GE", "IMS"):
-        assert "both" in unselected(both, SelectionConfig(without_systems=(system,)))
+        assert "both" in excluded_exams(both, SelectionConfig(without_systems=(system,)))
 
 
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        ({"without_systems": ["GEE"]}, "no exam to learn from is of GEE; there are: GE, Hologic, IMS."),
+        ({"without_systems": ["GEE"]}, "no training or eval exam is from GEE; known systems: GE, Hologic, IMS."),
         ({"without_systems": [*SYSTEMS]}, "pipeline.selection leaves no exam in the split train"),
     ],
 )
 def test_what_is_not_there_is_one_sentence(values: dict[str, object], says: str) -> None:
     with pytest.raises(SelectionError, match=says.replace(".", r"\.")):
-        unselected(exams(), SelectionConfig.model_validate(values))
+        excluded_exams(exams(), SelectionConfig.model_validate(values))
 
 
 def record(exam: str, system: str, density: str, split: str) -> bytes:

@@ -89,7 +89,7 @@ def test_a_value_out_of_its_domain_stops_the_run(tmp_path: Path, feature: str, v
     text = str(error.value)
     assert f"[eval] {feature}: " in text
     assert "[train]" not in text
-    assert "mend the archive or its labels" in text
+    assert "correct the archive, its labels or the schema" in text
     if isinstance(value, str):
         assert value in text
 

@@ -80,7 +80,7 @@ def test_the_space_reads_back_from_tfxs_file() -> None:
     [{}, {"low": 1.0}, {"low": 2.0, "high": 1.0}, {"low": 0.0, "high": 1.0, "log": True}, {"values": [1, "a"]}],
 )
 def test_a_range_is_an_interval_or_a_list(values: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="give low and high"):
+    with pytest.raises(ValueError, match=r"give low and high \(low below high"):
         RangeConfig(**values)
 
 
