@@ -31,10 +31,7 @@ def _is_undefined(content: object) -> bool:
 
 
 def tolerant(model: type[Figure]) -> BeforeValidator:
-    """Return a validator that reads a figure as other versions write it.
-
-    NaN is null, an absent value or interval is null, and unknown keys are ignored.
-    """
+    """Return a validator that accepts metrics of other versions: NaN and absent values are null, new keys ignored."""
     known = {field.alias or name for name, field in model.model_fields.items()}
 
     def read(content: object) -> object:
@@ -203,12 +200,12 @@ class History(Record):
 
     @property
     def best(self) -> Epoch:
-        """The epoch whose weights were kept."""
+        """Epoch whose weights were kept."""
         return next(e for e in self.epochs if e.epoch == self.best_epoch)
 
 
 class SliceMetrics(Record):
-    """Figures of one slice of the test split; an empty ``slice`` is the whole of it."""
+    """Metrics of one slice of the test split; an empty ``slice`` means the whole split."""
 
     slice: Slice
     n: int
@@ -219,7 +216,7 @@ class SliceMetrics(Record):
 
 
 class Gate(Record):
-    """A condition for the blessing."""
+    """One condition for the blessing."""
 
     name: str
     slice: str
@@ -233,12 +230,12 @@ class Gate(Record):
 
     @property
     def judged(self) -> bool:
-        """Whether there were enough exams for a verdict."""
+        """True if there were enough exams for a verdict."""
         return self.verdict != "not judged"
 
 
 class Baseline(Record):
-    """The blessed model that the candidate was compared with."""
+    """The blessed model with which the candidate was compared."""
 
     version: str
 
@@ -256,13 +253,13 @@ class Evaluation(Record):
 
     @property
     def overall(self) -> SliceMetrics | None:
-        """Exam-level figures of the whole test split."""
+        """Exam-level metrics of the whole test split."""
         return next((s for s in self.exam if not s.slice), None)
 
 
 @dataclass(frozen=True)
 class Quality:
-    """A quality report and the folder its overlays are in."""
+    """A quality report and the folder of its overlays."""
 
     folder: Path
     summary: QualitySummary
