@@ -60,7 +60,7 @@ def drift_section(drift: DriftSummary | None) -> Section:
     note = Note(
         "L-infinity: largest difference between the shares of a value. Jensen-Shannon: divergence of histograms. 0:"
         " equal, 1: disjoint. Thresholds are in schema/schema.pbtxt. Chance level: with this number of exams from one"
-        " population, any feature exceeds it in one of a hundred cases. A feature has changed if its distance exceeds"
+        " population, at least one feature exceeds it in 1 % of cases. A feature has changed if its distance exceeds"
         " both the threshold and the chance level.",
         "muted",
     )
