@@ -1,4 +1,4 @@
-"""Which pushed model is compared with."""
+"""The choice of the pushed model that a candidate is compared with."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from components.exam_model.versions import baseline_version, copy_baseline, late
 
 @pytest.fixture
 def serving_dir(tmp_path: Path) -> Path:
-    """Versions 9 and 10, an unfinished 11, a hidden partial and other files."""
+    """Create versions 9 and 10, an unfinished version 11, a hidden partial version and other files."""
     folder = tmp_path / "serving"
     for version in ("9", "10", ".abc.partial", "latest"):
         (folder / version / "variables").mkdir(parents=True)

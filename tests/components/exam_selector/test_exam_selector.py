@@ -1,4 +1,4 @@
-"""ExamSelector: the choice as a function, and the records that its executor copies."""
+"""ExamSelector: the selection as a function, and the records that its executor copies."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ GOOD: dict[str, Any] = {
 
 
 def validate(folder: Path, rows_by_split: dict[str, list[dict[str, Any]]]) -> list[Any]:
-    """Run the executor over TFDV's statistics of the rows; returns the anomalies artifact."""
+    """Run the executor on TFDV's statistics of the rows; return the anomalies artifact."""
 
     def artifact(kind: type, name: str) -> Any:
         made = kind()

@@ -1,4 +1,4 @@
-"""Networks from the inside: Grad-CAM against the served one, feature maps, and maps of randomised weights."""
+"""Inspection of the networks: Grad-CAM compared with the served one, feature maps, and maps of random weights."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_right_breasts_are_mirrored_for_a_network_of_both_sides(texture_png: Cal
 
 @pytest.fixture(scope="module")
 def stripes() -> tuple[np.ndarray, np.ndarray]:
-    """Noise with a striped patch somewhere; the direction of the stripes is the class."""
+    """Return noise with a striped patch; the direction of the stripes is the class."""
     random = np.random.default_rng(5)
     labels = np.arange(64) % 4
     rows, columns = np.mgrid[:24, :24]
@@ -108,7 +108,7 @@ def stripes() -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def trained(stripes: tuple[np.ndarray, np.ndarray]) -> NetworkParts:
-    """A tiny network that has learnt them."""
+    """Return a tiny network that was trained on these images."""
     images, labels = stripes
     keras.utils.set_random_seed(3)
     inputs = keras.Input((SIZE, SIZE, 1))

@@ -35,7 +35,7 @@ BREAST, MUSCLE, LABEL = f.REGION_BREAST, f.REGION_PECTORAL, f.REGION_LABEL
 
 
 class LeftHot(tf.Module):
-    """Heat 1 on the left ``columns`` columns, for class C on the others; grades D."""
+    """Return a model with heat 1 on the left ``columns`` columns, or on the others for class C; it predicts D."""
 
     def __init__(self, columns: int) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ def png(picture: np.ndarray) -> bytes:
 
 
 def half_breast(size: int = SIZE) -> np.ndarray:
-    """Breast on the left half, brighter from top to bottom."""
+    """Return an image with the breast on the left half, brighter from top to bottom."""
     image = np.zeros((size, size), np.uint8)
     image[:, : size // 2] = np.arange(1, size + 1)[:, None]
     return image
@@ -114,7 +114,7 @@ def row(number: int, **changes: Any) -> ExplainedView:
 
 @pytest.fixture(scope="module")
 def left_hot(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Model artifact whose heat is on the left 20 of 32 columns."""
+    """Return a model artifact whose heat is on the left 20 of 32 columns."""
     folder = tmp_path_factory.mktemp("left_hot")
     module = LeftHot(20)
     tf.saved_model.save(module, str(folder / "Format-Serving"), signatures={"gradcam": module.gradcam})
@@ -129,7 +129,7 @@ def explain(
     *beam: str,
     networks: dict[str, Path] | None = None,
 ) -> dict[str, Any]:
-    """Run the executor; gives the summary."""
+    """Run the executor; return the summary."""
     for number, shard in enumerate(shards):
         write_shard(str(folder / "examples" / "Split-test" / f"views-{number}.gz"), map(record, shard))
     examples, saved, out = standard_artifacts.Examples(), standard_artifacts.Model(), Explanations()
@@ -276,7 +276,7 @@ def test_a_split_is_explained_shard_by_shard(left_hot: Path, tmp_path: Path) -> 
 
 @pytest.fixture(scope="module")
 def tiny_network(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Model artifact of a Trainer, with one convolution."""
+    """Return a model artifact of a Trainer, with one convolution."""
     folder = tmp_path_factory.mktemp("tiny_network")
     inputs = keras.Input((SIZE, SIZE, 1))
     x = keras.layers.LeakyReLU(name="conv1_relu")(keras.layers.Conv2D(4, 3, 8, name="conv1_conv")(inputs))

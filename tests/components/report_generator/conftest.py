@@ -339,7 +339,7 @@ def full_page(full_inputs: ReportInputs) -> str:
 
 @pytest.fixture
 def write_evaluation_file(tmp_path: Path) -> Callable[[Mapping[str, Any]], Path]:
-    """Write an ``exam_metrics.json`` of any content and returns its folder."""
+    """Return a function that writes an ``exam_metrics.json`` and returns its folder."""
 
     def write(content: Mapping[str, Any]) -> Path:
         _write_json(tmp_path / "evaluation" / "exam_metrics.json", content)
@@ -361,11 +361,11 @@ def evaluation_example() -> Callable[..., dict[str, Any]]:
 
 @pytest.fixture(scope="session")
 def hostile_system() -> str:
-    """The acquisition system of the examples that tries to be markup and math."""
+    """Return the name of an acquisition system that contains markup and math."""
     return HOSTILE
 
 
 @pytest.fixture(scope="session")
 def secret_file() -> str:
-    """A file name that only ``files.jsonl`` holds."""
+    """Return a file name that only ``files.jsonl`` contains."""
     return SECRET_FILE

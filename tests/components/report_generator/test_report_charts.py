@@ -1,4 +1,4 @@
-"""Charts: marks on axes, bars and curves have the values that they were given."""
+"""Figures and charts: positions of marks, bars and curves match their values."""
 
 from __future__ import annotations
 

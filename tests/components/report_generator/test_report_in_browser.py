@@ -1,4 +1,4 @@
-"""The page in a headless Chromium, driven by its DevTools protocol over a pipe; skipped where there is none."""
+"""The page in a headless Chromium, controlled by the DevTools protocol over a pipe; skipped if there is no Chromium."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no 
 
 
 class Tab:
-    """A tab of a headless Chromium: commands are answered, events are kept."""
+    """A tab of a headless Chromium: it sends commands and keeps events."""
 
     def __init__(self, profile: Path) -> None:
         commands, self._out = os.pipe()
@@ -92,7 +92,7 @@ def page_url(full_page: str, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.mark.parametrize(("width", "mobile"), [(1280, False), (940, False), (390, True)])
-def test_page_fits_its_window_and_asks_nobody(tab: Tab, page_url: str, width: int, mobile: bool) -> None:
+def test_page_fits_its_window_and_loads_nothing(tab: Tab, page_url: str, width: int, mobile: bool) -> None:
     tab("Emulation.setDeviceMetricsOverride", width=width, height=844, deviceScaleFactor=1, mobile=mobile)
     tab.open(page_url)
     tab.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")

@@ -1,4 +1,4 @@
-"""The page as a browser sees it: parsed with html.parser, never searched as a string where markup matters."""
+"""The page as a browser sees it: parsed with html.parser, so that markup is checked as markup."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ VOID = {"meta", "link", "img", "br"}
 
 
 class Page(HTMLParser):
-    """Elements, text by section, and whether tags nest properly."""
+    """Elements and text by section; parsing fails if tags do not nest properly."""
 
     def __init__(self, html: str) -> None:
         super().__init__(convert_charrefs=True)

@@ -16,7 +16,7 @@ STILL = AugmentationConfig(zoom=0, shift=0, rotation_degrees=0)
 
 
 def blobs(count: int) -> np.ndarray:
-    """Images [N, SIZE, SIZE, 1] with a soft, asymmetric blob near the middle."""
+    """Return images [N, SIZE, SIZE, 1] with a soft, asymmetric blob near the middle."""
     rows, columns = np.indices((SIZE, SIZE))
     blob = 200 * np.exp(-(((rows - 30) / 5.0) ** 2 + ((columns - 36) / 8.0) ** 2))
     return np.repeat(blob.astype(np.uint8)[None, :, :, None], count, axis=0)

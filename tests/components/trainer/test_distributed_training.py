@@ -1,4 +1,4 @@
-"""Two real worker processes over gRPC against one, and what is left of a killed run."""
+"""Two real worker processes over gRPC compared with one, and the resumption of a killed run."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ CONFIG = TrainConfig(
 
 
 def job(data: Any, folder: Path, **changes: Any) -> Job:
-    """The training of CC, judged on the images that it learns from."""
+    """Return the training of CC, evaluated on its own training images."""
     return Job(
         network="CC",
         config=CONFIG.model_copy(update=changes),
@@ -64,7 +64,7 @@ def free_ports(count: int) -> list[int]:
 
 @contextmanager
 def cluster(trained: Job, folder: Path) -> Iterator[list[BaseProcess]]:
-    """Start two workers; none outlives the block."""
+    """Start two workers, and end them with the block."""
     processes = get_context("forkserver")
     processes.set_forkserver_preload([work.__module__])  # TensorFlow is imported once
     addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]

@@ -1,4 +1,4 @@
-"""Figures of an epoch against scikit-learn."""
+"""Metrics of an epoch, compared with scikit-learn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hyperparameters laid over a configuration."""
+"""Hyperparameters that override a configuration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Batches of a network's views: which records, what order, equal under equal seeds, shared among replicas."""
+"""Batches of the views of a network: their records, their order, repeatability by seed, shares of the replicas."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Rows = list[tuple[np.ndarray, np.ndarray]]
 
 
 def stream(given: Batches, first_epoch: int = 0, worker: int = 0, workers: int = 1) -> Rows:
-    """Read all batches from an epoch on, as one worker of several with a replica each."""
+    """Read all batches from an epoch on, as one of several workers with one replica each."""
     context = tf.distribute.InputContext(workers, worker, workers)
     return [(images.numpy(), labels.numpy()) for images, labels in given.stream(first_epoch, context)]
 

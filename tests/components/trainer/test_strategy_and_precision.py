@@ -1,4 +1,4 @@
-"""Which strategy, precision and compiler a configuration gets."""
+"""The strategy, precision and compiler of a configuration."""
 
 from __future__ import annotations
 

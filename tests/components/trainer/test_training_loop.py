@@ -1,4 +1,4 @@
-"""The training loop: weights of classes, and a training that learns and can be repeated."""
+"""The training loop: class weights, and a training that learns and is repeatable."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def shallow(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def toy_images(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Images whose bright quadrant is the class."""
+    """Return images with one bright quadrant, which is the class."""
     random = np.random.default_rng(seed)
     labels = random.permutation(np.arange(count) % 4)
     images = random.integers(0, 80, (count, 32, 32, 1)).astype(np.uint8)

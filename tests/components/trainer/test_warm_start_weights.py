@@ -1,4 +1,4 @@
-"""Weights go from a pushed exam model back into a network."""
+"""Weights of a pushed exam model, loaded into a network."""
 
 from __future__ import annotations
 

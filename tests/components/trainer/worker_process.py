@@ -13,7 +13,7 @@ BLOCKS_A_STAGE = 1  # instead of 3: what is tested are loops and workers, and su
 
 
 def work(job: Job, task: dict[str, Any], log: str) -> None:
-    """Train a job as the worker that ``task`` (TF_CONFIG) names; what TensorFlow says goes to a file."""
+    """Train a job as the worker that ``task`` (TF_CONFIG) names; write the log of TensorFlow to a file."""
     vars(network)["_BLOCKS_A_STAGE"] = BLOCKS_A_STAGE
     descriptor = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
     os.dup2(descriptor, 1)

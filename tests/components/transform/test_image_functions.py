@@ -1,4 +1,4 @@
-"""Decoding, resizing and normalising against numpy and OpenCV."""
+"""Decoding, resizing and normalisation, compared with numpy and OpenCV."""
 
 from __future__ import annotations
 

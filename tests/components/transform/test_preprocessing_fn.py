@@ -1,4 +1,4 @@
-"""What tf.Transform, run by Beam, makes of a small data set."""
+"""Results of tf.Transform, run by Beam, on a small data set."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def by_image(small_data_set: Any) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """Each raw row with what became of it."""
+    """Return each raw row with its transformed values."""
     transformed = {row[f.IMAGE]: row for row in small_data_set.transformed}
     return [(row, transformed[row[f.IMAGE]]) for row in small_data_set.rows]
 

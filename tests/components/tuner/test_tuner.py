@@ -1,4 +1,4 @@
-"""The Tuner: its space, failed trials, and trials that are real trainings."""
+"""The Tuner: its search space, failed trials, and trials that are real trainings."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SPACE = {
 
 
 def found_by(config: TunerConfig, folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Best values and all that were tried, for a loss whose minimum is known."""
+    """Return the best values and all tried values, for a loss with a known minimum."""
     tried = []
 
     def loss(values: dict[str, Any]) -> float:

@@ -1,4 +1,4 @@
-"""The WarmStart node hands the latest pushed model to the Trainers."""
+"""The WarmStart node passes the latest pushed model to the Trainers."""
 
 from __future__ import annotations
 
