@@ -36,7 +36,7 @@ def _of_evaluation(evaluation: Evaluation) -> Iterator[str]:
     if overall.ungraded:
         yield f"Test exams without a prediction because views are missing: {overall.ungraded:,}."
     if skipped := [gate for gate in evaluation.gates if not gate.judged]:
-        yield f"Gates not judged because exams are too few: {len(skipped):,} of {len(evaluation.gates):,}."
+        yield f"Gates not judged because the sample is too small: {len(skipped):,} of {len(evaluation.gates):,}."
     if evaluation.baseline is None:
         yield "There is no earlier blessed model to compare with."
 

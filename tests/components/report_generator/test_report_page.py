@@ -194,7 +194,7 @@ def test_lineage_shows_fingerprints_of_data_code_and_configuration(page: Page) -
 def test_warnings_stand_in_the_head_and_among_the_limits(full_inputs: ReportInputs, page: Page) -> None:
     for text in (page.text["head"], page.text["limits"]):
         assert "Classes with fewer than 20 test exams (their recall is uncertain): A (12), D (11)." in text
-        assert "Gates not judged because exams are too few: 1 of 3." in text
+        assert "Gates not judged because the sample is too small: 1 of 3." in text
         assert "Acquisition systems without a test exam: Hologic Selenia Dimensions, IMS Giotto Image SDL." in text
         assert "Kept exams with a missing view: 1 of 100." in text
         assert "Views with a failed segmentation: 1 of 24." in text
