@@ -27,7 +27,8 @@ from benchmarks.timing import load
 from components.common.png import encode_png
 from components.dicom.reading import load_view
 from components.dicom_example_gen.plan.identity import RESEARCH_KEY
-from components.exam_model.recipe import PreparedView, PreprocessingRecipe
+from components.exam_model.preparation import PreparedView
+from components.exam_model.recipe import PreprocessingRecipe
 from components.preprocessing.config import PreprocessConfig
 from components.preprocessing.preprocess import preprocess_view
 from pipeline.local.demo import real_exams

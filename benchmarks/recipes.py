@@ -25,7 +25,8 @@ import numpy as np
 import scipy.special
 from sklearn.model_selection import StratifiedKFold
 
-from components.exam_model.recipe import PreprocessingRecipe, prepare_file
+from components.exam_model.preparation import prepare_file
+from components.exam_model.recipe import PreprocessingRecipe
 from components.statistics.confusion import accuracy, macro_recall, weighted_kappa
 from components.trainer.config import TrainConfig
 from components.trainer.input_pipeline import array_batches

@@ -11,7 +11,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from components.exam_model.recipe import PreparedView, PreprocessingRecipe
+from components.exam_model.preparation import PreparedView
+from components.exam_model.recipe import PreprocessingRecipe
 from components.preprocessing.geometry import mirror_if, to_input
 from components.preprocessing.grey_levels import to_eight_bit
 from serving.client.grades import ViewExplanation

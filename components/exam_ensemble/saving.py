@@ -147,7 +147,7 @@ def make_contract(
         preprocessing=Preprocessing(
             recipe=json.loads(preprocessing),
             recipe_sha256=sha256_of(preprocessing.encode()),
-            code=code_fingerprint("components.exam_model.recipe"),
+            code=code_fingerprint("components.exam_model.preparation"),
         ),
         calibration=CalibrationFacts(
             method=calibration.method,

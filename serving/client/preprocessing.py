@@ -11,7 +11,8 @@ from components.common.location import files_below
 from components.dicom.headers.header import ViewHeader, view_rank
 from components.dicom.rejections import AcceptanceConfig, IngestError, Rejection, RejectionReason
 from components.dicom.remarks import Remark, joined
-from components.exam_model.recipe import PreparedView, PreprocessingRecipe, prepare_file
+from components.exam_model.preparation import PreparedView, prepare_file
+from components.exam_model.recipe import PreprocessingRecipe
 from components.exams.evidence import Census, contradictions, corrected_id
 from schema.features import VIEWS
 

@@ -14,7 +14,8 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
 from components.exam_model.heat_layer import blend
-from components.exam_model.recipe import PreparedView, PreprocessingRecipe
+from components.exam_model.preparation import PreparedView
+from components.exam_model.recipe import PreprocessingRecipe
 from schema.intended_use import NOTICE
 from serving.client.grades import ViewExplanation
 from serving.client.grading import GradedExam

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from components.common.shards import read_shard, shards_of, split_folder
-from components.exam_model.recipe import prepare_file
+from components.exam_model.preparation import prepare_file
 from components.statistics.calibration import calibrate, load_temperature
 from pipeline.local.demo import real_exams
 from pipeline.predict.exam import predict_exam

@@ -15,7 +15,8 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from components.dicom.rejections import IngestError, RejectionReason
 from components.dicom.remarks import Remark
-from components.exam_model.recipe import PreprocessingRecipe, prepare_file
+from components.exam_model.preparation import prepare_file
+from components.exam_model.recipe import PreprocessingRecipe
 from components.preprocessing.config import PreprocessConfig
 from pipeline.local.demo import real_exams
 from pipeline.phantom.config import PhantomConfig

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from components.dicom.headers.header import ViewHeader
 from components.dicom.headers.orientation import Turn
 from components.dicom.reading import LoadedView
-from components.exam_model.recipe import PreparedView, PreprocessingRecipe
+from components.exam_model.preparation import PreparedView
+from components.exam_model.recipe import PreprocessingRecipe
 from components.preprocessing.config import PreprocessConfig
 from components.preprocessing.geometry import to_input
 from components.preprocessing.preprocess import preprocess_view

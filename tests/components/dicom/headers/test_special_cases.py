@@ -22,7 +22,8 @@ from components.dicom.headers.special_cases import find_special_cases
 from components.dicom.reading import load_view, read_header
 from components.dicom.rejections import ANY_IMAGE, SPECIAL_CASES, AcceptanceConfig, IngestError, RejectionReason
 from components.dicom_example_gen.config import IngestConfig
-from components.exam_model.recipe import PreprocessingRecipe, prepare_file
+from components.exam_model.preparation import prepare_file
+from components.exam_model.recipe import PreprocessingRecipe
 from serving.client.preprocessing import prepare_exam
 from tests.components.dicom.dicom_files import MakeDicom, as_written, mammogram, reread
 
