@@ -1,4 +1,4 @@
-"""Every figure against scikit-learn, with absent classes and weights; intervals against published values."""
+"""Every metric against scikit-learn, with absent classes and weights; intervals against published values."""
 
 from __future__ import annotations
 
