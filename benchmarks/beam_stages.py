@@ -55,12 +55,12 @@ class _Meter:
         self.figures: dict[str, dict[str, float]] = {}
 
     def start(self, node: str, number: int, count: int, progress_file: Path) -> None:
-        """A node begins."""
+        """Note that a node begins."""
         del node, number, count, progress_file
         self._before, self._handed_on_before = processes_of(self._sessions), self._handed_on.bytes
 
     def finish(self, result: local_runner.NodeResult) -> None:
-        """A node ended."""
+        """Note that a node ended."""
         after = processes_of(self._sessions)
         self.figures[result.node] = {
             "cpu_seconds": cpu_between(self._before, after),

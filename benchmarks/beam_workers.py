@@ -93,7 +93,7 @@ def _run(way: _Way, archive: _Archive, folder: Path) -> dict[str, Any]:
 
 
 def _ways(folder: Path, most_workers: int) -> Iterator[tuple[_Way, ExitStack]]:
-    """Gives each way with what ends it."""
+    """Yield each way to lose a worker, with the function that ends it."""
     spark, flink = find_spark(os.environ), find_flink(os.environ)
     for workers in range(1, most_workers + 1):
         yield (

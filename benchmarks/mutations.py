@@ -80,7 +80,7 @@ def _lut(entries: int) -> Dataset:
 
 
 def _rich(syntax: UID) -> bytes:
-    """A native image with everything that the grey scale reads."""
+    """Return a native image with every attribute that the grey scale reads."""
     dataset = compressed(picture(12, False), 12, syntax)
     dataset.VOILUTSequence, dataset.ModalityLUTSequence = [_lut(4096), _lut(256)], [_lut(4096)]
     dataset.WindowCenter, dataset.WindowWidth, dataset.VOILUTFunction = ["2000", "1000"], ["3000", "500"], "SIGMOID"
@@ -139,7 +139,7 @@ def _move(data: bytes, random: Random) -> bytes:
 
 
 def _elements(data: bytes) -> list[tuple[int, int]]:
-    """Positions and sizes of the length fields in an explicit little endian header."""
+    """Return positions and sizes of the length fields in an explicit little endian header."""
     dataset = pydicom.dcmread(io.BytesIO(data), stop_before_pixels=True, force=True)
     places = []
     for tag in list(dataset.keys()):
@@ -203,7 +203,7 @@ def _with_frame(dataset: Dataset, frame: bytes) -> bytes:
 
 
 def _ending(data: bytes, random: Random) -> bytes:
-    """A stream that is cut, with something put behind it."""
+    """Return a truncated stream with other bytes behind it."""
     dataset = pydicom.dcmread(io.BytesIO(data))
     frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
     kept = frame[: random.choice((random.randrange(len(frame)), int(0.99 * len(frame)), len(frame) - 2))]
@@ -226,7 +226,7 @@ def _restarts(data: bytes, random: Random) -> bytes:
 
 
 def _other_syntax(data: bytes, random: Random) -> bytes:
-    """A transfer syntax that is not that of the pixels."""
+    """Set a transfer syntax that is not that of the pixels."""
     dataset = pydicom.dcmread(io.BytesIO(data))
     syntax = random.choice([*_STREAMS, *_ENCODED]).encode()
     old = dataset.file_meta.TransferSyntaxUID.encode()
@@ -256,7 +256,7 @@ def _fragments(data: bytes, random: Random) -> bytes:
 
 
 def _header_of_nothing(data: bytes, random: Random) -> bytes:
-    """Thousands of elements, items or levels before the pixels."""
+    """Write thousands of elements, items or levels before the pixels."""
     at = data.rfind(b"\xe0\x7f\x10\x00")
     sequence = struct.pack("<HH2sHL", 0x0029, 0x1010, b"SQ", 0, 0xFFFFFFFF)
     item = struct.pack("<HHL", 0xFFFE, 0xE000, 0xFFFFFFFF)
@@ -277,7 +277,7 @@ def _header_of_nothing(data: bytes, random: Random) -> bytes:
 
 
 def _deflated_bomb(data: bytes, random: Random) -> bytes:
-    """A data set of a gigabyte of zeros in a megabyte of file."""
+    """Return a file of one megabyte with a data set of a gigabyte of zeros."""
     dataset = pydicom.dcmread(io.BytesIO(data), stop_before_pixels=True)
     deflater = zlib.compressobj(1, zlib.DEFLATED, -zlib.MAX_WBITS)
     head = _written(dataset)

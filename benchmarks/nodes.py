@@ -28,7 +28,7 @@ CONFIG = IngestConfig(shard_size=4)
 
 
 def beam_arguments(workers: int) -> list[str]:
-    """Gives the arguments that the local runner gives Beam."""
+    """Return the arguments that the local runner passes to Beam."""
     return ["--direct_running_mode=multi_threading", f"--direct_num_workers={workers}", "--sdk_container_image=none"]
 
 

@@ -41,5 +41,5 @@ def processes_of(sessions: Collection[int]) -> dict[int, Process]:
 
 
 def cpu_between(before: Mapping[int, Process], after: Mapping[int, Process]) -> float:
-    """Tells the CPU seconds that sessions have used; what a process used that has ended is in its parent's."""
+    """Return the CPU seconds that sessions have used; the time of an ended process counts as its parent's."""
     return sum(process.cpu for process in after.values()) - sum(process.cpu for process in before.values())

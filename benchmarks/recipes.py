@@ -57,7 +57,7 @@ class Archive:
     labels: np.ndarray
 
     def of(self, views: Sequence[str], exams: np.ndarray, mirrored: bool) -> tuple[np.ndarray, np.ndarray]:
-        """Gives images and labels of some views of some exams; right breasts are flipped where mirrored."""
+        """Return images and labels of some views of some exams; right breasts are flipped if mirrored."""
         rows = np.isin(self.views, views) & np.isin(self.exams, exams)
         images = self.images[rows]
         if mirrored:

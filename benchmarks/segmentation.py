@@ -130,13 +130,13 @@ def film_cases(folder: Path) -> Iterator[Case]:
 def preprocess(
     case: Case, method: Literal["auto", "thesis"], weights: dict[str, Weights] | None = None
 ) -> PreprocessedView:
-    """Preprocess a case, with the shipped network unless another is given for it."""
+    """Preprocess a case, with the shipped network by default."""
     chosen = weights[case.name] if weights else SHIPPED
     return preprocess_view(case.pixels, case.view, PreprocessConfig(method=method), weights=chosen)
 
 
 def unseen_weights(cases: Sequence[Case]) -> dict[str, Weights]:
-    """Gives each case, in order of their names, the network that was trained on the other half of them."""
+    """Return for each case, in the order of names, the network that was trained on the other half."""
     files = [_FOLDS / f"fold_{fold}.pb" for fold in (0, 1)]
     folds = [Weights(file, hashlib.sha256(file.read_bytes()).hexdigest()) for file in files]
     # fold_0 has seen the first, the third, the fifth ... of them.

@@ -60,7 +60,7 @@ def ratio(times: Sequence[float], floor: Sequence[float]) -> str:
 
 
 def load() -> str:
-    """Says in a sentence how busy the machine has been."""
+    """Return a sentence about the load of the machine."""
     one, five, _ = os.getloadavg()
     cores = os.cpu_count() or 1
     return f"Load of the machine before the start: {one:.2f} in the last minute, {five:.2f} in five, of {cores} cores."

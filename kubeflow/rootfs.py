@@ -173,7 +173,7 @@ class Builder:
         )
 
     def environment_of(self, name: str) -> tuple[dict[str, str], str]:
-        """Gives the environment variables and the working folder that a stage ends with."""
+        """Return the environment variables and the working folder at the end of a stage."""
         (_, base), *steps = self.stages[name]
         environment, cwd = self.environment_of(base) if base in self.stages else ({}, "/")
         for instruction, rest in steps:

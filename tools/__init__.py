@@ -1,1 +1,1 @@
-"""Programs for those who work on the project: generated pages, stale names, releases, the trial of the wheel."""
+"""Programs for maintainers: generated pages, stale references, releases, the trial of the wheel."""

@@ -19,7 +19,7 @@ def from_docstring(text: str) -> str:
 
 
 def prose_of(owner: object) -> str:
-    """Gives an object's docstring up to its first section, as Markdown; empty without one."""
+    """Return an object's docstring up to its first section, as Markdown; empty without one."""
     lines = (inspect.getdoc(owner) or "").splitlines()
     end = next((number for number, line in enumerate(lines) if line.strip() in _SECTIONS), len(lines))
     return from_docstring("\n".join(lines[:end]).strip())

@@ -1,4 +1,4 @@
-"""Writes the pages of ``docs/reference`` from the code: every configuration key, every command.
+"""Write the pages of ``docs/reference`` from the code: every configuration key, every command.
 
 python -m tools.reference            write the pages
 python -m tools.reference --check    exit code 1 where a page is not what the code says

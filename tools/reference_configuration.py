@@ -84,7 +84,7 @@ def _sections(key: str, model: type[BaseModel]) -> Iterator[tuple[str, type[Base
 
 
 def _type_of(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
-    """Says in words what JSON Schema says of a value."""
+    """Return the constraints of a value's JSON Schema in words."""
     if "$ref" in schema:
         target = definitions[schema["$ref"].rpartition("/")[2]]
         return "keys below" if target.get("type") == "object" else _type_of(target, definitions)

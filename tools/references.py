@@ -1,4 +1,4 @@
-"""Finds names in documentation, docstrings and comments that lead nowhere: files, modules, functions, links.
+"""Find stale references in documentation, docstrings and comments: files, modules, functions, links.
 
     python -m tools.references           prints them; exit code 1 where there are any
 
@@ -39,7 +39,7 @@ _PAGES_OF_ROOT: Final = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CODE_OF
 
 @dataclass(frozen=True, order=True)
 class Stale:
-    """A name that leads nowhere.
+    """A stale reference.
 
     Attributes:
         file: Where it stands, relative to the project.
@@ -280,7 +280,7 @@ def _configuration_keys() -> frozenset[str]:
 
 
 def _is_configuration_key(name: str) -> bool:
-    """Tells keys such as ``pipeline.trainer.epochs`` or ``network.dropout``, which look like names of modules."""
+    """Return True for keys such as ``pipeline.trainer.epochs``, which look like names of modules."""
     return any(key.endswith(f".{name}") for key in _configuration_keys())
 
 

@@ -1,6 +1,6 @@
-"""Writes a new version wherever the version stands, and closes the changelog's section: ``make release VERSION=0.7.0``.
+"""Write a new version into all files that state it, and close the changelog section: ``make release VERSION=0.7.0``.
 
-Commits and tags nothing: CONTRIBUTING.md says what comes after.
+Nothing is committed or tagged: see CONTRIBUTING.md for the next steps.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Builds the wheel and tries it in environments of its own outside of the checkout: ``make wheel``.
+"""Build the wheel, and try it in new environments outside of the checkout: ``make wheel``.
 
     python3 tools/try_wheel.py --uv .uv/bin/uv [--python 3.10] [--extra gateway]
 
@@ -125,7 +125,7 @@ def _try(trial: _Trial, wheel: Path, uv: Path, python: str, folder: Path) -> Non
 
 
 def main() -> None:
-    """Build, installs, tries."""
+    """Build the wheel, install it, and try it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--uv", type=Path, required=True)
     parser.add_argument("--python", default=f"{sys.version_info.major}.{sys.version_info.minor}")

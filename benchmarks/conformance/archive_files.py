@@ -51,11 +51,11 @@ class Truth:
 
     @property
     def is_manifest(self) -> bool:
-        """Whether the table names files."""
+        """Return True if the table names files."""
         return self.archive.key == "manifest"
 
     def is_ambiguous(self, exam: Exam) -> bool:
-        """Whether the label's name for an exam is that of another exam, too."""
+        """Return True if the label's name of an exam is also the name of another exam."""
         return any(other != exam and self.name_of(other) == self.name_of(exam) for other in exams_of(self.archive))
 
     def name_of(self, exam: Exam) -> str:
@@ -71,7 +71,7 @@ _SYSTEMS: Final = (
 
 
 def is_spoilt(archive: Archive, exam: Exam, view: str, take: int) -> bool:
-    """Tells whether the pixels of an image show nothing, which no header says."""
+    """Return True if the pixels of an image show nothing; the header does not say so."""
     taken_twice = archive.retake and exam == exams_of(archive)[:2][-1] and view == _views(archive, exam)[0]
     return taken_twice and archive.spoilt in ("both", ("first", "second")[take])
 

@@ -199,7 +199,7 @@ def exam_name(archive: Archive, exam: Exam) -> str:
 
 
 def is_possible(archive: Archive) -> bool:
-    """Tells whether a description makes sense: the key of its labels must exist."""
+    """Return True if a description is consistent: the key of its labels must exist."""
     return archive.women > 0 and all(exam_name(archive, exam) for exam in exams_of(archive))
 
 

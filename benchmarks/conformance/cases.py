@@ -154,28 +154,28 @@ class Case:
 
     @property
     def is_lossy(self) -> bool:
-        """Whether the syntax gives back other values than were written."""
+        """Return True if the syntax returns other values than were written."""
         return self.syntax in LOSSY
 
     @property
     def is_encapsulated(self) -> bool:
-        """Whether pixel data come in fragments."""
+        """Return True if the pixel data are in fragments."""
         return self.syntax not in NATIVE
 
     @property
     def is_implicit(self) -> bool:
-        """Whether VRs are not in the file."""
+        """Return True if the file does not contain VRs."""
         return self.syntax == "ImplicitVRLittleEndian"
 
     @property
     def outside_padding(self) -> bool:
-        """Whether padding lies outside of what the stored bits can hold."""
+        """Return True if padding is outside the range of the stored bits."""
         ends = [] if self.padding is None else [e for e in (self.padding.value, self.padding.limit) if e is not None]
         return any(not self.low <= end <= self.high for end in ends)
 
 
 def is_possible(case: Case) -> bool:
-    """Tells whether a description makes sense; the shrinker asks, the generator draws nothing else."""
+    """Return True if a description is consistent. The generator draws only such cases; the shrinker checks them."""
     padding, cells = case.padding, case.allocated > case.stored
     luts = [lut for lut in (*case.voi_luts, case.modality) if isinstance(lut, Lut)]
     return all(

@@ -61,7 +61,7 @@ class Judgement:
 
 
 def can_be_told_apart(archive: Archive, one: Exam, other: Exam) -> bool:
-    """Whether anything in the headers says that two exams are two."""
+    """Return True if the headers distinguish two exams."""
     by_woman = one.woman != other.woman and (
         archive.patient_ids in ("kept", "hashed", "per image")
         or archive.people != "blank"

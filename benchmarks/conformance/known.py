@@ -46,7 +46,7 @@ def _chosen(case: Case) -> int:
 
 
 def _odd_window(case: Case) -> bool:
-    """Whether the window that the index names cannot be meant, so that we take another or none."""
+    """Return True if the window at the index is not valid, so that another window or none is used."""
     if case.windows is None or not _has_window(case):
         return False
     parts = [decimal_values(text) for text in (case.windows.centres, case.windows.widths)]
@@ -174,7 +174,7 @@ def explanation(reader: str, case: Case) -> str:
 
 
 def must_be_refused(case: Case) -> RejectionReason | None:
-    """Tells the reason for which a case must be refused, None if it must be read.
+    """Return the reason why a case must be refused; None if it must be read.
 
     A rescale that cannot be read would shift the whole grey scale, and every window with it.
     """

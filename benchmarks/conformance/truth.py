@@ -79,13 +79,13 @@ def stored_values(case: Case) -> np.ndarray:
 
 
 def has_filled_bits(case: Case) -> bool:
-    """Whether bits that are no part of the sample hold anything that does not follow from it."""
+    """Return True if bits outside the sample contain values that do not follow from it."""
     unsigned_above = case.signed and case.high_bit != case.stored - 1
     return case.overlay in ("junk", "embedded", "extended") or case.outside_padding or unsigned_above
 
 
 def padding_mask(case: Case) -> np.ndarray:
-    """Tells which pixels are padding (PS3.3 C.7.5.1.1.2), bool [H, W].
+    """Return which pixels are padding (PS3.3 C.7.5.1.1.2), bool [H, W].
 
     Padding outside of the stored bits is written over the last pixels.
     """

@@ -1,7 +1,7 @@
 """How each acquisition system shows tissue: grey scale, bits, window, noise, and what lies beside the breast.
 
-None of the grey scales is a manufacturer's own. They only differ as those do, so that brightness alone tells
-the system rather than the class.
+None of the grey scales is that of a manufacturer. They only differ in a similar way, so that brightness alone
+identifies the system rather than the class.
 """
 
 from __future__ import annotations

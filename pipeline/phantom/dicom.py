@@ -1,4 +1,4 @@
-"""Writes a phantom view as Digital Mammography X-Ray Image Storage - For Presentation (DICOM PS3.3 A.27)."""
+"""Write a phantom view as Digital Mammography X-Ray Image Storage - For Presentation (DICOM PS3.3 A.27)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Makes one phantom exam: four DICOM files and their truth, complete or not at all."""
+"""Make one phantom exam: four DICOM files and their truth, complete or not at all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Generates a set of phantom exams on disk: DICOM, labels, truth."""
+"""Generate a set of phantom exams on disk: DICOM, labels, truth."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from schema.features import DENSITY_CLASSES
 
 LABELS_FILE: Final = "labels.csv"
 CONFIG_FILE: Final = "phantom.json"
-# Raise when the same configuration gives other bytes, so that an unfinished older set is not continued.
+# Increase when the same configuration produces other bytes, so that an unfinished older set is not continued.
 GENERATOR_VERSION: Final = 1
 
 # Called after each exam with exams done, exams in all, and the exam's id.
@@ -34,12 +34,12 @@ OnExam = Callable[[int, int, str], None]
 
 
 class PhantomFolderError(ValueError):
-    """The folder holds something else than the phantoms asked for."""
+    """The folder contains something other than the requested phantoms."""
 
 
 @dataclass(frozen=True)
 class PhantomSummary:
-    """What a set holds and what making it took.
+    """The content of a set, and the time to make it.
 
     Attributes:
         out: Root of the set.
@@ -100,7 +100,7 @@ def _claim_folder(config: PhantomConfig, out: Path) -> None:
 
 
 def _use_one_thread() -> None:
-    # The processes are the parallelism; OpenCV's own threads would only fight over the cores.
+    # The processes use all cores; OpenCV's own threads would compete with them.
     cv2.setNumThreads(1)
 
 

@@ -1,4 +1,4 @@
-"""Who is imaged when, on which system and with which density: everything about an exam but its pixels."""
+"""Plan exams: patient, date, system and density; everything about an exam except its pixels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes a set of special and of standard pictures under plain headers, with the truth."""
+"""Write a set of special and standard pictures with ordinary headers, and the truth."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class SpecialView:
 
 
 def _shown(stored: NDArray[np.uint16], appearance: Appearance) -> Grey:
-    """The grey that the standard window gives."""
+    """Return the grey of the standard window."""
     full = float((1 << appearance.bits_stored) - 1)
     share = stored.astype(np.float32) / np.float32(full)
     low, high = appearance.window

@@ -1,4 +1,4 @@
-"""The commands ``review export`` and ``review check``: from a run's quality report to a folder of reviews."""
+"""Export views for review from a run's quality report, and check a folder of reviews."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ _DONE: Final = (metadata_store_pb2.Execution.COMPLETE, metadata_store_pb2.Execut
 
 
 class ReviewRunError(ValueError):
-    """A folder holds no run that could be reviewed, or an export would overwrite another."""
+    """A folder contains no run to review, or an export would overwrite an earlier one."""
 
 
 class _Line(BaseModel):
-    """What is read of a line of the quality report's ``views.jsonl``."""
+    """The used part of a line of the quality report's ``views.jsonl``."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -66,9 +66,9 @@ class RankedView:
 
     Attributes:
         name: Name of a review of it.
-        rank: 1 is the most doubtful; None where the run looked for no muscle.
+        rank: 1 is the most uncertain view; None if the run did not segment the muscle.
         system: Acquisition system.
-        is_reviewed: Whether the run used a review of it.
+        is_reviewed: The run used a review of it.
     """
 
     name: ReviewName
@@ -79,12 +79,12 @@ class RankedView:
 
 @dataclass(frozen=True)
 class ReviewableRun:
-    """Images of a run and what the segmentation made of them.
+    """Images of a run, and their segmentation.
 
     Attributes:
         examples: Folders of ingested examples.
         config: How they were preprocessed.
-        views: Its oblique views, the most doubtful first.
+        views: Its oblique views, the most uncertain first.
     """
 
     examples: tuple[Path, ...]
@@ -100,7 +100,7 @@ class Checked:
         file: Its name.
         outcome: What it will come to, if it can be used.
         finding: Why it cannot.
-        warnings: What is strange about it; it is used all the same.
+        warnings: Unusual properties; the review is used nevertheless.
     """
 
     file: str
@@ -110,7 +110,7 @@ class Checked:
 
     @property
     def is_refused(self) -> bool:
-        """Whether somebody must look after it; an answer that a later one replaces is just not used."""
+        """True if a person must correct it; a review that a later one replaces is only not used."""
         return self.finding is not None and self.finding.problem is not ReviewProblem.SUPERSEDED
 
 
@@ -129,13 +129,13 @@ def _views(report: Path) -> tuple[RankedView, ...]:
 
 
 def find_run(output: Path) -> ReviewableRun:
-    """Finds what the last run in a folder preprocessed, by ML Metadata.
+    """Return what the last run in a folder preprocessed, from ML Metadata.
 
     Args:
         output: ``output`` of the run.
 
     Raises:
-        ReviewRunError: There is no finished MammogramPreprocessor, or its report is gone.
+        ReviewRunError: No MammogramPreprocessor has finished, or its report is missing.
     """
     missing = ReviewRunError(f"{output}: no run has preprocessed images here; give the output folder of a run.")
     store = open_store(output, os.environ)
@@ -158,7 +158,7 @@ def find_run(output: Path) -> ReviewableRun:
 
 
 def _images(run: ReviewableRun, wanted: Collection[ReviewName]) -> Iterator[tuple[ReviewName, NDArray[Any]]]:
-    """Yields the ingested images of some views, each once, in the order of the shards."""
+    """Yield the ingested images of some views, each once, in the order of the shards."""
     left = set(wanted)
     views = {(name.exam_id, name.view) for name in wanted}
     shards = [shard for uri in run.examples for split in sorted(uri.glob("Split-*")) for shard in shards_of(str(split))]
@@ -176,7 +176,7 @@ def _images(run: ReviewableRun, wanted: Collection[ReviewName]) -> Iterator[tupl
 
 
 def _template(name: ReviewName, digest: str, result: PreprocessedView) -> bytes:
-    """The automatic result as a file of labelme, with the keys that say what it was drawn on."""
+    """Return the automatic result as a labelme file, with keys that identify its image."""
     height, width = result.breast_mask.shape
     shapes: list[dict[str, Any]] = [
         {"label": LABEL, "points": polygon, "group_id": None, "shape_type": "polygon", "flags": {}}
@@ -218,7 +218,7 @@ def _write_view(folder: Path, view: RankedView, pixels: NDArray[Any], config: Pr
 
 
 def export_reviews(output: Path, out: Path, top: int, replace: bool = False) -> int:
-    """Writes the most doubtful views that nobody has reviewed yet, for people to look at.
+    """Write the most uncertain views without a review, for reviewers.
 
     Args:
         output: Output folder of a run.
@@ -252,17 +252,17 @@ def export_reviews(output: Path, out: Path, top: int, replace: bool = False) -> 
 
 
 def check_reviews(folder: Path, output: Path) -> list[Checked]:
-    """Tells of every file in a folder of reviews what the next run will make of it.
+    """Return how the next run will use every file in a folder of reviews.
 
     Args:
         folder: Folder of reviews.
-        output: Output folder of the run that they are of.
+        output: Output folder of the reviewed run.
 
     Returns:
-        One entry a file, sorted by name.
+        One entry per file, sorted by name.
 
     Raises:
-        ReviewFolderError: The folder of reviews is not there.
+        ReviewFolderError: The folder of reviews does not exist.
         ReviewRunError: There is no run.
     """
     reviews, run = read_reviews(folder), find_run(output)

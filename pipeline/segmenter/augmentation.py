@@ -151,7 +151,7 @@ def augmented(rng: Generator, sample: Sample, strength: float) -> tuple[Picture,
 
 
 def plain(sample: Sample) -> tuple[Picture, Picture]:
-    """Gives a sample as it is: the network's channels, float32 [128, 96, 3], and the muscle, float32 [128, 96]."""
+    """Return a sample without augmentation: channels, float32 [128, 96, 3], and muscle, float32 [128, 96]."""
     grey, mask, muscle = (
         np.asarray(cv2.resize(values, (GRID[1], GRID[0]), interpolation=cv2.INTER_AREA), np.float32)
         for values in (sample.grey, sample.mask, sample.muscle)

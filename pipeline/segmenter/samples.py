@@ -149,5 +149,5 @@ def film_samples(folder: Path, without: set[str]) -> list[Sample]:
 
 
 def is_trained_on(exam_id: str) -> bool:
-    """Tells whether the craniocaudal films of an exam are trained on: those of even number, such as A_0006_1."""
+    """Return True if training uses the craniocaudal films of an exam: even numbers, such as A_0006_1."""
     return int(exam_id.split("_")[1]) % 2 == 0

@@ -99,7 +99,7 @@ def probabilities(model: tf.keras.Model, samples: Sequence[Sample]) -> np.ndarra
 
 
 def _self_labelled(model: tf.keras.Model, films: Sequence[Sample]) -> list[Sample]:
-    """Gives films the masks that a network sees on them, the surest ones only."""
+    """Return films with the masks that a network predicts, only the most certain ones."""
     maps = probabilities(model, films)
     areas = (maps > 0.5).sum(axis=(1, 2))
     # Cells that are neither muscle nor none, against the length of the edge.

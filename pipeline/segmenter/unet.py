@@ -44,7 +44,7 @@ def build_unet() -> tf.keras.Model:
 
 
 def _kernels(model: tf.keras.Model) -> Iterator[Kernel]:
-    """Kernels and biases in the order of the layers, batch normalisation folded in."""
+    """Yield kernels and biases in the order of the layers, with batch normalisation folded in."""
     normalisations = {
         id(layer.input): layer for layer in model.layers if isinstance(layer, tf.keras.layers.BatchNormalization)
     }
