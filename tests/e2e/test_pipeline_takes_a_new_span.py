@@ -120,7 +120,7 @@ def test_a_new_span_is_held_back_or_trained_on_judged_and_pushed(finished: Any, 
     assert any(alert.startswith("Drift of acquisition_system: ") for alert in outcome.alerts)
     page = outcome.report.read_text(encoding="utf-8")
     assert page.count(outcome.alerts[0]) == 2  # at its head, and under limits
-    assert "✗ moved" in page
+    assert "✗ changed" in page
 
     before = split_by_patient(finished.artifact("MammogramPreprocessor", "preprocessed_examples"))
     after = split_by_patient(outputs["MammogramPreprocessor"]["preprocessed_examples"])

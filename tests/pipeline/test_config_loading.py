@@ -146,7 +146,7 @@ REFUSED = [
     ("pipeline.ingest.splits={train: 0.9}", "pipeline.ingest.splits", "must sum to 1. Received: train=0.9"),
     ("pipeline.tuner.space={depth: {low: 1, high: 2}}", "pipeline", "there is no trainer.depth; known are image"),
     ("pipeline.name=Two Words", "pipeline.name", "Received: 'Two Words'"),
-    ("phantoms.distribution=normal", "phantoms.distribution", "AOUP|BIRADS|uniform"),
+    ("phantoms.distribution=normal", "phantoms.distribution", "'AOUP', 'BIRADS' or 'uniform'. Received: 'normal'"),
     ("data={folder: here}", "data", "give either data.folder and data.labels, or data.manifest"),
     ("data={folder: here, labels: l.csv, manifest: m.csv}", "data", "give either"),
 ]
