@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -95,7 +96,7 @@ def run_demo(output: Path, overrides: Sequence[str], say: Say) -> None:
     if not outcome.pushed:
         raise RuntimeError(f"The gates refused the model, so none is served; see {outcome.report} for the reason.")
     say(f"metrics  {outcome.metrics}")
-    say(f"model    {outcome.serving}")
+    say(f"model    {outcome.serving if config.output.is_absolute() else os.path.relpath(outcome.serving)}")
     for picture in pictures:
         say(f"picture  {picture}")
     say(f"report   {outcome.report}")
