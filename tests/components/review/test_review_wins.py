@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -36,9 +38,11 @@ def automatic(case):
     return result
 
 
-def apply_review(case, statement: str, polygons: tuple[Polygon, ...] = (), config=CONFIG, **values) -> ReviewedView:
+def apply_review(
+    case, statement: str, polygons: tuple[Polygon, ...] = (), config=CONFIG, **values: Any
+) -> ReviewedView:
     name = review_name(EXAM, "MLO_L", pixels_sha256(case.pixels))
-    review = Review(name, f"{name.stem}.json", statement, polygons=polygons, **values)  # type: ignore[arg-type]
+    review = Review(name, f"{name.stem}.json", statement, polygons=polygons, **values)
     return preprocess_reviewed(case.pixels, "MLO_L", config, review)
 
 

@@ -85,7 +85,7 @@ def test_one_call_grades_and_explains(grader: Grader) -> None:
     for view, of_view in explained.views.items():
         assert (of_view.density, of_view.overlay_png) == (maps[view].density, maps[view].overlay_png)
         np.testing.assert_array_equal(of_view.heatmap, maps[view].heatmap)
-    assert explained.model.model_version == (3 if isinstance(grader, ExamClient) else grader.version)  # type: ignore[attr-defined]
+    assert explained.model.model_version == (grader.version if isinstance(grader, LocalModel) else 3)
     assert explained.model.recipe == PreprocessingRecipe(longest_side=300)
 
 

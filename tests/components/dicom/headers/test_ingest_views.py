@@ -179,7 +179,8 @@ def test_positions_with_marks_around_them(side: str, prefix: str, base: str, suf
 def test_any_text_is_a_position_or_none(text: str) -> None:
     position = parse_position(text)
     assert position is None or position.projection or position.modifiers or position == WrittenPosition()
-    assert parse_view_name(text) is None or position == WrittenPosition(*parse_view_name(text).split("_"))  # type: ignore[union-attr]
+    view = parse_view_name(text)
+    assert view is None or position == WrittenPosition(*view.split("_"))
 
 
 _STATED = st.fixed_dictionaries(
