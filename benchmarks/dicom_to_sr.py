@@ -69,7 +69,9 @@ def one_exam(files: Sequence[Path], client: ExamClient, recipe: PreprocessingRec
             views[loaded.header.view] = PreparedView(loaded, result, encode_png(result.image))
     with _step(clock, "request"):
         explained = client.explain_exam({view: item.png for view, item in views.items()})
-    graded = GradedExam(PreparedExam(views, ()), explained.grade, explained.views, explained.model_version, recipe)
+    graded = GradedExam(
+        PreparedExam(views, ()), explained.grade, explained.views, explained.model.model_version, recipe
+    )
     with _step(clock, "build DICOM"):
         headers = [pydicom.dcmread(path, stop_before_pixels=True) for path in files]
         by_uid = {item.loaded.header.sop_uid: view for view, item in views.items()}

@@ -60,7 +60,8 @@ class Uri:
         from apache_beam.io.filesystems import FileSystems
 
         try:
-            return FileSystems.exists(self.text)
+            result: bool = FileSystems.exists(self.text)
+            return result
         except Exception as error:
             raise OSError(f"{self.text}: {_first_line(error)}") from error
 

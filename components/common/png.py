@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import cv2
 import numpy as np
@@ -18,7 +18,7 @@ class ImageDecodeError(ValueError):
     """Bytes are not a grey PNG."""
 
 
-def encode_png(image: np.ndarray) -> bytes:
+def encode_png(image: NDArray[Any]) -> bytes:
     """Encode a grey, BGR or BGRA image as PNG; the same image gives the same bytes.
 
     Args:

@@ -111,7 +111,8 @@ def relative_name(path: str) -> str:
 def read_bytes(path: str | Path) -> bytes:
     """Read a file from any filesystem that TensorFlow supports."""
     with tf.io.gfile.GFile(os.fspath(path), "rb") as file:
-        return file.read()
+        result: bytes = file.read()
+        return result
 
 
 def remove_file(path: str) -> None:

@@ -117,7 +117,7 @@ class _Work(beam.DoFn):
     """Apply a function to the value of each element, and keep the element's number."""
 
     def __init__(self, function: Callable[..., Any], args: tuple[Any, ...]):
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # Beam's, without types
         self._function = function
         self._args = args
 
@@ -138,7 +138,7 @@ def _gathered(keyed: tuple[int, Iterable[Element]], stage: str) -> Gathered:
     return gather(keyed[1], stage)
 
 
-class Stage(beam.PTransform):
+class Stage(beam.PTransform[Any, Any]):
     """Spread elements over the workers, and gather their results: ``Element`` in, one ``Gathered`` out."""
 
     def __init__(self, name: str, function: Callable[..., Any], *args: Any):
@@ -153,9 +153,9 @@ class Stage(beam.PTransform):
         self._function = function
         self._args = args
 
-    def expand(self, given: beam.PCollection) -> beam.PCollection:
+    def expand(self, given: beam.PCollection[Any]) -> beam.PCollection[Any]:
         """Add the stage to a pipeline. Grouping by number keeps Beam from fusing elements into one worker's chain."""
-        return (
+        gathered: beam.PCollection[Any] = (
             given
             | "Number" >> beam.Map(_by_index)
             | "Spread" >> beam.GroupByKey()
@@ -163,3 +163,4 @@ class Stage(beam.PTransform):
             | "ToOne" >> beam.GroupByKey()
             | "Gather" >> beam.Map(_gathered, self.label)
         )
+        return gathered

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from struct import error as StructError
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
-import numpy as np
+from numpy.typing import NDArray
 from pydicom import config
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
@@ -256,7 +256,7 @@ class DecodedImage:
         remarks: Remarks of decoding, without those of the header.
     """
 
-    grey: np.ndarray
+    grey: NDArray[Any]
     remarks: tuple[Remark, ...] = ()
 
 

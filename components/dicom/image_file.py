@@ -8,10 +8,11 @@ image, as in DICOM.
 from __future__ import annotations
 
 import io
-from typing import Final
+from typing import Any, Final
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from components.dicom.rejections import IngestError, RejectionReason
@@ -64,7 +65,7 @@ def image_size(data: bytes, file: str, max_pixels: int) -> tuple[int, int]:
 
 def _require_plain_tiff(image: Image.Image, file: str, max_pixels: int) -> None:
     """Reject a TIFF unless it has one page of 8- or 16-bit grey or 8-bit colour."""
-    found = image.tag_v2  # type: ignore[attr-defined]
+    found = image.tag_v2  # type: ignore[attr-defined]  # a TiffImageFile
     tile = found.get(_TILE_SIDES[0], 0) * found.get(_TILE_SIDES[1], 0)
     if tile > max_pixels:  # a decoder decodes whole tiles, however small the image is
         raise _too_large(file, f"tiles of {tile} pixels", max_pixels)
@@ -82,7 +83,7 @@ def _require_plain_tiff(image: Image.Image, file: str, max_pixels: int) -> None:
     raise IngestError(RejectionReason.MULTI_FRAME, file, "TIFF pages", "more than 1", remedy)
 
 
-def decode_image_file(data: bytes, file: str) -> np.ndarray:
+def decode_image_file(data: bytes, file: str) -> NDArray[Any]:
     """Decode a PNG, JPEG or TIFF after ``image_size`` accepted its size.
 
     Args:
@@ -113,15 +114,15 @@ def decode_image_file(data: bytes, file: str) -> np.ndarray:
         raise _undecodable(file, error) from error
 
 
-def _tiff_grey(image: Image.Image) -> np.ndarray:
+def _tiff_grey(image: Image.Image) -> NDArray[Any]:
     if not image.mode.startswith("I;16"):
         return np.asarray(image.convert("L"))  # Pillow itself inverts these if zero is white
     pixels = np.asarray(image).astype(np.uint16)
-    white_is_zero = image.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO  # type: ignore[attr-defined]
+    white_is_zero = image.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO  # type: ignore[attr-defined]  # of TIFF
     return np.invert(pixels) if white_is_zero else pixels
 
 
-def _sixteen_bits(pixels: np.ndarray | None) -> np.ndarray:
+def _sixteen_bits(pixels: NDArray[Any] | None) -> NDArray[Any]:
     if pixels is None:
         raise ValueError("no image")
     return pixels.astype(np.uint16) * 257 if pixels.dtype == np.uint8 else pixels

@@ -13,10 +13,10 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
 import cv2
-import numpy as np
+from numpy.typing import NDArray
 
 from components.common.location import Location, Uri
 from components.dicom.dicom_file import decode_dicom, is_dicom, open_dicom
@@ -65,7 +65,7 @@ class LoadedView:
     """
 
     header: ViewHeader
-    pixels: np.ndarray
+    pixels: NDArray[Any]
     pixel_spacing_mm: float
     remarks: tuple[Remark, ...] = ()
 
@@ -139,7 +139,7 @@ def _header(stream: BinaryIO, file: str, view: str | None, max_pixels: int, acce
     return _image_header(stream.read(), file, view, max_pixels)
 
 
-def _require_content(pixels: np.ndarray, file: str) -> None:
+def _require_content(pixels: NDArray[Any], file: str) -> None:
     if pixels.min() == pixels.max():
         raise IngestError(
             RejectionReason.IMPLAUSIBLE_PIXELS,
@@ -150,7 +150,7 @@ def _require_content(pixels: np.ndarray, file: str) -> None:
         )
 
 
-def reduce_by_area(pixels: np.ndarray, longest_side: int) -> np.ndarray:
+def reduce_by_area(pixels: NDArray[Any], longest_side: int) -> NDArray[Any]:
     """Reduce an image to a longest side by area averaging; return a small enough image unchanged.
 
     Args:
@@ -224,7 +224,7 @@ def pixel_data_sha256(
     return digest.hexdigest()
 
 
-def read_pixels(path: Location, max_pixels: int = DEFAULT_MAX_PIXELS) -> np.ndarray:
+def read_pixels(path: Location, max_pixels: int = DEFAULT_MAX_PIXELS) -> NDArray[Any]:
     """Read the pixels of a DICOM file in full size.
 
     Args:
@@ -243,7 +243,7 @@ def read_pixels(path: Location, max_pixels: int = DEFAULT_MAX_PIXELS) -> np.ndar
     return decode_dicom(open_dicom(io.BytesIO(data), str(path), VIEWS[0], max_pixels, ANY_IMAGE), str(path)).grey
 
 
-def read_image_file(path: Location, max_pixels: int = DEFAULT_MAX_PIXELS) -> np.ndarray:
+def read_image_file(path: Location, max_pixels: int = DEFAULT_MAX_PIXELS) -> NDArray[Any]:
     """Read a PNG, JPEG or TIFF in full size.
 
     Args:

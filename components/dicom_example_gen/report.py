@@ -129,7 +129,8 @@ class _ExamResult:
         """Why the exam is left out: a reason for the whole exam, or else that of most of its files."""
         of_exam = next((reason for reason in _OF_EXAMS if reason in self.reasons), None)
         if of_exam is not None:
-            return of_exam.value
+            result: str = of_exam.value
+            return result
         counts = Counter(reason.value for reason in self.reasons)
         return min(counts, key=lambda reason: (-counts[reason], reason))
 

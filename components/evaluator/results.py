@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow_model_analysis as tfma
+from numpy.typing import NDArray
 
 from components.evaluator.config import EvaluatorConfig
 from components.evaluator.gates import judge
@@ -59,7 +60,7 @@ def load_slices(evaluation: str, model_name: str) -> Slices:
     return slices
 
 
-def _matrix(metrics: Mapping[str, Bounded], prefix: str) -> np.ndarray:
+def _matrix(metrics: Mapping[str, Bounded], prefix: str) -> NDArray[Any]:
     indices = range(len(f.DENSITY_CLASSES))
     cells = [[metrics[cell_name(prefix, i, j)][0] for j in indices] for i in indices]
     return np.asarray(cells).round().astype(np.int64)

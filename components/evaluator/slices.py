@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-import numpy as np
+from numpy.typing import NDArray
 
 from components.statistics.intervals import SMALL_N, Figure
 from components.statistics.scores import Level
@@ -66,7 +66,7 @@ def has_meaning(level: Level, chosen: Mapping[str, str]) -> bool:
 
 def slice_entry(
     chosen: Mapping[str, str],
-    matrix: np.ndarray,
+    matrix: NDArray[Any],
     figures: Mapping[str, Figure],
     ungraded: int,
     change: Mapping[str, Figure] | None = None,

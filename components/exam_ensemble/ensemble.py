@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
-from typing import Final
+from typing import Any, Final
 
 import keras
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from components.common.views import View, read_views
 from components.exam_model.signatures import ExamModel
@@ -152,7 +153,7 @@ def _batches(views: Iterator[View]) -> Iterator[list[View]]:
         yield batch
 
 
-def grade_split(model: ExamModel, folder: str) -> tuple[CombinedExams, np.ndarray]:
+def grade_split(model: ExamModel, folder: str) -> tuple[CombinedExams, NDArray[Any]]:
     """Grade a split, without calibration.
 
     Args:
@@ -166,7 +167,7 @@ def grade_split(model: ExamModel, folder: str) -> tuple[CombinedExams, np.ndarra
     predict = tf.function(model.predict_view, input_signature=[strings, strings], autograph=False)
     exam_ids: list[str] = []
     views: list[str] = []
-    probabilities: list[np.ndarray] = []
+    probabilities: list[NDArray[Any]] = []
     density: dict[str, str] = {}
     for batch in _batches(read_views(folder)):
         answer = predict(tf.constant([view.image for view in batch]), tf.constant([view.view for view in batch]))

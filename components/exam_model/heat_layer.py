@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import cv2
 import numpy as np
@@ -18,7 +18,8 @@ def heat_colours() -> NDArray[np.float32]:
     """Return the colours blue to red through cyan and yellow ("jet"): float32 [256, 3], RGB, 0..255."""
     x = np.linspace(0.0, 1.0, 256)
     channels = [1.5 - np.abs(4.0 * x - centre) for centre in (3.0, 2.0, 1.0)]
-    return (np.clip(np.stack(channels, axis=1), 0.0, 1.0) * 255.0).astype(np.float32)
+    result: NDArray[np.float32] = (np.clip(np.stack(channels, axis=1), 0.0, 1.0) * 255.0).astype(np.float32)
+    return result
 
 
 def blend(grey: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -34,10 +35,11 @@ def blend(grey: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np.uint
     colours = heat_colours()[np.round(np.clip(heat, 0.0, 1.0) * 255.0).astype(np.intp)]
     opacity = np.where(grey > 0, HEAT_OPACITY * (COLD_SHARE + (1.0 - COLD_SHARE) * heat), 0.0)[..., np.newaxis]
     mixed = grey[..., np.newaxis] * (1.0 - opacity) + colours * opacity
-    return np.round(mixed).astype(np.uint8)
+    result: NDArray[np.uint8] = np.round(mixed).astype(np.uint8)
+    return result
 
 
-def heat_layer_png(heatmap: np.ndarray, image_png: bytes) -> bytes:
+def heat_layer_png(heatmap: NDArray[Any], image_png: bytes) -> bytes:
     """Draw a heat map without the view behind it.
 
     Shown over the view with an opacity of ``HEAT_OPACITY``, it equals the overlay of the model.

@@ -217,12 +217,14 @@ class ExamModel(tf.Module):
         predicted = tf.constant([""])
 
         # A tensor as default is written to the signature: a request may omit the target class.
-        def gradcam(image_bytes: tf.Tensor, view: tf.Tensor, target_class: tf.Tensor = predicted) -> dict:
+        def gradcam(
+            image_bytes: tf.Tensor, view: tf.Tensor, target_class: tf.Tensor = predicted
+        ) -> dict[str, tf.Tensor]:
             return self.gradcam(image_bytes, view, target_class)
 
         def explain_exam(
             image_bytes: tf.Tensor, view: tf.Tensor, exam_id: tf.Tensor, target_class: tf.Tensor = predicted
-        ) -> dict:
+        ) -> dict[str, tf.Tensor]:
             return self.explain_exam(image_bytes, view, exam_id, target_class)
 
         functions: dict[str, tuple[Callable[..., dict[str, tf.Tensor]], tuple[str, ...]]] = {

@@ -57,7 +57,8 @@ class SharedExplainer:
 
     def __call__(self) -> Explainer:
         """Return the model; the first call loads it."""
-        return self.handle.acquire(self._load)
+        result: Explainer = self.handle.acquire(self._load)
+        return result
 
     def _load(self) -> Explainer:
         return Explainer(self.model_dir)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Final
+from typing import Any, Final
 
 import cv2
 import numpy as np
@@ -56,7 +56,7 @@ def _share(heatmap: NDArray[np.float32], region: NDArray[np.bool_]) -> float | N
     return float(heatmap[region].sum(dtype=np.float64)) / total if total > 0 and region.any() else None
 
 
-def rank_correlation(one: np.ndarray, other: np.ndarray) -> float | None:
+def rank_correlation(one: NDArray[Any], other: NDArray[Any]) -> float | None:
     """Return Spearman's rank correlation of two vectors, with mean ranks for ties; None if one vector is constant."""
     if one.size < 2 or np.ptp(one) == 0 or np.ptp(other) == 0:
         return None

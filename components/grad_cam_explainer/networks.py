@@ -50,7 +50,10 @@ class NetworkParts:
             return logits, tf.nn.relu(tf.reduce_sum(weights * activations, axis=-1))
 
         spec = [tf.TensorSpec(self.features.input_shape), tf.TensorSpec([None], tf.int64)]
-        return tf.function(run, input_signature=spec, autograph=False)
+        result: Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]] = tf.function(
+            run, input_signature=spec, autograph=False
+        )
+        return result
 
 
 def load_networks(paths: Iterable[str]) -> Iterator[NetworkParts]:
@@ -108,7 +111,8 @@ def grad_cam(parts: NetworkParts, inputs: tf.Tensor, classes: NDArray[np.int64])
     Returns:
         float32 [N, h, w], 0 or more, one cell per position of the last block, not scaled.
     """
-    return parts.logits_and_cam(inputs, tf.constant(classes, tf.int64))[1].numpy()
+    result: NDArray[np.float32] = parts.logits_and_cam(inputs, tf.constant(classes, tf.int64))[1].numpy()
+    return result
 
 
 def predicted_classes(parts: NetworkParts, inputs: tf.Tensor) -> NDArray[np.int64]:

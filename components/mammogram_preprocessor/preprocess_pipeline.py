@@ -61,7 +61,8 @@ class ShardTask:
 
 
 def _text(example: tf.train.Example, name: str) -> str:
-    return example.features.feature[name].bytes_list.value[0].decode()
+    result: str = example.features.feature[name].bytes_list.value[0].decode()
+    return result
 
 
 def _preprocess(

@@ -70,7 +70,10 @@ def _edges(curves: NDArray[np.float64], rows: NDArray[np.float64]) -> NDArray[np
     top, foot, bulge, bend = (column[:, np.newaxis] for column in curves.T)
     down = np.minimum(rows / foot, 1.0)
     arch = down * (1 - down)
-    return np.maximum(top * (1 - down + 4 * bulge * arch + 6 * bend * arch * (1 - 2 * down)), 0.0)
+    result: NDArray[np.float64] = np.maximum(
+        top * (1 - down + 4 * bulge * arch + 6 * bend * arch * (1 - 2 * down)), 0.0
+    )
+    return result
 
 
 def _votes(votes: NDArray[np.float64], rows: NDArray[np.intp], curves: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -7,7 +7,7 @@ the longest side, so all distances are shares of that side.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import cv2
 import numpy as np
@@ -58,7 +58,7 @@ _MIN_BREAST: Final = 0.03
 _MIN_CONTRAST: Final = 0.08
 
 
-def _ellipse(radius: int) -> np.ndarray:
+def _ellipse(radius: int) -> NDArray[Any]:
     return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
 
 
@@ -146,7 +146,7 @@ def frame_strips(work: NDArray[np.float32]) -> tuple[int, int, int, int]:
     return widths[0], widths[1], widths[2], widths[3]
 
 
-def _noise_floor(values: np.ndarray, split: float) -> tuple[float, float]:
+def _noise_floor(values: NDArray[Any], split: float) -> tuple[float, float]:
     """Return the median and the robust standard deviation of the values below the split."""
     dark = values[values < split]
     if dark.size == 0:
@@ -155,19 +155,20 @@ def _noise_floor(values: np.ndarray, split: float) -> tuple[float, float]:
     return floor, float(1.4826 * np.median(np.abs(dark - floor)))
 
 
-def _largest(mask: np.ndarray) -> np.ndarray:
+def _largest(mask: NDArray[Any]) -> NDArray[Any]:
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=4)
     if count < 2:
         return np.zeros_like(mask)
-    return (labels == 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))).astype(np.uint8)
+    result: NDArray[Any] = (labels == 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))).astype(np.uint8)
+    return result
 
 
-def _without_holes(mask: np.ndarray) -> np.ndarray:
+def _without_holes(mask: NDArray[Any]) -> NDArray[Any]:
     contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     return cv2.drawContours(np.zeros_like(mask), contours, -1, (1,), thickness=cv2.FILLED)
 
 
-def _without_slivers(mask: np.ndarray) -> np.ndarray:
+def _without_slivers(mask: NDArray[Any]) -> NDArray[Any]:
     """Remove rows that are narrow compared with the breast: the rest of a film edge along the chest wall."""
     columns = np.flatnonzero(mask.any(axis=0))
     if columns.size == 0:
@@ -179,7 +180,7 @@ def _without_slivers(mask: np.ndarray) -> np.ndarray:
     return opened
 
 
-def _without_glow(mask: np.ndarray, first: int, last: int) -> np.ndarray:
+def _without_glow(mask: NDArray[Any], first: int, last: int) -> NDArray[Any]:
     """Remove glow that runs from the breast along the film's upper or lower edge, rows ``first`` and ``last``."""
     rows = np.flatnonzero(mask.any(axis=1))
     if rows.size == 0:
@@ -192,10 +193,11 @@ def _without_glow(mask: np.ndarray, first: int, last: int) -> np.ndarray:
     at_edge = (top <= first) | (top + height > last)
     glow = at_edge & (width > _GLOW_SHAPE * height) & (width > length / 2)
     glow[0] = False  # component 0 is the rest of the picture
-    return mask * (~glow[labels]).astype(np.uint8)
+    result: NDArray[Any] = mask * (~glow[labels]).astype(np.uint8)
+    return result
 
 
-def _largest_breast(lit: np.ndarray, frame: tuple[slice, slice], side: int) -> np.ndarray:
+def _largest_breast(lit: NDArray[Any], frame: tuple[slice, slice], side: int) -> NDArray[Any]:
     """Find the largest bright part inside the frame after cutting narrow links."""
     radius = max(2, round(_LINK * side / 2))
     # The frame is mirrored outwards, so that the breast is not rounded off at the picture's border. The glow of a film

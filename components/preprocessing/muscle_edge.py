@@ -89,7 +89,8 @@ def to_full_picture(
     """
     scale = np.array([shape[1] / work_shape[1], shape[0] / work_shape[0]])
     origin = np.array([box.left + 0.5, box.top + 0.5])
-    return (points + origin) * scale - 0.5
+    result: NDArray[np.float64] = (points + origin) * scale - 0.5
+    return result
 
 
 def draw_muscle(
@@ -123,4 +124,5 @@ def line_residual(points: NDArray[np.float64], height: int) -> float:
     """Return the RMS distance of points from their total-least-squares line, share of the box's height."""
     centred = points - points.mean(axis=0)
     smallest = float(np.linalg.svd(centred, compute_uv=False)[-1])
-    return smallest / np.sqrt(len(points)) / height
+    result: float = smallest / np.sqrt(len(points)) / height
+    return result

@@ -72,7 +72,10 @@ def to_channels(grey: NDArray[np.float32], mask: NDArray[np.float32]) -> NDArray
         float32 [128, 96, 3], 0 outside the mask.
     """
     rank = _rank(grey, mask > 0.5)
-    return np.stack([np.clip(grey, *_GREY) * mask, rank * mask, mask], axis=-1).astype(np.float32)
+    result: NDArray[np.float32] = np.stack([np.clip(grey, *_GREY) * mask, rank * mask, mask], axis=-1).astype(
+        np.float32
+    )
+    return result
 
 
 def to_blocks(grid: NDArray[np.float32]) -> NDArray[np.float32]:

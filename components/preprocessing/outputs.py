@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import cv2
 import numpy as np
@@ -28,12 +28,12 @@ _MUSCLE_BGR: Final = (60, 60, 255)
 _MANUAL_BGR: Final = (80, 200, 60)
 
 
-def _outline(picture: np.ndarray, mask: np.ndarray, colour: tuple[int, int, int]) -> None:
+def _outline(picture: NDArray[Any], mask: NDArray[Any], colour: tuple[int, int, int]) -> None:
     contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     cv2.drawContours(picture, contours, -1, colour, 1, cv2.LINE_AA)
 
 
-def grey_picture(pixels: np.ndarray, breast: NDArray[np.bool_] | None = None) -> NDArray[np.uint8]:
+def grey_picture(pixels: NDArray[Any], breast: NDArray[np.bool_] | None = None) -> NDArray[np.uint8]:
     """Convert pixels to 8 bits for people to look at.
 
     Args:
@@ -53,7 +53,7 @@ def grey_picture(pixels: np.ndarray, breast: NDArray[np.bool_] | None = None) ->
     return np.where(breast, picture, blurred).astype(np.uint8)
 
 
-def overlay_png(pixels: np.ndarray, result: PreprocessedView, *, hide_background: bool = False) -> bytes:
+def overlay_png(pixels: NDArray[Any], result: PreprocessedView, *, hide_background: bool = False) -> bytes:
     """Draw breast and muscle over the input.
 
     Args:
@@ -98,13 +98,13 @@ def measurements_json(result: PreprocessedView, view: str, config: PreprocessCon
 
 
 def preprocess_pixels_to_files(
-    pixels: np.ndarray,
+    pixels: NDArray[Any],
     view: str,
     config: PreprocessConfig,
     out_dir: str | os.PathLike[str],
     stem: str,
     mask_shape: tuple[int, int] | None = None,
-    as_in_file: Callable[[np.ndarray], np.ndarray] | None = None,
+    as_in_file: Callable[[NDArray[Any]], NDArray[Any]] | None = None,
 ) -> PreprocessedView:
     """Preprocess a view and write ``STEM.png``, ``STEM.pectoral.png``, ``STEM.overlay.png`` and ``STEM.json``.
 

@@ -9,6 +9,8 @@ The result depends only on the arguments, so it is byte for byte the same on eve
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +40,7 @@ _LABEL_CUT = "a film label touched the breast and was cut off, look whether all 
 _MANUAL = MuscleEdge("manual", _NO_POINTS, 0.0, reasons=("a person outlined the muscle",))
 
 
-def _checked(pixels: np.ndarray, view: str) -> NDArray[np.uint8] | NDArray[np.uint16]:
+def _checked(pixels: NDArray[Any], view: str) -> NDArray[np.uint8] | NDArray[np.uint16]:
     if view not in VIEWS:
         raise PreprocessError(f"View must be one of {', '.join(VIEWS)}. Received: view={view!r}")
     if pixels.ndim != 2 or pixels.dtype not in (np.uint8, np.uint16) or pixels.size == 0:
@@ -84,7 +86,7 @@ def _check_manual(manual_mask: NDArray[np.bool_], shape: tuple[int, int], view: 
 
 
 def preprocess_view(
-    pixels: np.ndarray,
+    pixels: NDArray[Any],
     view: str,
     config: PreprocessConfig,
     manual_mask: NDArray[np.bool_] | None = None,

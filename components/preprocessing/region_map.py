@@ -48,7 +48,8 @@ def find_outside_labels(pixels: NDArray[np.uint8] | NDArray[np.uint16], breast: 
     outside = cv2.dilate(inside, disc) == 0
     bright = (grey > np.median(grey[inside > 0])) & outside
     whole = cv2.morphologyEx(bright.astype(np.uint8), cv2.MORPH_CLOSE, disc) & outside.view(np.uint8)
-    return cv2.resize(whole, (width, height), interpolation=cv2.INTER_NEAREST) > 0
+    result: NDArray[np.bool_] = cv2.resize(whole, (width, height), interpolation=cv2.INTER_NEAREST) > 0
+    return result
 
 
 def _centres(kept: tuple[int, int], count: int) -> NDArray[np.int64]:

@@ -38,7 +38,8 @@ def _corner_component(bright: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
     label = 1 + int(np.argmax(counts[1:]))
     if counts[label] < _CORNER * corner.size:
         return None
-    return (labels == label).astype(np.uint8)
+    result: NDArray[np.uint8] | None = (labels == label).astype(np.uint8)
+    return result
 
 
 def find_edge_thesis(box: BreastBox) -> MuscleEdge:

@@ -28,7 +28,8 @@ from schema.features import VIEWS
 def _code(properties: dict[str, Any]) -> str:
     """Return the fingerprint of a node's code: a parameter of our nodes, part of ``custom_config`` of TFX's nodes."""
     custom = json.loads(properties.get("custom_config") or "{}")
-    return properties.get("code") or custom.get("code", "")
+    result: str = properties.get("code") or custom.get("code", "")
+    return result
 
 
 def _fingerprint(properties: dict[str, Any]) -> str:

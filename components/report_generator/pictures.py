@@ -9,6 +9,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from components.report_generator.loading import ReportInputError
 from components.report_generator.page import Picture
@@ -58,7 +59,7 @@ def overlay_path(folder: Path, overlay: str) -> Path:
     return path
 
 
-def read_thumbnail(path: Path, max_side: int) -> np.ndarray | None:
+def read_thumbnail(path: Path, max_side: int) -> NDArray[Any] | None:
     """Read a picture and shrink it to a maximum size.
 
     Args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
-from typing import Final
+from typing import Any, Final
 
 import cv2
 import numpy as np
@@ -33,14 +33,15 @@ def _check_pixels(rows: int, columns: int) -> None:
         )
 
 
-def _flattened(picture: np.ndarray) -> np.ndarray:
+def _flattened(picture: NDArray[Any]) -> NDArray[Any]:
     """Return the brightest colour channel of each pixel, 0 if the pixel is more transparent than opaque."""
     if picture.ndim == 2:
         return picture
     colour = picture[..., :3].max(axis=-1)
     if picture.shape[-1] == 4:
         colour[picture[..., 3] <= np.iinfo(picture.dtype).max // 2] = 0
-    return colour
+    result: NDArray[Any] = colour
+    return result
 
 
 def parse_png(data: bytes) -> NDArray[np.bool_]:

@@ -6,7 +6,7 @@ The centre of the first pixel is (0.5, 0.5).
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import cv2
 import numpy as np
@@ -44,7 +44,7 @@ def crosses_itself(points: NDArray[np.float64]) -> bool:
     return False
 
 
-def _simplified(contour: np.ndarray) -> NDArray[np.float64]:
+def _simplified(contour: NDArray[Any]) -> NDArray[np.float64]:
     """Simplify an outline, unless the result would cross itself or collapse, for example at a thin spur."""
     for tolerance in _TOLERANCES:
         points = cv2.approxPolyDP(contour, tolerance, True)[:, 0].astype(np.float64)

@@ -16,9 +16,10 @@ models, Annals of Applied Statistics 2(4):1360, 2008 (1 / T is the only coeffici
 from __future__ import annotations
 
 import os
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from components.statistics.intervals import Figure, bootstrap_weights, make_figure, percentile_interval
@@ -86,7 +87,7 @@ class Calibration(BaseModel):
     remarks: tuple[str, ...] = ()
 
 
-def calibrate(probabilities: np.ndarray, temperature: float) -> np.ndarray:
+def calibrate(probabilities: NDArray[Any], temperature: float) -> NDArray[Any]:
     """Apply a temperature: softmax(log(p) / T), which is p ** (1 / T) scaled to sum to 1.
 
     Args:
@@ -109,13 +110,13 @@ def calibrate(probabilities: np.ndarray, temperature: float) -> np.ndarray:
     return np.divide(powers, total, out=np.zeros_like(powers), where=total > 0)
 
 
-def penalised_loss(probabilities: np.ndarray, labels: np.ndarray, temperature: float) -> float:
+def penalised_loss(probabilities: NDArray[Any], labels: NDArray[Any], temperature: float) -> float:
     """Return the negative log posterior of a temperature, nats: the losses of the exams plus that of the prior."""
     likelihood = losses(calibrate(probabilities, temperature), labels).sum()
     return float(likelihood + (np.log(temperature) / PRIOR_SD) ** 2 / 2)
 
 
-def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
+def fit_temperature(probabilities: NDArray[Any], labels: NDArray[Any]) -> float:
     """Return the temperature with the lowest penalised loss, within `TEMPERATURE_BOUNDS`.
 
     Args:
@@ -136,7 +137,7 @@ def fit_temperature(probabilities: np.ndarray, labels: np.ndarray) -> float:
     return float(np.exp(found.x))
 
 
-def temperature_interval(probabilities: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
+def temperature_interval(probabilities: NDArray[Any], labels: NDArray[Any]) -> tuple[float, float]:
     """Return the 95 % likelihood interval of the fitted temperature, clipped to the bounds."""
     grid = np.geomspace(*TEMPERATURE_BOUNDS, _GRID)
     loss = np.array([penalised_loss(probabilities, labels, t) for t in grid])
@@ -144,7 +145,7 @@ def temperature_interval(probabilities: np.ndarray, labels: np.ndarray) -> tuple
     return float(inside[0]), float(inside[-1])
 
 
-def _figures(probabilities: np.ndarray, labels: np.ndarray) -> tuple[Figure, Figure]:
+def _figures(probabilities: NDArray[Any], labels: NDArray[Any]) -> tuple[Figure, Figure]:
     """Return negative log-likelihood and calibration error, with bootstrap intervals over the exams."""
     n = len(labels)
     if n == 0:
@@ -161,7 +162,7 @@ def _figures(probabilities: np.ndarray, labels: np.ndarray) -> tuple[Figure, Fig
 
 
 def fit_calibration(
-    probabilities: np.ndarray, labels: np.ndarray, method: Literal["temperature", "none"] = "temperature"
+    probabilities: NDArray[Any], labels: NDArray[Any], method: Literal["temperature", "none"] = "temperature"
 ) -> Calibration:
     """Fit the temperature, unless there are too few exams, and measure its effect on the same exams.
 

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from schema.features import DENSITY_CLASSES, VIEWS
 
@@ -24,12 +26,12 @@ class CombinedExams:
     """
 
     exam_ids: tuple[str, ...]
-    probabilities: np.ndarray
-    view_counts: np.ndarray
+    probabilities: NDArray[Any]
+    view_counts: NDArray[Any]
 
 
 def combine_views(
-    exam_ids: Sequence[str], views: Sequence[str], probabilities: np.ndarray, of: Sequence[str] = VIEWS
+    exam_ids: Sequence[str], views: Sequence[str], probabilities: NDArray[Any], of: Sequence[str] = VIEWS
 ) -> CombinedExams:
     """Combine images to exams, or to breasts if ``of`` has the views of one side.
 

@@ -13,9 +13,10 @@ is present and never predicted counts with precision 0 (``labels=present, zero_d
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from schema.features import DENSITY_CLASSES
 
@@ -24,33 +25,33 @@ DENSE_FROM: Final = DENSITY_CLASSES.index("C")  # C and D are dense
 STEPS: Final = np.abs(np.arange(CLASSES)[:, None] - np.arange(CLASSES)[None, :])  # classes between truth and grade
 
 
-def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+def _ratio(numerator: NDArray[Any], denominator: NDArray[Any]) -> NDArray[Any]:
     """Divide; a denominator of 0 gives NaN, "undefined"."""
     return np.where(denominator > 0, numerator / np.where(denominator > 0, denominator, 1), np.nan)
 
 
-def _mean_where(values: np.ndarray, present: np.ndarray) -> np.ndarray:
+def _mean_where(values: NDArray[Any], present: NDArray[Any]) -> NDArray[Any]:
     return _ratio(np.where(present, np.nan_to_num(values), 0.0).sum(-1), present.sum(-1))
 
 
-def accuracy(matrix: np.ndarray) -> np.ndarray:
+def accuracy(matrix: NDArray[Any]) -> NDArray[Any]:
     """Return the share of right grades, [..., 4, 4] to [...]."""
     return _ratio(np.trace(matrix, axis1=-2, axis2=-1), matrix.sum((-2, -1)))
 
 
-def macro_recall(matrix: np.ndarray) -> np.ndarray:
+def macro_recall(matrix: NDArray[Any]) -> NDArray[Any]:
     """Return the mean recall of the classes that are present, [..., 4, 4] to [...]."""
     recalls = _ratio(np.diagonal(matrix, axis1=-2, axis2=-1), matrix.sum(-1))
     return _mean_where(recalls, matrix.sum(-1) > 0)
 
 
-def macro_precision(matrix: np.ndarray) -> np.ndarray:
+def macro_precision(matrix: NDArray[Any]) -> NDArray[Any]:
     """Return the mean precision of the classes that are present, [..., 4, 4] to [...]."""
     precisions = _ratio(np.diagonal(matrix, axis1=-2, axis2=-1), matrix.sum(-2))
     return _mean_where(precisions, matrix.sum(-1) > 0)
 
 
-def weighted_kappa(matrix: np.ndarray, power: int) -> np.ndarray:
+def weighted_kappa(matrix: NDArray[Any], power: int) -> NDArray[Any]:
     """Return Cohen's kappa, weighted by the distance between the classes, [..., 4, 4] to [...].
 
     Source: Cohen, Psychological Bulletin 70(4):213, 1968.

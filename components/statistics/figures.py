@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from components.statistics.confusion import CLASSES, DENSE_FROM
 from components.statistics.intervals import (
@@ -17,7 +20,7 @@ from components.statistics.probabilities import calibration_error_interval
 from components.statistics.scores import Scores
 
 
-def confusion_matrix(scores: Scores) -> np.ndarray:
+def confusion_matrix(scores: Scores) -> NDArray[Any]:
     """Count true (rows) and predicted classes, int64 [4, 4]."""
     cells = np.bincount(scores.labels * CLASSES + scores.predicted, minlength=CLASSES**2)
     return cells.reshape(CLASSES, CLASSES)
@@ -35,7 +38,7 @@ def _once(scores: Scores) -> Resamples:
     return Resamples(scores, np.ones((len(scores.labels), 1)))
 
 
-def measure(scores: Scores, weights: np.ndarray) -> dict[str, np.ndarray]:
+def measure(scores: Scores, weights: NDArray[Any]) -> dict[str, NDArray[Any]]:
     """Compute every metric of the catalogue for many resamples.
 
     Args:
@@ -53,7 +56,7 @@ def measure(scores: Scores, weights: np.ndarray) -> dict[str, np.ndarray]:
 def _bootstrap_intervals(
     scores: Scores, metrics: list[Metric], draws: int, seed: int
 ) -> dict[str, tuple[float, float] | None]:
-    chunks: dict[str, list[np.ndarray]] = {metric.name: [] for metric in metrics}
+    chunks: dict[str, list[NDArray[Any]]] = {metric.name: [] for metric in metrics}
     for weights in bootstrap_weights(scores.clusters, draws, seed):
         resamples = Resamples(scores, weights)
         for metric in metrics:
@@ -72,7 +75,7 @@ def _bootstrap_intervals(
     return intervals
 
 
-def _proportion_interval(metric: Metric, scores: Scores, hits: np.ndarray) -> tuple[float, float] | None:
+def _proportion_interval(metric: Metric, scores: Scores, hits: NDArray[Any]) -> tuple[float, float] | None:
     counted = metric.counted[scores.labels, scores.predicted]
     interval = clustered_interval(hits[counted], scores.clusters[counted])
     if interval is None or metric.words.unit != "count":
@@ -125,7 +128,7 @@ def compare(candidate: Scores, baseline: Scores, draws: int, seed: int) -> dict[
         raise ValueError("Two models can be compared on the same exams only: their keys differ.")
     total = len(candidate.labels)
 
-    def changes(weights: np.ndarray) -> dict[str, np.ndarray]:
+    def changes(weights: NDArray[Any]) -> dict[str, NDArray[Any]]:
         new, old = (Resamples(scores, weights) for scores in (candidate, baseline))
         return {name: BY_NAME[name].compute(new) - BY_NAME[name].compute(old) for name in COMPARED}
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 SMALL_N: Final = 20  # fewer observations are too few to judge
@@ -82,7 +83,7 @@ def wilson_interval(hits: float, count: float) -> tuple[float, float] | None:
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def clustered_interval(hits: np.ndarray, clusters: np.ndarray) -> tuple[float, float] | None:
+def clustered_interval(hits: NDArray[Any], clusters: NDArray[Any]) -> tuple[float, float] | None:
     """Return Wilson's interval with the effective number of observations.
 
     That number is p (1 - p) / v, where v is the variance of p between clusters. If all observations agree, v carries no
@@ -112,7 +113,7 @@ def clustered_interval(hits: np.ndarray, clusters: np.ndarray) -> tuple[float, f
     return wilson_interval(share * effective, effective)
 
 
-def bootstrap_weights(clusters: np.ndarray, draws: int, seed: int) -> Iterator[np.ndarray]:
+def bootstrap_weights(clusters: NDArray[Any], draws: int, seed: int) -> Iterator[NDArray[Any]]:
     """Draw clusters with replacement and yield how often each observation was drawn.
 
     Args:
@@ -136,7 +137,7 @@ def bootstrap_weights(clusters: np.ndarray, draws: int, seed: int) -> Iterator[n
         yield times.astype(np.float64).T[clusters]
 
 
-def percentile_interval(resampled: np.ndarray) -> tuple[float, float] | None:
+def percentile_interval(resampled: NDArray[Any]) -> tuple[float, float] | None:
     """Return the 2.5 % and 97.5 % percentiles of a metric's resamples.
 
     None if no resample is defined, or if all of them agree: three exams that are all right resample to three exams that

@@ -13,9 +13,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Final, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from components.statistics.confusion import CLASSES, DENSE_FROM, STEPS, macro_precision, macro_recall, weighted_kappa
 from components.statistics.probabilities import (
@@ -45,17 +46,18 @@ class Resamples:
     """
 
     scores: Scores
-    weights: np.ndarray
+    weights: NDArray[Any]
 
     @cached_property
-    def matrices(self) -> np.ndarray:
+    def matrices(self) -> NDArray[Any]:
         """Confusion matrices, rows are the true class; float64 [B, 4, 4]."""
         cells = np.zeros((len(self.scores.labels), CLASSES**2))
         cells[np.arange(len(cells)), self.scores.labels * CLASSES + self.scores.predicted] = 1.0
-        return (cells.T @ self.weights).T.reshape(-1, CLASSES, CLASSES)
+        result: NDArray[Any] = (cells.T @ self.weights).T.reshape(-1, CLASSES, CLASSES)
+        return result
 
     @cached_property
-    def gaps(self) -> np.ndarray:
+    def gaps(self) -> NDArray[Any]:
         """Signed contributions of the bins to the calibration error, float64 [B, bins]."""
         return gaps_by_bin(self.scores.probabilities, self.scores.labels, self.weights)
 
@@ -65,7 +67,9 @@ class Resamples:
         raw = self.scores.probabilities if self.scores.raw is None else self.scores.raw
         return Resamples(replace(self.scores, probabilities=raw, raw=None), self.weights)
 
-    def of_probabilities(self, function: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
+    def of_probabilities(
+        self, function: Callable[[NDArray[Any], NDArray[Any], NDArray[Any]], NDArray[Any]]
+    ) -> NDArray[Any]:
         """Apply a function of probabilities [N, 4], labels [N] and weights [N, B]; float64 [B]."""
         return function(self.scores.probabilities, self.scores.labels, self.weights)
 
@@ -101,13 +105,13 @@ class Metric:
 
     name: str
     words: Words
-    compute: Callable[[Resamples], np.ndarray]
-    hits: Callable[[Scores], np.ndarray] | None = None
-    counted: np.ndarray = _ALL
+    compute: Callable[[Resamples], NDArray[Any]]
+    hits: Callable[[Scores], NDArray[Any]] | None = None
+    counted: NDArray[Any] = _ALL
     is_calibration_error: bool = False
     needs_temperature: bool = False
 
-    def count(self, matrix: np.ndarray) -> int:
+    def count(self, matrix: NDArray[Any]) -> int:
         """Return the number of observations behind the metric.
 
         Args:
@@ -116,8 +120,10 @@ class Metric:
         return int(matrix[self.counted].sum())
 
 
-def _proportion(name: str, words: Words, hits: Callable[[Scores], np.ndarray], counted: np.ndarray = _ALL) -> Metric:
-    def compute(resamples: Resamples) -> np.ndarray:
+def _proportion(
+    name: str, words: Words, hits: Callable[[Scores], NDArray[Any]], counted: NDArray[Any] = _ALL
+) -> Metric:
+    def compute(resamples: Resamples) -> NDArray[Any]:
         scores = resamples.scores
         counts = counted[scores.labels, scores.predicted]
         total = counts.astype(np.float64) @ resamples.weights
@@ -138,11 +144,12 @@ def _by_class(kind: str, label: str, axis: int) -> tuple[Metric, ...]:
     )
 
 
-def _right(scores: Scores) -> np.ndarray:
-    return _RIGHT[scores.labels, scores.predicted]
+def _right(scores: Scores) -> NDArray[Any]:
+    result: NDArray[Any] = _RIGHT[scores.labels, scores.predicted]
+    return result
 
 
-def _among_first(k: int) -> Callable[[Scores], np.ndarray]:
+def _among_first(k: int) -> Callable[[Scores], NDArray[Any]]:
     return lambda scores: ranks_of_truth(scores.probabilities, scores.labels) < k
 
 

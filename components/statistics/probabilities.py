@@ -12,9 +12,10 @@ Source: Guo, Pleiss, Sun, Weinberger, On Calibration of Modern Neural Networks, 
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from components.statistics.confusion import CLASSES, DENSE_FROM
 
@@ -22,7 +23,7 @@ ECE_BINS: Final = 15  # as Guo et al.
 _SMALLEST: Final = 1e-7  # a right class of probability 0 costs 16 nats, not infinity
 
 
-def weighted_auc(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def weighted_auc(scores: NDArray[Any], positive: NDArray[Any], weights: NDArray[Any]) -> NDArray[Any]:
     """Return the area under the ROC curve: the share of pairs in the right order; ties count half.
 
     Args:
@@ -46,12 +47,12 @@ def weighted_auc(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) 
     return np.where(pairs > 0, ordered / np.where(pairs > 0, pairs, 1), np.nan)
 
 
-def dense_auc(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def dense_auc(probabilities: NDArray[Any], labels: NDArray[Any], weights: NDArray[Any]) -> NDArray[Any]:
     """Return the AUC of dense (C, D) against non-dense (A, B) by p_C + p_D, float64 [B]."""
     return weighted_auc(probabilities[:, DENSE_FROM:].sum(axis=1), labels >= DENSE_FROM, weights)
 
 
-def macro_auc(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def macro_auc(probabilities: NDArray[Any], labels: NDArray[Any], weights: NDArray[Any]) -> NDArray[Any]:
     """Return the mean one-against-rest AUC of the classes that are present, float64 [B].
 
     With all four classes this is scikit-learn's ``roc_auc_score(multi_class="ovr", average="macro")``, which rejects
@@ -63,17 +64,18 @@ def macro_auc(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray
     return np.where(count > 0, np.where(defined, areas, 0.0).sum(axis=0) / np.maximum(count, 1), np.nan)
 
 
-def ranks_of_truth(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def ranks_of_truth(probabilities: NDArray[Any], labels: NDArray[Any]) -> NDArray[Any]:
     """Return the rank of the true class among the probabilities, 0 = first, int64 [N].
 
     Of equal probabilities the less dense class comes first, as in the model's grade.
     """
     own = probabilities[np.arange(len(labels)), labels][:, None]
     before = np.arange(CLASSES)[None, :] < labels[:, None]
-    return ((probabilities > own) | ((probabilities == own) & before)).sum(axis=1)
+    result: NDArray[Any] = ((probabilities > own) | ((probabilities == own) & before)).sum(axis=1)
+    return result
 
 
-def losses(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def losses(probabilities: NDArray[Any], labels: NDArray[Any]) -> NDArray[Any]:
     """Return the negative log-likelihood of each exam, nats.
 
     Args:
@@ -83,16 +85,19 @@ def losses(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
     Returns:
         float64 [N].
     """
-    return -np.log(np.maximum(probabilities[np.arange(len(labels)), labels], _SMALLEST))
+    result: NDArray[Any] = -np.log(np.maximum(probabilities[np.arange(len(labels)), labels], _SMALLEST))
+    return result
 
 
-def log_losses(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def log_losses(probabilities: NDArray[Any], labels: NDArray[Any], weights: NDArray[Any]) -> NDArray[Any]:
     """Return the mean negative log-likelihood of the true class, nats, float64 [B]."""
     total = weights.sum(axis=0)
     return np.where(total > 0, losses(probabilities, labels) @ weights / np.where(total > 0, total, 1), np.nan)
 
 
-def gaps_by_bin(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray, bins: int = ECE_BINS) -> np.ndarray:
+def gaps_by_bin(
+    probabilities: NDArray[Any], labels: NDArray[Any], weights: NDArray[Any], bins: int = ECE_BINS
+) -> NDArray[Any]:
     """Return the signed contribution of each bin of confidence to the error: above 0 if grades are right too often.
 
     Args:
@@ -112,17 +117,18 @@ def gaps_by_bin(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarr
     return np.divide(gaps.T @ weights, total, out=np.full((bins, len(total)), np.nan), where=total > 0).T
 
 
-def calibration_errors(gaps: np.ndarray) -> np.ndarray:
+def calibration_errors(gaps: NDArray[Any]) -> NDArray[Any]:
     """Return the expected calibration error, 0..1: the sum of the absolute gaps, [B, bins] to [B]."""
-    return np.abs(gaps).sum(axis=-1)
+    result: NDArray[Any] = np.abs(gaps).sum(axis=-1)
+    return result
 
 
-def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int = ECE_BINS) -> float:
+def expected_calibration_error(probabilities: NDArray[Any], labels: NDArray[Any], bins: int = ECE_BINS) -> float:
     """Return the error of observations that count once each, [N, 4] and int [N]; NaN without observations."""
     return float(calibration_errors(gaps_by_bin(probabilities, labels, np.ones((len(labels), 1)), bins))[0])
 
 
-def calibration_error_interval(gaps: np.ndarray, resampled: np.ndarray) -> tuple[float, float] | None:
+def calibration_error_interval(gaps: NDArray[Any], resampled: NDArray[Any]) -> tuple[float, float] | None:
     """Return a 95 % interval for the error that many more observations would show; it contains the measured error.
 
     The lower limit is that of the basic bootstrap, which removes the bias. It is 0 if chance explains the error: if the

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple, get_args
+from typing import Any, Final, Literal, NamedTuple, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from components.statistics.calibration import calibrate
 from components.statistics.combination import combine_views
@@ -48,16 +49,17 @@ class Scores:
     """
 
     keys: tuple[str, ...]
-    labels: np.ndarray
-    probabilities: np.ndarray
-    raw: np.ndarray | None
-    clusters: np.ndarray
+    labels: NDArray[Any]
+    probabilities: NDArray[Any]
+    raw: NDArray[Any] | None
+    clusters: NDArray[Any]
     ungraded: int
 
     @property
-    def predicted(self) -> np.ndarray:
+    def predicted(self) -> NDArray[Any]:
         """Index of the predicted class, int64 [N]; of equal probabilities the less dense class, as in the model."""
-        return self.probabilities.argmax(axis=1)
+        result: NDArray[Any] = self.probabilities.argmax(axis=1)
+        return result
 
 
 def cluster_of(patient_id: str, exam_id: str) -> str:
@@ -85,7 +87,7 @@ def score_rows(
     cluster: str,
     label: int,
     views: Sequence[str],
-    probabilities: np.ndarray,
+    probabilities: NDArray[Any],
     minimum_views: int = 1,
 ) -> list[ScoreRow]:
     """Return the observations of one exam.

@@ -16,6 +16,7 @@ from typing import Any, Final
 import keras
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
 
 from components.trainer.epochs import Epoch, epoch_from_dict
@@ -26,7 +27,7 @@ _PROJECTIONS: Final = tuple(dict.fromkeys(projection_of(view) for view in VIEWS)
 _WEIGHTS: Final = "_weights"  # of components.exam_model.signatures.ExamModel: one packed variable a network
 
 
-def _packed(model_dir: str, view: str) -> np.ndarray:
+def _packed(model_dir: str, view: str) -> NDArray[Any]:
     """Read the packed weights of the network of a view, float32 [P], from the variables of a SavedModel."""
     reader = tf.train.load_checkpoint(os.path.join(model_dir, "variables", "variables"))
     nodes = TrackableObjectGraph.FromString(reader.get_tensor("_CHECKPOINTABLE_OBJECT_GRAPH")).nodes
@@ -37,10 +38,11 @@ def _packed(model_dir: str, view: str) -> np.ndarray:
     networks = children(children(0)[_WEIGHTS])
     separate = len(networks) == len(VIEWS)
     index = VIEWS.index(view) if separate else _PROJECTIONS.index(projection_of(view))
-    return reader.get_tensor(nodes[networks[str(index)]].attributes[0].checkpoint_key)
+    result: NDArray[Any] = reader.get_tensor(nodes[networks[str(index)]].attributes[0].checkpoint_key)
+    return result
 
 
-def pushed_weights(model_dir: str, view: str, network: keras.Model) -> list[np.ndarray] | None:
+def pushed_weights(model_dir: str, view: str, network: keras.Model) -> list[NDArray[Any]] | None:
     """Return the weights of the network of a view from an exam model.
 
     Args:
@@ -94,7 +96,7 @@ class Progress(tf.train.experimental.PythonState):
 
     def __init__(self) -> None:
         self.epochs: list[Epoch] = []
-        self.best: list[np.ndarray] = []
+        self.best: list[NDArray[Any]] = []
 
     def serialize(self) -> bytes:
         """Return metrics and weights as NPZ."""

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from components.statistics.confusion import accuracy, macro_recall, weighted_kappa
 
@@ -54,12 +55,13 @@ class Totals:
     """
 
     loss: float
-    confusion: np.ndarray
+    confusion: NDArray[Any]
 
     @property
     def mean_loss(self) -> float:
         """Mean loss of an image."""
-        return self.loss / max(self.confusion.sum(), 1.0)
+        result: float = self.loss / max(self.confusion.sum(), 1.0)
+        return result
 
     @property
     def accuracy(self) -> float:
@@ -77,7 +79,7 @@ class Totals:
         return _or_zero(weighted_kappa(self.confusion, 2))
 
 
-def _or_zero(value: np.ndarray) -> float:
+def _or_zero(value: NDArray[Any]) -> float:
     """Return a metric, or 0 if it is undefined, because the record of an epoch holds only numbers."""
     return float(np.nan_to_num(value))
 

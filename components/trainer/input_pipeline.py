@@ -10,11 +10,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_transform as tft
+from numpy.typing import NDArray
 
 from components.trainer.augmentation import augment
 from components.trainer.config import TrainConfig
@@ -173,7 +174,7 @@ def batches(
     return _assemble(read, decode, count, buffer, config, training)
 
 
-def array_batches(images: np.ndarray, labels: np.ndarray, config: TrainConfig, *, training: bool) -> Batches:
+def array_batches(images: NDArray[Any], labels: NDArray[Any], config: TrainConfig, *, training: bool) -> Batches:
     """Return batches of decoded images, as :func:`batches` does for records.
 
     Args:

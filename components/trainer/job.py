@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 import tensorflow_transform as tft
+from numpy.typing import NDArray
 
 from components.common.progress import advance, expect
 from components.common.shards import write_text
@@ -104,7 +105,7 @@ def run_job(job: Job) -> None:
     total_over_workers(strategy, 1.0)  # wait for the chief, because TFX reads the model when any worker is done
 
 
-def _start(job: Job, views: Sequence[str]) -> list[np.ndarray] | None:
+def _start(job: Job, views: Sequence[str]) -> list[NDArray[Any]] | None:
     """Return the weights to start from; None if there are none, or if they belong to another architecture."""
     if job.base_model is None or not tf.io.gfile.isdir(job.base_model):
         return None
@@ -114,7 +115,7 @@ def _start(job: Job, views: Sequence[str]) -> list[np.ndarray] | None:
     return pushed_weights(job.base_model, view, network)
 
 
-def _decides(job: Job, records: dict[str, Records], start: Sequence[np.ndarray] | None) -> dict[str, object]:
+def _decides(job: Job, records: dict[str, Records], start: Sequence[NDArray[Any]] | None) -> dict[str, object]:
     """Name everything that decides a training."""
     weights = hashlib.sha256(b"".join(np.ascontiguousarray(weight).tobytes() for weight in start or ()))
     return {

@@ -16,6 +16,7 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from components.trainer.checkpoint import Checkpoints, Progress
 from components.trainer.config import TrainConfig
@@ -44,7 +45,7 @@ class TrainedNetwork:
     best_epoch: int
 
 
-def class_weights(labels: Sequence[int], config: TrainConfig) -> np.ndarray:
+def class_weights(labels: Sequence[int], config: TrainConfig) -> NDArray[Any]:
     """Return the weight of each class.
 
     Args:
@@ -65,13 +66,13 @@ def class_weights(labels: Sequence[int], config: TrainConfig) -> np.ndarray:
 def train(
     training: Batches,
     validation: Batches,
-    weights: np.ndarray,
+    weights: NDArray[Any],
     config: TrainConfig,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
     *,
     strategy: tf.distribute.Strategy | None = None,
     checkpoints: str | None = None,
-    start: Sequence[np.ndarray] | None = None,
+    start: Sequence[NDArray[Any]] | None = None,
 ) -> TrainedNetwork:
     """Train one network.
 

@@ -107,7 +107,8 @@ class DecayedSGD(keras.optimizers.SGD):
 
     def get_config(self) -> dict[str, Any]:
         """Return the configuration of an equal optimiser."""
-        return super().get_config() | {"decay": self.decay}
+        result: dict[str, Any] = super().get_config() | {"decay": self.decay}
+        return result
 
 
 def make_optimizer(config: TrainConfig) -> keras.optimizers.Optimizer:

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from components.trainer.config import TrainConfig
 from components.trainer.devices import compiles, dtype_policy, gpu_capabilities, layers_of, scaled
@@ -41,9 +42,9 @@ class Steps:
     def __init__(
         self,
         config: TrainConfig,
-        weights: np.ndarray,
+        weights: NDArray[Any],
         strategy: tf.distribute.Strategy,
-        start: Sequence[np.ndarray] | None = None,
+        start: Sequence[NDArray[Any]] | None = None,
     ):
         """Build network and optimiser in the scope of the strategy; the first calls trace the steps.
 
@@ -76,7 +77,8 @@ class Steps:
             loss, confusion = self._strategy.run(function, (images, labels))
             return self._strategy.reduce(_SUM, loss, axis=None), self._strategy.reduce(_SUM, confusion, axis=None)
 
-        return step
+        result: Callable[[Any, Any], Sums] = step
+        return result
 
     def _train(self, images: tf.Tensor, labels: tf.Tensor) -> Sums:
         variables = self.network.trainable_variables

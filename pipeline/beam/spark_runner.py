@@ -136,7 +136,8 @@ def execute_on(spark: SparkContext, task: StageTask, readings: Sequence[Reading]
     sent = spark.broadcast(task)
     try:
         numbered = spark.parallelize(list(enumerate(readings)), len(readings))
-        return numbered.map(lambda item: run_task(sent.value, *item)).collect()
+        result: list[TaskReport] = numbered.map(lambda item: run_task(sent.value, *item)).collect()
+        return result
     except Py4JJavaError as error:
         raise SparkStageError(python_reason(str(error.java_exception.getMessage()))) from None
     finally:

@@ -195,7 +195,8 @@ class TaskFiles:
 
     def has_report(self, number: int) -> bool:
         """Return True if a task has finished before."""
-        return FileSystems.exists(FileSystems.join(self.folder, f"report-{number}"))
+        result: bool = FileSystems.exists(FileSystems.join(self.folder, f"report-{number}"))
+        return result
 
     def read_reports(self, tasks: int) -> list[TaskReport]:
         """Return the reports of all tasks.

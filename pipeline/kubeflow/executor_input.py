@@ -69,7 +69,8 @@ VALUE_TYPES: Final = frozenset({"tfx.String", "tfx.Integer", "tfx.Float", "tfx.B
 def title_of(artifact_type: spec_pb2.ArtifactTypeSchema) -> str:
     """Return the title of an artifact's type; empty if it has none."""
     if artifact_type.WhichOneof("kind") == "schema_title":
-        return artifact_type.schema_title
+        result: str = artifact_type.schema_title
+        return result
     schema = yaml.safe_load(artifact_type.instance_schema)
     return str(schema.get("title", "")) if isinstance(schema, Mapping) else ""
 

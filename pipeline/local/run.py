@@ -62,7 +62,8 @@ def is_served(pushed: Path, serving: Path) -> bool:
 
 def _overall_exam_figures(summary: dict[str, Any]) -> dict[str, Any]:
     [overall] = [part for part in summary["exam"] if not part["slice"]]
-    return overall["metrics"]
+    result: dict[str, Any] = overall["metrics"]
+    return result
 
 
 def _alerts(outputs: Mapping[str, Mapping[str, str]]) -> tuple[str, ...]:

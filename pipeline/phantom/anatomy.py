@@ -138,15 +138,17 @@ def _signed_distance_mm(inside: NDArray[np.bool_], grid: Grid) -> Level:
 
 
 def _smooth_maximum(curves: list[NDArray[np.float64]], scale: float) -> NDArray[np.float64]:
-    return scale * np.logaddexp.reduce([c / scale for c in curves])
+    result: NDArray[np.float64] = scale * np.logaddexp.reduce([c / scale for c in curves])
+    return result
 
 
 def _wobble(rng: np.random.Generator, y: NDArray[np.float64], period_mm: float) -> NDArray[np.float64]:
     phases = rng.uniform(0, 2 * np.pi, 3)
-    return np.sum(
+    result: NDArray[np.float64] = np.sum(
         [np.sin(2 * np.pi * y * k / period_mm + p) / k for k, p in zip((1, 2, 4), phases, strict=True)],
         axis=0,
     )
+    return result
 
 
 def _mound(
@@ -158,7 +160,8 @@ def _mound(
 
 def _nipple_bump(rng: np.random.Generator, y: NDArray[np.float64], nipple_y: float) -> NDArray[np.float64]:
     height = rng.uniform(0.0, 5.0)
-    return height * np.exp(-(((y - nipple_y) / rng.uniform(3.5, 5.5)) ** 4))
+    result: NDArray[np.float64] = height * np.exp(-(((y - nipple_y) / rng.uniform(3.5, 5.5)) ** 4))
+    return result
 
 
 def _cc_outline(

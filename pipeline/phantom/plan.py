@@ -80,13 +80,15 @@ def quotas(shares: Sequence[float], total: int) -> list[int]:
     counts = np.floor(exact).astype(int)
     order = np.argsort(-(exact - counts), kind="stable")
     counts[order[: total - int(counts.sum())]] += 1
-    return counts.tolist()
+    result: list[int] = counts.tolist()
+    return result
 
 
 def _shuffled(shares: Sequence[float], total: int, rng: np.random.Generator) -> list[int]:
     values = np.repeat(np.arange(len(shares)), quotas(shares, total))
     rng.shuffle(values)
-    return values.tolist()
+    result: list[int] = values.tolist()
+    return result
 
 
 def _repeats(classes: Sequence[str], wanted: int) -> dict[int, int]:

@@ -6,7 +6,7 @@ import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import cv2
 import numpy as np
@@ -45,12 +45,12 @@ class Sample:
     muscle: NDArray[np.float32]
 
 
-def _reduced(values: np.ndarray, shape: tuple[int, int]) -> NDArray[np.float32]:
+def _reduced(values: NDArray[Any], shape: tuple[int, int]) -> NDArray[np.float32]:
     reduced = cv2.resize(values.astype(np.float32), (shape[1], shape[0]), interpolation=cv2.INTER_AREA)
     return np.asarray(reduced, np.float32)
 
 
-def make_sample(name: str, pixels: np.ndarray, view: str, muscle: NDArray[np.bool_]) -> Sample | None:
+def make_sample(name: str, pixels: NDArray[Any], view: str, muscle: NDArray[np.bool_]) -> Sample | None:
     """Cut out the region as preprocessing does; return None if there is no breast.
 
     Args:
@@ -76,7 +76,8 @@ def _displayed(stored: NDArray[np.uint16], appearance: Appearance) -> NDArray[np
     share = stored / full_scale
     low, high = appearance.window
     shown = np.clip(((1 - share if appearance.inverted else share) - low) / (high - low), 0, 1)
-    return np.rint(65535 * shown).astype(np.uint16)
+    result: NDArray[np.uint16] = np.rint(65535 * shown).astype(np.uint16)
+    return result
 
 
 def phantom_samples(exams: int, seed: int) -> Iterator[Sample]:

@@ -15,6 +15,7 @@ from typing import Any, Final
 import cv2
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from components.preprocessing.network import from_blocks, to_blocks
 from pipeline.segmenter.augmentation import augmented, plain
@@ -51,8 +52,8 @@ def _feed(sources: Sequence[Source], steps: int, seed: int, batches: queue.Queue
     rng = np.random.default_rng(seed)
     shares = np.array([source.share for source in sources])
     for _ in range(steps):
-        inputs: list[np.ndarray] = []
-        targets: list[np.ndarray] = []
+        inputs: list[NDArray[Any]] = []
+        targets: list[NDArray[Any]] = []
         while len(inputs) < _BATCH:
             source = sources[int(rng.choice(len(sources), p=shares / shares.sum()))]
             drawn = augmented(rng, source.samples[int(rng.integers(len(source.samples)))], source.strength)
@@ -92,7 +93,7 @@ def _fit(model: tf.keras.Model, sources: Sequence[Source], steps: int, rate: flo
     return float(np.mean(losses[-100:]))
 
 
-def probabilities(model: tf.keras.Model, samples: Sequence[Sample]) -> np.ndarray:
+def probabilities(model: tf.keras.Model, samples: Sequence[Sample]) -> NDArray[Any]:
     """Apply a network: float32 [n, 128, 96]."""
     inputs = to_blocks(np.stack([plain(sample)[0] for sample in samples]))
     return np.asarray(from_blocks(tf.sigmoid(model.predict(inputs, batch_size=32, verbose=0)).numpy()))

@@ -8,9 +8,10 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from components.common.png import encode_png
@@ -42,7 +43,7 @@ class Grader(ABC):
     """Grades exams with the signatures of a model. Subclasses run the signatures on a server or in this process."""
 
     @abstractmethod
-    def run(self, signature: str, inputs: Mapping[str, np.ndarray]) -> Answer:
+    def run(self, signature: str, inputs: Mapping[str, NDArray[Any]]) -> Answer:
         """Run a signature.
 
         Args:
@@ -171,13 +172,13 @@ def _checked_views(images: Mapping[str, bytes]) -> list[str]:
     return [view for view in VIEWS if view in images]
 
 
-def _strings(values: list[str] | list[bytes]) -> np.ndarray:
+def _strings(values: list[str] | list[bytes]) -> NDArray[Any]:
     array = np.empty(len(values), dtype=object)
     array[:] = [value if isinstance(value, bytes) else value.encode() for value in values]
     return array
 
 
-def _exam_inputs(images: Mapping[str, bytes], views: list[str], exam_id: str) -> dict[str, np.ndarray]:
+def _exam_inputs(images: Mapping[str, bytes], views: list[str], exam_id: str) -> dict[str, NDArray[Any]]:
     return {
         "image_bytes": _strings([images[view] for view in views]),
         "view": _strings(views),
@@ -185,7 +186,9 @@ def _exam_inputs(images: Mapping[str, bytes], views: list[str], exam_id: str) ->
     }
 
 
-def _explanations(outputs: Mapping[str, np.ndarray], views: list[str], prefix: str = "") -> dict[str, ViewExplanation]:
+def _explanations(
+    outputs: Mapping[str, NDArray[Any]], views: list[str], prefix: str = ""
+) -> dict[str, ViewExplanation]:
     """Read outputs with one row per view; ``prefix`` starts the names of a view's grade."""
     return {
         view: ViewExplanation(
@@ -198,12 +201,12 @@ def _explanations(outputs: Mapping[str, np.ndarray], views: list[str], prefix: s
     }
 
 
-def _four(row: np.ndarray) -> Probabilities:
+def _four(row: NDArray[Any]) -> Probabilities:
     a, b, c, d = (float(value) for value in row)
     return a, b, c, d
 
 
-def _grade_of(outputs: dict[str, np.ndarray], views: list[str]) -> ExamGrade:
+def _grade_of(outputs: dict[str, NDArray[Any]], views: list[str]) -> ExamGrade:
     # Models from before calibration return neither a reason nor raw probabilities: theirs are raw.
     if "reason" in outputs and (reason := outputs["reason"][0].decode()):
         raise NotGradedError(reason)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
+from numpy.typing import NDArray
 
 from components.exam_model.recipe import PreprocessingRecipe
 
@@ -69,7 +70,7 @@ class ViewExplanation:
 
     density: str
     probabilities: Probabilities
-    heatmap: np.ndarray
+    heatmap: NDArray[Any]
     overlay_png: bytes
 
 

@@ -11,8 +11,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
-import numpy as np
 from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
 
 from serving.client.grader import FULL_QUEUE, Grader, lacks_signature, refused_by_model
 from serving.client.grades import (
@@ -79,7 +79,7 @@ class ExamClient(Grader):
     ) -> None:
         self.close()
 
-    def run(self, signature: str, inputs: Mapping[str, np.ndarray]) -> Answer:
+    def run(self, signature: str, inputs: Mapping[str, NDArray[Any]]) -> Answer:
         """Run a signature on the server, see `Grader.run`."""
         from tensorflow_serving.apis import predict_pb2
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import grpc
-import numpy as np
+from numpy.typing import NDArray
 
 from serving.client.grader import FULL_QUEUE, Grader, lacks_signature, refused_by_model
 from serving.client.grades import ModelNotFoundError, ServerBusyError, ServingError
@@ -41,7 +41,7 @@ class LocalModel(Grader):
         self._folder = folders[self.version]
         self._model: LoadedModel | None = None
 
-    def run(self, signature: str, inputs: Mapping[str, np.ndarray]) -> Answer:
+    def run(self, signature: str, inputs: Mapping[str, NDArray[Any]]) -> Answer:
         """Run a signature in this process, see `Grader.run`."""
         from serving.server.model import LoadedModel
         from serving.wire.errors import ModelLoadError, StatusError

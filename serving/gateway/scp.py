@@ -59,8 +59,7 @@ class Meter:
         """Read as a socket does; return no bytes after a limit is reached."""
         if self._left <= 0 or time.monotonic() > self._deadline:
             return b""
-        # The class that mixes this in is a socket; the type checker cannot see it here.
-        data: bytes = super().recv(size, flags)  # type: ignore[misc]
+        data: bytes = super().recv(size, flags)  # type: ignore[misc]  # the class that mixes this in is a socket
         self._left -= len(data)
         return data
 
@@ -69,8 +68,7 @@ class MeteredSocket(Meter, socket.socket):
     """A socket with limits."""
 
 
-# The argument names of `recv` differ from typeshed's.
-class MeteredTlsSocket(Meter, ssl.SSLSocket):  # type: ignore[misc]
+class MeteredTlsSocket(Meter, ssl.SSLSocket):  # type: ignore[misc]  # typeshed names the arguments of `recv` otherwise
     """A TLS socket with limits; a context creates it if it is its ``sslsocket_class``."""
 
 

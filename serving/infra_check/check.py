@@ -44,7 +44,8 @@ def build_requests(views: list[View]) -> dict[str, dict[str, list[str]]]:
         features = {
             name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value])) for name, value in values.items()
         }
-        return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+        result: bytes = tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+        return result
 
     images = encoded([view.image for view in views])
     names = encoded([view.view.encode() for view in views])

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 
@@ -141,11 +142,11 @@ def check_answer(model: Any, graph: Any, contract: Contract, name: str, inputs: 
     return f"{len(answer['probabilities'])} answers"
 
 
-def _ask(model: Any, name: str, inputs: dict[str, Any]) -> dict[str, np.ndarray]:
+def _ask(model: Any, name: str, inputs: dict[str, Any]) -> dict[str, NDArray[Any]]:
     return {key: value.numpy() for key, value in model.signatures[name](**inputs).items()}
 
 
-def check_output(name: str, found: np.ndarray, tensor: dict[str, Any], sizes: dict[str, int]) -> None:
+def check_output(name: str, found: NDArray[Any], tensor: dict[str, Any], sizes: dict[str, int]) -> None:
     """Check an output against the contract.
 
     Args:
@@ -173,7 +174,7 @@ def check_output(name: str, found: np.ndarray, tensor: dict[str, Any], sizes: di
         require(right.all(), f"{name} does not sum to {tensor['row_sum']:g}")
 
 
-def _check_texts(name: str, found: np.ndarray, tensor: dict[str, Any]) -> None:
+def _check_texts(name: str, found: NDArray[Any], tensor: dict[str, Any]) -> None:
     require(all(isinstance(value, bytes) for value in found.ravel()), f"{name} is not a string")
     if "one_of" in tensor:
         allowed = {value.encode() for value in tensor["one_of"]}
@@ -185,7 +186,7 @@ def _check_texts(name: str, found: np.ndarray, tensor: dict[str, Any]) -> None:
             json.loads(value)
 
 
-def _check_likeliest(name: str, found: np.ndarray, probabilities: np.ndarray, contract: Contract) -> None:
+def _check_likeliest(name: str, found: NDArray[Any], probabilities: NDArray[Any], contract: Contract) -> None:
     """Check that each name is the class with the largest value, and empty if the row is zeros."""
     classes = [entry["name"].encode() for entry in contract["classes"]]
     for text, row in zip(found, probabilities, strict=True):
@@ -193,7 +194,7 @@ def _check_likeliest(name: str, found: np.ndarray, probabilities: np.ndarray, co
         require(text == expected, f"{name} is {text!r}, and by the order of the classes it must be {expected!r}")
 
 
-def _check_recipe(found: np.ndarray, promised: dict[str, Any]) -> None:
+def _check_recipe(found: NDArray[Any], promised: dict[str, Any]) -> None:
     for text in set(found):
         digest = hashlib.sha256(text).hexdigest()
         same = digest == promised["recipe_sha256"] and json.loads(text) == promised["recipe"]

@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent import futures
 from contextlib import contextmanager
-from typing import Final, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 import grpc
-import numpy as np
+from numpy.typing import NDArray
 
 from serving.server.config import ServerConfig
 from serving.server.manager import ModelManager
@@ -94,8 +94,7 @@ class WorkQueue:
         # The place is free when the task leaves the queue, not when its client leaves: so the queue stays bounded.
         future.add_done_callback(lambda _: self._places.release())
         try:
-            # The pool is typed for all tasks; this task returns the type of the caller's function.
-            return future.result(timeout=seconds)  # type: ignore[return-value]
+            return future.result(timeout=seconds)  # type: ignore[return-value]  # the pool is typed for all tasks
         except futures.CancelledError:
             raise _shutting_down() from None
         except futures.TimeoutError:
@@ -132,11 +131,11 @@ class ServerCore:
         self,
         model: LoadedModel,
         signature: str,
-        inputs: Mapping[str, np.ndarray],
+        inputs: Mapping[str, NDArray[Any]],
         output_filter: Sequence[str] = (),
         seconds: float = float("inf"),
         wanted: Callable[[], bool] = lambda: True,
-    ) -> dict[str, np.ndarray]:
+    ) -> dict[str, NDArray[Any]]:
         """Call a signature of a version through the queue.
 
         Args:
@@ -158,7 +157,7 @@ class ServerCore:
         if seconds <= 0:
             raise overdue()
 
-        def call() -> dict[str, np.ndarray]:
+        def call() -> dict[str, NDArray[Any]]:
             started = time.perf_counter()
             outputs = model.predict(signature, inputs, output_filter)
             self.metrics.latency(RUNTIME_LATENCY, self.manager.name, "Predict", _RUNTIME, time.perf_counter() - started)

@@ -19,6 +19,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from serving.wire.errors import StatusError, invalid_argument
 
@@ -81,7 +82,7 @@ def parse_body(body: bytes) -> PredictBody:
     raise invalid_argument("Missing 'inputs' or 'instances' key")
 
 
-def to_inputs(body: PredictBody, dtypes: Mapping[str, tf.DType]) -> dict[str, np.ndarray]:
+def to_inputs(body: PredictBody, dtypes: Mapping[str, tf.DType]) -> dict[str, NDArray[Any]]:
     """Convert a body to input arrays.
 
     Args:
@@ -101,7 +102,7 @@ def _is_b64(value: Any) -> bool:
     return isinstance(value, dict) and set(value) == {_B64} and isinstance(value[_B64], str)
 
 
-def _columns(values: Any, dtypes: Mapping[str, tf.DType]) -> dict[str, np.ndarray]:
+def _columns(values: Any, dtypes: Mapping[str, tf.DType]) -> dict[str, NDArray[Any]]:
     if not isinstance(values, dict) or _is_b64(values):
         if len(dtypes) > 1:
             raise invalid_argument(
@@ -116,14 +117,14 @@ def _columns(values: Any, dtypes: Mapping[str, tf.DType]) -> dict[str, np.ndarra
     return {name: _array(values[name], dtype) for name, dtype in dtypes.items()}
 
 
-def _rows(instances: list[Any], dtypes: Mapping[str, tf.DType]) -> dict[str, np.ndarray]:
+def _rows(instances: list[Any], dtypes: Mapping[str, tf.DType]) -> dict[str, NDArray[Any]]:
     if not isinstance(instances[0], dict) and len(dtypes) > 1:
         raise invalid_argument(
             "instances is a plain list, but expecting list of objects as multiple input tensors required "
             "as per tensorinfo_map"
         )
     named = isinstance(instances[0], dict) and not _is_b64(instances[0])
-    columns: dict[str, list[np.ndarray]] = {name: [] for name in dtypes}
+    columns: dict[str, list[NDArray[Any]]] = {name: [] for name in dtypes}
     for position, instance in enumerate(instances):
         is_object = isinstance(instance, dict) and not _is_b64(instance)
         if is_object != named:
@@ -153,7 +154,7 @@ def _rows(instances: list[Any], dtypes: Mapping[str, tf.DType]) -> dict[str, np.
     return {name: np.stack(arrays) for name, arrays in columns.items()}
 
 
-def _array(value: Any, dtype: tf.DType) -> np.ndarray:
+def _array(value: Any, dtype: tf.DType) -> NDArray[Any]:
     shape: list[int] = []
     first = value
     while isinstance(first, list):
@@ -218,7 +219,7 @@ def _from_b64(value: dict[str, Any]) -> bytes:
         raise invalid_argument("Unable to base64 decode") from None
 
 
-def to_json(outputs: Mapping[str, np.ndarray], response_format: Format) -> bytes:
+def to_json(outputs: Mapping[str, NDArray[Any]], response_format: Format) -> bytes:
     """Return the JSON of a response: ``predictions`` for the row format, ``outputs`` for the column format.
 
     Args:
@@ -246,7 +247,7 @@ def to_json(outputs: Mapping[str, np.ndarray], response_format: Format) -> bytes
     return json.dumps({"predictions": rows}).encode()
 
 
-def _json_values(name: str, array: np.ndarray) -> Any:
+def _json_values(name: str, array: NDArray[Any]) -> Any:
     if array.dtype == object:
         values = array.ravel().tolist()
         texts = None if name.endswith(_BYTES_SUFFIX) else _texts(values)

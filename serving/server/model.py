@@ -10,6 +10,7 @@ from typing import Any, Final
 import grpc
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 from tensorflow_serving.apis import prediction_log_pb2
 
@@ -42,7 +43,10 @@ def _kernel_message(error: tf.errors.OpError) -> str:
 
 
 def _type_name(dtype: tf.DType) -> str:
-    return {tf.float32: "float", tf.float64: "double"}.get(dtype, dtype.name)  # C++ names, as in messages of kernels
+    result: str = {tf.float32: "float", tf.float64: "double"}.get(
+        dtype, dtype.name
+    )  # C++ names, as in messages of kernels
+    return result
 
 
 def _names(names: Sequence[str] | set[str]) -> str:
@@ -80,8 +84,8 @@ class LoadedModel:
         return self.signature_defs.get(name) if name in self._model.signatures else None
 
     def predict(
-        self, signature_name: str, inputs: Mapping[str, np.ndarray], output_filter: Sequence[str] = ()
-    ) -> dict[str, np.ndarray]:
+        self, signature_name: str, inputs: Mapping[str, NDArray[Any]], output_filter: Sequence[str] = ()
+    ) -> dict[str, NDArray[Any]]:
         """Call a signature.
 
         Args:
@@ -110,7 +114,7 @@ class LoadedModel:
         return {alias: np.asarray(outputs[alias].numpy()) for alias in wanted}
 
 
-def _checked_inputs(signature: meta_graph_pb2.SignatureDef, inputs: Mapping[str, np.ndarray]) -> dict[str, tf.Tensor]:
+def _checked_inputs(signature: meta_graph_pb2.SignatureDef, inputs: Mapping[str, NDArray[Any]]) -> dict[str, tf.Tensor]:
     sent, required = set(inputs), set(signature.inputs)
     missing = required - sent
     if len(sent) > len(required) or missing - set(signature.defaults) or sent - required:

@@ -73,7 +73,8 @@ def _message_dict(message: Message) -> dict[str, Any]:
     known = inspect.signature(json_format.MessageToDict).parameters
     newer = "always_print_fields_with_no_presence"  # protobuf 5 renamed the argument
     flag = newer if newer in known else "including_default_value_fields"
-    return json_format.MessageToDict(message, preserving_proto_field_name=True, **{flag: True})
+    result: dict[str, Any] = json_format.MessageToDict(message, preserving_proto_field_name=True, **{flag: True})
+    return result
 
 
 def answer_get(manager: ModelManager, path: str) -> bytes:

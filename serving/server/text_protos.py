@@ -123,7 +123,8 @@ def model_config_text(model: ServedModel) -> str:
         policy.latest.num_versions = model.policy.count
     for label, version in model.labels.items():
         config.version_labels[label] = version
-    return text_format.MessageToString(message)
+    result: str = text_format.MessageToString(message)
+    return result
 
 
 def read_monitoring_config(path: Path) -> str | None:
@@ -148,7 +149,8 @@ def monitoring_config_text(metrics_path: str) -> str:
     message = new_message("MonitoringConfig")
     message.prometheus_config.enable = True
     message.prometheus_config.path = metrics_path
-    return text_format.MessageToString(message)
+    result: str = text_format.MessageToString(message)
+    return result
 
 
 def ssl_config_text(tls: ServerTls) -> str:
@@ -163,4 +165,5 @@ def ssl_config_text(tls: ServerTls) -> str:
     if tls.client_ca is not None:
         message.custom_ca = tls.client_ca.read_text()
         message.client_verify = True
-    return text_format.MessageToString(message)
+    result: str = text_format.MessageToString(message)
+    return result

@@ -16,6 +16,7 @@ from typing import Any, Final
 import numpy as np
 import tensorflow as tf
 from google.protobuf import descriptor_pb2, text_format
+from numpy.typing import NDArray
 from tensorflow.core.framework import tensor_pb2
 from tensorflow_serving.apis import model_pb2
 
@@ -41,7 +42,7 @@ message_type {
 """
 
 
-def to_array(name: str, proto: tensor_pb2.TensorProto) -> np.ndarray:
+def to_array(name: str, proto: tensor_pb2.TensorProto) -> NDArray[Any]:
     """Decode a tensor.
 
     Args:
@@ -62,7 +63,8 @@ def to_array(name: str, proto: tensor_pb2.TensorProto) -> np.ndarray:
         floats = _packed_floats(proto) if dtype == tf.float32 else None
         if floats is not None and len(floats) == elements:
             return floats.reshape([dim.size for dim in proto.tensor_shape.dim])
-        return tf.make_ndarray(proto)
+        result: NDArray[Any] = tf.make_ndarray(proto)
+        return result
     except (TypeError, ValueError, KeyError, OverflowError):
         raise invalid_argument(f"tensor parsing error: {name}") from None
 
@@ -76,7 +78,7 @@ def _varint(value: int) -> bytes:
     return bytes(out)
 
 
-def _packed_floats(proto: tensor_pb2.TensorProto) -> np.ndarray | None:
+def _packed_floats(proto: tensor_pb2.TensorProto) -> NDArray[Any] | None:
     """Read ``float_val`` at once from the end of the wire form; return None if it is not there."""
     size = 4 * len(proto.float_val)
     if not size:
@@ -88,7 +90,7 @@ def _packed_floats(proto: tensor_pb2.TensorProto) -> np.ndarray | None:
     return np.frombuffer(wire, "<f4", offset=len(wire) - size).astype(np.float32)
 
 
-def to_proto(array: np.ndarray) -> tensor_pb2.TensorProto:
+def to_proto(array: NDArray[Any]) -> tensor_pb2.TensorProto:
     """Encode an array with typed value fields (``float_val``, ``string_val``, ...), as TensorFlow Serving does.
 
     ``tf.make_tensor_proto`` writes ``tensor_content`` instead. Clients that read ``float_val`` do not see it.
@@ -131,7 +133,7 @@ class Answer:
         version: Version of the model that computed them.
     """
 
-    outputs: dict[str, np.ndarray]
+    outputs: dict[str, NDArray[Any]]
     version: int
 
 
@@ -142,7 +144,7 @@ class AnswerCodec:
         file = text_format.Parse(_DECLARATION, descriptor_pb2.FileDescriptorProto())
         self._message = message_class(file, "breast_density.Answer")
 
-    def write(self, outputs: Mapping[str, np.ndarray], spec: model_pb2.ModelSpec) -> bytes:
+    def write(self, outputs: Mapping[str, NDArray[Any]], spec: model_pb2.ModelSpec) -> bytes:
         """Serialize a ``PredictResponse``; ``spec`` names the model and signature that computed the outputs."""
         message = self._message(model_spec=spec.SerializeToString())
         for name, array in outputs.items():

@@ -35,10 +35,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from components.dicom.grey.stored_values import Cells, stored_range
@@ -84,7 +85,7 @@ def raw_scale_of(dataset: Dataset) -> RawScale | None:
     return RawScale(tags.code(dataset, "PixelIntensityRelationship") == "LIN", inverted)
 
 
-def raw_fraction(values: np.ndarray, first: float, last: float, scale: RawScale) -> np.ndarray:
+def raw_fraction(values: NDArray[Any], first: float, last: float, scale: RawScale) -> NDArray[Any]:
     """Turn detector values into grey.
 
     Args:
@@ -100,7 +101,8 @@ def raw_fraction(values: np.ndarray, first: float, last: float, scale: RawScale)
         fraction = np.log1p(np.clip(values - first, 0, None)) / np.log1p(last - first)
     else:
         fraction = (values - first) / (last - first)
-    return 1 - fraction if scale.inverted else fraction
+    result: NDArray[Any] = 1 - fraction if scale.inverted else fraction
+    return result
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +129,7 @@ class GreyScale:
     inverted: bool = False
     remarks: tuple[Remark, ...] = ()
 
-    def grey(self, stored: np.ndarray, voi_index: int = 0) -> np.ndarray:
+    def grey(self, stored: NDArray[Any], voi_index: int = 0) -> NDArray[np.uint16]:
         """Compute the grey of stored values.
 
         Args:
@@ -144,7 +146,7 @@ class GreyScale:
             values = values * self.modality.slope + self.modality.intercept
         if self.raw is not None:
             fraction = raw_fraction(values, self.first, self.last, self.raw)
-            return np.rint(np.clip(fraction, 0, 1) * _WHITE).astype(np.uint16)
+            return _sixteen_bits(fraction)
         if (lut := _chosen(self.luts, voi_index)) is not None:
             fraction = lut.apply(values) / lut.top
         elif (window := _chosen(self.windows, voi_index)) is not None:
@@ -153,13 +155,18 @@ class GreyScale:
             fraction = (values - self.first) / (self.last - self.first)
         if self.inverted:
             fraction = 1 - fraction
-        return np.rint(np.clip(fraction, 0, 1) * _WHITE).astype(np.uint16)
+        return _sixteen_bits(fraction)
 
 
 def _chosen(options: Sequence[_Voi | None], index: int) -> _Voi | None:
     """Return the option with this index, otherwise the first valid one, otherwise None."""
     asked = options[index] if index < len(options) else None
     return asked if asked is not None else next((option for option in options if option is not None), None)
+
+
+def _sixteen_bits(fraction: NDArray[Any]) -> NDArray[np.uint16]:
+    grey: NDArray[np.uint16] = np.rint(np.clip(fraction, 0, 1) * _WHITE).astype(np.uint16)
+    return grey
 
 
 def _refused(keyword: str, file: str, value: str, remedy: str) -> IngestError:
@@ -223,7 +230,7 @@ def grey_scale_of(dataset: Dataset, file: str) -> GreyScale:
     return GreyScale(modality, first, last, windows=windows.pairs, inverted=inverted, remarks=remarks)
 
 
-def to_grey(pixels: np.ndarray, cells: Cells, scale: GreyScale, voi_index: int = 0) -> np.ndarray:
+def to_grey(pixels: NDArray[Any], cells: Cells, scale: GreyScale, voi_index: int = 0) -> NDArray[Any]:
     """Map decoded pixels to grey.
 
     Args:

@@ -30,9 +30,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from components.dicom.headers import tags
@@ -65,7 +66,7 @@ class UnusedBits(Enum):
     VALUES = "values"
 
 
-def _votes(strip: tuple[np.ndarray, ...], axis: int) -> tuple[int, int]:
+def _votes(strip: tuple[NDArray[Any], ...], axis: int) -> tuple[int, int]:
     """Count the pairs along an axis whose whole cells are more similar, and those whose stored bits are.
 
     Args:
@@ -82,7 +83,9 @@ def _votes(strip: tuple[np.ndarray, ...], axis: int) -> tuple[int, int]:
     return int((of_whole < of_stored).sum()), int((of_stored < of_whole).sum())
 
 
-def judge_unused_bits(pixels: np.ndarray, whole: np.ndarray, stored: np.ndarray, padding: np.ndarray) -> UnusedBits:
+def judge_unused_bits(
+    pixels: NDArray[Any], whole: NDArray[Any], stored: NDArray[Any], padding: NDArray[Any]
+) -> UnusedBits:
     """Decide what the unused bits of an image contain.
 
     Args:
@@ -131,8 +134,8 @@ class Cells:
         remarks: Remarks on the cells.
     """
 
-    values: np.ndarray
-    padding: np.ndarray
+    values: NDArray[Any]
+    padding: NDArray[Any]
     remarks: tuple[Remark, ...] = ()
 
 
@@ -141,7 +144,7 @@ def stored_range(bits_stored: int, signed: bool) -> tuple[int, int]:
     return (-(1 << (bits_stored - 1)), (1 << (bits_stored - 1)) - 1) if signed else (0, (1 << bits_stored) - 1)
 
 
-def cells_of(pixels: np.ndarray, dataset: Dataset, shift: int, file: str) -> Cells:
+def cells_of(pixels: NDArray[Any], dataset: Dataset, shift: int, file: str) -> Cells:
     """Find the meaning of each possible cell of an image.
 
     Args:
@@ -181,7 +184,7 @@ def cells_of(pixels: np.ndarray, dataset: Dataset, shift: int, file: str) -> Cel
     )
 
 
-def _as_signed(cells: np.ndarray, bits: int) -> np.ndarray:
+def _as_signed(cells: NDArray[Any], bits: int) -> NDArray[Any]:
     return np.where(cells >= 1 << (bits - 1), cells - (1 << bits), cells)
 
 
@@ -190,7 +193,7 @@ def _has_embedded_overlay(dataset: Dataset) -> bool:
     return any((tags.first_number(dataset, group << 16 | 0x0102) or 0) > 0 for group in range(0x6000, 0x6020, 2))
 
 
-def _padding(dataset: Dataset, values: np.ndarray, whole: np.ndarray, limits: tuple[int, int]) -> np.ndarray:
+def _padding(dataset: Dataset, values: NDArray[Any], whole: NDArray[Any], limits: tuple[int, int]) -> NDArray[Any]:
     """Find the cells that are padding; some systems write padding values with a wrong VR or sign."""
     value, limit = (tags.integer(dataset, k) for k in ("PixelPaddingValue", "PixelPaddingRangeLimit"))
     if value is None:
@@ -198,7 +201,7 @@ def _padding(dataset: Dataset, values: np.ndarray, whole: np.ndarray, limits: tu
     low, high = limits
     signed = low < 0
     ends = sorted(_end(end, signed) for end in (value, value if limit is None else limit))
-    found: np.ndarray = (values >= ends[0]) & (values <= ends[1])
+    found: NDArray[Any] = (values >= ends[0]) & (values <= ends[1])
     if all(low <= end <= high for end in ends):
         return found
     found |= (whole >= ends[0]) & (whole <= ends[1])

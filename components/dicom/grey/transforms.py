@@ -22,9 +22,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from components.dicom.headers import tags
@@ -48,13 +49,13 @@ class Lut:
     """
 
     first: int
-    table: np.ndarray
+    table: NDArray[Any]
     top: float
 
-    def apply(self, values: np.ndarray) -> np.ndarray:
+    def apply(self, values: NDArray[Any]) -> NDArray[Any]:
         """Return the outputs for these values, float64 of the same shape."""
         position = np.clip(np.rint(values - self.first), 0, self.table.size - 1).astype(np.int64)
-        found: np.ndarray = self.table[position]
+        found: NDArray[Any] = self.table[position]
         return found
 
 
@@ -65,7 +66,7 @@ class _Problem:
     remedy: str
 
 
-def _words(item: Dataset) -> np.ndarray | None:
+def _words(item: Dataset) -> NDArray[Any] | None:
     """Return LUT Data as words, uint16, the first of two packed bytes in the low half; None if there are none."""
     found = tags.values(item, _DATA)
     if len(found) == 1 and isinstance(found[0], bytes):
@@ -178,7 +179,7 @@ class Windows:
     remarks: tuple[Remark, ...] = ()
 
 
-def window_fraction(values: np.ndarray, window: Window) -> np.ndarray:
+def window_fraction(values: NDArray[Any], window: Window) -> NDArray[Any]:
     """Apply a window, DICOM PS3.3 C.11.2.1.2 and C.11.2.1.3.
 
     Args:

@@ -16,10 +16,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from components.dicom.headers import tags
@@ -57,21 +58,21 @@ class Turn:
     flip_rows: bool = False
     flip_columns: bool = False
 
-    def apply(self, picture: np.ndarray) -> np.ndarray:
+    def apply(self, picture: NDArray[Any]) -> NDArray[Any]:
         """Turn a picture, [H, W] or [H, W, channels], from the file's geometry into the standard hanging."""
         if self == Turn():
             return picture
         turned = picture.swapaxes(0, 1) if self.transpose else picture
         return np.ascontiguousarray(self._flipped(turned))
 
-    def undo(self, picture: np.ndarray) -> np.ndarray:
+    def undo(self, picture: NDArray[Any]) -> NDArray[Any]:
         """Turn a picture from the standard hanging back into the file's geometry."""
         if self == Turn():
             return picture
         turned = self._flipped(picture)
         return np.ascontiguousarray(turned.swapaxes(0, 1) if self.transpose else turned)
 
-    def _flipped(self, picture: np.ndarray) -> np.ndarray:
+    def _flipped(self, picture: NDArray[Any]) -> NDArray[Any]:
         return picture[:: -1 if self.flip_rows else 1, :: -1 if self.flip_columns else 1]
 
 
@@ -155,7 +156,7 @@ def turn_of(dataset: Dataset, view: str, is_named: bool, file: str) -> tuple[Tur
     raise IngestError(found.reason, file, _TAG, printable("\\".join(directions)), remedy)
 
 
-def _breast(pixels: np.ndarray) -> np.ndarray:
+def _breast(pixels: NDArray[Any]) -> NDArray[Any]:
     """Return which pixels of a small copy are breast, uint8 of 0 and 1."""
     rows, columns = pixels.shape
     scale = min(1.0, _SMALL / max(rows, columns))
@@ -166,7 +167,7 @@ def _breast(pixels: np.ndarray) -> np.ndarray:
     return breast
 
 
-def _box(breast: np.ndarray) -> np.ndarray:
+def _box(breast: NDArray[Any]) -> NDArray[Any]:
     """Return the part with breast, without background and padding around it."""
     for axis in (1, 0):
         filled = np.flatnonzero(breast.mean(axis=axis) > _EMPTY)
@@ -175,13 +176,13 @@ def _box(breast: np.ndarray) -> np.ndarray:
     return breast
 
 
-def _edge_shares(breast: np.ndarray) -> dict[str, float]:
+def _edge_shares(breast: NDArray[Any]) -> dict[str, float]:
     high, wide = (max(1, round(_EDGE * side)) for side in breast.shape)
     edges = {"left": breast[:, :wide], "right": breast[:, -wide:], "top": breast[:high], "bottom": breast[-high:]}
     return {name: float(edge.mean()) for name, edge in edges.items()}
 
 
-def _misplaced(pixels: np.ndarray, view: str) -> str:
+def _misplaced(pixels: NDArray[Any], view: str) -> str:
     """Describe how the breast clearly differs from the standard hanging; empty if it does not."""
     breast = _breast(pixels)
     box = _box(breast)
@@ -198,7 +199,7 @@ def _misplaced(pixels: np.ndarray, view: str) -> str:
     return "is upside down" if view.startswith("MLO") and is_below and not is_cut else ""
 
 
-def require_agreement(pixels: np.ndarray, view: str, file: str) -> None:
+def require_agreement(pixels: NDArray[Any], view: str, file: str) -> None:
     """Reject a picture that clearly contradicts its orientation.
 
     Of 1,144 films in the standard hanging none is rejected. Of the same films with black bands of up to 16 % at an

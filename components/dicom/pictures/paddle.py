@@ -56,7 +56,8 @@ def _pooled(runs: Grey, inside: Mask) -> NDArray[np.int16]:
     """Return the best bright and dark responses, 0..255, of each 4 x 4 pixels and their neighbours; [2, h, w]."""
     signed = (cv2.addWeighted(runs, sign, runs, 0.0, 0.0, dtype=cv2.CV_8U) * inside for sign in (255.0, -255.0))
     box = np.ones((_STEP + 1, _STEP + 1), np.uint8)
-    return np.stack([cv2.dilate(part, box)[::_STEP, ::_STEP] for part in signed]).astype(np.int16)
+    result: NDArray[np.int16] = np.stack([cv2.dilate(part, box)[::_STEP, ::_STEP] for part in signed]).astype(np.int16)
+    return result
 
 
 def _pairs(padded: NDArray[np.int16], half: int, pad: int) -> NDArray[np.int16]:
@@ -77,7 +78,8 @@ def _distances(lines: NDArray[np.int16], at: NDArray[np.int64], halves: range) -
     """Return the distance with the best sum at one place of each padded line."""
     tried, middle = np.asarray(halves), (at + halves[-1])[:, None]
     each = np.arange(len(lines))[:, None]
-    return tried[np.argmax(lines[each, middle - tried] + lines[each, middle + tried], axis=1)]
+    result: NDArray[np.int64] = tried[np.argmax(lines[each, middle - tried] + lines[each, middle + tried], axis=1)]
+    return result
 
 
 def _crosses(sides: NDArray[np.int16], ends: NDArray[np.int16], halves: range) -> NDArray[np.int64]:

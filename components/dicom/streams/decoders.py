@@ -22,9 +22,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.uid import (
     HTJ2K,
@@ -113,7 +114,7 @@ class StoredPixels:
         remarks: Remarks on the stream.
     """
 
-    cells: np.ndarray
+    cells: NDArray[Any]
     are_samples: bool = False
     remarks: tuple[Remark, ...] = ()
 
@@ -141,7 +142,7 @@ def _require_fitting_frame(frame: Frame, dataset: Dataset, syntax: UID, size: in
         raise TooMuchError(f"up to {_MAX_TILES} tiles are decoded")
 
 
-def decode_jpeg(stream: bytes, frame: Frame) -> tuple[np.ndarray, bool]:
+def decode_jpeg(stream: bytes, frame: Frame) -> tuple[NDArray[Any], bool]:
     """Decode a JPEG of one component.
 
     Args:
@@ -161,14 +162,14 @@ def decode_jpeg(stream: bytes, frame: Frame) -> tuple[np.ndarray, bool]:
     return decode(jpeg, frame), jpeg.is_closed
 
 
-def _decode_stream(stream: bytes, frame: Frame) -> tuple[np.ndarray, bool]:
+def _decode_stream(stream: bytes, frame: Frame) -> tuple[NDArray[Any], bool]:
     """Decode a stream; also return True if its end marker is there."""
     if frame.coding in _JPEG:
         return decode_jpeg(repair_scan_header(stream), frame)
     return decode_jpeg_ls(stream, frame) if frame.coding in _JPEG_LS else decode_jpeg_2000(stream, frame)
 
 
-def _as_declared(pixels: np.ndarray, frame: Frame, dataset: Dataset) -> np.ndarray:
+def _as_declared(pixels: NDArray[Any], frame: Frame, dataset: Dataset) -> NDArray[Any]:
     """Give samples the sign of the header and at least its number of bits."""
     bits, signed = dataset.BitsStored, dataset.PixelRepresentation == 1
     is_signed_alike = (pixels.dtype.kind == "i") == signed
@@ -195,7 +196,7 @@ def _remarks(coding: Coding, syntax: UID) -> tuple[Remark, ...]:
     return tuple(found)
 
 
-def decode_native(dataset: Dataset, pixel_data: bytes, vr: str) -> np.ndarray:
+def decode_native(dataset: Dataset, pixel_data: bytes, vr: str) -> NDArray[Any]:
     """Read uncompressed pixels, PS3.5 sections 7.3 and 8.1.1.
 
     Args:

@@ -12,9 +12,10 @@ have no meaning. If a predictor halves a sum of samples with such bits, it is co
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from components.dicom.streams.codestream import Frame, StreamError
 from components.dicom.streams.jpeg_parts import ZEROS, Jpeg, possible_data
@@ -25,24 +26,28 @@ _COMPARED: Final = 64  # samples of the row after the last
 _HALVING: Final = (5, 6, 7)  # predictors that halve
 
 
-def _predicted(left: np.ndarray, above: np.ndarray, corner: np.ndarray, predictor: int) -> np.ndarray:
+def _predicted(left: NDArray[Any], above: NDArray[Any], corner: NDArray[Any], predictor: int) -> NDArray[Any]:
     """Predict samples from their neighbours, T.81 table H.1, integers."""
+    predicted: NDArray[Any]
     if predictor == 4:
-        return left + above - corner
-    if predictor == 5:
-        return left + ((above - corner) >> 1)
-    if predictor == 6:
-        return above + ((left - corner) >> 1)
-    if predictor == 7:
-        return (left + above) >> 1
-    return (left, above, corner)[predictor - 1]
+        predicted = left + above - corner
+    elif predictor == 5:
+        predicted = left + ((above - corner) >> 1)
+    elif predictor == 6:
+        predicted = above + ((left - corner) >> 1)
+    elif predictor == 7:
+        predicted = (left + above) >> 1
+    else:
+        predicted = (left, above, corner)[predictor - 1]
+    return predicted
 
 
-def _differences(found: np.ndarray, predictor: int) -> np.ndarray:
+def _differences(found: NDArray[Any], predictor: int) -> NDArray[np.int64]:
     """Return the differences between all rows but the first and their predictions, int64 [H - 1, W]."""
     wide = found.astype(np.int64)
     inner = _predicted(wide[1:, :-1], wide[:-1, 1:], wide[:-1, :-1], predictor)
-    return wide[1:] - np.concatenate([wide[:-1, :1], inner], axis=1)
+    differences: NDArray[np.int64] = wide[1:] - np.concatenate([wide[:-1, :1], inner], axis=1)
+    return differences
 
 
 class _Lossless:
@@ -62,12 +67,12 @@ class _Lossless:
         if jpeg.restart is not None:
             self._changes |= {jpeg.restart: 0, jpeg.restart + 1: 0}
 
-    def _row(self, content: bytes) -> np.ndarray:
+    def _row(self, content: bytes) -> NDArray[Any]:
         """Return the meaning of some data: differences, uint16."""
         row = self._jpeg.decode(1, min(_COMPARED, self._columns), [content], self._changes)[0]
         return np.diff(row, prepend=np.uint16(self._middle))
 
-    def _meanings(self, data: memoryview) -> Iterator[np.ndarray]:
+    def _meanings(self, data: memoryview) -> Iterator[NDArray[Any]]:
         """Yield the meaning of the pattern for each number of bits that can remain after the last sample."""
         tail = bytes(data[-2:]).replace(b"\xff\0", b"\xff")[-1:]
         pattern, size = int.from_bytes(_PATTERN, "big"), 8 * len(_PATTERN)
@@ -77,14 +82,14 @@ class _Lossless:
             content = (value << (8 * whole - size - left)).to_bytes(whole, "big")
             yield self._row(content.replace(b"\xff", b"\xff\0"))
 
-    def _whole(self, rows: int, data: memoryview) -> np.ndarray | None:
+    def _whole(self, rows: int, data: memoryview) -> NDArray[Any] | None:
         """Decode an interval; return None if the data are not those of this number of rows."""
         found = self._jpeg.decode(rows + 1, self._columns, [data, _PATTERN], self._changes)
         behind = _differences(found[-2:, :_COMPARED], self._predictor)[0].astype(np.uint16)
         is_whole = any(np.array_equal(behind, meaning) for meaning in self._meanings(data))
         return found[:rows] if is_whole else None
 
-    def decode(self, rows: int, data: memoryview) -> np.ndarray:
+    def decode(self, rows: int, data: memoryview) -> NDArray[Any]:
         """Decode an interval of this number of rows: uint8 or uint16 [rows, columns]."""
         zeros_are_data = data[-len(ZEROS) :] != ZEROS or not self._row(bytes(_COMPARED)).any()
         for content in possible_data(data, zeros_are_data):
@@ -93,7 +98,7 @@ class _Lossless:
                 return self._samples(found)
         raise EOFError("the entropy-coded data must account for all samples")
 
-    def _samples(self, found: np.ndarray) -> np.ndarray:
+    def _samples(self, found: NDArray[Any]) -> NDArray[Any]:
         if self._offset:
             found -= np.uint16(self._offset)
         if self._bits < 16 and int(found.max()) >> self._bits:
@@ -105,7 +110,7 @@ class _Lossless:
         return found << self._shift if self._shift else found
 
 
-def _added_up(found: np.ndarray, predictor: int, bits: int) -> np.ndarray:
+def _added_up(found: NDArray[Any], predictor: int, bits: int) -> NDArray[Any]:
     """Predict again, from samples without their high bits.
 
     Args:
@@ -131,7 +136,7 @@ def _added_up(found: np.ndarray, predictor: int, bits: int) -> np.ndarray:
     return result.astype(np.uint16)
 
 
-def decode_lossless(jpeg: Jpeg, frame: Frame) -> np.ndarray:
+def decode_lossless(jpeg: Jpeg, frame: Frame) -> NDArray[Any]:
     """Decode a lossless JPEG; arguments and errors as in ``decoders.decode_jpeg``."""
     lossless = _Lossless(jpeg, frame)
     rows, rest = divmod(jpeg.interval, frame.columns) if jpeg.interval else (frame.rows, 0)

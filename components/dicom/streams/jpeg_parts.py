@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import imagecodecs
-import numpy as np
+from numpy.typing import NDArray
 
 from components.dicom.bounded_stream import TooMuchError
 from components.dicom.streams.codestream import END_OF_IMAGE, START_OF_SCAN, end_of_scan, marker_segments
@@ -48,7 +48,7 @@ class Jpeg:
     pieces: list[memoryview]
     is_closed: bool
 
-    def decode(self, rows: int, columns: int, data: list[bytes | memoryview], changes: dict[int, int]) -> np.ndarray:
+    def decode(self, rows: int, columns: int, data: list[bytes | memoryview], changes: dict[int, int]) -> NDArray[Any]:
         """Decode other data as an image of another size; ``changes`` are bytes of the header by position."""
         header = bytearray(self.header)
         header[self.frame + 1 : self.frame + 5] = rows.to_bytes(2, "big") + columns.to_bytes(2, "big")

@@ -12,9 +12,10 @@ once more, without quantisation, after some blocks that make all others brighter
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from components.dicom.streams.codestream import Frame, marker_segments
 from components.dicom.streams.jpeg_parts import Jpeg, possible_data
@@ -84,7 +85,7 @@ def _brightened(jpeg: Jpeg, difference: int) -> tuple[Jpeg, bytes]:
     return replace(jpeg, header=jpeg.header[:scan] + ones + huffman + jpeg.header[scan:]), data
 
 
-def _decoded(jpeg: Jpeg, intervals: list[list[bytes | memoryview]], high: int, columns: int) -> np.ndarray:
+def _decoded(jpeg: Jpeg, intervals: list[list[bytes | memoryview]], high: int, columns: int) -> NDArray[Any]:
     """Decode intervals below each other, each with this number of blocks, as one image if restart markers allow it."""
     size = high * -(-columns // 8)
     together = max(1, _MOST_DOWN // high) if size <= _LONGEST_INTERVAL else 1
@@ -100,7 +101,7 @@ def _decoded(jpeg: Jpeg, intervals: list[list[bytes | memoryview]], high: int, c
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def _behind(found: np.ndarray, number: int, blocks: int, middle: int) -> np.ndarray:
+def _behind(found: NDArray[Any], number: int, blocks: int, middle: int) -> NDArray[Any]:
     """Count the blocks after this number of blocks of each interval that are not mid-grey, integer [number]."""
     columns = found.shape[1]
     wide, rows = -(-columns // 8), blocks // -(-columns // 8)
@@ -124,7 +125,7 @@ class _Sequential:
         meant = self._jpeg.decode(8, _ZERO_BYTES, [bytes(_ZERO_BYTES)], changes)
         return bool(meant.min() == meant.max())
 
-    def whole(self, intervals: list[memoryview], blocks: int, columns: int, extra: int) -> np.ndarray | None:
+    def whole(self, intervals: list[memoryview], blocks: int, columns: int, extra: int) -> NDArray[Any] | None:
         """Decode intervals with this number of blocks each.
 
         Args:
@@ -150,7 +151,7 @@ class _Sequential:
             behind[doubtful] = _behind(brighter, doubtful.size, more, self._middle)
         return found if bool(((behind >= 1) & (behind <= _EXCESS_BLOCKS)).all()) else None
 
-    def blocks_of(self, intervals: list[memoryview], blocks: int, extra: int) -> np.ndarray | None:
+    def blocks_of(self, intervals: list[memoryview], blocks: int, extra: int) -> NDArray[Any] | None:
         """Decode intervals as in ``whole`` and return the blocks in sequence: [intervals x blocks, 8, 8]."""
         high = -(-(blocks + extra) // _STRIP)
         wide = -(-(blocks + extra) // high)
@@ -161,7 +162,7 @@ class _Sequential:
         return laid_out.reshape(len(intervals), -1, 8, 8)[:, :blocks].reshape(-1, 8, 8)
 
 
-def decode_sequential(jpeg: Jpeg, frame: Frame) -> np.ndarray:
+def decode_sequential(jpeg: Jpeg, frame: Frame) -> NDArray[Any]:
     """Decode a sequential JPEG; arguments and errors as in ``decoders.decode_jpeg``."""
     down, across = -(-frame.rows // 8), -(-frame.columns // 8)
     if jpeg.interval and len(jpeg.pieces) != -(-down * across // jpeg.interval):

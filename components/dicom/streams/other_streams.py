@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from contextlib import suppress
 from struct import unpack
-from typing import Final
+from typing import Any, Final
 
 import cv2
 import imagecodecs
 import numpy as np
+from numpy.typing import NDArray
 
 from components.dicom.streams.codestream import (
     CODING_STYLE,
@@ -67,7 +68,7 @@ def _end_of_tiles(stream: bytes, start: int, frame: Frame) -> int:
     return position
 
 
-def decode_jpeg_2000(stream: bytes, frame: Frame) -> tuple[np.ndarray, bool]:
+def decode_jpeg_2000(stream: bytes, frame: Frame) -> tuple[NDArray[Any], bool]:
     """Decode a JPEG 2000 or HTJ2K stream of one component.
 
     Args:
@@ -103,7 +104,7 @@ _FILLERS: Final = (b"\x55", b"\x92", b"\x36")  # bits that can mean samples in a
 _FILLER_PER_SAMPLE: Final = 4  # bytes: more than any sample needs
 
 
-def _as_far_as_decoded(stream: bytes, frame: Frame) -> np.ndarray:
+def _as_far_as_decoded(stream: bytes, frame: Frame) -> NDArray[Any]:
     """Decode the rows before the first error; the others are white."""
     kind, white = (np.uint8, 0xFF) if frame.precision <= 8 else (np.uint16, 0xFFFF)
     rows = np.full((frame.rows, frame.columns), white, kind)
@@ -118,7 +119,7 @@ def _is_used_up(stream: bytes, frame: Frame) -> bool:
     return any(not np.array_equal(bare, _as_far_as_decoded(stream + size * filler, frame)) for filler in _FILLERS)
 
 
-def decode_jpeg_ls(stream: bytes, frame: Frame) -> tuple[np.ndarray, bool]:
+def decode_jpeg_ls(stream: bytes, frame: Frame) -> tuple[NDArray[Any], bool]:
     """Decode a JPEG-LS stream of one component.
 
     Args:
@@ -166,7 +167,7 @@ def require_rle(stream: bytes, bits_allocated: int) -> None:
         raise StreamError(f"RLE header of {segments} segments for {bits_allocated} bits", "export the image again")
 
 
-def _rle_plane(segment: bytes, samples: int) -> np.ndarray:
+def _rle_plane(segment: bytes, samples: int) -> NDArray[Any]:
     """Decode a segment: one byte of each sample."""
     result = np.empty(samples + _RLE_PADDING, np.uint8)
 
@@ -182,7 +183,7 @@ def _rle_plane(segment: bytes, samples: int) -> np.ndarray:
     raise EOFError("a segment must hold all samples")
 
 
-def decode_rle(stream: bytes, rows: int, columns: int, bits_allocated: int) -> np.ndarray:
+def decode_rle(stream: bytes, rows: int, columns: int, bits_allocated: int) -> NDArray[Any]:
     """Decode an RLE frame of one component.
 
     Args:
