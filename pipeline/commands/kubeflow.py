@@ -84,23 +84,30 @@ def _submit(
 
 def _walk(
     package: Annotated[Path, typer.Argument(help="Package that compile wrote.", exists=True, dir_okay=False)],
-    folder: Annotated[Path, typer.Option(help="Empty folder for the store, the pods and their logs.")],
+    folder: Annotated[Path, typer.Option(help="Folder for the store, the pods and their logs: empty, or of a walk.")],
     parameters: Annotated[list[str] | None, _PARAMETER] = None,
     jobs: Annotated[int, typer.Option(min=1, max=16, help="Number of tasks that run at the same time.")] = 2,
 ) -> None:
-    """Run a package on this machine without Kubeflow: each container's command, in order."""
+    """Run a package on this machine without Kubeflow: each container's command, in order.
+
+    A second walk in a folder runs what a second run on Kubeflow would run; the rest is cached.
+    """
+    from pipeline.kubeflow.driver import LOGS, Request
     from pipeline.kubeflow.package import check_values, read_package
     from pipeline.kubeflow.walk import FinishedTask, walk
+    from pipeline.metadata import STORE_FILE
 
-    if folder.exists() and any(folder.iterdir()):
-        raise ValueError(f"{folder} is not empty: give another folder.")
+    if folder.exists() and any(folder.iterdir()) and not (folder / STORE_FILE).is_file():
+        raise ValueError(f"{folder} is not empty, and not of a walk: give another folder.")
     read = read_package(package)
 
     def on_task(finished: FinishedTask, number: int, count: int) -> None:
-        outputs = ", ".join(sorted(finished.output.artifacts))
-        typer.echo(f"[{number:2}/{count}] {finished.task:24} {finished.seconds:6.1f} s  {outputs}")
+        outputs = ", ".join(sorted({*finished.output.artifacts} - {LOGS}))
+        duration = "  cached" if finished.cached else f"{finished.seconds:6.1f} s"
+        typer.echo(f"[{number:2}/{count}] {finished.task:24} {duration}  {outputs}")
 
-    walk(read, folder, check_values(read, _pairs(parameters or ())), jobs, on_task)
+    request = Request(check_values(read, _pairs(parameters or ())))
+    walk(read, folder, request, jobs, on_task)
 
 
 def register(app: typer.Typer) -> None:

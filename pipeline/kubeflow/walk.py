@@ -1,15 +1,14 @@
 """Run a compiled pipeline on this machine without a cluster.
 
-This does what Kubeflow's driver and launcher do: it resolves the inputs of each task, copies artifacts from the store
-to an empty folder that replaces a pod, starts the container's command with ``{{$}}`` filled in, and copies outputs
-back. If the pipeline root is a volume, one folder replaces the volume for all tasks, and nothing is copied. The command
-line, the parameters and the entry point are those of a cluster. The image, scheduling, the cache and retries are not
-covered.
+Kubeflow's driver (``driver.py``) and launcher are imitated for each task. The launcher copies artifacts from the store
+to an empty folder that replaces a pod, opens the log file, starts the container's command with ``{{$}}`` filled in, and
+copies outputs back. If the pipeline root is a volume, one folder replaces the volume for all tasks. The command line,
+the parameters and the entry point are those of a cluster. The image, scheduling and retries are not covered.
 
 Folders replace the object store. Like an object store, they keep only files: an empty folder is not copied from one
 node to the next.
 
-Source: kubeflow/pipelines, backend/src/v2/driver and backend/src/v2/component/launcher_v2.go
+Source: kubeflow/pipelines 2.17, backend/src/v2/component/launcher_v2.go
 """
 
 from __future__ import annotations
@@ -25,13 +24,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from google.protobuf import json_format, struct_pb2
+from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2 as spec_pb2
 
+from pipeline.kubeflow.driver import LOGS, Driven, Driver, DriverError, Request
 from pipeline.kubeflow.entrypoint import ROOT_VARIABLE
 from pipeline.kubeflow.executor_input import local_path
 from pipeline.kubeflow.package import Package
-from pipeline.kubeflow.parameters import Value
 from pipeline.kubeflow.specification import ARTIFACTS_ROOT
 
 
@@ -55,11 +54,10 @@ def upload(uri: str, pod: Path, store: Path) -> None:
 
 _PROJECT: Final = Path(__file__).resolve().parents[2]
 _LOG_LINES: Final = 8
-_OUTPUT_FILE: Final = "tmp/kfp_outputs/output_metadata.json"
 
 
 class WalkError(RuntimeError):
-    """A task's command failed; the message contains the path of its log and the last lines."""
+    """A task failed; if its command did, the message contains the path of its log and the last lines."""
 
 
 @dataclass(frozen=True)
@@ -70,65 +68,32 @@ class FinishedTask:
         task: Name of the task.
         seconds: Duration, s.
         output: What its command wrote, including the outputs' URIs.
+        cached: The output is that of an earlier execution, and no command was started.
     """
 
     task: str
     seconds: float
     output: spec_pb2.ExecutorOutput
+    cached: bool = False
 
 
-def executor_input(
-    package: Package,
-    task: str,
-    values: Mapping[str, Value],
-    done: Mapping[str, FinishedTask],
-    run: str,
-    pod: Path,
-) -> spec_pb2.ExecutorInput:
-    """Resolve a task's inputs and name its outputs, as the driver does.
+@dataclass(frozen=True)
+class _Places:
+    """Folders of a walk.
 
-    Artifacts are as the backend passes them: with metadata, without type.
-
-    Args:
-        package: The pipeline.
-        task: Name of the task.
-        values: Values of run parameters.
-        done: Finished tasks by name.
+    Attributes:
+        folder: Folder of the walk.
         run: Name of the run.
-        pod: Folder that replaces the pod's root.
     """
-    spec = package.spec
-    given = spec.root.dag.tasks[task].inputs
-    outputs = spec.components[spec.root.dag.tasks[task].component_ref.name].output_definitions
-    found = spec_pb2.ExecutorInput()
-    for name, parameter in given.parameters.items():
-        kind = parameter.WhichOneof("kind")
-        if kind == "runtime_value":
-            value = parameter.runtime_value.constant
-        elif kind == "component_input_parameter":
-            value = _run_value(spec, parameter.component_input_parameter, values)
-        else:
-            made = parameter.task_output_parameter
-            value = done[made.producer_task].output.parameter_values[made.output_parameter_key]
-        found.inputs.parameter_values[name].CopyFrom(value)
-    for name, artifact in given.artifacts.items():
-        source = artifact.task_output_artifact
-        made = done[source.producer_task].output.artifacts[source.output_artifact_key].artifacts[0]
-        found.inputs.artifacts[name].artifacts.add(name=made.name, uri=made.uri, metadata=made.metadata)
-    for name, declared in outputs.artifacts.items():
-        uri = f"{spec.default_pipeline_root}/{spec.pipeline_info.name}/{run}/{task}/{name}"
-        found.outputs.artifacts[name].artifacts.add(name=f"{run}/{task}/{name}", uri=uri, type=declared.artifact_type)
-    for name in outputs.parameters:
-        found.outputs.parameters[name].output_file = str(pod / "tmp" / "kfp" / "outputs" / name)
-    found.outputs.output_file = str(pod / _OUTPUT_FILE)
-    return found
 
+    folder: Path
+    run: str
 
-def _run_value(spec: spec_pb2.PipelineSpec, name: str, values: Mapping[str, Value]) -> struct_pb2.Value:
-    if name not in values:
-        return spec.root.input_definitions.parameters[name].default_value
-    value = values[name]
-    return struct_pb2.Value(string_value=value) if isinstance(value, str) else struct_pb2.Value(number_value=value)
+    def pod(self, task: str) -> Path:
+        return self.folder / "pods" / self.run / task
+
+    def log(self, task: str) -> Path:
+        return self.folder / "logs" / self.run / f"{task}.log"
 
 
 def _environment(package: Package, executor: str, root: Path) -> dict[str, str]:
@@ -150,85 +115,144 @@ def _last_lines(log: Path) -> str:
     return "\n".join(lines[-_LOG_LINES:])
 
 
-def run_task(
-    package: Package, task: str, values: Mapping[str, Value], done: Mapping[str, FinishedTask], run: str, folder: Path
-) -> FinishedTask:
-    """Run one task, as the launcher does.
+def _prepare_pod(driven: Driven, pod: Path, store: Path) -> None:
+    """Make an empty pod, copy the inputs to it, and make the folders that outputs will be in."""
+    if pod.exists():
+        shutil.rmtree(pod)
+    for artifacts in driven.given.inputs.artifacts.values():
+        download(artifacts.artifacts[0].uri, store, pod)
+    outputs = driven.given.outputs
+    files = [Path(outputs.output_file), *(Path(parameter.output_file) for parameter in outputs.parameters.values())]
+    files += [local_path(artifacts.artifacts[0].uri, pod) for artifacts in outputs.artifacts.values()]
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
+
+
+def _executor_output(driven: Driven, package: Package) -> spec_pb2.ExecutorOutput:
+    """Read what the command wrote: its output file, and the file of each parameter that is not in it.
 
     Raises:
-        WalkError: Its command failed.
+        WalkError: A parameter is missing.
     """
-    started = time.monotonic()
-    pod, store = folder / "pods" / task, folder / "store"
-    given = executor_input(package, task, values, done, run, pod)
+    file = Path(driven.given.outputs.output_file)
+    found = spec_pb2.ExecutorOutput()
+    if file.is_file():  # the launcher does not insist on it
+        json_format.Parse(file.read_bytes(), found)
+    for name, parameter in driven.given.outputs.parameters.items():
+        if name in found.parameter_values:
+            continue
+        one = Path(parameter.output_file)
+        if not one.is_file():
+            raise WalkError(f"Task {driven.task} wrote no parameter {name}.")
+        found.parameter_values[name].string_value = one.read_text(encoding="utf-8")
+    return found
+
+
+def run_task(package: Package, driven: Driven, places: _Places) -> FinishedTask:
+    """Run one task, as the launcher does.
+
+    Args:
+        package: The pipeline.
+        driven: The task, from the driver.
+        places: Folders of the walk.
+
+    Raises:
+        WalkError: Its command failed, or removed the log file that the launcher writes to.
+    """
+    started, task = time.monotonic(), driven.task
+    pod, store, log = places.pod(task), places.folder / "store", places.log(task)
+    _prepare_pod(driven, pod, store)
     label = package.spec.components[package.spec.root.dag.tasks[task].component_ref.name].executor_label
     container = package.containers()[task]
-    on_volume = ARTIFACTS_ROOT in container.args
-    for name in () if on_volume else given.inputs.artifacts:
-        download(given.inputs.artifacts[name].artifacts[0].uri, store, pod)
-    file = pod / _OUTPUT_FILE
-    file.parent.mkdir(parents=True, exist_ok=True)
-    filled = json_format.MessageToJson(given, indent=None)
+    filled = json_format.MessageToJson(driven.given, indent=None)
     command = [part.replace("{{$}}", filled) for part in (*container.command, *container.args)]
-    log = folder / "logs" / f"{task}.log"
+    root = places.folder / "volume" if ARTIFACTS_ROOT in container.args else pod
+    in_pod = local_path(driven.given.outputs.artifacts[LOGS].artifacts[0].uri, pod)
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
+        os.link(log, in_pod)  # one file: the artifact in the pod, and what the user reads
         ended = subprocess.run(
             command,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env=_environment(package, label, folder / "volume" if on_volume else pod),
+            env=_environment(package, label, root),
             cwd=pod,
             check=False,
         )
     if ended.returncode:
         raise WalkError(f"Task {task} ended with exit code {ended.returncode}. The log {log} ends:\n{_last_lines(log)}")
-    made = json_format.Parse(file.read_bytes(), spec_pb2.ExecutorOutput())
-    for name in () if on_volume else given.outputs.artifacts:
-        upload(given.outputs.artifacts[name].artifacts[0].uri, pod, store)
+    if not in_pod.is_file() or not in_pod.samefile(log):
+        raise WalkError(f"Task {task} removed its output {LOGS}, the file that the launcher writes its log to.")
+    made = _executor_output(driven, package)
+    for artifacts in driven.given.outputs.artifacts.values():
+        upload(artifacts.artifacts[0].uri, pod, store)
     return FinishedTask(task, time.monotonic() - started, made)
 
 
 def walk(
     package: Package,
     folder: Path,
-    values: Mapping[str, Value],
+    request: Request,
     jobs: int,
     on_task: Callable[[FinishedTask, int, int], None],
-    run: str = "walk",
 ) -> Sequence[FinishedTask]:
     """Run all tasks, each after the tasks that it depends on.
 
+    A walk in the folder of an earlier one is a second run: tasks with the same cache key are not started again.
+
     Args:
         package: The pipeline.
-        folder: Folder for the store (``store``) or the volume (``volume``), the pods (``pods``) and their logs
-            (``logs``).
-        values: Typed run parameters.
+        folder: Folder for the metadata, the store (``store``) or the volume (``volume``), the pods (``pods``) and their
+            logs (``logs``).
+        request: What the run is started with.
         jobs: Maximum number of tasks that run at the same time.
         on_task: Called after each task with the task, its number, and the number of all tasks.
-        run: Name of the run.
 
     Returns:
         The tasks in the order in which they finished.
 
     Raises:
-        WalkError: A task's command failed. Running tasks are finished, and no other task is started.
+        WalkError: A task failed. Running tasks are finished, and no other task is started.
     """
     tasks = package.spec.root.dag.tasks
+    folder = folder.resolve()
+    driver = Driver(package, request, folder)
+    places = _Places(folder, driver.run)
     done: dict[str, FinishedTask] = {}
     begun: set[str] = set()
-    folder = folder.resolve()
+
+    def finish(finished: FinishedTask) -> None:
+        done[finished.task] = finished
+        on_task(finished, len(done), len(tasks))
+
+    def start(task: str) -> Driven | None:
+        begun.add(task)
+        driven = driver.start(task, places.pod(task))
+        if driven.cached is None:
+            return driven
+        finish(FinishedTask(task, 0.0, driven.cached, cached=True))
+        return None
+
     with ThreadPoolExecutor(jobs) as pool:
-        running: set[Future[FinishedTask]] = set()
-        while len(done) < len(tasks):
-            for task in sorted(set(tasks) - begun):
-                if len(running) < jobs and all(other in done for other in tasks[task].dependent_tasks):
-                    begun.add(task)
-                    running.add(pool.submit(run_task, package, task, values, dict(done), run, folder))
-            ended, running = wait(running, return_when=FIRST_COMPLETED)
-            for future in ended:
-                finished = future.result()
-                done[finished.task] = finished
-                on_task(finished, len(done), len(tasks))
+        running: dict[Future[FinishedTask], Driven] = {}
+        try:
+            while len(done) < len(tasks):
+                ready = (
+                    task for task in sorted(set(tasks) - begun) if all(o in done for o in tasks[task].dependent_tasks)
+                )
+                task = next(ready, None) if len(running) < jobs else None
+                if task is not None:
+                    if driven := start(task):
+                        running[pool.submit(run_task, package, driven, places)] = driven
+                    continue
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    driven = running.pop(future)
+                    if future.exception():
+                        driver.fail(driven)
+                    finished = future.result()
+                    driver.publish(driven, finished.output)
+                    finish(finished)
+        except DriverError as error:
+            raise WalkError(str(error)) from error
     return list(done.values())
