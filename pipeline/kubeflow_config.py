@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -124,7 +124,12 @@ class KubeflowConfig(BaseModel):
         artifacts_claim: ReadWriteMany volume as pipeline root: nodes store artifacts there, under ``/artifacts``, and
             not in the object store. Beam's remote workers and the machines of a training need it. Empty to use the
             object store.
-        training_workers: Number of machines per network with ``pipeline.trainer.strategy: multi_worker``.
+        training_workers: Number of machines per network with ``pipeline.trainer.strategy: multi_worker``. The node's
+            own pod only waits for them: it asks for a tenth of a core, 1 GB and no accelerator, and has the node
+            selector of ``all_nodes``.
+        training_start_minutes: How long machines of a training may be missing, min: before it starts, or after one was
+            lost. Then the node fails, and the other machines are released.
+        training_hours: How long a training on several machines may take, hours.
         hash_key: Secret with the key of the patient and exam hashes; without it, identifiers are not protected.
         task_key: Secret with the key that nodes share with the workers of ``beam.runner: flink``.
     """
@@ -142,6 +147,8 @@ class KubeflowConfig(BaseModel):
     serving: Volume = Volume(claim="breast-density-models", path="/models")
     artifacts_claim: str = Field("", pattern=rf"^$|{_KUBERNETES_NAME}")
     training_workers: int = Field(2, ge=2, le=64)
+    training_start_minutes: int = Field(60, ge=1, le=10080)
+    training_hours: float = Field(72.0, gt=0, le=720)
     hash_key: Secret | None = Secret(name="breast-density-hash-key", key="key")
     task_key: Secret = Secret(name="breast-density-task-key", key="key")
 
@@ -154,6 +161,20 @@ class KubeflowConfig(BaseModel):
                 " at the end"
             )
         return root
+
+    def with_waiting(self, nodes: Iterable[str]) -> KubeflowConfig:
+        """Return this configuration for pods that only wait for other machines.
+
+        Args:
+            nodes: Ids of the nodes.
+        """
+        overrides = dict(self.nodes)
+        for node in nodes:
+            waiting = self.settings_of(node).model_dump(include={"retries", "backoff_seconds", "cache"})
+            overrides[node] = NodeOverrides(
+                cpu=0.1, memory=1, gpus=0, node_selector=self.all_nodes.node_selector, **waiting
+            )
+        return self.model_copy(update={"nodes": overrides})
 
     def settings_of(self, node: str) -> NodeSettings:
         """Return what a node requests: the settings of all nodes, overridden by its kind, overridden by its id.

@@ -72,10 +72,11 @@ def _submit(
     from pipeline.kubeflow.package import check_values, read_package
     from pipeline.kubeflow.submitting import RunRequest, Target, submit_recurring_run, submit_run
 
-    values = check_values(read_package(package), _pairs(parameters or ()))
+    read = read_package(package)
+    values = check_values(read, _pairs(parameters or ()))
     name = run_name or f"breast-density {datetime.now(timezone.utc):%Y-%m-%d %H:%M:%S}"
     target = Target(host, namespace, os.environ.get(_TOKEN_VARIABLE), ca)
-    request = RunRequest(package, experiment, name, values, service_account)
+    request = RunRequest(package, experiment, name, values, read.pipeline_root, service_account)
     if cron is None:
         typer.echo(f"run {submit_run(target, request)}")
     else:
@@ -106,7 +107,7 @@ def _walk(
         duration = "  cached" if finished.cached else f"{finished.seconds:6.1f} s"
         typer.echo(f"[{number:2}/{count}] {finished.task:24} {duration}  {outputs}")
 
-    request = Request(check_values(read, _pairs(parameters or ())))
+    request = Request(check_values(read, _pairs(parameters or ())), read.pipeline_root)
     walk(read, folder, request, jobs, on_task)
 
 

@@ -2,7 +2,8 @@
 
 TFX's union channels, inputs that take the outputs of several nodes, are not supported by TFX's Kubeflow runner: an
 input on Kubeflow Pipelines v2 is the output of one task. So a union is compiled as several inputs, ``examples``,
-``examples-1`` and so on (no Python name has a hyphen), and the entry point joins them again.
+``examples-1`` and so on (no Python name has a hyphen), and the entry point joins them again. An artifact that several
+inputs of a node take is compiled as one input, and the entry point puts it under the other names.
 
 What Kubernetes provides to a node beyond its container (volumes, secrets, machines) is the second document of a
 package. Kubeflow's SDK defines the message in a separate package, kfp-kubernetes; here its JSON is written directly.
@@ -34,7 +35,15 @@ from pipeline.config import ConfigError, DataConfig, RunConfig
 from pipeline.kubeflow.executor_input import VOLUME_ROOT
 from pipeline.kubeflow.package import Package, check_specification, parse_spec
 from pipeline.kubeflow.parameters import run_parameters
-from pipeline.kubeflow.specification import ARTIFACTS_ROOT, TRAINING_JOB, executor_name, for_open_source, kubeflow_name
+from pipeline.kubeflow.specification import (
+    ARTIFACTS_ROOT,
+    SHARED_INPUT,
+    TRAINING_JOB,
+    executor_name,
+    for_open_source,
+    kubeflow_name,
+    without_shared_inputs,
+)
 from pipeline.kubeflow.training_job import training_job
 from pipeline.kubeflow_config import SCAN, KubeflowConfig, Secret, Volume
 from pipeline.local.runner import SCHEMA_FILE
@@ -197,6 +206,15 @@ def _is_distributed(config: RunConfig) -> bool:
     return config.pipeline.trainer.strategy == "multi_worker"
 
 
+def _waits(node: str, config: RunConfig) -> bool:
+    """Return True if a node's pod starts machines and only waits for them."""
+    return _is_distributed(config) and node.partition(".")[0] == "Trainer"
+
+
+def _image_of(node: str, config: KubeflowConfig) -> str:
+    return config.image_gpu if config.image_gpu and config.settings_of(node).gpus else config.image
+
+
 def _check_beam(config: RunConfig) -> None:
     """Check that a node's pod can start the configured Beam runner, and that workers can open the artifacts.
 
@@ -265,20 +283,23 @@ def compile_pipeline(config: RunConfig) -> Package:
     further = split_unions(pipeline.components)
     runner = KubeflowV2DagRunner(KubeflowV2DagRunnerConfig(default_image=kubeflow.image, use_pipeline_spec_2_1=True))
     job = runner.run(pipeline, write_out=False)
+    connected, shared = without_shared_inputs(with_further_inputs(parse_spec(job["pipelineSpec"]), further))
 
-    def image_of(node: str) -> str:
-        return kubeflow.image_gpu if kubeflow.image_gpu and kubeflow.settings_of(node).gpus else kubeflow.image
+    waiting = [node.id for node in pipeline.components if _waits(node.id, config)]
+    pods = kubeflow.with_waiting(waiting)
 
-    def arguments_of(node: str) -> tuple[str, ...]:
-        on_volume = (ARTIFACTS_ROOT, VOLUME_ROOT) if kubeflow.artifacts_claim else ()
-        if not (_is_distributed(config) and node.partition(".")[0] == "Trainer"):
-            return on_volume
-        return *on_volume, TRAINING_JOB, training_job(node, image_of(node), kubeflow).model_dump_json()
+    def arguments_of(node: str) -> Sequence[str]:
+        names = [f"{name}={first}" for name, first in shared.get(node, {}).items()]
+        found = [part for name in names for part in (SHARED_INPUT, name)]
+        found += [ARTIFACTS_ROOT, VOLUME_ROOT] if kubeflow.artifacts_claim else []
+        if node in waiting:
+            found += [TRAINING_JOB, training_job(node, _image_of(node, kubeflow), kubeflow).model_dump_json()]
+        return found
 
     spec = for_open_source(
-        with_further_inputs(parse_spec(job["pipelineSpec"]), further),
-        kubeflow.settings_of,
-        image_of,
+        connected,
+        pods.settings_of,
+        lambda node: _image_of(node, pods),
         run_parameters(config.model_dump(mode="json")),
         arguments_of,
     )
@@ -287,7 +308,7 @@ def compile_pipeline(config: RunConfig) -> Package:
     nodes = [node.id for node in pipeline.components]
     on_flink = isinstance(config.beam, FlinkBeam) and not config.beam.by_job_server
     need_task_key = [node.id for node in pipeline.components if on_flink and isinstance(node, BaseBeamComponent)]
-    platform = platform_spec(nodes, kubeflow, config.pipeline.ingest.hash_key_variable, need_task_key)
+    platform = platform_spec(nodes, pods, config.pipeline.ingest.hash_key_variable, need_task_key)
     return Package(spec, platform)
 
 

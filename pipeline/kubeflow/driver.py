@@ -1,4 +1,4 @@
-"""Do what Kubeflow's driver does before a task, and record the task in ML Metadata as Kubeflow's launcher does after it.
+"""Do what Kubeflow's driver does before a task, and record the task in ML Metadata as its launcher does after it.
 
 The records are in the real ML Metadata, in a file, so it refuses here what it refuses on a cluster: for example a
 second input event of the same artifact and execution. Inputs are resolved from these records. So a node gets metadata
@@ -284,6 +284,7 @@ class Driver:
             events.append(_event(name, pb.Event.Type.OUTPUT, put))
         execution.last_known_state = pb.Execution.COMPLETE
         values = execution.custom_properties[_OUTPUTS].struct_value
+        values.SetInParent()  # ML Metadata's core crashes on a property without a value
         for name, value in output.parameter_values.items():
             values.fields[name].CopyFrom(value)
         self._executions[driven.task] = self._put(driven.task, execution, events)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -24,10 +25,12 @@ from pipeline.kubeflow.specification import (
     ARTIFACTS_ROOT,
     COMMAND,
     RUN_PARAMETER,
+    SHARED_INPUT,
     TRAINING_JOB,
     parse_run_parameters,
+    parse_shared_inputs,
 )
-from pipeline.kubeflow.training_job import TrainingJob, is_first_machine, is_machine, run_tf_job, tf_job
+from pipeline.kubeflow.training_job import TrainingJob, is_first_machine, is_machine, run_tf_job
 
 # Folder of the artifacts. Only the walk without a cluster sets another one, because it may not write there.
 ROOT_VARIABLE: Final = "BREAST_DENSITY_ARTIFACTS_ROOT"
@@ -39,6 +42,7 @@ def _arguments(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--json_serialized_invocation_args", required=True)
     parser.add_argument("--json_serialized_inputs_spec_args", required=True)
     parser.add_argument(RUN_PARAMETER, action="append", default=[], metavar="NAME=PLACE")
+    parser.add_argument(SHARED_INPUT, action="append", default=[], metavar="OTHER=FIRST")
     parser.add_argument(ARTIFACTS_ROOT, default="/", help="a volume instead of the launcher's folders")
     parser.add_argument(TRAINING_JOB, help="JSON of a TrainingJob: the machines that run this node")
     return parser.parse_known_args(argv)
@@ -71,7 +75,9 @@ def _start_machines(argv: Sequence[str], arguments: argparse.Namespace, prepared
     given.outputs.output_file = str(shared)
     invocation = json_format.MessageToJson(given, indent=None)
     command = [invocation if argument == arguments.json_serialized_invocation_args else argument for argument in argv]
-    run_tf_job(tf_job(job, [*COMMAND, *command]))
+    # Kubernetes ends a pod by this signal: raised as an exception, it removes the job too.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    run_tf_job(job, [*COMMAND, *command])
     write_whole(Path(prepared.outputs.output_file), shared.read_bytes())
 
 
@@ -82,7 +88,7 @@ def main(argv: Sequence[str]) -> None:
         argv: Arguments of the command.
 
     Raises:
-        LocationError: An artifact is in an object store that the launcher does not know.
+        LocationError: An artifact is in an object store that the launcher does not know, or is missing.
         ParameterError: A run parameter does not match the node.
         TrainingJobError: The machines of a training did not start, or failed.
     """
@@ -91,7 +97,8 @@ def main(argv: Sequence[str]) -> None:
     given, inputs = spec_pb2.ExecutorInput(), spec_pb2.ComponentInputsSpec()
     json_format.Parse(arguments.json_serialized_invocation_args, given, ignore_unknown_fields=True)
     json_format.Parse(arguments.json_serialized_inputs_spec_args, inputs, ignore_unknown_fields=True)
-    prepared = for_tfx(given, inputs, parse_run_parameters(arguments.run_parameter), root)
+    places, shared = parse_run_parameters(arguments.run_parameter), parse_shared_inputs(arguments.shared_input)
+    prepared = for_tfx(given, inputs, places, shared, root)
     on_machine = bool(arguments.training_job) and is_machine(os.environ)
     if on_machine and not is_first_machine(os.environ):
         prepared.outputs.output_file = str(Path(tempfile.mkdtemp()) / "output_metadata.json")

@@ -7,7 +7,10 @@ Both sides use the ``ExecutorInput`` message. Open-source Kubeflow Pipelines v2 
 * URIs are those of the object store, for example ``minio://``. TensorFlow and Beam cannot open them. The launcher has
   copied the files to local folders.
 * An artifact without files has no folder, because object stores have no folders.
-* An input is one artifact. Several artifacts of one input are separate inputs (``compiling.py``).
+* An input is one artifact. Several artifacts of one input are separate inputs, and an artifact of several inputs is one
+  input (``compiling.py``).
+* Kubeflow adds outputs of its own, such as ``executor-logs``, the file that the launcher writes a node's log to while
+  the node runs. TFX does not know their types.
 
 The launcher starts each node's command. It downloads every input artifact before, and uploads every output after. A
 node that works on these local files needs no client of the object store. It also leaves no zero-byte objects in place
@@ -61,6 +64,8 @@ def local_path(uri: str, root: Path) -> Path:
 
 
 OWN_TYPES: Final = "breast_density."
+# Kubeflow's own types. What it adds to a node's outputs has one.
+KUBEFLOWS_TYPES: Final = "system."
 _OWN_MODULE: Final = "components.common.artifacts."
 # Artifacts that are one file with a value; the others are folders.
 VALUE_TYPES: Final = frozenset({"tfx.String", "tfx.Integer", "tfx.Float", "tfx.Boolean", "tfx.JsonValue"})
@@ -104,10 +109,24 @@ def _name_and_number(name: str) -> tuple[str, int]:
     return base, int(number or 0)
 
 
+def _share_inputs(lists: Any, shared: Mapping[str, str]) -> None:
+    """Put an artifact under the other names of :func:`~pipeline.kubeflow.specification.shared_inputs` too."""
+    for name, first in shared.items():
+        if first not in lists:
+            raise LocationError(f"The input {first} is missing, which is {name} too: compile the pipeline again.")
+        lists[name].CopyFrom(lists[first])
+
+
+def is_nodes_own(artifact_type: spec_pb2.ArtifactTypeSchema) -> bool:
+    """Return True if an output is the node's, and False if Kubeflow has added it."""
+    return not title_of(artifact_type).startswith(KUBEFLOWS_TYPES)
+
+
 def for_tfx(
     given: spec_pb2.ExecutorInput,
     inputs: spec_pb2.ComponentInputsSpec,
     run_parameters: Mapping[str, ParameterPlace],
+    shared: Mapping[str, str],
     root: Path,
 ) -> spec_pb2.ExecutorInput:
     """Convert the backend's ``ExecutorInput`` into what TFX's entry point expects.
@@ -116,17 +135,22 @@ def for_tfx(
         given: ``ExecutorInput`` as the launcher filled it in.
         inputs: The component's definition of inputs.
         run_parameters: Place of each run parameter.
+        shared: Inputs that get the same artifact as another one.
         root: Folder under which the launcher stores artifacts.
 
     Returns:
-        A copy with types and local paths, in which run parameters and the artifacts of unions are in their places.
+        A copy with types and local paths, in which run parameters and the artifacts of unions are in their places, and
+        without the outputs that Kubeflow has added.
 
     Raises:
-        LocationError: An artifact is in an object store that the launcher does not know.
+        LocationError: An artifact is in an object store that the launcher does not know, or is missing.
         ParameterError: A run parameter does not match the node.
     """
     found = spec_pb2.ExecutorInput()
     found.CopyFrom(given)
+    for name in [name for name, artifact in _artifacts(given.outputs.artifacts) if not is_nodes_own(artifact.type)]:
+        found.outputs.artifacts.pop(name)
+    _share_inputs(found.inputs.artifacts, shared)
     for name, artifact in _artifacts(found.inputs.artifacts):
         artifact.type.CopyFrom(_importable(inputs.artifacts[_name_and_number(name)[0]].artifact_type))
         artifact.uri = str(local_path(artifact.uri, root))

@@ -22,9 +22,9 @@ from components.dicom_example_gen.config import IngestConfig
 from components.evaluator.config import EvaluatorConfig
 from components.grad_cam_explainer.config import ExplainerConfig
 from components.trainer.config import TrainConfig
-from pipeline.kubeflow.executor_input import title_of
+from pipeline.kubeflow.executor_input import is_nodes_own, title_of
 from pipeline.kubeflow.parameters import ParameterError, RunParameter, Value, config_value, typed_values, with_value
-from pipeline.kubeflow.specification import component_name, run_parameter_places
+from pipeline.kubeflow.specification import component_name, run_parameter_places, shared_inputs
 
 # Argo Workflows: names of templates and of tasks in a DAG.
 _TASK_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -86,6 +86,8 @@ def _task_problems(name: str, spec: spec_pb2.PipelineSpec, executors: Mapping[st
     for key, artifact in [*wanted.artifacts.items(), *component.output_definitions.artifacts.items()]:
         if not _TYPE_TITLE.fullmatch(title_of(artifact.artifact_type)):
             yield f"task {name}: the type of {key} has no title such as tfx.Model"
+        elif not is_nodes_own(artifact.artifact_type):
+            yield f"task {name}: the type of {key} is one of Kubeflow's own, which nodes do not get"
     size = sum(
         len(json_format.MessageToJson(parameter.runtime_value).encode())
         for parameter in given.parameters.values()
@@ -97,6 +99,8 @@ def _task_problems(name: str, spec: spec_pb2.PipelineSpec, executors: Mapping[st
 
 def _reference_problems(name: str, spec: spec_pb2.PipelineSpec) -> Iterator[str]:
     task, tasks = spec.root.dag.tasks[name], spec.root.dag.tasks
+    for other, first in shared_inputs(task).items():
+        yield f"task {name}: its inputs {first} and {other} are the same artifact, which ML Metadata refuses"
     for other in task.dependent_tasks:
         if other not in tasks:
             yield f"task {name}: it depends on {other}, which is not a task"
@@ -159,6 +163,11 @@ class Package:
         """Return the package as Kubeflow's client reads it."""
         documents = [json_format.MessageToDict(self.spec), self.platform]
         return _HEADER + yaml.safe_dump_all(documents, sort_keys=True, width=1_000_000)
+
+    @property
+    def pipeline_root(self) -> str:
+        """Root of the artifacts. Kubeflow does not read it here: every run must be started with it."""
+        return self.spec.default_pipeline_root
 
     def run_parameters(self) -> tuple[RunParameter, ...]:
         """Return the parameters that a run of it accepts."""

@@ -23,6 +23,7 @@ from pipeline.kubeflow.parameters import ParameterPlace, RunParameter, Value, pl
 from pipeline.kubeflow_config import NodeSettings
 
 RUN_PARAMETER: Final = "--run_parameter"
+SHARED_INPUT: Final = "--shared_input"
 TRAINING_JOB: Final = "--training_job"
 ARTIFACTS_ROOT: Final = "--artifacts_root"
 COMMAND: Final = ("python", "-m", "pipeline.kubeflow.entrypoint")
@@ -110,6 +111,55 @@ def parse_run_parameters(arguments: Iterable[str]) -> dict[str, ParameterPlace]:
 def run_parameter_places(container: Any) -> dict[str, ParameterPlace]:
     """Return where a node stores its run parameters, from the arguments of its container."""
     return parse_run_parameters(value for flag, value in itertools.pairwise(container.args) if flag == RUN_PARAMETER)
+
+
+def _producer(source: spec_pb2.TaskInputsSpec.InputArtifactSpec) -> tuple[str, str]:
+    made = source.task_output_artifact
+    return made.producer_task, made.output_artifact_key
+
+
+def shared_inputs(task: spec_pb2.PipelineTaskSpec) -> dict[str, str]:
+    """Return the inputs of a task that get the same artifact as another one: ``{other name: first name}``.
+
+    ML Metadata refuses a second input event of an artifact and an execution, so Kubeflow's driver cannot hand over one
+    artifact under two names.
+    """
+    names: dict[tuple[str, str], str] = {}
+    found = {}
+    for name in sorted(task.inputs.artifacts):
+        first = names.setdefault(_producer(task.inputs.artifacts[name]), name)
+        if first != name:
+            found[name] = first
+    return found
+
+
+def without_shared_inputs(
+    compiled: spec_pb2.PipelineSpec,
+) -> tuple[spec_pb2.PipelineSpec, Mapping[str, Mapping[str, str]]]:
+    """Connect each artifact once to a task; the entry point puts it under the other names.
+
+    Args:
+        compiled: Specification as TFX's runner makes it: its tasks have the nodes' ids.
+
+    Returns:
+        A new specification, and the removed inputs by node id, as :func:`shared_inputs`.
+    """
+    found = spec_pb2.PipelineSpec()
+    found.CopyFrom(compiled)
+    removed = {}
+    for node, task in found.root.dag.tasks.items():
+        if names := shared_inputs(task):
+            removed[node] = names
+            for name in names:
+                task.inputs.artifacts.pop(name)
+                found.components[task.component_ref.name].input_definitions.artifacts.pop(name)
+    return found, removed
+
+
+def parse_shared_inputs(arguments: Iterable[str]) -> dict[str, str]:
+    """Read ``OTHER=FIRST`` from the arguments of a container."""
+    pairs = (argument.partition("=") for argument in arguments)
+    return {name: first for name, _, first in pairs}
 
 
 def _declare(inputs: spec_pb2.ComponentInputsSpec, parameter: RunParameter, default: Value | None = None) -> None:

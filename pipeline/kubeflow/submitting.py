@@ -49,6 +49,7 @@ class RunRequest:
         experiment: Name of the experiment; it is created if it does not exist.
         name: Name of the run.
         values: Typed run parameters.
+        pipeline_root: Root of the artifacts.
         service_account: Kubernetes service account of the pods; None for the installation's default.
     """
 
@@ -56,6 +57,7 @@ class RunRequest:
     experiment: str
     name: str
     values: Mapping[str, Value]
+    pipeline_root: str
     service_account: str | None = None
 
 
@@ -133,6 +135,7 @@ def submit_run(target: Target, request: RunRequest) -> str:
             job_name=request.name,
             pipeline_package_path=str(request.package),
             params=dict(request.values),
+            pipeline_root=request.pipeline_root,
             service_account=request.service_account,
         )
     return str(run.run_id)
@@ -165,6 +168,7 @@ def submit_recurring_run(target: Target, request: RunRequest, cron: str, concurr
             no_catchup=True,  # a run always takes the latest span
             params=dict(request.values),
             pipeline_package_path=str(request.package),
+            pipeline_root=request.pipeline_root,
             service_account=request.service_account,
         )
     return str(run.recurring_run_id)

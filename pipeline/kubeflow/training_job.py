@@ -9,9 +9,10 @@ Source: https://www.kubeflow.org/docs/components/trainer/legacy-v1/user-guides/t
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +25,7 @@ from pipeline.kubeflow_config import KubeflowConfig
 _GROUP: Final = ("kubeflow.org", "v1")
 _PLURAL: Final = "tfjobs"
 _PORT: Final = 2222
+_ATTEMPTS: Final = 30  # to replace the job of an earlier attempt
 _NAMESPACE_FILE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
@@ -35,7 +37,7 @@ class TrainingJob(BaseModel):
     """The machines of a job, as a container argument of a node.
 
     Attributes:
-        name: Prefix of the job's name; Kubernetes appends a suffix.
+        name: Prefix of the job's name.
         workers: Number of machines.
         image: Container image.
         cpu: Cores per machine.
@@ -45,6 +47,8 @@ class TrainingJob(BaseModel):
         node_selector: Labels that a machine must have.
         claim: Volume with the artifacts.
         mount: Mount point of the volume.
+        start_minutes: How long machines may be missing, min.
+        hours: How long the job may take, hours.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -59,6 +63,8 @@ class TrainingJob(BaseModel):
     node_selector: Mapping[str, str]
     claim: str
     mount: str
+    start_minutes: float
+    hours: float
 
 
 def training_job(node: str, image: str, config: KubeflowConfig) -> TrainingJob:
@@ -75,7 +81,14 @@ def training_job(node: str, image: str, config: KubeflowConfig) -> TrainingJob:
         node_selector=settings.node_selector,
         claim=config.artifacts_claim,
         mount=VOLUME_ROOT,
+        start_minutes=config.training_start_minutes,
+        hours=config.training_hours,
     )
+
+
+def job_name(job: TrainingJob, command: Sequence[str]) -> str:
+    """Return a job's name: the same for each attempt of a node, because the command contains its outputs' places."""
+    return f"{job.name}-{hashlib.sha256(chr(0).join(command).encode()).hexdigest()[:10]}"
 
 
 def tf_job(job: TrainingJob, command: Sequence[str]) -> dict[str, Any]:
@@ -119,9 +132,15 @@ def tf_job(job: TrainingJob, command: Sequence[str]) -> dict[str, Any]:
     return {
         "apiVersion": "/".join(_GROUP),
         "kind": "TFJob",
-        "metadata": {"generateName": f"{job.name}-", "labels": {"app.kubernetes.io/part-of": "breast-density"}},
+        "metadata": {"name": job_name(job, command), "labels": {"app.kubernetes.io/part-of": "breast-density"}},
         "spec": {
-            "runPolicy": {"cleanPodPolicy": "Running", "backoffLimit": 3, "ttlSecondsAfterFinished": 86400},
+            "runPolicy": {
+                "cleanPodPolicy": "Running",
+                "backoffLimit": 3,
+                "ttlSecondsAfterFinished": 86400,
+                # The operator ends it too, if the pod that waits for it is lost.
+                "activeDeadlineSeconds": round(job.hours * 3600),
+            },
             "tfReplicaSpecs": {
                 # Worker 0 is the chief. ExitCode: a lost machine is replaced, a permanent error is not retried.
                 "Worker": {"replicas": job.workers, "restartPolicy": "ExitCode", "template": pod}
@@ -141,59 +160,132 @@ def is_first_machine(environment: Mapping[str, str]) -> bool:
     return bool(task.get("type") in ("chief", "worker") and int(task.get("index", -1)) == 0)
 
 
-def _ended(job: Mapping[str, Any]) -> tuple[str, str]:
+def _ended(status: Mapping[str, Any]) -> tuple[str, str]:
     """Return ``Succeeded`` or ``Failed`` and the operator's message; two empty texts while the job is running."""
-    for condition in job.get("status", {}).get("conditions") or ():
+    for condition in status.get("conditions") or ():
         if condition.get("type") in ("Succeeded", "Failed") and condition.get("status") == "True":
             return condition["type"], str(condition.get("message", ""))
     return "", ""
 
 
-def run_tf_job(manifest: Mapping[str, Any], seconds: float = 10.0) -> str:
-    """Start a TFJob in this pod's namespace and wait for its end. The job is removed if this process is stopped.
+def _machines(status: Mapping[str, Any]) -> int:
+    """Return the number of machines that run, or have done their part."""
+    workers = (status.get("replicaStatuses") or {}).get("Worker") or {}
+    return int(workers.get("active") or 0) + int(workers.get("succeeded") or 0)
+
+
+def run_tf_job(job: TrainingJob, command: Sequence[str], seconds: float = 10.0) -> str:
+    """Start a TFJob in this pod's namespace and wait for its end.
+
+    The job is removed if the wait ends before it. What an earlier attempt of the node has left is removed first,
+    because two jobs would write the same files.
 
     Args:
-        manifest: What :func:`tf_job` returned.
+        job: Machines of the job.
+        command: Command that each machine runs.
         seconds: Interval between two queries, s.
 
     Returns:
         Name of the job.
 
     Raises:
-        TrainingJobError: Kubernetes does not accept the job, or the job failed.
+        TrainingJobError: Kubernetes does not accept the job, machines are missing for too long, the job takes too long,
+            or it failed.
     """
     from kubernetes import client, config
 
     config.load_incluster_config()
     api = client.CustomObjectsApi()
-    return start_and_wait(api, _NAMESPACE_FILE.read_text(encoding="utf-8").strip(), manifest, seconds)
+    return start_and_wait(api, _NAMESPACE_FILE.read_text(encoding="utf-8").strip(), job, command, seconds)
 
 
-def start_and_wait(api: Any, namespace: str, manifest: Mapping[str, Any], seconds: float) -> str:
+def start_and_wait(api: Any, namespace: str, job: TrainingJob, command: Sequence[str], seconds: float) -> str:
     """Start a job and wait for its end, as :func:`run_tf_job`, with a client of Kubernetes' custom objects."""
+    name, ended = job_name(job, command), False
+    _create(api, namespace, tf_job(job, command), seconds)
+    try:
+        _wait(lambda: api.get_namespaced_custom_object(*_GROUP, namespace, _PLURAL, name), job, name, seconds)
+        ended = True
+    except _FailedJobError:
+        ended = True  # it stays for a day, with its pods' logs
+        raise
+    finally:
+        if not ended:
+            _delete(api, namespace, name)
+    return name
+
+
+def _create(api: Any, namespace: str, manifest: Mapping[str, Any], seconds: float) -> None:
+    """Create a job, in place of one with the same name.
+
+    Raises:
+        TrainingJobError: Kubernetes does not accept it, or the old one does not go.
+    """
+    from kubernetes.client.exceptions import ApiException
+
+    hint = {
+        403: " Apply kubeflow/manifests/training, which allows the runs' service account to start TFJobs.",
+        404: " Install Kubeflow's training operator.",
+        409: " A job of an earlier attempt is still there: delete it.",
+    }
+    for attempt in range(_ATTEMPTS + 1):
+        try:
+            api.create_namespaced_custom_object(*_GROUP, namespace, _PLURAL, dict(manifest))
+            return
+        except ApiException as error:
+            if error.status != 409 or attempt == _ATTEMPTS:
+                raise TrainingJobError(
+                    f"Kubernetes does not accept the TFJob: {error.status} {error.reason}.{hint.get(error.status, '')}"
+                ) from error
+            _delete(api, namespace, manifest["metadata"]["name"])
+        time.sleep(seconds)
+
+
+def _delete(api: Any, namespace: str, name: str) -> None:
+    """Delete a job; it is gone only when its pods are.
+
+    Raises:
+        TrainingJobError: Kubernetes does not delete it.
+    """
     from kubernetes.client.exceptions import ApiException
 
     try:
-        name = api.create_namespaced_custom_object(*_GROUP, namespace, _PLURAL, dict(manifest))["metadata"]["name"]
+        api.delete_namespaced_custom_object(*_GROUP, namespace, _PLURAL, name, propagation_policy="Foreground")
     except ApiException as error:
-        hint = {
-            403: " Apply kubeflow/manifests/training, which allows the runs' service account to start TFJobs.",
-            404: " Install Kubeflow's training operator.",
-        }
-        raise TrainingJobError(
-            f"Kubernetes does not accept the TFJob: {error.status} {error.reason}.{hint.get(error.status, '')}"
-        ) from error
-    ended = False
-    try:
-        while True:
-            kind, message = _ended(api.get_namespaced_custom_object(*_GROUP, namespace, _PLURAL, name))
-            if kind:
-                break
-            time.sleep(seconds)
-        ended = True
-    finally:
-        if not ended:
-            api.delete_namespaced_custom_object(*_GROUP, namespace, _PLURAL, name)
-    if kind == "Failed":
-        raise TrainingJobError(f"The TFJob {name} failed: {message or 'see the logs of its pods'}")
-    return str(name)
+        if error.status != 404:
+            raise TrainingJobError(
+                f"Kubernetes does not delete the TFJob {name}: {error.status} {error.reason}. Delete it."
+            ) from error
+
+
+class _FailedJobError(TrainingJobError):
+    """The operator has ended the job."""
+
+
+def _wait(query: Callable[[], Mapping[str, Any]], job: TrainingJob, name: str, seconds: float) -> None:
+    """Wait for the end of a job.
+
+    Raises:
+        TrainingJobError: Machines are missing for too long, the job takes too long, or it failed.
+    """
+    started = complete = time.monotonic()
+    while True:
+        status = query().get("status") or {}
+        kind, message = _ended(status)
+        if kind == "Failed":
+            raise _FailedJobError(f"The TFJob {name} failed: {message or 'see the logs of its pods'}")
+        if kind:
+            return
+        now, machines = time.monotonic(), _machines(status)
+        complete = now if machines >= job.workers else complete
+        if now - complete > job.start_minutes * 60:
+            raise TrainingJobError(
+                f"The TFJob {name} had fewer than {job.workers} machines for {job.start_minutes:g} minutes; now it has"
+                f" {machines}. Give the cluster room for {job.workers} pods of {job.cpu:g} cores, {job.memory:g} GB and"
+                f" {job.gpus} accelerators, or set kubeflow.training_start_minutes."
+            )
+        if now - started > job.hours * 3600:
+            raise TrainingJobError(
+                f"The TFJob {name} has not ended after {job.hours:g} hours: set kubeflow.training_hours."
+            )
+        time.sleep(seconds)

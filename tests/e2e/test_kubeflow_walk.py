@@ -1,4 +1,7 @@
-"""The compiled package without a cluster: every container's own command, in order, from phantoms to a pushed model."""
+"""The compiled package without a cluster: every container's own command, in order, from phantoms to a pushed model.
+
+Then a second walk, which runs what a second run on Kubeflow would run.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ pytestmark = pytest.mark.e2e
 
 PROJECT = Path(__file__).resolve().parents[2]
 KEY = "0123456789abcdef0123456789abcdef"
-ROOT = "minio://mlpipeline/v2/artifacts/breast-density"
+ROOT = "minio://hospital/density"
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,11 @@ def test_phantoms_to_a_pushed_model(
         kept = [line for line in lines if line.split(",")[0] in ("exam_id", *names)]
         (spans / f"span-{span}" / "labels.csv").write_text("\n".join([*kept, ""]), encoding="utf-8")
     settings["data"] = {"folder": f"{spans}/span-{{SPAN}}/images", "labels": f"{spans}/span-{{SPAN}}/labels.csv"}
-    settings["kubeflow"] = {"spans": 2, "serving": {"claim": "models", "path": str(tmp_path / "models")}}
+    settings["kubeflow"] = {
+        "pipeline_root": ROOT,
+        "spans": 2,
+        "serving": {"claim": "models", "path": str(tmp_path / "models")},
+    }
     config, package, folder = tmp_path / "walk.yaml", tmp_path / "pipeline.yaml", tmp_path / "walk"
     config.write_text(yaml.safe_dump(settings), encoding="utf-8")
 
@@ -104,9 +111,10 @@ def test_phantoms_to_a_pushed_model(
 
     def output(task: str, name: str) -> tuple[dict[str, object], Path]:
         """What the backend was told of an artifact, and the artifact in the store."""
-        told = json.loads((folder / "pods" / task / "tmp/kfp_outputs/output_metadata.json").read_text())
-        (artifact,) = told["artifacts"][name]["artifacts"]
-        assert artifact["uri"] == f"{ROOT}/breast-density/walk/{task}/{name}"
+        place = f"hospital/density/breast-density/walk-1/{task}"
+        (told,) = (folder / "pods" / "walk-1" / task / "minio" / place).glob("*/output_metadata.json")
+        (artifact,) = json.loads(told.read_text())["artifacts"][name]["artifacts"]
+        assert artifact["uri"] == f"minio://{place}/{told.parent.name}/{name}"
         assert str(folder) not in json.dumps(artifact)
         return artifact["metadata"], folder / "store" / artifact["uri"].replace("://", "/")
 
@@ -132,4 +140,19 @@ def test_phantoms_to_a_pushed_model(
     assert not output("baseline-model", "baseline_model")[1].exists()
     page = (output("report-generator", "report")[1] / "report.html").read_text(encoding="utf-8")
     assert "epochs: 1\n" in page
-    assert KEY not in "".join(path.read_text(errors="replace") for path in (folder / "logs").iterdir())
+    logs = {path.stem: path for path in (folder / "logs" / "walk-1").iterdir()}
+    assert KEY not in "".join(path.read_text(errors="replace") for path in logs.values())
+    # The launcher's logs are artifacts in the store.
+    stored = {path.parts[-3]: path for path in (folder / "store").rglob("executor-logs")}
+    assert set(stored) == set(logs)
+    assert all(stored[task].read_bytes() == logs[task].read_bytes() for task in logs)
+    assert logs["exam-ensemble"].stat().st_size > 0
+
+    # Nothing has changed, so a second run looks at the archive, and that is all.
+    again = CliRunner().invoke(app, ["walk", str(package), "--folder", str(folder), *parameters])
+    assert again.exit_code == 0, again.output + str(again.exception)
+    assert len(again.output.splitlines()) == count
+    assert len(containers.commands) == count + 2
+    uncached = {line.partition("]")[2].split()[0] for line in again.output.splitlines() if "cached" not in line}
+    assert uncached == {"archive-scan", "archive-scan-before-1"}
+    assert list((tmp_path / "models" / "breast_density").iterdir()) == [version]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -217,9 +218,55 @@ def test_run_parameters_are_checked_before_they_are_sent(package: Package) -> No
             check_values(package, given)
 
 
+def test_the_pod_of_a_training_on_several_machines_asks_for_little() -> None:
+    from pipeline.kubeflow.compiling import compile_pipeline
+
+    nodes = "kubeflow.nodes={Trainer: {gpus: 1, cpu: 8, memory: 32, node_selector: {gpu: t4}, retries: 4}}"
+    several = ("pipeline.trainer.strategy=multi_worker", "kubeflow.artifacts_claim=shared")
+    package = compile_pipeline(config(nodes, *several, "kubeflow.image_gpu=density:1-gpu"))
+    waiting = package.containers()["trainer-cc-r"]
+    assert (waiting.resources.cpu_request, waiting.resources.memory_limit) == (0.1, 1)
+    assert not waiting.resources.HasField("accelerator")
+    assert waiting.image != "density:1-gpu"
+    platform = package.platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]["exec-trainer-cc-r"]
+    assert "nodeSelector" not in platform
+    assert package.spec.root.dag.tasks["trainer-cc-r"].retry_policy.max_retry_count == 4
+    job = json.loads(waiting.args[list(waiting.args).index("--training_job") + 1])
+    assert (job["image"], job["cpu"], job["memory"], job["gpus"]) == ("density:1-gpu", 8, 32, 1)
+    assert job["node_selector"] == {"gpu": "t4"}
+
+
+def test_an_artifact_is_connected_once() -> None:
+    from pipeline.kubeflow.compiling import compile_pipeline
+
+    package = compile_pipeline(config("pipeline.trainer.sides=mirrored"))
+    tasks, containers = package.spec.root.dag.tasks, package.containers()
+    for task in ("exam-ensemble", "grad-cam-explainer", "report-generator"):
+        inputs = tasks[task].inputs.artifacts
+        networks = {
+            name: inputs[name].task_output_artifact.producer_task for name in inputs if name[:2] in ("CC", "ML")
+        }
+        assert networks == {"CC_L": "trainer-cc", "MLO_L": "trainer-mlo"}
+        assert set(package.spec.components[f"comp-{task}"].input_definitions.artifacts) == set(inputs)
+        assert "--shared_input CC_R=CC_L --shared_input MLO_R=MLO_L" in " ".join(containers[task].args)
+    assert "--shared_input" not in containers["evaluator"].args
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
+        (
+            {
+                "root.dag.tasks.exam-ensemble.inputs.artifacts.CC_L": {
+                    "taskOutputArtifact": {"producerTask": "trainer-cc-r", "outputArtifactKey": "model"}
+                }
+            },
+            "its inputs CC_L and CC_R are the same artifact, which ML Metadata refuses",
+        ),
+        (
+            {"components.comp-pusher.outputDefinitions.artifacts.log": {"artifactType": {"schemaTitle": "system.Log"}}},
+            "one of Kubeflow's own",
+        ),
         ({"root.dag.tasks.Trainer_1": {"taskInfo": {"name": "Trainer_1"}}}, "names consist of letters"),
         ({"root.dag.tasks.pusher.dependentTasks": ["nobody"]}, "depends on nobody"),
         (

@@ -12,7 +12,9 @@ from typing import Any
 from urllib.parse import parse_qs, urlparse
 
 import pytest
+from typer.testing import CliRunner
 
+from pipeline.cli import app
 from pipeline.kubeflow.package import Package, parse_spec
 from pipeline.kubeflow.submitting import RunRequest, SubmitError, Target, submit_recurring_run, submit_run
 
@@ -94,7 +96,8 @@ def package(tmp_path: Path) -> Path:
 
 
 def request(package: Path) -> RunRequest:
-    return RunRequest(package, "density", "of today", {"epochs": 3, "span": "latest"}, "pipeline-runner")
+    values = {"epochs": 3, "span": "latest"}
+    return RunRequest(package, "density", "of today", values, "s3://hospital/density", "pipeline-runner")
 
 
 def test_a_run_is_sent_with_its_parameters(kubeflow: tuple[FakeKubeflow, str], package: Path) -> None:
@@ -107,7 +110,11 @@ def test_a_run_is_sent_with_its_parameters(kubeflow: tuple[FakeKubeflow, str], p
     assert body["experiment_id"] == "e0"
     assert body["display_name"] == "of today"
     assert body["service_account"] == "pipeline-runner"
-    assert body["runtime_config"]["parameters"] == {"epochs": 3, "span": "latest"}
+    # The driver takes the root from the run, and not from the specification.
+    assert body["runtime_config"] == {
+        "parameters": {"epochs": 3, "span": "latest"},
+        "pipeline_root": "s3://hospital/density",
+    }
     assert body["pipeline_spec"]["pipeline_spec"]["pipelineInfo"] == {"name": "breast-density"}
     assert (
         "exec-pusher"
@@ -124,6 +131,27 @@ def test_recurring_runs_go_by_the_clock(kubeflow: tuple[FakeKubeflow, str], pack
     assert body["max_concurrency"] == "1" or body["max_concurrency"] == 1
     assert body["no_catchup"] is True
     assert body["runtime_config"]["parameters"]["epochs"] == 3
+    assert body["runtime_config"]["pipeline_root"] == "s3://hospital/density"
+
+
+@pytest.mark.parametrize("cron", [(), ("--cron", "0 0 3 * * 1")])
+def test_the_command_sends_the_configured_root(
+    kubeflow: tuple[FakeKubeflow, str], tmp_path: Path, cron: tuple[str, ...]
+) -> None:
+    fake, host = kubeflow
+    spec = parse_spec(
+        {
+            "pipelineInfo": {"name": "breast-density"},
+            "schemaVersion": "2.1.0",
+            "defaultPipelineRoot": "minio://hospital/density",
+        }
+    )
+    file = tmp_path / "pipeline.yaml"
+    file.write_text(Package(spec, {}).to_yaml(), encoding="utf-8")
+    sent = CliRunner().invoke(app, ["submit", str(file), "--host", host, *cron])
+    assert sent.exit_code == 0, sent.output
+    _, body, _ = fake.sent[-1]
+    assert body["runtime_config"]["pipeline_root"] == "minio://hospital/density"
 
 
 def test_five_fields_are_refused_here(package: Path) -> None:
