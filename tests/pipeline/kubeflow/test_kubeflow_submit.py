@@ -96,8 +96,14 @@ def package(tmp_path: Path) -> Path:
 
 
 def request(package: Path) -> RunRequest:
-    values = {"epochs": 3, "span": "latest"}
-    return RunRequest(package, "density", "of today", values, "s3://hospital/density", "pipeline-runner")
+    return RunRequest(
+        package,
+        "density",
+        "of today",
+        {"epochs": 3, "span": "latest"},
+        "s3://hospital/density",
+        "pipeline-runner",
+    )
 
 
 def test_a_run_is_sent_with_its_parameters(kubeflow: tuple[FakeKubeflow, str], package: Path) -> None:

@@ -129,7 +129,7 @@ def seen(folder: Path, task: str, root: str = "minio://bucket/root") -> dict[str
 REQUEST = Request({"epochs": 7}, "minio://bucket/root")
 
 
-def names(finished: list[FinishedTask]) -> Callable[[FinishedTask, int, int], None]:
+def collect(finished: list[FinishedTask]) -> Callable[[FinishedTask, int, int], None]:
     return lambda task, number, count: finished.append(task)
 
 
@@ -203,7 +203,7 @@ def test_a_task_that_fails_ends_the_walk(tmp_path: Path) -> None:
     # What failed is not in the cache; what did not fail is.
     again: list[FinishedTask] = []
     with pytest.raises(WalkError, match="Task a-second"):
-        walk(failing, tmp_path, REQUEST, 1, names(again))
+        walk(failing, tmp_path, REQUEST, 1, collect(again))
     assert [(task.task, task.cached) for task in again] == [("b-first", True)]
 
 
@@ -229,7 +229,7 @@ def test_a_second_walk_runs_what_a_second_run_would(tmp_path: Path) -> None:
                 node = node[part]
             node[parts[-1]] = value
         finished: list[FinishedTask] = []
-        walk(Package(parse_spec(document), package().platform), tmp_path, REQUEST, 1, names(finished))
+        walk(Package(parse_spec(document), package().platform), tmp_path, REQUEST, 1, collect(finished))
         return [(task.task, task.cached) for task in finished]
 
     first = ("deploymentSpec/executors/exec-first/container/args", ["{{$}}", "another"])

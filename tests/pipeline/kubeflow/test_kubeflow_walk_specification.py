@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,10 @@ def with_stand_ins(package: Package) -> Package:
     return Package(spec, package.platform)
 
 
+def collect(finished: list[FinishedTask]) -> Callable[[FinishedTask, int, int], None]:
+    return lambda task, number, count: finished.append(task)
+
+
 @pytest.mark.parametrize("sides", ["separate", "mirrored"])
 def test_the_driver_takes_every_task(sides: str, tmp_path: Path) -> None:
     from pipeline.kubeflow.compiling import compile_pipeline
@@ -55,7 +60,7 @@ def test_the_driver_takes_every_task(sides: str, tmp_path: Path) -> None:
     package = with_stand_ins(compile_pipeline(config))
     for run in (1, 2):
         finished: list[FinishedTask] = []
-        walk(package, tmp_path, Request({}), 2, lambda task, number, count, to=finished: to.append(task))
+        walk(package, tmp_path, Request({}), 2, collect(finished))
         assert {task.task for task in finished} == set(package.spec.root.dag.tasks)
         # What a second run on the cluster executed: the archive's scans alone.
         ran = {task.task for task in finished if not task.cached}
