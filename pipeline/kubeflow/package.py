@@ -167,7 +167,7 @@ class Package:
     @property
     def pipeline_root(self) -> str:
         """Root of the artifacts. Kubeflow does not read it here: every run must be started with it."""
-        return self.spec.default_pipeline_root
+        return str(self.spec.default_pipeline_root)
 
     def run_parameters(self) -> tuple[RunParameter, ...]:
         """Return the parameters that a run of it accepts."""
