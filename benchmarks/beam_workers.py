@@ -100,16 +100,18 @@ def _ways(folder: Path, most_workers: int) -> Iterator[tuple[_Way, ExitStack]]:
             _Way("direct, threads", workers, {"beam": {"runner": "direct"}, "runner": {"workers": workers}}),
             ExitStack(),
         )
-    for workers in range(1, most_workers + 1) if spark else ():
-        ending = ExitStack()
-        on_spark = ending.enter_context(spark_cluster(*spark, folder / f"Spark {workers}", ClusterSize(workers)))
-        beam = {"runner": "spark", "master": on_spark.master_url, "partitions": 4}
-        yield _Way("Spark, workers", workers, {"beam": beam}, on_spark), ending
-    for workers in range(1, most_workers + 1) if flink else ():
-        ending = ExitStack()
-        on_flink = ending.enter_context(flink_cluster(*flink, folder / f"Flink {workers}", workers))
-        beam = {"runner": "flink", "master": on_flink.master, "partitions": 4}
-        yield _Way("Flink, TaskManagers", workers, {"beam": beam}, on_flink), ending
+    if spark:
+        for workers in range(1, most_workers + 1):
+            ending = ExitStack()
+            on_spark = ending.enter_context(spark_cluster(*spark, folder / f"Spark {workers}", ClusterSize(workers)))
+            beam = {"runner": "spark", "master": on_spark.master_url, "partitions": 4}
+            yield _Way("Spark, workers", workers, {"beam": beam}, on_spark), ending
+    if flink:
+        for workers in range(1, most_workers + 1):
+            ending = ExitStack()
+            on_flink = ending.enter_context(flink_cluster(*flink, folder / f"Flink {workers}", workers))
+            beam = {"runner": "flink", "master": on_flink.master, "partitions": 4}
+            yield _Way("Flink, TaskManagers", workers, {"beam": beam}, on_flink), ending
 
 
 def _row(node: str, way: _Way, found: Sequence[dict[str, Any]], further: int, alone: float) -> str:

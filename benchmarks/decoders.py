@@ -15,11 +15,13 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import Any
 
 import cv2
 import imagecodecs
 import numpy as np
 import pydicom
+from numpy.typing import NDArray
 from pydicom.encaps import get_frame
 from pydicom.pixels import get_decoder
 from pydicom.uid import (
@@ -59,7 +61,7 @@ _OURS = "**ours**"
 _CANNOT = {("gdcm", JPEGExtended12Bit), ("pillow", JPEGExtended12Bit)}  # neither has 12-bit lossy JPEG
 
 
-def phantom() -> np.ndarray:
+def phantom() -> NDArray[Any]:
     """Draw a breast of 14 bits before a black background: half of the picture, with structure and noise."""
     random = np.random.default_rng(0)
     y, x = np.mgrid[:ROWS, :COLUMNS].astype(np.float32)
@@ -71,7 +73,7 @@ def phantom() -> np.ndarray:
     return np.where(depth > 0, np.clip(np.rint(tissue + noise), 0, (1 << BITS) - 1), 0).astype(np.uint16)
 
 
-def encoded(pixels: np.ndarray, syntax: UID) -> bytes:
+def encoded(pixels: NDArray[Any], syntax: UID) -> bytes:
     """Write the phantom in a transfer syntax, in 8 bits for JPEG baseline and 12 for extended."""
     if syntax == JPEGBaseline8Bit:
         return file_bytes(compressed((pixels >> (BITS - 8)).astype(np.uint8), 8, syntax))
@@ -103,7 +105,7 @@ def _two_threads(action: Callable[[], object], alone: float, rounds: int) -> flo
     return 4 * alone / seconds(both, rounds)
 
 
-def _decode(data: bytes, plugin: str) -> np.ndarray:
+def _decode(data: bytes, plugin: str) -> NDArray[Any]:
     """Parse and decode a file, with ingest's decoder or with the named plugin of pydicom."""
     dataset = pydicom.dcmread(io.BytesIO(data))
     element, syntax = dataset["PixelData"], dataset.file_meta.TransferSyntaxUID

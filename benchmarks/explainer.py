@@ -104,7 +104,8 @@ def _record(view: View) -> bytes:
     features = {name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value])) for name, value in texts.items()}
     features |= {name: tf.train.Feature(int64_list=tf.train.Int64List(value=[value])) for name, value in whole.items()}
     features |= {name: tf.train.Feature(float_list=tf.train.FloatList(value=[value])) for name, value in real.items()}
-    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+    result: bytes = tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+    return result
 
 
 def _examples(folder: Path, exams: int) -> Any:

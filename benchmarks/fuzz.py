@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 from random import Random
+from typing import Final
 
 from benchmarks.mutations import corpus, hostile_file
 from components.dicom.reading import load_view
@@ -32,7 +33,7 @@ from components.sources.source import ManifestSource, find_candidates
 _SECONDS = 5.0  # of processor time a file; a busy machine may take longer by the clock
 _WALL_SECONDS = 120.0
 _MANIFESTS = 0.02  # share of the files that are manifests
-_NAMES = (
+_NAMES: Final = (
     "../../etc/passwd",
     "/etc/passwd",
     "a/../../b",
@@ -42,8 +43,6 @@ _NAMES = (
     "a\0b",
     "~/b",
     "file:///b",
-)
-_NAMES += (
     "http://h/b",
     "",
     ".",

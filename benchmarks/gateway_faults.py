@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -220,9 +221,13 @@ def killed(
     """
     with ExitStack() as stack:
         sent = stack.enter_context(_senders(gateway, exams, studies))
+
+        def reached(count: int) -> bool:
+            return len(sent.accepted) >= count
+
         for number in range(1, kills + 1):
             with gateway.running() as process:
-                until(lambda number=number: len(sent.accepted) >= studies * number // (kills + 1))
+                until(partial(reached, studies * number // (kills + 1)))
                 process.kill()
         with gateway.running():
             until(lambda: len(sent.accepted) >= studies)

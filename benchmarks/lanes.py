@@ -21,6 +21,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from components.common.files import write_whole
 from serving.client.local_model import LocalModel
@@ -32,7 +33,7 @@ def _exams(folders: list[Path]) -> Iterator[Path]:
         yield from sorted(entry for entry in folder.iterdir() if entry.is_dir() and files_of(entry))
 
 
-def record(model_folder: Path, folders: list[Path]) -> dict[str, np.ndarray]:
+def record(model_folder: Path, folders: list[Path]) -> dict[str, NDArray[Any]]:
     """Read, preprocess and grade every exam of some folders.
 
     Args:
@@ -44,7 +45,7 @@ def record(model_folder: Path, folders: list[Path]) -> dict[str, np.ndarray]:
     """
     model = LocalModel(model_folder)
     recipe = model.model_recipe().recipe
-    found: dict[str, np.ndarray] = {}
+    found: dict[str, NDArray[Any]] = {}
     times = np.zeros(2)
     for folder in _exams(folders):
         start = time.perf_counter()
@@ -63,7 +64,7 @@ def record(model_folder: Path, folders: list[Path]) -> dict[str, np.ndarray]:
     return found | {"times": times, "lane": np.array(f"Python {platform.python_version()}, {', '.join(versions)}")}
 
 
-def _grey(png: np.ndarray) -> np.ndarray:
+def _grey(png: NDArray[Any]) -> NDArray[Any]:
     picture = cv2.imdecode(png, cv2.IMREAD_UNCHANGED)
     assert picture is not None
     return np.asarray(picture).astype(int)

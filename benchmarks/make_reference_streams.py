@@ -11,23 +11,25 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import imagecodecs
 import numpy as np
+from numpy.typing import NDArray
 from pictures import picture
 
 DEPTHS = (8, 10, 12, 14, 16)
 PREDICTORS = (1, 4, 6, 7)
 
 
-def _bits(values: np.ndarray, bits: int) -> np.ndarray:
+def _bits(values: NDArray[Any], bits: int) -> NDArray[Any]:
     """JPEG knows no sign: negative values go in as the bits they are stored in."""
     return (values.astype(np.int64) & ((1 << bits) - 1)).astype(np.uint8 if bits == 8 else np.uint16)
 
 
 def main() -> None:
     """Write the file."""
-    streams: dict[str, bytes] = {}
+    streams: dict[str, bytes | bytearray] = {}
     for bits in DEPTHS:
         for signed in (False, True):
             name, values = f"{bits}{'s' if signed else 'u'}", picture(bits, signed)

@@ -109,4 +109,5 @@ def ingested_views(examples: Path) -> int:
 
 def preprocessed_views(folder: Path) -> int:
     """Count the views in the quality report below a folder."""
-    return json.loads((folder / "quality" / "summary.json").read_text(encoding="utf-8"))["views"]
+    result: int = json.loads((folder / "quality" / "summary.json").read_text(encoding="utf-8"))["views"]
+    return result

@@ -25,6 +25,7 @@ import httpx
 import numpy as np
 import tensorflow_model_analysis as tfma
 from google.protobuf import text_format
+from numpy.typing import NDArray
 from tensorflow_metadata.proto.v0 import schema_pb2
 from tfx_bsl.public import tfxio
 
@@ -53,7 +54,7 @@ def _row(extracts: dict[str, Any]) -> tuple[str, str, list[float]]:
     return exam, view, np.asarray(extracts[tfma.PREDICTIONS_KEY]["probabilities"]).ravel().tolist()
 
 
-def by_tfma(examples: Path, model: Path) -> dict[str, np.ndarray]:
+def by_tfma(examples: Path, model: Path) -> dict[str, NDArray[Any]]:
     """Grade every exam of the preprocessed records with TFMA's extractors; float64 [4] by exam."""
     temperature = load_temperature(str(model))
     eval_config = build_eval_config(EvaluatorConfig(), {CANDIDATE: temperature}, 1)
@@ -75,7 +76,7 @@ def by_tfma(examples: Path, model: Path) -> dict[str, np.ndarray]:
     return dict(zip(combined.exam_ids, calibrated, strict=True))
 
 
-def by_gateway(files: dict[str, list[Path]], serving: Path) -> dict[str, np.ndarray]:
+def by_gateway(files: dict[str, list[Path]], serving: Path) -> dict[str, NDArray[Any]]:
     """Grade exams by sending their files to a gateway in front of a model server; float64 [4] by exam."""
     token = secrets.token_hex(32)
     found = {}

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 ROWS, COLUMNS = 64, 48
 
 
-def picture(bits: int, signed: bool, rows: int = ROWS, columns: int = COLUMNS) -> np.ndarray:
+def picture(bits: int, signed: bool, rows: int = ROWS, columns: int = COLUMNS) -> NDArray[Any]:
     """Draw a ramp with grain that holds the lowest and the highest value.
 
     It is the same wherever it is computed: exact integers, no random numbers of a library.
@@ -30,7 +33,8 @@ def picture(bits: int, signed: bool, rows: int = ROWS, columns: int = COLUMNS) -
     values[0, 0], values[-1, -1] = 0, top
     if signed:
         values -= 1 << (bits - 1)
-    return values.astype(f"{'i' if signed else 'u'}{1 if bits == 8 else 2}")
+    result: NDArray[Any] = values.astype(f"{'i' if signed else 'u'}{1 if bits == 8 else 2}")
+    return result
 
 
 def breast_png(number: int, size: int) -> bytes:

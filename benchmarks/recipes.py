@@ -19,10 +19,11 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import scipy.special
+from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedKFold
 
 from components.exam_model.preparation import prepare_file
@@ -51,12 +52,12 @@ class Archive:
         labels: int64 [N].
     """
 
-    images: np.ndarray
-    views: np.ndarray
-    exams: np.ndarray
-    labels: np.ndarray
+    images: NDArray[Any]
+    views: NDArray[Any]
+    exams: NDArray[Any]
+    labels: NDArray[Any]
 
-    def of(self, views: Sequence[str], exams: np.ndarray, mirrored: bool) -> tuple[np.ndarray, np.ndarray]:
+    def of(self, views: Sequence[str], exams: NDArray[Any], mirrored: bool) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return images and labels of some views of some exams; right breasts are flipped if mirrored."""
         rows = np.isin(self.views, views) & np.isin(self.exams, exams)
         images = self.images[rows]
@@ -83,7 +84,7 @@ def _preprocessed(manifest: Path, recipe: PreprocessingRecipe, out: Path) -> Arc
         return Archive(**dict(file))
 
 
-def _folds(archive: Archive, count: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+def _folds(archive: Archive, count: int) -> Iterator[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]:
     """Yield exams of training, eval and test, each class spread evenly."""
     exams, first = np.unique(archive.exams, return_index=True)
     labels = archive.labels[first]
@@ -93,7 +94,7 @@ def _folds(archive: Archive, count: int) -> Iterator[tuple[np.ndarray, np.ndarra
         yield exams[rest[training]], exams[rest[validation]], exams[test]
 
 
-def _predict(archive: Archive, config: TrainConfig, folds: int, only: int) -> np.ndarray:
+def _predict(archive: Archive, config: TrainConfig, folds: int, only: int) -> NDArray[Any]:
     """Train on each fold: probabilities of the test views, [N, 4], NaN where no fold was run."""
     mirrored = config.sides == "mirrored"
     probabilities = np.full((len(archive.labels), len(DENSITY_CLASSES)), np.nan, np.float32)
@@ -118,7 +119,7 @@ def _predict(archive: Archive, config: TrainConfig, folds: int, only: int) -> np
     return probabilities
 
 
-def _write(path: Path, archive: Archive, probabilities: np.ndarray) -> None:
+def _write(path: Path, archive: Archive, probabilities: NDArray[Any]) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["exam_id", "view", "label", *(f"p_{name}" for name in DENSITY_CLASSES)])
@@ -127,7 +128,7 @@ def _write(path: Path, archive: Archive, probabilities: np.ndarray) -> None:
                 writer.writerow([exam, view, DENSITY_CLASSES[label], *(f"{value:.6f}" for value in row)])
 
 
-def _grades(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _grades(path: Path) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     """Read predictions: exams, labels and grades by the mean of the views, each [E]."""
     rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
     exams, index = np.unique([row["exam_id"] for row in rows], return_inverse=True)
@@ -138,7 +139,7 @@ def _grades(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return exams, labels, total.argmax(axis=1)
 
 
-def _figures(labels: np.ndarray, grades: np.ndarray, samples: np.ndarray) -> np.ndarray:
+def _figures(labels: NDArray[Any], grades: NDArray[Any], samples: NDArray[Any]) -> NDArray[Any]:
     """Compute the figures of each resample: rows of exam numbers [B, E] to [B, 3]."""
     classes = len(DENSITY_CLASSES)
     cells = (labels * classes + grades)[samples]
@@ -147,7 +148,7 @@ def _figures(labels: np.ndarray, grades: np.ndarray, samples: np.ndarray) -> np.
     return np.stack([accuracy(matrices), macro_recall(matrices), weighted_kappa(matrices, 2)], axis=1)
 
 
-def _with_interval(value: float, resampled: np.ndarray) -> str:
+def _with_interval(value: float, resampled: NDArray[Any]) -> str:
     low, high = np.quantile(resampled, (0.025, 0.975))
     return f"{value:.3f} ({low:.3f} to {high:.3f})"
 

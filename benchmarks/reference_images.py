@@ -19,6 +19,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pydicom
+from numpy.typing import NDArray
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate, get_frame
 from pydicom.pixels import get_decoder
@@ -55,7 +56,7 @@ _GDCM_OPTIONS = {
 }
 
 
-def mammogram(pixels: np.ndarray, bits: int, syntax: UID = ExplicitVRLittleEndian, **changes: Any) -> FileDataset:
+def mammogram(pixels: NDArray[Any], bits: int, syntax: UID = ExplicitVRLittleEndian, **changes: Any) -> FileDataset:
     """Make an uncompressed right CC view.
 
     Args:
@@ -94,7 +95,7 @@ def mammogram(pixels: np.ndarray, bits: int, syntax: UID = ExplicitVRLittleEndia
     return dataset
 
 
-def with_stream(pixels: np.ndarray, bits: int, syntax: UID, stream: bytes) -> FileDataset:
+def with_stream(pixels: NDArray[Any], bits: int, syntax: UID, stream: bytes) -> FileDataset:
     """Make the mammogram of ``pixels`` with a stream in place of them."""
     dataset = mammogram(pixels, bits)
     dataset.file_meta.TransferSyntaxUID = syntax
@@ -104,7 +105,7 @@ def with_stream(pixels: np.ndarray, bits: int, syntax: UID, stream: bytes) -> Fi
     return dataset
 
 
-def compressed(pixels: np.ndarray, bits: int, syntax: UID) -> FileDataset:
+def compressed(pixels: NDArray[Any], bits: int, syntax: UID) -> FileDataset:
     """Make a mammogram in a transfer syntax that can be encoded here.
 
     Raises:
@@ -122,7 +123,7 @@ def compressed(pixels: np.ndarray, bits: int, syntax: UID) -> FileDataset:
     return dataset
 
 
-def by_gdcm(pixels: np.ndarray, bits: int, syntax: UID) -> FileDataset:
+def by_gdcm(pixels: NDArray[Any], bits: int, syntax: UID) -> FileDataset:
     """Make a mammogram with GDCM's encoder.
 
     Raises:
@@ -140,7 +141,7 @@ def by_gdcm(pixels: np.ndarray, bits: int, syntax: UID) -> FileDataset:
         return pydicom.dcmread(io.BytesIO(target.read_bytes()))
 
 
-def decoded_by(dataset: FileDataset, plugin: str) -> np.ndarray:
+def decoded_by(dataset: FileDataset, plugin: str) -> NDArray[Any]:
     """Decode a compressed mammogram with a decoder that pydicom knows.
 
     Args:

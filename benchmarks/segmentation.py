@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -58,7 +58,7 @@ class Case:
     """
 
     name: str
-    pixels: np.ndarray
+    pixels: NDArray[Any]
     view: str
     muscle: Mask
     breast: Mask | None = None
@@ -143,7 +143,7 @@ def unseen_weights(cases: Sequence[Case]) -> dict[str, Weights]:
     return {case.name: folds[1 - index % 2] for index, case in enumerate(cases)}
 
 
-def _truth(path: Path, shape: tuple[int, int]) -> Mask:
+def _truth(path: Path, shape: tuple[int, ...]) -> Mask:
     mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE).astype(np.float32)
     return np.asarray(cv2.resize(mask, shape[::-1], interpolation=cv2.INTER_AREA) > 127.5)
 

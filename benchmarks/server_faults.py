@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -81,7 +82,7 @@ def exams_of(count: int) -> list[Exam]:
 
 def _graded(grader: Grader, exam: Exam) -> tuple[tuple[float, ...], int]:
     explained = grader.explain_exam(exam)
-    return explained.grade.probabilities, explained.model_version
+    return explained.grade.probabilities, explained.model.model_version
 
 
 def truth_of(models: Path, versions: Sequence[int], exams: Sequence[Exam]) -> Truth:
@@ -197,8 +198,11 @@ def swaps(models: Path, spare: Path, versions: Sequence[int], between: int) -> C
     """Make pushes of further versions, each once the one before has given so many answers."""
 
     def during(tally: Tally) -> None:
+        def pushed(version: int) -> bool:
+            return tally.versions[version] >= between
+
         for version in versions:
-            until(lambda version=version: tally.versions[version - 1] >= between)
+            until(partial(pushed, version - 1))
             shutil.copytree(spare / str(version), models / f".{version}")
             (models / f".{version}").rename(models / str(version))
         until(lambda: tally.versions[versions[-1]] >= between)
@@ -217,10 +221,13 @@ def restarts(models: Path, port: int, times: int, between: int) -> Callable[[Tal
     """Make a server that is killed (SIGKILL) and started again, each time after so many right answers."""
 
     def during(tally: Tally) -> None:
+        def reached(right: int) -> bool:
+            return tally.right >= right
+
         for _ in range(times + 1):
             right = tally.right
             with server_process(models, port) as server:
-                until(lambda right=right: tally.right >= right + between)
+                until(partial(reached, right + between))
                 server.process.kill()
 
     return during

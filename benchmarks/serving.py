@@ -25,11 +25,13 @@ import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from benchmarks.pictures import breast_png
@@ -157,7 +159,7 @@ def _rate(call: Call, seconds: float, clients: int) -> float:
     return sum(counts) / (time.perf_counter() - started)
 
 
-def exam_inputs(signature: str, pngs: Sequence[bytes]) -> dict[str, np.ndarray]:
+def exam_inputs(signature: str, pngs: Sequence[bytes]) -> dict[str, NDArray[Any]]:
     """Return the inputs of a signature for one exam, one image per view."""
     inputs = {"image_bytes": np.array(list(pngs), object), "view": np.array([v.encode() for v in VIEWS], object)}
     if signature.endswith("_exam"):
@@ -167,18 +169,18 @@ def exam_inputs(signature: str, pngs: Sequence[bytes]) -> dict[str, np.ndarray]:
     return inputs
 
 
-def _bare(model: Any, signature: str, inputs: Mapping[str, np.ndarray]) -> Call:
+def _bare(model: Any, signature: str, inputs: Mapping[str, NDArray[Any]]) -> Call:
     function = model.signatures[signature]
     return lambda: {
         key: value.numpy() for key, value in function(**{k: tf.constant(v) for k, v in inputs.items()}).items()
     }
 
 
-def _by_stubs(address: str, signature: str, inputs: Mapping[str, np.ndarray]) -> Call:
+def _by_stubs(address: str, signature: str, inputs: Mapping[str, NDArray[Any]]) -> Call:
     """Make a call through the public stubs and TensorFlow's own functions, from arrays to arrays."""
     stub = prediction_service_pb2_grpc.PredictionServiceStub(open_channel(address))
 
-    def call() -> dict[str, np.ndarray]:
+    def call() -> dict[str, NDArray[Any]]:
         request = predict_pb2.PredictRequest()
         request.model_spec.name, request.model_spec.signature_name = _NAME, signature
         for name, values in inputs.items():
@@ -194,7 +196,7 @@ def _latency(model: Any, client: ExamClient, pngs: Sequence[bytes], seconds: flo
     for signature in ("predict_exam", "gradcam", "explain_exam"):
         inputs = exam_inputs(signature, pngs)
         ways[f"{signature}, bare"] = _bare(model, signature, inputs)
-        ways[f"{signature}, gRPC"] = lambda name=signature, inputs=inputs: client.run(name, inputs)
+        ways[f"{signature}, gRPC"] = partial(client.run, signature, inputs)
     ways["explain_exam, stubs"] = _by_stubs(client.address, "explain_exam", exam_inputs("explain_exam", pngs))
     times = alternate(ways, seconds, _ROUNDS)
     yield "| signature | way | p50, ms | p95, ms | p99, ms | n | exams/s | against bare | against predict_exam |"

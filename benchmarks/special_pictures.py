@@ -13,10 +13,11 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from components.dicom.pictures.checks import find_in_picture
 from components.dicom.reading import reduce_by_area
@@ -30,7 +31,7 @@ _ROWS, _COLUMNS, _MARGIN, _ACROSS = 225, 190, 10, 4
 _FONT, _LINE = cv2.FONT_HERSHEY_SIMPLEX, 14
 
 
-def _kept(made: SpecialView) -> np.ndarray:
+def _kept(made: SpecialView) -> NDArray[Any]:
     return reduce_by_area(np.rint(made.grey * 65535).astype(np.uint16), _LONGEST)
 
 
@@ -46,7 +47,7 @@ def _wrapped(text: str, size: float) -> list[str]:
     return [line for line in lines if line]
 
 
-def _example(made: SpecialView, evidence: str, lines: int) -> np.ndarray:
+def _example(made: SpecialView, evidence: str, lines: int) -> NDArray[Any]:
     """One picture with its caption below."""
     scale = min(_ROWS / made.grey.shape[0], _COLUMNS / made.grey.shape[1])
     size = round(made.grey.shape[1] * scale), round(made.grey.shape[0] * scale)

@@ -22,12 +22,14 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import cv2
 import imagecodecs
 import numpy as np
 import pydicom
 import tensorflow as tf
+from numpy.typing import NDArray
 from pydicom.encaps import get_frame
 from pydicom.uid import (
     UID,
@@ -76,7 +78,7 @@ _SYNTAXES: dict[str, tuple[UID, int]] = {
     "JPEG 2000": (JPEG2000Lossless, 12),
 }
 # What decodes with nothing around it.
-_DECODERS: dict[UID, Callable[[bytes], np.ndarray]] = {
+_DECODERS: dict[UID, Callable[[bytes], NDArray[Any]]] = {
     RLELossless: lambda stream: np.frombuffer(imagecodecs.dicomrle_decode(stream, "uint16"), np.uint16),
     JPEGBaseline8Bit: imagecodecs.jpeg8_decode,
     JPEGExtended12Bit: imagecodecs.jpeg8_decode,

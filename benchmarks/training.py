@@ -17,7 +17,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +120,7 @@ def _rate(action: Callable[[int], object], steps: int, batch: int) -> float:
     return steps * batch / (time.perf_counter() - started)
 
 
-def _table(ways: dict[str, Callable[[int], object]], floor: str, rounds: int, steps: int, batch: int) -> list[str]:
+def _table(ways: Mapping[str, Callable[[int], object]], floor: str, rounds: int, steps: int, batch: int) -> list[str]:
     rates: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(rounds + 1):  # the first traces, compiles and fills caches
         for name, action in ways.items():

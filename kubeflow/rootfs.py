@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 PROJECT = Path(__file__).resolve().parents[1]
 PYTHON_NEEDS = "ca-certificates libbz2-1.0 libffi8 liblzma5 libreadline8 libsqlite3-0 libssl3 zlib1g"
@@ -97,9 +98,9 @@ def stages(text: str) -> tuple[dict[str, list[tuple[str, str]]], dict[str, str]]
     return found, arguments
 
 
-def run(*command: str, **options: object) -> None:
-    """Run a command; exit if it fails."""
-    subprocess.run(command, check=True, **options)  # type: ignore[call-overload] - options are subprocess's own
+def run(*command: str, **options: Any) -> None:
+    """Run a command with options of ``subprocess.run``; exit if it fails."""
+    subprocess.run(command, check=True, **options)
 
 
 class Builder:

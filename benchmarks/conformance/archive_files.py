@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 import pydicom
+from numpy.typing import NDArray
 from pydicom import uid
 
 from benchmarks.conformance import archives
@@ -80,7 +81,7 @@ def _views(archive: Archive, exam: Exam) -> list[str]:
     return [view for view in VIEWS if view[-1] not in _removed(archive, exam.woman)]
 
 
-def _picture(archive: Archive, exam: Exam, view: str, take: int) -> np.ndarray:
+def _picture(archive: Archive, exam: Exam, view: str, take: int) -> NDArray[Any]:
     """Draw half a breast with grain of its own, uint16 [144, 120], or nothing."""
     if is_spoilt(archive, exam, view, take):
         return np.full((144, 120), 100 * take, np.uint16)  # one grey each: two that are equal would be copies
@@ -124,7 +125,7 @@ def _file_bytes(archive: Archive, exam: Exam, view: str, take: int) -> bytes:
     implicit = archive.seed % 2 == 0
     syntax = uid.UID(uid.ImplicitVRLittleEndian if implicit else uid.ExplicitVRLittleEndian)
     dataset.file_meta.TransferSyntaxUID = syntax
-    dataset.file_meta.MediaStorageSOPInstanceUID = new_uid(archive.seed, exam.number, view, take, "meta")
+    dataset.file_meta.MediaStorageSOPInstanceUID = uid.UID(new_uid(archive.seed, exam.number, view, take, "meta"))
     buffer = io.BytesIO()
     pydicom.dcmwrite(buffer, dataset, implicit_vr=implicit, little_endian=True, enforce_file_format=True)
     return buffer.getvalue()
@@ -215,7 +216,8 @@ def write(archive: Archive, folder: Path) -> Truth:
     labelled = exams[:-1] if archive.unlabelled and len(exams) > 1 else exams
     named = {exam: exam_name(archive, exam) for exam in labelled}
     if archive.key == "manifest":
-        labels, columns = root / "manifest.csv", ("exam_id", "view", "file", "density")
+        labels = root / "manifest.csv"
+        columns: tuple[str, ...] = ("exam_id", "view", "file", "density")
         rows: list[tuple[str, ...]] = [
             (named[image.exam], image.view, file, image.exam.density)
             for file, image in sorted(files.items())

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.conformance import truth
 from benchmarks.conformance.cases import Case
@@ -64,7 +66,7 @@ class Verdict:
         return tuple(found)
 
 
-def _outside(grey: np.ndarray, interval: Interval, judged: np.ndarray) -> tuple[int, float]:
+def _outside(grey: NDArray[Any], interval: Interval, judged: NDArray[Any]) -> tuple[int, float]:
     low, high = interval
     if low.shape != grey.shape:
         return grey.size, float("inf")

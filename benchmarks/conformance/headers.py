@@ -105,7 +105,7 @@ def header(case: Case) -> FileDataset:
     )
     meta = FileMetaDataset()
     meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
-    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = sop_class, "2.25.1"
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = sop_class, uid.UID("2.25.1")
     dataset = FileDataset("", {}, preamble=b"\0" * 128, file_meta=meta)
     elements: dict[str, Any] = {
         "SOPClassUID": sop_class,

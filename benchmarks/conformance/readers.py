@@ -23,11 +23,12 @@ import subprocess
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import cv2
 import numpy as np
 import pydicom
+from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.pixels import apply_modality_lut, apply_voi_lut, apply_windowing
 
@@ -39,7 +40,7 @@ from components.dicom.dicom_file import decode_dicom, open_dicom
 from components.dicom.reading import read_pixels
 from components.dicom.rejections import ANY_IMAGE, DEFAULT_MAX_PIXELS
 
-Interval = tuple[np.ndarray, np.ndarray]
+Interval = tuple[NDArray[Any], NDArray[Any]]
 
 _SECONDS: Final = 60
 _OF_DCMJ2PNM: Final = ("RLELossless", "JPEGBaseline8Bit", "JPEGExtended12Bit", "JPEGLossless", "JPEGLosslessSV1")
@@ -50,7 +51,7 @@ class NoAnswerError(Exception):
     """A reader refuses a file, or is not for it."""
 
 
-def ours(path: Path, case: Case) -> np.ndarray:
+def ours(path: Path, case: Case) -> NDArray[Any]:
     """Read a file as ingest does, uint16 [H, W].
 
     Raises:
@@ -63,7 +64,7 @@ def ours(path: Path, case: Case) -> np.ndarray:
         return decode_dicom(image, path.name, case.voi_index).grey
 
 
-def _grey_by_pydicom(stored: np.ndarray, dataset: Dataset, index: int) -> np.ndarray:
+def _grey_by_pydicom(stored: NDArray[Any], dataset: Dataset, index: int) -> NDArray[Any]:
     """Turn stored values into grey with pydicom's functions, float64 in 0..65535."""
     # In more bits: pydicom would subtract the first input value of a LUT in the type of the pixels, and overflow.
     values = apply_modality_lut(stored.astype(np.int32), dataset)
@@ -85,21 +86,23 @@ def _grey_by_pydicom(stored: np.ndarray, dataset: Dataset, index: int) -> np.nda
     else:
         fraction = (values - first) / (last - first)
     fraction = np.clip(fraction, 0, 1)
-    return (1 - fraction if dataset.PhotometricInterpretation == "MONOCHROME1" else fraction) * WHITE
+    result: NDArray[Any] = (1 - fraction if dataset.PhotometricInterpretation == "MONOCHROME1" else fraction) * WHITE
+    return result
 
 
-def _around(stored: np.ndarray, dataset: Dataset, case: Case) -> Interval:
+def _around(stored: NDArray[Any], dataset: Dataset, case: Case) -> Interval:
     spread = _lossy_spread(stored, case)
     grey = _grey_by_pydicom(stored, dataset, case.voi_index)
     return grey - 1 - spread, grey + 1 + spread
 
 
-def _lossy_spread(stored: np.ndarray, case: Case) -> np.ndarray | float:
+def _lossy_spread(stored: NDArray[Any], case: Case) -> NDArray[Any] | float:
     """Return how far apart, in grey, the neighbours of stored values lie where an image is lossy."""
     if not case.is_lossy:
         return 0.0
     low, high = truth.grey_around(case, stored, _SPREAD.get(case.syntax, 1))
-    return high - low
+    result: NDArray[Any] | float = high - low
+    return result
 
 
 def by_standard(path: Path, case: Case) -> Interval:
@@ -177,7 +180,7 @@ def by_dcmtk(path: Path, case: Case) -> Interval:
     number = str(case.voi_index + 1)
     option: tuple[str, ...] = ("-W",)
     steps = float(1 << (case.modality.bits if isinstance(case.modality, Lut) else case.stored))
-    spread: np.ndarray | float = 1.0
+    spread: NDArray[Any] | float = 1.0
     if case.voi_luts:
         chosen = case.voi_index if case.voi_index < len(case.voi_luts) else 0
         option, steps = ("+Wl", str(chosen + 1)), float(1 << case.voi_luts[chosen].bits)

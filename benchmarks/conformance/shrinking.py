@@ -44,8 +44,7 @@ def _plainer_cases(case: Case) -> Iterator[Case]:
         for simpler in _simpler(value):
             yield replace(case, **{field.name: simpler})
     # Attributes that depend on each other change together.
-    plain_syntax = {"syntax": _PLAIN.syntax, "encoder": "pydicom", "fragments": 1, "offsets": "empty", "pixel_vr": "OW"}
-    yield replace(case, **plain_syntax)
+    yield replace(case, syntax=_PLAIN.syntax, encoder="pydicom", fragments=1, offsets="empty", pixel_vr="OW")
     yield replace(case, allocated=16, stored=12, high_bit=11)
     yield replace(case, high_bit=case.stored - 1)
     yield replace(case, encoder=ENCODERS[case.syntax][0])

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 from random import Random
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.conformance.cases import COLUMNS, ROWS, Case, Lut, Rescale, Windows, decimal_values, output_range
 from benchmarks.pictures import picture
@@ -18,11 +20,12 @@ from benchmarks.pictures import picture
 WHITE = 65535
 
 
-def entries_of(lut: Lut) -> np.ndarray:
+def entries_of(lut: Lut) -> NDArray[Any]:
     """Compute a LUT's entries: a curve from 0 to the highest value of its bits."""
     top = (1 << lut.bits) - 1
     curve = np.rint(top * np.linspace(0, 1, lut.entries) ** 0.75).astype(np.int64)
-    return curve[::-1] if lut.falling else curve
+    result: NDArray[Any] = curve[::-1] if lut.falling else curve
+    return result
 
 
 def _turning_points(case: Case) -> list[float]:
@@ -54,7 +57,7 @@ def rescale_of(rescale: Rescale | None) -> tuple[float, float]:
 
 
 @lru_cache(maxsize=8)
-def stored_values(case: Case) -> np.ndarray:
+def stored_values(case: Case) -> NDArray[Any]:
     """Draw the stored values of a case, int64 [H, W]; lossy syntaxes get a smooth picture.
 
     Half of the pixels lie at or beside the turning points of the grey scale, a quarter is a ramp, a quarter anything.
@@ -84,7 +87,7 @@ def has_filled_bits(case: Case) -> bool:
     return case.overlay in ("junk", "embedded", "extended") or case.outside_padding or unsigned_above
 
 
-def padding_mask(case: Case) -> np.ndarray:
+def padding_mask(case: Case) -> NDArray[Any]:
     """Return which pixels are padding (PS3.3 C.7.5.1.1.2), bool [H, W].
 
     Padding outside of the stored bits is written over the last pixels.
@@ -100,7 +103,7 @@ def padding_mask(case: Case) -> np.ndarray:
     return (values >= min(ends)) & (values <= max(ends))
 
 
-def cells(case: Case) -> np.ndarray:
+def cells(case: Case) -> NDArray[Any]:
     """Compute the cells of Bits Allocated in which the samples lie, uint8 or uint16 [H, W].
 
     PS3.5 8.1.1: a sample is the Bits Stored bits that end at High Bit; nothing may be assumed of the other bits.
@@ -124,7 +127,7 @@ def cells(case: Case) -> np.ndarray:
     return found.astype(np.uint8 if case.allocated == 8 else np.uint16)
 
 
-def _through(lut: Lut, values: np.ndarray) -> np.ndarray:
+def _through(lut: Lut, values: NDArray[Any]) -> NDArray[Any]:
     """Apply a LUT (PS3.3 C.11.1.1 and C.11.2.1.1): inputs before the first and behind the last entry take that."""
     return entries_of(lut)[np.clip(values.astype(np.int64) - lut.first, 0, lut.entries - 1)].astype(np.float64)
 
@@ -137,7 +140,7 @@ def usable_window(case: Case, windows: Windows) -> tuple[float, float] | None:
     """
     low, high = output_range(case)
     smallest = 0.0 if windows.function in ("SIGMOID", "LINEAR_EXACT") else 1.0
-    found = []
+    found: list[tuple[float, float] | None] = []
     for centre, width in zip(*map(decimal_values, (windows.centres, windows.widths)), strict=False):
         sound = centre is not None and width is not None and np.isfinite(centre) and np.isfinite(width)
         if sound and width > 0 and width >= smallest and centre + width / 2 > low and centre - width / 2 < high:
@@ -148,7 +151,7 @@ def usable_window(case: Case, windows: Windows) -> tuple[float, float] | None:
     return chosen or next((window for window in found if window), None)
 
 
-def _windowed(values: np.ndarray, centre: float, width: float, function: str) -> np.ndarray:
+def _windowed(values: NDArray[Any], centre: float, width: float, function: str) -> NDArray[Any]:
     """Apply a window to an output range of 0 to 1 (PS3.3 C.11.2.1.2.1, C.11.2.1.3.1 and C.11.2.1.3.2)."""
     if function == "SIGMOID":
         return 1 / (1 + np.exp(np.clip(-4 * (values - centre) / width, -700, 700)))
@@ -161,7 +164,7 @@ def _windowed(values: np.ndarray, centre: float, width: float, function: str) ->
     return np.where(below, 0, np.where(above, 1, ramp))
 
 
-def grey_of(case: Case, values: np.ndarray, rounded: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+def grey_of(case: Case, values: NDArray[Any], rounded: Callable[[NDArray[Any]], NDArray[Any]]) -> NDArray[Any]:
     """Compute the grey of stored values, float64 in 0..65535, bright = dense; padding is not looked at.
 
     ``rounded`` makes whole numbers of what enters a VOI LUT.
@@ -184,7 +187,7 @@ def grey_of(case: Case, values: np.ndarray, rounded: Callable[[np.ndarray], np.n
     return (1 - fraction if case.inverse else fraction) * WHITE
 
 
-def grey_around(case: Case, stored: np.ndarray, spread: int) -> tuple[np.ndarray, np.ndarray]:
+def grey_around(case: Case, stored: NDArray[Any], spread: int) -> tuple[NDArray[Any], NDArray[Any]]:
     """Compute the lowest and highest grey of stored values that are known up to so many steps, float64 [H, W].
 
     They also differ by the rounding to whole greys, and where a value between two whole numbers enters a VOI LUT, of
@@ -198,7 +201,7 @@ def grey_around(case: Case, stored: np.ndarray, spread: int) -> tuple[np.ndarray
     return np.minimum.reduce(greys) - 1, np.maximum.reduce(greys) + 1
 
 
-def grey(case: Case) -> tuple[np.ndarray, np.ndarray]:
+def grey(case: Case) -> tuple[NDArray[Any], NDArray[Any]]:
     """Compute the lowest and highest grey that the standard allows each pixel, float64 [H, W]; padding is 0."""
     low, high = grey_around(case, stored_values(case), 0)
     return np.where(padding_mask(case), 0, low), np.where(padding_mask(case), 0, high)

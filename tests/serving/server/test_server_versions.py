@@ -7,6 +7,7 @@ import shutil
 import signal
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -106,11 +107,15 @@ def test_swap_under_load_drops_and_mixes_nothing(push: Push) -> None:
         threads = [threading.Thread(target=flood) for _ in range(4)]
         for thread in threads:
             thread.start()
+
+        def answered(count: int) -> bool:
+            return len(answers) >= count
+
         for version in (2, 3, 4):
             before = len(answers)
             push(version, version % 2)
             Client(server).wait_for_version(version)
-            wait_until(lambda before=before: len(answers) > before + 8)
+            wait_until(partial(answered, before + 9))
         done.set()
         for thread in threads:
             thread.join()
