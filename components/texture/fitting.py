@@ -1,0 +1,112 @@
+"""Fit the texture model with scikit-learn. The fitted model does not need scikit-learn."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.ensemble import ExtraTreesClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+
+from components.texture.arrays import MOST_DEVIATIONS, PERCENTILES, TextureArrays
+from components.texture.config import TextureConfig
+from schema.features import DENSITY_CLASSES
+
+_CLASSES = len(DENSITY_CLASSES)
+
+
+class TextureFitError(ValueError):
+    """The exams are not enough to fit a texture model."""
+
+
+def fit_texture_model(vectors: np.ndarray, labels: np.ndarray, config: TextureConfig) -> TextureArrays:
+    """Fit extremely randomised trees and a logistic regression; their probabilities are averaged.
+
+    Args:
+        vectors: float32 [E, D], see :func:`components.texture.exam_vector.exam_vectors`.
+        labels: int64 [E], index in DENSITY_CLASSES.
+        config: Settings.
+
+    Returns:
+        The fitted model. A class without training exams gets probability 0. Equal arguments give equal arrays.
+
+    Raises:
+        TextureFitError: There are fewer than two classes.
+
+    Source: Geurts, Ernst, Wehenkel, Extremely randomized trees, Machine Learning 63:3, 2006.
+    """
+    order = np.lexsort((*vectors.T[::-1], labels))  # the order of the exams does not matter
+    vectors, labels = np.asarray(vectors, np.float32)[order], labels[order]
+    if len(np.unique(labels)) < 2:
+        raise TextureFitError(
+            "The texture model needs training exams of two density classes: add exams, or set"
+            f" pipeline.ensemble.mixed to false. Received: {len(labels)} exams of {len(np.unique(labels))} classes."
+        )
+    linear, forest = make_estimators(config)
+    linear.fit(vectors.astype(np.float64), labels)
+    forest.fit(vectors, labels)
+    scaler, regression = linear.named_steps["scale"], linear.named_steps["regression"]
+    return TextureArrays(
+        side=np.asarray(config.side, np.int64),
+        exams=np.bincount(labels, minlength=_CLASSES).astype(np.int64),
+        mean=scaler.mean_.astype(np.float32),
+        scale=scaler.scale_.astype(np.float32),
+        **_regression(regression),
+        **_trees(forest),
+        percentiles=np.percentile(vectors, np.linspace(0, 100, PERCENTILES), axis=0).T.astype(np.float32),
+    )
+
+
+def make_estimators(config: TextureConfig) -> tuple[Pipeline, ExtraTreesClassifier]:
+    """Return the unfitted parts: the logistic regression on standardised features, and the trees.
+
+    Standardised features are clipped, so that a picture unlike all others cannot drive the regression to certainty.
+    """
+    regression = LogisticRegression(C=config.inverse_regularisation, class_weight="balanced", max_iter=2000)
+    clip = FunctionTransformer(np.clip, kw_args={"a_min": -MOST_DEVIATIONS, "a_max": MOST_DEVIATIONS})
+    linear = Pipeline([("scale", StandardScaler()), ("clip", clip), ("regression", regression)])
+    forest = ExtraTreesClassifier(
+        config.trees,
+        min_samples_leaf=config.minimum_leaf,
+        max_features="sqrt",
+        class_weight="balanced_subsample",
+        random_state=config.seed,
+    )
+    return linear, forest
+
+
+def _regression(linear: LogisticRegression) -> dict[str, np.ndarray]:
+    coefficients = np.zeros((_CLASSES, linear.coef_.shape[1]))
+    intercept = np.full(_CLASSES, -1e4)  # a class without exams
+    if len(linear.classes_) == 2:  # one row: the second class against the first
+        coefficients[linear.classes_[1]] = linear.coef_[0]
+        intercept[linear.classes_] = (0.0, linear.intercept_[0])
+    else:
+        coefficients[linear.classes_] = linear.coef_
+        intercept[linear.classes_] = linear.intercept_
+    return {"coefficients": coefficients.astype(np.float32), "intercept": intercept.astype(np.float32)}
+
+
+def _trees(forest: ExtraTreesClassifier) -> dict[str, np.ndarray]:
+    trees = [estimator.tree_ for estimator in forest.estimators_]
+    nodes = max(tree.node_count for tree in trees)
+    shape = (len(trees), nodes)
+    own = np.broadcast_to(np.arange(nodes, dtype=np.int32), shape)
+    feature, threshold = np.full(shape, -1, np.int32), np.zeros(shape, np.float32)
+    left, right = own.copy(), own.copy()
+    leaf = np.zeros((*shape, _CLASSES), np.float32)
+    for row, tree in enumerate(trees):
+        inner = np.flatnonzero(tree.children_left >= 0)
+        feature[row, inner] = tree.feature[inner]
+        threshold[row, inner] = _rounded_down(tree.threshold[inner])
+        left[row, inner], right[row, inner] = tree.children_left[inner], tree.children_right[inner]
+        values = tree.value[:, 0, :]
+        shares = values / np.maximum(values.sum(axis=1, keepdims=True), 1e-300)
+        leaf[row, : tree.node_count, :][:, forest.classes_] = shares
+    return {"feature": feature, "threshold": threshold, "left": left, "right": right, "leaf": leaf}
+
+
+def _rounded_down(thresholds: np.ndarray) -> np.ndarray:
+    """Return the largest float32 up to each float64: a float32 is up to one if it is up to the other."""
+    rounded = thresholds.astype(np.float32)
+    return np.where(rounded > thresholds, np.nextafter(rounded, np.float32(-np.inf)), rounded)
