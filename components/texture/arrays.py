@@ -5,9 +5,10 @@ from __future__ import annotations
 import io
 import zipfile
 from dataclasses import dataclass, fields
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from components.texture.exam_vector import VECTOR
 from schema.features import DENSITY_CLASSES
@@ -42,18 +43,18 @@ class TextureArrays:
         percentiles: float32 [D, 101], percentiles 0 to 100 of the training exams.
     """
 
-    side: np.ndarray
-    exams: np.ndarray
-    feature: np.ndarray
-    threshold: np.ndarray
-    left: np.ndarray
-    right: np.ndarray
-    leaf: np.ndarray
-    mean: np.ndarray
-    scale: np.ndarray
-    coefficients: np.ndarray
-    intercept: np.ndarray
-    percentiles: np.ndarray
+    side: NDArray[Any]
+    exams: NDArray[Any]
+    feature: NDArray[Any]
+    threshold: NDArray[Any]
+    left: NDArray[Any]
+    right: NDArray[Any]
+    leaf: NDArray[Any]
+    mean: NDArray[Any]
+    scale: NDArray[Any]
+    coefficients: NDArray[Any]
+    intercept: NDArray[Any]
+    percentiles: NDArray[Any]
 
     @property
     def depth(self) -> int:

@@ -17,10 +17,10 @@ Names: ``GROUP/MEASURE``, such as ``band_2_4/deviation``.
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Final
+from typing import Any, Final
 
-import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from components.texture.filters import deeper_than, gaussian_matrices, smooth
 from components.texture.measures import (
@@ -98,7 +98,7 @@ def texture_features(images: tf.Tensor, views: tf.Tensor) -> tf.Tensor:
     return tf.map_fn(measure, (images, views), fn_output_signature=tf.TensorSpec((len(FEATURES),), tf.float32))
 
 
-def _measure(picture: tf.Tensor, coarse: np.ndarray, exact: np.ndarray) -> tf.Tensor:
+def _measure(picture: tf.Tensor, coarse: NDArray[Any], exact: NDArray[Any]) -> tf.Tensor:
     """Measure one picture: uint8 [S, S], chest wall at the left, to float32 [F]."""
     side = picture.shape[0]
     breast = picture > 0

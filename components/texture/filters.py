@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 from scipy import ndimage
 
 
-def gaussian_matrices(side: int, sigmas: Sequence[float]) -> np.ndarray:
+def gaussian_matrices(side: int, sigmas: Sequence[float]) -> NDArray[Any]:
     """Return Gaussian filters of a line as matrices; pixels beyond the picture repeat the edge.
 
     A filter of a square picture is ``matrix @ picture @ matrix.T``: for pictures of this size it is faster than a
@@ -27,7 +29,7 @@ def gaussian_matrices(side: int, sigmas: Sequence[float]) -> np.ndarray:
     return np.stack(filters)
 
 
-def smooth(picture: tf.Tensor, matrices: np.ndarray) -> tf.Tensor:
+def smooth(picture: tf.Tensor, matrices: NDArray[Any]) -> tf.Tensor:
     """Filter a picture with each Gaussian: [S, S] to [G, S, S], in the precision of the picture."""
     filters = tf.constant(matrices, picture.dtype)
     return tf.matmul(tf.matmul(filters, picture), filters, transpose_b=True)

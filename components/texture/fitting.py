@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
@@ -19,7 +22,7 @@ class TextureFitError(ValueError):
     """The exams are not enough to fit a texture model."""
 
 
-def fit_texture_model(vectors: np.ndarray, labels: np.ndarray, config: TextureConfig) -> TextureArrays:
+def fit_texture_model(vectors: NDArray[Any], labels: NDArray[Any], config: TextureConfig) -> TextureArrays:
     """Fit extremely randomised trees and a logistic regression; their probabilities are averaged.
 
     Args:
@@ -75,7 +78,7 @@ def make_estimators(config: TextureConfig) -> tuple[Pipeline, ExtraTreesClassifi
     return linear, forest
 
 
-def _regression(linear: LogisticRegression) -> dict[str, np.ndarray]:
+def _regression(linear: LogisticRegression) -> dict[str, NDArray[Any]]:
     coefficients = np.zeros((_CLASSES, linear.coef_.shape[1]))
     intercept = np.full(_CLASSES, -1e4)  # a class without exams
     if len(linear.classes_) == 2:  # one row: the second class against the first
@@ -87,7 +90,7 @@ def _regression(linear: LogisticRegression) -> dict[str, np.ndarray]:
     return {"coefficients": coefficients.astype(np.float32), "intercept": intercept.astype(np.float32)}
 
 
-def _trees(forest: ExtraTreesClassifier) -> dict[str, np.ndarray]:
+def _trees(forest: ExtraTreesClassifier) -> dict[str, NDArray[Any]]:
     trees = [estimator.tree_ for estimator in forest.estimators_]
     nodes = max(tree.node_count for tree in trees)
     shape = (len(trees), nodes)
@@ -106,7 +109,7 @@ def _trees(forest: ExtraTreesClassifier) -> dict[str, np.ndarray]:
     return {"feature": feature, "threshold": threshold, "left": left, "right": right, "leaf": leaf}
 
 
-def _rounded_down(thresholds: np.ndarray) -> np.ndarray:
+def _rounded_down(thresholds: NDArray[Any]) -> NDArray[Any]:
     """Return the largest float32 up to each float64: a float32 is up to one if it is up to the other."""
     rounded = thresholds.astype(np.float32)
     return np.where(rounded > thresholds, np.nextafter(rounded, np.float32(-np.inf)), rounded)
