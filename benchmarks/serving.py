@@ -37,7 +37,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 from benchmarks.pictures import breast_png
 from benchmarks.timing import Call, alternate, load, percentiles, ratio
 from components.exam_ensemble.ensemble import load_exam_model
-from components.exam_model.signatures import export
+from components.exam_model.signatures import ExamSettings, export
 from components.exam_model.versions import find_versions
 from components.trainer.config import NetworkConfig
 from components.trainer.network import build_network
@@ -77,7 +77,7 @@ def save_model(folder: Path, size: int, width: float, recipe: str = "{}", seed: 
         files[view] = str(folder / f"{number % networks}.keras")
         if number < networks:
             build_network(image, NetworkConfig(width=width), seed=seed + number).save(files[view])
-    model = load_exam_model(files, image, recipe)
+    model = load_exam_model(files, image, ExamSettings(recipe))
     export(model, str(folder / "models" / "1"))
     return folder / "models"
 

@@ -1,7 +1,8 @@
 """Acquisition systems: manufacturer, model and software version, canonicalised in one place.
 
 Two systems of the reference data set differ only in the software version, so all three parts count. An unknown system
-keeps the name in its file, without special characters and repeated blanks. It is never dropped.
+keeps the name in its file, without special characters and repeated blanks. It is never dropped. The header of a
+de-identified image may name neither manufacturer nor model: then the kind of image takes the place of the system.
 """
 
 from __future__ import annotations
@@ -26,6 +27,13 @@ _MANUFACTURERS: Final = (
 )
 
 
+# Kinds of image, where the header names no system. A fourth kind is ``unknown``.
+DIGITAL_DETECTOR: Final = "digital detector"
+DIGITISED_FILM: Final = "digitised film"
+SECONDARY_CAPTURE: Final = "secondary capture"
+IMAGE_KINDS: Final = (DIGITAL_DETECTOR, DIGITISED_FILM, SECONDARY_CAPTURE, UNKNOWN)
+
+
 @dataclass(frozen=True)
 class AcquisitionSystem:
     """The machine and software that made an image.
@@ -45,6 +53,52 @@ class AcquisitionSystem:
         """The slicing key, such as ``GE Senograph DS ADS 53.40``."""
         parts = [p for p in (self.manufacturer, self.model_name, self.software_version) if p != UNKNOWN]
         return " ".join(parts) or UNKNOWN
+
+
+NO_SYSTEM: Final = AcquisitionSystem(UNKNOWN, UNKNOWN, UNKNOWN)
+
+
+@dataclass(frozen=True)
+class ImageSystem:
+    """The acquisition system of one image, as far as it is known.
+
+    Attributes:
+        system: From the header.
+        kind: Kind of image, one of ``IMAGE_KINDS``; it counts only if the header names no system.
+        label: Name in the labels that replaces the header's, empty = none.
+    """
+
+    system: AcquisitionSystem = NO_SYSTEM
+    kind: str = UNKNOWN
+    label: str = ""
+
+    @property
+    def is_named(self) -> bool:
+        """True if the header names manufacturer or model."""
+        return (self.system.manufacturer, self.system.model_name) != (UNKNOWN, UNKNOWN)
+
+    @property
+    def name(self) -> str:
+        """Manufacturer and model, or the kind of image."""
+        parts = (part for part in (self.system.manufacturer, self.system.model_name) if part != UNKNOWN)
+        return " ".join(parts) or self.kind
+
+    @property
+    def key(self) -> str:
+        """The slicing key: the name in the labels, else the header's with its version, else the kind of image."""
+        return self.label or (self.system.key if self.is_named else self.kind)
+
+
+def recorded_system(key: str, system: AcquisitionSystem) -> ImageSystem:
+    """Return the system of an image from its record.
+
+    Args:
+        key: The slicing key.
+        system: From the header.
+    """
+    if ImageSystem(system).key == key:
+        return ImageSystem(system)
+    return ImageSystem(system, kind=key) if key in IMAGE_KINDS else ImageSystem(system, label=key)
 
 
 @dataclass(frozen=True)

@@ -122,9 +122,10 @@ def exam_networks() -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def exported_exam_model(exam_networks: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """SavedModel of the four networks with its contract, made as ExamEnsemble makes it: from ``.keras`` files."""
-    from components.exam_ensemble.config import EnsembleConfig
     from components.exam_ensemble.ensemble import load_exam_model
     from components.exam_ensemble.saving import count_exams, save_exam_model
+    from components.exam_model.contract import TrainingData
+    from components.exam_model.signatures import ExamSettings
     from components.statistics.calibration import fit_calibration
     from components.transform.config import ImageConfig
 
@@ -133,12 +134,10 @@ def exported_exam_model(exam_networks: dict[str, Any], tmp_path_factory: pytest.
     for view, network in exam_networks.items():
         network.save(files[view])
     image = ImageConfig(size=SIZE)
-    model = load_exam_model(files, image, PREPROCESSING)
+    model = load_exam_model(files, image, ExamSettings(PREPROCESSING))
     uncalibrated = fit_calibration(np.zeros((0, 4)), np.zeros(0))
     counts = {split: count_exams([]) for split in ("train", "eval")}
-    save_exam_model(
-        model, str(folder / "model"), image, PREPROCESSING, EnsembleConfig(), False, uncalibrated, counts, "random"
-    )
+    save_exam_model(model, str(folder / "model"), uncalibrated, TrainingData(origin="random", splits=counts))
     return folder / "model"
 
 

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from components.common.shards import read_shard, shards_of
 from schema import features as f
+from schema.acquisition import NO_SYSTEM, AcquisitionSystem
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class View:
         acquisition_system: Manufacturer, model and software version.
         patient_id: Keyed hash.
         regions: PNG bytes, 8 bit, of ``schema.features.REGION_`` values; empty if the record has none.
+        system: Manufacturer, model and software version of the header.
     """
 
     image: bytes
@@ -32,6 +34,7 @@ class View:
     acquisition_system: str = f.UNKNOWN
     patient_id: str = f.UNKNOWN
     regions: bytes = b""
+    system: AcquisitionSystem = NO_SYSTEM
 
 
 def parse_view(record: bytes) -> View:
@@ -49,6 +52,9 @@ def parse_view(record: bytes) -> View:
         acquisition_system=first(f.ACQUISITION_SYSTEM, f.UNKNOWN.encode()).decode(),
         patient_id=first(f.PATIENT_ID, f.UNKNOWN.encode()).decode(),
         regions=first(f.REGIONS, b""),
+        system=AcquisitionSystem(
+            *(first(name, f.UNKNOWN.encode()).decode() for name in (f.MANUFACTURER, f.MODEL_NAME, f.SOFTWARE_VERSION))
+        ),
     )
 
 

@@ -13,7 +13,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from components.common.views import View, read_views
-from components.exam_model.signatures import ExamModel
+from components.exam_model.signatures import ExamModel, ExamSettings
 from components.exam_model.view_networks import ViewFunctions
 from components.statistics.combination import CombinedExams, combine_views
 from components.transform.config import ImageConfig
@@ -108,23 +108,17 @@ def _variables(part: keras.Model) -> list[keras.Variable]:
 
 
 def load_exam_model(
-    network_files: Mapping[str, str],
-    image: ImageConfig,
-    preprocessing: str = "",
-    minimum_views: int = 1,
-    mirrored: bool = False,
+    network_files: Mapping[str, str], image: ImageConfig, settings: ExamSettings | None = None
 ) -> ExamModel:
     """Load the networks and combine them.
 
     Args:
         network_files: Path of the ``.keras`` file of each view; views of the same file share one network.
         image: Input of every network.
-        preprocessing: The preprocessing recipe as JSON; the model contains it.
-        minimum_views: Exams with fewer views get no grade.
-        mirrored: The networks are trained on left breasts and get right breasts flipped.
+        settings: Settings of the model; None for the default values.
 
     Returns:
-        The exam model, not calibrated.
+        The exam model.
 
     Raises:
         ValueError: A view is missing, the input of a network differs from the configuration, or the networks do not
@@ -142,7 +136,7 @@ def load_exam_model(
         shared = shared or packed_functions(network)
         loaded[network_files[view]] = view_functions(network, shared)
     networks = {view: loaded[file] for view, file in network_files.items()}
-    return ExamModel(networks, image, preprocessing, minimum_views=minimum_views, mirrored=mirrored)
+    return ExamModel(networks, image, settings)
 
 
 _BATCH: Final = 8  # views in memory; at the published size the activations of a view take about 100 MB

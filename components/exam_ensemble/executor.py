@@ -14,7 +14,9 @@ from components.common.progress import advance, expect
 from components.common.views import read_views
 from components.exam_ensemble.config import EnsembleConfig
 from components.exam_ensemble.ensemble import grade_split, load_exam_model
-from components.exam_ensemble.saving import count_exams, save_exam_model
+from components.exam_ensemble.saving import count_exams, save_exam_model, systems_of
+from components.exam_model.contract import TrainingData
+from components.exam_model.signatures import ExamSettings
 from components.statistics.calibration import fit_calibration
 from components.trainer import NETWORK_FILE
 from components.transform.config import ImageConfig
@@ -40,15 +42,21 @@ class Executor(base_executor.BaseExecutor):
         }
         config = EnsembleConfig.model_validate_json(exec_properties["config"])
         image = ImageConfig.model_validate_json(exec_properties["image"])
-        preprocessing, mirrored = exec_properties["preprocessing"], bool(exec_properties["mirrored"])
-        model = load_exam_model(networks, image, preprocessing, config.minimum_views, mirrored)
+        settings = ExamSettings(
+            preprocessing=exec_properties["preprocessing"],
+            minimum_views=config.minimum_views,
+            mirrored=bool(exec_properties["mirrored"]),
+        )
+        model = load_exam_model(networks, image, settings)
         learnt = {split: artifact_utils.get_split_uri(input_dict["examples"], split) for split in ("train", "eval")}
         exams, labels = grade_split(model, learnt["eval"])
         graded = exams.view_counts >= config.minimum_views
         calibration = fit_calibration(exams.probabilities[graded], labels[graded], config.calibration)
         folder = path_utils.serving_model_path(artifact_utils.get_single_uri(output_dict["model"]))
-        splits = {split: count_exams(read_views(shards)) for split, shards in learnt.items()}
-        save_exam_model(
-            model, folder, image, preprocessing, config, mirrored, calibration, splits, exec_properties["origin"]
+        data = TrainingData(
+            origin=exec_properties["origin"],
+            splits={split: count_exams(read_views(shards)) for split, shards in learnt.items()},
+            systems=systems_of(read_views(learnt["train"])),
         )
+        save_exam_model(model, folder, calibration, data, config.batching)
         advance()

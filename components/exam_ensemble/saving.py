@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from importlib import metadata
 from typing import Final
 
@@ -13,7 +13,7 @@ from components.common.fingerprint import code_fingerprint
 from components.common.shards import write_bytes
 from components.common.views import View
 from components.dicom.rejections import SPECIAL_CASES, RejectionReason
-from components.exam_ensemble.config import EnsembleConfig
+from components.exam_model.batching import BatchingConfig
 from components.exam_model.contract import (
     CONTRACT_FILE,
     CONTRACT_VERSION,
@@ -32,12 +32,14 @@ from components.exam_model.contract import (
 from components.exam_model.contract_signatures import promised_signatures
 from components.exam_model.recipe import PreprocessingRecipe
 from components.exam_model.saved_model import check_contract, model_digest
-from components.exam_model.signatures import ExamModel, export
+from components.exam_model.signatures import ExamModel, ExamSettings, export
 from components.exam_model.warmup import write_warmup
 from components.statistics.calibration import CALIBRATION_FILE, Calibration
 from components.transform.config import ImageConfig
 from schema import features as f
+from schema.acquisition import recorded_system
 from schema.intended_use import INTENDED_USE, LIMITS, NOT_FOR, NOTICE
+from schema.training_systems import SystemTally, TrainedSystem
 
 _SOFTWARE: Final = ("breast-density", "keras", "numpy", "opencv-python-headless", "pydicom", "tensorflow")
 # Reasons that no configuration makes acceptable; the recipe decides on special images.
@@ -56,6 +58,7 @@ _ALWAYS_REFUSED: Final = (
     RejectionReason.UNDECODABLE_PIXELS,
     RejectionReason.IMPLAUSIBLE_PIXELS,
 )
+_BY_POLICY: Final = ("missing_views", "unseen_system")
 
 
 def count_exams(views: Iterable[View]) -> SplitCounts:
@@ -81,6 +84,18 @@ def count_exams(views: Iterable[View]) -> SplitCounts:
     )
 
 
+def systems_of(views: Iterable[View]) -> tuple[TrainedSystem, ...]:
+    """Return the acquisition systems of the train split.
+
+    Args:
+        views: Records of the split.
+    """
+    tally = SystemTally()
+    for view in views:
+        tally.add(view.exam_id, recorded_system(view.acquisition_system, view.system))
+    return tally.systems()
+
+
 def software_versions() -> dict[str, str]:
     """Return the versions of the installed distributions that a response depends on."""
     installed = {name: _version(name) for name in _SOFTWARE}
@@ -101,36 +116,31 @@ def refused(recipe: PreprocessingRecipe) -> tuple[str, ...]:
         recipe: Recipe of the model; it may accept special images.
     """
     special = [case for case in SPECIAL_CASES if case not in recipe.acceptance.accept]
-    return (*(reason.value for reason in (*_ALWAYS_REFUSED, *special)), "missing_views")
+    return (*(reason.value for reason in (*_ALWAYS_REFUSED, *special)), *_BY_POLICY)
 
 
 def make_contract(
     image: ImageConfig,
-    preprocessing: str,
-    minimum_views: int,
-    mirrored: bool,
+    settings: ExamSettings,
     calibration: Calibration,
     calibration_file: bytes,
-    splits: Mapping[str, SplitCounts],
-    origin: str,
+    data: TrainingData,
     model_sha256: str,
 ) -> Contract:
     """Return the contract of a model that is not evaluated yet.
 
     Args:
         image: Input of the networks.
-        preprocessing: JSON of the recipe in the model.
-        minimum_views: Exams with fewer views get no grade.
-        mirrored: The networks are trained on left breasts.
+        settings: Settings of the model.
         calibration: Calibration that the model applies.
         calibration_file: Bytes of the calibration in the SavedModel.
-        splits: Counts of the splits that the model was trained on.
-        origin: Where the exams come from, if they are not exams of patients.
+        data: What the model was trained on.
         model_sha256: SHA-256 of the SavedModel.
 
     Returns:
         The contract.
     """
+    preprocessing = settings.preprocessing
     return Contract(
         contract_version=CONTRACT_VERSION,
         notice=NOTICE,
@@ -142,8 +152,10 @@ def make_contract(
         views=f.VIEWS,
         image=ImageFormat(height=image.size, width=image.size),
         signatures=promised_signatures(image.size, image.size),
-        exam=ExamRule(minimum_views=minimum_views),
-        normalisation=Normalisation(method=image.normalisation, channels=image.channels, right_views_flipped=mirrored),
+        exam=ExamRule(minimum_views=settings.minimum_views),
+        normalisation=Normalisation(
+            method=image.normalisation, channels=image.channels, right_views_flipped=settings.mirrored
+        ),
         preprocessing=Preprocessing(
             recipe=json.loads(preprocessing),
             recipe_sha256=sha256_of(preprocessing.encode()),
@@ -158,35 +170,23 @@ def make_contract(
             file=CALIBRATION_FILE,
             file_sha256=sha256_of(calibration_file),
         ),
-        training_data=TrainingData(origin=origin, splits=dict(splits)),
+        training_data=data,
         software=software_versions(),
         model_sha256=model_sha256,
     )
 
 
 def save_exam_model(
-    model: ExamModel,
-    folder: str,
-    image: ImageConfig,
-    preprocessing: str,
-    config: EnsembleConfig,
-    mirrored: bool,
-    calibration: Calibration,
-    splits: Mapping[str, SplitCounts],
-    origin: str = "",
+    model: ExamModel, folder: str, calibration: Calibration, data: TrainingData, batching: BatchingConfig | None = None
 ) -> Contract:
     """Write an exam model with calibration, warm-up requests and contract.
 
     Args:
-        model: Model without calibration; this function adds temperature and batches.
+        model: Model without calibration; this function adds temperature, training systems and batches.
         folder: Folder to write to.
-        image: Input of the networks.
-        preprocessing: JSON of the recipe in the model.
-        config: Combination and batches.
-        mirrored: The networks are trained on left breasts.
         calibration: Calibration that the model applies.
-        splits: Counts of the splits that the model was trained on.
-        origin: Where the exams come from, if they are not exams of patients.
+        data: What the model was trained on.
+        batching: How the served model combines requests to batches.
 
     Returns:
         The written contract.
@@ -194,21 +194,16 @@ def save_exam_model(
     Raises:
         ContractError: The exported signatures are not those that every exam model promises.
     """
-    export(model.with_temperature(calibration.temperature).with_batching(config.batching), folder)
+    model = model.changed(
+        temperature=calibration.temperature,
+        training_systems=data.training_systems.model_dump_json(),
+        batching=batching,
+    )
+    export(model, folder)
     calibration_file = calibration.model_dump_json(indent=1).encode()
     write_bytes(os.path.join(folder, CALIBRATION_FILE), calibration_file)
-    contract = make_contract(
-        image,
-        preprocessing,
-        config.minimum_views,
-        mirrored,
-        calibration,
-        calibration_file,
-        splits,
-        origin,
-        model_digest(folder),
-    )
+    contract = make_contract(model.image, model.settings, calibration, calibration_file, data, model_digest(folder))
     check_contract(contract, folder)
-    write_warmup(folder, contract.model, image.size)
+    write_warmup(folder, contract.model, model.image.size)
     write_bytes(os.path.join(folder, CONTRACT_FILE), write_contract(contract))
     return contract

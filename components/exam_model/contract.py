@@ -25,10 +25,11 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from components.statistics.intervals import Figure
+from schema.training_systems import TrainedSystem, TrainingSystems
 
 # In the SavedModel's folder. TensorFlow Serving ignores foreign files in ``assets.extra``.
 CONTRACT_FILE: Final = "assets.extra/contract.json"
-CONTRACT_VERSION: Final = "1.0"
+CONTRACT_VERSION: Final = "1.1"
 
 Sha256 = Field(pattern="^[0-9a-f]{64}$")
 
@@ -183,10 +184,17 @@ class TrainingData(Part):
     Attributes:
         origin: Where the exams come from, if they are not exams of patients.
         splits: ``train`` fits the networks; ``eval`` selects the best epoch and fits the temperature.
+        systems: Acquisition systems of the train split, as ``predict_exam`` returns them; null in contracts 1.0.
     """
 
     origin: str = ""
     splits: dict[str, SplitCounts]
+    systems: tuple[TrainedSystem, ...] | None = None
+
+    @property
+    def training_systems(self) -> TrainingSystems:
+        """Origin and systems, as ``predict_exam`` returns them."""
+        return TrainingSystems(origin=self.origin, systems=self.systems or ())
 
 
 class SliceMetrics(Part):

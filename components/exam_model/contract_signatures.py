@@ -96,6 +96,12 @@ def _exam_outputs() -> dict[str, Tensor]:
             meaning="the recipe by which the images must be made, see preprocessing.recipe",
             encoding="json",
         ),
+        "training_systems": Tensor(
+            dtype="string",
+            shape=("exams",),
+            meaning="the acquisition systems of the training exams, as in training_data",
+            encoding="json",
+        ),
     }
 
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 import tensorflow as tf
 
@@ -18,6 +20,39 @@ from components.exam_model.view_networks import BatchedNetworks, Networks, ViewF
 from components.transform.config import ImageConfig
 from components.transform.images import decode_images
 from schema import features as f
+from schema.training_systems import NO_TRAINING
+
+
+@dataclass(frozen=True)
+class ExamSettings:
+    """Settings of an exam model.
+
+    Attributes:
+        preprocessing: The preprocessing recipe as JSON; ``predict_exam`` returns it to clients.
+        training_systems: The acquisition systems of the training exams as JSON; ``predict_exam`` returns them, so that
+            clients can compare an exam with them.
+        temperature: Calibrates exams and breasts after combination; 1 changes nothing.
+        minimum_views: Exams with fewer views get no grade, 1..4.
+        mirrored: The networks are trained on left breasts: images of right breasts and their heat maps are flipped.
+        batching: Combines the images of several requests; None runs each request separately.
+
+    Raises:
+        ValueError: A number is out of range.
+    """
+
+    preprocessing: str = ""
+    training_systems: str = NO_TRAINING.model_dump_json()
+    temperature: float = 1.0
+    minimum_views: int = 1
+    mirrored: bool = False
+    batching: BatchingConfig | None = None
+
+    def __post_init__(self) -> None:
+        if not self.temperature > 0 or not 1 <= self.minimum_views <= len(f.VIEWS):
+            raise ValueError(
+                f"temperature must be above 0 and minimum_views 1 to {len(f.VIEWS)}. Received:"
+                f" temperature={self.temperature}, minimum_views={self.minimum_views}"
+            )
 
 
 class ExamModel(tf.Module):
@@ -27,68 +62,49 @@ class ExamModel(tf.Module):
     Localization, 2019, arXiv 1610.02391. The scores are logits (before softmax), taken at the sum of the last block.
     """
 
-    def __init__(
-        self,
-        networks: Mapping[str, ViewFunctions],
-        image: ImageConfig,
-        preprocessing: str = "",
-        temperature: float = 1.0,
-        minimum_views: int = 1,
-        mirrored: bool = False,
-        batching: BatchingConfig | None = None,
-    ):
+    def __init__(self, networks: Mapping[str, ViewFunctions], image: ImageConfig, settings: ExamSettings | None = None):
         """Create the model.
 
         Args:
             networks: Network of each of ``schema.features.VIEWS``; a shared network is saved once.
             image: Input of every network.
-            preprocessing: The preprocessing recipe as JSON; ``predict_exam`` returns it to clients.
-            temperature: Calibrates exams and breasts after combination; 1 changes nothing.
-            minimum_views: Exams with fewer views get no grade, 1..4.
-            mirrored: The networks are trained on left breasts: images of right breasts and their heat maps are flipped.
-            batching: Combines the images of several requests; None runs each request separately.
+            settings: Settings; None for the default values.
 
         Raises:
-            ValueError: A view's network is missing, or a number is out of range.
+            ValueError: A view's network is missing.
         """
         super().__init__(name="exam_model")
+        settings = settings or ExamSettings()
         missing = [view for view in f.VIEWS if view not in networks]
         if missing:
             raise ValueError(f"The exam model needs a network for each view. Missing: {missing}")
-        if not temperature > 0 or not 1 <= minimum_views <= len(f.VIEWS):
-            raise ValueError(
-                f"temperature must be above 0 and minimum_views 1 to {len(f.VIEWS)}. Received:"
-                f" temperature={temperature}, minimum_views={minimum_views}"
-            )
         self._image = image
-        self._preprocessing = preprocessing
+        self._settings = settings
         self._classes = tf.constant(f.DENSITY_CLASSES)
-        self._temperature = temperature
-        self._minimum_views = minimum_views
-        plain = ViewNetworks(networks, image, mirrored)
+        plain = ViewNetworks(networks, image, settings.mirrored)
         # Attributes of a tf.Module are saved; the Keras models behind the functions must not be. A warm start reads
         # this list from the SavedModel: a variable a network, in the order of VIEWS.
         self._weights = plain.weights
         served: Networks = plain
-        if batching is not None:
-            name = hashlib.sha256(
-                f"{plain.identity()} {temperature} {preprocessing} {batching.model_dump_json()}"
-                f" {code_fingerprint(__name__)}".encode()
-            ).hexdigest()
-            served = BatchedNetworks(plain, image.size, batching, name)
+        if settings.batching is not None:
+            name = hashlib.sha256(f"{plain.identity()} {settings} {code_fingerprint(__name__)}".encode()).hexdigest()
+            served = BatchedNetworks(plain, image.size, settings.batching, name)
         self._networks: Callable[[], Networks] = lambda: served
-        self._changed: Callable[[float, BatchingConfig | None], ExamModel] = lambda other, batches: ExamModel(
-            networks, image, preprocessing, other, minimum_views, mirrored, batches
-        )
-        self._batching: Callable[[], BatchingConfig | None] = lambda: batching
+        self._with: Callable[[ExamSettings], ExamModel] = lambda other: ExamModel(networks, image, other)
 
-    def with_temperature(self, temperature: float) -> ExamModel:
-        """Return the same model with another temperature."""
-        return self._changed(temperature, self._batching())
+    @property
+    def image(self) -> ImageConfig:
+        """Input of every network."""
+        return self._image
 
-    def with_batching(self, batching: BatchingConfig | None) -> ExamModel:
-        """Return the same model with or without batches of several requests."""
-        return self._changed(self._temperature, batching)
+    @property
+    def settings(self) -> ExamSettings:
+        """Settings of the model."""
+        return self._settings
+
+    def changed(self, **settings: Any) -> ExamModel:
+        """Return the same networks with other settings, see :class:`ExamSettings`."""
+        return self._with(replace(self._settings, **settings))
 
     def _checked_views(self, view: tf.Tensor, image_bytes: tf.Tensor) -> tf.Tensor:
         """Return the indices of view names, int32 [N]; fails on an unknown view and on inputs of unequal length."""
@@ -129,8 +145,8 @@ class ExamModel(tf.Module):
         """Grade exams: the mean of the present views, per breast and for all, then calibrated.
 
         Returns, in the order in which the exams first appear: exam_id [E], the outputs of
-        :func:`components.exam_model.exam_grades.grade_exams`, and preprocessing [E]: the required recipe of the images,
-        as JSON.
+        :func:`components.exam_model.exam_grades.grade_exams`, preprocessing [E]: the required recipe of the images, and
+        training_systems [E]: the acquisition systems of the training exams; both as JSON.
         """
         exams, rows = _exams_of(exam_id, image_bytes)
         views = self._checked_views(view, image_bytes)
@@ -142,8 +158,9 @@ class ExamModel(tf.Module):
         count = tf.size(exams)
         return {
             "exam_id": exams,
-            **grade_exams(probabilities, views, rows, count, self._temperature, self._minimum_views),
-            "preprocessing": tf.fill([count], self._preprocessing),
+            **grade_exams(probabilities, views, rows, count, self._settings.temperature, self._settings.minimum_views),
+            "preprocessing": tf.fill([count], self._settings.preprocessing),
+            "training_systems": tf.fill([count], self._settings.training_systems),
         }
 
     def gradcam(self, image_bytes: tf.Tensor, view: tf.Tensor, target_class: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -92,6 +92,11 @@ def exam_id_problem(row: Row) -> RowProblem | None:
     return None
 
 
+def system_name(row: Row) -> str:
+    """Return the acquisition system that a row names, empty = none."""
+    return re.sub(r"\s+", " ", row.cells.get("acquisition_system", ""))[:96].strip()
+
+
 def _denser(densities: Iterable[str]) -> str:
     return max(densities, key=DENSITY_CLASSES.index)
 
@@ -158,8 +163,7 @@ class LabelReader:
         age = parse_label_age(cells.get("age", ""))
         if age == UNKNOWN_INT and not is_empty(cells.get("age", "")):
             self._ages.append(row.where)
-        system = re.sub(r"\s+", " ", cells.get("acquisition_system", ""))[:96]
-        label = Label(cells["exam_id"], density, cells.get("patient_id", ""), age, split, system)
+        label = Label(cells["exam_id"], density, cells.get("patient_id", ""), age, split, system_name(row))
         return LabelRow(row, label, by_side, side)
 
     def _count_exam(self, row: Row) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -152,6 +152,10 @@ def predict(
     maximum_doubt: Annotated[
         float, typer.Option(min=0, max=1, help="Refuse exams with a more uncertain segmentation.")
     ] = 1.0,
+    unseen: Annotated[
+        Literal["flag", "refuse"],
+        typer.Option(help="Exams of an acquisition system that the training data do not have."),
+    ] = "flag",
     dicom: Annotated[
         bool, typer.Option("--dicom", help="Write DICOM results too; they contain the patient's name.")
     ] = False,
@@ -185,7 +189,7 @@ def predict(
     from serving.client.local_model import LocalModel
     from serving.wire.tls import ClientTls
 
-    policy = GradingPolicy(minimum_views=minimum_views, maximum_doubt=maximum_doubt)
+    policy = GradingPolicy(minimum_views=minimum_views, maximum_doubt=maximum_doubt, unseen=unseen)
     options = ArchiveOptions(workers=workers, policy=policy, dicom=dicom)
     hash_key = find_key(IngestConfig(), os.environ)
 

@@ -47,8 +47,9 @@ from serving.client.grading import (
 
 COLUMNS: Final = (
     "exam", "status", "density", *(f"p_{c}" for c in DENSITY_CLASSES), "right", "left", "views", "missing", "flags",
-    "rejected_files", "reason", "message", "model_version",
+    "unseen_system", "warnings", "rejected_files", "reason", "message", "model_version",
 )  # fmt: skip
+KNOWN: Final = {True: "yes", False: "no", None: "not known"}
 
 
 def _likeliest(probabilities: dict[str, float] | None) -> str | None:
@@ -63,6 +64,7 @@ def row_of(record: dict[str, Any]) -> dict[str, Any]:
         row |= {f"p_{c}": record["probabilities"][c] for c in DENSITY_CLASSES}
         row |= {side: _likeliest(record[side]) for side in ("right", "left")}
         row |= {"views": " ".join(views), "missing": " ".join(record["missing_views"])}
+        row |= {"unseen_system": KNOWN[record["unseen_system"]], "warnings": " ".join(record["warnings"])}
         row["flags"] = "; ".join(f"{view}: {', '.join(item['flags'])}" for view, item in views.items() if item["flags"])
     return row
 
@@ -178,7 +180,14 @@ def predict_archive(
 def _stats(exam: FoundExam) -> list[tuple[str | int, ...]]:
     """Return what an exam's grade depends on besides the model: its files, and their rows in a manifest."""
     files = [
-        (name, path.name, path.stat().st_size, path.stat().st_mtime_ns, exam.views.get(name, ""))
+        (
+            name,
+            path.name,
+            path.stat().st_size,
+            path.stat().st_mtime_ns,
+            exam.views.get(name, ""),
+            exam.systems.get(name, ""),
+        )
         for name, path in exam.files.items()
     ]
     return [*files, *((rejection.message,) for rejection in exam.rejected)]

@@ -11,7 +11,7 @@ from components.exam_model.recipe import PreprocessingRecipe
 from schema.features import DENSITY_CLASSES, VIEWS
 from serving.client.grader import Grader
 from serving.client.grades import ExamGrade
-from serving.client.grading import GradingPolicy, exam_document, grade_exam, grade_files
+from serving.client.grading import GradingPolicy, exam_document, grade_exam, grade_files, warnings_of
 from serving.client.preprocessing import ExamFiles, PreparedExam
 
 
@@ -24,12 +24,14 @@ class WrittenExam:
         prepared: The files used, and the rejected files.
         overlays: Heat-map pictures by view.
         summary: Path of ``exam.json``.
+        warnings: What limits the trust in the grade, one sentence each.
     """
 
     grade: ExamGrade
     prepared: PreparedExam
     overlays: dict[str, Path]
     summary: Path
+    warnings: tuple[str, ...] = ()
 
 
 def predict_exam(
@@ -70,7 +72,7 @@ def predict_exam(
         write_whole(out / f"{view}.png", graded.prepared.views[view].png)
     summary = out / "exam.json"
     write_whole(summary, json.dumps(exam_document(graded), indent=1).encode())
-    return WrittenExam(graded.grade, graded.prepared, overlays, summary)
+    return WrittenExam(graded.grade, graded.prepared, overlays, summary, warnings_of(graded))
 
 
 def exam_lines(graded: WrittenExam) -> list[str]:
@@ -82,8 +84,9 @@ def exam_lines(graded: WrittenExam) -> list[str]:
             return f"  {name:<6} no view"
         return f"  {name:<6} " + "  ".join(f"{c} {p:.3f}" for c, p in zip(DENSITY_CLASSES, probabilities, strict=True))
 
-    lines = [f"BI-RADS density {grade.density}", row("exam", grade.probabilities)]
-    lines += [row("right", grade.right), row("left", grade.left)]
+    lines = [f"BI-RADS density {grade.density}"]
+    lines += [f"  WARNING {warning}" for warning in graded.warnings]
+    lines += [row("exam", grade.probabilities), row("right", grade.right), row("left", grade.left)]
     for view, item in graded.prepared.views.items():
         muscle = "" if item.result.status == "not_applicable" else f"pectoral muscle {item.result.status}"
         lines.append(f"  {view:<6} heat map {graded.overlays[view]}  {muscle}".rstrip())

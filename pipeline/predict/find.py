@@ -21,7 +21,7 @@ from components.exams.census import take_census
 from components.exams.evidence import is_one_exam
 from components.exams.grouping import group
 from components.sources.candidates import Candidate
-from components.sources.labels import exam_id_problem
+from components.sources.labels import exam_id_problem, system_name
 from components.sources.source import MANIFEST_COLUMNS, ManifestRows
 from components.sources.tables import Row, read_rows
 from serving.client.preprocessing import ExamFiles, files_of
@@ -40,6 +40,7 @@ class FoundExam:
         views: Views from a manifest, by the same names.
         rejected: Rejected rows of a manifest.
         name: Name of the exam in a manifest; it may identify a person.
+        systems: Acquisition systems from a manifest, by the names of the files.
     """
 
     key: str
@@ -47,11 +48,12 @@ class FoundExam:
     views: dict[str, str] = field(default_factory=dict)
     rejected: tuple[Rejection, ...] = ()
     name: str = ""
+    systems: dict[str, str] = field(default_factory=dict)
 
     @property
     def source(self) -> ExamFiles:
         """The files, as the client's functions take them."""
-        return ExamFiles(self.files, self.views, self.rejected)
+        return ExamFiles(self.files, self.views, self.rejected, self.systems)
 
 
 @dataclass(frozen=True)
@@ -182,8 +184,9 @@ def exams_of_manifest(manifest: Path, hash_key: bytes) -> tuple[tuple[FoundExam,
     """Read the exams of a manifest, by the rules of ingest (``components.sources.source``).
 
     Args:
-        manifest: CSV or Parquet with the columns ``exam_id``, ``view`` and ``file``; other columns, such as
-            ``density``, are ignored. If a row has no view, the header of the DICOM file provides it.
+        manifest: CSV or Parquet with the columns ``exam_id``, ``view`` and ``file``, and optionally
+            ``acquisition_system``, as in ingest; other columns, such as ``density``, are ignored. If a row has no view,
+            the header of the DICOM file provides it.
         hash_key: Key of the exams' names, as in ingest.
 
     Returns:
@@ -196,11 +199,13 @@ def exams_of_manifest(manifest: Path, hash_key: bytes) -> tuple[tuple[FoundExam,
     root = absolute(manifest).parent
     assert isinstance(root, Path)
     reader = ManifestRows(root)
-    exams: dict[str, list[tuple[int, Candidate]]] = {}
+    exams: dict[str, list[_ManifestRow]] = {}
     nameless = 0
     for number, row in enumerate(read_rows(manifest, MANIFEST_COLUMNS), start=2):
         if row.cells["exam_id"]:
-            exams.setdefault(row.cells["exam_id"], []).append((number, _candidate(reader, row, number, root)))
+            exams.setdefault(row.cells["exam_id"], []).append(
+                _ManifestRow(number, _candidate(reader, row, number, root), system_name(row))
+            )
         else:
             nameless += 1
     found = tuple(_exam(exam, rows, root, hash_key) for exam, rows in exams.items())
@@ -221,19 +226,30 @@ def _candidate(reader: ManifestRows, row: Row, number: int, root: Path) -> Candi
     return candidate
 
 
-def _exam(exam: str, rows: list[tuple[int, Candidate]], root: Path, hash_key: bytes) -> FoundExam:
+@dataclass(frozen=True)
+class _ManifestRow:
+    number: int
+    candidate: Candidate
+    system: str
+
+
+def _exam(exam: str, rows: list[_ManifestRow], root: Path, hash_key: bytes) -> FoundExam:
     files: dict[str, Path] = {}
     views: dict[str, str] = {}
+    systems: dict[str, str] = {}
     rejected: list[Rejection] = []
-    for number, candidate in rows:
+    for row in rows:
+        candidate = row.candidate
         if candidate.rejection is not None:
-            rejected.append(_nameless(candidate.rejection, f"row {number}"))
+            rejected.append(_nameless(candidate.rejection, f"row {row.number}"))
             continue
         name = f"file {len(files) + 1}"
         files[name] = root / candidate.file
         if candidate.view is not None:
             views[name] = candidate.view
-    return FoundExam(keyed_hash(exam, hash_key, "exam")[:KEY_DIGITS], files, views, tuple(rejected), exam)
+        if row.system:
+            systems[name] = row.system
+    return FoundExam(keyed_hash(exam, hash_key, "exam")[:KEY_DIGITS], files, views, tuple(rejected), exam, systems)
 
 
 def _nameless(rejection: Rejection, name: str) -> Rejection:

@@ -17,12 +17,13 @@ from serving.client.grading import (
     MISSING_VIEWS,
     QUALITY_FAILED,
     SEVERAL_EXAMS,
+    UNSEEN_SYSTEM,
     ExamRefusedError,
 )
 from serving.client.preprocessing import ExamFiles
 
 SOME_NOT_GRADED: Final = 3
-_BY_POLICY: Final = (MISSING_VIEWS, QUALITY_FAILED, SEVERAL_EXAMS)  # the exam has files that can be used
+_BY_POLICY: Final = (MISSING_VIEWS, QUALITY_FAILED, SEVERAL_EXAMS, UNSEEN_SYSTEM)  # the exam has files that can be used
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from components.common.png import encode_png
 from components.exam_model.recipe import PreprocessingRecipe
 from schema.features import DENSITY_CLASSES, VIEWS, laterality_of
+from schema.training_systems import NO_TRAINING, TrainingSystems
 from serving.client.grades import (
     ExamGrade,
     ExplainedExam,
@@ -218,7 +219,15 @@ def _grade_of(outputs: dict[str, NDArray[Any]], views: list[str]) -> ExamGrade:
         right=_four(outputs["right_probabilities"][0]) if "R" in sides else None,
         left=_four(outputs["left_probabilities"][0]) if "L" in sides else None,
         views=tuple(views),
+        training=_training_of(outputs),
     )
+
+
+def _training_of(outputs: Mapping[str, np.ndarray]) -> TrainingSystems:
+    """Read the systems of the training exams; models of contract 1.0 do not say."""
+    if "training_systems" not in outputs:
+        return NO_TRAINING
+    return TrainingSystems.of_model(outputs["training_systems"][0])
 
 
 def _recipe_of(answer: Answer) -> ModelRecipe:

@@ -8,6 +8,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from components.exam_model.recipe import PreprocessingRecipe
+from schema.training_systems import NO_TRAINING, TrainingSystems
 
 Probabilities = tuple[float, float, float, float]
 
@@ -47,6 +48,8 @@ class ExamGrade:
         right: Calibrated probabilities of the right breast; ``None`` if the exam has no right view.
         left: Calibrated probabilities of the left breast; ``None`` if the exam has no left view.
         views: Views used, in the order of `VIEWS`.
+        training: What the model was trained on; its ``status`` compares an acquisition system with it. Without systems
+            if the model does not say.
     """
 
     density: str
@@ -55,6 +58,7 @@ class ExamGrade:
     right: Probabilities | None
     left: Probabilities | None
     views: tuple[str, ...]
+    training: TrainingSystems = NO_TRAINING
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,10 +5,10 @@ The command ``predict`` and all channels of the gateway (DICOM node, DICOMweb, p
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -16,6 +16,7 @@ from components.dicom.rejections import Rejection
 from components.exam_model.recipe import PreprocessingRecipe
 from schema.features import DENSITY_CLASSES, VIEWS
 from schema.intended_use import NOTICE
+from schema.training_systems import SystemStatus, worst
 from serving.client.grader import Grader
 from serving.client.grades import ExamGrade, NotGradedError, Probabilities, ServingError, ViewExplanation
 from serving.client.preprocessing import ExamFiles, PreparedExam, SeveralExamsError, files_of, prepare_files
@@ -24,6 +25,9 @@ NO_FILE: Final = "no_file"
 SEVERAL_EXAMS: Final = "several_exams"
 MISSING_VIEWS: Final = "missing_views"
 QUALITY_FAILED: Final = "quality_failed"
+UNSEEN_SYSTEM: Final = "unseen_system"
+
+Unfamiliar = Literal["flag", "refuse"]
 
 _ROUNDING: Final = 6
 
@@ -35,6 +39,8 @@ class GradingPolicy(BaseModel):
         minimum_views: Views that an exam needs, 1..4.
         maximum_doubt: Largest uncertainty of a view's segmentation, 0..1; exams above it are refused.
         refuse_failed_segmentation: Refuse exams in which the pectoral muscle of a view was not found.
+        unseen: Exams of an acquisition system (manufacturer and model) that the model's training data do not have:
+            ``flag`` grades them with a warning, ``refuse`` refuses them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -42,6 +48,7 @@ class GradingPolicy(BaseModel):
     minimum_views: int = Field(1, ge=1, le=len(VIEWS))
     maximum_doubt: float = Field(1.0, ge=0, le=1)
     refuse_failed_segmentation: bool = False
+    unseen: Unfamiliar = "flag"
 
 
 class ExamRefusedError(Exception):
@@ -82,6 +89,25 @@ class GradedExam:
     model_version: int
     recipe: PreprocessingRecipe
 
+    @property
+    def systems(self) -> dict[str, SystemStatus]:
+        """How the acquisition system of each view relates to the model's training data."""
+        return {view: self.grade.training.status(system) for view, system in self.prepared.systems.items()}
+
+    @property
+    def unseen_system(self) -> bool | None:
+        """True if a view is of a system without training exams; None if it is not known."""
+        return _UNSEEN[worst(self.systems.values())]
+
+
+_UNSEEN: Final = {
+    SystemStatus.SEEN: False,
+    SystemStatus.OTHER_VERSION: False,
+    SystemStatus.UNNAMED: None,
+    SystemStatus.UNSEEN: True,
+    SystemStatus.NOT_KNOWN: None,
+}
+
 
 def grade_exam(folder: Path, grader: Grader, recipe: PreprocessingRecipe, policy: GradingPolicy) -> GradedExam:
     """Grade the exam in a folder.
@@ -118,7 +144,20 @@ def grade_files(
         raise _too_few(str(error), prepared.rejected) from error
     if explained.model.recipe != recipe:  # the server changed its version meanwhile, or replicas differ
         raise ModelChangedError("The model server changed its model while the exam was prepared: grade it again.")
-    return GradedExam(prepared, explained.grade, explained.views, explained.model.model_version, recipe)
+    graded = GradedExam(prepared, explained.grade, explained.views, explained.model.model_version, recipe)
+    _refuse_unfamiliar(graded, policy)
+    return graded
+
+
+def _refuse_unfamiliar(graded: GradedExam, policy: GradingPolicy) -> None:
+    """Refuse an exam that the model knows too little about.
+
+    Raises:
+        ExamRefusedError: The policy refuses what the answer flags.
+    """
+    if policy.unseen == "refuse" and graded.unseen_system:
+        message = f"{_unseen_sentence(graded)} Grade it by eye, or train a model with exams of this system."
+        raise ExamRefusedError(UNSEEN_SYSTEM, message, graded.prepared.rejected)
 
 
 def refuse(prepared: PreparedExam, policy: GradingPolicy) -> None:
@@ -175,6 +214,48 @@ def quality_flags(graded: GradedExam) -> dict[str, tuple[str, ...]]:
     return flags
 
 
+_SHOWN: Final = 4  # names in a sentence
+
+
+def _names(names: Iterable[str]) -> str:
+    found = list(dict.fromkeys(names))
+    more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+    return ", ".join(found[:_SHOWN]) + more
+
+
+def _unseen_sentence(graded: GradedExam) -> str:
+    systems = graded.prepared.systems
+    unseen = [systems[view].key for view, status in graded.systems.items() if status is SystemStatus.UNSEEN]
+    trained = _names(system.name for system in graded.grade.training.systems)
+    return f"Unseen acquisition system: {_names(unseen)}. The model was trained on: {trained}."
+
+
+def warnings_of(graded: GradedExam) -> tuple[str, ...]:
+    """Return what limits the trust in a grade, one sentence each; the worst first."""
+    systems, training = graded.prepared.systems, graded.grade.training
+    by_status: dict[SystemStatus, list[str]] = {}
+    for view, status in graded.systems.items():
+        by_status.setdefault(status, []).append(systems[view].key)
+    found = []
+    if SystemStatus.UNSEEN in by_status:
+        found.append(f"{_unseen_sentence(graded)} Do not trust the grade.")
+    if training.origin:
+        found.append(f"The model was trained on {training.origin}, not on exams of patients.")
+    if others := by_status.get(SystemStatus.OTHER_VERSION):
+        found.append(f"No training exam has this software version: {_names(others)}.")
+    if unnamed := by_status.get(SystemStatus.UNNAMED):
+        found.append(
+            f"The images do not name their acquisition system ({_names(unnamed)}): as in the training data, but only"
+            " the kind of image could be compared."
+        )
+    if SystemStatus.NOT_KNOWN in by_status:
+        found.append(
+            "It is not known whether the model has seen this acquisition system: push the model again with this"
+            " version."
+        )
+    return tuple(found)
+
+
 def by_class(probabilities: Probabilities | None) -> dict[str, float] | None:
     """Return rounded probabilities by class name; ``None`` stays ``None``.
 
@@ -193,13 +274,15 @@ def exam_document(graded: GradedExam) -> dict[str, Any]:
     ``predict`` writes it as ``exam.json``, and the gateway returns it.
     """
     grade = graded.grade
-    flags = quality_flags(graded)
+    flags, systems = quality_flags(graded), graded.prepared.systems
     return {
         "density": grade.density,
         "probabilities": by_class(grade.probabilities),
         "raw_probabilities": by_class(grade.raw),
         "right": by_class(grade.right),
         "left": by_class(grade.left),
+        "unseen_system": graded.unseen_system,
+        "warnings": list(warnings_of(graded)),
         "missing_views": [view for view in VIEWS if view not in graded.prepared.views],
         "views": {
             view: {
@@ -208,7 +291,8 @@ def exam_document(graded: GradedExam) -> dict[str, Any]:
                 "pectoral_status": item.result.status,
                 "pectoral_area_fraction": round(item.result.pectoral_area_fraction, _ROUNDING),
                 "doubt": round(item.result.doubt, _ROUNDING),
-                "acquisition_system": item.loaded.header.system.key,
+                "acquisition_system": systems[view].key,
+                "system_status": graded.systems[view].value,
                 "flags": list(flags[view]),
             }
             for view, item in graded.prepared.views.items()

@@ -14,6 +14,7 @@ from components.dicom.remarks import Remark, joined
 from components.exam_model.preparation import PreparedView, prepare_file
 from components.exam_model.recipe import PreprocessingRecipe
 from components.exams.evidence import Census, contradictions, corrected_id
+from schema.acquisition import ImageSystem
 from schema.features import VIEWS
 
 
@@ -28,10 +29,20 @@ class PreparedExam:
     Attributes:
         views: One file per view, in the order of ``schema.features.VIEWS``.
         rejected: Rejected files with the reason.
+        system_names: Acquisition systems from a manifest, by view.
     """
 
     views: dict[str, PreparedView]
     rejected: tuple[Rejection, ...]
+    system_names: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def systems(self) -> dict[str, ImageSystem]:
+        """Acquisition system of each view."""
+        return {
+            view: replace(item.loaded.header.image_system, label=self.system_names.get(view, ""))
+            for view, item in self.views.items()
+        }
 
 
 def prepare_exam(folder: Path, recipe: PreprocessingRecipe) -> PreparedExam:
@@ -74,11 +85,13 @@ class ExamFiles:
         files: Path of each file, by its name in messages.
         views: Views from a manifest, by the same names; the header of every other file names its view.
         rejected: Rejected rows of a manifest; their files are not in ``files``.
+        systems: Acquisition systems from a manifest, by the same names.
     """
 
     files: Mapping[str, Path]
     views: Mapping[str, str] = field(default_factory=dict)
     rejected: tuple[Rejection, ...] = ()
+    systems: Mapping[str, str] = field(default_factory=dict)
 
 
 def prepare_files(exam: ExamFiles | Mapping[str, Path], recipe: PreprocessingRecipe) -> PreparedExam:
@@ -128,7 +141,11 @@ def prepare_files(exam: ExamFiles | Mapping[str, Path], recipe: PreprocessingRec
         views[header.view] = (name, prepared)
     _require_one_exam(headers, recipe.acceptance, by_rows=exam.files.keys() <= exam.views.keys())
     remarks = (Remark.CORRECTED_PATIENT_ID,) if corrected_id(headers) else ()
-    return PreparedExam({view: _with(views[view][1], remarks) for view in VIEWS if view in views}, tuple(rejected))
+    return PreparedExam(
+        {view: _with(views[view][1], remarks) for view in VIEWS if view in views},
+        tuple(rejected),
+        {view: exam.systems[name] for view, (name, _) in views.items() if name in exam.systems},
+    )
 
 
 def _with(prepared: PreparedView, remarks: tuple[Remark, ...]) -> PreparedView:

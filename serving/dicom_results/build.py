@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 from components.common.files import write_whole
 from schema.features import VIEWS, laterality_of
 from schema.intended_use import NOTICE
-from serving.client.grading import ExamRefusedError, GradedExam, quality_flags
+from serving.client.grading import ExamRefusedError, GradedExam, quality_flags, warnings_of
 from serving.dicom_results.config import ResultsConfig
 from serving.dicom_results.heat_maps import heat_map
 from serving.dicom_results.report import algorithm, measurement_group, report
@@ -59,7 +59,7 @@ def build_results(sources: Mapping[str, Dataset], graded: GradedExam, config: Re
     identified = algorithm(config, graded.model_version, graded.recipe)
     flags = [f"{view}: {', '.join(found)}" for view, found in quality_flags(graded).items() if found]
     absent = [view for view in VIEWS if view not in images]
-    comments = [NOTICE, *flags, *([f"Missing views: {', '.join(absent)}"] if absent else [])]
+    comments = [NOTICE, *warnings_of(graded), *flags, *([f"Missing views: {', '.join(absent)}"] if absent else [])]
     grade = graded.grade
     groups = [measurement_group("exam", seed, grade.probabilities, images, identified, comments, grade.density)]
     for name, side, probabilities in (("right", "R", grade.right), ("left", "L", grade.left)):

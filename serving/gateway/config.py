@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from schema.features import VIEWS
-from serving.client.grading import GradingPolicy
+from serving.client.grading import GradingPolicy, Unfamiliar
 from serving.client.grpc_client import DEFAULT_MODEL_NAME
 from serving.dicom_results import ResultsConfig
 from serving.wire.tls import ClientTls, ServerTls
@@ -163,18 +163,31 @@ class RetryConfig(_Section):
         return min(self.cap_seconds, self.first_seconds * 2.0 ** min(max(attempts, 1) - 1, 30))
 
 
+class GatewayPolicy(GradingPolicy):
+    """Which exams are graded; see ``serving.client.grading.GradingPolicy``. Nobody watches a gateway, so it is strict.
+
+    Attributes:
+        minimum_views: Views that an exam needs, 1..4.
+        unseen: Exams of an acquisition system (manufacturer and model) that the model's training data do not have:
+            ``flag`` grades them with a warning, ``refuse`` refuses them.
+    """
+
+    minimum_views: int = Field(len(VIEWS), ge=1, le=len(VIEWS))
+    unseen: Unfamiliar = "refuse"
+
+
 class GradingConfig(_Section):
     """How studies are graded.
 
     Attributes:
         workers: Studies that are graded at the same time.
         crashes: Number of crashes of the gateway during a study after which the study fails.
-        policy: Which exams are graded; all four views by default.
+        policy: Which exams are graded.
     """
 
     workers: int = Field(1, ge=1, le=64)
     crashes: int = Field(3, ge=1)
-    policy: GradingPolicy = GradingPolicy(minimum_views=len(VIEWS))
+    policy: GatewayPolicy = GatewayPolicy()
 
 
 class RetentionConfig(_Section):

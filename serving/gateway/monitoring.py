@@ -105,6 +105,12 @@ class GatewayMetrics:
             ["answer"],
             registry=self.registry,
         )
+        self.unseen = Counter(
+            "breast_density_unseen_systems",
+            "Studies of an acquisition system that the model's training data do not have.",
+            ["answer"],
+            registry=self.registry,
+        )
         self.grading = Histogram(
             "breast_density_grading_seconds", "Time to grade a study.", buckets=_SECONDS, registry=self.registry
         )

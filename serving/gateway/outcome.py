@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset
 from components.common.png import encode_png
 from components.dicom.bounded_stream import parse_file_header
 from components.exam_model.heat_layer import heat_layer_png
-from serving.client.grading import ExamRefusedError, GradedExam, exam_document
+from serving.client.grading import UNSEEN_SYSTEM, ExamRefusedError, GradedExam, exam_document
 from serving.dicom_results import ResultsConfig, build_refusal, build_results
 from serving.gateway.config import Sent
 from serving.pictures import station_pictures
@@ -37,6 +37,17 @@ class StudyOutcome:
     refusal: dict[str, str] | None
     rejected: tuple[dict[str, str], ...]
     files: dict[str, bytes]
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """What limits the trust in the grade, or caused the refusal, by name."""
+        if self.document is None:
+            assert self.refusal is not None
+            return tuple(flag for flag in _FLAGS if flag == self.refusal["reason"])
+        return tuple(flag for flag in _FLAGS if self.document[flag])
+
+
+_FLAGS: Final = (UNSEEN_SYSTEM,)
 
 
 def kind_of(name: str) -> Sent | None:

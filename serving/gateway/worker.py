@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from components.exam_model.recipe import PreprocessingRecipe
 from schema.features import VIEWS
 from serving.client.grader import Grader
 from serving.client.grades import InvalidExamError, ServingError
-from serving.client.grading import ExamRefusedError, GradedExam, ModelChangedError, grade_exam
+from serving.client.grading import UNSEEN_SYSTEM, ExamRefusedError, GradedExam, ModelChangedError, grade_exam
 from serving.dicom_results import ResultsError
 from serving.gateway.monitoring import log
 from serving.gateway.outcome import StudyOutcome, graded_outcome, refused_outcome
@@ -109,10 +110,13 @@ class Worker(threading.Thread):
             return
         seconds = time.monotonic() - started
         studies.metrics.grading.observe(seconds)
-        studies.metrics.answers.labels("graded" if outcome.refusal is None else "refused").inc()
+        answer = "graded" if outcome.refusal is None else "refused"
+        studies.metrics.answers.labels(answer).inc()
+        if UNSEEN_SYSTEM in outcome.flags:
+            studies.metrics.unseen.labels(answer).inc()
         studies.spool.remove_results(claim.key, claim.revision)
-        what = f"refused, {outcome.refusal['reason']}" if outcome.refusal else "graded"
-        log.info("study %s: %s in %.1f s", claim.key, what, seconds)
+        what = f"refused, {outcome.refusal['reason']}" if outcome.refusal else ", ".join((answer, *outcome.flags))
+        log.log(logging.WARNING if outcome.flags else logging.INFO, "study %s: %s in %.1f s", claim.key, what, seconds)
         studies.wake()
 
     def _outcome(self, claim: Claim) -> StudyOutcome:

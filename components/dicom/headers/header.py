@@ -12,19 +12,18 @@ from pydicom.dataset import Dataset
 from components.dicom.headers import tags
 from components.dicom.headers.deidentification import generalised_age
 from components.dicom.headers.functional_groups import require_one_frame_group
-from components.dicom.headers.mammography import require_mammography
+from components.dicom.headers.mammography import image_kind, require_mammography
 from components.dicom.headers.orientation import Turn, turn_of
 from components.dicom.headers.special_cases import require_accepted
 from components.dicom.headers.views import resolve_view
 from components.dicom.rejections import STANDARD_ONLY, AcceptanceConfig, IngestError, RejectionReason, printable
 from components.dicom.remarks import Remark, joined
-from schema.acquisition import AcquisitionSystem, canonical_system
+from schema.acquisition import NO_SYSTEM, AcquisitionSystem, ImageSystem, canonical_system
 from schema.features import UNKNOWN, UNKNOWN_INT, laterality_of
 
 _DATES: Final = ("AcquisitionDate", "StudyDate", "SeriesDate", "ContentDate")
 _SPACINGS: Final = ("ImagerPixelSpacing", "PixelSpacing", "NominalScannedPixelSpacing")
 _MAX_AGE: Final = 120
-_UNKNOWN_SYSTEM: Final = AcquisitionSystem(UNKNOWN, UNKNOWN, UNKNOWN)
 
 
 @dataclass(frozen=True)
@@ -37,6 +36,7 @@ class ViewHeader:
         columns: Matrix columns of the file, pixels.
         pixel_spacing_mm: Pixel spacing of the file's matrix at the detector, mm; 0 = unknown.
         system: Acquisition system.
+        kind: Kind of image, one of ``schema.acquisition.IMAGE_KINDS``.
         patient_age: Age at the acquisition, years, 90 for all above 89; -1 = unknown.
         acquisition_year: Year; -1 = unknown.
         acquired_at: Date and time of acquisition as sortable digits; empty = unknown.
@@ -61,7 +61,8 @@ class ViewHeader:
     rows: int
     columns: int
     pixel_spacing_mm: float = 0.0
-    system: AcquisitionSystem = _UNKNOWN_SYSTEM
+    system: AcquisitionSystem = NO_SYSTEM
+    kind: str = UNKNOWN
     patient_age: int = UNKNOWN_INT
     acquisition_year: int = UNKNOWN_INT
     acquired_at: str = ""
@@ -80,6 +81,11 @@ class ViewHeader:
     device: str = ""
     station: str = ""
     institution: str = ""
+
+    @property
+    def image_system(self) -> ImageSystem:
+        """Acquisition system, or the kind of image if the header names none."""
+        return ImageSystem(self.system, self.kind)
 
     @property
     def laterality(self) -> str:
@@ -189,6 +195,7 @@ def header_of(
             tags.text(dataset, "ManufacturerModelName"),
             tags.text(dataset, "SoftwareVersions").replace("\\", "/"),
         ),
+        kind=image_kind(dataset),
         patient_age=_age(dataset, acquired),
         acquisition_year=acquired.year if acquired else UNKNOWN_INT,
         acquired_at=_acquired_at(dataset, acquired),

@@ -36,6 +36,8 @@ from components.dicom.headers import tags
 from components.dicom.headers.special_cases import sop_class
 from components.dicom.rejections import IngestError, RejectionReason, printable
 from components.dicom.remarks import Remark
+from schema.acquisition import DIGITAL_DETECTOR, DIGITISED_FILM, SECONDARY_CAPTURE
+from schema.features import UNKNOWN
 
 _MAMMOGRAPHY_CLASSES: Final = frozenset(
     {
@@ -57,6 +59,18 @@ _VOUCHABLE_CLASSES: Final = _MAMMOGRAPHY_CLASSES | {
     XRayRadiofluoroscopicImageStorage,
     "",
 }
+_DETECTOR_CLASSES: Final = _MAMMOGRAPHY_CLASSES | {
+    ComputedRadiographyImageStorage,
+    DigitalXRayImageStorageForPresentation,
+    DigitalXRayImageStorageForProcessing,
+}
+_CAPTURE_CLASSES: Final = frozenset(
+    {
+        MultiFrameGrayscaleByteSecondaryCaptureImageStorage,
+        MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
+        SecondaryCaptureImageStorage,
+    }
+)
 _OF_THE_STANDARD: Final = "1.2.840.10008."
 # Modalities other than MG with projection radiographs of the breast: CR plates, DX, scanned film.
 _RADIOGRAPHY: Final = frozenset({"CR", "DX", "RG", "RF", "OT", ""})
@@ -110,3 +124,20 @@ def require_mammography(dataset: Dataset, file: str, view: str | None) -> tuple[
     if body_part and "BREAST" not in body_part:
         raise _fail(file, "BodyPartExamined", body_part, "naming its view does not make it a breast")
     return (Remark.VOUCHED_FOR,)
+
+
+def image_kind(dataset: Dataset) -> str:
+    """Return the kind of image, one of ``schema.acquisition.IMAGE_KINDS``.
+
+    Film is Conversion Type (0008,0064) ``DF`` or Detector Type (0018,7004) ``FILM``. Most digitised films do not state
+    either: they are secondary captures, as are screenshots of digital images.
+
+    Args:
+        dataset: DICOM header.
+    """
+    if tags.code(dataset, "ConversionType") == "DF" or tags.code(dataset, "DetectorType") == "FILM":
+        return DIGITISED_FILM
+    found_class = sop_class(dataset)
+    if found_class in _DETECTOR_CLASSES:
+        return DIGITAL_DETECTOR
+    return SECONDARY_CAPTURE if found_class in _CAPTURE_CLASSES else UNKNOWN

@@ -169,7 +169,7 @@ def _exam(exam: str, group: list[Membership], key: bytes) -> PlannedExam:
     labels = [member.label for member in group if isinstance(member.label, Label)]
     headers = [member.header for member in group if member.header is not None]
     ages = [label.age for label in labels] + [header.patient_age for header in headers]
-    systems = [label.acquisition_system for label in labels] + [header.system.key for header in headers]
+    systems = [label.acquisition_system for label in labels] + [header.image_system.key for header in headers]
     return PlannedExam(
         exam_hash=keyed_hash(exam, key, "exam"),
         files=tuple(member.file for member in group),

@@ -154,7 +154,7 @@ def _planned(view: LabelledFile, exam: _Exam, files: Mapping[str, Sequence[Label
             patient_age=label.age if label.age != UNKNOWN_INT else header.patient_age,
             acquisition_year=header.acquisition_year,
             system=header.system,
-            acquisition_system=label.acquisition_system or header.system.key,
+            acquisition_system=label.acquisition_system or header.image_system.key,
             remarks=joined(
                 header.remarks, exam.remarks, (Remark.BROKEN_UID,) if header.sop_uid in exam.broken_uids else ()
             ),

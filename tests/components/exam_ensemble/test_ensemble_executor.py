@@ -21,6 +21,7 @@ from components.exam_model.saved_model import check_contract, load_contract
 from components.statistics.calibration import calibrate, fit_temperature, load_calibration
 from components.transform.config import ImageConfig
 from schema import features as f
+from schema.training_systems import TrainedSystem, TrainingSystems
 
 pytestmark = pytest.mark.slow
 
@@ -35,6 +36,7 @@ def record(png: bytes, view: str, exam: int) -> bytes:
     density = f.DENSITY_CLASSES[exam % 4]
     values = {f.IMAGE: png, f.VIEW: view.encode(), f.EXAM_ID: f"exam{exam}".encode(), f.DENSITY: density.encode()}
     values[f.ACQUISITION_SYSTEM] = f"system {exam % 2}".encode()
+    values |= {f.MANUFACTURER: b"GE", f.MODEL_NAME: b"Senograph DS", f.SOFTWARE_VERSION: b"ADS 53.40"}
     features = {k: tf.train.Feature(bytes_list=tf.train.BytesList(value=[v])) for k, v in values.items()}
     return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
 
@@ -93,6 +95,10 @@ def test_the_model_applies_the_temperature_fitted_to_the_eval_exams_it_grades(
     assert calibration.temperature == pytest.approx(fit_temperature(raw, labels), rel=1e-4)
     assert calibration.temperature != 1.0
     np.testing.assert_allclose(got["probabilities"][:-1], calibrate(raw, calibration.temperature), atol=1e-5)
+    contract = load_contract(model_folder)
+    assert {TrainingSystems.of_model(text) for text in got["training_systems"]} == {
+        contract.training_data.training_systems
+    }
     assert calibration.by_class == {"A": 6, "B": 6, "C": 6, "D": 5}
     before, after = calibration.nll.before.value, calibration.nll.after.value
     assert before is not None
@@ -125,5 +131,10 @@ def check_contract_of(model_folder: str, temperature: float) -> None:
                 by_acquisition_system={"system 0": EXAMS // 2, "system 1": EXAMS // 2},
             ),
         },
+        systems=(
+            TrainedSystem(name="GE Senograph DS", software_versions=("ADS 53.40",), exams=2),
+            TrainedSystem(name="system 0", exams=1),
+            TrainedSystem(name="system 1", exams=1),
+        ),
     )
-    assert {"missing_views", "for_processing", "not_mammography"} <= set(contract.refuses)
+    assert {"missing_views", "unseen_system", "for_processing", "not_mammography"} <= set(contract.refuses)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from components.exam_ensemble.ensemble import load_exam_model, view_functions
 from components.exam_model.exam_grades import grade_exams
 from components.exam_model.recipe import PreprocessingRecipe
-from components.exam_model.signatures import ExamModel, export
+from components.exam_model.signatures import ExamModel, ExamSettings, export
 from components.statistics.calibration import calibrate
 from components.statistics.combination import combine_views
 from components.transform.config import ImageConfig
@@ -62,7 +62,7 @@ def strict(exam_networks: dict[str, Any], tmp_path_factory: pytest.TempPathFacto
     """A model that sharpens and wants three views."""
     functions = {view: view_functions(network) for view, network in exam_networks.items()}
     folder = tmp_path_factory.mktemp("strict") / "model"
-    export(ExamModel(functions, IMAGE, "{}", minimum_views=3).with_temperature(0.5), str(folder))
+    export(ExamModel(functions, IMAGE, ExamSettings("{}", minimum_views=3)).changed(temperature=0.5), str(folder))
     return folder
 
 
@@ -102,7 +102,7 @@ def test_numbers_out_of_range_are_refused(exam_networks: dict[str, Any]) -> None
     functions = {view: view_functions(network) for view, network in exam_networks.items()}
     for wrong in ({"temperature": 0.0}, {"minimum_views": 0}, {"minimum_views": 5}):
         with pytest.raises(ValueError, match=f"Received: .*{next(iter(wrong))}={next(iter(wrong.values()))}"):
-            ExamModel(functions, IMAGE, **wrong)  # type: ignore[arg-type]
+            ExamModel(functions, IMAGE).changed(**wrong)
 
 
 def flipped(png: bytes) -> bytes:
@@ -121,7 +121,7 @@ def mirrored(exam_networks: dict[str, Any], tmp_path_factory: pytest.TempPathFac
     for name, view in {"CC": "CC_R", "MLO": "MLO_R"}.items():
         exam_networks[view].save(folder / f"{name}.keras")
     files = {view: str(folder / f"{view.rpartition('_')[0]}.keras") for view in VIEWS}
-    model = load_exam_model(files, IMAGE, mirrored=True)
+    model = load_exam_model(files, IMAGE, ExamSettings(mirrored=True))
     assert len(model.variables) == 2, "each network is saved once"
     export(model, str(folder / "model"))
     return tf.saved_model.load(str(folder / "model"))

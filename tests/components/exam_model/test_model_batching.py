@@ -15,7 +15,7 @@ from tensorflow.python.framework import op_def_registry
 
 from components.exam_ensemble.ensemble import view_functions
 from components.exam_model.batching import BatchingConfig
-from components.exam_model.signatures import ExamModel, export
+from components.exam_model.signatures import ExamModel, ExamSettings, export
 from components.transform.config import ImageConfig
 from schema.features import VIEWS
 from serving.client.grades import ServerBusyError
@@ -26,7 +26,7 @@ IMAGE = ImageConfig(size=64)
 
 def save(networks: dict[str, Any], folder: Path, batching: BatchingConfig | None) -> Path:
     functions = {view: view_functions(network) for view, network in networks.items()}
-    export(ExamModel(functions, IMAGE, "{}").with_batching(batching), str(folder))
+    export(ExamModel(functions, IMAGE, ExamSettings("{}", batching=batching)), str(folder))
     return folder
 
 

@@ -20,12 +20,14 @@ from components.exam_model.contract import (
     CONTRACT_FILE,
     Contract,
     ContractError,
+    TrainingData,
     read_contract,
     sha256_of,
     write_contract,
 )
 from components.exam_model.contract_signatures import promised_signatures
 from components.exam_model.saved_model import model_digest
+from components.exam_model.signatures import ExamSettings
 from components.pusher.executor import Executor
 from components.pusher.push import push_version, with_evaluation
 from components.statistics.calibration import fit_calibration
@@ -132,7 +134,7 @@ def write_contract_of(model: Path) -> Contract:
     calibration = fit_calibration(np.zeros((0, 4)), np.zeros(0))
     digest = model_digest(str(model))
     image = ImageConfig(size=32)
-    contract = make_contract(image, "{}", 1, False, calibration, b"", {}, "", digest)
+    contract = make_contract(image, ExamSettings("{}"), calibration, b"", TrainingData(splits={}), digest)
     contract = contract.model_copy(update={"signatures": signatures})
     (model / CONTRACT_FILE).parent.mkdir(exist_ok=True)
     (model / CONTRACT_FILE).write_bytes(write_contract(contract))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from components.exam_ensemble.ensemble import view_functions
-from components.exam_model.signatures import ExamModel, export
+from components.exam_model.signatures import ExamModel, ExamSettings, export
 from components.trainer.checkpoint import pushed_weights
 from components.trainer.config import NetworkConfig
 from components.trainer.network import build_network
@@ -27,7 +27,7 @@ def test_a_pushed_models_weights_fit_a_network_of_its_size_alone(tmp_path: Path)
     network.set_weights([random.uniform(0.5, 1.5, weight.shape) for weight in network.get_weights()])
     shared, other = view_functions(network), view_functions(build_network(IMAGE, NARROW, seed=6))
     functions = dict.fromkeys(VIEWS, shared) | {"MLO_R": other, "MLO_L": other}
-    export(ExamModel(functions, IMAGE, mirrored=True), str(tmp_path))
+    export(ExamModel(functions, IMAGE, ExamSettings(mirrored=True)), str(tmp_path))
 
     fresh = build_network(IMAGE, NARROW, seed=7)
     before = fresh.get_weights()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -22,11 +23,13 @@ from components.exam_model.recipe import PreprocessingRecipe
 from components.preprocessing.config import PreprocessConfig
 from pipeline.local.demo import real_exams
 from schema.features import VIEWS
+from schema.training_systems import TrainingSystems
 from serving.client.grades import ExamGrade, ViewExplanation
 from serving.client.grading import ExamRefusedError, GradedExam
 from serving.client.preprocessing import prepare_exam
 from serving.dicom_results import ResultsConfig, ResultsError, build_refusal, build_results, write_results
 from serving.dicom_results.report import BREAST_COMPOSITION, COMPOSITIONS, PROBABILITY
+from tests.systems import systems_of_phantoms
 
 CONFIG = ResultsConfig(created_at=datetime(2026, 1, 2, 3, 4, 5))
 B = (0.1, 0.6, 0.2, 0.1)
@@ -95,6 +98,23 @@ def _view_of(image: Dataset) -> str:
     named = {item.ConceptNameCodeSequence[0].CodeMeaning: item.ConceptCodeSequence[0] for item in image.ContentSequence}
     projection, side = (named[name].CodeValue for name in ("Image View", "Image Laterality"))
     return f"{VIEW_CODES[projection]}_{ {'24028007': 'R', '7771000': 'L'}[side] }"
+
+
+def test_the_report_warns_of_a_system_that_the_model_has_not_seen(
+    exam: tuple[dict[str, Dataset], GradedExam], tmp_path: Path
+) -> None:
+    """The films of CBIS-DDSM name no manufacturer, and the model knows digital systems only."""
+    sources, graded = exam
+    training = TrainingSystems(origin="synthetic phantoms", systems=systems_of_phantoms())
+    unseen = replace(graded, grade=replace(graded.grade, training=training))
+    assert unseen.unseen_system is True
+    [path, *_] = write_results(tmp_path, build_results(sources, unseen, CONFIG))
+    assert not errors_of(path)
+    group = MeasurementReport.from_sequence(srread(path).content).get_image_measurement_groups()[0]
+    comments = [item.value for item in find_content_items(group[0], name=codes.DCM.Comment)]
+    [warning] = [text for text in comments if text.startswith("Unseen acquisition system: secondary capture. ")]
+    assert "GE Senograph DS" in warning
+    assert "The model was trained on synthetic phantoms, not on exams of patients." in comments
 
 
 def test_a_refusal_is_valid(exam: tuple[dict[str, Dataset], GradedExam], tmp_path: Path) -> None:

@@ -36,14 +36,17 @@ def token() -> str:
 
 @pytest.fixture(scope="session")
 def export_model(exam_networks: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., None]:
-    """Export a small exam model with a recipe, as the pipeline does."""
+    """Export a small exam model with a recipe, as the pipeline does; it knows the systems of the phantoms."""
     from components.exam_ensemble.ensemble import load_exam_model
     from components.exam_model.recipe import PreprocessingRecipe
-    from components.exam_model.signatures import export
+    from components.exam_model.signatures import ExamSettings, export
     from components.preprocessing.config import PreprocessConfig
     from components.transform.config import ImageConfig
+    from schema.training_systems import TrainingSystems
+    from tests.systems import systems_of_phantoms
 
     folder = tmp_path_factory.mktemp("networks")
+    systems = TrainingSystems(systems=systems_of_phantoms()).model_dump_json()
     files = {view: str(folder / f"{view}.keras") for view in exam_networks}
     for view, network in exam_networks.items():
         network.save(files[view])
@@ -52,7 +55,7 @@ def export_model(exam_networks: dict[str, Any], tmp_path_factory: pytest.TempPat
         recipe = PreprocessingRecipe(
             longest_side=longest_side, preprocess=PreprocessConfig(method=method, output_size=64)
         )
-        export(load_exam_model(files, ImageConfig(size=64), recipe.model_dump_json()), str(to))
+        export(load_exam_model(files, ImageConfig(size=64), ExamSettings(recipe.model_dump_json(), systems)), str(to))
 
     return _export
 

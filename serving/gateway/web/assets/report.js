@@ -13,6 +13,14 @@ function gradeCard(exam) {
       el("p", { className: "soft" }, `Probability ${percent(exam.probabilities?.[grade] ?? 0)} %`)));
 }
 
+// What limits the trust in the grade, next to it: a reader must not miss it.
+function warningsCard(exam) {
+  if (!exam.warnings?.length) return null;
+  const kind = exam.unseen_system ? "fail" : "warn";
+  return el("div", { className: "warnings", role: "alert" },
+    ...exam.warnings.map((warning) => el("p", { className: `note ${kind}` }, String(warning))));
+}
+
 function probabilityCell(share, likeliest) {
   const fill = el("span", { className: "fill" });
   fill.style.width = `${Math.min(Math.max(100 * share, 0), 100)}%`;
@@ -117,6 +125,7 @@ export function reportOf(study, nameOf) {
     study.refusal && refusal(study.refusal),
     study.failure && !exam && failure(study.failure, study.state === "failed"),
     exam && gradeCard(exam),
+    exam && warningsCard(exam),
     exam && probabilityTable(exam),
     exam && quality(exam),
     rejectedFiles(study.rejected, nameOf),

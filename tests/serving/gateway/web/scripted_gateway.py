@@ -127,6 +127,7 @@ def exam_document(**changes: Any) -> dict[str, Any]:
             "pectoral_area_fraction": 0.12,
             "doubt": 0.1,
             "acquisition_system": "HOLOGIC|SELENIA|1.8",
+            "system_status": "seen",
             "flags": [],
         }
         for view in VIEWS
@@ -137,6 +138,8 @@ def exam_document(**changes: Any) -> dict[str, Any]:
         "raw_probabilities": probabilities(0.05, 0.2, 0.6, 0.15),
         "right": probabilities(0.04, 0.21, 0.65, 0.1),
         "left": probabilities(0.06, 0.19, 0.59, 0.16),
+        "unseen_system": False,
+        "warnings": [],
         "missing_views": [],
         "views": views,
         "rejected_files": 0,

@@ -94,6 +94,21 @@ def test_the_grade_of_an_exam_stands_on_one_screen_with_its_numbers(tab: Watched
     assert page.evaluate("document.documentElement.scrollWidth") == 390
 
 
+def test_what_limits_the_trust_in_a_grade_stands_directly_below_it(tab: Watched, script: ScriptedGateway) -> None:
+    unseen = "Unseen acquisition system: <b>Other</b> 9000. The model was trained on: GE Senograph DS."
+    origin = "The model was trained on synthetic phantoms, not on exams of patients."
+    for key, flag, warnings, kind in (("a1", True, [unseen, origin], "fail"), ("b2", None, [origin], "warn")):
+        exam = exam_document(unseen_system=flag, warnings=warnings)
+        page = opened(tab, script, study_document(key, "graded", exam=exam))
+        assert lines(page, ".warnings") == warnings, "also what looks like HTML"
+        assert page.locator(f".warnings .note.{kind}").count() == len(warnings)
+        grade, below = (page.locator(name).bounding_box() for name in (".grade", ".warnings"))
+        assert grade["y"] + grade["height"] <= below["y"] < grade["y"] + grade["height"] + 40
+        assert page.evaluate(PALE_TEXTS) == []
+    page = opened(tab, script, study_document("c3", "graded", exam=exam_document()))
+    assert page.locator(".warnings").count() == 0
+
+
 def test_views_hang_back_to_back_with_the_right_breast_on_the_left(tab: Watched, script: ScriptedGateway) -> None:
     page = opened(tab, script, study_document("a1", "graded", exam=exam_document()))
     box = {view: page.locator(f"[data-view={view}] .frame").bounding_box() for view in VIEWS}
