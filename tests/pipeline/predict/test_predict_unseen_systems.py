@@ -49,15 +49,14 @@ PHANTOMS = TrainedGrader(TrainingSystems(origin="synthetic phantoms", systems=sy
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("phantom") / "set"
-    generate_phantoms(PhantomConfig(exams=1, seed=2, reduction=16, workers=1), folder)
-    [exam] = (folder / "images").iterdir()
-    return exam
+    generate_phantoms(PhantomConfig(exams=2, seed=2, reduction=16, workers=1, repeat_share=0), folder)
+    return min((folder / "images").iterdir())
 
 
 @pytest.fixture
 def other(source: Path, tmp_path: Path) -> Path:
-    """The exam with one view of another machine."""
-    exam = Path(shutil.copytree(source, tmp_path / "other"))
+    """Another exam, with one view of another machine."""
+    exam = Path(shutil.copytree(max(source.parent.iterdir()), tmp_path / "other"))
     image = dcmread(exam / "MLO_L.dcm")
     image.Manufacturer, image.ManufacturerModelName = "SIEMENS", "Mammomat"
     image.save_as(exam / "MLO_L.dcm")
