@@ -52,5 +52,5 @@ def test_too_few_vectors_are_refused() -> None:
     moments = StreamedMoments(3)
     moments.add(np.zeros((0, 3)))
     moments.add(np.ones((1, 3)))
-    with pytest.raises(ValueError, match="at least two vectors. Received: 1"):
+    with pytest.raises(ValueError, match=r"at least two vectors\. Received: 1"):
         moments.shrunk()
