@@ -64,6 +64,7 @@ def _used(purpose: str, *keywords: str, basic_profile: str = "") -> tuple[Attrib
 _PATIENT_HASH: Final = f"`{f.PATIENT_ID}`; matches labels"
 _EXAM_HASH: Final = f"`{f.EXAM_ID}`, if the labels name exams by it; matches labels"
 _TEXTS: Final = "finds synthetic 2D images and tomosynthesis by name"
+_KIND: Final = f"`{f.ACQUISITION_SYSTEM}`: kind of image, if no system is named"
 _DATES: Final = f"`{f.ACQUISITION_YEAR}`; age; which of several images is the latest"
 
 PROFILE: Final = (
@@ -93,6 +94,8 @@ PROFILE: Final = (
     Attribute(
         "SoftwareVersions", Action.GENERALISED, f"`{f.SOFTWARE_VERSION}`: canonical version, 64 characters at most"
     ),
+    *(Attribute(keyword, Action.GENERALISED, _KIND) for keyword in ("ConversionType", "DetectorType")),
+    Attribute("SOPClassUID", Action.GENERALISED, f"{_KIND}; whether it is a mammogram"),
     *(
         Attribute(keyword, Action.KEPT, f"`{f.VIEW}`, `{f.LATERALITY}`")
         for keyword in (
@@ -126,7 +129,7 @@ PROFILE: Final = (
     *_used("pixels to grey", "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "VOILUTSequence"),
     *_used("pixels to grey", "LUTDescriptor", "LUTData", "WindowCenter", "WindowWidth", "VOILUTFunction"),
     *_used("pixels to grey", "PixelIntensityRelationship", "PixelIntensityRelationshipSign"),
-    *_used("whether it is a mammogram", "Modality", "SOPClassUID", "MediaStorageSOPClassUID", "BodyPartExamined"),
+    *_used("whether it is a mammogram", "Modality", "MediaStorageSOPClassUID", "BodyPartExamined"),
     *_used("pixels to grey, in enhanced objects", "FrameVOILUTSequence", "PixelValueTransformationSequence"),
     *_used("pixels to grey, in enhanced objects", "FramePixelDataPropertiesSequence"),
     *_used("orientation, in enhanced objects", "PatientOrientationInFrameSequence"),
