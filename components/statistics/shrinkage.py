@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,13 +20,13 @@ class ShrunkCovariance:
         vectors: Number of vectors.
     """
 
-    mean: np.ndarray
-    scale: np.ndarray
-    covariance: np.ndarray
+    mean: NDArray[np.float64]
+    scale: NDArray[np.float64]
+    covariance: NDArray[np.float64]
     shrinkage: float
     vectors: int
 
-    def whitening(self) -> np.ndarray:
+    def whitening(self) -> NDArray[np.float64]:
         """Return W, float64 [P, P], so that the Mahalanobis distance is the norm of ``((x - mean) / scale) @ W``."""
         return np.linalg.cholesky(np.linalg.inv(self.covariance))
 
@@ -51,7 +52,7 @@ class StreamedMoments:
         self._squares = np.zeros((size, size))  # sum of x_j^2 x_k^2
         self._mixed = np.zeros((size, size))  # sum of x_j^2 x_k
 
-    def add(self, vectors: np.ndarray) -> None:
+    def add(self, vectors: NDArray[np.float32] | NDArray[np.float64]) -> None:
         """Add vectors, [N, P]."""
         if not len(vectors):
             return
@@ -88,7 +89,7 @@ class StreamedMoments:
         shrunk = (1 - shrinkage) * standardised + shrinkage * max(target, np.finfo(float).eps) * np.eye(size)
         return ShrunkCovariance(mean + self._shift, scale, shrunk, shrinkage, n)
 
-    def _fourth_powers(self, mean: np.ndarray, weight: np.ndarray) -> float:
+    def _fourth_powers(self, mean: NDArray[np.float64], weight: NDArray[np.float64]) -> float:
         """Return the sum of the squared squared norms of ``(x - mean) * weight``.
 
         With y = x - mean, the sum of y_j^2 y_k^2 over all vectors is multiplied out:

@@ -223,7 +223,7 @@ def _grade_of(outputs: dict[str, NDArray[Any]], views: list[str]) -> ExamGrade:
     )
 
 
-def _training_of(outputs: Mapping[str, np.ndarray]) -> TrainingSystems:
+def _training_of(outputs: Mapping[str, NDArray[Any]]) -> TrainingSystems:
     """Read the systems of the training exams; models of contract 1.0 do not say."""
     if "training_systems" not in outputs:
         return NO_TRAINING
