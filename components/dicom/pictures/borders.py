@@ -16,7 +16,7 @@ from typing import Final
 import cv2
 import numpy as np
 
-from components.dicom.pictures.field import Field, Mask, PictureFinding, disc, quantile, slope_of
+from components.dicom.pictures.field import Field, Mask, PictureFinding, disc, largest, quantile, quantiles, share_of
 from components.dicom.rejections import RejectionReason
 
 # A uniform light frame with more than this share of the picture is not a film edge.
@@ -78,31 +78,23 @@ class Ends:
 
 def _ends(field: Field) -> tuple[list[Ends], tuple[int, int, int, int]]:
     """Measure the four sides, top, bottom, left, right, and the box of the tissue."""
-    tissue = field.tissue
-    step = field.middle - field.air
-    thick = tissue & (field.grey > field.air + 0.3 * step) & (field.grey < 0.95)
-    rows, columns = np.flatnonzero(tissue.any(axis=1)), np.flatnonzero(tissue.any(axis=0))
-    box = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
+    left, top, width, height = cv2.boundingRect(field.tissue)
+    box = top, top + height, left, left + width
+    skin = field.air + 0.3 * (field.middle - field.air)
     inset = max(1, round(_INSET * field.side))
     found = []
-    for turn, name in ((0, "top"), (2, "bottom"), (1, "left"), (3, "right")):
-        # Rows of the turned picture begin at the side; a quarter turn clockwise moves the left side to the top.
-        turned, full, solid = (
-            np.rot90(part, {0: 0, 2: 2, 1: 3, 3: 1}[turn])
-            for part in (tissue[box[0] : box[1], box[2] : box[3]], tissue, thick)
-        )
-        depth = min(inset, turned.shape[0] - 1)
-        first = int(np.flatnonzero(full.any(axis=1))[0])
-        near = min(inset, full.shape[0] - 1)
-        found.append(
-            Ends(
-                name,
-                first / full.shape[0],
-                float(turned[depth].mean()),
-                float(full[near].mean()),
-                float(solid[min(1, near)].mean()),
-            )
-        )
+    for down, back, name in ((0, 0, "top"), (0, 1, "bottom"), (1, 0, "left"), (1, 1, "right")):
+        # Lines are counted from the side: rows from the top or bottom, columns from the left or right.
+        turn = np.s_[::-1] if back else np.s_[:]
+        tissue, grey = ((part.T if down else part)[turn] for part in (field.tissue, field.grey))
+        before, behind = box[2 * down : 2 * down + 2]
+        first, last = (len(tissue) - behind, len(tissue) - before) if back else (before, behind)
+        across = slice(*box[2 - 2 * down : 4 - 2 * down])
+        near = min(inset, len(tissue) - 1)
+        outer = min(1, near)
+        thick = tissue[outer] & (grey[outer] > skin) & (grey[outer] < 0.95)
+        in_box = tissue[first + min(inset, last - first - 1), across]
+        found.append(Ends(name, first / len(tissue), share_of(in_box), share_of(tissue[near]), share_of(thick)))
     return found, box
 
 
@@ -123,7 +115,7 @@ def _framed(field: Field) -> Iterator[PictureFinding]:
 
 def _has_background(field: Field) -> Iterator[PictureFinding]:
     beside = cv2.dilate(field.tissue, disc(max(2, round(0.02 * field.side)))) == 0
-    share = float(beside.mean())
+    share = share_of(beside)
     if share < _BACKGROUND:
         yield PictureFinding(
             RejectionReason.CROPPED, f"no background: {share:.0%} of the picture lies beside the tissue"
@@ -132,9 +124,9 @@ def _has_background(field: Field) -> Iterator[PictureFinding]:
     step = max(field.middle - field.air, 1e-3)
     beside &= field.grey < field.air + _LABEL * step
     values = field.grey[beside]
-    spread = (quantile(values, 0.75) - quantile(values, 0.25)) / step
-    slope = slope_of(field.grey)
-    rough, of_tissue = quantile(slope[beside], 0.5), quantile(slope[field.tissue > 0], 0.5)
+    low, high = quantiles(values, 0.25, 0.75)
+    spread = (high - low) / step
+    rough, of_tissue = (quantile(field.slope[part], 0.5) for part in (beside, field.tissue > 0))
     if spread > _EVEN or (rough > _SMOOTH * step and rough > _SMOOTHER * of_tissue):
         compared = f"{rough / max(of_tissue, 1e-4):.0%} as rough as tissue"
         yield PictureFinding(
@@ -144,17 +136,19 @@ def _has_background(field: Field) -> Iterator[PictureFinding]:
 
 def _second_breast(field: Field, box: tuple[int, int, int, int]) -> Iterator[PictureFinding]:
     skin = field.air + 0.3 * (field.middle - field.air)
-    rest = ((field.grey > skin) & (field.grey < 0.95) & (cv2.dilate(field.tissue, disc(3)) == 0)).astype(np.uint8)
-    rest = np.asarray(cv2.morphologyEx(rest, cv2.MORPH_OPEN, disc(max(2, round(0.02 * field.side)))), dtype=np.uint8)
-    count, _, stats, _ = cv2.connectedComponentsWithStats(rest, connectivity=4)
-    if count < 2:
+    rest = ((field.grey > skin) & (field.grey < 0.95) & (cv2.dilate(field.tissue, disc(3)) == 0)).view(np.uint8)
+    tissue = cv2.countNonZero(field.tissue)
+    if cv2.countNonZero(rest) <= _SECOND * tissue:
         return
-    part = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))
-    left, width = int(stats[part, cv2.CC_STAT_LEFT]), int(stats[part, cv2.CC_STAT_WIDTH])
+    rest = np.asarray(cv2.morphologyEx(rest, cv2.MORPH_OPEN, disc(max(2, round(0.02 * field.side)))), dtype=np.uint8)
+    if cv2.countNonZero(rest) <= _SECOND * tissue:
+        return
+    second = largest(rest)
+    left, _, width, _ = cv2.boundingRect(second)
     columns = rest.shape[1]
     own_left = box[2] <= columns - box[3]
     at_other_side = left + width >= columns - 2 if own_left else left <= 2
-    share = float(stats[part, cv2.CC_STAT_AREA]) / max(1, int(field.tissue.sum()))
+    share = cv2.countNonZero(second) / max(1, tissue)
     if at_other_side and share > _SECOND:
         yield PictureFinding(
             RejectionReason.CLEAVAGE, f"two parts of tissue at opposite sides, the second of {share:.0%} of the first"
@@ -164,7 +158,7 @@ def _second_breast(field: Field, box: tuple[int, int, int, int]) -> Iterator[Pic
 def _roundness(tissue: Mask) -> float:
     contours, _ = cv2.findContours(tissue, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     _, radius = cv2.minEnclosingCircle(cv2.convexHull(contours[0]))
-    return float(tissue.sum()) / (np.pi * max(radius, 1.0) ** 2)
+    return float(cv2.countNonZero(tissue) / (np.pi * max(radius, 1.0) ** 2))
 
 
 def _shape(field: Field, ends: list[Ends], box: tuple[int, int, int, int]) -> Iterator[PictureFinding]:

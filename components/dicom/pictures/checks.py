@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from components.dicom.headers.header import ViewHeader
 from components.dicom.pictures.borders import border_findings
-from components.dicom.pictures.field import PictureFinding, is_shapeless, read_field, without_padding
+from components.dicom.pictures.field import PictureFinding, read_field, without_padding
 from components.dicom.pictures.implant import implant_finding
 from components.dicom.pictures.paddle import paddle_finding
 from components.dicom.rejections import SPECIAL_CASES, AcceptanceConfig, IngestError, RejectionReason
@@ -64,7 +64,7 @@ def find_in_picture(pixels: NDArray[np.uint16], view: str, unit: float = 1.0) ->
     if min(kept.shape) < _LEAST_SIDE // 3:
         return []
     field = read_field(kept, unit, (start[0], start[1]))
-    if is_shapeless(field.fine) or not field.tissue.any():
+    if field.shapeless or not field.tissue.any():
         return []  # preprocessing reports that there is no breast
     found = border_findings(field)
     implant = implant_finding(field)

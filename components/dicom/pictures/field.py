@@ -7,6 +7,7 @@ apply to every matrix.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Final, NamedTuple
 
 import cv2
@@ -39,6 +40,8 @@ _SKIN_SHARE: Final = (0.13, 0.25)
 _LINK: Final = 0.04
 # A picture of an object differs between places by more than this share of its grey range; noise does not.
 _PLACES, _SHAPELESS = 12, 0.1
+# The end of padding is searched in every eighth pixel of a line first.
+_SAMPLED: Final = 8
 
 
 class PictureFinding(NamedTuple):
@@ -56,11 +59,13 @@ class Field:
     Attributes:
         fine: float32 [H, W], grey 0..1, longest side of the picture at most 384 pixels, without ``frame``.
         grey: float32 [h, w], the same at 192 pixels, smoothed, without frame and film edges.
+        slope: float32 [h, w], slope of ``grey``, per pixel.
         tissue: uint8 [h, w], 1 on the largest bright part; labels that hardly touch it are cut off.
         air: Grey of the background.
         middle: Median grey of the bright pixels.
         frame: Share of the picture that a uniform light frame covers; 0 if there is none.
         frame_fill: Share of the bounding box inside the frame that is not frame; 1 if there is none.
+        shapeless: The picture is only noise.
         top: First row of ``grey`` in the file, in its pixels.
         left: First column of ``grey``.
         fine_top: First row of ``fine`` in the file, in its pixels.
@@ -73,11 +78,13 @@ class Field:
 
     fine: Grey
     grey: Grey
+    slope: Grey
     tissue: Mask
     air: float
     middle: float
     frame: float
     frame_fill: float
+    shapeless: bool
     top: float
     left: float
     fine_top: float
@@ -88,17 +95,29 @@ class Field:
     fine_side: int
 
 
+@cache
 def disc(radius: int) -> NDArray[np.uint8]:
-    """Return a round structuring element."""
+    """Return a round structuring element; it must not be changed."""
     return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1)), dtype=np.uint8)
 
 
-def quantile(values: NDArray[np.float32], share: float) -> float:
-    """Return the value below which this share of the values lies; 0 if there are none."""
+def quantiles(values: NDArray[np.generic], *shares: float) -> list[float]:
+    """Return the values below which these shares of the values lie; 0 if there are none."""
     if values.size == 0:
-        return 0.0
-    place = min(values.size - 1, int(share * values.size))
-    return float(np.partition(values, place, axis=None)[place])
+        return [0.0] * len(shares)
+    places = [min(values.size - 1, int(share * values.size)) for share in shares]
+    split = np.partition(values, places, axis=None)
+    return [float(split[place]) for place in places]
+
+
+def quantile(values: NDArray[np.generic], share: float) -> float:
+    """Return the value below which this share of the values lies; 0 if there are none."""
+    return quantiles(values, share)[0]
+
+
+def share_of(mask: NDArray[np.generic]) -> float:
+    """Return the share of a mask that is set; 0 if it is empty."""
+    return np.count_nonzero(mask) / mask.size if mask.size else 0.0
 
 
 def border_of(values: NDArray[np.generic]) -> NDArray[np.generic]:
@@ -115,13 +134,23 @@ def slope_of(grey: Grey) -> Grey:
 
 def largest(mask: Mask) -> Mask:
     """Return the largest connected part of a mask."""
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=4)
-    if count < 2:
+    labels, areas = parts_of(mask)
+    if areas.size < 2:
         return np.zeros_like(mask)
-    return np.asarray(labels == 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA])), dtype=np.uint8)
+    return (labels == 1 + np.argmax(areas[1:])).view(np.uint8)
 
 
-def is_shapeless(grey: Grey) -> bool:
+def parts_of(mask: Mask) -> tuple[NDArray[np.uint16], NDArray[np.float32]]:
+    """Return the number of each pixel's connected part, 0 for the background, and the area of each part, pixels.
+
+    OpenCV's own statistics of the parts would take longer. A working picture has fewer than 65,536 parts.
+    """
+    count, labels = cv2.connectedComponents(mask, connectivity=4, ltype=cv2.CV_16U)
+    areas = cv2.calcHist([labels], [0], None, [count], [0, count])
+    return np.asarray(labels, dtype=np.uint16), np.asarray(areas[:, 0], dtype=np.float32)
+
+
+def _is_shapeless(grey: Grey) -> bool:
     """Return True if a picture is only noise: on average all places have the same grey."""
     places = cv2.resize(grey, (_PLACES, _PLACES), interpolation=cv2.INTER_AREA)
     return float(places.max() - places.min()) < _SHAPELESS
@@ -138,18 +167,23 @@ def _scaled(pixels: NDArray[np.uint16]) -> Grey:
     else:
         scale = min(1.0, FINE_SIDE / longest)
         rows, columns = (2 * max(1, round(length * scale / 2)) for length in (rows, columns))
-    small = cv2.resize(pixels, (columns, rows), interpolation=cv2.INTER_AREA).astype(np.float32)
-    sample = small[::3, ::3]
-    low, high = quantile(sample, _SATURATED), quantile(sample, 1 - _SATURATED)
-    return np.asarray(np.clip((small - low) * np.float32(1 / max(high - low, 1.0)), 0, 1), dtype=np.float32)
+    small = cv2.resize(pixels, (columns, rows), interpolation=cv2.INTER_AREA)
+    low, high = quantiles(small[::3, ::3], _SATURATED, 1 - _SATURATED)
+    grey = small.astype(np.float32)
+    grey -= np.float32(low)
+    grey *= np.float32(1 / max(high - low, 1.0))
+    return np.asarray(np.clip(grey, 0, 1, out=grey), dtype=np.float32)
 
 
 def _frame_of(smooth: Grey) -> NDArray[np.bool_] | None:
     """Find a uniform frame that is lighter than air: unexposed film, or the masked part of a collimated field."""
-    level = quantile(np.asarray(border_of(smooth), dtype=np.float32), 0.5)
-    flat = (np.abs(smooth - np.float32(level)) < _FLAT).astype(np.uint8)
-    if level - quantile(smooth, 0.02) < _LIGHTER or float(border_of(flat).mean()) < _BORDER_SHARE:
+    border = np.asarray(border_of(smooth), dtype=np.float32)
+    level = quantile(border, 0.5)
+    if level < _LIGHTER or share_of(np.abs(border - np.float32(level)) < _FLAT) < _BORDER_SHARE:
         return None
+    if level - quantile(smooth, 0.02) < _LIGHTER:
+        return None
+    flat = (np.abs(smooth - np.float32(level)) < _FLAT).view(np.uint8)
     count, labels = cv2.connectedComponents(flat, connectivity=4)
     kept = np.zeros(count, np.bool_)
     kept[border_of(labels)] = True
@@ -160,9 +194,10 @@ def _frame_of(smooth: Grey) -> NDArray[np.bool_] | None:
 def _strips(grey: Grey) -> tuple[int, int, int, int]:
     """Measure bright film edges along the four sides: top, bottom, left, right, pixels."""
     widths = []
-    for turned in (grey, grey[::-1], grey.T, grey.T[::-1]):
-        depth = max(4, round(_MAX_STRIP * turned.shape[0]))
-        jumps = (turned[:depth] - turned[depth : 2 * depth].mean(axis=0)).mean(axis=1)
+    of_rows, of_columns = grey.mean(axis=1), grey.mean(axis=0)
+    for means in (of_rows, of_rows[::-1], of_columns, of_columns[::-1]):
+        depth = max(4, round(_MAX_STRIP * means.size))
+        jumps = means[:depth] - means[depth : 2 * depth].mean()
         steps = jumps[:-2] - jumps[2:]
         bright = np.flatnonzero((jumps[:-2] > _STRIP_JUMP) & (steps > _STRIP_STEP))
         widths.append(int(bright[-1]) + 2 if bright.size else 0)
@@ -187,7 +222,7 @@ def _largest_lit(lit: Mask) -> Mask:
     pad = 2 * radius  # mirrored outwards, so that tissue is not rounded off at the edge of the picture
     padded = cv2.copyMakeBorder(lit, pad, pad, pad, pad, cv2.BORDER_REFLECT)
     core = largest(np.asarray(cv2.morphologyEx(padded, cv2.MORPH_OPEN, disc(radius)), dtype=np.uint8))
-    grown = np.minimum(cv2.dilate(core, disc(max(2, radius // 2))), padded)[pad:-pad, pad:-pad]
+    grown = (cv2.dilate(core, disc(max(2, radius // 2))) & padded)[pad:-pad, pad:-pad]
     mask = largest(np.ascontiguousarray(grown))
     contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     return np.asarray(cv2.drawContours(np.zeros_like(mask), contours, -1, (1,), cv2.FILLED), dtype=np.uint8)
@@ -195,17 +230,24 @@ def _largest_lit(lit: Mask) -> Mask:
 
 def _padding(pixels: NDArray[np.uint16], reach: float, abrupt: float) -> int:
     """Count the rows at the top that have only one value, if the picture begins abruptly after them."""
-    level = float(pixels[0, 0])
-    even = _EVEN * reach  # lossy compression blurs the value
-    if np.abs(pixels[0].astype(np.float32) - np.float32(level)).max() > even:
+    level, even = int(pixels[0, 0]), np.float32(_EVEN * reach)  # lossy compression blurs the value
+    if _differences(pixels[:1], level).max() > even:
         return 0
-    lowest, highest = pixels.min(axis=1).astype(np.float32), pixels.max(axis=1).astype(np.float32)
-    other = np.flatnonzero(np.maximum(level - lowest, highest - level) > even)
-    if not other.size:
+    sampled = np.flatnonzero(_differences(pixels[:, ::_SAMPLED], level) > even)
+    first = int(sampled[0]) if sampled.size else len(pixels)
+    block = pixels[:first]
+    if max(int(block.max()) - level, level - int(block.min())) > even:
+        first = int(np.flatnonzero(_differences(block, level) > even)[0])
+    if first == len(pixels):
         return 0
-    first = int(other[0])
     behind = pixels[min(first + 1 + len(pixels) // 200, len(pixels) - 1)].astype(np.float32)
-    return first if float((np.abs(behind - np.float32(level)) > _ABRUPT_STEP * reach).mean()) > abrupt else 0
+    return first if share_of(np.abs(behind - np.float32(level)) > _ABRUPT_STEP * reach) > abrupt else 0
+
+
+def _differences(pixels: NDArray[np.uint16], level: int) -> NDArray[np.float32]:
+    """Return the largest difference from a level in each row."""
+    lowest, highest = pixels.min(axis=1).astype(np.float32), pixels.max(axis=1).astype(np.float32)
+    return np.asarray(np.maximum(np.float32(level) - lowest, highest - np.float32(level)), dtype=np.float32)
 
 
 def without_padding(pixels: NDArray[np.uint16], oblique: bool) -> tuple[NDArray[np.uint16], int, int]:
@@ -260,19 +302,22 @@ def read_field(pixels: NDArray[np.uint16], unit: float = 1.0, start: tuple[int, 
             fine = fine[top * step : (int(rows[-1]) + 1) * step, left * step : (int(columns[-1]) + 1) * step]
     offset = start[0] * unit, start[1] * unit
     fine_top, fine_left = offset[0] + top * step * fine_scale, offset[1] + left * step * fine_scale
+    shapeless = _is_shapeless(grey)
     above, below, before, behind = _strips(grey)
     smooth = np.ascontiguousarray(smooth[above : grey.shape[0] - below, before : grey.shape[1] - behind])
     air, middle, skin = _levels(smooth)
-    tissue = _largest_lit((smooth > skin).astype(np.uint8))
+    tissue = _largest_lit((smooth > skin).view(np.uint8))
     scale = step * fine_scale
     return Field(
         fine=fine,
         grey=smooth,
+        slope=slope_of(smooth),
         tissue=tissue,
         air=air,
         middle=middle,
         frame=share,
         frame_fill=fill,
+        shapeless=shapeless,
         top=offset[0] + (top + above) * scale,
         left=offset[1] + (left + before) * scale,
         fine_top=fine_top,

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from components.dicom.pictures.field import Field, Grey, Mask, PictureFinding, disc, quantile, slope_of
+from components.dicom.pictures.field import Field, Grey, Mask, PictureFinding, disc, parts_of, quantile, quantiles
 from components.dicom.rejections import RejectionReason
 
 # Smallest longest side for finding implants: with fewer pixels every edge is sharp.
@@ -89,16 +89,17 @@ def _lies_along_wall(part: Mask, top: int, height: int, tissue: Mask) -> bool:
     ends = _FROM_END * len(part)
     if top < ends or top + height > len(part) - ends:
         return False
-    high = height > _HIGH * int(tissue.any(axis=1).sum())
-    reach = max(int(side.any(axis=1).sum()) for side in (part[top : top + height, :2], part[top : top + height, -2:]))
-    return high and reach > _ALONG_WALL * height
+    if height <= _HIGH * np.count_nonzero(tissue.any(axis=1)):
+        return False
+    sides = part[top : top + height, :2], part[top : top + height, -2:]
+    return max(np.count_nonzero(side.any(axis=1)) for side in sides) > _ALONG_WALL * height
 
 
 def _maps(field: Field) -> tuple[Grey, Grey]:
     """Return the depth under the skin, and the steepest slope of the grey within a pixel."""
-    padded = np.pad(field.tissue, 1, mode="edge")
+    padded = cv2.copyMakeBorder(field.tissue, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
     depth = cv2.distanceTransform(padded, cv2.DIST_L2, 3)[1:-1, 1:-1]
-    slope = cv2.dilate(slope_of(field.grey), np.ones((3, 3), np.uint8))
+    slope = cv2.dilate(field.slope, np.ones((3, 3), np.uint8))
     return np.asarray(depth, dtype=np.float32), np.asarray(slope, dtype=np.float32)
 
 
@@ -112,21 +113,24 @@ def _kind_of(
     deep = free & (depth[y, x] > _DEPTH * field.side)
     if not deep.any():
         return None
-    greys = field.grey[part > 0]
+    share = np.count_nonzero(deep) / np.count_nonzero(free)
+    size = cv2.countNonZero(part) / cv2.countNonZero(field.tissue)
+    kinds = [kind for kind in _KINDS if convex > kind.convex and share > kind.deep and size < kind.largest]
+    if not kinds:
+        return None
     around = (cv2.dilate(part, disc(6)) > cv2.dilate(part, disc(2))) & (field.tissue > 0)
-    contrast = quantile(greys, 0.5) - (quantile(field.grey[around], 0.5) if around.any() else field.air)
-    inner = field.grey[cv2.erode(part, disc(3)) > 0]
-    if contrast < _CONTRAST * span or inner.size < 20:
+    contrast = quantile(field.grey[part > 0], 0.5) - (quantile(field.grey[around], 0.5) if around.any() else field.air)
+    if contrast < _CONTRAST * span:
         return None
     edge = 3 * quantile(slope[y[deep], x[deep]], 0.25) / contrast
-    uneven = (quantile(inner, 0.9) - quantile(inner, 0.1)) / contrast
-    share = float(deep.sum()) / float(free.sum())
-    size = float(part.sum()) / float(field.tissue.sum())
-    for kind in _KINDS:
-        sharp = convex > kind.convex and edge > kind.edge and uneven < kind.uneven
-        if sharp and share > kind.deep and size < kind.largest:
-            return kind
-    return None
+    if edge <= min(kind.edge for kind in kinds):
+        return None
+    inner = field.grey[cv2.erode(part, disc(3)) > 0]
+    if inner.size < 20:
+        return None
+    low, high = quantiles(inner, 0.1, 0.9)
+    uneven = (high - low) / contrast
+    return next((kind for kind in kinds if edge > kind.edge and uneven < kind.uneven), None)
 
 
 def implant_finding(field: Field) -> PictureFinding | None:
@@ -140,7 +144,7 @@ def implant_finding(field: Field) -> PictureFinding | None:
     """
     if field.fine_side < _LEAST_SIDE:
         return None
-    area = int(field.tissue.sum())
+    area = cv2.countNonZero(field.tissue)
     brightest = quantile(field.grey[field.tissue > 0], 0.99)
     span = brightest - field.air
     possible: PictureFinding | None = None
@@ -152,17 +156,17 @@ def implant_finding(field: Field) -> PictureFinding | None:
         if cv2.countNonZero(bright) <= _AREA[0] * area:
             break  # higher levels leave less
         bright = np.asarray(cv2.morphologyEx(bright, cv2.MORPH_OPEN, disc(2)), dtype=np.uint8)
-        count, labels, stats, _ = cv2.connectedComponentsWithStats(bright, connectivity=4)
-        for number in range(1, count):
-            left, top, width, height, size = (int(value) for value in stats[number])
-            if not _AREA[0] * area < size < _AREA[1] * area:
-                continue
+        if cv2.countNonZero(bright) <= _AREA[0] * area:
+            break
+        labels, sizes = parts_of(bright)
+        for number in 1 + np.flatnonzero((sizes[1:] > _AREA[0] * area) & (sizes[1:] < _AREA[1] * area)):
+            size = int(sizes[number])
             part = np.zeros_like(field.tissue)
             part[box] = labels == number
-            top, left = top + box[0].start, left + box[1].start
+            left, top, width, height = cv2.boundingRect(part)
             if size < _SMALL * area and not _lies_along_wall(part, top, height, field.tissue):
                 continue
-            widths = part[top : top + height].sum(axis=1)
+            widths = np.count_nonzero(part[top : top + height], axis=1)
             if widths[:3].mean() > _TOP * widths.max():
                 continue
             outline, convex = _outline(part)

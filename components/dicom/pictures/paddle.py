@@ -15,6 +15,7 @@ rim continues between the middles of its sides; random lines do not.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Final
 
 import cv2
@@ -54,10 +55,20 @@ class Rim:
 
 def _pooled(runs: Grey, inside: Mask) -> NDArray[np.int16]:
     """Return the best bright and dark responses, 0..255, of each 4 x 4 pixels and their neighbours; [2, h, w]."""
-    signed = (cv2.addWeighted(runs, sign, runs, 0.0, 0.0, dtype=cv2.CV_8U) * inside for sign in (255.0, -255.0))
     box = np.ones((_STEP + 1, _STEP + 1), np.uint8)
-    result: NDArray[np.int16] = np.stack([cv2.dilate(part, box)[::_STEP, ::_STEP] for part in signed]).astype(np.int16)
-    return result
+    pooled = np.empty((2, *(-(-length // _STEP) for length in runs.shape)), np.int16)
+    for part, sign in zip(pooled, (255.0, -255.0), strict=True):
+        signed = cv2.addWeighted(runs, sign, runs, 0.0, 0.0, dtype=cv2.CV_8U)
+        part[:] = cv2.dilate(cv2.multiply(signed, inside), box)[::_STEP, ::_STEP]
+    return pooled
+
+
+def _padded(responses: NDArray[np.int16], pad: int) -> NDArray[np.int16]:
+    """Return a copy with zeros before and after the last axis."""
+    *other, length = responses.shape
+    padded = np.zeros((*other, length + 2 * pad), np.int16)
+    padded[..., pad : pad + length] = responses
+    return padded
 
 
 def _pairs(padded: NDArray[np.int16], half: int, pad: int) -> NDArray[np.int16]:
@@ -84,9 +95,7 @@ def _distances(lines: NDArray[np.int16], at: NDArray[np.int64], halves: range) -
 
 def _crosses(sides: NDArray[np.int16], ends: NDArray[np.int16], halves: range) -> NDArray[np.int64]:
     """Return the best crosses, [5, n]: 0 bright or 1 dark, row and column of the centre, half height and half width."""
-    pad = halves[-1]
-    across = np.pad(sides, ((0, 0), (0, 0), (pad, pad)))
-    down = np.ascontiguousarray(np.pad(ends, ((0, 0), (pad, pad), (0, 0))).swapaxes(1, 2))
+    across, down = _padded(sides, halves[-1]), _padded(ends.swapaxes(1, 2), halves[-1])
     total = _best_pairs(across, halves) + _best_pairs(down, halves).swapaxes(1, 2)
     peaks = np.stack([cv2.dilate(part, np.ones((3, 3), np.uint8)) for part in total]) == total
     sign, row, column = np.nonzero(peaks & (total > 0))
@@ -103,8 +112,12 @@ def _refined(runs: Grey, sign: NDArray[np.int64], line: NDArray[np.int64], at: N
     return np.asarray(tried[np.arange(len(tried)), values.argmax(axis=1)], dtype=np.int64)
 
 
+@cache
 def _outlines() -> tuple[Grey, Grey, Grey, Grey]:
-    """Return outlines of half width and height 1: x, y and the slopes of |x|^p + |y|^p; [corners, points]."""
+    """Return outlines of half width and height 1: x, y and the slopes of |x|^p + |y|^p; [corners, points].
+
+    They are constants and must not be changed.
+    """
     count = _PIECES * _POINTS
     angle = np.arange(count, dtype=np.float32) * np.float32(2 * np.pi / count)
     power = np.asarray(_CORNERS, np.float32)[:, None]
@@ -114,32 +127,66 @@ def _outlines() -> tuple[Grey, Grey, Grey, Grey]:
     return x, y, np.abs(x) ** (power - 1) * np.sign(x), np.abs(y) ** (power - 1) * np.sign(y)
 
 
+def _covered(x: Grey, y: Grey, inside: Mask) -> NDArray[np.bool_]:
+    """Return for each piece of each outline whether it is completely in tissue; [outlines, pieces]."""
+    rows, columns = inside.shape
+    held = (x > -0.5) & (x < columns - 0.5) & (y > -0.5) & (y < rows - 0.5)
+    lies = (held & (inside.ravel()[_places(x, y, inside.shape)] > 0)).reshape(-1, _PIECES, _POINTS)
+    return np.asarray(np.logical_and.reduce([lies[:, :, point] for point in range(_POINTS)]), dtype=np.bool_)
+
+
+def _places(x: Grey, y: Grey, shape: tuple[int, ...]) -> NDArray[np.int32]:
+    """Return the index of the nearest pixel of each point."""
+    rows, columns = shape
+    column, row = np.rint(x).astype(np.int32), np.rint(y).astype(np.int32)
+    return np.asarray(np.clip(row, 0, rows - 1) * np.int32(columns) + np.clip(column, 0, columns - 1), dtype=np.int32)
+
+
 def _followed(
     responses: tuple[Grey, Grey], inside: Mask, sign: NDArray[np.int64], boxes: NDArray[np.float32]
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Return the clearness of each piece of each outline, [boxes, corners, pieces], and whether it is in tissue."""
+) -> tuple[Grey, Grey]:
+    """Follow the outline of each box with each shape of corners.
+
+    Args:
+        responses: Responses to lines that run down, and across.
+        inside: 1 where a rim can be.
+        sign: 0 for bright rims, 1 for dark ones; [boxes].
+        boxes: Left, top, right, bottom; [boxes, 4].
+
+    Returns:
+        Mean clearness of the pieces in tissue, and the share of the pieces that are in tissue; [boxes, corners].
+        Outlines with less than ``_COVERED`` of them are not followed and have no clearness.
+    """
     x, y, across, down = _outlines()
     centre = ((boxes[:, :2] + boxes[:, 2:]) / 2)[:, :, None, None]
     half = np.maximum((boxes[:, 2:] - boxes[:, :2]) / 2, 1)[:, :, None, None]
-    x, y = centre[:, 0] + half[:, 0] * x, centre[:, 1] + half[:, 1] * y
-    across, down = across / half[:, 0], down / half[:, 1]
+    shape = len(boxes), len(x)
+    x, y = ((centre[:, axis] + half[:, axis] * part).reshape(-1, x.shape[1]) for axis, part in enumerate((x, y)))
+    lies = _covered(x, y, inside)
+    covered = lies.mean(axis=-1)
+    at = np.flatnonzero(covered >= _COVERED)
+    clear = np.zeros(len(x), np.float32)
+    if at.size:
+        across, down = ((part / half[:, axis]).reshape(x.shape)[at] for axis, part in enumerate((across, down)))
+        pieces = _clearness(responses, np.repeat(1 - 2 * sign, shape[1])[at], (x[at], y[at], across, down))
+        clear[at] = (pieces * lies[at]).sum(axis=-1) / lies[at].sum(axis=-1)
+    return clear.reshape(shape), covered.reshape(shape)
+
+
+def _clearness(responses: tuple[Grey, Grey], sign: NDArray[np.int64], outlines: tuple[Grey, Grey, Grey, Grey]) -> Grey:
+    """Return the clearness of each piece of each outline at its best distance from it; [outlines, pieces]."""
+    x, y, across, down = outlines
     length = np.sqrt(across * across + down * down)
     across, down = across / length, down / length
-    share = across * across * (1 - 2 * sign)[:, None, None].astype(np.float32)
-    rest = (1 - 2 * sign)[:, None, None].astype(np.float32) - share
-    rows, columns = inside.shape
-    runs_down, runs_across = (part.ravel() for part in responses)
-    shape = (*x.shape[:2], _PIECES, _POINTS)
-    best = np.full(shape[:3], -1, np.float32)
-    for off in range(-_OFF, _OFF + 1):
-        column = np.clip(np.rint(x + np.float32(off) * across), 0, columns - 1)
-        row = np.clip(np.rint(y + np.float32(off) * down), 0, rows - 1)
-        at = (row * columns + column).astype(np.int32)
-        clear = share * runs_down[at] + rest * runs_across[at]
-        np.maximum(best, clear.reshape(shape).mean(axis=-1), out=best)
-    held = (x > -0.5) & (x < columns - 0.5) & (y > -0.5) & (y < rows - 0.5)
-    at = (np.clip(np.rint(y), 0, rows - 1) * columns + np.clip(np.rint(x), 0, columns - 1)).astype(np.int32)
-    return best, (held & (inside.ravel()[at] > 0)).reshape(shape).all(axis=-1)
+    bright = sign[:, None].astype(np.float32)
+    share = across * across * bright
+    rest = bright - share
+    off = np.arange(-_OFF, _OFF + 1, dtype=np.float32)[:, None, None]
+    places = _places(x + off * across, y + off * down, responses[0].shape)
+    clear = share * responses[0].ravel()[places] + rest * responses[1].ravel()[places]
+    points = clear.reshape(len(off), len(x), _PIECES, _POINTS)
+    mean = sum(points[..., point] for point in range(_POINTS)) / np.float32(_POINTS)
+    return np.asarray(np.max(mean, axis=0), dtype=np.float32)
 
 
 def best_rim(down: Grey, across: Grey, runs: tuple[Grey, Grey], inside: Mask, longest: int) -> Rim:
@@ -160,9 +207,7 @@ def best_rim(down: Grey, across: Grey, runs: tuple[Grey, Grey], inside: Mask, lo
     left, right = (_refined(runs[0], sign, row, column + off) for off in (-width, width))
     top, bottom = (_refined(runs[1].T, sign, column, row + off) for off in (-height, height))
     boxes = np.stack([left, top, right, bottom], axis=1)
-    pieces, lies = _followed((down, across), inside, sign, boxes.astype(np.float32))
-    covered = lies.mean(axis=-1)
-    clear = (pieces * lies).sum(axis=-1) / np.maximum(lies.sum(axis=-1), 1)
+    clear, covered = _followed((down, across), inside, sign, boxes.astype(np.float32))
     sides = covered * ((right - left) + (bottom - top))[:, None] / 2
     evidence = np.where(covered < _COVERED, 0.0, clear - _NOISE_LEVEL / np.sqrt(np.maximum(sides, 1))).max(axis=1)
     n = int(np.argmax(evidence))
