@@ -40,6 +40,7 @@ _MAX_CHARACTER_SETS: Final = 1 << 14  # bytes of all Specific Character Set (000
 _PIXEL_GROUP: Final = 0x7FE0
 _FIRST_PIXELS: Final = 0x0008
 _MAX_BEGINNING: Final = 1 << 16  # deflated bytes that contain the first element
+_SMALL: Final = 1 << 16  # bytes that one read may allocate, whatever follows
 _PREAMBLE: Final = 132  # bytes, with the letters DICM
 _HEADER_BYTES: Final = 1 << 24  # inflated to read the header of a deflated data set
 _OBJECT_BYTES: Final = 1 << 28  # inflated to read a whole deflated data set
@@ -117,9 +118,12 @@ class BoundedStream:
         self._left -= 1
         if self._left < 0:
             raise TooMuchError(f"a header is read in up to {_MAX_READS} steps")
-        # File objects allocate the requested size before they check how much data there is, and a length can say 4 GB.
-        rest = max(0, self._end - self.stream.tell())
-        data = self.stream.read(rest if size is None or size < 0 else min(size, rest))
+        if size is None or not 0 <= size <= _SMALL:
+            # File objects allocate the requested size before they check how much data there is, and a length can say
+            # 4 GB.
+            rest = max(0, self._end - self.stream.tell())
+            size = rest if size is None or size < 0 else min(size, rest)
+        data = self.stream.read(size)
         # The parser reads a tag together with 4 more bytes, then for some VRs 4 bytes of length, and then the value.
         self._character_sets += len(data) * self._in_character_set
         if self._character_sets > _MAX_CHARACTER_SETS:
@@ -247,7 +251,7 @@ def _read(stream: BinaryIO, inflated: Callable[[bytes], bytes], *, header_only: 
 
 def _require_small_sequences(dataset: Dataset) -> None:
     """Reject large sequences: pydicom parses those of known length later, without the limits of the stream."""
-    for element in map(dataset.get_item, list(dataset.keys())):  # raw until somebody reads its value
+    for element in dataset.values():  # raw until somebody reads its value
         value = getattr(element, "value", None)
         if not isinstance(value, bytes) or not value.startswith(_ITEM_TAGS):
             continue

@@ -86,4 +86,4 @@ class Remark(str, Enum):
 def joined(*groups: Iterable[Remark]) -> tuple[Remark, ...]:
     """Return all remarks, each once, in the order of ``Remark``."""
     found = {remark for group in groups for remark in group}
-    return tuple(remark for remark in Remark if remark in found)
+    return tuple(remark for remark in Remark if remark in found) if found else ()

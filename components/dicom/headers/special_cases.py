@@ -82,8 +82,10 @@ _SYSTEM_NAME: Final = re.compile(r"\b3 ?DIMENSIONS?\b")  # Hologic's system, whi
 
 def normalised_words(text: str) -> str:
     """Return the words of a text in capitals, with single blanks: ``L_CC_C-View2`` becomes ``L CC C VIEW 2``."""
-    plain = unicodedata.normalize("NFKD", text).upper()
-    plain = "".join(c for c in plain if not unicodedata.combining(c) and c not in "'’")
+    plain = text.upper().replace("'", "")
+    if not plain.isascii():
+        plain = unicodedata.normalize("NFKD", text).upper()
+        plain = "".join(c for c in plain if not unicodedata.combining(c) and c not in "'’")
     parts = re.sub(r"[^A-Z0-9]+", " ", plain)
     parts = re.sub(r"(?<=[A-Z])(?=[0-9])|(?<=[23]D)(?=[A-Z])", " ", _SYSTEM_NAME.sub(" ", parts))
     return parts.strip()

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import numpy as np
 from pydicom.datadict import dictionary_description, dictionary_VR, tag_for_keyword
-from pydicom.dataelem import RawDataElement
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as ItemSequence
 from pydicom.tag import BaseTag, Tag
@@ -66,6 +66,7 @@ _UNREADABLE: Final = ("unreadable",)
 _MAX_KEYS: Final = 4096  # some 150 are in use
 
 
+@lru_cache(_MAX_KEYS)
 def tag_name(keyword: str) -> str:
     """Return the name of an element as DICOM writes it: ``Modality (0008,0060)``."""
     tag = tag_for_keyword(keyword)
@@ -92,25 +93,28 @@ def values(dataset: Dataset, key: str | int) -> tuple[Any, ...]:
     """Return the values of an element, by keyword or tag; empty if it is absent, empty or cannot be converted."""
     try:
         tag = _tag(key)
-        if tag not in dataset or _is_too_long(dataset, tag):
+        element = dataset.get_item(tag)  # raw until somebody reads its value; None if absent
+        if element is None or _is_too_long(element):
             return ()
-        value = dataset[tag].value
+        value = (dataset[tag] if isinstance(element, RawDataElement) else element).value
         if value is None:
             return ()
+        if isinstance(value, str):
+            return (value,)
         # pydicom returns a list for binary numbers from a file, and a lazy MultiValue for text and for values set in
         # memory. Iterating here keeps the conversion inside the try block.
-        several = isinstance(value, Sequence | np.ndarray) and not isinstance(value, str | bytes)
+        several = isinstance(value, Sequence | np.ndarray) and not isinstance(value, bytes)
         return tuple(value) if several else (value,)
     except Exception:
         # pydicom converts on access, and its converters raise many kinds of exceptions on damaged values.
         return ()
 
 
-def _is_too_long(dataset: Dataset, tag: BaseTag) -> bool:
-    element = dataset.get_item(tag)  # raw until somebody reads its value
+def _is_too_long(element: DataElement | RawDataElement) -> bool:
     if not isinstance(element, RawDataElement):
         return False
-    return len(element.value or b"") > (_MAX_LUT_BYTES if element.tag == _LUT_DATA else _MAX_BYTES)
+    size = len(element.value or b"")
+    return size > _MAX_BYTES and size > (_MAX_LUT_BYTES if element.tag == _LUT_DATA else _MAX_BYTES)
 
 
 def text(dataset: Dataset, keyword: str) -> str:
@@ -163,12 +167,11 @@ def decimal_texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:
     too long has one value, which is not a number.
     """
     try:
-        tag = _tag(keyword)
-        if tag not in dataset:
+        element = dataset.get_item(_tag(keyword))
+        if element is None:
             return ()
-        if _is_too_long(dataset, tag):
+        if _is_too_long(element):
             return _UNREADABLE
-        element = dataset.get_item(tag)
         if isinstance(element, RawDataElement) and element.VR in (None, "DS", "IS", "UN"):
             written = (element.value or b"").decode("latin-1").split("\\")
         else:
@@ -184,7 +187,10 @@ def decimal_texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:
 def items(dataset: Dataset, keyword: str) -> tuple[Dataset, ...]:
     """Return the items of a sequence; empty if it is absent or not a sequence."""
     try:
-        return tuple(item for item in (dataset.get(keyword) or ()) if isinstance(item, Dataset))
+        tag = _tag(keyword)
+        if dataset.get_item(tag) is None:
+            return ()
+        return tuple(item for item in (dataset[tag].value or ()) if isinstance(item, Dataset))
     except Exception:
         return ()
 

@@ -222,7 +222,7 @@ def _largest_lit(lit: Mask) -> Mask:
     pad = 2 * radius  # mirrored outwards, so that tissue is not rounded off at the edge of the picture
     padded = cv2.copyMakeBorder(lit, pad, pad, pad, pad, cv2.BORDER_REFLECT)
     core = largest(np.asarray(cv2.morphologyEx(padded, cv2.MORPH_OPEN, disc(radius)), dtype=np.uint8))
-    grown = (cv2.dilate(core, disc(max(2, radius // 2))) & padded)[pad:-pad, pad:-pad]
+    grown = np.minimum(cv2.dilate(core, disc(max(2, radius // 2))), padded)[pad:-pad, pad:-pad]
     mask = largest(np.ascontiguousarray(grown))
     contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     return np.asarray(cv2.drawContours(np.zeros_like(mask), contours, -1, (1,), cv2.FILLED), dtype=np.uint8)
