@@ -137,7 +137,7 @@ def largest(mask: Mask) -> Mask:
     labels, areas = parts_of(mask)
     if areas.size < 2:
         return np.zeros_like(mask)
-    return (labels == 1 + np.argmax(areas[1:])).view(np.uint8)
+    return np.asarray((labels == 1 + np.argmax(areas[1:])).view(np.uint8), dtype=np.uint8)
 
 
 def parts_of(mask: Mask) -> tuple[NDArray[np.uint16], NDArray[np.float32]]:
