@@ -26,6 +26,12 @@ class DriftReport(Artifact):
     TYPE_NAME = "breast_density.DriftReport"
 
 
+class TextureArraysArtifact(Artifact):
+    """The texture model: ``texture_model.npz`` and ``texture_summary.json``."""
+
+    TYPE_NAME = "breast_density.TextureModel"
+
+
 class Explanations(Artifact):
     """Heat maps: ``explanations.jsonl``, ``summary.json`` and overlays."""
 

@@ -1,1 +1,1 @@
-"""Library: texture features of preprocessed pictures, and the classifier of exams that is fitted to them."""
+"""Library: texture features of preprocessed pictures, and the classifier of views that is fitted to them."""

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from components.texture.exam_vector import VECTOR
+from components.texture.view_vector import VECTOR
 from schema.features import DENSITY_CLASSES
 
 TEXTURE_FILE: Final = "texture_model.npz"
@@ -30,21 +30,21 @@ class TextureArrays:
 
     Attributes:
         side: int64 scalar, the side of the pictures that were measured, pixels.
-        exams: int64 [4], training exams by class.
+        views: int64 [4], training views by class.
         feature: int32 [T, M], feature that a node asks for; -1 at a leaf.
         threshold: float32 [T, M]; features up to it go left.
         left: int32 [T, M], node to the left; a leaf names itself.
         right: int32 [T, M], node to the right; a leaf names itself.
         leaf: float32 [T, M, 4], shares of the classes.
-        mean: float32 [D], mean of the training exams.
+        mean: float32 [D], mean of the training views.
         scale: float32 [D], their standard deviation; 1 where it is 0.
         coefficients: float32 [4, D], of standardised features.
         intercept: float32 [4].
-        percentiles: float32 [D, 101], percentiles 0 to 100 of the training exams.
+        percentiles: float32 [D, 101], percentiles 0 to 100 of the means of training exams.
     """
 
     side: NDArray[Any]
-    exams: NDArray[Any]
+    views: NDArray[Any]
     feature: NDArray[Any]
     threshold: NDArray[Any]
     left: NDArray[Any]
@@ -68,7 +68,7 @@ class TextureArrays:
 
 
 _TYPES: Final = {
-    **dict.fromkeys(("side", "exams"), np.int64),
+    **dict.fromkeys(("side", "views"), np.int64),
     **dict.fromkeys(("feature", "left", "right"), np.int32),
     **dict.fromkeys(
         ("threshold", "leaf", "mean", "scale", "coefficients", "intercept", "percentiles"),
@@ -133,7 +133,7 @@ def _check(arrays: TextureArrays) -> None:
     size, classes = len(VECTOR), len(DENSITY_CLASSES)
     shapes = {
         "side": (),
-        "exams": (classes,),
+        "views": (classes,),
         **dict.fromkeys(("feature", "threshold", "left", "right"), (trees, nodes)),
         "leaf": (trees, nodes, classes),
         "mean": (size,),
@@ -159,7 +159,7 @@ def _check(arrays: TextureArrays) -> None:
         "scale": (arrays.scale <= 0).any(),
         "percentiles": (np.diff(arrays.percentiles, axis=1) < 0).any(),
         "side": not 64 <= int(arrays.side) <= 512,
-        "exams": (arrays.exams < 0).any(),
+        "views": (arrays.views < 0).any(),
         "leaf": (arrays.leaf < 0).any(),
     }
     for name, found in wrong.items():

@@ -7,13 +7,13 @@ from typing import Final
 import tensorflow as tf
 
 from components.texture.arrays import MOST_DEVIATIONS, TextureArrays
-from components.texture.exam_vector import VECTOR
+from components.texture.view_vector import VECTOR, exam_means
 
 TELLING: Final = 5  # features that explain an exam
 
 
 class TextureClassifier(tf.Module):
-    """Grades the vectors of exams: the mean of the trees' and of the logistic regression's probabilities."""
+    """Grades the vectors of views: the mean of the trees' and of the logistic regression's probabilities."""
 
     def __init__(self, arrays: TextureArrays):
         """Create the classifier; its arrays become variables, which are saved once.
@@ -31,38 +31,45 @@ class TextureClassifier(tf.Module):
         }
 
     def probabilities(self, vectors: tf.Tensor) -> tf.Tensor:
-        """Grade exams.
+        """Grade views.
 
         Args:
-            vectors: float32 [E, D], in the order of VECTOR.
+            vectors: float32 [N, D], in the order of VECTOR.
 
         Returns:
-            float32 [E, 4].
+            float32 [N, 4].
         """
         return (self._forest(vectors) + tf.nn.softmax(self._logits(self._standardised(vectors)))) / 2
 
-    def telling(self, vectors: tf.Tensor, classes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Return what speaks most for or against a class in the linear part.
+    def telling(
+        self, vectors: tf.Tensor, views: tf.Tensor, exam_rows: tf.Tensor, classes: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Return what speaks most for or against the grade of an exam in the linear part.
 
         The contribution of a feature is its term in the logit of the class, less its mean term over all classes: above
-        0 it speaks for the class. The percentile is its place among the training exams.
+        0 it speaks for the class. The percentile is the place of the exam's mean among those of the training exams.
 
         Args:
-            vectors: float32 [E, D].
+            vectors: float32 [N, D].
+            views: int32 [N], index in VIEWS.
+            exam_rows: int32 [N], the exam of each image.
             classes: int32 [E], index of the class.
 
         Returns:
             Names, string [E, 5]; percentiles, float32 [E, 5], 0..100; contributions, float32 [E, 5], logits. The
             largest absolute contribution comes first.
         """
+        exams = tf.size(classes)
+        means = exam_means(vectors, views, exam_rows, exams)
+        standardised = exam_means(self._standardised(vectors), views, exam_rows, exams)
         coefficients = tf.convert_to_tensor(self._values["coefficients"])
         relative = coefficients - tf.reduce_mean(coefficients, axis=0, keepdims=True)
-        contributions = self._standardised(vectors) * tf.gather(relative, classes)
+        contributions = standardised * tf.gather(relative, classes)
         _, chosen = tf.math.top_k(tf.abs(contributions), TELLING)
-        values = tf.gather(vectors, chosen, batch_dims=1)
+        values = tf.gather(means, chosen, batch_dims=1)[..., tf.newaxis]
         table = tf.gather(tf.convert_to_tensor(self._values["percentiles"]), chosen)
-        below = tf.cast(tf.reduce_sum(tf.cast(table < values[..., tf.newaxis], tf.int32), axis=-1), tf.float32)
-        upto = tf.cast(tf.reduce_sum(tf.cast(table <= values[..., tf.newaxis], tf.int32), axis=-1), tf.float32)
+        below = tf.reduce_sum(tf.cast(table < values, tf.float32), axis=-1)
+        upto = tf.reduce_sum(tf.cast(table <= values, tf.float32), axis=-1)
         place = tf.clip_by_value((below + upto - 1.0) / 2, 0.0, table.shape[-1] - 1.0)
         return tf.gather(tf.constant(VECTOR), chosen), place, tf.gather(contributions, chosen, batch_dims=1)
 
@@ -74,7 +81,7 @@ class TextureClassifier(tf.Module):
         return tf.matmul(standardised, self._values["coefficients"], transpose_b=True) + self._values["intercept"]
 
     def _forest(self, vectors: tf.Tensor) -> tf.Tensor:
-        """Walk through all trees at once: one gather of nodes a level, float32 [E, 4]."""
+        """Walk through all trees at once: one gather of nodes a level, float32 [N, 4]."""
         named = {name: tf.convert_to_tensor(value) for name, value in self._values.items()}
         trees = tf.broadcast_to(tf.range(self._trees)[tf.newaxis, :], (tf.shape(vectors)[0], self._trees))
         node = tf.zeros_like(trees)

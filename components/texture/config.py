@@ -11,7 +11,8 @@ class TextureConfig(BaseModel):
     Attributes:
         side: Pictures are resized to this height and width before they are measured, pixels.
         trees: Number of extremely randomised trees.
-        minimum_leaf: Minimum training exams in a leaf of a tree.
+        minimum_leaf: Minimum training views in a leaf of a tree. It rises with the views: a tree has at most 512
+            leaves.
         inverse_regularisation: ``C`` of the logistic regression on standardised features.
         seed: Seed of the trees.
     """

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
+import tensorflow as tf
 from numpy.typing import NDArray
 from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.linear_model import LogisticRegression
@@ -13,54 +14,58 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from components.texture.arrays import MOST_DEVIATIONS, PERCENTILES, TextureArrays
 from components.texture.config import TextureConfig
+from components.texture.measuring import MeasuredViews
+from components.texture.view_vector import exam_means
 from schema.features import DENSITY_CLASSES
 
-_CLASSES = len(DENSITY_CLASSES)
+_CLASSES: Final = len(DENSITY_CLASSES)
+_MOST_LEAVES: Final = 512  # of a tree: 400 trees take at most some 13 MB
 
 
 class TextureFitError(ValueError):
     """The exams are not enough to fit a texture model."""
 
 
-def fit_texture_model(vectors: NDArray[Any], labels: NDArray[Any], config: TextureConfig) -> TextureArrays:
+def fit_texture_model(measured: MeasuredViews, config: TextureConfig) -> TextureArrays:
     """Fit extremely randomised trees and a logistic regression; their probabilities are averaged.
 
+    A view is graded on its own, and the grade of an exam is the mean of its views, as of the networks: whatever
+    combines views is right for the mixed classifier too.
+
     Args:
-        vectors: float32 [E, D], see :func:`components.texture.exam_vector.exam_vectors`.
-        labels: int64 [E], index in DENSITY_CLASSES.
+        measured: Training views.
         config: Settings.
 
     Returns:
-        The fitted model. A class without training exams gets probability 0. Equal arguments give equal arrays.
+        The fitted model. A class without training views gets probability 0. Equal arguments give equal arrays.
 
     Raises:
         TextureFitError: There are fewer than two classes.
 
     Source: Geurts, Ernst, Wehenkel, Extremely randomized trees, Machine Learning 63:3, 2006.
     """
-    order = np.lexsort((*vectors.T[::-1], labels))  # the order of the exams does not matter
-    vectors, labels = np.asarray(vectors, np.float32)[order], labels[order]
+    vectors, labels = measured.vectors, measured.labels
     if len(np.unique(labels)) < 2:
         raise TextureFitError(
-            "The texture model needs training exams of two density classes: add exams, or set"
-            f" pipeline.ensemble.mixed to false. Received: {len(labels)} exams of {len(np.unique(labels))} classes."
+            "The texture model needs training views of two density classes: add exams, or set"
+            f" pipeline.ensemble.mixed to false. Received: {len(labels)} views of {len(np.unique(labels))} classes."
         )
-    linear, forest = make_estimators(config)
+    linear, forest = make_estimators(config, len(labels))
     linear.fit(vectors.astype(np.float64), labels)
     forest.fit(vectors, labels)
     scaler, regression = linear.named_steps["scale"], linear.named_steps["regression"]
     return TextureArrays(
         side=np.asarray(config.side, np.int64),
-        exams=np.bincount(labels, minlength=_CLASSES).astype(np.int64),
+        views=np.bincount(labels, minlength=_CLASSES).astype(np.int64),
         mean=scaler.mean_.astype(np.float32),
         scale=scaler.scale_.astype(np.float32),
         **_regression(regression),
         **_trees(forest),
-        percentiles=np.percentile(vectors, np.linspace(0, 100, PERCENTILES), axis=0).T.astype(np.float32),
+        percentiles=np.percentile(_exam_means(measured), np.linspace(0, 100, PERCENTILES), axis=0).T.astype(np.float32),
     )
 
 
-def make_estimators(config: TextureConfig) -> tuple[Pipeline, ExtraTreesClassifier]:
+def make_estimators(config: TextureConfig, views: int) -> tuple[Pipeline, ExtraTreesClassifier]:
     """Return the unfitted parts: the logistic regression on standardised features, and the trees.
 
     Standardised features are clipped, so that a picture unlike all others cannot drive the regression to certainty.
@@ -70,7 +75,7 @@ def make_estimators(config: TextureConfig) -> tuple[Pipeline, ExtraTreesClassifi
     linear = Pipeline([("scale", StandardScaler()), ("clip", clip), ("regression", regression)])
     forest = ExtraTreesClassifier(
         config.trees,
-        min_samples_leaf=config.minimum_leaf,
+        min_samples_leaf=max(config.minimum_leaf, views // _MOST_LEAVES),
         max_features="sqrt",
         class_weight="balanced_subsample",
         random_state=config.seed,
@@ -78,9 +83,14 @@ def make_estimators(config: TextureConfig) -> tuple[Pipeline, ExtraTreesClassifi
     return linear, forest
 
 
+def _exam_means(measured: MeasuredViews) -> NDArray[Any]:
+    views, exams = tf.constant(measured.views, tf.int32), tf.constant(measured.exams, tf.int32)
+    return np.asarray(exam_means(tf.constant(measured.vectors), views, exams, tf.reduce_max(exams) + 1))
+
+
 def _regression(linear: LogisticRegression) -> dict[str, NDArray[Any]]:
     coefficients = np.zeros((_CLASSES, linear.coef_.shape[1]))
-    intercept = np.full(_CLASSES, -1e4)  # a class without exams
+    intercept = np.full(_CLASSES, -1e4)  # a class without views
     if len(linear.classes_) == 2:  # one row: the second class against the first
         coefficients[linear.classes_[1]] = linear.coef_[0]
         intercept[linear.classes_] = (0.0, linear.intercept_[0])

@@ -1,0 +1,1 @@
+"""The TextureModel node: it fits the texture model of the mixed classifier."""
