@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from serving.server.config import Limits, ServedModel, ServerConfig
 from serving.server.text_protos import read_model_config, read_monitoring_config
 from serving.wire.tls import ServerTls
+
+
+def end_process() -> None:
+    """End the process at once. A running prediction cannot be interrupted, and Python would wait for its thread."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    logging.shutdown()
+    os._exit(0)
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from components.exam_model.contract import (
     write_contract,
 )
 from components.exam_model.contract_signatures import promised_signatures
+from components.exam_model.png_check import allowed_sides
 from components.exam_model.recipe import PreprocessingRecipe
 from components.exam_model.saved_model import check_contract, model_digest
 from components.exam_model.signatures import ExamModel, ExamSettings, export
@@ -141,6 +142,7 @@ def make_contract(
         The contract.
     """
     preprocessing = settings.preprocessing
+    smallest, largest = allowed_sides(image.size)
     return Contract(
         contract_version=CONTRACT_VERSION,
         notice=NOTICE,
@@ -150,7 +152,12 @@ def make_contract(
         refuses=refused(PreprocessingRecipe.model_validate_json(preprocessing)),
         classes=tuple(DensityClass(name=name, meaning=f.DENSITY_MEANINGS[name]) for name in f.DENSITY_CLASSES),
         views=f.VIEWS,
-        image=ImageFormat(height=image.size, width=image.size),
+        image=ImageFormat(
+            height=image.size,
+            width=image.size,
+            other_sizes=f"{smallest} to {largest} pixels a side are resized to this one by area averaging, which"
+            " stretches what is not square; others are refused",
+        ),
         signatures=promised_signatures(image.size, image.size),
         exam=ExamRule(minimum_views=settings.minimum_views),
         normalisation=Normalisation(

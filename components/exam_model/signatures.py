@@ -16,6 +16,7 @@ from components.common.fingerprint import code_fingerprint
 from components.exam_model.batching import BatchingConfig
 from components.exam_model.exam_grades import density_names, grade_exams
 from components.exam_model.overlays import overlay
+from components.exam_model.png_check import checked_pngs
 from components.exam_model.view_networks import BatchedNetworks, Networks, ViewFunctions, ViewNetworks
 from components.transform.config import ImageConfig
 from components.transform.images import decode_images
@@ -125,8 +126,11 @@ class ExamModel(tf.Module):
         with tf.control_dependencies([check for check in checks if check is not None]):
             return tf.argmax(tf.cast(matches, tf.int32), axis=1, output_type=tf.int32)
 
+    def _decoded(self, image_bytes: tf.Tensor) -> tf.Tensor:
+        return decode_images(checked_pngs(image_bytes, self._image.size), self._image.size)
+
     def _probabilities(self, image_bytes: tf.Tensor, views: tf.Tensor) -> tf.Tensor:
-        return self._networks().probabilities(decode_images(image_bytes, self._image.size), views)
+        return self._networks().probabilities(self._decoded(image_bytes), views)
 
     def serving_default(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
         """Grade serialized tf.Examples of preprocessed views: probabilities [N, 4] and density [N]."""
@@ -206,7 +210,7 @@ class ExamModel(tf.Module):
         self, image_bytes: tf.Tensor, views: tf.Tensor, target_class: tf.Tensor
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         """Return probabilities [N, 4], and heatmap and overlay_png_bytes of each image."""
-        images = decode_images(image_bytes, self._image.size)
+        images = self._decoded(image_bytes)
         probabilities, maps = self._networks().explained(images, views, self._asked(target_class, views))
         heat = tf.image.resize(maps[..., tf.newaxis], (self._image.size, self._image.size))[..., 0]
         heat = tf.math.divide_no_nan(heat, tf.reduce_max(heat, axis=(1, 2), keepdims=True))

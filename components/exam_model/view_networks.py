@@ -10,12 +10,12 @@ from typing import Final, Protocol
 import tensorflow as tf
 
 from components.exam_model.batching import BatchingConfig
+from components.exam_model.png_check import LARGEST_REQUEST
 from components.transform.config import ImageConfig
 from components.transform.images import normalise
 from schema import features as f
 
 _CLASSES: Final = len(f.DENSITY_CLASSES)
-_LARGEST_REQUEST: Final = 4096  # images; larger requests are rejected
 
 
 @dataclass(frozen=True)
@@ -212,7 +212,7 @@ def _in_batches(
             captured_tensors=traced.captured_inputs,
             f=traced,
             num_batch_threads=config.threads,
-            max_batch_size=_LARGEST_REQUEST,
+            max_batch_size=LARGEST_REQUEST,
             allowed_batch_sizes=list(range(1, config.max_batch + 1)),  # every size, so nothing is padded
             enable_large_batch_splitting=True,
             batch_timeout_micros=0,

@@ -53,7 +53,7 @@ def serve(
 ) -> None:
     """Serve a model as TensorFlow Serving does; tensorflow_model_server is used if it is installed."""
     quiet_tensorflow()
-    from pipeline.serve import ServeOptions
+    from pipeline.serve import ServeOptions, end_process
     from serving.server.config import Limits
     from serving.server.tf_serving import start_model_server
 
@@ -86,7 +86,8 @@ def serve(
             f"REST {server.rest_address or 'none: tensorflow_model_server has no TLS for it'}"
         )
         typer.echo(f"{NOTICE} Stop with Ctrl-C.")
-        server.wait()
+        if not server.wait():
+            end_process()
 
 
 def gateway(

@@ -6,6 +6,7 @@ import hmac
 from collections.abc import Callable
 from typing import Final
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
@@ -21,9 +22,10 @@ from serving.gateway.studies import Studies
 from serving.gateway.uploads import HttpError, Uploads
 from serving.gateway.web import mount_page
 
-# The page contains no data, and probes send no token.
-_OPEN: Final = ("/", "/healthz", "/readyz")
+PROBES: Final = ("/healthz", "/readyz")
+_OPEN: Final = ("/", *PROBES)  # the page contains no data, and probes send no token
 _OPEN_FOLDER: Final = "/web/"
+_PROBE_THREADS: Final = 2
 _HEADERS: Final = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
@@ -107,13 +109,15 @@ def create_app(studies: Studies, token: str, model_is_ready: Callable[[], bool])
         log.error("HTTP: a request broke", exc_info=error)
         return JSONResponse({"detail": "The gateway broke: its log says where."}, 500)
 
+    probing = CapacityLimiter(_PROBE_THREADS)  # probes need no token, so they must not occupy the threads of uploads
+
     @app.get("/healthz")
-    def health() -> JSONResponse:
+    async def health() -> JSONResponse:
         return JSONResponse({"status": "ok"})
 
     @app.get("/readyz")
-    def readiness() -> JSONResponse:
-        model, disk = model_is_ready(), studies.spool.has_room()
+    async def readiness() -> JSONResponse:
+        model, disk = await to_thread.run_sync(lambda: (model_is_ready(), studies.spool.has_room()), limiter=probing)
         return JSONResponse(
             {"ready": model and disk, "model_server": model, "disk": disk}, 200 if model and disk else 503
         )

@@ -97,7 +97,11 @@ class HttpConfig(_Section):
         token_variable: Environment variable with the bearer token; the variable of the same name with ``_FILE`` names
             a file that contains it.
         max_uploads: Uploads at the same time; more get 503.
-        max_connections: Connections at the same time; more get 503.
+        max_connections: Requests at the same time; more get 503, except ``/healthz`` and ``/readyz``. A new connection
+            takes the place of the one without a request that is open for longest.
+        max_connections_per_address: The same per client address; ``null`` sets no limit of its own, for clients behind
+            one proxy.
+        head_seconds: Longest time to send the head of a request, s.
         idle_seconds: Time without data after which an upload is ended, s.
         upload_seconds: Longest duration of an upload, s.
         tls: TLS; ``None`` is plain text.
@@ -108,6 +112,8 @@ class HttpConfig(_Section):
     token_variable: str = Field(TOKEN_VARIABLE, min_length=1)
     max_uploads: int = Field(4, ge=1)
     max_connections: int = Field(64, ge=2)
+    max_connections_per_address: int | None = Field(None, ge=1)
+    head_seconds: float = Field(5.0, gt=0)
     idle_seconds: float = Field(30.0, gt=0)
     upload_seconds: float = Field(900.0, gt=0)
     tls: ServerTls | None = None

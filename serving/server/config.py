@@ -67,19 +67,25 @@ class Limits(_Frozen):
         message_bytes: Largest gRPC message; REST bodies may be a third larger, for base64.
         request_seconds: Longest time from the arrival of a request to its response, s.
         read_seconds: Longest time to receive a request, or to send a response, s.
+        head_seconds: Longest time to receive the head of a REST request, s.
         idle_seconds: Time after which a REST connection without a request is closed, s.
         running: Predictions that run at the same time.
         queued: Predictions that wait; further ones are refused.
         connections: REST connections at the same time.
+        instances: Entries of ``instances`` in a REST request.
+        json_values: Values in the JSON of a REST request, lists and objects included.
     """
 
     message_bytes: int = Field(64 << 20, ge=1 << 10, lt=1 << 31)
     request_seconds: float = Field(60.0, gt=0)
     read_seconds: float = Field(30.0, gt=0)
+    head_seconds: float = Field(5.0, gt=0)
     idle_seconds: float = Field(60.0, gt=0)
     running: int = Field(_PER_CPU * (os.cpu_count() or 1), ge=1)
     queued: int = Field(32, ge=0)
     connections: int = Field(64, ge=1)
+    instances: int = Field(4096, ge=1)
+    json_values: int = Field(100_000, ge=1)
 
 
 class ServerConfig(_Frozen):

@@ -70,6 +70,7 @@ class WorkQueue:
         """
         self._pool = futures.ThreadPoolExecutor(running, thread_name_prefix="predict")
         self._places = threading.BoundedSemaphore(running + queued)
+        self._unfinished: set[futures.Future[object]] = set()
 
     def run(self, call: Callable[[], T], seconds: float, wanted: Callable[[], bool] = lambda: True) -> T:
         """Run a call, and return its result or raise its error.
@@ -92,7 +93,8 @@ class WorkQueue:
             self._places.release()
             raise _shutting_down() from None
         # The place is free when the task leaves the queue, not when its client leaves: so the queue stays bounded.
-        future.add_done_callback(lambda _: self._places.release())
+        self._unfinished.add(future)
+        future.add_done_callback(self._ended)
         try:
             return future.result(timeout=seconds)  # type: ignore[return-value]  # the pool is typed for all tasks
         except futures.CancelledError:
@@ -101,9 +103,18 @@ class WorkQueue:
             task.cancel()
             raise overdue() from None
 
-    def stop(self) -> None:
-        """Accept no more calls. Waiting calls are refused, started calls run to their end."""
+    def _ended(self, future: futures.Future[object]) -> None:
+        self._unfinished.discard(future)
+        self._places.release()
+
+    def stop(self) -> bool:
+        """Accept no more calls. Waiting calls are refused, started calls run to their end.
+
+        Returns:
+            True if no call runs any more.
+        """
         self._pool.shutdown(wait=False, cancel_futures=True)
+        return not self._unfinished
 
 
 class ServerCore:
@@ -123,47 +134,48 @@ class ServerCore:
         self.metrics = Metrics()
         self.work = WorkQueue(config.limits.running, config.limits.queued)
 
-    def stop(self) -> None:
-        """Accept no more predictions."""
-        self.work.stop()
+    def stop(self) -> bool:
+        """Accept no more predictions; return True if none runs any more."""
+        return self.work.stop()
 
-    def predict(
-        self,
-        model: LoadedModel,
-        signature: str,
-        inputs: Mapping[str, NDArray[Any]],
-        output_filter: Sequence[str] = (),
-        seconds: float = float("inf"),
-        wanted: Callable[[], bool] = lambda: True,
+    def run(self, call: Callable[[], T], seconds: float, wanted: Callable[[], bool] = lambda: True) -> T:
+        """Run a call through the queue.
+
+        Args:
+            call: Function to run; it includes all work that depends on the size of a request.
+            seconds: Remaining time of the client, s; the server's limit also applies.
+            wanted: Returns True if the client still waits; called just before the call runs.
+
+        Raises:
+            StatusError: RESOURCE_EXHAUSTED if too many calls wait, DEADLINE_EXCEEDED if the time is over, and the
+                errors of the call.
+        """
+        seconds = min(seconds, self.config.limits.request_seconds)
+        if seconds <= 0:
+            raise overdue()
+        return self.work.run(call, seconds, wanted)
+
+    def infer(
+        self, model: LoadedModel, signature: str, inputs: Mapping[str, NDArray[Any]], output_filter: Sequence[str] = ()
     ) -> dict[str, NDArray[Any]]:
-        """Call a signature of a version through the queue.
+        """Call a signature of a version and record its latency; call it within `run`.
 
         Args:
             model: The version to call.
             signature: Name of the signature; empty is the default one.
             inputs: Array by input name.
             output_filter: Names of the requested outputs; empty is all.
-            seconds: Remaining time of the client, s; the server's limit also applies.
-            wanted: Returns True if the client still waits; called just before the model runs.
 
         Returns:
             Array by output name.
 
         Raises:
-            StatusError: RESOURCE_EXHAUSTED if too many predictions wait, DEADLINE_EXCEEDED if the time is over, and
-                the errors of `LoadedModel.predict`.
+            StatusError: See `LoadedModel.predict`.
         """
-        seconds = min(seconds, self.config.limits.request_seconds)
-        if seconds <= 0:
-            raise overdue()
-
-        def call() -> dict[str, NDArray[Any]]:
-            started = time.perf_counter()
-            outputs = model.predict(signature, inputs, output_filter)
-            self.metrics.latency(RUNTIME_LATENCY, self.manager.name, "Predict", _RUNTIME, time.perf_counter() - started)
-            return outputs
-
-        return self.work.run(call, seconds, wanted)
+        started = time.perf_counter()
+        outputs = model.predict(signature, inputs, output_filter)
+        self.metrics.latency(RUNTIME_LATENCY, self.manager.name, "Predict", _RUNTIME, time.perf_counter() - started)
+        return outputs
 
     @contextmanager
     def counted(self, name: str, api: Api, entrypoint: Literal["GRPC", "REST"]) -> Iterator[None]:

@@ -123,13 +123,15 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         with self._core.counted(request.model_spec.name, "Predict", "GRPC"):
             model = _served(self._manager, request)
             signature = request.model_spec.signature_name
-            inputs = {name: to_array(name, proto) for name, proto in request.inputs.items()}
-            outputs = self._core.predict(
-                model, signature, inputs, list(request.output_filter), _seconds_left(context), context.is_active
-            )
             spec = model_pb2.ModelSpec(signature_name=signature or DEFAULT_SIGNATURE)
             _fill_spec(spec, self._manager, model)
-            return self._answers.write(outputs, spec)
+
+            def answered() -> bytes:
+                inputs = {name: to_array(name, proto) for name, proto in request.inputs.items()}
+                outputs = self._core.infer(model, signature, inputs, list(request.output_filter))
+                return self._answers.write(outputs, spec)
+
+            return self._core.run(answered, _seconds_left(context), context.is_active)
 
     @_answered
     def GetModelMetadata(  # noqa: N802

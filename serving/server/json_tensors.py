@@ -21,11 +21,14 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from serving.server.config import Limits
 from serving.wire.errors import StatusError, invalid_argument
 
 Format = Literal["row", "column"]
 
 _B64: Final = "b64"
+_SEPARATORS: Final = (b",", b"[", b"{")
+_MAX_RANK: Final = 8
 _BYTES_SUFFIX: Final = "_bytes"
 _JSON_TYPES: Final = {dict: "Object", list: "Array", str: "String", int: "Number", float: "Number"}
 
@@ -45,22 +48,32 @@ class PredictBody:
     values: Any
 
 
-def parse_body(body: bytes) -> PredictBody:
+def parse_body(body: bytes, limits: Limits) -> PredictBody:
     """Parse the body of a predict request.
 
+    Args:
+        body: JSON in UTF-8.
+        limits: Limits of the number of values and instances.
+
     Raises:
-        StatusError: INVALID_ARGUMENT unless it is a JSON object with either ``instances`` or ``inputs``.
+        StatusError: INVALID_ARGUMENT unless it is a JSON object within the limits with either ``instances`` or
+            ``inputs``.
     """
     if not body:
         raise invalid_argument("JSON Parse error: The document is empty")
+    # Each value costs far more memory and time than its bytes. Commas in texts count as well: images have none.
+    if sum(map(body.count, _SEPARATORS)) > limits.json_values:
+        raise invalid_argument(f"JSON Value: ... The document has more than {limits.json_values} values")
     try:
-        document = json.loads(body)
+        document = json.loads(body.decode())
     except UnicodeDecodeError:
         raise invalid_argument("JSON Parse error: The document is not UTF-8") from None
     except json.JSONDecodeError as error:
         raise invalid_argument(f"JSON Parse error: {error.msg} at offset: {error.pos}") from None
     except RecursionError:
         raise invalid_argument("JSON Parse error: The document is nested too deeply") from None
+    except ValueError:  # more digits than Python converts
+        raise invalid_argument("JSON Parse error: Number too big to be stored in double") from None
     if not isinstance(document, dict):
         raise invalid_argument("JSON Value: ... Is not object")
     signature_name = document.get("signature_name", "")
@@ -76,6 +89,8 @@ def parse_body(body: bytes) -> PredictBody:
             raise invalid_argument("JSON Value: ... Expecting 'instances' to be an list/array")
         if not instances:
             raise invalid_argument("JSON Value: ... No values in 'instances' array")
+        if len(instances) > limits.instances:
+            raise invalid_argument(f"JSON Value: ... 'instances' has more than {limits.instances} entries")
         return PredictBody(signature_name, "row", instances)
     if "inputs" in document:
         return PredictBody(signature_name, "column", document["inputs"])
@@ -158,6 +173,8 @@ def _array(value: Any, dtype: tf.DType) -> NDArray[Any]:
     shape: list[int] = []
     first = value
     while isinstance(first, list):
+        if len(shape) == _MAX_RANK:
+            raise invalid_argument(f"Encountered list at unexpected level: {_MAX_RANK} expected < {_MAX_RANK}")
         shape.append(len(first))
         if not first:
             break

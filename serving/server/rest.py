@@ -10,6 +10,8 @@ from __future__ import annotations
 import inspect
 import json
 import re
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import unquote
@@ -20,7 +22,7 @@ from google.protobuf import json_format
 from google.protobuf.message import Message
 from tensorflow_serving.apis import get_model_metadata_pb2
 
-from serving.server.core import Api, ServerCore
+from serving.server.core import Api, ServerCore, overdue
 from serving.server.grpc_service import SIGNATURE_DEF_FIELD, model_metadata, refuse_other_method
 from serving.server.json_tensors import parse_body, to_inputs, to_json
 from serving.server.manager import ModelManager
@@ -113,16 +115,20 @@ def answer_get(manager: ModelManager, path: str) -> bytes:
     return json.dumps({"model_version_status": versions}, indent=1).encode()
 
 
-def answer_post(core: ServerCore, path: str, body: bytes) -> bytes:
-    """Return the JSON response of a predict request.
+def answer_post(
+    core: ServerCore, path: str, body: Callable[[], bytes], until: float, wanted: Callable[[], bool]
+) -> bytes:
+    """Return the JSON response of a predict request. All work on the body is done in the queue of the predictions.
 
     Args:
         core: The served model within its limits.
         path: Path of the URL, percent-encoded.
-        body: JSON.
+        body: Returns the JSON.
+        until: Time at which the request is over, as of ``time.monotonic``.
+        wanted: Returns True if the client still waits.
 
     Raises:
-        StatusError: The request is wrong.
+        StatusError: The request is wrong, or its time is over.
     """
     match = _POST_PATH.fullmatch(path)
     if match is None:
@@ -135,10 +141,21 @@ def answer_post(core: ServerCore, path: str, body: bytes) -> bytes:
             refuse_other_method(model, "", "classification", verb)
         if verb == "regress":
             refuse_other_method(model, "", "regression", verb)
-        request = parse_body(body)
-        name = request.signature_name or DEFAULT_SIGNATURE
-        signature = model.signature(name)
-        if signature is None:
-            raise invalid_argument(f'Serving signature name: "{name}" not found in signature def')
-        dtypes = {alias: tf.as_dtype(info.dtype) for alias, info in sorted(signature.inputs.items())}
-        return to_json(core.predict(model, name, to_inputs(request, dtypes)), request.format)
+
+        def check_time() -> None:
+            if time.monotonic() >= until or not wanted():
+                raise overdue()
+
+        def answered() -> bytes:
+            request = parse_body(body(), core.config.limits)
+            check_time()
+            name = request.signature_name or DEFAULT_SIGNATURE
+            signature = model.signature(name)
+            if signature is None:
+                raise invalid_argument(f'Serving signature name: "{name}" not found in signature def')
+            dtypes = {alias: tf.as_dtype(info.dtype) for alias, info in sorted(signature.inputs.items())}
+            inputs = to_inputs(request, dtypes)
+            check_time()
+            return to_json(core.infer(model, name, inputs), request.format)
+
+        return core.run(answered, until - time.monotonic(), wanted)

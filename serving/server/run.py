@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ from serving.server.grpc_server import ReadLimit, cannot_listen, start_grpc
 from serving.server.http_server import RestServer
 from serving.server.manager import ConfigWatch, ModelManager
 from serving.wire.errors import ServerStartError
+from serving.wire.http import ListenError
 from serving.wire.tls import ServerTls
 
 _GRACE_SECONDS: Final = 5.0
@@ -63,11 +63,16 @@ class RunningServer:
                 self._stopped = True
                 self._stop()
 
-    def wait(self) -> None:
-        """Serve until `stop` is called or, in the main thread, until SIGINT or SIGTERM; then stop."""
+    def wait(self) -> bool:
+        """Serve until `stop` is called or, in the main thread, until SIGINT or SIGTERM; then stop.
+
+        Returns:
+            True if no prediction runs any more. Otherwise Python would wait for it at the end of the process.
+        """
         with stop_signals(self._stop_asked):
             self._stop_asked.wait()
             self.stop()
+        return self.core.stop()
 
     def __enter__(self) -> RunningServer:
         return self
@@ -78,9 +83,9 @@ class RunningServer:
         self.stop()
 
 
-def _tls_context(tls: ServerTls) -> ssl.SSLContext:
+def _check_tls(tls: ServerTls) -> None:
     try:
-        return tls.context()
+        tls.context()
     except (OSError, ValueError) as error:  # SSLError is an OSError
         raise ServerStartError(
             f"The TLS files cannot be used ({type(error).__name__}: {error}): give a PEM certificate, its own key "
@@ -100,7 +105,8 @@ def run_server(config: ServerConfig) -> RunningServer:
     Raises:
         ServerStartError: No version can be served, or certificates or a port cannot be used.
     """
-    tls = None if config.tls is None else _tls_context(config.tls)
+    if config.tls is not None:
+        _check_tls(config.tls)
     with ExitStack() as undo:
         manager = ModelManager(config.model, config.poll_seconds)
         manager.start()
@@ -115,27 +121,23 @@ def run_server(config: ServerConfig) -> RunningServer:
         grpc_server, grpc_port, healthy = start_grpc(core, read_limit)
         undo.callback(lambda: grpc_server.stop(None).wait())
         try:
-            rest = RestServer((config.host, config.rest_port), core, tls)
-        except OSError:
+            rest = RestServer(config.host, config.rest_port, core, config.tls, _GRACE_SECONDS)
+        except ListenError:
             raise cannot_listen("REST", config.host, config.rest_port) from None
-        thread = threading.Thread(target=rest.serve_forever, args=(0.1,), name="rest", daemon=True)
-        thread.start()
 
         def stop_listening() -> None:
             healthy.enter_graceful_shutdown()
             until = time.monotonic() + _GRACE_SECONDS
             ended = grpc_server.stop(_GRACE_SECONDS)
-            rest.shutdown()
-            rest.server_close()
-            thread.join()
+            rest.begin_stop()
             ended.wait()
-            rest.drain(max(0.0, until - time.monotonic()))
+            rest.join(max(0.0, until - time.monotonic()))
 
         undo.callback(stop_listening)
-        scheme = "http" if tls is None else "https"
+        scheme = "http" if config.tls is None else "https"
         return RunningServer(
             f"{config.host}:{grpc_port}",
-            f"{scheme}://{config.host}:{rest.server_address[1]}",
+            f"{scheme}://{config.host}:{rest.port}",
             core,
             undo.pop_all().close,
         )

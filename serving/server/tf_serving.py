@@ -40,8 +40,8 @@ class ModelServer(Protocol):
         """Stop the server; a second call does nothing."""
         ...
 
-    def wait(self) -> None:
-        """Serve until `stop` or, in the main thread, until SIGINT or SIGTERM."""
+    def wait(self) -> bool:
+        """Serve until `stop`, SIGINT or SIGTERM (main thread); return False if a prediction still runs."""
         ...
 
     def __enter__(self) -> ModelServer: ...
@@ -156,7 +156,7 @@ class TfServingProcess:
                 self._process.wait()
         self._staging.cleanup()
 
-    def wait(self) -> None:
+    def wait(self) -> bool:
         """Serve until `stop`, the end of the program or, in the main thread, SIGINT or SIGTERM; then stop."""
         from serving.server.run import stop_signals
 
@@ -164,6 +164,7 @@ class TfServingProcess:
             while not self._stop_asked.wait(_POLL_SECONDS) and self._process.poll() is None:
                 pass
             self.stop()
+        return True
 
     def wait_ready(self, timeout_s: float) -> None:
         """Wait until the gRPC port is open. TensorFlow Serving opens it after it loaded the model.

@@ -23,9 +23,20 @@ from tensorflow_serving.apis import model_pb2
 from serving.wire.dynamic_messages import message_class
 from serving.wire.errors import invalid_argument
 
-# Largest array: a TensorProto may declare a large shape and a single value that is repeated.
+# A TensorProto may declare a large shape and fewer values, of which the last one is repeated.
 MAX_TENSOR_BYTES: Final = 256 * 1024 * 1024
+MAX_REPEATED_BYTES: Final = 1024 * 1024
 
+_VALUE_FIELDS: Final = (
+    "half_val",
+    "float_val",
+    "double_val",
+    "int_val",
+    "int64_val",
+    "bool_val",
+    "uint32_val",
+    "uint64_val",
+)
 _FLOAT_VAL_TAG: Final = b"\x2a"  # field 5, length-delimited (packed)
 _DECLARATION = """
 name: "breast_density/answers.proto" package: "breast_density" syntax: "proto3"
@@ -60,6 +71,7 @@ def to_array(name: str, proto: tensor_pb2.TensorProto) -> NDArray[Any]:
         elements = math.prod(dim.size for dim in proto.tensor_shape.dim)
         if proto.tensor_shape.unknown_rank or elements < 0 or elements * max(dtype.size or 1, 8) > MAX_TENSOR_BYTES:
             raise ValueError("impossible shape")
+        _check_sent(proto, dtype, elements)
         floats = _packed_floats(proto) if dtype == tf.float32 else None
         if floats is not None and len(floats) == elements:
             return floats.reshape([dim.size for dim in proto.tensor_shape.dim])
@@ -67,6 +79,18 @@ def to_array(name: str, proto: tensor_pb2.TensorProto) -> NDArray[Any]:
         return result
     except (TypeError, ValueError, KeyError, OverflowError):
         raise invalid_argument(f"tensor parsing error: {name}") from None
+
+
+def _check_sent(proto: tensor_pb2.TensorProto, dtype: tf.DType, elements: int) -> None:
+    """Raise ValueError if the declared shape costs more than what was sent."""
+    if dtype == tf.string:
+        sent = len(proto.string_val)
+        if proto.tensor_content or sent != elements:
+            raise ValueError("another number of strings than the shape has")
+        return
+    sent = max(len(getattr(proto, name)) for name in _VALUE_FIELDS)
+    if not proto.tensor_content and sent < elements and elements * dtype.size > MAX_REPEATED_BYTES:
+        raise ValueError("a value is repeated too often")
 
 
 def _varint(value: int) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import http.client
 import json
 import shutil
@@ -224,8 +225,8 @@ def test_oversized_requests(server: RunningServer, ask: Callable[..., str]) -> N
 def test_slow_rest_clients_are_cut(server: RunningServer, ask: Callable[..., str]) -> None:
     heads = {
         "silent": b"",
-        "header": b"POST " + PREDICT.encode() + b" HTTP/1.1\r\nX-Slow: ",
-        "body": b"POST " + PREDICT.encode() + b" HTTP/1.1\r\nContent-Length: 5000\r\n\r\n",
+        "header": b"POST " + PREDICT.encode() + b" HTTP/1.1\r\nHost: x\r\nX-Slow: ",
+        "body": b"POST " + PREDICT.encode() + b" HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\n\r\n",
     }
 
     def dribble(head: bytes) -> float:
@@ -270,41 +271,58 @@ def test_slow_grpc_uploads_are_cut(server: RunningServer, channel: grpc.Channel,
     assert ask([png(200)]) == "D"
 
 
-def test_connections_over_the_limit_get_503(server: RunningServer) -> None:
-    held = [socket.create_connection(netloc(server)) for _ in range(LIMITS.connections)]
+def test_connections_with_a_request_over_the_limit_get_503(model_dir: Path) -> None:
+    limits = LIMITS.model_copy(update={"read_seconds": HANG, "connections": 8})
+    head = b"POST " + PREDICT.encode() + b" HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 5000\r\n\r\n"
+    with limited(model_dir, limits) as server:
+        held = [socket.create_connection(netloc(server), timeout=HANG) for _ in range(limits.connections)]
+        try:
+            for connection in held:
+                connection.sendall(head)
+                assert connection.recv(100).startswith(b"HTTP/1.1 100")  # the server has read the head
+            assert rest(server, body_of([png(200)])) == (503, {"error": "Too many connections"})
+        finally:
+            for connection in held:
+                connection.close()
+        wait_until(lambda: rest(server, body_of([png(200)]))[0] == 200, pause=0.05)
+
+
+def test_a_new_connection_takes_the_place_of_the_oldest_silent_one(server: RunningServer) -> None:
+    held = [socket.create_connection(netloc(server), timeout=HANG) for _ in range(3 * LIMITS.connections)]
     try:
-        with socket.create_connection(netloc(server), timeout=HANG) as connection:
-            response = http.client.HTTPResponse(connection)
-            response.begin()
-            assert response.status == 503
-            assert json.loads(response.read()) == {"error": "Too many connections"}
+        assert rest(server, body_of([png(200)]))[0] == 200
+        assert held[0].recv(1) == b""
     finally:
         for connection in held:
             connection.close()
-    codes: set[int] = set()
 
-    def answered() -> bool:
-        codes.add(rest(server, body_of([png(200)]))[0])
-        return codes != {503}
 
-    wait_until(answered, pause=0.05)  # until the server has seen that they are gone
-    assert codes <= {503, 200}
+def _post(headers: bytes) -> bytes:
+    return b"POST " + PREDICT.encode() + b" HTTP/1.1\r\nHost: x\r\n" + headers + b"\r\n\r\n"
 
 
 @pytest.mark.parametrize(
     ("sent", "code"),
     [
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", b"400"),
-        (b"\x00" * 70_000 + b"\r\n\r\n", b"414"),
-        (b"PUT / HTTP/1.1\r\n\r\n", b"501"),
-        (b"POST %b HTTP/1.1\r\nContent-Length: %b\r\n\r\n" % (PREDICT.encode(), b"9" * 5000), b"400"),
-        (b"POST %b HTTP/1.1\r\nContent-Length: 2\r\nContent-Length: 9\r\n\r\n{}" % PREDICT.encode(), b"400"),
-        (
-            b"POST %b HTTP/1.1\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n{}" % PREDICT.encode(),
-            b"400",
+        (b"\x00" * 70_000 + b"\r\n\r\n", b"400"),
+        (b"PUT / HTTP/1.1\r\nHost: x\r\n\r\n", b"501"),
+        (b"GET /v1/models/breast_density HTTP/1.1\r\n\r\n", b"400"),  # no Host
+        (b"GET /v1/models/breast_density HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n", b"400"),
+        (b"GET /v1/models/breast_density HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}", b"400"),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", b"400"),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nno colon\r\n\r\n", b"400"),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nX: a\rY: b\r\n\r\n", b"400"),
+        (_post(b"Content-Length: " + b"9" * 5000), b"400"),
+        (_post(b"Content-Length: 2\r\nContent-Length: 9") + b"{}", b"400"),
+        (_post(b"Content-Length: 2\r\nTransfer-Encoding: chunked") + b"{}", b"400"),
+        (_post(b"Transfer-Encoding: gzip, chunked") + b"0\r\n\r\n", b"400"),
+        (_post(b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked") + b"0\r\n\r\n", b"400"),
+        (_post(b"Transfer-Encoding: chunked").replace(b"HTTP/1.1", b"HTTP/1.0") + b"0\r\n\r\n", b"400"),
+        *(
+            (_post(b"Transfer-Encoding: chunked") + size + b"\r\n" + b"a" * 17 + b"\r\n0\r\n\r\n", b"400")
+            for size in (b"-5", b"0x11", b"+11", b"1_1", b" 11 ", b"0" * 60 + b"11", b"11 11", b"")
         ),
-        (b"POST %b HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n" % PREDICT.encode(), b"501"),
-        (b"POST %b HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\n\r\n" % PREDICT.encode(), b"400"),
     ],
 )
 def test_malformed_http(server: RunningServer, sent: bytes, code: bytes) -> None:
@@ -352,3 +370,74 @@ def test_work_queue_stop_refuses_those_that_wait_at_once() -> None:
     with pytest.raises(StatusError) as stopped:
         work.run(lambda: "never", 1.0)
     assert stopped.value.code == CODE.UNAVAILABLE
+
+
+def test_strings_cost_what_was_sent(channel: grpc.Channel, ask: Callable[..., str]) -> None:
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = "breast_density"
+    request.model_spec.signature_name = "predict_view"
+    for name, value in (("image_bytes", png(200)), ("view", b"CC_R")):
+        tensor = request.inputs[name]
+        tensor.dtype = tf.string.as_datatype_enum
+        tensor.tensor_shape.dim.add(size=33_000_000)
+        tensor.string_val.append(value)
+    before = peak_memory()
+    with pytest.raises(grpc.RpcError) as caught:
+        prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict(request, timeout=HANG)
+    assert caught.value.code() == CODE.INVALID_ARGUMENT
+    assert caught.value.details().startswith("tensor parsing error: ")
+    assert peak_memory() - before < 50 << 20
+    assert ask([png(200)]) == "D"
+
+
+def peak_memory() -> int:
+    """Return the largest memory of this process so far, bytes."""
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) << 10
+
+
+@pytest.mark.parametrize("instance", ["[]", "{}", '{"b64":""}', "0"])
+def test_many_small_instances_are_refused_before_they_are_parsed(model_dir: Path, instance: str) -> None:
+    limits = LIMITS.model_copy(update={"message_bytes": 8 << 20, "read_seconds": HANG})
+    body = ('{"instances":[' + ",".join([instance] * 600_000) + "]}").encode()
+    with limited(model_dir, limits) as server:
+        before = peak_memory()
+        code, answer = rest(server, body)
+        assert (code, answer) == (400, {"error": "JSON Value: ... The document has more than 100000 values"})
+        assert peak_memory() - before < 100 << 20
+        few = ('{"instances":[' + ",".join(['"a"'] * 5000) + "]}").encode()
+        assert rest(server, few) == (400, {"error": "JSON Value: ... 'instances' has more than 4096 entries"})
+
+
+def test_gzip_bodies_are_inflated_within_the_limit(server: RunningServer) -> None:
+    def zipped(content: bytes) -> tuple[int, Any]:
+        connection = http.client.HTTPConnection(*netloc(server), timeout=HANG)
+        connection.request("POST", PREDICT, content, {"Content-Encoding": "gzip"})
+        response = connection.getresponse()
+        answer = response.status, json.loads(response.read())
+        connection.close()
+        return answer
+
+    whole = gzip.compress(body_of([png(200)]))
+    code, answer = zipped(whole)
+    assert (code, answer["predictions"][0]["density"]) == (200, "D")
+    assert zipped(gzip.compress(bytes(100_000_000)))[0] == 413
+    for broken in (whole[:-9], whole + b"x", b"no gzip", whole + whole):
+        assert zipped(broken)[0] == 400
+
+
+def test_client_that_does_not_read_loses_its_connection(model_dir: Path) -> None:
+    limits = LIMITS.model_copy(update={"message_bytes": 8 << 20, "read_seconds": 1.0 * PATIENCE})
+    request = body_of([png(200)])
+    head = b"POST %b HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (PREDICT.encode(), len(request))
+    with limited(model_dir, limits) as server, socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
+        connection.settimeout(HANG)
+        connection.connect(netloc(server))
+
+        def send_until_cut() -> None:
+            while True:
+                connection.sendall((head + request) * 100)
+
+        with pytest.raises(ConnectionError):  # once the responses fill all buffers
+            send_until_cut()

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from tensorflow_serving.apis import model_pb2, predict_pb2
 
+from serving.server.config import Limits
 from serving.server.json_tensors import parse_body, to_inputs, to_json
 from serving.wire.errors import StatusError
 from serving.wire.tensors import AnswerCodec, to_array, to_proto
@@ -75,7 +76,7 @@ def json_element(value: object) -> object:
 def test_json_request_of_any_array(array: np.ndarray, key: str) -> None:
     flat = np.empty(array.size, object)
     flat[:] = [json_element(value) for value in array.ravel().tolist()]
-    body = parse_body(json.dumps({key: flat.reshape(array.shape).tolist()}).encode())
+    body = parse_body(json.dumps({key: flat.reshape(array.shape).tolist()}).encode(), Limits())
     back = to_inputs(body, {"x": tf.as_dtype(array.dtype)})["x"]
     assert back.dtype == array.dtype
     np.testing.assert_array_equal(back, array)
@@ -93,7 +94,7 @@ def test_json_answer_reads_back(array: np.ndarray) -> None:
 @given(st.one_of(st.binary(max_size=30), st.text(max_size=30).map(str.encode)))
 def test_any_body_is_parsed_or_refused(body: bytes) -> None:
     try:
-        to_inputs(parse_body(body), {"x": tf.string})
+        to_inputs(parse_body(body, Limits()), {"x": tf.string})
     except StatusError:
         return
 
@@ -113,7 +114,7 @@ JSON = st.recursive(
 def test_any_json_becomes_arrays_of_the_asked_type_or_is_refused(value: object, key: str, dtype: tf.DType) -> None:
     for dtypes in ({"x": dtype}, {"x": dtype, "y": tf.string}):
         try:
-            inputs = to_inputs(parse_body(json.dumps({key: value}).encode()), dtypes)
+            inputs = to_inputs(parse_body(json.dumps({key: value}).encode(), Limits()), dtypes)
         except StatusError:
             continue
         assert set(inputs) == set(dtypes)
