@@ -52,7 +52,7 @@ class Tensor(Part):
         shape: Sizes. A name is a number that the request chooses and that is the same for all uses of the name:
             ``images``, ``exams``. ``images_or_one`` is one per image, or one for all.
         meaning: What it is, in one sentence.
-        optional: A request may omit it.
+        optional: A gRPC request may omit it; REST requires every input.
         encoding: Content of a string: ``png``, ``tf.Example`` or ``json``; absent for plain text.
         one_of: Allowed values of a string.
         minimum: Smallest value.

@@ -5,7 +5,7 @@ The command ``predict`` and all channels of the gateway (DICOM node, DICOMweb, p
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -133,8 +133,15 @@ def grade_files(
     exam: ExamFiles | Mapping[str, Path], grader: Grader, recipe: PreprocessingRecipe, policy: GradingPolicy
 ) -> GradedExam:
     """Grade the exam in a set of files, see :func:`grade_exam`; ``exam`` is as in :func:`prepare_files`."""
+    return grade_prepared(lambda: prepare_files(exam, recipe), grader, recipe, policy)
+
+
+def grade_prepared(
+    prepare: Callable[[], PreparedExam], grader: Grader, recipe: PreprocessingRecipe, policy: GradingPolicy
+) -> GradedExam:
+    """Grade an exam that ``prepare`` reads with the recipe, see :func:`grade_exam`."""
     try:
-        prepared = prepare_files(exam, recipe)
+        prepared = prepare()
     except SeveralExamsError as error:
         raise ExamRefusedError(SEVERAL_EXAMS, str(error)) from error
     refuse(prepared, policy)

@@ -82,6 +82,12 @@ def api_router(studies: Studies, uploads: Uploads) -> APIRouter:
             raise HttpError(404, _UNKNOWN)
         return JSONResponse(summary)
 
+    @router.post("/studies/{key}/retry")
+    def retry(key: str) -> JSONResponse:
+        if not (_KEY.fullmatch(key) and studies.retry(key)):
+            raise HttpError(409, "The study has not failed, or there is no such study.")
+        return JSONResponse({"key": key}, 202)
+
     @router.get("/studies/{key}/views/{name}")
     def picture(key: str, name: str) -> FileResponse:
         known = _KEY.fullmatch(key) and _PICTURE.fullmatch(name)

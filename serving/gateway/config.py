@@ -187,12 +187,15 @@ class GradingConfig(_Section):
 
     Attributes:
         workers: Studies that are graded at the same time.
-        crashes: Number of crashes of the gateway during a study after which the study fails.
+        crashes: Broken attempts after which a study fails: its own process ended or hung while it read the images, or
+            the results could not be made. The last attempt is made while no other study is read.
+        decode_seconds: Longest time to read and preprocess the images of a study, s.
         policy: Which exams are graded.
     """
 
     workers: int = Field(1, ge=1, le=64)
     crashes: int = Field(3, ge=1)
+    decode_seconds: float = Field(600.0, gt=0)
     policy: GatewayPolicy = GatewayPolicy()
 
 

@@ -50,7 +50,7 @@ class Claim:
         key: Key of the study.
         revision: Revision of the study.
         attempts: Attempts before this one.
-        starts: Unfinished starts, including this one.
+        starts: Broken attempts before this one.
     """
 
     key: str

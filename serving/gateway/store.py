@@ -41,11 +41,13 @@ _FRESH: Final = (
 class Store:
     """The database. Threads may share it; close it at the end."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, now: float, longest_wait: float) -> None:
         """Open or create the database, and queue the studies again whose grading was interrupted.
 
         Args:
             path: File of the database.
+            now: Current time, s since the epoch. Times after it come from a clock that was set back since.
+            longest_wait: Longest wait between two attempts, s.
         """
         self._lock = threading.RLock()
         self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
@@ -55,6 +57,12 @@ class Store:
         self._connection.executescript(_SCHEMA)
         with self._transaction() as connection:
             connection.execute("UPDATE studies SET state = 'queued' WHERE state = 'grading'")
+            connection.execute(
+                "UPDATE studies SET last_image_at = min(last_image_at, ?1), updated_at = min(updated_at, ?1), "
+                "received_at = min(received_at, ?1), next_at = min(next_at, ?2)",
+                (now, now + longest_wait),
+            )
+            connection.execute("UPDATE deliveries SET next_at = min(next_at, ?)", (now + longest_wait,))
 
     def close(self) -> None:
         """Close the database."""
@@ -170,10 +178,10 @@ class Store:
             ).fetchone()
             if row is None:
                 return None
-            connection.execute("UPDATE studies SET state = 'grading', starts = starts + 1 WHERE key = ?", (row["key"],))
-        return Claim(row["key"], row["revision"], row["attempts"], row["starts"] + 1)
+            connection.execute("UPDATE studies SET state = 'grading' WHERE key = ?", (row["key"],))
+        return Claim(row["key"], row["revision"], row["attempts"], row["starts"])
 
-    def postpone(self, claim: Claim, problem: str, next_at: float, now: float, others_fault: bool) -> None:
+    def postpone(self, claim: Claim, problem: str, next_at: float, now: float, own_fault: bool) -> None:
         """Return a study to the queue for another attempt.
 
         Args:
@@ -181,24 +189,50 @@ class Store:
             problem: Why it was not graded.
             next_at: Earliest time of the next attempt, s since the epoch.
             now: Current time, s since the epoch.
-            others_fault: True if the study is not at fault; its count of starts is reset.
+            own_fault: True if the study may be at fault: the attempt counts as broken.
         """
         with self._transaction() as connection:
             connection.execute(
                 "UPDATE studies SET state = 'queued', attempts = attempts + 1, next_at = ?, problem = ?, "
-                "updated_at = ?, starts = CASE WHEN ? THEN 0 ELSE starts END "
-                "WHERE key = ? AND revision = ? AND state = 'grading'",
-                (next_at, problem, now, others_fault, claim.key, claim.revision),
+                "updated_at = ?, starts = starts + ? WHERE key = ? AND revision = ? AND state = 'grading'",
+                (next_at, problem, now, int(own_fault), claim.key, claim.revision),
             )
 
-    def fail(self, claim: Claim, problem: str, now: float) -> None:
-        """Record that a study cannot be graded, for a reason that is not a refusal."""
+    def fail(self, claim: Claim, problem: str, destinations: Sequence[str], now: float) -> None:
+        """Record that a study cannot be graded, for a reason that is not a refusal, and queue the deliveries of that.
+
+        Args:
+            claim: The study.
+            problem: Why it is not graded.
+            destinations: Names of the destinations.
+            now: Current time, s since the epoch.
+        """
         with self._transaction() as connection:
-            connection.execute(
+            changed = connection.execute(
                 "UPDATE studies SET state = 'failed', attempts = attempts + 1, problem = ?, updated_at = ? "
                 "WHERE key = ? AND revision = ? AND state = 'grading'",
                 (problem, now, claim.key, claim.revision),
-            )
+            ).rowcount
+            if changed:
+                self._deliver(connection, claim, destinations)
+
+    def retry(self, key: str, now: float) -> bool:
+        """Queue a failed study again, as if its images had just come; return False if it has not failed."""
+        with self._transaction() as connection:
+            changed = connection.execute(
+                f"UPDATE studies SET state = 'queued', revision = revision + 1, updated_at = ?, {_FRESH} "
+                "WHERE key = ? AND state = 'failed' AND images_kept",
+                (now, key),
+            ).rowcount
+        return bool(changed)
+
+    @staticmethod
+    def _deliver(connection: sqlite3.Connection, claim: Claim, destinations: Sequence[str]) -> None:
+        connection.execute("DELETE FROM deliveries WHERE key = ?", (claim.key,))
+        connection.executemany(
+            "INSERT INTO deliveries (key, destination, revision) VALUES (?, ?, ?)",
+            [(claim.key, destination, claim.revision) for destination in destinations],
+        )
 
     def finish(
         self,
@@ -238,11 +272,7 @@ class Store:
             ).rowcount
             if not changed:
                 return False
-            connection.execute("DELETE FROM deliveries WHERE key = ?", (claim.key,))
-            connection.executemany(
-                "INSERT INTO deliveries (key, destination, revision) VALUES (?, ?, ?)",
-                [(claim.key, destination, claim.revision) for destination in destinations],
-            )
+            self._deliver(connection, claim, destinations)
         return True
 
     # Delivery
@@ -285,9 +315,12 @@ class Store:
     # Retention
 
     def finished_before(self, time: float) -> list[tuple[str, int]]:
-        """Return key and revision of studies that were finished and delivered everywhere, or failed, before a time."""
+        """Return key and revision of studies that were graded or refused, and delivered everywhere, before a time.
+
+        A failed study keeps its images until somebody acts.
+        """
         rows = self._rows(
-            "SELECT key, revision FROM studies s WHERE state IN ('graded', 'refused', 'failed') AND images_kept "
+            "SELECT key, revision FROM studies s WHERE state IN ('graded', 'refused') AND images_kept "
             "AND updated_at < ? AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.key = s.key AND NOT d.done)",
             time,
         )

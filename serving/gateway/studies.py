@@ -21,6 +21,7 @@ from serving.gateway.admission import (
     same_pixels,
 )
 from serving.gateway.config import GatewayConfig, GroupingConfig
+from serving.gateway.decoding import Turns
 from serving.gateway.monitoring import GatewayMetrics, log
 from serving.gateway.records import IncomingStudy, iso, summary_of
 from serving.gateway.spool import Spool, Staged
@@ -66,6 +67,35 @@ def is_due(study: IncomingStudy, now: float, config: GroupingConfig) -> bool:
     return quiet >= (config.settle_seconds if len(study.views) >= config.quorum else config.timeout_seconds)
 
 
+class SteadyClock:
+    """The time in s since the epoch, which never goes back: waits end, also if the system's clock is set back.
+
+    Examples:
+        >>> wall = iter([100.0, 20.0, 21.0])
+        >>> clock = SteadyClock(lambda: next(wall), iter([5.0, 6.0, 7.0]).__next__)
+        >>> clock(), clock()
+        (101.0, 102.0)
+    """
+
+    def __init__(self, wall: Callable[[], float] = time.time, steady: Callable[[], float] = time.monotonic) -> None:
+        """Start at the system's time.
+
+        Args:
+            wall: Returns the system's time, s since the epoch.
+            steady: Returns a time that never goes back, s.
+        """
+        self._wall, self._steady = wall, steady
+        self._lock = threading.Lock()
+        self._time, self._at = wall(), steady()
+
+    def __call__(self) -> float:
+        """Return the time."""
+        with self._lock:
+            at = self._steady()
+            self._time, self._at = max(self._wall(), self._time + at - self._at), at
+            return self._time
+
+
 class Studies:
     """Accepts images and manages their studies. Threads may share it.
 
@@ -74,23 +104,25 @@ class Studies:
         spool: Files.
         store: States.
         metrics: Prometheus metrics.
+        turns: Turns of the threads that read studies.
         work: Notified when a study or a delivery may be due; the worker threads wait for it.
     """
 
-    def __init__(self, config: GatewayConfig, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, config: GatewayConfig, clock: Callable[[], float] | None = None) -> None:
         """Open the spool, and continue where the last process stopped.
 
         Args:
             config: Configuration of the gateway.
-            clock: Returns the time, s since the epoch.
+            clock: Returns the time, s since the epoch; by default a `SteadyClock`.
 
         Raises:
             SpoolError: The spool cannot be used.
         """
         self.config = config
-        self.now = clock
+        self.now = clock or SteadyClock()
+        self.turns = Turns()
         self.spool = Spool(config.spool, config.limits.free_bytes)
-        self.store = Store(config.spool / "gateway.sqlite")
+        self.store = Store(config.spool / "gateway.sqlite", self.now(), config.retry.cap_seconds)
         self.metrics = GatewayMetrics(self.store, self.spool)
         self.work = threading.Condition()
         self._lock = threading.Lock()
@@ -242,6 +274,14 @@ class Studies:
                     self.store.forget_images(key)
                     log.info("study %s: images and DICOM results deleted", key)
         self.store.forget_results(now - retention.results_days * _DAY)
+
+    def retry(self, key: str) -> bool:
+        """Queue a failed study again; return False if it has not failed."""
+        done = self.store.retry(key, self.now())
+        if done:
+            log.info("study %s: queued again", key)
+            self.wake()
+        return done
 
     # Reporting
 

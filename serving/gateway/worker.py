@@ -13,8 +13,10 @@ from components.exam_model.recipe import PreprocessingRecipe
 from schema.features import VIEWS
 from serving.client.grader import Grader
 from serving.client.grades import InvalidExamError, ServingError
-from serving.client.grading import UNSEEN_SYSTEM, ExamRefusedError, GradedExam, ModelChangedError, grade_exam
+from serving.client.grading import UNSEEN_SYSTEM, ExamRefusedError, GradedExam, ModelChangedError, grade_prepared
+from serving.client.preprocessing import PreparedExam
 from serving.dicom_results import ResultsError
+from serving.gateway.decoding import Decoder, DecodingBrokeError
 from serving.gateway.monitoring import log
 from serving.gateway.outcome import StudyOutcome, graded_outcome, refused_outcome
 from serving.gateway.records import Claim
@@ -22,6 +24,7 @@ from serving.gateway.spool import SpoolFullError
 from serving.gateway.studies import Studies
 
 POLL_SECONDS: Final = 0.25
+GATEWAY_FAILED: Final = "gateway_failed"
 _SWAPS: Final = 5
 
 
@@ -69,9 +72,16 @@ class Worker(threading.Thread):
         self._studies = studies
         self._grader = grader
         self._stopping = stopping
+        self._decoder = Decoder(studies.config.grading.decode_seconds)
 
     def run(self) -> None:
         """Grade the studies that are due."""
+        try:
+            self._grade_all()
+        finally:
+            self._decoder.close()
+
+    def _grade_all(self) -> None:
         claim = None
         while not self._stopping.is_set():
             try:
@@ -91,9 +101,6 @@ class Worker(threading.Thread):
 
     def _work_on(self, claim: Claim) -> None:
         studies = self._studies
-        if claim.starts > studies.config.grading.crashes:
-            self._fail(claim, f"The gateway broke {claim.starts - 1} times while it graded the study: look at its log.")
-            return
         started = time.monotonic()
         try:
             outcome = self._outcome(claim)
@@ -124,21 +131,31 @@ class Worker(threading.Thread):
         folder = studies.spool.images(claim.key)
         results = studies.config.results if studies.config.destinations else None
 
+        last = claim.starts + 1 >= studies.config.grading.crashes
+
         def grade(grader: Grader, recipe: PreprocessingRecipe) -> GradedExam:
-            return grade_exam(folder, grader, recipe, studies.config.grading.policy)
+            def prepare() -> PreparedExam:
+                # Another study may have taken the memory: before a study fails, it is read alone once.
+                with studies.turns.take(alone=last):
+                    return self._decoder.prepare(folder, recipe)
+
+            return grade_prepared(prepare, grader, recipe, studies.config.grading.policy)
 
         try:
             graded = self._grader.grade(grade)
         except ExamRefusedError as error:
             message = error.message.replace(str(folder), "The study")
-            refusal = ExamRefusedError(error.reason, message, error.rejected)
-            return refused_outcome(refusal, self._by_view(claim.key, folder), results)
+            return self._refused(claim, ExamRefusedError(error.reason, message, error.rejected))
         names = studies.store.image_names(claim.key)
         images = {
             uid: folder / names[studies.spool.instance_id(uid)]
             for uid in (item.loaded.header.sop_uid for item in graded.prepared.views.values())
         }
         return graded_outcome(graded, images, results)
+
+    def _refused(self, claim: Claim, refusal: ExamRefusedError) -> StudyOutcome:
+        results = self._studies.config.results if self._studies.config.destinations else None
+        return refused_outcome(refusal, self._by_view(claim.key, self._studies.spool.images(claim.key)), results)
 
     def _by_view(self, key: str, folder: Path) -> dict[str, Path]:
         """Return the images that a refusal refers to: one per view; if none shows a view, the first one."""
@@ -151,26 +168,35 @@ class Worker(threading.Thread):
     def _not_done(self, claim: Claim, error: Exception) -> None:
         """Return a study to the queue, or fail it after repeated faults of the study or of this code."""
         if isinstance(error, (ServingError, SpoolFullError)) and not isinstance(error, InvalidExamError):
-            self._postpone(claim, str(error), others_fault=True)
+            self._postpone(claim, str(error), own_fault=False)
             return
         problem = f"The gateway could not grade the study ({type(error).__name__}): look at its log."
-        if isinstance(error, (InvalidExamError, ResultsError)):
+        if isinstance(error, (InvalidExamError, ResultsError, DecodingBrokeError)):
             problem = str(error)
         else:
             log.error("study %s: grading broke", claim.key, exc_info=error)
-        if claim.starts >= self._studies.config.grading.crashes:
+        if claim.starts + 1 >= self._studies.config.grading.crashes:
             self._fail(claim, problem)
         else:
-            self._postpone(claim, problem, others_fault=False)
+            self._postpone(claim, problem, own_fault=True)
 
-    def _postpone(self, claim: Claim, problem: str, others_fault: bool) -> None:
+    def _postpone(self, claim: Claim, problem: str, own_fault: bool) -> None:
         studies, attempts = self._studies, claim.attempts + 1
         now = studies.now()
-        studies.store.postpone(claim, problem, now + studies.config.retry.wait(attempts), now, others_fault)
+        studies.store.postpone(claim, problem, now + studies.config.retry.wait(attempts), now, own_fault)
         studies.metrics.answers.labels("postponed").inc()
         log.warning("study %s: waits, attempt %d failed: %s", claim.key, attempts, " ".join(problem.split()))
 
     def _fail(self, claim: Claim, problem: str) -> None:
-        self._studies.store.fail(claim, problem, self._studies.now())
+        studies = self._studies
+        destinations = [destination.name for destination in studies.config.destinations]
+        try:  # the destinations learn of the failure
+            refusal = self._refused(claim, ExamRefusedError(GATEWAY_FAILED, problem))
+            studies.spool.write_results(claim.key, claim.revision, refusal.files)
+        except Exception as error:
+            log.error("study %s: its failure cannot be written as DICOM (%s)", claim.key, type(error).__name__)
+            destinations = []
+        studies.store.fail(claim, problem, destinations, studies.now())
+        studies.wake()
         self._studies.metrics.answers.labels("failed").inc()
         log.error("study %s: failed, %s", claim.key, problem)

@@ -171,8 +171,8 @@ def find_pixels(stream: BinaryIO, dataset: Dataset, syntax: UID, file: str) -> P
     if length < needed:
         remedy = "its length must be Rows x Columns x bytes per pixel"
         raise _fail(RejectionReason.TRUNCATED, file, f"{length} bytes of {needed}", remedy)
-    if start + needed > size:
-        raise _fail(RejectionReason.TRUNCATED, file, f"{size - start} bytes of {needed}", "transfer the file again")
+    if start + length > size:  # cut, even where the bytes of the image are there
+        raise _fail(RejectionReason.TRUNCATED, file, f"{size - start} bytes of {length}", "transfer the file again")
     remarks = (Remark.OTHER_COMPRESSION,) if syntax.is_encapsulated else ()
     # Big endian samples of 8 bits can be in words, so the last of an odd number needs its neighbour.
     return PixelElement(vr, ((start, min(length, needed + needed % 2)),), False, remarks)

@@ -100,7 +100,7 @@ def gateway_config(tmp_path: Path) -> Callable[..., GatewayConfig]:
             "spool": tmp_path / "spool",
             "model": {"address": model_address, "timeout_s": 20 * PATIENCE},
             "dicom": {"port": 0, "idle_seconds": 5 * PATIENCE},
-            "http": {"port": 0, "idle_seconds": 5 * PATIENCE},
+            "http": {"port": 0, "idle_seconds": 5 * PATIENCE, "head_seconds": 60 * PATIENCE},
             "grouping": {"settle_seconds": 0.2, "timeout_seconds": 20},
             "limits": {"free_bytes": 0},
             "retry": {"first_seconds": 0.2, "cap_seconds": 0.5},

@@ -148,13 +148,13 @@ def test_a_study_that_fails_often_ends_and_a_resend_tries_it_again(
     studies.group()
     claim = studies.store.claim(clock.time)
     assert claim is not None
-    studies.store.postpone(claim, "The server does not answer.", clock.time + 10, clock.time, others_fault=True)
+    studies.store.postpone(claim, "The server does not answer.", clock.time + 10, clock.time, own_fault=True)
     assert studies.store.claim(clock.time) is None
     clock.time += 10
     claim = studies.store.claim(clock.time)
     assert claim is not None
     assert (claim.attempts, claim.starts) == (1, 1)
-    studies.store.fail(claim, "broken", clock.time)
+    studies.store.fail(claim, "broken", [], clock.time)
     assert studies.summary(key)["failure"]["message"] == "broken"  # type: ignore[index]
     send(studies, exams[0][0])
     assert studies.store.study(key).state == "receiving"  # type: ignore[union-attr]
