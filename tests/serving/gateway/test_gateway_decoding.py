@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import socket
@@ -106,6 +107,10 @@ def test_times_of_a_clock_that_was_set_back_do_not_stall_a_study(
     now.close()
 
 
+def is_grading(studies: Studies) -> bool:
+    return studies.store.counts()["grading"] == 1
+
+
 def test_graceful_restarts_while_the_model_server_hangs_do_not_count(
     gateway_config: Config, model_server: str, exams: list[list[Path]], token: str
 ) -> None:
@@ -116,10 +121,10 @@ def test_graceful_restarts_while_the_model_server_hangs_do_not_count(
         with running_gateway(gateway_config(address), ENVIRON) as gateway:
             answer = httpx.post(f"{gateway.http_address}/api/studies", files=files, headers=headers, timeout=HANG)
             (key,) = answer.json()["keys"]
-            wait_until(lambda: gateway.studies.store.counts()["grading"])
+            wait_until(lambda: is_grading(gateway.studies))
         for _ in range(3):
             with running_gateway(gateway_config(address), ENVIRON) as gateway:
-                wait_until(lambda store=gateway.studies.store: store.counts()["grading"])
+                wait_until(functools.partial(is_grading, gateway.studies))
     with running_gateway(gateway_config(model_server), ENVIRON) as gateway:
         wait_until(lambda: gateway.studies.store.counts()["graded"])
         assert gateway.studies.summary(key) is not None
@@ -137,7 +142,8 @@ def test_a_study_that_breaks_its_reader_fails_its_destination_is_told_and_its_im
     pacs = AE("PACS")
     pacs.add_supported_context(ComprehensiveSRStorage)
     listening = pacs.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, store)])
-    port = listening.socket.getsockname()[1]
+    assert listening is not None
+    port = listening.server_address[1]
     destination = {"kind": "dicom", "name": "pacs", "host": "127.0.0.1", "port": port, "ae_title": "PACS"}
     changes: dict[str, Any] = {"destinations": [destination], "retention": {"images_hours": 0}}
     headers = {"Authorization": f"Bearer {token}"}
