@@ -190,9 +190,11 @@ def limited_protocol(limits: HttpLimits) -> type[H11Protocol]:
     return LimitedProtocol
 
 
-def _cancelled(timer: asyncio.TimerHandle | None) -> None:
+def _cancelled(timer: asyncio.TimerHandle | None) -> asyncio.TimerHandle | None:
+    """Cancel a timer, if there is one, and return None."""
     if timer is not None:
         timer.cancel()
+    return None
 
 
 class Gate:

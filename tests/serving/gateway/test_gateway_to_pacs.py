@@ -36,6 +36,10 @@ def real_exam(tmp_path: Path) -> list[Path]:
     return paths
 
 
+# The real exam is of a system that the model of the tests never saw.
+FLAG = {"policy": {"unseen": "flag"}}
+
+
 def test_exams_come_back_as_report_and_heat_maps_although_the_gateway_is_killed(
     start_process: Any,
     model_server: str,
@@ -52,7 +56,7 @@ def test_exams_come_back_as_report_and_heat_maps_although_the_gateway_is_killed(
         {"kind": "dicom", "name": "pacs", "host": "127.0.0.1", "port": dicom_port, "ae_title": "ORTHANC"},
         {"kind": "stow", "name": "web", "url": f"http://127.0.0.1:{http_port}/dicom-web"},
     ]
-    with start_process(model_server, destinations=destinations) as gateway:
+    with start_process(model_server, destinations=destinations, grading=FLAG) as gateway:
         gateway.send(exams[0])
         graded = wait_for(lambda: (found := gateway.studies()) and found[0]["exam"] and found[0])
         assert graded["delivery"] == "pending"
@@ -61,7 +65,7 @@ def test_exams_come_back_as_report_and_heat_maps_although_the_gateway_is_killed(
         gateway.process.wait()
     with (
         start_pacs(http_port, dicom_port) as pacs,
-        start_process(model_server, destinations=destinations) as gateway,
+        start_process(model_server, destinations=destinations, grading=FLAG) as gateway,
     ):
 
         def states() -> dict[str, list[str]]:
@@ -75,6 +79,7 @@ def test_exams_come_back_as_report_and_heat_maps_although_the_gateway_is_killed(
         assert 'breast_density_waiting_deliveries{destination="dead"} 2.0' in gateway.client.get("/metrics").text
 
     headers = [pydicom.dcmread(path, stop_before_pixels=True) for path in [*exams[0], *real_exam]]
+    assert [study["refusal"] for study in studies] == [None] * len(studies)
     assert {study["state"] for study in studies} == {"graded"}
     assert len({instance["SOPInstanceUID"] for instance in instances}) == len(instances)
     for header, study in ((headers[-1], studies[0]), (headers[0], studies[1])):

@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
@@ -28,7 +27,7 @@ def test_sigterm_does_not_wait_for_a_prediction(tmp_path: Path) -> None:
     tf.saved_model.save(model, str(tmp_path / "models" / "1"), signatures={"serving_default": model.answer})
     command = [sys.executable, "-m", "pipeline.cli", "serve", str(tmp_path / "models")]
     command += ["--grpc-port", "0", "--rest-port", "0", "--running", "1", "--queued", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process, ThreadPoolExecutor(1) as pool:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
             found = re.search(r"gRPC (\S+),", process.stdout.readline())
@@ -39,17 +38,15 @@ def test_sigterm_does_not_wait_for_a_prediction(tmp_path: Path) -> None:
                 request.inputs["x"].CopyFrom(tf.make_tensor_proto(["a"]))
                 predict = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict
 
-                def code_of_call(seconds: float) -> grpc.StatusCode:
+                def has_no_place() -> bool:
                     try:
-                        predict(request, timeout=seconds)
+                        predict(request, timeout=0.2)
                     except grpc.RpcError as error:
-                        return error.code()
-                    return grpc.StatusCode.OK
+                        return bool(error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED)
+                    return False
 
-                endless = pool.submit(code_of_call, HANG)
-                wait_until(lambda: code_of_call(0.2) == grpc.StatusCode.RESOURCE_EXHAUSTED)
+                wait_until(has_no_place)  # one of the calls before runs, although its client left
                 process.send_signal(signal.SIGTERM)
                 assert process.wait(HANG) == 0
-                assert endless.result(HANG) in (grpc.StatusCode.CANCELLED, grpc.StatusCode.UNAVAILABLE)
         finally:
             process.kill()
