@@ -27,7 +27,7 @@ from components.grad_cam_explainer.component import GradCamExplainer
 from components.import_schema_gen.component import ImportSchemaGen
 from components.mammogram_preprocessor.component import MammogramPreprocessor
 from components.pusher.component import Pusher
-from components.report_generator.component import ReportGenerator
+from components.report_generator.component import ReportGenerator, ReportInputs
 from components.report_generator.executor import describe_nodes
 from components.review.folder import ReviewSource
 from components.sources.source import Source
@@ -124,6 +124,21 @@ class RunPaths:
     root: str
     serving: str
     schema: str
+
+
+@dataclass(frozen=True)
+class Machinery:
+    """What a runner works with.
+
+    Attributes:
+        beam_args: Arguments of Beam's runner, for every node.
+        image_beam_args: Additional arguments for the nodes that work on pixels and release the GIL.
+        metadata: ML Metadata connection; None for the runner's own.
+    """
+
+    beam_args: Sequence[str] = ()
+    image_beam_args: Sequence[str] = ()
+    metadata: Connection | None = None
 
 
 def _tuner(config: PipelineConfig, examples: BaseChannel, schema: BaseNode, transform: BaseNode) -> Tuner:
@@ -231,9 +246,7 @@ def create_pipeline(
     config: PipelineConfig,
     archive: Archive | UnseenArchive,
     paths: RunPaths,
-    beam_args: Sequence[str] = (),
-    image_beam_args: Sequence[str] = (),
-    metadata: Connection | None = None,
+    machinery: Machinery | None = None,
     last: str | None = None,
     name: str | None = None,
 ) -> pipeline.Pipeline:
@@ -243,19 +256,18 @@ def create_pipeline(
         config: The values that determine the results.
         archive: The archive to ingest.
         paths: The paths of the runner.
-        beam_args: Arguments of Beam's runner, for every node.
-        image_beam_args: Additional arguments for the nodes that work on pixels and release the GIL.
-        metadata: ML Metadata connection; None for the runner's own.
+        machinery: Beam and ML Metadata of the runner; None for the runner's own.
         last: Id of the last node: the pipeline has only this node and those that it depends on. None for all nodes.
         name: Name of the pipeline; None for the name in the configuration.
 
     Returns:
         The pipeline, for any TFX runner.
     """
+    machinery = machinery or Machinery()
     scan, ingest, preprocessor = _data_nodes(config, archive)
     pixel_nodes: list[BaseBeamComponent] = [*ingest, preprocessor]
     for node in pixel_nodes:
-        node.with_beam_pipeline_args([*beam_args, *image_beam_args])
+        node.with_beam_pipeline_args([*machinery.beam_args, *machinery.image_beam_args])
     examples = preprocessor.outputs["preprocessed_examples"]
     statistics = StatisticsGen(examples, stats_options=StatsOptions(feature_allowlist=list(_WITH_STATISTICS)))
     schema = ImportSchemaGen(schema_file=paths.schema)
@@ -325,15 +337,17 @@ def create_pipeline(
     nodes += [*(node for node in (drift, selector, tuner, warm_start) if node), *trainers.values()]
     nodes += [ensemble, baseline, evaluator, explainer, infra, pusher]
     report = ReportGenerator(
-        ingest_report=_all(ingest, "ingest_report"),
-        quality_report=preprocessor.outputs["quality_report"],
-        drift_report=drift.outputs["drift_report"] if drift else None,
-        networks=by_view,
-        evaluation=evaluator.outputs["evaluation"],
-        explanations=explainer.outputs["explanations"],
-        infra_blessing=infra.outputs["blessing"],
-        pushed_model=pusher.outputs["pushed_model"],
-        exam_model=model,
+        ReportInputs(
+            ingest_report=_all(ingest, "ingest_report"),
+            quality_report=preprocessor.outputs["quality_report"],
+            networks=by_view,
+            evaluation=evaluator.outputs["evaluation"],
+            explanations=explainer.outputs["explanations"],
+            infra_blessing=infra.outputs["blessing"],
+            pushed_model=pusher.outputs["pushed_model"],
+            exam_model=model,
+            drift_report=drift.outputs["drift_report"] if drift else None,
+        ),
         name=config.name,
         configuration=to_yaml(config),
         origin=archive.origin,
@@ -349,6 +363,6 @@ def create_pipeline(
         pipeline_root=paths.root,
         components=chosen,
         enable_cache=True,
-        metadata_connection_config=metadata,
-        beam_pipeline_args=list(beam_args),
+        metadata_connection_config=machinery.metadata,
+        beam_pipeline_args=list(machinery.beam_args),
     )

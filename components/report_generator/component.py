@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from tfx import types
 from tfx.dsl.components.base import base_component, executor_spec
@@ -38,55 +39,59 @@ class ReportGeneratorSpec(component_spec.ComponentSpec):
     OUTPUTS = {"report": component_spec.ChannelParameter(type=Report)}
 
 
+@dataclass(frozen=True)
+class ReportInputs:
+    """The outputs of other nodes that the report shows.
+
+    Attributes:
+        ingest_report: Output of DicomExampleGen.
+        quality_report: Output of MammogramPreprocessor.
+        networks: The Trainer's model of each view, which contains its history.
+        evaluation: Output of the Evaluator.
+        explanations: Output of GradCamExplainer.
+        infra_blessing: Output of InfraCheck.
+        pushed_model: Output of the Pusher.
+        exam_model: Output of ExamEnsemble, which contains its calibration.
+        drift_report: Output of DriftMonitor; None if the pipeline does not have this node.
+    """
+
+    ingest_report: types.BaseChannel
+    quality_report: types.BaseChannel
+    networks: Mapping[str, types.BaseChannel]
+    evaluation: types.BaseChannel
+    explanations: types.BaseChannel
+    infra_blessing: types.BaseChannel
+    pushed_model: types.BaseChannel
+    exam_model: types.BaseChannel
+    drift_report: types.BaseChannel | None = None
+
+
 class ReportGenerator(base_component.BaseComponent):
     """Shows a run on one HTML page that opens offline."""
 
     SPEC_CLASS = ReportGeneratorSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
 
-    def __init__(
-        self,
-        ingest_report: types.BaseChannel,
-        quality_report: types.BaseChannel,
-        networks: Mapping[str, types.BaseChannel],
-        evaluation: types.BaseChannel,
-        explanations: types.BaseChannel,
-        infra_blessing: types.BaseChannel,
-        pushed_model: types.BaseChannel,
-        exam_model: types.BaseChannel,
-        name: str,
-        configuration: str,
-        origin: str = "",
-        nodes: str = "[]",
-        drift_report: types.BaseChannel | None = None,
-    ):
+    def __init__(self, inputs: ReportInputs, name: str, configuration: str, origin: str = "", nodes: str = "[]"):
         """Create the node.
 
         Args:
-            ingest_report: Output of DicomExampleGen.
-            quality_report: Output of MammogramPreprocessor.
-            networks: The Trainer's model of each view, which contains its history.
-            evaluation: Output of the Evaluator.
-            explanations: Output of GradCamExplainer.
-            infra_blessing: Output of InfraCheck.
-            pushed_model: Output of the Pusher.
-            exam_model: Output of ExamEnsemble, which contains its calibration.
+            inputs: Outputs of the other nodes.
             name: Name of the run.
             configuration: Configuration as YAML, without paths.
             origin: Kind of the exams if they are not exams of patients; else empty.
             nodes: Output of ``describe_nodes`` for the nodes before this one.
-            drift_report: Output of DriftMonitor; None if the pipeline does not have this node.
         """
         spec = ReportGeneratorSpec(
-            ingest_report=ingest_report,
-            quality_report=quality_report,
-            drift_report=drift_report,
-            evaluation=evaluation,
-            explanations=explanations,
-            infra_blessing=infra_blessing,
-            pushed_model=pushed_model,
-            exam_model=exam_model,
-            **networks,
+            ingest_report=inputs.ingest_report,
+            quality_report=inputs.quality_report,
+            drift_report=inputs.drift_report,
+            evaluation=inputs.evaluation,
+            explanations=inputs.explanations,
+            infra_blessing=inputs.infra_blessing,
+            pushed_model=inputs.pushed_model,
+            exam_model=inputs.exam_model,
+            **inputs.networks,
             name=name,
             configuration=configuration,
             origin=origin,

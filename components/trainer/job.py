@@ -23,7 +23,7 @@ from components.trainer.config import TrainConfig
 from components.trainer.devices import is_chief, make_strategy, total_over_workers
 from components.trainer.epochs import Epoch
 from components.trainer.input_pipeline import Records, ViewData, batches, read_records
-from components.trainer.loop import TrainedNetwork, class_weights, train
+from components.trainer.loop import Start, TrainedNetwork, class_weights, train
 from components.trainer.network import build_network, count_convolutions
 from schema.features import laterality_of
 
@@ -93,8 +93,7 @@ def run_job(job: Job) -> None:
             config,
             on_epoch,
             strategy=strategy,
-            checkpoints=checkpoints,
-            start=start,
+            start=Start(checkpoints, start),
         )
     if chief:
         tf.io.gfile.makedirs(job.model_dir)

@@ -63,6 +63,20 @@ def class_weights(labels: Sequence[int], config: TrainConfig) -> NDArray[Any]:
     return weights.astype(np.float32)
 
 
+@dataclass(frozen=True, eq=False)
+class Start:
+    """What a training starts from.
+
+    Attributes:
+        checkpoints: Folder of the checkpoints of this training, which all workers share. If it has a checkpoint, the
+            training resumes there. None saves no checkpoints.
+        weights: Initial weights, in the form of ``network.get_weights()``; None for random weights.
+    """
+
+    checkpoints: str | None = None
+    weights: Sequence[NDArray[Any]] | None = None
+
+
 def train(
     training: Batches,
     validation: Batches,
@@ -71,8 +85,7 @@ def train(
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
     *,
     strategy: tf.distribute.Strategy | None = None,
-    checkpoints: str | None = None,
-    start: Sequence[NDArray[Any]] | None = None,
+    start: Start | None = None,
 ) -> TrainedNetwork:
     """Train one network.
 
@@ -83,9 +96,7 @@ def train(
         config: Network, optimiser, schedule and seed.
         on_epoch: Called after each epoch; a resumed training first calls it for the epochs of the checkpoint.
         strategy: Result of :func:`make_strategy`; None to make it here.
-        checkpoints: Folder of the checkpoints of this training, which all workers share. If it has a checkpoint, the
-            training resumes there. None saves no checkpoints.
-        start: Initial weights, in the form of ``network.get_weights()``; None for random weights.
+        start: Checkpoints and initial weights; None for random weights without checkpoints.
 
     Returns:
         The network with the weights of its best validation epoch.
@@ -95,13 +106,14 @@ def train(
         StrategyError: The strategy cannot work on this machine, or the workers do not find the same checkpoint.
     """
     strategy = strategy or make_strategy(config, os.environ)
-    steps = Steps(config, weights, strategy, start)
+    start = start or Start()
+    steps = Steps(config, weights, strategy, start.weights)
     progress = Progress()
     kept = None
-    if checkpoints is not None:
-        kept = Checkpoints(checkpoints, steps.network, steps.optimizer, steps.average, progress)
+    if start.checkpoints is not None:
+        kept = Checkpoints(start.checkpoints, steps.network, steps.optimizer, steps.average, progress)
         kept.restore()
-        _require_agreement(strategy, len(progress.epochs), checkpoints)
+        _require_agreement(strategy, len(progress.epochs), start.checkpoints)
     for epoch in progress.epochs:
         on_epoch(epoch)
     first = len(progress.epochs)

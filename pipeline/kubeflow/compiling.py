@@ -47,7 +47,7 @@ from pipeline.kubeflow.specification import (
 from pipeline.kubeflow.training_job import training_job
 from pipeline.kubeflow_config import SCAN, KubeflowConfig, Secret, Volume
 from pipeline.local.runner import SCHEMA_FILE
-from pipeline.pipeline import RunPaths, UnseenArchive, create_pipeline
+from pipeline.pipeline import Machinery, RunPaths, UnseenArchive, create_pipeline
 
 
 @dataclass(frozen=True)
@@ -257,8 +257,9 @@ def build_cluster_pipeline(config: RunConfig) -> tfx_pipeline.Pipeline:
         config.pipeline,
         UnseenArchive(cluster_source(config.data), kubeflow.span, reviews, origin, kubeflow.spans),
         RunPaths(kubeflow.pipeline_root, f"{kubeflow.serving.path}/{config.pipeline.name}", str(SCHEMA_FILE)),
-        beam_args=beam_arguments(config.beam, VOLUME_ROOT) or [_NO_PACKAGE],
-        image_beam_args=image_beam_arguments(config.beam, workers=0),
+        Machinery(
+            beam_arguments(config.beam, VOLUME_ROOT) or [_NO_PACKAGE], image_beam_arguments(config.beam, workers=0)
+        ),
         name=kubeflow_name(config.pipeline.name),
     )
     _set_workers(built.components, kubeflow)

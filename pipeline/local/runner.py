@@ -29,7 +29,7 @@ from pipeline.beam.config import beam_arguments, image_beam_arguments
 from pipeline.beam.requirements import require
 from pipeline.config import RunConfig
 from pipeline.metadata import Connection, prepare
-from pipeline.pipeline import Archive, ArchivePart, RunPaths, create_pipeline
+from pipeline.pipeline import Archive, ArchivePart, Machinery, RunPaths, create_pipeline
 from pipeline.sources import source_of
 
 DATA_FILES: Final = ("../../schema/schema.pbtxt",)
@@ -116,10 +116,12 @@ def build(config: RunConfig, last: str | None = None) -> tfx_pipeline.Pipeline:
             "computed phantoms" if config.phantoms else "",
         ),
         run_paths(config.output, config.pipeline.name),
-        beam_args=beam_arguments(config.beam, str(config.output.resolve())),
-        # Threads help where OpenCV and codecs release the GIL; TFX's own nodes are faster without them.
-        image_beam_args=image_beam_arguments(config.beam, config.runner.workers),
-        metadata=prepare(config.metadata, config.output, os.environ),
+        Machinery(
+            beam_arguments(config.beam, str(config.output.resolve())),
+            # Threads help where OpenCV and codecs release the GIL; TFX's own nodes are faster without them.
+            image_beam_arguments(config.beam, config.runner.workers),
+            prepare(config.metadata, config.output, os.environ),
+        ),
         last=last,
     )
 

@@ -20,7 +20,7 @@ from pydicom.uid import (
 
 from pipeline.phantom.appearance import Appearance
 from pipeline.phantom.plan import ExamPlan
-from schema.acquisition import ReferenceSystem
+from schema.acquisition import REFERENCE_SYSTEMS, ReferenceSystem
 from schema.features import VIEWS
 
 # PS3.16 CID 4014, SNOMED CT as PS3.3 requires since 2019.
@@ -145,7 +145,6 @@ def write_view(
     stored: NDArray[np.uint16],
     plan: ExamPlan,
     view: str,
-    system: ReferenceSystem,
     appearance: Appearance,
     spacing_mm: float,
     scope: tuple[object, ...],
@@ -155,9 +154,8 @@ def write_view(
     Args:
         path: File to write.
         stored: uint16 [rows, columns], within Bits Stored.
-        plan: The exam.
+        plan: The exam, with its reference system.
         view: One of ``schema.features.VIEWS``.
-        system: The reference system.
         appearance: The system's file traits.
         spacing_mm: Imager pixel spacing, mm.
         scope: Values that make the UIDs of this set its own.
@@ -172,7 +170,7 @@ def write_view(
     dataset.SOPInstanceUID = meta.MediaStorageSOPInstanceUID
     _patient_and_study(dataset, plan, scope)
     _times(dataset, plan, view)
-    _equipment(dataset, system, appearance)
+    _equipment(dataset, REFERENCE_SYSTEMS[plan.system], appearance)
     _acquisition(dataset, view, spacing_mm)
     _pixels(dataset, stored, appearance)
     if appearance.jpeg_ls:

@@ -203,7 +203,6 @@ def write_exam(plan: ExamPlan, config: PhantomConfig, out: Path) -> str:
             made.stored,
             plan,
             view,
-            REFERENCE_SYSTEMS[plan.system],
             APPEARANCES[plan.system],
             made.truth.pixel_spacing_mm,
             scope=(config.seed, config.exams, config.distribution, config.reduction),

@@ -19,7 +19,6 @@ from pipeline.phantom.distractors import DISTRACTORS
 from pipeline.phantom.exam import draw_exam, make_view
 from pipeline.phantom.plan import ExamPlan, plan_exams
 from pipeline.phantom.special import SPECIAL, Grey
-from schema.acquisition import REFERENCE_SYSTEMS
 from schema.features import VIEWS
 
 STANDARD: Final = "standard"
@@ -105,8 +104,7 @@ def write_special_set(config: PhantomConfig, out: Path) -> dict[str, int]:
         file = out / "images" / f"{made.name}.dcm"
         file.parent.mkdir(parents=True, exist_ok=True)
         stored = np.rint(made.grey * 4095).astype(np.uint16)
-        system = REFERENCE_SYSTEMS[made.plan.system]
-        write_view(file, stored, made.plan, made.view, system, appearance, made.spacing_mm, (config.seed, made.kind))
+        write_view(file, stored, made.plan, made.view, appearance, made.spacing_mm, (config.seed, made.kind))
         rows.append(
             {"file": f"images/{made.name}.dcm", "kind": made.kind, "special": int(made.special), "view": made.view}
         )

@@ -13,7 +13,7 @@ from components.trainer.checkpoint import checkpoint_folder
 from components.trainer.config import AugmentationConfig, NetworkConfig, TrainConfig
 from components.trainer.epochs import Epoch
 from components.trainer.input_pipeline import array_batches
-from components.trainer.loop import TrainedNetwork, class_weights, train
+from components.trainer.loop import Start, TrainedNetwork, class_weights, train
 from components.transform.config import ImageConfig
 from components.transform.images import normalise
 from tests.components.trainer.worker_process import BLOCKS_A_STAGE
@@ -64,7 +64,7 @@ def run(
     training = array_batches(*toy_images(train_count, 0), config, training=True)
     validation = array_batches(*toy_images(20, 1), config, training=False)
     weights = np.ones(4, np.float32)
-    return train(training, validation, weights, config, on_epoch, checkpoints=checkpoints), seen
+    return train(training, validation, weights, config, on_epoch, start=Start(checkpoints)), seen
 
 
 def test_balanced_weights_are_inverse_to_frequency_with_mean_one() -> None:
