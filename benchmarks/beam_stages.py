@@ -25,6 +25,7 @@ from components.statistics.calibration import CALIBRATION_FILE, fit_calibration
 from pipeline.beam.config import beam_arguments
 from pipeline.beam.staged_runner import LOG as RUNNER_LOG
 from pipeline.config import RunConfig, load_config
+from pipeline.console import NodeResult
 from pipeline.local import runner as local_runner
 from schema import features as f
 
@@ -59,7 +60,7 @@ class _Meter:
         del node, number, count, progress_file
         self._before, self._handed_on_before = processes_of(self._sessions), self._handed_on.bytes
 
-    def finish(self, result: local_runner.NodeResult) -> None:
+    def finish(self, result: NodeResult) -> None:
         """Note that a node ended."""
         after = processes_of(self._sessions)
         self.figures[result.node] = {

@@ -13,8 +13,7 @@ import typer
 from pipeline.commands import data, kubeflow, models, operations, runs
 from pipeline.commands.extras import missing_extra
 from pipeline.commands.review import review_app
-from schema.intended_use import NOTICE
-from schema.version import DISTRIBUTION, installed_version
+from schema.software import DISTRIBUTION, NOTICE, installed_version
 
 _HELP = f"Mammography DICOM to a served, explainable BI-RADS density classifier. {NOTICE}"
 

@@ -15,7 +15,7 @@ from components.drift_monitor.config import DriftConfig
 from components.evaluator.config import EvaluatorConfig
 from components.exam_ensemble.config import EnsembleConfig
 from components.exam_model.recipe import PreprocessingRecipe
-from components.exam_selector.config import SelectionConfig
+from components.exam_selector.selection import SelectionConfig
 from components.grad_cam_explainer.config import ExplainerConfig
 from components.preprocessing.config import PreprocessConfig, QualityConfig
 from components.sources.archives import ArchiveKind

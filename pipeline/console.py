@@ -7,8 +7,9 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TextIO
+from typing import Final, TextIO
 
 from rich.console import Console
 from rich.live import Live
@@ -18,11 +19,25 @@ from components.common.progress import Progress, read_progress
 from components.dicom_example_gen.rejection_summary import rejection_warnings
 from components.dicom_example_gen.report import SUMMARY_FILE
 
-if TYPE_CHECKING:  # the runner imports TFX, which takes seconds
-    from pipeline.local.runner import NodeResult
-
 _REFRESH_S: Final = 0.5
 _PLAIN_LINE_S: Final = 20.0
+
+
+@dataclass(frozen=True)
+class NodeResult:
+    """The result of a node.
+
+    Attributes:
+        node: Node id.
+        cached: TFX used the outputs of an earlier execution.
+        seconds: Duration, s.
+        outputs: URI of each output artifact, by output name.
+    """
+
+    node: str
+    cached: bool
+    seconds: float
+    outputs: dict[str, str]
 
 
 def duration(seconds: float) -> str:

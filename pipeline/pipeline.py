@@ -15,7 +15,6 @@ from tfx.proto import trainer_pb2, transform_pb2
 from tfx.types.channel import BaseChannel, union
 
 from components.archive_scan.component import ArchiveScan
-from components.baseline_model.component import BaselineModel
 from components.common.fingerprint import code_fingerprint
 from components.dicom_example_gen.component import DicomExampleGen
 from components.drift_monitor.component import DriftMonitor
@@ -26,13 +25,13 @@ from components.example_validator.component import ExampleValidator
 from components.grad_cam_explainer.component import GradCamExplainer
 from components.import_schema_gen.component import ImportSchemaGen
 from components.mammogram_preprocessor.component import MammogramPreprocessor
+from components.pushed_models.component import BaselineModel, WarmStart
 from components.pusher.component import Pusher
 from components.report_generator.component import ReportGenerator, ReportInputs
 from components.report_generator.executor import describe_nodes
 from components.review.folder import ReviewSource
 from components.sources.source import Source
 from components.sources.spans import LATEST, Span
-from components.warm_start.component import WarmStart
 from pipeline.config import PipelineConfig, to_yaml
 from pipeline.metadata import Connection
 from schema import features as f

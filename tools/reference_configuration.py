@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from pipeline.config import RunConfig
-from schema.version import installed_version
+from schema.software import installed_version
 from serving.gateway.config import GatewayConfig
 from tools.markdown import documented_attributes, prose_of, table, with_links
 

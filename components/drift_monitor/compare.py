@@ -184,7 +184,9 @@ def _compare(
     return found.model_copy(update={"features": tuple(moved), "unseen": _unseen(exams[group], exams[trained_on])})
 
 
-def compare(statistics: Statistics, exams: ExamCounts, schema: schema_pb2.Schema, span: int | None) -> DriftSummary:
+def compare_groups(
+    statistics: Statistics, exams: ExamCounts, schema: schema_pb2.Schema, span: int | None
+) -> DriftSummary:
     """Compare the newest span with the earlier spans, and held-out exams with training exams.
 
     Args:

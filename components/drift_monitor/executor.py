@@ -1,4 +1,4 @@
-"""TFX executor of DriftMonitor; ``measure`` and ``compare`` do the work."""
+"""TFX executor of DriftMonitor; ``measure_groups`` and ``compare_groups`` do the work."""
 
 from __future__ import annotations
 
@@ -13,9 +13,16 @@ from tfx.utils import io_utils
 from components.common.progress import expect
 from components.common.shards import write_text
 from components.common.stages import LostRecordsError
-from components.drift_monitor.compare import compare, compared_features
+from components.drift_monitor.compare import compare_groups, compared_features
 from components.drift_monitor.config import DriftConfig
-from components.drift_monitor.measure import Group, grouped_shards, is_measured, measure, read_exams, read_statistics
+from components.drift_monitor.measure import (
+    Group,
+    grouped_shards,
+    is_measured,
+    measure_groups,
+    read_exams,
+    read_statistics,
+)
 from components.drift_monitor.summary import SUMMARY_FILE
 
 _SCHEMA_FILE: Final = "schema.pbtxt"
@@ -51,11 +58,11 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         shards = grouped_shards(examples.uri, splits, examples.span, learnt)
         expect(len(shards), "shards")
         with self._make_beam_pipeline() as pipeline:
-            measure(pipeline, shards, compared_features(schema), out)
+            measure_groups(pipeline, shards, compared_features(schema), out)
         if not is_measured(out):
             raise LostRecordsError("Beam ended without statistics; run again, with another runner.")
         in_spans = any(group in shard.groups for shard in shards for group in (Group.NEWEST, Group.EARLIER))
-        summary = compare(read_statistics(out), read_exams(out), schema, examples.span if in_spans else None)
+        summary = compare_groups(read_statistics(out), read_exams(out), schema, examples.span if in_spans else None)
         write_text(os.path.join(out, SUMMARY_FILE), summary.model_dump_json(indent=1))
         if summary.alerts and config.on_drift == "stop":
             raise DriftError(

@@ -155,7 +155,7 @@ def _write_exams(counts: Iterable[tuple[tuple[str, str], int]], out: str) -> Non
     write_text(os.path.join(out, _EXAMS_FILE), json.dumps(rows, indent=1))
 
 
-def measure(pipeline: beam.Pipeline, shards: Sequence[GroupedShard], names: Sequence[str], out: str) -> None:
+def measure_groups(pipeline: beam.Pipeline, shards: Sequence[GroupedShard], names: Sequence[str], out: str) -> None:
     """Add the steps to a pipeline.
 
     Args:

@@ -39,7 +39,7 @@ from components.statistics.calibration import CALIBRATION_FILE, Calibration
 from components.transform.config import ImageConfig
 from schema import features as f
 from schema.acquisition import recorded_system
-from schema.intended_use import INTENDED_USE, LIMITS, NOT_FOR, NOTICE
+from schema.software import INTENDED_USE, LIMITS, NOT_FOR, NOTICE
 from schema.training_systems import SystemTally, TrainedSystem
 
 _SOFTWARE: Final = ("breast-density", "keras", "numpy", "opencv-python-headless", "pydicom", "tensorflow")

@@ -38,13 +38,13 @@ class ContractError(ValueError):
     """A contract is missing or cannot be read, or its model does not keep it."""
 
 
-class Part(BaseModel):
+class ContractPart(BaseModel):
     """A part of the contract."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class Tensor(Part):
+class Tensor(ContractPart):
     """An input or an output.
 
     Attributes:
@@ -75,7 +75,7 @@ class Tensor(Part):
     likeliest_of: str | None = None
 
 
-class Signature(Part):
+class Signature(ContractPart):
     """A signature, with its inputs and outputs by name."""
 
     meaning: str
@@ -83,14 +83,14 @@ class Signature(Part):
     outputs: dict[str, Tensor]
 
 
-class DensityClass(Part):
+class DensityClass(ContractPart):
     """A class of BI-RADS, 5th edition."""
 
     name: str
     meaning: str
 
 
-class ImageFormat(Part):
+class ImageFormat(ContractPart):
     """The picture of a view that signatures accept, as MammogramPreprocessor writes it.
 
     Attributes:
@@ -114,7 +114,7 @@ class ImageFormat(Part):
     other_sizes: str = "resized to this one by area averaging, which stretches what is not square"
 
 
-class Normalisation(Part):
+class Normalisation(ContractPart):
     """Normalisation of a decoded picture in the graph.
 
     Attributes:
@@ -128,7 +128,7 @@ class Normalisation(Part):
     right_views_flipped: bool
 
 
-class Preprocessing(Part):
+class Preprocessing(ContractPart):
     """How a DICOM file becomes a picture.
 
     Attributes:
@@ -142,7 +142,7 @@ class Preprocessing(Part):
     code: str = Field(pattern="^[0-9a-f]{16}$")
 
 
-class ExamRule(Part):
+class ExamRule(ContractPart):
     """How views become the grade of an exam.
 
     Attributes:
@@ -157,7 +157,7 @@ class ExamRule(Part):
     minimum_views: int = Field(ge=1)
 
 
-class CalibrationFacts(Part):
+class CalibrationFacts(ContractPart):
     """The temperature, and the exams that it was fitted to. ``file`` has the metrics before and after."""
 
     method: Literal["temperature", "none"]
@@ -169,7 +169,7 @@ class CalibrationFacts(Part):
     file_sha256: str = Sha256
 
 
-class SplitCounts(Part):
+class SplitCounts(ContractPart):
     """Size of a split; exams also per density class and acquisition system."""
 
     exams: int = Field(ge=0)
@@ -178,7 +178,7 @@ class SplitCounts(Part):
     by_acquisition_system: dict[str, int]
 
 
-class TrainingData(Part):
+class TrainingData(ContractPart):
     """What the model was trained on.
 
     Attributes:
@@ -197,7 +197,7 @@ class TrainingData(Part):
         return TrainingSystems(origin=self.origin, systems=self.systems or ())
 
 
-class SliceMetrics(Part):
+class SliceMetrics(ContractPart):
     """Metrics of the exams of a slice.
 
     Attributes:
@@ -215,7 +215,7 @@ class SliceMetrics(Part):
     metrics: dict[str, Figure]
 
 
-class Evaluation(Part):
+class Evaluation(ContractPart):
     """The metrics of the Evaluator.
 
     Attributes:
@@ -231,7 +231,7 @@ class Evaluation(Part):
     slices: tuple[SliceMetrics, ...] = Field(min_length=1)
 
 
-class Contract(Part):
+class Contract(ContractPart):
     """The content of ``contract.json``.
 
     Attributes:

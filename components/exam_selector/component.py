@@ -8,7 +8,7 @@ from tfx.types import component_spec, standard_artifacts
 
 from components.common.fingerprint import code_fingerprint
 from components.exam_selector import executor
-from components.exam_selector.config import SelectionConfig
+from components.exam_selector.selection import SelectionConfig
 
 
 class ExamSelectorSpec(component_spec.ComponentSpec):

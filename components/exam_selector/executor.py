@@ -13,8 +13,7 @@ from tfx.types import artifact_utils
 from components.common.progress import advance, expect
 from components.common.shards import read_shard, shards_of, split_folder, write_shard
 from components.common.views import parse_view, read_views
-from components.exam_selector.config import SelectionConfig
-from components.exam_selector.selection import LEARNT, Exam, excluded_exams
+from components.exam_selector.selection import LEARNT, Exam, SelectionConfig, excluded_exams
 
 
 def _exams(uri: str) -> dict[str, Exam]:

@@ -16,23 +16,23 @@ from components.common.progress import expect
 from components.common.shards import read_shard, shards_of
 from components.common.stages import LostRecordsError
 from components.grad_cam_explainer.config import ExplainerConfig
-from components.grad_cam_explainer.explain_pipeline import Networks, explain
-from components.grad_cam_explainer.view_shards import ShardTask
+from components.grad_cam_explainer.explain_pipeline import NetworkFiles, explain
+from components.grad_cam_explainer.view_shards import ExplainTask
 from components.trainer import NETWORK_FILE
 from components.transform.config import ImageConfig
 from schema.features import VIEWS
 
 
-def shard_tasks(shards: Sequence[str], maximum_views: int | None) -> list[ShardTask]:
+def shard_tasks(shards: Sequence[str], maximum_views: int | None) -> list[ExplainTask]:
     """Return one task per shard with the number of its views to explain: the first ones, up to the maximum."""
-    tasks: list[ShardTask] = []
+    tasks: list[ExplainTask] = []
     left = maximum_views
     for path in shards:
         count = sum(1 for _ in read_shard(path))
         views = count if left is None else min(left, count)
         left = None if left is None else left - views
         if views:
-            tasks.append(ShardTask(len(tasks), path, views))
+            tasks.append(ExplainTask(len(tasks), path, views))
     return tasks
 
 
@@ -59,7 +59,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         out = artifact_utils.get_single_uri(output_dict["explanations"])
         shards = shards_of(artifact_utils.get_split_uri(input_dict["examples"], "test"))
         tasks = shard_tasks(shards, config.maximum_views)
-        networks = Networks(
+        networks = NetworkFiles(
             _network_files(input_dict),
             ImageConfig.model_validate_json(exec_properties["image"]),
             mirrored=bool(exec_properties["mirrored"]),

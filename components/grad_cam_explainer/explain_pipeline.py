@@ -21,15 +21,15 @@ from components.common.stages import Element, Gathered, Stage, elements
 from components.grad_cam_explainer.config import ExplainerConfig
 from components.grad_cam_explainer.heat_maps import Explainer
 from components.grad_cam_explainer.inspection import inspect_networks, mean_similarities, network_task
-from components.grad_cam_explainer.mean_scores import ExplainedView, judge, scores_by_slice
+from components.grad_cam_explainer.mean_scores import ExplainedView, judge_mean_scores, scores_by_slice
 from components.grad_cam_explainer.view_selection import Place, choose_pictures, image_beside
-from components.grad_cam_explainer.view_shards import ShardTask, draw_shard, explain_shard
+from components.grad_cam_explainer.view_shards import ExplainTask, draw_shard, explain_shard
 from components.transform.config import ImageConfig
 from schema.features import VIEWS
 
 
 @dataclass(frozen=True)
-class Networks:
+class NetworkFiles:
     """The networks behind the exam model.
 
     Attributes:
@@ -78,11 +78,11 @@ def _choose(explained: Gathered, config: ExplainerConfig) -> list[Element]:
     by_shard: dict[int, dict[int, str]] = defaultdict(dict)
     for (shard, index), path in overlays.items():
         by_shard[shard][index] = path
-    tasks: Sequence[ShardTask] = explained.context
+    tasks: Sequence[ExplainTask] = explained.context
     return elements([(tasks[shard], wanted) for shard, wanted in by_shard.items()], _Explained(rows, overlays))
 
 
-def _networks(drawn: Gathered, shards: Sequence[str], networks: Networks, config: ExplainerConfig) -> list[Element]:
+def _networks(drawn: Gathered, shards: Sequence[str], networks: NetworkFiles, config: ExplainerConfig) -> list[Element]:
     explained: _Explained = drawn.context
     tasks = [
         network_task(explained.rows, shards, view, networks.files[view], config, mirrored=networks.mirrored)
@@ -112,7 +112,7 @@ def _report(inspected: Gathered, config: ExplainerConfig, out: str) -> None:
     rows = explained.rows
     lines = [json.dumps(_line(row, explained.overlays.get((row.shard, row.index)))) for row in rows]
     groups = scores_by_slice(rows)
-    gates = judge(groups, config)
+    gates = judge_mean_scores(groups, config)
     summary = {
         "views": len(rows),
         "exams": len({row.exam_id for row in rows}),
@@ -132,9 +132,9 @@ def _report(inspected: Gathered, config: ExplainerConfig, out: str) -> None:
 
 def explain(
     pipeline: beam.Pipeline,
-    tasks: Sequence[ShardTask],
+    tasks: Sequence[ExplainTask],
     model_dir: str,
-    networks: Networks,
+    networks: NetworkFiles,
     config: ExplainerConfig,
     out: str,
 ) -> None:

@@ -106,7 +106,7 @@ def _mean(rows: Sequence[ExplainedView], name: str) -> Mean:
     return mean_over_exams([row.scores[name] for row in rows], [row.exam_id for row in rows])
 
 
-def judge(groups: Sequence[SliceScores], config: ExplainerConfig) -> list[dict[str, Any]]:
+def judge_mean_scores(groups: Sequence[SliceScores], config: ExplainerConfig) -> list[dict[str, Any]]:
     """Compare mean scores with the configured limits.
 
     Args:

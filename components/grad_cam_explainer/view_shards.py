@@ -22,7 +22,7 @@ _T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
-class ShardTask:
+class ExplainTask:
     """One shard to explain.
 
     Attributes:
@@ -50,7 +50,7 @@ def read_some(path: str, wanted: Iterable[int]) -> Iterator[tuple[int, View]]:
             yield index, parse_view(record)
 
 
-def explain_shard(task: ShardTask, load: LoadExplainer, config: ExplainerConfig) -> list[ExplainedView]:
+def explain_shard(task: ExplainTask, load: LoadExplainer, config: ExplainerConfig) -> list[ExplainedView]:
     """Score the heat maps of a shard, one batch at a time.
 
     Args:
@@ -94,7 +94,7 @@ def explain_shard(task: ShardTask, load: LoadExplainer, config: ExplainerConfig)
 
 
 def draw_shard(
-    work: tuple[ShardTask, Mapping[int, str]], load: LoadExplainer, config: ExplainerConfig, out: str
+    work: tuple[ExplainTask, Mapping[int, str]], load: LoadExplainer, config: ExplainerConfig, out: str
 ) -> None:
     """Draw some views of a shard: the overlay, and the input image of the network.
 

@@ -25,7 +25,7 @@ from components.common.shards import (
     split_folder,
 )
 from components.common.stages import LostRecordsError
-from components.mammogram_preprocessor.preprocess_pipeline import ShardTask, preprocess
+from components.mammogram_preprocessor.preprocess_pipeline import ShardTask, preprocess_shards
 from components.mammogram_preprocessor.span_merging import IngestedShard, find_excluded
 from components.preprocessing.config import PreprocessConfig, QualityConfig
 from components.review.folder import NO_REVIEWS, read_reviews
@@ -105,7 +105,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         _require_every_split(shards, tasks, splits)
         expect(sum((task.records or 0) - len(task.excluded) for task in tasks), "images")
         with self._make_beam_pipeline() as pipeline:
-            preprocess(pipeline, tasks, config, quality, reviews, report)
+            preprocess_shards(pipeline, tasks, config, quality, reviews, report)
         for folder in (output.uri, report):
             remove_unfinished(folder)
         if not tf.io.gfile.exists(os.path.join(report, "summary.json")):

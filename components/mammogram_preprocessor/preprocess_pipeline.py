@@ -230,7 +230,7 @@ def _report(drawn: Gathered, reviews: Reviews, report: str) -> None:
     write_text(os.path.join(report, "summary.json"), json.dumps(summary, indent=1))
 
 
-def preprocess(
+def preprocess_shards(
     pipeline: beam.Pipeline,
     tasks: Sequence[ShardTask],
     config: PreprocessConfig,

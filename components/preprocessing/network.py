@@ -58,7 +58,8 @@ def _rank(grey: NDArray[np.float32], inside: NDArray[np.bool_]) -> NDArray[np.fl
     low, high = _GREY
     level = np.clip((grey - low) * ((_LEVELS - 1) / (high - low)), 0, _LEVELS - 1).astype(np.intp)
     rank = np.cumsum(np.bincount(level[inside], minlength=_LEVELS)).astype(np.float32)
-    return (rank / max(1.0, float(rank[-1])))[level]
+    ranks: NDArray[np.float32] = (rank / max(1.0, float(rank[-1])))[level]
+    return ranks
 
 
 def to_channels(grey: NDArray[np.float32], mask: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -302,7 +302,7 @@ class Verdict:
     warnings: tuple[str, ...] = field(default=())
 
 
-def missing(what: str, node: str) -> Note:
+def missing_note(what: str, node: str) -> Note:
     """Return the note of a section that has nothing to show.
 
     Args:

@@ -61,7 +61,7 @@ def is_empty(text: str) -> bool:
     return text.strip().casefold() in _EMPTY
 
 
-def plain(text: str) -> str:
+def normalised_text(text: str) -> str:
     """Return a text in the form of the keys of ``DensityValues``: lower case, single blanks, ``2`` for ``2.0``."""
     text = re.sub(r"[\s_]+", " ", text.strip().casefold()).strip(" .")
     text = re.sub(r"[‐-―]", "-", text)
@@ -102,7 +102,7 @@ def parse_density(text: str, values: DensityValues | None = None) -> str | None:
     Returns:
         One of ``schema.features.DENSITY_CLASSES``, or None for other texts.
     """
-    text = plain(text)
+    text = normalised_text(text)
     if values:
         return values.get(text) or None
     behind = _CODE_BEHIND.fullmatch(text)
@@ -111,7 +111,7 @@ def parse_density(text: str, values: DensityValues | None = None) -> str | None:
 
 def is_no_density(text: str, values: DensityValues | None = None) -> bool:
     """Return True if a cell means no density: by ``values``, or because it is empty (see :func:`is_empty`)."""
-    meaning = (values or {}).get(plain(text))
+    meaning = (values or {}).get(normalised_text(text))
     return is_empty(text) if meaning is None else meaning == ""
 
 
@@ -121,7 +121,7 @@ def read_density_values(texts: Mapping[str, str]) -> dict[str, str]:
     Raises:
         ValueError: A class does not exist, or two texts are equal.
     """
-    values = {plain(text): density.strip().upper() for text, density in texts.items()}
+    values = {normalised_text(text): density.strip().upper() for text, density in texts.items()}
     if len(values) < len(texts) or not values or not set(values.values()) <= {*DENSITY_CLASSES, ""}:
         classes = ", ".join(DENSITY_CLASSES)
         raise ValueError(
@@ -146,7 +146,7 @@ def density_warnings(place: str, texts: Iterable[str], values: DensityValues | N
     """
     if values:
         return ()
-    counts = Counter(map(plain, texts))
+    counts = Counter(map(normalised_text, texts))
     numbers = Counter[int]()
     for text, count in counts.items():
         if (number := _number(text)) is not None:

@@ -107,7 +107,8 @@ def calibrate(probabilities: NDArray[Any], temperature: float) -> NDArray[Any]:
         return probabilities.copy()
     powers = probabilities ** (1.0 / temperature)
     total = powers.sum(axis=-1, keepdims=True)
-    return np.divide(powers, total, out=np.zeros_like(powers), where=total > 0)
+    calibrated: NDArray[Any] = np.divide(powers, total, out=np.zeros_like(powers), where=total > 0)
+    return calibrated
 
 
 def penalised_loss(probabilities: NDArray[Any], labels: NDArray[Any], temperature: float) -> float:

@@ -114,7 +114,8 @@ def gaps_by_bin(
     gaps = np.zeros((len(labels), bins))
     gaps[np.arange(len(labels)), places] = right - confidence
     total = weights.sum(axis=0)
-    return np.divide(gaps.T @ weights, total, out=np.full((bins, len(total)), np.nan), where=total > 0).T
+    means: NDArray[Any] = np.divide(gaps.T @ weights, total, out=np.full((bins, len(total)), np.nan), where=total > 0)
+    return means.T
 
 
 def calibration_errors(gaps: NDArray[Any]) -> NDArray[Any]:

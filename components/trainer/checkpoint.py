@@ -86,7 +86,7 @@ def checkpoint_folder(model_run_dir: str, decides: Any) -> str:
     return os.path.join(node, _FOLDER, digest)
 
 
-class Progress(tf.train.experimental.PythonState):
+class TrainingProgress(tf.train.experimental.PythonState):
     """Progress of a training, as a checkpoint stores it.
 
     Attributes:
@@ -123,7 +123,7 @@ class Checkpoints:
         network: keras.Model,
         optimizer: keras.optimizers.Optimizer,
         average: WeightAverage | None,
-        progress: Progress,
+        progress: TrainingProgress,
     ):
         """Define the content of the checkpoint.
 

@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from components.trainer.checkpoint import Checkpoints, Progress
+from components.trainer.checkpoint import Checkpoints, TrainingProgress
 from components.trainer.config import TrainConfig
 from components.trainer.devices import StrategyError, is_chief, layers_of, make_strategy, total_over_workers
 from components.trainer.epochs import Epoch, Totals, best_of, rank
@@ -108,7 +108,7 @@ def train(
     strategy = strategy or make_strategy(config, os.environ)
     start = start or Start()
     steps = Steps(config, weights, strategy, start.weights)
-    progress = Progress()
+    progress = TrainingProgress()
     kept = None
     if start.checkpoints is not None:
         kept = Checkpoints(start.checkpoints, steps.network, steps.optimizer, steps.average, progress)

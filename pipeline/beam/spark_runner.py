@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from apache_beam.options.pipeline_options import PipelineOptions, SparkRunnerOptions
 
 from pipeline.beam import fork_server
-from pipeline.beam.stage_tasks import Reading, StageTask, TaskReport, run_task
+from pipeline.beam.stage_tasks import Reading, StageTask, TaskReport, run_stage_task
 from pipeline.beam.staged_runner import Execute, StagedRunner, python_reason
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def execute_on(spark: SparkContext, task: StageTask, readings: Sequence[Reading]
     sent = spark.broadcast(task)
     try:
         numbered = spark.parallelize(list(enumerate(readings)), len(readings))
-        result: list[TaskReport] = numbered.map(lambda item: run_task(sent.value, *item)).collect()
+        result: list[TaskReport] = numbered.map(lambda item: run_stage_task(sent.value, *item)).collect()
         return result
     except Py4JJavaError as error:
         raise SparkStageError(python_reason(str(error.java_exception.getMessage()))) from None

@@ -120,7 +120,7 @@ def _context(descriptor: beam_fn_api_pb2.ProcessBundleDescriptor) -> PipelineCon
     )
 
 
-def run_task(task: StageTask, number: int, reading: Reading) -> TaskReport:
+def run_stage_task(task: StageTask, number: int, reading: Reading) -> TaskReport:
     """Execute a stage on one part of its input.
 
     Args:

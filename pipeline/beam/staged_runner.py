@@ -57,7 +57,7 @@ class _SideInputs(StateServicer):
         return super().append_raw(state_key, b"")
 
 
-def in_order(stage: str, readings: Sequence[Reading], reports: Sequence[TaskReport]) -> list[TaskReport]:
+def reports_in_order(stage: str, readings: Sequence[Reading], reports: Sequence[TaskReport]) -> list[TaskReport]:
     """Return reports in the order of their tasks.
 
     Raises:
@@ -128,7 +128,7 @@ class StagedRun:
         for output in outputs.values():
             self._buffers.setdefault(output.buffer, [])
         if readings:
-            for report in in_order(stage.name, readings, self._execute(task, readings)):
+            for report in reports_in_order(stage.name, readings, self._execute(task, readings)):
                 for piece in report.pieces:
                     self._buffers[piece.buffer].append(piece)
 

@@ -24,7 +24,7 @@ from typing import Final
 from pipeline.beam.fork_server import preload
 from pipeline.beam.requirements import TaskKeyError, find_task_key
 from pipeline.beam.stage_files import TaskFiles
-from pipeline.beam.stage_tasks import run_task
+from pipeline.beam.stage_tasks import run_stage_task
 
 DONE: Final = "done"
 READY: Final = "takes tasks"
@@ -46,7 +46,7 @@ def execute(folder: str, number: int, key: bytes) -> str:
     try:
         if not files.has_report(number):  # Flink repeats all tasks of a lost slot, also finished ones
             task, reading = files.read_task(number)
-            files.write_report(run_task(task, number, reading))
+            files.write_report(run_stage_task(task, number, reading))
     except Exception:  # the driver reports whatever user code raises
         return traceback.format_exc()
     return DONE
@@ -73,7 +73,7 @@ def _reap(*_: object) -> None:
             pass
 
 
-def serve(path: Path, key: bytes) -> None:
+def serve_tasks(path: Path, key: bytes) -> None:
     """Serve until the process is killed.
 
     Args:
@@ -118,7 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except TaskKeyError as error:
         sys.exit(str(error))
     preload()
-    serve(path, key)
+    serve_tasks(path, key)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from pipeline.logs import quiet_tensorflow
-from schema.intended_use import NOTICE
+from schema.software import NOTICE
 
 
 def serve(

@@ -18,7 +18,7 @@ from pipeline.commands.options import (
     data_keys,
 )
 from pipeline.experiments.catalogue import EXPERIMENTS
-from schema.intended_use import NOTICE
+from schema.software import NOTICE
 
 _ALL: Final = "all"
 _EXPERIMENTS_HELP: Final = "\n\n".join(

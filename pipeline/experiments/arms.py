@@ -29,6 +29,7 @@ from components.exam_selector.selection import LEARNT
 from components.statistics.calibration import load_temperature
 from components.trainer import HISTORY_FILE
 from pipeline.config import RunConfig
+from pipeline.console import NodeResult
 from pipeline.local import runner as local_runner
 from schema import features as f
 from schema.features import DENSITY_CLASSES
@@ -128,7 +129,7 @@ class FinishedArm:
     networks: dict[str, Network]
     exams: ExamCounts
     learnt_systems: tuple[str, ...]
-    nodes: tuple[local_runner.NodeResult, ...]
+    nodes: tuple[NodeResult, ...]
     seconds: float
 
 

@@ -19,7 +19,7 @@ from components.pusher.push import push_version
 from components.report_generator.executor import REPORT_FILE
 from components.statistics.metrics import IN_RUN_SUMMARY, short_name
 from pipeline.config import RunConfig
-from pipeline.console import watching
+from pipeline.console import NodeResult, watching
 from pipeline.local import runner as local_runner
 
 _MODEL_FILE: Final = "saved_model.pb"
@@ -50,7 +50,7 @@ class RunOutcome:
     pushed: bool
     alerts: tuple[str, ...]
     public_key: bool
-    nodes: tuple[local_runner.NodeResult, ...]
+    nodes: tuple[NodeResult, ...]
 
 
 def is_served(pushed: Path, serving: Path) -> bool:

@@ -7,7 +7,6 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -28,29 +27,13 @@ from components.sources.spans import find_spans
 from pipeline.beam.config import beam_arguments, image_beam_arguments
 from pipeline.beam.requirements import require
 from pipeline.config import RunConfig
+from pipeline.console import NodeResult
 from pipeline.metadata import Connection, prepare
 from pipeline.pipeline import Archive, ArchivePart, Machinery, RunPaths, create_pipeline
 from pipeline.sources import source_of
 
 DATA_FILES: Final = ("../../schema/schema.pbtxt",)
 SCHEMA_FILE: Final = (Path(__file__).resolve().parent / DATA_FILES[0]).resolve()
-
-
-@dataclass(frozen=True)
-class NodeResult:
-    """The result of a node.
-
-    Attributes:
-        node: Node id.
-        cached: TFX used the outputs of an earlier execution.
-        seconds: Duration, s.
-        outputs: URI of each output artifact, by output name.
-    """
-
-    node: str
-    cached: bool
-    seconds: float
-    outputs: dict[str, str]
 
 
 def _reason(cause: Exception) -> str:

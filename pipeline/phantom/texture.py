@@ -106,7 +106,8 @@ def muscle_striae(rng: np.random.Generator, warp: Field, direction: float, spaci
     across_mm = (x * np.cos(direction) + y * np.sin(direction)) * spacing_mm + warp * 3.0
     profile = cv2.GaussianBlur(rng.standard_normal((1, 400), dtype=np.float32), (0, 0), 1.2)[0]
     profile = (profile - profile.mean()) / profile.std()
-    return np.interp(across_mm / 1.6, np.arange(400), profile, period=400).astype(np.float32)
+    waves: NDArray[np.float32] = np.interp(across_mm / 1.6, np.arange(400), profile, period=400).astype(np.float32)
+    return waves
 
 
 def add_fine_detail(rng: np.random.Generator, field: Field, shape: tuple[int, int], share: float) -> Field:

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipeline.segmenter.samples import Sample, drawn_samples, film_samples, phantom_samples
-from pipeline.segmenter.training import probabilities, train
+from pipeline.segmenter.training import probabilities, train_segmenter
 from pipeline.segmenter.unet import frozen_graph
 
 _SEED = 7001
@@ -47,7 +47,7 @@ def main() -> None:
         "muscle": (drawn, []),
     }
     for seed, (name, (seen, unseen)) in enumerate(folds.items()):
-        model, loss = train(phantoms, seen, films, seed)
+        model, loss = train_segmenter(phantoms, seen, films, seed)
         data = frozen_graph(model)
         (arguments.out / f"{name}.pb").write_bytes(data)
         honest = f", Dice of {len(unseen)} films not trained on {_dice(model, unseen):.4f}" if unseen else ""

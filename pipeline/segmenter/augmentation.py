@@ -150,7 +150,7 @@ def augmented(rng: Generator, sample: Sample, strength: float) -> tuple[Picture,
     return to_channels(_standardised(grey, mask), mask), np.clip(muscle * mask, 0, 1)
 
 
-def plain(sample: Sample) -> tuple[Picture, Picture]:
+def unaltered(sample: Sample) -> tuple[Picture, Picture]:
     """Return a sample without augmentation: channels, float32 [128, 96, 3], and muscle, float32 [128, 96]."""
     grey, mask, muscle = (
         np.asarray(cv2.resize(values, (GRID[1], GRID[0]), interpolation=cv2.INTER_AREA), np.float32)

@@ -18,7 +18,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from components.preprocessing.network import from_blocks, to_blocks
-from pipeline.segmenter.augmentation import augmented, plain
+from pipeline.segmenter.augmentation import augmented, unaltered
 from pipeline.segmenter.samples import SHAPE, Sample
 from pipeline.segmenter.unet import build_unet
 from schema.features import is_mlo
@@ -95,7 +95,7 @@ def _fit(model: tf.keras.Model, sources: Sequence[Source], steps: int, rate: flo
 
 def probabilities(model: tf.keras.Model, samples: Sequence[Sample]) -> NDArray[Any]:
     """Apply a network: float32 [n, 128, 96]."""
-    inputs = to_blocks(np.stack([plain(sample)[0] for sample in samples]))
+    inputs = to_blocks(np.stack([unaltered(sample)[0] for sample in samples]))
     return np.asarray(from_blocks(tf.sigmoid(model.predict(inputs, batch_size=32, verbose=0)).numpy()))
 
 
@@ -114,7 +114,7 @@ def _self_labelled(model: tf.keras.Model, films: Sequence[Sample]) -> list[Sampl
     return labelled
 
 
-def train(
+def train_segmenter(
     phantoms: Sequence[Sample], drawn: Sequence[Sample], films: Sequence[Sample], seed: int
 ) -> tuple[tf.keras.Model, float]:
     """Train one network; 1,600 steps, some eight minutes of one core.

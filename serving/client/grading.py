@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from components.dicom.rejections import Rejection
 from components.exam_model.recipe import PreprocessingRecipe
 from schema.features import DENSITY_CLASSES, VIEWS
-from schema.intended_use import NOTICE
+from schema.software import NOTICE
 from schema.training_systems import SystemStatus, worst
 from serving.client.grader import Grader
 from serving.client.grades import ExamGrade, NotGradedError, Probabilities, ServingError, ViewExplanation

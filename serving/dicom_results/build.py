@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 
 from components.common.files import write_whole
 from schema.features import VIEWS, laterality_of
-from schema.intended_use import NOTICE
+from schema.software import NOTICE
 from serving.client.grading import ExamRefusedError, GradedExam, quality_flags, warnings_of
 from serving.dicom_results.config import ResultsConfig
 from serving.dicom_results.heat_maps import heat_map

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from schema.version import installed_version
+from schema.software import installed_version
 
 
 class ResultsConfig(BaseModel):

@@ -16,7 +16,7 @@ from pydicom.sr.codedict import codes
 from components.exam_model.heat_layer import blend
 from components.exam_model.preparation import PreparedView
 from components.exam_model.recipe import PreprocessingRecipe
-from schema.intended_use import NOTICE
+from schema.software import NOTICE
 from serving.client.grades import ViewExplanation
 from serving.client.grading import GradedExam
 from serving.dicom_results.config import ResultsConfig

@@ -36,20 +36,20 @@ class BrokenContractError(Exception):
     """The model does not keep its contract."""
 
 
-def require(kept: Any, message: str) -> None:
+def ensure(kept: Any, message: str) -> None:
     """Raise BrokenContractError unless a condition is true."""
     if not kept:
         raise BrokenContractError(message)
 
 
-def check_contract(model_dir: str) -> Contract:
+def read_checked_contract(model_dir: str) -> Contract:
     """Read the contract; refuse one that is missing or has another major version."""
     path = os.path.join(model_dir, CONTRACT_FILE)
-    require(tf.io.gfile.exists(path), f"the SavedModel has no {CONTRACT_FILE}: export it again")
+    ensure(tf.io.gfile.exists(path), f"the SavedModel has no {CONTRACT_FILE}: export it again")
     contract = json.loads(_read(path))
     version = str(contract["contract_version"])
-    require(version.split(".")[0] == MAJOR, f"contract_version is {version}, and this check knows {MAJOR}.x")
-    require(contract["signatures"], "it promises no signature")
+    ensure(version.split(".")[0] == MAJOR, f"contract_version is {version}, and this check knows {MAJOR}.x")
+    ensure(contract["signatures"], "it promises no signature")
     return dict(contract)
 
 
@@ -65,10 +65,10 @@ def check_files(model_dir: str, contract: Contract) -> str:
     for name in names:
         digest.update(name.encode() + b"\0" + hashlib.sha256(_read(os.path.join(model_dir, name))).digest())
     same = digest.hexdigest() == contract["model_sha256"]
-    require(same, "the contract belongs to another model: model_sha256 differs")
+    ensure(same, "the contract belongs to another model: model_sha256 differs")
     calibration = contract["calibration"]
     found_file = _read(os.path.join(model_dir, calibration["file"]))
-    require(
+    ensure(
         hashlib.sha256(found_file).hexdigest() == calibration["file_sha256"],
         f"{calibration['file']} is not the file that the contract describes",
     )
@@ -84,7 +84,7 @@ def read_graph(model_dir: str) -> Any:
     """Read the graph that servers load, as TensorFlow's MetaGraphDef."""
     saved = saved_model_pb2.SavedModel.FromString(_read(os.path.join(model_dir, "saved_model.pb")))
     graphs = [graph for graph in saved.meta_graphs if "serve" in graph.meta_info_def.tags]
-    require(graphs, "the SavedModel has no graph tagged serve")
+    ensure(graphs, "the SavedModel has no graph tagged serve")
     return graphs[0]
 
 
@@ -94,7 +94,7 @@ def check_operations(graph: Any) -> str:
     used = {node.op for node in graph.graph_def.node} | {node.op for f in functions for node in f.node_def}
     used -= {function.signature.name for function in functions}
     foreign = sorted(op for op in used if op in _PYTHON_OPS or not hasattr(tf.raw_ops, op))
-    require(not foreign, f"these operations are not TensorFlow's own: {foreign[:5]}")
+    ensure(not foreign, f"these operations are not TensorFlow's own: {foreign[:5]}")
     return f"{len(used)} operations"
 
 
@@ -103,14 +103,14 @@ def check_signature(graph: Any, contract: Contract, name: str) -> str:
     promised, declared = contract["signatures"][name], graph.signature_def[name]
     for kind, found in (("inputs", declared.inputs), ("outputs", declared.outputs)):
         wanted = promised[kind]
-        require(set(found) == set(wanted), f"{kind} are {sorted(found)}, promised {sorted(wanted)}")
+        ensure(set(found) == set(wanted), f"{kind} are {sorted(found)}, promised {sorted(wanted)}")
         for key, tensor in wanted.items():
             shape = [size if isinstance(size, int) else None for size in tensor["shape"]]
             given = (tf.as_dtype(found[key].dtype).name, tf.TensorShape(found[key].tensor_shape).as_list())
-            require(given == (tensor["dtype"], shape), f"{key} is {given}, promised {(tensor['dtype'], shape)}")
+            ensure(given == (tensor["dtype"], shape), f"{key} is {given}, promised {(tensor['dtype'], shape)}")
     optional = {key for key, tensor in promised["inputs"].items() if tensor.get("optional")}
     found_optional = set(declared.defaults)
-    require(found_optional == optional, f"optional are {sorted(found_optional)}, promised {sorted(optional)}")
+    ensure(found_optional == optional, f"optional are {sorted(found_optional)}, promised {sorted(optional)}")
     return f"{len(promised['inputs'])} inputs, {len(promised['outputs'])} outputs as agreed"
 
 
@@ -130,7 +130,7 @@ def check_answer(model: Any, graph: Any, contract: Contract, name: str, inputs: 
             _check_likeliest(key, answer[key], answer[tensor["likeliest_of"]], contract)
     if "reason" in answer:
         ungraded = answer["density"] == b""
-        require(((answer["reason"] != b"") == ungraded).all(), "an exam has no grade and no reason, or both")
+        ensure(((answer["reason"] != b"") == ungraded).all(), "an exam has no grade and no reason, or both")
     if "preprocessing" in answer:
         _check_recipe(answer["preprocessing"], contract["preprocessing"])
     defaults = {key: tf.constant(tf.make_ndarray(value)) for key, value in graph.signature_def[name].defaults.items()}
@@ -138,7 +138,7 @@ def check_answer(model: Any, graph: Any, contract: Contract, name: str, inputs: 
         again = _ask(model, name, decoded | defaults)
         numbers = [key for key, value in answer.items() if value.dtype.kind == "f"]
         same = all(np.allclose(answer[key], again[key], atol=_ROUNDING) for key in numbers)
-        require(same, f"the answer without {', '.join(defaults)} differs")
+        ensure(same, f"the answer without {', '.join(defaults)} differs")
     return f"{len(answer['probabilities'])} answers"
 
 
@@ -155,32 +155,32 @@ def check_output(name: str, found: NDArray[Any], tensor: dict[str, Any], sizes: 
         tensor: Entry of the output in the contract.
         sizes: Size by name in shapes; new names are added.
     """
-    require(len(found.shape) == len(tensor["shape"]), f"{name} has shape {found.shape}, promised {tensor['shape']}")
+    ensure(len(found.shape) == len(tensor["shape"]), f"{name} has shape {found.shape}, promised {tensor['shape']}")
     for size, wanted in zip(found.shape, tensor["shape"], strict=True):
         expected = sizes.setdefault(wanted, size) if isinstance(wanted, str) else wanted
-        require(size == expected, f"{name} has shape {found.shape}, promised {tensor['shape']} with {sizes}")
+        ensure(size == expected, f"{name} has shape {found.shape}, promised {tensor['shape']} with {sizes}")
     if tensor["dtype"] == "string":
         _check_texts(name, found, tensor)
         return
-    require(found.dtype.name == tensor["dtype"], f"{name} is {found.dtype.name}, promised {tensor['dtype']}")
-    require(np.isfinite(found).all(), f"{name} is not finite")
+    ensure(found.dtype.name == tensor["dtype"], f"{name} is {found.dtype.name}, promised {tensor['dtype']}")
+    ensure(np.isfinite(found).all(), f"{name} is not finite")
     least, largest = tensor.get("minimum", -np.inf), tensor.get("maximum", np.inf)
-    require(((found >= least) & (found <= largest)).all(), f"{name} leaves {least} to {largest}")
+    ensure(((found >= least) & (found <= largest)).all(), f"{name} leaves {least} to {largest}")
     if "row_sum" in tensor:
         sums = found.sum(axis=-1)
         right = np.isclose(sums, tensor["row_sum"], atol=_ROUNDING)
         if tensor.get("zero_rows"):
             right |= (found == 0).all(axis=-1)
-        require(right.all(), f"{name} does not sum to {tensor['row_sum']:g}")
+        ensure(right.all(), f"{name} does not sum to {tensor['row_sum']:g}")
 
 
 def _check_texts(name: str, found: NDArray[Any], tensor: dict[str, Any]) -> None:
-    require(all(isinstance(value, bytes) for value in found.ravel()), f"{name} is not a string")
+    ensure(all(isinstance(value, bytes) for value in found.ravel()), f"{name} is not a string")
     if "one_of" in tensor:
         allowed = {value.encode() for value in tensor["one_of"]}
-        require(set(found.ravel()) <= allowed, f"{name} is not one of {tensor['one_of']}")
+        ensure(set(found.ravel()) <= allowed, f"{name} is not one of {tensor['one_of']}")
     if tensor.get("encoding") == "png":
-        require(all(value.startswith(_PNG) for value in found.ravel()), f"{name} is not a PNG")
+        ensure(all(value.startswith(_PNG) for value in found.ravel()), f"{name} is not a PNG")
     if tensor.get("encoding") == "json":
         for value in set(found.ravel()):
             json.loads(value)
@@ -191,43 +191,43 @@ def _check_likeliest(name: str, found: NDArray[Any], probabilities: NDArray[Any]
     classes = [entry["name"].encode() for entry in contract["classes"]]
     for text, row in zip(found, probabilities, strict=True):
         expected = classes[int(row.argmax())] if row.any() else b""
-        require(text == expected, f"{name} is {text!r}, and by the order of the classes it must be {expected!r}")
+        ensure(text == expected, f"{name} is {text!r}, and by the order of the classes it must be {expected!r}")
 
 
 def _check_recipe(found: NDArray[Any], promised: dict[str, Any]) -> None:
     for text in set(found):
         digest = hashlib.sha256(text).hexdigest()
         same = digest == promised["recipe_sha256"] and json.loads(text) == promised["recipe"]
-        require(same, "the model returns another preprocessing recipe than the contract holds")
+        ensure(same, "the model returns another preprocessing recipe than the contract holds")
 
 
 def check_names(model: Any, contract: Contract, requests: dict[str, Inputs]) -> str:
     """Check that the model has exactly the promised signatures, and that a request calls each."""
     promised = set(contract["signatures"])
-    require(set(model.signatures) == promised, f"they are {sorted(model.signatures)}, promised {sorted(promised)}")
+    ensure(set(model.signatures) == promised, f"they are {sorted(model.signatures)}, promised {sorted(promised)}")
     unasked = sorted(promised - set(requests))
-    require(not unasked, f"no request calls {unasked}")
+    ensure(not unasked, f"no request calls {unasked}")
     return f"{len(promised)} signatures"
 
 
 def check_modules() -> str:
     """Check that this process did not import this package."""
     foreign = sorted({name.split(".")[0] for name, module in sys.modules.items() if module is not None} & _OURS)
-    require(not foreign, f"found {foreign}")
+    ensure(not foreign, f"found {foreign}")
     return "none"
 
 
 def check_warm_up(model_dir: str, model: Any, contract: Contract) -> str:
     """Replay the warm-up requests. They must call every signature, and each must return a grade."""
     path = os.path.join(model_dir, WARMUP_FILE)
-    require(tf.io.gfile.exists(path), f"the SavedModel has no {WARMUP_FILE}: export it again")
+    ensure(tf.io.gfile.exists(path), f"the SavedModel has no {WARMUP_FILE}: export it again")
     asked = []
     for record in tf.data.TFRecordDataset(path).as_numpy_iterator():
         request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
         inputs = {name: tf.constant(tf.make_ndarray(value)) for name, value in request.inputs.items()}
         asked.append(request.model_spec.signature_name)
-        require(len(_ask(model, asked[-1], inputs)["probabilities"]), f"{asked[-1]} answers nothing")
-    require(set(asked) == set(contract["signatures"]), f"they call {asked}, promised {sorted(contract['signatures'])}")
+        ensure(len(_ask(model, asked[-1], inputs)["probabilities"]), f"{asked[-1]} answers nothing")
+    ensure(set(asked) == set(contract["signatures"]), f"they call {asked}, promised {sorted(contract['signatures'])}")
     return f"{len(asked)} requests"
 
 
@@ -248,7 +248,7 @@ def run_checks(model_dir: str, requests: dict[str, Inputs]) -> list[dict[str, An
         return value if passed else None
 
     model = attempt("load the SavedModel", lambda: tf.saved_model.load(model_dir))
-    contract = attempt("read the contract", lambda: check_contract(model_dir)) if model is not None else None
+    contract = attempt("read the contract", lambda: read_checked_contract(model_dir)) if model is not None else None
     if contract is not None:
         attempt("files of the contract", lambda: check_files(model_dir, contract))
         graph = read_graph(model_dir)

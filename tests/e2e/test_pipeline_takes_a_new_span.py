@@ -18,8 +18,9 @@ from components.common.views import read_views
 from components.drift_monitor.summary import SUMMARY_FILE, DriftSummary
 from components.evaluator.slices import METRICS_FILE
 from pipeline.config import RunConfig, load_config
+from pipeline.console import NodeResult
 from pipeline.local.run import run_config
-from pipeline.local.runner import NodeError, NodeResult, build, run
+from pipeline.local.runner import NodeError, build, run
 from pipeline.operations.lineage import read_lineage, require_store
 from pipeline.phantom.config import PhantomConfig
 from pipeline.phantom.generate import generate_phantoms

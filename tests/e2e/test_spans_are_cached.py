@@ -10,7 +10,8 @@ import pytest
 
 from components.common.shards import read_shard
 from pipeline.config import RunConfig
-from pipeline.local.runner import NodeResult, build, run
+from pipeline.console import NodeResult
+from pipeline.local.runner import build, run
 from pipeline.phantom.config import PhantomConfig
 from pipeline.phantom.generate import generate_phantoms
 

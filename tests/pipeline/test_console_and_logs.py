@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from components.common.progress import PROGRESS_FILE_VARIABLE, Progress, advance, expect
-from pipeline.console import ConsoleObserver, duration, progress_text, watching
-from pipeline.local.runner import NodeResult
+from pipeline.console import ConsoleObserver, NodeResult, duration, progress_text, watching
 from pipeline.logs import chatter_to
 
 

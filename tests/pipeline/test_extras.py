@@ -11,7 +11,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from pipeline.commands.extras import EXTRA_OF, missing_extra
-from schema.version import DISTRIBUTION, installed_version
+from schema.software import DISTRIBUTION, installed_version
 from tools.try_wheel import SERVING
 
 if sys.version_info >= (3, 11):

@@ -7,16 +7,16 @@ from collections.abc import Sequence
 
 from components.report_generator.loading import Artifacts, NodeInfo, PushInfo, RunInfo
 from components.report_generator.model_artifacts import Infra
-from components.report_generator.page import Block, Cell, Code, Fold, Heading, Items, Note, Section, Table, missing
+from components.report_generator.page import Block, Cell, Code, Fold, Heading, Items, Note, Section, Table, missing_note
 from components.report_generator.text import NOTHING, passed_cell
 from components.report_generator.warnings import run_warnings
-from schema.intended_use import INTENDED_USE, LIMITS, NOT_FOR, NOTICE
+from schema.software import INTENDED_USE, LIMITS, NOT_FOR, NOTICE
 
 
 def push_note(push: PushInfo | None) -> Note:
     """Return a note on whether the model is in the serving directory."""
     if push is None:
-        return missing("push result", "Pusher")
+        return missing_note("push result", "Pusher")
     if push.pushed:
         return Note(f"✓ Pushed to the serving directory as version {push.version or 'unknown'}.", "pass")
     return Note("✗ Not pushed: the serving directory is unchanged.", "warn")
@@ -26,7 +26,7 @@ def serving_section(infra: Infra | None, push: PushInfo | None) -> Section:
     """Show the checks of InfraCheck and the result of the Pusher."""
     blocks: list[Block] = [push_note(push)]
     if infra is None:
-        blocks.append(missing("serving check", "InfraCheck"))
+        blocks.append(missing_note("serving check", "InfraCheck"))
     else:
         rows = tuple(
             (Cell(c.name), passed_cell(c.passed), Cell(f"{c.seconds:.1f}"), Cell(c.detail)) for c in infra.checks
@@ -76,7 +76,7 @@ def _node_table(nodes: Sequence[NodeInfo]) -> Table:
 def lineage_section(run: RunInfo | None) -> Section:
     """Show fingerprints of data, code and configuration, inputs of the page, package versions and the whole YAML."""
     if run is None:
-        return Section("lineage", "Lineage", (missing("run information", "ReportGenerator"),))
+        return Section("lineage", "Lineage", (missing_note("run information", "ReportGenerator"),))
     blocks: list[Block] = [_run_table(run)]
     if run.nodes:
         blocks.append(_node_table(run.nodes))

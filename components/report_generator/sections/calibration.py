@@ -5,7 +5,7 @@ from __future__ import annotations
 from components.report_generator.artifacts import Evaluation
 from components.report_generator.figures import IntervalGroup, IntervalRow, interval_figure
 from components.report_generator.model_artifacts import Calibration
-from components.report_generator.page import Block, Note, Section, missing
+from components.report_generator.page import Block, Note, Section, missing_note
 from components.report_generator.text import number
 from components.statistics.intervals import Figure
 from components.statistics.metrics import CALIBRATION
@@ -44,7 +44,7 @@ def calibration_section(calibration: Calibration | None, evaluation: Evaluation 
     """Show calibration error and log-likelihood of exams before and after calibration, on the test and eval splits."""
     blocks: list[Block] = []
     if calibration is None:
-        blocks.append(missing("calibration", "ExamEnsemble"))
+        blocks.append(missing_note("calibration", "ExamEnsemble"))
     else:
         blocks.append(_temperature(calibration))
         blocks += [Note(remark, "warn") for remark in calibration.remarks]

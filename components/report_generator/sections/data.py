@@ -12,7 +12,7 @@ from typing import Final
 from components.dicom_example_gen import rejection_warnings
 from components.report_generator.artifacts import IngestSummary
 from components.report_generator.figures import class_bars
-from components.report_generator.page import Block, Cell, Note, Section, Table, Tables, missing
+from components.report_generator.page import Block, Cell, Note, Section, Table, Tables, missing_note
 from components.report_generator.text import number, share
 from schema.features import DENSITY_CLASSES, UNKNOWN
 
@@ -146,7 +146,7 @@ def balances(ingest: IngestSummary) -> tuple[Note, ...]:
 def data_section(ingest: IngestSummary | None) -> Section:
     """Show the data by class, split and acquisition system, and the reasons for excluded exams and files."""
     if ingest is None:
-        return Section("data", "Data", (missing("ingest report", "DicomExampleGen"),))
+        return Section("data", "Data", (missing_note("ingest report", "DicomExampleGen"),))
     splits = {f"{name} split": ingest.splits[name].by_class for name in ordered_splits(ingest)}
     blocks: tuple[Block, ...] = (
         *balances(ingest),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from components.drift_monitor import Comparison, DriftSummary, Moved
-from components.report_generator.page import Block, Cell, Note, Section, Table, missing
+from components.report_generator.page import Block, Cell, Note, Section, Table, missing_note
 
 _VERDICTS: Final = {
     "alert": Cell("✗ changed", tone="fail"),
@@ -52,7 +52,7 @@ def _blocks(comparison: Comparison) -> list[Block]:
 def drift_section(drift: DriftSummary | None) -> Section:
     """Show both comparisons, one row per feature."""
     if drift is None:
-        return Section("drift", "Drift", (missing("drift report", "DriftMonitor"),))
+        return Section("drift", "Drift", (missing_note("drift report", "DriftMonitor"),))
     many = len(drift.alerts)
     head = (
         Note(f"✗ Alerts: {many:,}, listed at the top of this page.", "warn") if many else Note("✓ No alerts.", "pass")

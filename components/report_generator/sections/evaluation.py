@@ -17,7 +17,7 @@ from components.report_generator.page import (
     Note,
     Section,
     Table,
-    missing,
+    missing_note,
 )
 from components.report_generator.text import (
     NOTHING,
@@ -270,7 +270,7 @@ def _overall_blocks(evaluation: Evaluation, overall: SliceMetrics | None) -> lis
 def evaluation_section(evaluation: Evaluation | None, training: Mapping[str, History]) -> Section:
     """Show gates, and exam-level metrics with intervals, confusion matrices, slices and views."""
     if evaluation is None:
-        return Section(ANCHOR, TITLE, (missing("evaluation", "Evaluator"),))
+        return Section(ANCHOR, TITLE, (missing_note("evaluation", "Evaluator"),))
     intro = (
         "All metrics are computed on the test split. Its patients were not used to train or to choose a network. The"
         " prediction for an exam combines the probabilities of its views. Intervals are 95 %, by patient. Slices with"

@@ -18,7 +18,7 @@ from components.report_generator.page import (
     Note,
     Section,
     Table,
-    missing,
+    missing_note,
 )
 from components.report_generator.pictures import PictureLimits, overlay_path, picture
 from components.report_generator.sections.heat_maps import case_of, class_cases, least_heat, view_cases
@@ -193,7 +193,7 @@ def _gallery(explanations: Explanations, limits: PictureLimits) -> list[Block]:
 def explanation_section(explanations: Explanations | None, limits: PictureLimits) -> Section:
     """Show where the heat lies, its gates, and heat maps by true class and acquisition system."""
     if explanations is None:
-        return Section(ANCHOR, TITLE, (missing("explanations", "GradCamExplainer"),))
+        return Section(ANCHOR, TITLE, (missing_note("explanations", "GradCamExplainer"),))
     summary = explanations.summary
     gate = (
         Note("✓ All gates of the explanation passed.", "pass")

@@ -24,7 +24,7 @@ def _median_first(cell: Sequence[Explanation]) -> Explanation:
     return min(cell, key=lambda v: (abs(_energy(v) - middle), v.exam_id, v.view))
 
 
-def typical(views: Sequence[Explanation], density: str, view: str) -> Explanation | None:
+def typical_explanation(views: Sequence[Explanation], density: str, view: str) -> Explanation | None:
     """Return the example of a class and view: a correct one with the median share of heat, else a wrong one."""
     cell = [v for v in views if v.density == density and v.view == view and v.overlay]
     cell = [v for v in cell if v.predicted == density] or cell
@@ -137,7 +137,7 @@ def class_cases(explanations: Explanations, density: str, limits: PictureLimits)
 
 def view_cases(explanations: Explanations, density: str, limits: PictureLimits) -> Cases:
     """Show a typical case of a class from each view, with a correct prediction if there is one."""
-    found = {view: typical(explanations.views, density, view) for view in VIEWS}
+    found = {view: typical_explanation(explanations.views, density, view) for view in VIEWS}
     absent = [view_name(view) for view, example in found.items() if example is None]
     cases = tuple(case_of(explanations, example, limits) for example in found.values() if example)
     group = CaseGroup("", cases, f"No image of {', '.join(absent)}." if absent else "")

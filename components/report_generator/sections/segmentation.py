@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Sequence
 
 from components.report_generator.artifacts import Quality, QualityView, ReviewSummary
-from components.report_generator.page import Block, Cell, Fold, Gallery, Note, Picture, Section, Table, missing
+from components.report_generator.page import Block, Cell, Fold, Gallery, Note, Picture, Section, Table, missing_note
 from components.report_generator.pictures import PictureLimits, overlay_path, picture
 from components.report_generator.text import number, share, view_name
 from components.statistics.intervals import wilson_interval
@@ -25,7 +25,7 @@ def most_uncertain(views: Sequence[QualityView], count: int) -> tuple[QualityVie
     return tuple(sorted(drawn, key=lambda v: (-_uncertainty(v), v.exam_id, v.view))[:count])
 
 
-def typical(views: Sequence[QualityView], count: int) -> tuple[QualityView, ...]:
+def typical_views(views: Sequence[QualityView], count: int) -> tuple[QualityView, ...]:
     """Return the views with an overlay whose uncertainty is nearest to the median, those with a muscle first."""
     drawn = [v for v in views if v.overlay]
     mlo = [v for v in drawn if v.status != "not_applicable"] or drawn
@@ -114,7 +114,7 @@ def _reviews(reviews: ReviewSummary) -> list[Block]:
 def segmentation_section(quality: Quality | None, limits: PictureLimits) -> Section:
     """Show the results of the segmentation, its most uncertain images and typical images of each system."""
     if quality is None:
-        return Section(ANCHOR, TITLE, (missing("quality report", "MammogramPreprocessor"),))
+        return Section(ANCHOR, TITLE, (missing_note("quality report", "MammogramPreprocessor"),))
     blocks: list[Block] = [_status_table(quality)]
     if quality.summary.reviews is not None and quality.summary.reviews.files:
         blocks += _reviews(quality.summary.reviews)
@@ -132,7 +132,7 @@ def segmentation_section(quality: Quality | None, limits: PictureLimits) -> Sect
     pictures = []
     for system in systems[: limits.systems]:
         rest = [v for v in quality.views if v.acquisition_system == system and (v.exam_id, v.view) not in chosen]
-        pictures += [_picture(quality, v, limits) for v in typical(rest, limits.typical)]
+        pictures += [_picture(quality, v, limits) for v in typical_views(rest, limits.typical)]
     if pictures:
         note = "Views whose uncertainty is nearest to the median of their acquisition system."
         if len(systems) > limits.systems:

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, PercentFormatter
 
 from components.report_generator.artifacts import Epoch, History
-from components.report_generator.page import Block, Cell, Charts, Picture, Section, Table, missing
+from components.report_generator.page import Block, Cell, Charts, Picture, Section, Table, missing_note
 from components.report_generator.pictures import data_uri
 from components.report_generator.text import number, value_text, view_name
 from schema.features import VIEWS
@@ -172,7 +172,7 @@ def _tuned(hyperparameters: Mapping[str, float | str]) -> str:
 def training_section(training: Mapping[str, History]) -> Section:
     """Show the training of each network; name each view without a history."""
     absent = [v for v in VIEWS if v not in training]
-    blocks: list[Block] = [missing("training history", f"Trainer.{view}") for view in absent]
+    blocks: list[Block] = [missing_note("training history", f"Trainer.{view}") for view in absent]
     if training:
         histories = in_view_order(training)
         blocks += [_table(histories), Charts(tuple(training_chart(h) for h in histories))]

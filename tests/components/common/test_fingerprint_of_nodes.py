@@ -99,7 +99,6 @@ def only(root: Path, pattern: str) -> Path:
 def test_every_node_is_here() -> None:
     assert set(nodes()) == {
         "archive_scan",
-        "baseline_model",
         "dicom_example_gen",
         "drift_monitor",
         "evaluator",
@@ -110,12 +109,12 @@ def test_every_node_is_here() -> None:
         "import_schema_gen",
         "infra_check",
         "mammogram_preprocessor",
+        "pushed_models",
         "pusher",
         "report_generator",
         "trainer",
         "transform",
         "tuner",
-        "warm_start",
     }
 
 

@@ -15,7 +15,7 @@ from tfx.types import artifact_utils, standard_artifacts
 from components.common.artifacts import DriftReport
 from components.common.shards import shard_name, span_prefix, split_folder, write_shard
 from components.drift_monitor import executor
-from components.drift_monitor.compare import compare, null_bound_of_divergence, null_bound_of_shares
+from components.drift_monitor.compare import compare_groups, null_bound_of_divergence, null_bound_of_shares
 from components.drift_monitor.config import DriftConfig
 from components.drift_monitor.measure import Group, grouped_shards
 from components.drift_monitor.summary import Comparison, DriftSummary
@@ -151,7 +151,7 @@ def test_without_spans_held_out_exams_are_compared_alone(tmp_path: Path) -> None
 
 def test_what_has_no_image_is_not_compared() -> None:
     schema = text_format.Parse(SCHEMA.read_text(encoding="utf-8"), schema_pb2.Schema())
-    drift, skew = compare({}, {group: {} for group in Group}, schema, span=2).comparisons
+    drift, skew = compare_groups({}, {group: {} for group in Group}, schema, span=2).comparisons
     assert drift.remark == "Nothing to compare: no image of the newest span 2."
     assert skew.remark == "Nothing to compare: no image of the eval and test splits."
 

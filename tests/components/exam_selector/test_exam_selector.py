@@ -11,9 +11,8 @@ from tfx.types import artifact_utils, standard_artifacts
 
 from components.common.shards import shard_name, split_folder, write_shard
 from components.common.views import read_views
-from components.exam_selector.config import SelectionConfig
 from components.exam_selector.executor import Executor
-from components.exam_selector.selection import Exam, SelectionError, excluded_exams
+from components.exam_selector.selection import Exam, SelectionConfig, SelectionError, excluded_exams
 from components.exams.distribution import DistributionConfig, exams_to_drop
 from schema import features as f
 

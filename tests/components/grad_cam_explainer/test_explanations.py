@@ -20,7 +20,7 @@ from components.common.views import View, parse_view, read_views
 from components.grad_cam_explainer import executor
 from components.grad_cam_explainer.config import ExplainerConfig
 from components.grad_cam_explainer.heat_maps import SCORES, rank_correlation, score_heat_map, score_view
-from components.grad_cam_explainer.mean_scores import ExplainedView, judge, mean_over_exams, scores_by_slice
+from components.grad_cam_explainer.mean_scores import ExplainedView, judge_mean_scores, mean_over_exams, scores_by_slice
 from components.grad_cam_explainer.view_selection import choose_pictures, choose_samples, choose_specimens
 from components.trainer import NETWORK_FILE
 from components.trainer.config import NetworkConfig
@@ -201,7 +201,7 @@ def test_a_system_with_enough_exams_can_fail_a_gate_that_the_whole_passes() -> N
     rows = [row(n, scores=dict.fromkeys(SCORES, 0.9)) for n in range(80)]
     rows += [row(n, acquisition_system="IMS", scores=dict.fromkeys(SCORES, 0.2)) for n in range(80, 100)]
     config = ExplainerConfig(minimum_spearman=0.5, minimum_energy_in_breast=0.1)
-    gates = {(gate["name"], gate["slice"]): gate for gate in judge(scores_by_slice(rows), config)}
+    gates = {(gate["name"], gate["slice"]): gate for gate in judge_mean_scores(scores_by_slice(rows), config)}
     assert gates["spearman", "all"]["passed"]
     assert gates["spearman", "acquisition_system=IMS"] == {
         "name": "spearman",
@@ -211,7 +211,7 @@ def test_a_system_with_enough_exams_can_fail_a_gate_that_the_whole_passes() -> N
         "passed": False,
     }
     assert {name for name, _ in gates} == {"spearman", "energy_in_breast"}, "gates that are off are not listed"
-    fewer = judge(scores_by_slice(rows[:-1]), config)  # 19 exams of IMS
+    fewer = judge_mean_scores(scores_by_slice(rows[:-1]), config)  # 19 exams of IMS
     assert all(gate["passed"] for gate in fewer)
     assert "acquisition_system=IMS" not in {gate["slice"] for gate in fewer}
 
@@ -221,7 +221,11 @@ def test_the_muscle_gate_is_an_upper_limit_and_needs_a_muscle() -> None:
 
     def verdicts(share: float | None) -> list[bool]:
         scores = dict.fromkeys(SCORES, 0.5) | {"energy_in_pectoral": share}
-        return [g["passed"] for g in judge(scores_by_slice([row(0, scores=scores)]), config) if "pectoral" in g["name"]]
+        return [
+            g["passed"]
+            for g in judge_mean_scores(scores_by_slice([row(0, scores=scores)]), config)
+            if "pectoral" in g["name"]
+        ]
 
     assert (verdicts(0.2), verdicts(0.4), verdicts(None)) == ([True], [False], [False])
 

@@ -14,9 +14,8 @@ from components.report_generator.artifacts import Evaluation, QualityView, ReadF
 from components.report_generator.loading import ReportInputError, load_quality, read_json, read_json_lines
 from components.report_generator.model_artifacts import Explanation, Infra, ReadMean
 from components.report_generator.pictures import overlay_path, read_thumbnail, thumbnail
-from components.report_generator.sections.heat_maps import least_heat, most_wrong, right_and_wrong
-from components.report_generator.sections.heat_maps import typical as typical_explanation
-from components.report_generator.sections.segmentation import most_uncertain, typical
+from components.report_generator.sections.heat_maps import least_heat, most_wrong, right_and_wrong, typical_explanation
+from components.report_generator.sections.segmentation import most_uncertain, typical_views
 from components.statistics.intervals import Figure, Mean
 
 
@@ -127,15 +126,15 @@ def test_most_uncertain_are_the_largest_doubts(doubts: list[float | None], count
 def test_views_without_overlay_are_never_chosen() -> None:
     views = [_view(0, 0.9, overlay=False), _view(1, 0.5)]
     assert [v.exam_id for v in most_uncertain(views, 5)] == ["001"]
-    assert [v.exam_id for v in typical(views, 5)] == ["001"]
-    assert typical([], 3) == ()
+    assert [v.exam_id for v in typical_views(views, 5)] == ["001"]
+    assert typical_views([], 3) == ()
 
 
 def test_typical_segmentations_lie_at_the_median_and_prefer_muscle() -> None:
     views = [_view(i, d) for i, d in enumerate((0.0, 0.1, 0.3, 0.8, 0.9))]
     views.append(_view(9, 0.3, status="not_applicable"))
-    assert [v.exam_id for v in typical(views, 2)] == ["002", "001"]
-    assert [v.exam_id for v in typical(views[-1:], 2)] == ["009"]
+    assert [v.exam_id for v in typical_views(views, 2)] == ["002", "001"]
+    assert [v.exam_id for v in typical_views(views[-1:], 2)] == ["009"]
 
 
 def _explained(index: int, density: str, predicted: str, energy: float, sure: float = 0.7) -> Explanation:

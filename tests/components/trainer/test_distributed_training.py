@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import tensorflow as tf
 
-from components.trainer.checkpoint import Progress
+from components.trainer.checkpoint import TrainingProgress
 from components.trainer.config import AugmentationConfig, NetworkConfig, TrainConfig
 from components.trainer.job import Job, run_job
 from components.transform.config import ImageConfig
@@ -93,7 +93,7 @@ def checkpointed_epochs(folder: Path) -> list[dict[str, float]]:
     [path] = {tf.train.latest_checkpoint(str(found.parent)) for found in folder.rglob("checkpoint")}
     reader = tf.train.load_checkpoint(path)
     [name] = [name for name in reader.get_variable_to_shape_map() if name.startswith("progress/")]
-    progress = Progress()
+    progress = TrainingProgress()
     progress.deserialize(reader.get_tensor(name))
     return [epoch.to_dict() for epoch in progress.epochs]
 

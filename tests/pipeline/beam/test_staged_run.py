@@ -13,7 +13,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.testing.util import assert_that, equal_to
 
 from pipeline.beam.stage_files import Block, StageFileError, StageFiles
-from pipeline.beam.stage_tasks import Reading, StageTask, TaskReport, part_of, run_task
+from pipeline.beam.stage_tasks import Reading, StageTask, TaskReport, part_of, run_stage_task
 from pipeline.beam.staged_runner import Execute, LostElementsError, StagedRunner
 
 pytestmark = pytest.mark.slow
@@ -22,7 +22,7 @@ Engine = Callable[[StageTask, Sequence[Reading]], list[TaskReport]]
 
 
 def once(task: StageTask, readings: Sequence[Reading]) -> list[TaskReport]:
-    return [run_task(task, number, reading) for number, reading in enumerate(readings)]
+    return [run_stage_task(task, number, reading) for number, reading in enumerate(readings)]
 
 
 class Runner(StagedRunner):
@@ -48,9 +48,9 @@ class Repeating:
     def __call__(self, task: StageTask, readings: Sequence[Reading]) -> list[TaskReport]:
         reports = []
         for number, reading in self._random.sample([*enumerate(readings)], len(readings)):
-            attempts = [run_task(task, number, reading)]
+            attempts = [run_stage_task(task, number, reading)]
             if self._random.random() < 0.5:
-                attempts.append(run_task(task, number, reading))
+                attempts.append(run_stage_task(task, number, reading))
             reports.append(self._random.choice(attempts))
         return reports
 

@@ -13,6 +13,7 @@ from rich.console import Console
 from components.evaluator.predictions import Predictions, ViewPrediction
 from pipeline.commands.experiments import outcome_tables
 from pipeline.config import find_config
+from pipeline.console import NodeResult
 from pipeline.experiments.arms import FinishedArm, Network
 from pipeline.experiments.catalogue import EXPERIMENTS, detail_parts
 from pipeline.experiments.declarations import Experiment
@@ -21,7 +22,6 @@ from pipeline.experiments.page import experiment_page
 from pipeline.experiments.results import outcome_document
 from pipeline.experiments.run import ExperimentError, Outcome, Setting, arms_without, with_data
 from pipeline.experiments.thesis_figures import SLIDE_FIGURES
-from pipeline.local.runner import NodeResult
 from schema.features import ACQUISITION_SYSTEM, VIEWS
 
 SYSTEMS = ("GE Senograph DS ADS 53.40", "IMS Giotto Image SDL")

@@ -15,7 +15,7 @@ from pipeline.config import ConfigError, RunConfig, load_config
 from pipeline.kubeflow.package import Package, SpecificationError, check_specification, check_values, read_package
 from pipeline.kubeflow.parameters import ParameterError
 from pipeline.kubeflow.specification import kubeflow_name
-from schema.version import installed_version
+from schema.software import installed_version
 
 pytestmark = pytest.mark.slow
 

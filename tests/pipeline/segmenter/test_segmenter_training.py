@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from components.preprocessing.network import GRID
-from pipeline.segmenter.augmentation import augmented, plain
+from pipeline.segmenter.augmentation import augmented, unaltered
 from pipeline.segmenter.samples import SHAPE, Sample, phantom_samples
 from pipeline.segmenter.unet import INPUT_SHAPE, build_unet, frozen_graph
 
@@ -48,7 +48,7 @@ def test_augmentation_depends_on_the_seed_alone(samples):
 
 
 def test_plain_is_on_the_networks_grid(samples):
-    channels, muscle = plain(samples[0])
+    channels, muscle = unaltered(samples[0])
     assert channels.shape == (*GRID, 3)
     assert muscle.shape == GRID
 

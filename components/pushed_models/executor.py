@@ -1,4 +1,4 @@
-"""TFX executor of BaselineModel."""
+"""TFX executor of BaselineModel and WarmStart."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ class Executor(base_executor.BaseExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Write the artifact ``baseline_model``; it stays empty if no model was pushed yet."""
-        del input_dict  # the candidate only triggers a new search
-        uri = artifact_utils.get_single_uri(output_dict["baseline_model"])
+        """Write the only output artifact; it stays empty if no model was pushed yet."""
+        del input_dict  # the inputs only trigger a new search
+        (artifacts,) = output_dict.values()
+        uri = artifact_utils.get_single_uri(artifacts)
         copy_baseline(exec_properties["serving_dir"], uri, path_utils.serving_model_path(uri))

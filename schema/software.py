@@ -1,11 +1,13 @@
-"""The intended use and the limits of the model: texts that the report and the model's contract share."""
+"""What this software says about itself: its version, and the intended use and limits of its models."""
 
 from __future__ import annotations
 
+from importlib import metadata
 from typing import Final
 
 from schema.features import VIEWS
 
+DISTRIBUTION: Final = "breast-density"
 NOTICE: Final = "Research software. Not a medical device."
 INTENDED_USE: Final = (
     "Research on breast density: it gives the class A, B, C or D of BI-RADS, 5th edition, of an exam of the views"
@@ -27,3 +29,8 @@ LIMITS: Final = (
     "A heat map is a few cells wide before it is enlarged to the picture: it shows a region, not a structure.",
     "Density changes with compression, dose and processing: a new software version of a system is a new system.",
 )
+
+
+def installed_version() -> str:
+    """Return the version of the installed package, such as ``0.6.0``."""
+    return metadata.version(DISTRIBUTION)

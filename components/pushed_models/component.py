@@ -1,4 +1,4 @@
-"""TFX interface of the WarmStart node."""
+"""TFX interfaces of the nodes that find the latest pushed model."""
 
 from __future__ import annotations
 
@@ -7,8 +7,45 @@ from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import component_spec, standard_artifacts
 
 from components.common.fingerprint import code_fingerprint
+from components.pushed_models import executor
 from components.trainer.config import TrainConfig
-from components.warm_start import executor
+
+
+class BaselineModelSpec(component_spec.ComponentSpec):
+    """Inputs, outputs and parameters of BaselineModel."""
+
+    PARAMETERS = {
+        "serving_dir": component_spec.ExecutionParameter(type=str),
+        "code": component_spec.ExecutionParameter(type=str),
+    }
+    INPUTS = {
+        "model": component_spec.ChannelParameter(type=standard_artifacts.Model),
+    }
+    OUTPUTS = {
+        "baseline_model": component_spec.ChannelParameter(type=standard_artifacts.Model),
+    }
+
+
+class BaselineModel(base_component.BaseComponent):
+    """Finds the latest pushed model before this candidate."""
+
+    SPEC_CLASS = BaselineModelSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
+
+    def __init__(self, model: types.BaseChannel, serving_dir: str):
+        """Create the node.
+
+        Args:
+            model: The candidate; a new one makes the node search again.
+            serving_dir: Folder in which the Pusher writes versions.
+        """
+        spec = BaselineModelSpec(
+            model=model,
+            serving_dir=serving_dir,
+            code=code_fingerprint("components.pushed_models.executor"),
+            baseline_model=types.Channel(type=standard_artifacts.Model),
+        )
+        super().__init__(spec=spec)
 
 
 class WarmStartSpec(component_spec.ComponentSpec):
@@ -45,7 +82,7 @@ class WarmStart(base_component.BaseComponent):
             transform_graph=transform_graph,
             serving_dir=serving_dir,
             trainer=trainer.model_dump_json(),
-            code=code_fingerprint("components.warm_start.executor"),
+            code=code_fingerprint("components.pushed_models.executor"),
             base_model=types.Channel(type=standard_artifacts.Model),
         )
         super().__init__(spec=spec)
