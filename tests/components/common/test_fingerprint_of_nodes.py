@@ -112,6 +112,7 @@ def test_every_node_is_here() -> None:
         "pushed_models",
         "pusher",
         "report_generator",
+        "texture_model",
         "trainer",
         "transform",
         "tuner",
