@@ -110,19 +110,25 @@ def _rows(file: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
+def _grey(path: Path) -> NDArray[Any]:
+    picture = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    if picture is None:
+        raise FileNotFoundError(f"{path}: OpenCV reads no picture here.")
+    return picture
+
+
 def drawn_cases(folder: Path) -> Iterator[Case]:
     """Read images with drawn masks, in order of their case."""
     for row in sorted(_rows(folder / "index.csv"), key=lambda row: row["case"]):
-        pixels = cv2.imread(str(folder / row["image"]), cv2.IMREAD_GRAYSCALE)
-        mask = cv2.imread(str(folder / row["mask"]), cv2.IMREAD_GRAYSCALE)
-        yield Case(row["case"], pixels, row["view"], mask == _MUSCLE)
+        mask = _grey(folder / row["mask"]) == _MUSCLE
+        yield Case(row["case"], _grey(folder / row["image"]), row["view"], mask)
 
 
 def film_cases(folder: Path) -> Iterator[Case]:
     """Read craniocaudal films that no network has seen."""
     for row in _rows(folder / "labels.csv"):
         if not is_mlo(row["view"]) and not is_trained_on(row["exam_id"]):
-            pixels = cv2.imread(str(folder / row["file"]), cv2.IMREAD_GRAYSCALE)
+            pixels = _grey(folder / row["file"])
             view = f"MLO_{laterality_of(row['view'])}"
             yield Case(row["file"], pixels, view, np.zeros(pixels.shape, np.bool_))
 
@@ -144,7 +150,7 @@ def unseen_weights(cases: Sequence[Case]) -> dict[str, Weights]:
 
 
 def _truth(path: Path, shape: tuple[int, ...]) -> Mask:
-    mask = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE).astype(np.float32)
+    mask = _grey(path).astype(np.float32)
     return np.asarray(cv2.resize(mask, shape[::-1], interpolation=cv2.INTER_AREA) > 127.5)
 
 

@@ -27,7 +27,7 @@ from components.import_schema_gen.component import ImportSchemaGen
 from components.mammogram_preprocessor.component import MammogramPreprocessor
 from components.pushed_models.component import BaselineModel, WarmStart
 from components.pusher.component import Pusher
-from components.report_generator.component import ReportGenerator, ReportInputs
+from components.report_generator.component import NodeOutputs, ReportGenerator
 from components.report_generator.executor import describe_nodes
 from components.review.folder import ReviewSource
 from components.sources.source import Source
@@ -336,7 +336,7 @@ def create_pipeline(
     nodes += [*(node for node in (drift, selector, tuner, warm_start) if node), *trainers.values()]
     nodes += [ensemble, baseline, evaluator, explainer, infra, pusher]
     report = ReportGenerator(
-        ReportInputs(
+        NodeOutputs(
             ingest_report=_all(ingest, "ingest_report"),
             quality_report=preprocessor.outputs["quality_report"],
             networks=by_view,

@@ -191,7 +191,10 @@ def by_dcmtk(path: Path, case: Case) -> Interval:
     done = subprocess.run([name, "-q", *option, "-O", "+on2", source, output], capture_output=True, timeout=_SECONDS)
     if done.returncode or not output.exists():
         raise NoAnswerError("dcmj2pnm refuses it")
-    grey = cv2.imread(str(output), cv2.IMREAD_UNCHANGED).astype(np.float64)
+    picture = cv2.imread(str(output), cv2.IMREAD_UNCHANGED)
+    if picture is None:
+        raise NoAnswerError("dcmj2pnm writes no picture")
+    grey = picture.astype(np.float64)
     if case.is_lossy:
         spread = spread + _lossy_spread(pydicom.dcmread(path).pixel_array, case)
     room = 65536 / steps - 1

@@ -170,7 +170,7 @@ class QualityView(Record):
     overlay: str | None = None
 
 
-class Epoch(Record):
+class ReadEpoch(Record):
     """Metrics of one training epoch; ``val_`` means the eval split."""
 
     epoch: int
@@ -189,7 +189,7 @@ class History(Record):
     parameters: int
     convolutions: int
     images: dict[str, int]
-    epochs: tuple[Epoch, ...]
+    epochs: tuple[ReadEpoch, ...]
     hyperparameters: dict[str, float | str] = Field(default_factory=dict)  # of the Tuner
 
     @model_validator(mode="after")
@@ -199,12 +199,12 @@ class History(Record):
         return self
 
     @property
-    def best(self) -> Epoch:
+    def best(self) -> ReadEpoch:
         """Epoch whose weights were kept."""
         return next(e for e in self.epochs if e.epoch == self.best_epoch)
 
 
-class SliceMetrics(Record):
+class ReadSliceMetrics(Record):
     """Metrics of one slice of the test split; an empty ``slice`` means the whole split."""
 
     slice: Slice
@@ -240,19 +240,19 @@ class Baseline(Record):
     version: str
 
 
-class Evaluation(Record):
+class ReadEvaluation(Record):
     """``exam_metrics.json`` of an evaluation."""
 
-    exam: tuple[SliceMetrics, ...]
-    breast: tuple[SliceMetrics, ...] = ()
-    view: tuple[SliceMetrics, ...]
+    exam: tuple[ReadSliceMetrics, ...]
+    breast: tuple[ReadSliceMetrics, ...] = ()
+    view: tuple[ReadSliceMetrics, ...]
     gates: tuple[Gate, ...]
     blessed: bool
     baseline: Baseline | None = None
     temperature: float = 1.0
 
     @property
-    def overall(self) -> SliceMetrics | None:
+    def overall(self) -> ReadSliceMetrics | None:
         """Exam-level metrics of the whole test split."""
         return next((s for s in self.exam if not s.slice), None)
 

@@ -40,7 +40,7 @@ class ReportGeneratorSpec(component_spec.ComponentSpec):
 
 
 @dataclass(frozen=True)
-class ReportInputs:
+class NodeOutputs:
     """The outputs of other nodes that the report shows.
 
     Attributes:
@@ -72,7 +72,7 @@ class ReportGenerator(base_component.BaseComponent):
     SPEC_CLASS = ReportGeneratorSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
 
-    def __init__(self, inputs: ReportInputs, name: str, configuration: str, origin: str = "", nodes: str = "[]"):
+    def __init__(self, inputs: NodeOutputs, name: str, configuration: str, origin: str = "", nodes: str = "[]"):
         """Create the node.
 
         Args:

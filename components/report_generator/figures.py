@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from components.report_generator.artifacts import SliceMetrics
+from components.report_generator.artifacts import ReadSliceMetrics
 from components.report_generator.page import (
     Axis,
     Bars,
@@ -72,7 +72,7 @@ def _cell(count: int, total: int) -> ConfusionCell:
     return ConfusionCell(f"{count:,}", share(count, total), round(10 * count / total) if total else 0)
 
 
-def confusion_figure(metrics: SliceMetrics, caption: str) -> Confusion:
+def confusion_figure(metrics: ReadSliceMetrics, caption: str) -> Confusion:
     """Return a confusion matrix with counts and shares of the row.
 
     Args:

@@ -16,19 +16,19 @@ from pydantic import BaseModel, ValidationError
 from components.drift_monitor import SUMMARY_FILE, DriftSummary
 from components.report_generator.artifacts import (
     AgeSummary,
-    Evaluation,
     History,
     IngestSummary,
     Quality,
     QualitySummary,
     QualityView,
+    ReadEvaluation,
 )
 from components.report_generator.model_artifacts import (
-    Calibration,
     Explanation,
-    Explanations,
     ExplanationSummary,
     Infra,
+    ReadCalibration,
+    ReadExplanations,
 )
 from components.statistics.calibration import CALIBRATION_FILE
 
@@ -130,10 +130,10 @@ class Artifacts:
     quality: Quality | None
     drift: DriftSummary | None
     training: Mapping[str, History]
-    evaluation: Evaluation | None
-    explanations: Explanations | None
+    evaluation: ReadEvaluation | None
+    explanations: ReadExplanations | None
     infra: Infra | None
-    calibration: Calibration | None
+    calibration: ReadCalibration | None
 
 
 def _text(path: Path) -> str:
@@ -190,13 +190,13 @@ def load_quality(folder: Path) -> Quality:
     )
 
 
-def load_explanations(folder: Path) -> Explanations:
+def load_explanations(folder: Path) -> ReadExplanations:
     """Read the explanations.
 
     Raises:
         ReportInputError: As for :func:`read_json`.
     """
-    return Explanations(
+    return ReadExplanations(
         folder,
         read_json(ExplanationSummary, folder / "summary.json"),
         read_json_lines(Explanation, folder / "explanations.jsonl"),
@@ -215,10 +215,10 @@ def load_artifacts(inputs: ReportInputs) -> Artifacts:
         quality=load_quality(inputs.quality) if inputs.quality else None,
         drift=read_json(DriftSummary, inputs.drift / SUMMARY_FILE) if inputs.drift else None,
         training={v: read_json(History, p / "history.json") for v, p in sorted(inputs.training.items())},
-        evaluation=read_json(Evaluation, inputs.evaluation / "exam_metrics.json") if inputs.evaluation else None,
+        evaluation=read_json(ReadEvaluation, inputs.evaluation / "exam_metrics.json") if inputs.evaluation else None,
         explanations=load_explanations(inputs.explanations) if inputs.explanations else None,
         infra=read_json(Infra, inputs.infra / "infra.json") if inputs.infra else None,
-        calibration=read_json(Calibration, inputs.exam_model / CALIBRATION_FILE) if inputs.exam_model else None,
+        calibration=read_json(ReadCalibration, inputs.exam_model / CALIBRATION_FILE) if inputs.exam_model else None,
     )
 
 

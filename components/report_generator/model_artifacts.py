@@ -74,22 +74,22 @@ class Explanation(Record):
     image: str | None = None  # the same view without heat
 
 
-class BeforeAfter(Record):
+class ReadBeforeAfter(Record):
     """A metric of the eval split before and after calibration."""
 
     before: ReadFigure
     after: ReadFigure
 
 
-class Calibration(Record):
+class ReadCalibration(Record):
     """``calibration.json`` of the exam model."""
 
     method: str
     temperature: float
     temperature_ci95: Interval = None
     exams: int
-    nll: BeforeAfter
-    ece: BeforeAfter
+    nll: ReadBeforeAfter
+    ece: ReadBeforeAfter
     ece_bins: int
     remarks: tuple[str, ...] = ()
 
@@ -111,7 +111,7 @@ class Infra(Record):
 
 
 @dataclass(frozen=True)
-class Explanations:
+class ReadExplanations:
     """Explanations and the folder of their overlays."""
 
     folder: Path

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from components.report_generator.artifacts import Evaluation, IngestSummary
+from components.report_generator.artifacts import IngestSummary, ReadEvaluation
 from components.report_generator.figures import axis_of, mark_of, scale_of
 from components.report_generator.loading import Artifacts, PushInfo, RunInfo
-from components.report_generator.model_artifacts import Explanations, Infra
+from components.report_generator.model_artifacts import Infra, ReadExplanations
 from components.report_generator.page import Cell, Tile, Tone, Verdict
 from components.report_generator.text import metric_label, value_text
 from components.report_generator.warnings import run_warnings
@@ -19,7 +19,7 @@ def _state(name: str, passed: bool | None, detail: str = "") -> Cell:
     return Cell(f"{'✓' if passed else '✗'} {name}", detail, "pass" if passed else "fail")
 
 
-def _tiles(evaluation: Evaluation | None) -> tuple[Tile, ...]:
+def _tiles(evaluation: ReadEvaluation | None) -> tuple[Tile, ...]:
     overall = evaluation.overall if evaluation else None
     if overall is None:
         return ()
@@ -60,8 +60,8 @@ def _word(artifacts: Artifacts, push: PushInfo | None) -> tuple[str, str, Tone]:
     return "BLESSED", f"All gates passed. {pushed}", "warn" if push and not push.pushed else "pass"
 
 
-def _passed(found: Explanations | Infra) -> bool:
-    return found.summary.passed if isinstance(found, Explanations) else found.passed
+def _passed(found: ReadExplanations | Infra) -> bool:
+    return found.summary.passed if isinstance(found, ReadExplanations) else found.passed
 
 
 def _subject(ingest: IngestSummary | None) -> str:

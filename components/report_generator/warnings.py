@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from components.report_generator.artifacts import Evaluation, IngestSummary
+from components.report_generator.artifacts import IngestSummary, ReadEvaluation
 from components.report_generator.loading import Artifacts, RunInfo
 from components.report_generator.model_artifacts import ExplanationSummary
 from components.report_generator.text import value_text
@@ -20,7 +20,7 @@ def _counts_text(counts: Iterable[tuple[str, int]]) -> str:
     return ", ".join(f"{name} ({n:,})" for name, n in counts)
 
 
-def _of_evaluation(evaluation: Evaluation) -> Iterator[str]:
+def _of_evaluation(evaluation: ReadEvaluation) -> Iterator[str]:
     overall = evaluation.overall
     if overall is None:
         return
@@ -41,7 +41,7 @@ def _of_evaluation(evaluation: Evaluation) -> Iterator[str]:
         yield "There is no earlier blessed model to compare with."
 
 
-def _of_ingest(ingest: IngestSummary, evaluation: Evaluation | None) -> Iterator[str]:
+def _of_ingest(ingest: IngestSummary, evaluation: ReadEvaluation | None) -> Iterator[str]:
     if evaluation and evaluation.overall:
         judged = {s.slice["acquisition_system"] for s in evaluation.exam if set(s.slice) == {"acquisition_system"}}
         unseen = sorted(name for name, size in ingest.systems.items() if size.exams and name not in judged)

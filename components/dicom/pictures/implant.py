@@ -92,7 +92,7 @@ def _lies_along_wall(part: Mask, top: int, height: int, tissue: Mask) -> bool:
     if height <= _HIGH * np.count_nonzero(tissue.any(axis=1)):
         return False
     sides = part[top : top + height, :2], part[top : top + height, -2:]
-    return max(np.count_nonzero(side.any(axis=1)) for side in sides) > _ALONG_WALL * height
+    return bool(max(np.count_nonzero(side.any(axis=1)) for side in sides) > _ALONG_WALL * height)
 
 
 def _maps(field: Field) -> tuple[Grey, Grey]:

@@ -158,8 +158,8 @@ def _followed(
         Outlines with less than ``_COVERED`` of them are not followed and have no clearness.
     """
     x, y, across, down = _outlines()
-    centre = ((boxes[:, :2] + boxes[:, 2:]) / 2)[:, :, None, None]
-    half = np.maximum((boxes[:, 2:] - boxes[:, :2]) / 2, 1)[:, :, None, None]
+    centre = ((boxes[:, :2] + boxes[:, 2:]) / np.float32(2))[:, :, None, None]
+    half = np.maximum((boxes[:, 2:] - boxes[:, :2]) / np.float32(2), np.float32(1))[:, :, None, None]
     shape = len(boxes), len(x)
     x, y = ((centre[:, axis] + half[:, axis] * part).reshape(-1, x.shape[1]) for axis, part in enumerate((x, y)))
     lies = _covered(x, y, inside)
@@ -176,7 +176,7 @@ def _followed(
 def _clearness(responses: tuple[Grey, Grey], sign: NDArray[np.int64], outlines: tuple[Grey, Grey, Grey, Grey]) -> Grey:
     """Return the clearness of each piece of each outline at its best distance from it; [outlines, pieces]."""
     x, y, across, down = outlines
-    length = np.sqrt(across * across + down * down)
+    length: Grey = np.sqrt(across * across + down * down)
     across, down = across / length, down / length
     bright = sign[:, None].astype(np.float32)
     share = across * across * bright

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from components.report_generator.artifacts import Evaluation
+from components.report_generator.artifacts import ReadEvaluation
 from components.report_generator.figures import IntervalGroup, IntervalRow, interval_figure
-from components.report_generator.model_artifacts import Calibration
+from components.report_generator.model_artifacts import ReadCalibration
 from components.report_generator.page import Block, Note, Section, missing_note
 from components.report_generator.text import number
 from components.statistics.intervals import Figure
 from components.statistics.metrics import CALIBRATION
 
 
-def _temperature(calibration: Calibration) -> Note:
+def _temperature(calibration: ReadCalibration) -> Note:
     interval = calibration.temperature_ci95
     shown = f" (95 % interval {interval[0]:.3f} to {interval[1]:.3f})" if interval else ""
     return Note(
@@ -21,7 +21,7 @@ def _temperature(calibration: Calibration) -> Note:
     )
 
 
-def _test_rows(evaluation: Evaluation | None) -> list[IntervalRow]:
+def _test_rows(evaluation: ReadEvaluation | None) -> list[IntervalRow]:
     overall = evaluation.overall if evaluation else None
     if overall is None:
         return []
@@ -30,7 +30,7 @@ def _test_rows(evaluation: Evaluation | None) -> list[IntervalRow]:
     return [IntervalRow("Mean of the views", before), IntervalRow("As served", served)] if served else []
 
 
-def _eval_rows(calibration: Calibration | None) -> list[IntervalRow]:
+def _eval_rows(calibration: ReadCalibration | None) -> list[IntervalRow]:
     if calibration is None:
         return []
     ece, nll = calibration.ece, calibration.nll
@@ -40,7 +40,7 @@ def _eval_rows(calibration: Calibration | None) -> list[IntervalRow]:
     ]
 
 
-def calibration_section(calibration: Calibration | None, evaluation: Evaluation | None) -> Section:
+def calibration_section(calibration: ReadCalibration | None, evaluation: ReadEvaluation | None) -> Section:
     """Show calibration error and log-likelihood of exams before and after calibration, on the test and eval splits."""
     blocks: list[Block] = []
     if calibration is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from components.report_generator.artifacts import Evaluation, Gate, History, SliceMetrics
+from components.report_generator.artifacts import Gate, History, ReadEvaluation, ReadSliceMetrics
 from components.report_generator.figures import IntervalGroup, IntervalRow, confusion_figure, interval_figure
 from components.report_generator.page import (
     Block,
@@ -37,7 +37,7 @@ from components.statistics.metrics import BY_SLICE, BY_VIEW, CHARTED
 from schema.features import DENSITY_CLASSES, VIEWS
 
 
-def slices_by(slices: Sequence[SliceMetrics], key: str) -> list[tuple[str, SliceMetrics]]:
+def slices_by(slices: Sequence[ReadSliceMetrics], key: str) -> list[tuple[str, ReadSliceMetrics]]:
     """Return the slices by ``key`` only: classes in their order, other values by name."""
     chosen = [(s.slice[key], s) for s in slices if set(s.slice) == {key}]
     return sorted(chosen, key=lambda item: class_order(item[0]))
@@ -63,7 +63,7 @@ def _gate_value(gate: Gate) -> Cell:
     return Cell(number(gate.value, 3), interval)
 
 
-def gate_table(evaluation: Evaluation) -> Table:
+def gate_table(evaluation: ReadEvaluation) -> Table:
     """Return the conditions for the blessing and their results."""
     rows = tuple(
         (
@@ -83,7 +83,7 @@ def gate_table(evaluation: Evaluation) -> Table:
     return Table("Gates for the blessing", columns, rows, note)
 
 
-def change_table(evaluation: Evaluation) -> Table | None:
+def change_table(evaluation: ReadEvaluation) -> Table | None:
     """Compare with the blessed model on the same exams, by acquisition system; None if nothing was compared."""
     compared = [s for s in evaluation.exam if s.change and set(s.slice) <= {"acquisition_system"}]
     if not compared or evaluation.baseline is None:
@@ -106,7 +106,7 @@ def change_table(evaluation: Evaluation) -> Table | None:
     )
 
 
-def slice_table(slices: Sequence[SliceMetrics], caption: str) -> Table | None:
+def slice_table(slices: Sequence[ReadSliceMetrics], caption: str) -> Table | None:
     """Return the main metrics of the slices; None if there are only metrics of the whole split."""
     named = [s for s in slices if s.slice]
     if not named:
@@ -127,7 +127,7 @@ def slice_table(slices: Sequence[SliceMetrics], caption: str) -> Table | None:
     return Table(caption, columns, rows, note)
 
 
-def view_table(evaluation: Evaluation, training: Mapping[str, History]) -> Table | None:
+def view_table(evaluation: ReadEvaluation, training: Mapping[str, History]) -> Table | None:
     """Compare single views with breasts and exams; None if there are no metrics of single views."""
     # As in the thesis: one column per view, then the breasts, then the whole exam.
     views = dict(slices_by(evaluation.view, "view"))
@@ -157,7 +157,7 @@ def view_table(evaluation: Evaluation, training: Mapping[str, History]) -> Table
     return Table(caption, ("", *(name for name, _ in columns)), tuple(rows))
 
 
-def all_metrics(evaluation: Evaluation) -> Fold:
+def all_metrics(evaluation: ReadEvaluation) -> Fold:
     """Return every metric of exams by one key, breasts by side and images by view, folded."""
     # Tables of all of exam_metrics.json would take a megabyte.
     shown = (
@@ -192,7 +192,7 @@ _NOBODY: Final = Figure(value=None, ci95=None, n=0)
 _FEW: Final = f"too few exams to judge, n < {SMALL_N}."
 
 
-def _class_figure(overall: SliceMetrics) -> Intervals:
+def _class_figure(overall: ReadSliceMetrics) -> Intervals:
     """Show recall and precision by class; n is the number of exams of the class, not of the test split."""
     rows = []
     for density, counts in zip(DENSITY_CLASSES, overall.confusion_matrix, strict=True):
@@ -213,13 +213,13 @@ def _class_figure(overall: SliceMetrics) -> Intervals:
     )
 
 
-def _slice_figure(evaluation: Evaluation, overall: SliceMetrics | None) -> Intervals | None:
+def _slice_figure(evaluation: ReadEvaluation, overall: ReadSliceMetrics | None) -> Intervals | None:
     found = {key for s in evaluation.exam if len(s.slice) == 1 for key in s.slice} - {"density"}
     if not found:
         return None
     keys = [key for key in _KEYS if key in found] + sorted(found - set(_KEYS))
 
-    def row(label: str, s: SliceMetrics) -> IntervalRow:
+    def row(label: str, s: ReadSliceMetrics) -> IntervalRow:
         return IntervalRow(label, {n: s.metrics.get(n, _NOBODY).model_copy(update={"n": s.n}) for n in CHARTED})
 
     groups = [
@@ -242,14 +242,14 @@ def _slice_figure(evaluation: Evaluation, overall: SliceMetrics | None) -> Inter
     )
 
 
-def _matrices(evaluation: Evaluation, overall: SliceMetrics) -> Confusions:
+def _matrices(evaluation: ReadEvaluation, overall: ReadSliceMetrics) -> Confusions:
     found = [confusion_figure(overall, f"Test exams, n = {overall.n:,}")]
     for name, slices in (("breasts", evaluation.breast), ("views", evaluation.view)):
         found += [confusion_figure(s, f"Test {name}, n = {s.n:,}") for s in slices if not s.slice]
     return Confusions(tuple(found))
 
 
-def _overall_blocks(evaluation: Evaluation, overall: SliceMetrics | None) -> list[Block]:
+def _overall_blocks(evaluation: ReadEvaluation, overall: ReadSliceMetrics | None) -> list[Block]:
     if overall is None:
         return [Note("Missing: the evaluation has no exam-level metrics of the whole split.", "warn")]
     blocks: list[Block] = []
@@ -267,7 +267,7 @@ def _overall_blocks(evaluation: Evaluation, overall: SliceMetrics | None) -> lis
     ]
 
 
-def evaluation_section(evaluation: Evaluation | None, training: Mapping[str, History]) -> Section:
+def evaluation_section(evaluation: ReadEvaluation | None, training: Mapping[str, History]) -> Section:
     """Show gates, and exam-level metrics with intervals, confusion matrices, slices and views."""
     if evaluation is None:
         return Section(ANCHOR, TITLE, (missing_note("evaluation", "Evaluator"),))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from components.report_generator.figures import IntervalGroup, IntervalRow, interval_figure
-from components.report_generator.model_artifacts import NO_MEAN, ExplanationGroup, Explanations, ExplanationSummary
+from components.report_generator.model_artifacts import NO_MEAN, ExplanationGroup, ExplanationSummary, ReadExplanations
 from components.report_generator.page import (
     Block,
     CaseGroup,
@@ -146,7 +146,7 @@ def sanity_figure(summary: ExplanationSummary) -> Intervals:
 ANCHOR, TITLE = "explanation", "Explanation"
 
 
-def _feature_maps(explanations: Explanations, limits: PictureLimits) -> Fold | None:
+def _feature_maps(explanations: ReadExplanations, limits: PictureLimits) -> Fold | None:
     pictures = []
     for maps in explanations.summary.feature_maps:
         path = overlay_path(explanations.folder, maps.picture)
@@ -165,7 +165,7 @@ def _feature_maps(explanations: Explanations, limits: PictureLimits) -> Fold | N
     return Fold(f"Feature maps of the first blocks: {len(pictures)} pictures", (note, Charts(tuple(pictures))))
 
 
-def _gallery(explanations: Explanations, limits: PictureLimits) -> list[Block]:
+def _gallery(explanations: ReadExplanations, limits: PictureLimits) -> list[Block]:
     every = len({view.acquisition_system for view in explanations.views})
     systems = min(every, limits.explained_systems)
     chosen = f"each of the {every}" if every == systems else f"each of the {systems} largest of {every}"
@@ -190,7 +190,7 @@ def _gallery(explanations: Explanations, limits: PictureLimits) -> list[Block]:
     return blocks
 
 
-def explanation_section(explanations: Explanations | None, limits: PictureLimits) -> Section:
+def explanation_section(explanations: ReadExplanations | None, limits: PictureLimits) -> Section:
     """Show where the heat lies, its gates, and heat maps by true class and acquisition system."""
     if explanations is None:
         return Section(ANCHOR, TITLE, (missing_note("explanations", "GradCamExplainer"),))

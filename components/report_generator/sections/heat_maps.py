@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from components.report_generator.figures import segments
-from components.report_generator.model_artifacts import Explanation, Explanations
+from components.report_generator.model_artifacts import Explanation, ReadExplanations
 from components.report_generator.page import Case, CaseGroup, Cases
 from components.report_generator.pictures import PictureLimits, overlay_path, picture
 from components.report_generator.text import class_order, value_text, view_name
@@ -67,7 +67,9 @@ def _percent(probability: float) -> str:
     return f"{100 * probability:.0f}\u00a0%"
 
 
-def case_of(explanations: Explanations, view: Explanation, limits: PictureLimits, *, with_system: bool = True) -> Case:
+def case_of(
+    explanations: ReadExplanations, view: Explanation, limits: PictureLimits, *, with_system: bool = True
+) -> Case:
     """Show a view: picture, heat map, prediction, label, probabilities and scores of the heat map."""
     right = view.predicted == view.density
     name = view_name(view.view)
@@ -107,7 +109,7 @@ def _lacking(kind: str, views: int) -> str:
     return f"No {kind} prediction." if views == 0 else f"Views with a {kind} prediction have no image."
 
 
-def _system_group(explanations: Explanations, density: str, system: str, limits: PictureLimits) -> CaseGroup:
+def _system_group(explanations: ReadExplanations, density: str, system: str, limits: PictureLimits) -> CaseGroup:
     cell = [v for v in explanations.views if v.density == density and v.acquisition_system == system]
     if not cell:
         return CaseGroup(system, (), "No view of this class in the test split.")
@@ -121,7 +123,7 @@ def _system_group(explanations: Explanations, density: str, system: str, limits:
     )
 
 
-def class_cases(explanations: Explanations, density: str, limits: PictureLimits) -> Cases:
+def class_cases(explanations: ReadExplanations, density: str, limits: PictureLimits) -> Cases:
     """Show a correct and a wrong case of a class from each acquisition system."""
     systems = largest_systems(explanations.views, limits.explained_systems)
     of_class = [view for view in explanations.views if view.density == density]
@@ -135,7 +137,7 @@ def class_cases(explanations: Explanations, density: str, limits: PictureLimits)
     return Cases(DENSITY_MEANINGS[density].capitalize(), groups, note, density)
 
 
-def view_cases(explanations: Explanations, density: str, limits: PictureLimits) -> Cases:
+def view_cases(explanations: ReadExplanations, density: str, limits: PictureLimits) -> Cases:
     """Show a typical case of a class from each view, with a correct prediction if there is one."""
     found = {view: typical_explanation(explanations.views, density, view) for view in VIEWS}
     absent = [view_name(view) for view, example in found.items() if example is None]

@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, PercentFormatter
 
-from components.report_generator.artifacts import Epoch, History
+from components.report_generator.artifacts import History, ReadEpoch
 from components.report_generator.page import Block, Cell, Charts, Picture, Section, Table, missing_note
 from components.report_generator.pictures import data_uri
 from components.report_generator.text import number, value_text, view_name
@@ -73,7 +73,9 @@ def _picture(figure: Figure, alt: str, caption: str) -> Picture:
     return Picture(data_uri(buffer.getvalue(), "image/svg+xml"), alt, caption, width=width, height=height)
 
 
-def _curves(axes: Axes, epochs: Sequence[Epoch], train: Sequence[float], held_out: Sequence[float], best: int) -> None:
+def _curves(
+    axes: Axes, epochs: Sequence[ReadEpoch], train: Sequence[float], held_out: Sequence[float], best: int
+) -> None:
     numbers = [e.epoch for e in epochs]
     axes.plot(numbers, train, color=GREY, linewidth=1.3, linestyle="--", label="train")
     axes.plot(numbers, held_out, color=BLUE, linewidth=1.8, label="eval")

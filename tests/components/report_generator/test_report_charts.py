@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.report_generator.artifacts import History, SliceMetrics
+from components.report_generator.artifacts import History, ReadSliceMetrics
 from components.report_generator.figures import (
     IntervalGroup,
     IntervalRow,
@@ -45,7 +45,7 @@ def metric(value: float | None, low: float | None = None, high: float | None = N
 
 
 def test_confusion_matrix_has_counts_row_shares_and_totals() -> None:
-    found = confusion_figure(SliceMetrics(slice={}, n=24, confusion_matrix=MATRIX, metrics={}), "T")
+    found = confusion_figure(ReadSliceMetrics(slice={}, n=24, confusion_matrix=MATRIX, metrics={}), "T")
     assert [(c.count, c.share.replace("\xa0", " "), c.shade) for c in found.rows[0].cells[:2]] == [
         ("8", "80 %", 8),
         ("2", "20 %", 2),
@@ -56,7 +56,7 @@ def test_confusion_matrix_has_counts_row_shares_and_totals() -> None:
 
 def test_confusion_matrix_must_have_four_rows_of_four() -> None:
     with pytest.raises(ValueError, match="confusion_matrix"):
-        SliceMetrics(slice={}, n=1, confusion_matrix=((1, 0), (0, 1)), metrics={})  # type: ignore[arg-type]
+        ReadSliceMetrics(slice={}, n=1, confusion_matrix=((1, 0), (0, 1)), metrics={})  # type: ignore[arg-type]
 
 
 def test_marks_lie_where_their_values_are() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from components.report_generator.artifacts import Evaluation, QualityView, ReadFigure
+from components.report_generator.artifacts import QualityView, ReadEvaluation, ReadFigure
 from components.report_generator.loading import ReportInputError, load_quality, read_json, read_json_lines
 from components.report_generator.model_artifacts import Explanation, Infra, ReadMean
 from components.report_generator.pictures import overlay_path, read_thumbnail, thumbnail
@@ -33,7 +33,7 @@ def test_missing_key_is_named(tmp_path: Path) -> None:
     path = tmp_path / "exam_metrics.json"
     path.write_text(json.dumps({"exam": [], "view": [], "gates": []}))
     with pytest.raises(ReportInputError, match="key blessed: Field required"):
-        read_json(Evaluation, path)
+        read_json(ReadEvaluation, path)
 
 
 def test_absent_and_broken_files_are_named(tmp_path: Path) -> None:
