@@ -23,7 +23,7 @@ from benchmarks.processes import Process, cpu_between, processes_of
 from components.evaluator.executor import Executor
 from components.statistics.calibration import CALIBRATION_FILE, fit_calibration
 from pipeline.beam.config import beam_arguments
-from pipeline.beam.staged_runner import LOG as RUNNER_LOG
+from pipeline.beam.staged.staged_runner import LOG as RUNNER_LOG
 from pipeline.config import RunConfig, load_config
 from pipeline.console import NodeResult
 from pipeline.local import runner as local_runner

@@ -22,10 +22,10 @@ from typing import Any, Final
 
 import yaml
 
-from pipeline.beam.local_flink import FlinkCluster, find_flink, flink_cluster
-from pipeline.beam.local_spark import ClusterSize, SparkCluster, find_spark, spark_cluster
 from pipeline.phantom.config import PhantomConfig
 from pipeline.phantom.generate import generate_phantoms
+from tests.clusters.flink import FlinkCluster, find_flink, flink_cluster
+from tests.clusters.spark import ClusterSize, SparkCluster, find_spark, spark_cluster
 
 _NODES: Final = {
     "DicomExampleGen": "examples",

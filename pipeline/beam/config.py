@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Annotated, Final, Literal
+from importlib.metadata import version
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from schema.version import installed_version
 
 _ADDRESS: Final = r"^[A-Za-z0-9._-]+:[0-9]{1,5}$"
 _SPARK_MASTER: Final = (
@@ -29,59 +33,92 @@ class DirectBeam(_Runner):
     runner: Literal["direct"] = "direct"
 
 
-class FlinkBeam(_Runner):
-    """A Flink session cluster. The workers are Python processes beside its TaskManagers, with this package.
+class FlinkJobServer(_Runner):
+    """The Flink cluster behind Beam's Flink job server.
 
-    The workers are this project's pool (``flink_runner``), unless one of Beam's two kinds is configured:
-    ``worker_image``, or ``worker_pool`` (``python -m apache_beam.runners.worker.worker_pool_main``). Both need Beam's
-    Flink job server.
+    Attributes:
+        master: ``host:port`` of the JobManager's REST service, as the job server reaches it. A job server that is not
+            told a master runs everything in its own process.
+        version: Version of Flink. Beam publishes a job server for each of these.
+        restarts: How often Flink starts a job again that lost a worker; 0 to fail at the first. Flink's own default is
+            0.
+        restart_seconds: Wait before each restart, s.
+    """
+
+    master: str = Field(pattern=_ADDRESS)
+    version: Literal["1.17", "1.18", "1.19", "1.20", "2.0"]
+    restarts: int = Field(3, ge=0, le=1000)
+    restart_seconds: int = Field(10, ge=0, le=3600)
+
+
+class PortableBeam(_Runner):
+    """A job server of Beam: Prism, or those for Flink and Spark. The workers are Python processes with this package.
+
+    Attributes:
+        runner: The kind of runner.
+        job_endpoint: ``host:port`` of the job server.
+        worker_pool: ``host:port`` of ``breast-density worker-pool``, as each worker machine reaches it.
+        worker_image: Image of the workers instead, for worker machines that can start containers.
+        parallelism: Number of parallel tasks of a job on Flink.
+        slots: Number of tasks that a worker machine runs at the same time, such as Flink's
+            ``taskmanager.numberOfTaskSlots``.
+        sdk_worker_parallelism: Number of Python processes per worker machine and job; null for one per slot.
+        flink: The cluster, if the job server is Flink's.
+        spark_master: Master URL of the cluster, if the job server is Spark's, as the job server reaches it.
+    """
+
+    runner: Literal["portable"]
+    job_endpoint: str = Field(pattern=_ADDRESS)
+    worker_pool: str | None = Field(None, pattern=_ADDRESS)
+    worker_image: str | None = Field(None, pattern=r"^\S+$")
+    parallelism: int = Field(1, ge=1, le=32768)
+    slots: int = Field(2, ge=1, le=1024)
+    sdk_worker_parallelism: int | None = Field(None, ge=1, le=1024)
+    flink: FlinkJobServer | None = None
+    spark_master: str | None = Field(None, pattern=_SPARK_MASTER)
+
+    @model_validator(mode="after")
+    def _one_kind_of_each(self) -> PortableBeam:
+        if (self.worker_image is None) == (self.worker_pool is None):
+            raise ValueError(
+                "give either beam.worker_pool or beam.worker_image: a job has one kind of workers. Received:"
+                f" {self.worker_pool or 'no pool'} and {self.worker_image or 'no image'}"
+            )
+        if self.flink is not None and self.spark_master is not None:
+            raise ValueError("give beam.flink or beam.spark_master, not both: a job server has one cluster")
+        return self
+
+
+# Keys that runner: flink had, when it had two kinds of workers.
+_KEYS_OF_JOB_SERVERS: Final = ("job_endpoint", "job_server_jar", "worker_image", "worker_pool", "parallelism")
+
+
+class FlinkBeam(_Runner):
+    """A Flink session cluster through this project's own runner. A pool of Python workers is beside each TaskManager.
 
     Attributes:
         runner: The kind of runner.
         master: ``host:port`` of the JobManager's REST service.
         partitions: Maximum number of tasks per stage; 0 means twice the cluster's slots when the run begins.
-        job_endpoint: ``host:port`` of a running job server; None to start one here, which needs Java.
-        job_server_jar: Jar of the job server; None lets Beam fetch it from Maven Central.
-        worker_image: Image of the workers, for TaskManagers that can start containers.
-        worker_pool: ``host:port`` of the worker pool, as each TaskManager reaches it.
-        parallelism: Number of parallel tasks of a job that the job server starts.
     """
 
     runner: Literal["flink"]
     master: str = Field(pattern=_ADDRESS)
     partitions: int = Field(0, ge=0, le=32768)
-    job_endpoint: str | None = Field(None, pattern=_ADDRESS)
-    job_server_jar: Path | None = None
-    worker_image: str | None = Field(None, pattern=r"^\S+$")
-    worker_pool: str | None = Field(None, pattern=_ADDRESS)
-    parallelism: int = Field(1, ge=1, le=32768)
 
-    @model_validator(mode="after")
-    def _one_kind_of_worker(self) -> FlinkBeam:
-        if self.worker_image is not None and self.worker_pool is not None:
+    @model_validator(mode="before")
+    @classmethod
+    def _no_job_server(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and (found := [key for key in _KEYS_OF_JOB_SERVERS if key in values]):
             raise ValueError(
-                "give beam.worker_image or beam.worker_pool, not both: Flink has one kind of workers. Received:"
-                f" {self.worker_image} and {self.worker_pool}"
+                f"beam.{found[0]} is for Beam's job servers: set beam.runner to portable, and beam.flink.master instead"
+                " of beam.master"
             )
-        foreign = ("partitions",) if self.by_job_server else ("job_endpoint", "job_server_jar", "parallelism")
-        if found := [f"beam.{name}" for name in foreign if name in self.model_fields_set]:
-            side = "with" if self.by_job_server else "without"
-            raise ValueError(
-                f"remove {' and '.join(found)} {side} beam.worker_image or beam.worker_pool, which select Beam's job"
-                " server"
-            )
-        if self.job_endpoint is not None and self.job_server_jar is not None:
-            raise ValueError("beam.job_server_jar is for a job server started here: remove it with beam.job_endpoint")
-        return self
-
-    @property
-    def by_job_server(self) -> bool:
-        """True if Beam's job server starts the jobs on Flink; False if this project's runner does."""
-        return self.worker_image is not None or self.worker_pool is not None
+        return values
 
 
 class SparkBeam(_Runner):
-    """A Spark cluster, through PySpark (``spark_runner``). The Python of its executors has this package.
+    """A Spark cluster, through PySpark and this project's own runner. The Python of its executors has this package.
 
     Attributes:
         runner: The kind of runner.
@@ -132,11 +169,11 @@ class DataflowBeam(_Runner):
     private_network: bool = True
 
 
-BeamConfig = Annotated[DirectBeam | FlinkBeam | SparkBeam | DataflowBeam, Field(discriminator="runner")]
+BeamConfig = Annotated[DirectBeam | PortableBeam | DataflowBeam | FlinkBeam | SparkBeam, Field(discriminator="runner")]
 
 
-_FLINK_RUNNER: Final = "pipeline.beam.flink_runner.FlinkStageRunner"
-_SPARK_RUNNER: Final = "pipeline.beam.spark_runner.SparkStageRunner"
+_FLINK_RUNNER: Final = "pipeline.beam.staged.flink_runner.FlinkStageRunner"
+_SPARK_RUNNER: Final = "pipeline.beam.staged.spark_runner.SparkStageRunner"
 _SCRATCH: Final = "scratch"  # in the output folder
 # An image name prevents TFX from building a package of itself for remote workers: they have it.
 _NO_PACKAGE: Final = "--sdk_container_image=none"
@@ -155,9 +192,11 @@ def beam_arguments(config: BeamConfig, output: str) -> list[str]:
         All arguments that the runner needs. Empty for the DirectRunner: TFX's own nodes are fastest with its defaults.
     """
     if isinstance(config, FlinkBeam):
-        return _flink_job_server(config) if config.by_job_server else _flink(config, output)
+        return _flink(config, output)
     if isinstance(config, SparkBeam):
         return _spark(config, output)
+    if isinstance(config, PortableBeam):
+        return _portable(config)
     if isinstance(config, DataflowBeam):
         return _dataflow(config)
     return []
@@ -191,22 +230,40 @@ def _flink(config: FlinkBeam, output: str) -> list[str]:
     ]
 
 
-def _flink_job_server(config: FlinkBeam) -> list[str]:
-    if config.job_endpoint is None:
-        runner = ["--runner=FlinkRunner", f"--flink_master={config.master}"]
-        if config.job_server_jar is not None:
-            runner.append(f"--flink_job_server_jar={config.job_server_jar}")
+def _portable(config: PortableBeam) -> list[str]:
+    if config.worker_pool is not None:
+        # The pool compares what it is with what the driver expects, before it starts a worker.
+        where = json.dumps({"url": config.worker_pool, "params": identity()}, sort_keys=True)
+        workers = ["--environment_type=EXTERNAL", f"--environment_config={where}"]
     else:
-        runner = ["--runner=PortableRunner", f"--job_endpoint={config.job_endpoint}"]
-    kind, where = ("DOCKER", config.worker_image) if config.worker_image else ("EXTERNAL", config.worker_pool)
+        workers = ["--environment_type=DOCKER", f"--environment_config={config.worker_image}"]
+    cluster = [] if config.spark_master is None else [f"--spark_master_url={config.spark_master}"]
+    if (flink := config.flink) is not None:
+        cluster = [
+            f"--flink_master={flink.master}",
+            f"--flink_version={flink.version}",
+            f"--number_of_execution_retries={flink.restarts}",
+            f"--execution_retry_delay={flink.restart_seconds * 1000}",
+        ]
     return [
-        *runner,
-        f"--environment_type={kind}",
-        f"--environment_config={where}",
+        "--runner=PortableRunner",
+        f"--job_endpoint={config.job_endpoint}",
+        *workers,
         f"--parallelism={config.parallelism}",
+        f"--sdk_worker_parallelism={config.sdk_worker_parallelism or config.slots}",
+        *cluster,
         _NO_PACKAGE,
         _BY_IMPORT,
     ]
+
+
+def identity() -> dict[str, str]:
+    """Return what driver and workers must have in common: the versions of Python, Beam and this package."""
+    return {
+        "apache-beam": version("apache-beam"),
+        "breast-density": installed_version(),
+        "python": f"{sys.version_info.major}.{sys.version_info.minor}",
+    }
 
 
 def _spark(config: SparkBeam, output: str) -> list[str]:

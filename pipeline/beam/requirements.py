@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import json
 import os
 import re
 import shutil
 import socket
 import subprocess
+import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from components.common.files import read_key_file
-from pipeline.beam.config import BeamConfig, DataflowBeam, FlinkBeam, SparkBeam
+from pipeline.beam.config import BeamConfig, DataflowBeam, FlinkBeam, FlinkJobServer, PortableBeam, SparkBeam
 
 _CONNECT: Final = 10.0  # seconds
 _INSTALL: Final = ".uv/bin/uv pip install --python .venv/bin/python"  # .venv has no pip
 SPARK_JAVA: Final = (8, 11, 17)  # Spark 3.5
-_FLINK_JAVA: Final = (11, 17)
 
 
 class BeamRunnerError(RuntimeError):
@@ -77,20 +78,50 @@ def _task_key(environment: Mapping[str, str]) -> str | None:
 
 
 def _flink(config: FlinkBeam, environment: Mapping[str, str]) -> list[Callable[[], str | None]]:
-    if not config.by_job_server:
-        return [lambda: _task_key(environment), lambda: _reachable(config.master, "The Flink JobManager")]
-    if config.job_endpoint is not None:
-        endpoint = config.job_endpoint
-        return [lambda: _reachable(endpoint, "The Flink job server")]
-    checks: list[Callable[[], str | None]] = [
-        lambda: _java(_FLINK_JAVA, "Beam's Flink job server", environment),
-        lambda: _reachable(config.master, "The Flink JobManager"),
-    ]
-    jar = config.job_server_jar
-    if jar is not None:
-        sentence = f"{jar} is not a file: get beam-runners-flink-VERSION-job-server of the installed version of Beam."
-        checks.append(lambda: None if jar.is_file() else sentence)
+    return [lambda: _task_key(environment), lambda: _reachable(config.master, "The Flink JobManager")]
+
+
+def _portable(config: PortableBeam) -> list[Callable[[], str | None]]:
+    checks: list[Callable[[], str | None]] = [lambda: _reachable(config.job_endpoint, "Beam's job server")]
+    pool = config.worker_pool
+    if pool is not None and config.flink is None and config.spark_master is None and _is_here(config.job_endpoint):
+        # A job server on this machine without a cluster asks the pool itself. Prism ends if there is none.
+        checks.append(lambda: _reachable(pool, "The worker pool (breast-density worker-pool)"))
+    if config.flink is not None:
+        flink = config.flink
+        checks.append(lambda: _other_flink(flink, config.slots))
     return checks
+
+
+def _is_here(address: str) -> bool:
+    return address.rpartition(":")[0] in ("localhost", "127.0.0.1")
+
+
+def _flink_rest(master: str, path: str) -> Any:
+    """Return what a JobManager answers; an empty mapping if it cannot be asked, because only the job server must."""
+    try:
+        with urllib.request.urlopen(f"http://{master}/{path}", timeout=_CONNECT) as response:
+            return json.load(response)
+    except (OSError, ValueError):
+        return {}
+
+
+def _other_flink(flink: FlinkJobServer, slots: int) -> str | None:
+    """Compare a Flink cluster with the configuration, if it can be asked from here."""
+    found = str(_flink_rest(flink.master, "config").get("flink-version", ""))
+    if found and not f"{found}.".startswith(f"{flink.version}."):
+        return (
+            f"The Flink cluster at {flink.master} is of another version than its job server: set beam.flink.version, or"
+            f" deploy Flink {flink.version}. Received: {found}"
+        )
+    overview = _flink_rest(flink.master, "overview")
+    machines, total = int(overview.get("taskmanagers", 0)), int(overview.get("slots-total", 0))
+    if machines and total != machines * slots:
+        return (
+            f"The Flink cluster at {flink.master} has {total} slots on {machines} TaskManagers: set beam.slots to the"
+            f" slots of each. Received: {slots}"
+        )
+    return None
 
 
 def _spark(config: SparkBeam, environment: Mapping[str, str]) -> list[Callable[[], str | None]]:
@@ -135,6 +166,8 @@ def missing(config: BeamConfig, output: Path, environment: Mapping[str, str]) ->
     checks: list[Callable[[], str | None]] = []
     if isinstance(config, FlinkBeam):
         checks = _flink(config, environment)
+    elif isinstance(config, PortableBeam):
+        checks = _portable(config)
     elif isinstance(config, SparkBeam):
         checks = _spark(config, environment)
     elif isinstance(config, DataflowBeam):

@@ -69,7 +69,25 @@ def doctor(
         raise typer.Exit(1)
 
 
+def worker_pool(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port, as in beam.worker_pool.")] = 50000,
+    host: Annotated[
+        str, typer.Option(help="Address to listen at. Whoever can connect starts Python processes here.")
+    ] = "127.0.0.1",
+    number: Annotated[int, typer.Option(min=1, max=64, help="Number of pools that share the port.")] = 1,
+) -> None:
+    """Run the Python workers of beam.runner portable on this machine, for Beam's job servers.
+
+    Workers have this command's interpreter and packages, which are imported once. They start only for drivers with the
+    same versions of Python, Beam and breast-density.
+    """
+    from pipeline.beam.worker_pool import serve
+
+    serve(host, port, number, typer.echo)
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command()(lineage)
     app.command()(doctor)
+    app.command("worker-pool")(worker_pool)

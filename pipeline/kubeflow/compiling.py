@@ -29,7 +29,7 @@ from tfx.types.channel import UnionChannel
 from components.common.files import write_whole
 from components.common.location import location
 from components.sources.source import ArchiveSource, FolderSource, ManifestSource, Source
-from pipeline.beam.config import DirectBeam, FlinkBeam, beam_arguments, image_beam_arguments
+from pipeline.beam.config import DirectBeam, FlinkBeam, PortableBeam, beam_arguments, image_beam_arguments
 from pipeline.beam.requirements import KEY_VARIABLE as TASK_KEY_VARIABLE
 from pipeline.config import ConfigError, DataConfig, RunConfig
 from pipeline.kubeflow.executor_input import VOLUME_ROOT
@@ -224,15 +224,13 @@ def _check_beam(config: RunConfig) -> None:
     beam = config.beam
     if isinstance(beam, DirectBeam):
         return
-    if not isinstance(beam, FlinkBeam):
+    if not isinstance(beam, FlinkBeam | PortableBeam):
         raise ConfigError(
-            "Nodes on Kubeflow work on local files without Java: beam.runner must be direct or flink there. Received:"
-            f" {beam.runner}"
+            "Nodes on Kubeflow work on local files without Java: beam.runner must be direct, portable or flink there."
+            f" Received: {beam.runner}"
         )
-    if beam.by_job_server and beam.job_endpoint is None:
-        raise ConfigError("beam.job_endpoint is missing: a node's pod has no Java to start Beam's job server itself.")
     if not config.kubeflow.artifacts_claim:
-        raise ConfigError("kubeflow.artifacts_claim is missing: Flink's workers must be able to open the artifacts.")
+        raise ConfigError("kubeflow.artifacts_claim is missing: Beam's workers must be able to open the artifacts.")
 
 
 def build_cluster_pipeline(config: RunConfig) -> tfx_pipeline.Pipeline:
@@ -307,7 +305,7 @@ def compile_pipeline(config: RunConfig) -> Package:
     spec.default_pipeline_root = kubeflow.pipeline_root
     check_specification(spec)
     nodes = [node.id for node in pipeline.components]
-    on_flink = isinstance(config.beam, FlinkBeam) and not config.beam.by_job_server
+    on_flink = isinstance(config.beam, FlinkBeam)
     need_task_key = [node.id for node in pipeline.components if on_flink and isinstance(node, BaseBeamComponent)]
     platform = platform_spec(nodes, pods, config.pipeline.ingest.hash_key_variable, need_task_key)
     return Package(spec, platform)

@@ -74,6 +74,10 @@ class Nodes:
         assert self._process.wait(LONG) == 0, self.said[-3000:]
         return json.loads(self._answer.read_text().splitlines()[-1])
 
+    def ends(self) -> int:
+        """Waits for its end, which may be an error; gives its exit code."""
+        return self._process.wait(LONG)
+
     def stop(self) -> None:
         self._process.kill()
         self._process.wait()

@@ -18,12 +18,12 @@ import pytest
 from apache_beam import Create, Map, Pipeline
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipeline.beam.flink_runner import FlinkError, FlinkStageError, FlinkStageRunner
-from pipeline.beam.local_flink import FlinkCluster, find_flink, flink_cluster
-from pipeline.beam.local_processes import stop
 from pipeline.beam.requirements import KEY_VARIABLE
-from pipeline.beam.stage_job import JAR
-from pipeline.beam.stage_job.build import compile_job
+from pipeline.beam.staged.flink_runner import FlinkError, FlinkStageError, FlinkStageRunner
+from pipeline.beam.staged.stage_job import JAR
+from pipeline.beam.staged.stage_job.build import compile_job
+from tests.clusters.flink import FlinkCluster, find_flink, flink_cluster
+from tests.clusters.processes import stop
 from tests.e2e.beam_nodes import Nodes, Outputs, assert_equal, outputs_though_workers_die, settings
 from tests.waiting import LONG, wait_until
 

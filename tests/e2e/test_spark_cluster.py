@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.beam.local_spark import SparkCluster, find_spark, spark_cluster
+from tests.clusters.spark import SparkCluster, find_spark, spark_cluster
 from tests.e2e.beam_nodes import Nodes, Outputs, assert_equal, outputs_though_workers_die, settings
 
 LOST = "Lost executor"  # as Spark's driver says it

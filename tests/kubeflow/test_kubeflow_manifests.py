@@ -13,10 +13,13 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
+from apache_beam.options.pipeline_options import FlinkRunnerOptions
 
-from pipeline.beam import task_pool
+from pipeline.cli import app
+from pipeline.beam.config import PortableBeam
 from pipeline.beam.requirements import KEY_VARIABLE
-from pipeline.beam.stage_job import SOURCE
+from pipeline.beam.staged import task_pool
+from pipeline.beam.staged.stage_job import SOURCE
 from pipeline.kubeflow.executor_input import VOLUME_ROOT
 from pipeline.kubeflow_config import KubeflowConfig
 
@@ -187,10 +190,15 @@ def test_flinks_workers_see_what_the_nodes_see() -> None:
     manager, worker = (
         pod(one(documents, "Deployment", f"breast-density-flink-{n}")) for n in ("jobmanager", "taskmanager")
     )
-    task, pool = worker["containers"]
+    task, beams, pool = worker["containers"]
     config = KubeflowConfig()
     assert config.data is not None
-    assert pool["image"] == config.image
+    assert pool["image"] == beams["image"] == config.image
+    # Beam's job server asks TaskManagers to ask their own pool; it listens to its own pod only.
+    assert beams["command"] == ["breast-density", "worker-pool", "--port", "50000"]
+    assert "worker-pool" in {command.name for command in app.registered_commands}
+    named = [mount for mount in pool["volumeMounts"] if mount["name"] != "pool"]
+    assert beams["volumeMounts"] == named
     # Tasks find the pool's socket, the pool its key.
     assert pool["command"][:3] == ["python", "-m", task_pool.__name__]
     socket = PurePath(pool["command"][3])
@@ -211,6 +219,8 @@ def test_flinks_workers_see_what_the_nodes_see() -> None:
     assert claims == {"data": config.data.claim, "artifacts": "breast-density-artifacts"}
     assert task["image"] == manager["containers"][0]["image"]
     flink = yaml.safe_load(one(documents, "ConfigMap", "breast-density-flink")["data"]["config.yaml"])
+    assert flink["restart-strategy"]["type"] == "fixed-delay"  # the default is none
+    assert PortableBeam.model_fields["slots"].default == flink["taskmanager"]["numberOfTaskSlots"]
     service = one(documents, "Service", "breast-density-flink")
     assert flink["jobmanager"]["rpc"]["address"] == service["metadata"]["name"]
     labels = one(documents, "Deployment", "breast-density-flink-jobmanager")["spec"]["template"]["metadata"]["labels"]
@@ -226,6 +236,8 @@ def test_the_flink_that_was_tested() -> None:
     tested = re.search(r"^apache-flink-libraries==(\S+)", REQUIREMENTS.read_text(), re.MULTILINE)
     assert tested is not None
     assert image == f"flink:{tested[1]}-java17"  # the class of its job is of Java 17
+    # Beam publishes a job server for it.
+    assert tested[1].rpartition(".")[0] in FlinkRunnerOptions.PUBLISHED_FLINK_VERSIONS
 
 
 def test_metadata_is_in_mysql_behind_a_secret() -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import socket
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,7 @@ from pipeline.beam.requirements import BeamRunnerError, find_java, java_version,
 from pipeline.config import load_config
 
 FLINK: dict[str, Any] = {"runner": "flink"}
-JOB_SERVER: dict[str, Any] = {"runner": "flink", "worker_pool": "localhost:50000"}
+PORTABLE: dict[str, Any] = {"runner": "portable", "worker_pool": "localhost:50000"}
 
 
 def problems(environment: dict[str, str], **values: Any) -> list[str]:
@@ -55,22 +58,50 @@ def test_flink_needs_its_job_manager_and_a_key(listening: str, nobody: str) -> N
     assert f"The Flink JobManager at {nobody} cannot be reached" in cluster
 
 
-def test_a_running_job_server_is_all_that_flink_needs(listening: str, nobody: str) -> None:
-    assert problems({}, **JOB_SERVER, master=nobody, job_endpoint=listening) == []
-    [sentence] = problems({}, **JOB_SERVER, master=listening, job_endpoint=nobody)
-    assert f"The Flink job server at {nobody} cannot be reached" in sentence
+def test_a_job_server_is_asked_for(listening: str, nobody: str) -> None:
+    """A pool is where the workers are; only beside a job server of this machine it is here."""
+    flink = {"master": nobody, "version": "1.20"}
+    assert problems({}, **PORTABLE, job_endpoint=listening, flink=flink) == []  # only the job server must reach Flink
+    [sentence] = problems({}, **PORTABLE, job_endpoint=nobody, flink=flink)
+    assert f"Beam's job server at {nobody} cannot be reached" in sentence
+    here = {"runner": "portable", "job_endpoint": listening}
+    assert problems({}, **here, worker_pool=listening) == []
+    [sentence] = problems({}, **here, worker_pool=nobody)
+    assert f"The worker pool (breast-density worker-pool) at {nobody} cannot be reached" in sentence
 
 
-def test_a_job_server_of_its_own_needs_java_and_the_cluster(tmp_path: Path, listening: str, nobody: str) -> None:
-    old, new = java_saying("1.8.0_402", tmp_path / "old"), java_saying("17.0.9", tmp_path / "new")
-    assert problems(new, **JOB_SERVER, master=listening) == []
-    [java] = problems(old, **JOB_SERVER, master=listening)
-    assert "needs Java 11 or 17" in java
-    assert "Received: 8" in java
-    [cluster] = problems(new, **JOB_SERVER, master=nobody)
-    assert f"The Flink JobManager at {nobody} cannot be reached" in cluster
-    [jar] = problems(new, **JOB_SERVER, master=listening, job_server_jar=str(tmp_path / "none.jar"))
-    assert "none.jar is not a file: get beam-runners-flink" in jar
+@pytest.mark.parametrize(
+    ("version", "slots", "said"),
+    [
+        ("1.20.1", 2, ""),
+        ("1.20", 2, ""),
+        (
+            "2.2.1",
+            2,
+            "of another version than its job server: set beam.flink.version, or deploy Flink 1.20. Received: 2.2.1",
+        ),
+        ("1.2.0", 2, "Received: 1.2.0"),
+        ("1.20.1", 4, "has 8 slots on 2 TaskManagers: set beam.slots to the slots of each. Received: 2"),
+    ],
+)
+def test_flink_is_compared_with_the_configuration(version: str, slots: int, said: str, listening: str) -> None:
+    answers = {"/config": {"flink-version": version}, "/overview": {"taskmanagers": 2, "slots-total": 2 * slots}}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps(answers[self.path]).encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        flink = {"master": f"127.0.0.1:{server.server_address[1]}", "version": "1.20"}
+        found = problems({}, **PORTABLE, job_endpoint=listening, flink=flink)
+        server.shutdown()
+    assert [said in sentence for sentence in found] == [True] * bool(said)
 
 
 def test_spark_needs_pyspark_java_and_its_master(tmp_path: Path, listening: str, nobody: str) -> None:

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from pipeline.beam import flink_runner
-from pipeline.beam.flink_runner import FlinkError, FlinkRest
-from pipeline.beam.stage_job import ENTRY_CLASS, JAR
+from pipeline.beam.staged import flink_runner
+from pipeline.beam.staged.flink_runner import FlinkError, FlinkRest
+from pipeline.beam.staged.stage_job import ENTRY_CLASS, JAR
 
 
 class Service(HTTPServer):

@@ -13,7 +13,7 @@ import pytest
 from apache_beam.coders import VarIntCoder
 from apache_beam.transforms.userstate import CombiningValueStateSpec
 
-from pipeline.beam.spark_runner import SparkStageRunner
+from pipeline.beam.staged.spark_runner import SparkStageRunner
 
 
 class Counting(beam.DoFn):
@@ -48,7 +48,7 @@ def test_archives_leave_the_path_where_pyspark_is_installed(installed: bool, tmp
         (packages / name / "__init__.py").touch()
     program = (
         f"import sys; sys.path[:0] = [{str(archive)!r}, {str(packages)!r}]\n"
-        "from pipeline.beam.fork_server import _remove_archives_from_path; _remove_archives_from_path()\n"
+        "from pipeline.beam.staged.fork_server import _remove_archives_from_path; _remove_archives_from_path()\n"
         "import pyspark; print(pyspark.__file__)"
     )
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}  # it may name a PySpark

@@ -12,9 +12,9 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.testing.util import assert_that, equal_to
 
-from pipeline.beam.stage_files import Block, StageFileError, StageFiles
-from pipeline.beam.stage_tasks import Reading, StageTask, TaskReport, part_of, run_stage_task
-from pipeline.beam.staged_runner import Execute, LostElementsError, StagedRunner
+from pipeline.beam.staged.stage_files import Block, StageFileError, StageFiles
+from pipeline.beam.staged.stage_tasks import Reading, StageTask, TaskReport, part_of, run_stage_task
+from pipeline.beam.staged.staged_runner import Execute, LostElementsError, StagedRunner
 
 pytestmark = pytest.mark.slow
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.beam.stage_files import Piece, StageFiles, TaskFileError, TaskFiles
-from pipeline.beam.stage_tasks import Reading, StageTask, TaskReport
+from pipeline.beam.staged.stage_files import Piece, StageFiles, TaskFileError, TaskFiles
+from pipeline.beam.staged.stage_tasks import Reading, StageTask, TaskReport
 
 KEY, OTHER = bytes(32), bytes([1]) * 32
 TASK = StageTask(b"Qzname's stage", {}, {}, StageFiles("folder", KEY))

@@ -17,9 +17,9 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipeline.beam.requirements import KEY_VARIABLE, find_task_key
-from pipeline.beam.stage_files import TaskFiles
-from pipeline.beam.stage_tasks import Reading, StageTask, TaskReport
-from pipeline.beam.staged_runner import Execute, StagedRunner
+from pipeline.beam.staged.stage_files import TaskFiles
+from pipeline.beam.staged.stage_tasks import Reading, StageTask, TaskReport
+from pipeline.beam.staged.staged_runner import Execute, StagedRunner
 from tests.waiting import HANG, wait_until
 
 pytestmark = pytest.mark.slow
@@ -32,7 +32,7 @@ def pool() -> Iterator[Path]:
     """The socket of a pool."""
     with tempfile.TemporaryDirectory(prefix="pool-") as folder:  # a socket's path has 107 bytes at most
         path = Path(folder) / "tasks"
-        command = [sys.executable, "-m", "pipeline.beam.task_pool", str(path)]
+        command = [sys.executable, "-m", "pipeline.beam.staged.task_pool", str(path)]
         process = subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.DEVNULL)
         try:
 
@@ -124,7 +124,7 @@ def test_a_task_ends_when_its_task_manager_hangs_up(pool: Path, tmp_path: Path) 
 
 
 def test_a_pool_without_a_key_does_not_start(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "pipeline.beam.task_pool", str(tmp_path / "s")]
+    command = [sys.executable, "-m", "pipeline.beam.staged.task_pool", str(tmp_path / "s")]
     environment = {name: value for name, value in ENVIRONMENT.items() if name != KEY_VARIABLE}
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=HANG, check=False)
     assert ended.returncode == 1

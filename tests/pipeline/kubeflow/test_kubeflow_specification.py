@@ -315,10 +315,9 @@ def test_no_package_is_one_sentence(tmp_path: Path) -> None:
         ),
         (["data.reviews=reviews"], "data.reviews must be an absolute path in the pods"),
         (["pipeline.trainer.strategy=multi_worker"], "artifacts_claim is missing: machines"),
-        (["beam={runner: spark, master: 'local[2]'}"], "direct or flink there. Received: spark"),
-        (["beam={runner: flink, master: 'f:8081', worker_pool: 'localhost:50000'}"], "job_endpoint is missing"),
+        (["beam={runner: spark, master: 'local[2]'}"], "direct, portable or flink there. Received: spark"),
         (
-            ["beam={runner: flink, master: 'f:8081', worker_pool: 'localhost:50000', job_endpoint: 'j:8099'}"],
+            ["beam={runner: portable, worker_pool: 'localhost:50000', job_endpoint: 'j:8099'}"],
             "artifacts_claim is missing",
         ),
         (["beam={runner: flink, master: 'f:8081'}"], "artifacts_claim is missing"),

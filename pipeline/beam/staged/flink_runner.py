@@ -26,10 +26,10 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import FlinkRunnerOptions, PipelineOptions
 
 from pipeline.beam.requirements import find_task_key
-from pipeline.beam.stage_files import TaskFiles
-from pipeline.beam.stage_job import ENTRY_CLASS, JAR
-from pipeline.beam.stage_tasks import Reading, StageTask, TaskReport
-from pipeline.beam.staged_runner import Execute, StagedRunner, python_reason
+from pipeline.beam.staged.stage_files import TaskFiles
+from pipeline.beam.staged.stage_job import ENTRY_CLASS, JAR
+from pipeline.beam.staged.stage_tasks import Reading, StageTask, TaskReport
+from pipeline.beam.staged.staged_runner import Execute, StagedRunner, python_reason
 
 _LOG: Final = logging.getLogger(__name__)
 _RESPONSE_TIMEOUT: Final = 60.0  # seconds

@@ -21,10 +21,10 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from pipeline.beam import task_pool
-from pipeline.beam.flink_runner import FlinkError, FlinkRest
-from pipeline.beam.local_processes import find_in_log, find_package_and_java, start, stop, stop_all, wait
 from pipeline.beam.requirements import KEY_VARIABLE
+from pipeline.beam.staged import task_pool
+from pipeline.beam.staged.flink_runner import FlinkError, FlinkRest
+from tests.clusters.processes import find_in_log, find_package_and_java, start, stop, stop_all, wait
 
 FLINK_JAVA: Final = (17, 21)  # Flink 2 and Unix sockets
 _HOST: Final = "127.0.0.1"

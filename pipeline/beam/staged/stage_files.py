@@ -29,7 +29,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from pipeline.beam.requirements import KEY_VARIABLE
 
 if TYPE_CHECKING:
-    from pipeline.beam.stage_tasks import Reading, StageTask, TaskReport
+    from pipeline.beam.staged.stage_tasks import Reading, StageTask, TaskReport
 
 _LOG: Final = logging.getLogger(__name__)
 _NONCE: Final = 12  # bytes, as the standard recommends

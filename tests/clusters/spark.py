@@ -18,8 +18,8 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from pipeline.beam.local_processes import find_in_log, find_package_and_java, start, stop, stop_all, wait
 from pipeline.beam.requirements import SPARK_JAVA
+from tests.clusters.processes import find_in_log, find_package_and_java, start, stop, stop_all, wait
 
 _HOST: Final = "127.0.0.1"
 _DEPLOY: Final = "org.apache.spark.deploy"

@@ -1,4 +1,4 @@
-"""The pool of Python workers beside a TaskManager of Flink: ``python -m pipeline.beam.task_pool SOCKET``.
+"""The pool of Python workers beside a TaskManager of Flink: ``python -m pipeline.beam.staged.task_pool SOCKET``.
 
 A task of Flink (``stage_job/StageJob.java``) connects to a Unix socket, sends a stage's folder and the number of a
 task, and waits. The pool forks a process for the task, from a process that has imported Beam and TensorFlow. The
@@ -21,10 +21,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from pipeline.beam.fork_server import preload
+from pipeline.beam.preload import preload
 from pipeline.beam.requirements import TaskKeyError, find_task_key
-from pipeline.beam.stage_files import TaskFiles
-from pipeline.beam.stage_tasks import run_stage_task
+from pipeline.beam.staged.stage_files import TaskFiles
+from pipeline.beam.staged.stage_tasks import run_stage_task
 
 DONE: Final = "done"
 READY: Final = "takes tasks"
@@ -110,7 +110,7 @@ def serve_tasks(path: Path, key: bytes) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the pool."""
-    parser = argparse.ArgumentParser(prog="python -m pipeline.beam.task_pool", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m pipeline.beam.staged.task_pool", description=__doc__)
     parser.add_argument("socket", type=Path, help="path of the Unix socket; the TaskManager's variable names it too")
     path = parser.parse_args(arguments).socket
     try:

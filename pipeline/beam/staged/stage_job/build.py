@@ -1,4 +1,4 @@
-"""Compile the job again: ``python -m pipeline.beam.stage_job.build FLINK_LIB``, with javac of a JDK 17."""
+"""Compile the job again: ``python -m pipeline.beam.staged.stage_job.build FLINK_LIB``, with javac of a JDK 17."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import zipfile
 from pathlib import Path
 from typing import Final
 
-from pipeline.beam.stage_job import JAR, SOURCE
+from pipeline.beam.staged.stage_job import JAR, SOURCE
 
 _JAVA: Final = "17"
 _DATE: Final = (1980, 1, 1, 0, 0, 0)  # the same bytes on any day

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from apache_beam.options.pipeline_options import PipelineOptions, SparkRunnerOptions
 
-from pipeline.beam import fork_server
-from pipeline.beam.stage_tasks import Reading, StageTask, TaskReport, run_stage_task
-from pipeline.beam.staged_runner import Execute, StagedRunner, python_reason
+from pipeline.beam.staged import fork_server
+from pipeline.beam.staged.stage_tasks import Reading, StageTask, TaskReport, run_stage_task
+from pipeline.beam.staged.staged_runner import Execute, StagedRunner, python_reason
 
 if TYPE_CHECKING:
     from pyspark import SparkConf, SparkContext

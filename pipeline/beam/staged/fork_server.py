@@ -8,31 +8,12 @@ objects of all modules, which takes some 0.2 s with TensorFlow's. What is frozen
 
 from __future__ import annotations
 
-import gc
 import importlib
 import importlib.util
 import os
 import sys
-from typing import Final
 
-_PRELOADED: Final = (
-    "pipeline.beam.stage_tasks",
-    "tensorflow",  # only imported: it cannot be forked once it has run something
-    "tensorflow_data_validation",
-    "tensorflow_transform.beam",
-    "tensorflow_model_analysis",
-)
-
-
-def preload() -> None:
-    """Import what most tasks need, and exclude it from all later garbage collections.
-
-    A collection would visit all objects of all modules, and copy each page of memory that it touches.
-    """
-    for name in _PRELOADED:
-        importlib.import_module(name)
-    gc.collect()
-    gc.freeze()
+from pipeline.beam.preload import preload
 
 
 def _remove_archives_from_path() -> None:

@@ -22,7 +22,7 @@ from apache_beam.runners.portability.fn_api_runner.worker_handlers import (
     WorkerHandlerManager,
 )
 
-from pipeline.beam.stage_files import Block, Piece, StageFiles
+from pipeline.beam.staged.stage_files import Block, Piece, StageFiles
 
 
 class BundleError(RuntimeError):

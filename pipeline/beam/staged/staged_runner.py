@@ -31,8 +31,8 @@ from apache_beam.runners.portability.fn_api_runner.execution import (
 from apache_beam.runners.portability.fn_api_runner.worker_handlers import StateServicer, WorkerHandlerManager
 from apache_beam.runners.runner import PipelineState
 
-from pipeline.beam.stage_files import Block, Piece, StageFiles
-from pipeline.beam.stage_tasks import Grouping, Output, Reading, StageTask, TaskReport
+from pipeline.beam.staged.stage_files import Block, Piece, StageFiles
+from pipeline.beam.staged.stage_tasks import Grouping, Output, Reading, StageTask, TaskReport
 
 Execute = Callable[[StageTask, Sequence[Reading]], Sequence[TaskReport]]
 """Execute one task per reading, and return one report per task, in any order."""

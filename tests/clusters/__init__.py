@@ -1,0 +1,1 @@
+"""Clusters of separate processes on this machine, for tests and benchmarks."""
