@@ -15,11 +15,11 @@ import pytest
 import yaml
 from apache_beam.options.pipeline_options import FlinkRunnerOptions
 
-from pipeline.cli import app
 from pipeline.beam.config import PortableBeam
 from pipeline.beam.requirements import KEY_VARIABLE
 from pipeline.beam.staged import task_pool
 from pipeline.beam.staged.stage_job import SOURCE
+from pipeline.cli import app
 from pipeline.kubeflow.executor_input import VOLUME_ROOT
 from pipeline.kubeflow_config import KubeflowConfig
 
