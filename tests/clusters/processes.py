@@ -11,11 +11,9 @@ import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Final
 
 from pipeline.beam.requirements import find_java, java_version
-
-_START: Final = 120.0  # seconds; a busy machine is slow
+from tests.waiting import HANG
 
 
 class ClusterError(RuntimeError):
@@ -64,13 +62,13 @@ def wait(until: Callable[[], str | None], process: subprocess.Popen[bytes], log:
         What ``until`` returned.
 
     Raises:
-        ClusterError: The process ended, or was not ready within two minutes.
+        ClusterError: The process ended, or hangs.
     """
-    deadline = time.monotonic() + _START
+    deadline = time.monotonic() + HANG
     while (found := until()) is None:
         if process.poll() is not None or time.monotonic() > deadline:
             ended = " | ".join(log.read_text(errors="replace").splitlines()[-5:])
-            raise ClusterError(f"{log.name}: the process did not start within {_START:.0f} s: {ended}")
+            raise ClusterError(f"{log.name}: the process did not start within {HANG:.0f} s: {ended}")
         time.sleep(0.1)
     return found
 
