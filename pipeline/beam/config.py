@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from schema.version import installed_version
+from schema.software import installed_version
 
 _ADDRESS: Final = r"^[A-Za-z0-9._-]+:[0-9]{1,5}$"
 _SPARK_MASTER: Final = (
