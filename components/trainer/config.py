@@ -16,6 +16,7 @@ class NetworkConfig(BaseModel):
 
     Attributes:
         width: Factor on every number of filters; 1 is the published network (64 filters in the first layer).
+        blocks: Residual blocks per stage; 3 is the published network (41 layers).
         dropout: Rate of the dropout before global pooling; 0.2 in "ResNet3", 0 in "ResNet1" and "ResNet2".
         batch_norm_momentum: Momentum of the moving statistics; short trainings need less than Keras' 0.99.
     """
@@ -23,6 +24,7 @@ class NetworkConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     width: float = Field(1.0, gt=0, le=4)
+    blocks: int = Field(3, ge=1, le=12)
     dropout: float = Field(0.2, ge=0, lt=1)
     batch_norm_momentum: float = Field(0.99, gt=0, lt=1)
 

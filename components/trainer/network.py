@@ -24,7 +24,6 @@ _STAGES: Final = (
     (128, 256, 2),
     (128, 256, 2),
 )  # inner filters, outer filters, stride
-_BLOCKS_A_STAGE: Final = 3
 
 _Normalisation = Callable[[str], keras.layers.Layer]
 
@@ -68,7 +67,7 @@ def build_features(image: ImageConfig, config: NetworkConfig, synchronized: bool
 
     Args:
         image: Shape of the input.
-        config: Widths and batch normalisation.
+        config: Widths, blocks and batch normalisation.
         synchronized: Batch normalisation over all replicas of a strategy.
 
     Returns:
@@ -79,7 +78,7 @@ def build_features(image: ImageConfig, config: NetworkConfig, synchronized: bool
     x = _activation(_convolution(inputs, _filters(64, config), 3, 2, "conv1", normalisation), "conv1")
     x = keras.layers.MaxPooling2D(3, 2, padding="same", name="pool1")(x)
     for stage, (inner, outer, stride) in enumerate(_STAGES, start=2):
-        for block in range(_BLOCKS_A_STAGE):
+        for block in range(config.blocks):
             if (stage, block) != (2, 0):
                 x = _activation(x, f"conv{stage}_{block + 1}_input")
             x = _bottleneck(

@@ -18,9 +18,11 @@ from schema.features import VIEWS
 
 pytestmark = pytest.mark.slow
 
+NARROW = NetworkConfig(width=0.0625, blocks=2)  # a stage has a block of either kind, as with three
+
 
 def test_the_real_networks_parts_equal_the_network() -> None:
-    network = build_network(ImageConfig(size=32), NetworkConfig(width=0.0625), seed=2)
+    network = build_network(ImageConfig(size=32), NARROW, seed=2)
     random = np.random.default_rng(0)
     network.set_weights(  # moving statistics as after a training, and no two weights alike
         [w + random.uniform(0.1, 0.5, w.shape) if w.ndim == 1 else w for w in network.get_weights()]
@@ -35,7 +37,7 @@ def test_the_real_networks_parts_equal_the_network() -> None:
 
 
 def test_networks_of_one_architecture_share_functions_and_keep_their_weights() -> None:
-    networks = [build_network(ImageConfig(size=32), NetworkConfig(width=0.0625), seed) for seed in (1, 2)]
+    networks = [build_network(ImageConfig(size=32), NARROW, seed) for seed in (1, 2)]
     shared = packed_functions(networks[0])
     images = np.random.default_rng(3).uniform(0, 1, (2, 32, 32, 1)).astype(np.float32)
     for network in networks:
@@ -44,7 +46,7 @@ def test_networks_of_one_architecture_share_functions_and_keep_their_weights() -
             parts.head(parts.features(images)), network.predict_on_batch(images), rtol=1e-4, atol=1e-4
         )
     with pytest.raises(ValueError, match="one architecture"):
-        view_functions(build_network(ImageConfig(size=32), NetworkConfig(width=0.125)), shared)
+        view_functions(build_network(ImageConfig(size=32), NARROW.model_copy(update={"width": 0.125})), shared)
 
 
 def saved(networks: dict[str, keras.Model], folder: Path) -> dict[str, str]:

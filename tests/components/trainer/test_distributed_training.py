@@ -19,13 +19,13 @@ from components.trainer.checkpoint import TrainingProgress
 from components.trainer.config import AugmentationConfig, NetworkConfig, TrainConfig
 from components.trainer.job import Job, run_job
 from components.transform.config import ImageConfig
-from tests.components.trainer.worker_process import BLOCKS_A_STAGE, work
+from tests.components.trainer.worker_process import work
 from tests.waiting import LONG, wait_until
 
 # Without dropout, whose masks each replica draws for its own rows.
 CONFIG = TrainConfig(
     image=ImageConfig(size=64),
-    network=NetworkConfig(width=0.0625, dropout=0.0, batch_norm_momentum=0.8),
+    network=NetworkConfig(width=0.0625, blocks=1, dropout=0.0, batch_norm_momentum=0.8),
     # Flat background has channels without variance, whose gradient is little but rounding: even one replica differs
     # by a percent when its batch normalisation is computed as that of several is.
     augmentation=AugmentationConfig(fill="nearest"),
@@ -99,10 +99,7 @@ def checkpointed_epochs(folder: Path) -> list[dict[str, float]]:
 
 
 @pytest.mark.slow
-def test_two_workers_train_as_one_and_a_killed_run_goes_on(
-    small_data_set: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("components.trainer.network._BLOCKS_A_STAGE", BLOCKS_A_STAGE)
+def test_two_workers_train_as_one_and_a_killed_run_goes_on(small_data_set: Any, tmp_path: Path) -> None:
     alone = job(small_data_set, tmp_path / "alone")
     run_job(alone)
     assert not list(tmp_path.rglob(".checkpoints")), "a finished training leaves no checkpoint"

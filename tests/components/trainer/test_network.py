@@ -43,6 +43,13 @@ def test_a_narrow_network_keeps_its_depth(narrow: keras.Model) -> None:
     assert narrow.get_layer("features").output_shape[1:3] == (1, 1)
 
 
+@pytest.mark.parametrize(("blocks", "convolutions"), [(1, 17), (2, 29), (4, 53)])
+def test_depth_is_configuration(blocks: int, convolutions: int) -> None:
+    network = build_network(ImageConfig(size=32), NetworkConfig(width=0.0625, blocks=blocks))
+    assert count_convolutions(network) == convolutions
+    assert network.get_layer("features").output_shape[1:3] == (1, 1)
+
+
 def test_dropout_is_there_only_when_asked(published: keras.Model, narrow: keras.Model) -> None:
     assert published.get_layer("head").get_layer("dropout").rate == 0.2
     assert not [layer for layer in narrow.get_layer("head").layers if isinstance(layer, keras.layers.Dropout)]

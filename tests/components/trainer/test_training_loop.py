@@ -16,13 +16,12 @@ from components.trainer.input_pipeline import array_batches
 from components.trainer.loop import Start, TrainedNetwork, class_weights, train
 from components.transform.config import ImageConfig
 from components.transform.images import normalise
-from tests.components.trainer.worker_process import BLOCKS_A_STAGE
 
 pytestmark = pytest.mark.slow
 
 CONFIG = TrainConfig(
     image=ImageConfig(size=32),
-    network=NetworkConfig(width=0.0625, dropout=0.1, batch_norm_momentum=0.8),
+    network=NetworkConfig(width=0.0625, blocks=1, dropout=0.1, batch_norm_momentum=0.8),
     augmentation=AugmentationConfig(zoom=0.1, shift=0.05, rotation_degrees=5.0),
     optimizer="adam",
     learning_rate=0.01,
@@ -31,11 +30,6 @@ CONFIG = TrainConfig(
     batch_size=16,
     epochs=6,
 )
-
-
-@pytest.fixture(autouse=True)
-def shallow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("components.trainer.network._BLOCKS_A_STAGE", BLOCKS_A_STAGE)
 
 
 def toy_images(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

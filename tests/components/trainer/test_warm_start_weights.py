@@ -18,15 +18,15 @@ from schema.features import VIEWS
 pytestmark = pytest.mark.slow
 
 IMAGE = ImageConfig(size=32)
-NARROW = NetworkConfig(width=0.0625)
+NARROW = NetworkConfig(width=0.0625, blocks=1)
 
 
 def test_a_pushed_models_weights_fit_a_network_of_its_size_alone(tmp_path: Path) -> None:
     network = build_network(IMAGE, NARROW, seed=5)
     random = np.random.default_rng(0)
     network.set_weights([random.uniform(0.5, 1.5, weight.shape) for weight in network.get_weights()])
-    shared, other = view_functions(network), view_functions(build_network(IMAGE, NARROW, seed=6))
-    functions = dict.fromkeys(VIEWS, shared) | {"MLO_R": other, "MLO_L": other}
+    shared, second = view_functions(network), view_functions(build_network(IMAGE, NARROW, seed=6))
+    functions = dict.fromkeys(VIEWS, shared) | {"MLO_R": second, "MLO_L": second}
     export(ExamModel(functions, IMAGE, ExamSettings(mirrored=True)), str(tmp_path))
 
     fresh = build_network(IMAGE, NARROW, seed=7)
@@ -41,5 +41,6 @@ def test_a_pushed_models_weights_fit_a_network_of_its_size_alone(tmp_path: Path)
     mlo = pushed_weights(str(tmp_path), "MLO_L", fresh)
     assert mlo is not None
     assert any((a != b).any() for a, b in zip(mlo, network.get_weights(), strict=True))
-    wider = build_network(IMAGE, NetworkConfig(width=0.125))
-    assert pushed_weights(str(tmp_path), "CC_R", wider) is None
+    for changed in ({"width": 0.125}, {"blocks": 2}):
+        other = build_network(IMAGE, NARROW.model_copy(update=changed))
+        assert pushed_weights(str(tmp_path), "CC_R", other) is None

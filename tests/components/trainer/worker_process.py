@@ -6,15 +6,11 @@ import json
 import os
 from typing import Any
 
-from components.trainer import network
 from components.trainer.job import Job, run_job
-
-BLOCKS_A_STAGE = 1  # instead of 3: what is tested are loops and workers, and such a network is traced in half the time
 
 
 def work(job: Job, task: dict[str, Any], log: str) -> None:
     """Train a job as the worker that ``task`` (TF_CONFIG) names; write the log of TensorFlow to a file."""
-    vars(network)["_BLOCKS_A_STAGE"] = BLOCKS_A_STAGE
     descriptor = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)

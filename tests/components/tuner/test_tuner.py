@@ -87,7 +87,7 @@ def test_a_range_is_an_interval_or_a_list(values: dict[str, Any]) -> None:
 def test_trials_are_trainings_of_the_first_network(small_data_set: Any, tmp_path: Path) -> None:
     config = TrainConfig(
         image=ImageConfig(size=32),
-        network=NetworkConfig(width=0.0625),
+        network=NetworkConfig(width=0.0625, blocks=1),
         optimizer="adam",
         sides="mirrored",
         batch_size=8,

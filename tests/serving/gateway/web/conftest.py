@@ -82,7 +82,6 @@ def tab(chromium: Any) -> Iterator[Watched]:
     context = chromium.new_context(viewport=SCREEN)
     watched = Watched(context.new_page())
     watched.page.set_default_timeout(1000 * HANG)
-    watched.page.set_default_timeout(15_000)
     watched.page.clock.install()
     watched.page.on("console", lambda said: watched.errors.append(said.text) if said.type == "error" else None)
     watched.page.on("pageerror", lambda error: watched.errors.append(str(error)))
