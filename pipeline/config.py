@@ -19,7 +19,7 @@ from components.exam_selector.selection import SelectionConfig
 from components.grad_cam_explainer.config import ExplainerConfig
 from components.preprocessing.config import PreprocessConfig, QualityConfig
 from components.sources.archives import ArchiveKind
-from components.sources.densities import read_density_values
+from components.sources.densities import read_density_values, split_density_values
 from components.trainer.config import TrainConfig, with_hyperparameters
 from components.tuner.config import TunerConfig
 from pipeline.beam.config import BeamConfig, DirectBeam
@@ -128,8 +128,7 @@ class DataConfig(BaseModel):
     @classmethod
     def _understood(cls, value: Any) -> dict[str, str]:
         if isinstance(value, str):
-            pairs = [pair.partition("=") for pair in value.split(",")]
-            value = {text: density for text, _, density in pairs} if all(equals for _, equals, _ in pairs) else ()
+            value = split_density_values(value)
         if not isinstance(value, Mapping):
             raise ValueError("map each text to a class, such as 0=A,1=B,2=C,3=D")
         return read_density_values({str(text): str(density or "") for text, density in value.items()}) if value else {}

@@ -314,6 +314,7 @@ def create_pipeline(
         schema.outputs["schema"],
         config.evaluator,
         config.ensemble.minimum_views,
+        training_examples=learnt if selector else None,
     )
     explainer = GradCamExplainer(
         examples,

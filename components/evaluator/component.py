@@ -24,6 +24,7 @@ class EvaluatorSpec(component_spec.ComponentSpec):
         "model": component_spec.ChannelParameter(type=standard_artifacts.Model),
         "baseline_model": component_spec.ChannelParameter(type=standard_artifacts.Model),
         "schema": component_spec.ChannelParameter(type=standard_artifacts.Schema),
+        "training_examples": component_spec.ChannelParameter(type=standard_artifacts.Examples, optional=True),
     }
     OUTPUTS = {
         "evaluation": component_spec.ChannelParameter(type=standard_artifacts.ModelEvaluation),
@@ -45,22 +46,27 @@ class Evaluator(base_beam_component.BaseBeamComponent):
         schema: types.BaseChannel,
         config: EvaluatorConfig,
         minimum_views: int = 1,
+        training_examples: types.BaseChannel | None = None,
     ):
         """Create the node.
 
         Args:
-            examples: Preprocessed examples; the node reads the test split.
+            examples: Preprocessed examples; the node reads the test split, and the train split for the baseline of grey
+                statistics.
             model: Exam model.
             baseline_model: Output of BaselineModel.
             schema: Schema of the examples.
             config: Gates.
             minimum_views: An exam with fewer views gets no grade from the model and counts as ungraded.
+            training_examples: Examples that the networks learned from, if they are a selection; the baseline of grey
+                statistics learns from the same.
         """
         spec = EvaluatorSpec(
             examples=examples,
             model=model,
             baseline_model=baseline_model,
             schema=schema,
+            training_examples=training_examples,
             config=config.model_dump_json(),
             minimum_views=minimum_views,
             code=code_fingerprint("components.evaluator.executor"),

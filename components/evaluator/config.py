@@ -2,9 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from components.statistics.metrics import ComparedMetric
+
+
+class GainConfig(BaseModel):
+    """What the model must gain over the baseline of grey statistics, on the same test exams.
+
+    Attributes:
+        metric: Metric of the gain.
+        minimum: The gain is shown if the whole 95 % interval of the paired difference is above this value.
+        on_failure: ``warn`` blesses a model without a shown gain and says so; ``refuse`` refuses it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    metric: ComparedMetric = "quadratic_kappa"
+    minimum: float = Field(0.0, ge=-1, le=1)
+    on_failure: Literal["warn", "refuse"] = "warn"
 
 
 class EvaluatorConfig(BaseModel):
@@ -18,6 +36,9 @@ class EvaluatorConfig(BaseModel):
         maximum_kappa_loss: Maximum loss of exam-level kappa against the latest pushed model.
         maximum_dense_flips: Maximum share of exams whose dense or non-dense grade was right with the latest pushed
             model and is wrong now.
+        maximum_class_recall_loss: Maximum loss of recall against the latest pushed model in each class. The gate fails
+            if the whole 95 % interval of the paired loss is above it: chance does not explain the loss.
+        minimum_gain_over_baseline: Gain over a regression on grey statistics of the same pictures.
         system_metric: Exam-level metric of the two gates per acquisition system.
         minimum_system_metric: Minimum value of this metric on each acquisition system.
         maximum_system_loss: Maximum loss of this metric against the latest pushed model on each acquisition system.
@@ -34,6 +55,8 @@ class EvaluatorConfig(BaseModel):
     minimum_exam_class_recall: float | None = Field(None, ge=0, le=1)
     maximum_kappa_loss: float | None = Field(0.05, ge=0, le=2)
     maximum_dense_flips: float | None = Field(None, ge=0, le=1)
+    maximum_class_recall_loss: float | None = Field(0.0, ge=0, le=1)
+    minimum_gain_over_baseline: GainConfig | None = GainConfig()
     system_metric: ComparedMetric = "accuracy"
     minimum_system_metric: float | None = Field(None, ge=-1, le=1)
     maximum_system_loss: float | None = Field(0.1, ge=0, le=2)

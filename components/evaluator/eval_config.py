@@ -13,14 +13,15 @@ from tensorflow_model_analysis.extractors import extractor
 from tensorflow_model_analysis.proto import config_pb2
 
 from components.evaluator.config import EvaluatorConfig
+from components.evaluator.observations import WriteObservations
 from components.evaluator.slices import AGE_BAND, SLICES, age_band
-from components.evaluator.tfma_metrics import BASELINE, CANDIDATE
+from components.evaluator.tfma_metrics import BASELINE, CANDIDATE, OBSERVATIONS
 from components.statistics.scores import Level
 from schema import features as f
 
 
 def build_eval_config(
-    config: EvaluatorConfig, temperatures: Mapping[str, float], minimum_views: int = 1
+    config: EvaluatorConfig, temperatures: Mapping[str, float], minimum_views: int = 1, observations: str = ""
 ) -> config_pb2.EvalConfig:
     """Build the evaluation: models, slices and metrics.
 
@@ -28,6 +29,7 @@ def build_eval_config(
         config: Settings of the bootstrap.
         temperatures: Temperature of each exam model: `CANDIDATE` and, if a model was pushed before, `BASELINE`.
         minimum_views: An exam of fewer views has no grade.
+        observations: Folder for the predictions of all views; empty to write none.
 
     Returns:
         TFMA's configuration. It has no thresholds. They cannot express all gates (slices with enough exams, paired
@@ -54,6 +56,8 @@ def build_eval_config(
             "minimum_views": minimum_views,
             "draws": config.bootstrap_draws,
             "seed": config.seed,
+            # TFX passes nothing but this configuration to `custom_extractors`.
+            **({OBSERVATIONS: observations} if observations else {}),
         }
         return config_pb2.MetricConfig(
             class_name="DensityMetrics", module="components.evaluator.tfma_metrics", config=json.dumps(settings)
@@ -69,8 +73,18 @@ def build_eval_config(
     )
 
 
+def _observers(eval_config: config_pb2.EvalConfig) -> list[Any]:
+    """Return the extractor that writes the candidate's predictions, if a folder is configured."""
+    settings = json.loads(eval_config.metrics_specs[0].metrics[0].config)
+    if OBSERVATIONS not in settings:
+        return []
+    model = CANDIDATE if len(eval_config.model_specs) > 1 else ""
+    return [extractor.Extractor(stage_name=_OBSERVE, ptransform=WriteObservations(settings[OBSERVATIONS], model))]
+
+
 _SINGLE: Final = "TakeBatchesApart"
 _STAGE: Final = "ExtractSlicingFeatures"
+_OBSERVE: Final = "WriteObservations"
 _BEFORE: Final = "ExtractSliceKeys"
 
 
@@ -112,6 +126,7 @@ def custom_extractors(eval_shared_model: Any, eval_config: Any, tensor_adapter_c
     return [
         extractor.Extractor(stage_name=_SINGLE, ptransform=beam.FlatMap(single_images)),
         *extractors[:place],
+        *_observers(eval_config),
         extractor.Extractor(stage_name=_STAGE, ptransform=beam.Map(_with_age_band)),
         *extractors[place:],
     ]

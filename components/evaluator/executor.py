@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any
+from typing import Any, Final
 
 from tfx import types
 from tfx.components.evaluator import constants
@@ -12,16 +12,20 @@ from tfx.components.evaluator import executor as tfma_executor
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import path_utils, proto_utils
 
-from components.common.shards import write_text
+from components.common.shards import split_folder, write_text
 from components.evaluator.config import EvaluatorConfig
 from components.evaluator.eval_config import build_eval_config, custom_extractors
+from components.evaluator.grey_baseline import compare_with_grey
+from components.evaluator.observations import take_exam_scores
 from components.evaluator.results import Compared, summarise
 from components.evaluator.slices import METRICS_FILE
 from components.evaluator.tfma_metrics import BASELINE, CANDIDATE
 from components.exam_model.versions import baseline_version
 from components.statistics.calibration import load_temperature
+from components.statistics.selective import selective_curve
 
 Artifacts = dict[str, list[types.Artifact]]
+_OBSERVATIONS: Final = "observations"  # in the evaluation's folder, until the summary is written
 _EXTRACTORS = f"{custom_extractors.__module__}.{custom_extractors.__name__}"
 
 
@@ -49,7 +53,8 @@ class Executor(tfma_executor.Executor):
         """Run TFMA, write ``exam_metrics.json`` beside its results, and bless the model if it passes the gates.
 
         Args:
-            input_dict: ``examples``, ``model``, ``schema``, ``baseline_model`` (possibly without a model).
+            input_dict: ``examples``, ``model``, ``schema``, ``baseline_model`` (possibly without a model), optionally
+                ``training_examples``.
             output_dict: ``evaluation``, ``blessing``.
             exec_properties: ``config``, JSON of EvaluatorConfig; ``minimum_views`` of the exam model.
         """
@@ -64,15 +69,25 @@ class Executor(tfma_executor.Executor):
             del inputs[standard_component_specs.BASELINE_MODEL_KEY]
         else:
             temperatures[BASELINE] = compared.temperature
-        eval_config = build_eval_config(config, temperatures, exec_properties["minimum_views"])
+        evaluation = artifact_utils.get_single_uri(output_dict[standard_component_specs.EVALUATION_KEY])
+        observations = os.path.join(evaluation, _OBSERVATIONS)
+        minimum_views = exec_properties["minimum_views"]
+        eval_config = build_eval_config(config, temperatures, minimum_views, observations)
         properties = {
             standard_component_specs.EVAL_CONFIG_KEY: proto_utils.proto_to_json(eval_config),
             standard_component_specs.EXAMPLE_SPLITS_KEY: json.dumps(["test"]),
             "custom_extractors": _EXTRACTORS,
         }
+        training = inputs.pop("training_examples", None) or inputs[standard_component_specs.EXAMPLES_KEY]
         super().Do(inputs, output_dict, properties)
-        evaluation = artifact_utils.get_single_uri(output_dict[standard_component_specs.EVALUATION_KEY])
-        summary = summarise(evaluation, config, temperatures[CANDIDATE], compared)
+        scores = take_exam_scores(observations, temperatures[CANDIDATE], minimum_views)
+        train, test = (
+            split_folder(artifact_utils.get_single_uri(artifacts), split)
+            for artifacts, split in ((training, "train"), (inputs[standard_component_specs.EXAMPLES_KEY], "test"))
+        )
+        grey = compare_with_grey(train, test, scores, config.bootstrap_draws, config.seed)
+        selective = selective_curve(scores, config.bootstrap_draws, config.seed)
+        summary = summarise(evaluation, config, temperatures[CANDIDATE], compared, grey, selective)
         write_text(os.path.join(evaluation, METRICS_FILE), json.dumps(summary, indent=1))
         blessing = artifact_utils.get_single_instance(output_dict[standard_component_specs.BLESSING_KEY])
         _bless(blessing, model, baseline if compared else None, summary["blessed"])

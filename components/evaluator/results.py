@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 
 from components.evaluator.config import EvaluatorConfig
 from components.evaluator.gates import judge
+from components.evaluator.grey_baseline import GreyComparison
 from components.evaluator.slices import has_meaning, slice_entry, slice_value
 from components.evaluator.tfma_metrics import CANDIDATE, cell_name, change_name, side_prefix
 from components.statistics.intervals import Figure, make_figure
-from components.statistics.metrics import BY_NAME, COMPARED, FLIPS
+from components.statistics.metrics import BY_NAME, CLASS_RECALLS, COMPARED, FLIPS
 from components.statistics.scores import LEVELS, SIDES, Level
+from components.statistics.selective import SelectivePoint
 from schema import features as f
 
 # Metrics of a slice as TFMA wrote them: value and bounds.
@@ -73,7 +75,7 @@ def _entry(chosen: Mapping[str, str], metrics: Mapping[str, Bounded], prefix: st
         value, interval = metrics[stored]
         return make_figure(value, interval, BY_NAME[name].count(matrix) if name in BY_NAME else int(matrix.sum()))
 
-    changes = {change_name(prefix, name): name for name in (*COMPARED, FLIPS)}
+    changes = {change_name(prefix, name): name for name in (*COMPARED, *CLASS_RECALLS, FLIPS)}
     marks = tuple(f"{prefix}_{end}" for end in ("true_", "ungraded"))
     names = [s for s in metrics if s.startswith(f"{prefix}_") and not s.startswith(marks) and s not in changes]
     return slice_entry(
@@ -97,7 +99,12 @@ def _entries(slices: Slices, level: Level, compared: bool) -> list[dict[str, Any
 
 
 def summarise(
-    evaluation: str, config: EvaluatorConfig, temperature: float = 1.0, baseline: Compared | None = None
+    evaluation: str,
+    config: EvaluatorConfig,
+    temperature: float = 1.0,
+    baseline: Compared | None = None,
+    grey: GreyComparison | None = None,
+    selective: Sequence[SelectivePoint] = (),
 ) -> dict[str, Any]:
     """Summarise an evaluation and judge the model.
 
@@ -106,18 +113,23 @@ def summarise(
         config: Gates.
         temperature: Temperature of the model.
         baseline: The model to compare with, if any.
+        grey: Comparison with the baseline of grey statistics; None if it was not made.
+        selective: The metrics of the most confident exams.
 
     Returns:
         The content of ``exam_metrics.json``: slices of each level, see
-        :func:`components.evaluator.slices.slice_entry`, ``gates``, ``blessed``, ``baseline``, ``temperature``.
+        :func:`components.evaluator.slices.slice_entry`, ``gates``, ``blessed``, ``baseline`` (the latest pushed model),
+        ``temperature``, ``grey_baseline`` (see `GreyComparison`), ``selective`` (see `SelectivePoint`).
     """
     slices = load_slices(evaluation, CANDIDATE if baseline else "")
     levels: dict[str, Any] = {level: _entries(slices, level, baseline is not None) for level in reversed(LEVELS)}
-    gates = judge(levels["exam"], config)
+    gates = judge(levels["exam"], config, grey)
     return {
         **levels,
         "gates": [gate.model_dump() for gate in gates],
         "blessed": all(gate.passed for gate in gates),
         "baseline": asdict(baseline) if baseline else None,
         "temperature": temperature,
+        "grey_baseline": grey.model_dump(mode="json") if grey else None,
+        "selective": [point.to_dict() for point in selective],
     }

@@ -38,6 +38,7 @@ from schema import features as f
 
 CANDIDATE: Final = "candidate"
 BASELINE: Final = "baseline"
+OBSERVATIONS: Final = "observations"  # setting of the metric that it does not use, see `eval_config`
 _FEATURES: Final = (f.EXAM_ID, f.PATIENT_ID, f.VIEW)
 
 
@@ -127,8 +128,9 @@ def _computations(
     seed: int = 1,
     name: str = "",
     model_names: list[str] | None = None,
+    observations: str = "",
 ) -> metric_types.MetricComputations:
-    del name  # TFMA passes the name in its configuration
+    del name, observations  # TFMA passes the name in its configuration
     names = model_names or [""]
     known = {CANDIDATE: 1.0, BASELINE: 1.0, **(temperatures or {})} if level != "view" else {}
 

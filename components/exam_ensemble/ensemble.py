@@ -16,6 +16,7 @@ from components.common.views import View, read_views
 from components.exam_model.signatures import ExamModel, ExamSettings
 from components.exam_model.view_networks import ViewFunctions
 from components.statistics.combination import CombinedExams, combine_views
+from components.statistics.scores import cluster_of
 from components.transform.config import ImageConfig
 from schema.features import DENSITY_CLASSES, VIEWS
 
@@ -147,7 +148,7 @@ def _batches(views: Iterator[View]) -> Iterator[list[View]]:
         yield batch
 
 
-def grade_split(model: ExamModel, folder: str) -> tuple[CombinedExams, NDArray[Any]]:
+def grade_split(model: ExamModel, folder: str) -> tuple[CombinedExams, NDArray[Any], NDArray[Any]]:
     """Grade a split, without calibration.
 
     Args:
@@ -155,7 +156,8 @@ def grade_split(model: ExamModel, folder: str) -> tuple[CombinedExams, NDArray[A
         folder: Split folder of preprocessed examples.
 
     Returns:
-        The exams in the order of the shards with their raw probabilities, and their classes, int64 [E].
+        The exams in the order of the shards with their raw probabilities, their classes, int64 [E], and their patients,
+        int64 [E].
     """
     strings = tf.TensorSpec([None], tf.string)
     predict = tf.function(model.predict_view, input_signature=[strings, strings], autograph=False)
@@ -163,12 +165,16 @@ def grade_split(model: ExamModel, folder: str) -> tuple[CombinedExams, NDArray[A
     views: list[str] = []
     probabilities: list[NDArray[Any]] = []
     density: dict[str, str] = {}
+    patients: dict[str, str] = {}
     for batch in _batches(read_views(folder)):
         answer = predict(tf.constant([view.image for view in batch]), tf.constant([view.view for view in batch]))
         probabilities.append(answer["probabilities"].numpy())
         exam_ids += [view.exam_id for view in batch]
         views += [view.view for view in batch]
         density |= {view.exam_id: view.density for view in batch}
+        patients |= {view.exam_id: cluster_of(view.patient_id, view.exam_id) for view in batch}
     rows = np.concatenate(probabilities) if probabilities else np.zeros((0, len(DENSITY_CLASSES)))
     exams = combine_views(exam_ids, views, rows)
-    return exams, np.array([DENSITY_CLASSES.index(density[exam]) for exam in exams.exam_ids], np.int64)
+    labels = np.array([DENSITY_CLASSES.index(density[exam]) for exam in exams.exam_ids], np.int64)
+    _, clusters = np.unique([patients[exam] for exam in exams.exam_ids], return_inverse=True)
+    return exams, labels, clusters.astype(np.int64)

@@ -49,9 +49,9 @@ class Executor(base_executor.BaseExecutor):
         )
         model = load_exam_model(networks, image, settings)
         learnt = {split: artifact_utils.get_split_uri(input_dict["examples"], split) for split in ("train", "eval")}
-        exams, labels = grade_split(model, learnt["eval"])
+        exams, labels, patients = grade_split(model, learnt["eval"])
         graded = exams.view_counts >= config.minimum_views
-        calibration = fit_calibration(exams.probabilities[graded], labels[graded], config.calibration)
+        calibration = fit_calibration(exams.probabilities[graded], labels[graded], config.calibration, patients[graded])
         folder = path_utils.serving_model_path(artifact_utils.get_single_uri(output_dict["model"]))
         data = TrainingData(
             origin=exec_properties["origin"],

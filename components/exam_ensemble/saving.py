@@ -171,6 +171,7 @@ def make_contract(
         calibration=CalibrationFacts(
             method=calibration.method,
             temperature=calibration.temperature,
+            reason=calibration.reason,
             split=calibration.split,
             exams=calibration.exams,
             by_class=calibration.by_class,

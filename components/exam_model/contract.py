@@ -158,10 +158,11 @@ class ExamRule(ContractPart):
 
 
 class CalibrationFacts(ContractPart):
-    """The temperature, and the exams that it was fitted to. ``file`` has the metrics before and after."""
+    """The temperature, why it is that one, and the exams that decided. ``file`` has the metrics before and after."""
 
     method: Literal["temperature", "none"]
     temperature: float = Field(gt=0)
+    reason: str = ""  # since 1.1
     split: str
     exams: int = Field(ge=0)
     by_class: dict[str, int]

@@ -9,7 +9,7 @@ The result depends only on the arguments, so it is byte for byte the same on eve
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import cv2
 import numpy as np
@@ -36,7 +36,9 @@ _MIN_SIDE = 32  # pixels; smaller pictures show no structures
 _EDGE_POINTS = 24  # kept in the measurements
 _NO_POINTS = np.empty((0, 2))
 _LABEL_DOUBT = 0.9  # for every view: the rest of a film label could name a patient
-_LABEL_CUT = "a film label touched the breast and was cut off, look whether all of it is gone"
+LABEL_CUT = "a film label touched the breast and was cut off, look whether all of it is gone"
+_CRANIOCAUDAL, _SWITCHED_OFF = "craniocaudal view", "segmentation is off (method none)"
+EXPECTED_REASONS: Final = frozenset({_CRANIOCAUDAL, _SWITCHED_OFF})  # why no muscle was looked for; nothing to look at
 _MANUAL = MuscleEdge("manual", _NO_POINTS, 0.0, reasons=("a person outlined the muscle",))
 
 
@@ -61,7 +63,7 @@ def _find_edge(box: BreastBox, view: str, config: PreprocessConfig, weights: Wei
     """Do steps 1 and 4 to 7: only oblique views show the muscle."""
     if is_mlo(view) and config.method != "none":
         return find_edge_auto(box, weights) if config.method == "auto" else find_edge_thesis(box)
-    reason = "segmentation is off (method none)" if is_mlo(view) else "craniocaudal view"
+    reason = _SWITCHED_OFF if is_mlo(view) else _CRANIOCAUDAL
     return MuscleEdge("not_applicable", _NO_POINTS, 0.0, reasons=(reason,))
 
 
@@ -170,7 +172,7 @@ def preprocess_view(
             agreement=edge.agreement,
             mean_grey=mean_grey,
             edge_points=tuple((round(float(x), 1), round(float(y), 1)) for x, y in points),
-            reasons=(*edge.reasons, _LABEL_CUT) if foreground.label_cut else edge.reasons,
+            reasons=(*edge.reasons, LABEL_CUT) if foreground.label_cut else edge.reasons,
         ),
         input_pixels_per_pixel=input_pixels_per_pixel,
     )

@@ -227,6 +227,7 @@ class Gate(Record):
     verdict: str = ""
     passed: bool
     reason: str = ""
+    short: Value = None  # by how much the gate was missed
 
     @property
     def judged(self) -> bool:
@@ -240,6 +241,25 @@ class Baseline(Record):
     version: str
 
 
+class GreyBaseline(Record):
+    """The comparison of the model with a regression on grey statistics; a ``problem`` if there is none."""
+
+    problem: str = ""
+    message: str = ""
+    train_exams: int = 0
+    exam: ReadSliceMetrics | None = None
+    gain: dict[str, ReadFigure] = {}  # model minus baseline
+
+
+class ReadSelectivePoint(Record):
+    """Metrics of the most confident exams: ``coverage`` is their share, ``confidence`` the smallest of theirs."""
+
+    coverage: float
+    confidence: float
+    n: int
+    metrics: dict[str, ReadFigure]
+
+
 class ReadEvaluation(Record):
     """``exam_metrics.json`` of an evaluation."""
 
@@ -250,6 +270,8 @@ class ReadEvaluation(Record):
     blessed: bool
     baseline: Baseline | None = None
     temperature: float = 1.0
+    grey_baseline: GreyBaseline | None = None
+    selective: tuple[ReadSelectivePoint, ...] = ()
 
     @property
     def overall(self) -> ReadSliceMetrics | None:

@@ -86,6 +86,9 @@ class ReadCalibration(Record):
 
     method: str
     temperature: float
+    decision: str = ""
+    reason: str = ""
+    fitted: Value = None
     temperature_ci95: Interval = None
     exams: int
     nll: ReadBeforeAfter

@@ -37,6 +37,8 @@ def _of_evaluation(evaluation: ReadEvaluation) -> Iterator[str]:
         yield f"Test exams without a prediction because views are missing: {overall.ungraded:,}."
     if skipped := [gate for gate in evaluation.gates if not gate.judged]:
         yield f"Gates not judged because the sample is too small: {len(skipped):,} of {len(evaluation.gates):,}."
+    if missed := [gate for gate in evaluation.gates if gate.verdict == "warning"]:
+        yield from (gate.reason for gate in missed)
     if evaluation.baseline is None:
         yield "There is no earlier blessed model to compare with."
 

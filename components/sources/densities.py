@@ -130,6 +130,18 @@ def read_density_values(texts: Mapping[str, str]) -> dict[str, str]:
     return values
 
 
+def split_density_values(text: str) -> dict[str, str]:
+    """Return the texts and densities of a command line's ``0=A,1=B,2=C,3=D``, not yet checked.
+
+    Raises:
+        ValueError: A part has no ``=``.
+    """
+    pairs = [pair.partition("=") for pair in text.split(",")]
+    if not all(equals for _, equals, _ in pairs):
+        raise ValueError("map each text to a class, such as 0=A,1=B,2=C,3=D")
+    return {text: density for text, _, density in pairs}
+
+
 def density_warnings(place: str, texts: Iterable[str], values: DensityValues | None = None) -> tuple[str, ...]:
     """Check a column of densities as a whole.
 

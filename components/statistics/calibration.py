@@ -8,6 +8,10 @@ bounds allow, without evidence. So the fit has a weak prior: log T is normal abo
 20 to 60 exams can overrule it and 200 hardly notice it. In simulations with true temperatures of .6 to 1.7, a fit to 20
 exams then loses half as much on other exams, and a fit to 200 the same.
 
+A temperature is taken only where cross-validation by patient shows that it helps: the whole 95 % interval of the change
+of the held-out log-likelihood must be below 0. Else T is 1, because a temperature that fits chance makes the
+probabilities of other exams worse.
+
 Source: Guo, Pleiss, Sun, Weinberger, On Calibration of Modern Neural Networks, ICML 2017, arXiv 1706.04599; for the
 prior, Gelman, Jakulin, Pittau, Su, A weakly informative default prior distribution for logistic and other regression
 models, Annals of Applied Statistics 2(4):1360, 2008 (1 / T is the only coefficient of a logistic regression).
@@ -37,6 +41,8 @@ CALIBRATION_FILE: Final = "assets.extra/calibration.json"
 TEMPERATURE_BOUNDS: Final = (0.25, 4.0)
 MINIMUM_EXAMS: Final = 20  # with fewer exams the fit is mostly noise
 PRIOR_SD: Final = 0.5  # of log T; 95 % of the prior lies between T = .38 and 2.7
+FOLDS: Final = 5
+Decision = Literal["", "taken", "not_shown_to_help", "too_few_exams", "off"]
 _GRID: Final = 201
 _HALF_CHI2_95: Final = 1.92  # half of the 95 % point of chi squared with one degree of freedom
 _DRAWS: Final = 500
@@ -61,7 +67,11 @@ class Calibration(BaseModel):
     Attributes:
         method: As configured.
         temperature: The T that the model applies; 1 changes nothing.
-        temperature_ci95: Interval of a fitted T by likelihood and prior, clipped to the bounds; None without a fit.
+        decision: Why it is that T; empty in files of older versions, which took every fit.
+        reason: The decision in one sentence.
+        fitted: The T that fits all exams, also if it is not taken; None without a fit.
+        temperature_ci95: Interval of the fitted T by likelihood and prior, clipped to the bounds; None without a fit.
+        gain: Change of ``nll`` by the temperature in cross-validation by patient, nats; below 0 helps. None without it.
         at_bound: The fit ended at the smallest or the largest allowed temperature, so T is not an estimate.
         split: Split that was used.
         exams: Exams of the split that have a grade.
@@ -76,7 +86,11 @@ class Calibration(BaseModel):
 
     method: Literal["temperature", "none"]
     temperature: float = Field(gt=0)
+    decision: Decision = ""
+    reason: str = ""
+    fitted: float | None = None
     temperature_ci95: tuple[float, float] | None
+    gain: Figure | None = None
     at_bound: bool = False
     split: str = "eval"
     exams: int
@@ -162,52 +176,114 @@ def _figures(probabilities: NDArray[Any], labels: NDArray[Any]) -> tuple[Figure,
     )
 
 
+def cross_validated_gain(probabilities: NDArray[Any], labels: NDArray[Any], clusters: NDArray[Any]) -> Figure:
+    """Return the change of the mean negative log-likelihood by a temperature that was fitted to other patients.
+
+    Args:
+        probabilities: [N, 4], raw.
+        labels: int [N].
+        clusters: int [N], the patient of each exam.
+
+    Returns:
+        Loss with temperature minus loss without it, nats, with an interval by patient; undefined with one patient.
+    """
+    patients, codes = np.unique(clusters, return_inverse=True)
+    if len(patients) < 2:
+        return Figure(value=None, ci95=None, n=len(labels))
+    fold_of_patient = np.empty(len(patients), np.int64)
+    fold_of_patient[np.random.default_rng(_SEED).permutation(len(patients))] = np.arange(len(patients)) % FOLDS
+    fold = fold_of_patient[codes]
+    change = np.empty(len(labels))
+    for number in range(min(FOLDS, len(patients))):
+        held_out = fold == number
+        temperature = fit_temperature(probabilities[~held_out], labels[~held_out])
+        calibrated = calibrate(probabilities[held_out], temperature)
+        change[held_out] = losses(calibrated, labels[held_out]) - losses(probabilities[held_out], labels[held_out])
+    means = [change @ weights / weights.sum(axis=0) for weights in bootstrap_weights(codes, _DRAWS, _SEED)]
+    return make_figure(float(change.mean()), percentile_interval(np.concatenate(means)), len(labels))
+
+
+def _decide(gain: Figure) -> tuple[Decision, str]:
+    """Return whether a temperature is taken, and why."""
+    if gain.value is None or gain.ci95 is None:
+        return "not_shown_to_help", "Cross-validation cannot show that a temperature helps, so T is 1."
+    measured = (
+        f"In {FOLDS}-fold cross-validation by patient on {gain.n} exams, a temperature changes the negative"
+        f" log-likelihood by {gain.value:+.3f} nats (95 % interval {gain.ci95[0]:+.3f} to {gain.ci95[1]:+.3f})"
+    )
+    if gain.ci95[1] < 0:
+        return "taken", f"{measured}: it helps, so it is taken."
+    return "not_shown_to_help", f"{measured}: it is not shown to help, so T is 1."
+
+
+def _remarks(probabilities: NDArray[Any], labels: NDArray[Any], temperature: float, at_bound: bool) -> list[str]:
+    """Return what the reader of a fitted temperature must know."""
+    remarks = []
+    if at_bound:
+        remarks.append(
+            f"The temperature stands at its bound {temperature:.2f}: the exams of the fit do not determine it."
+        )
+    if (probabilities.argmax(axis=1) == labels).all():
+        remarks.append(
+            "Every exam that the temperature was fitted to is graded right, so the error rate of the model is"
+            " unknown: on other exams its probabilities may be too high."
+        )
+    absent = [name for index, name in enumerate(DENSITY_CLASSES) if not (labels == index).any()]
+    if absent:
+        remarks.append(f"The split has no exam of class {', '.join(absent)}: their calibration was not measured.")
+    return remarks
+
+
 def fit_calibration(
-    probabilities: NDArray[Any], labels: NDArray[Any], method: Literal["temperature", "none"] = "temperature"
+    probabilities: NDArray[Any],
+    labels: NDArray[Any],
+    method: Literal["temperature", "none"] = "temperature",
+    clusters: NDArray[Any] | None = None,
 ) -> Calibration:
-    """Fit the temperature, unless there are too few exams, and measure its effect on the same exams.
+    """Fit the temperature, take it if cross-validation shows that it helps, and measure its effect on the same exams.
 
     Args:
         probabilities: [N, 4], raw.
         labels: int [N].
         method: ``none`` only measures; T stays 1.
+        clusters: int [N], the patient of each exam; None takes every exam as a patient.
 
     Returns:
         The calibration. With fewer than `MINIMUM_EXAMS` exams T stays 1.
     """
     probabilities, labels = np.asarray(probabilities, np.float64), np.asarray(labels, np.int64)
-    counts = {name: int((labels == i).sum()) for i, name in enumerate(DENSITY_CLASSES)}
-    temperature, interval, at_bound, remarks = 1.0, None, False, []
+    clusters = np.arange(len(labels)) if clusters is None else clusters
+    temperature, fitted, interval, at_bound, gain = 1.0, None, None, False, None
+    decision: Decision = "off"
+    reason, remarks = "Calibration is switched off, so T is 1.", []
     if method == "temperature" and len(labels) < MINIMUM_EXAMS:
-        remarks.append(
+        reason = (
             f"The split has {len(labels)} exams and a fit needs {MINIMUM_EXAMS}: the probabilities are not calibrated."
         )
+        decision, remarks = "too_few_exams", [reason]
     elif method == "temperature":
-        temperature = round(fit_temperature(probabilities, labels), _DIGITS)
+        fitted = round(fit_temperature(probabilities, labels), _DIGITS)
         low, high = temperature_interval(probabilities, labels)
         interval = (round(low, _DIGITS), round(high, _DIGITS))
-        at_bound = not TEMPERATURE_BOUNDS[0] * 1.001 < temperature < TEMPERATURE_BOUNDS[1] * 0.999
-        if at_bound:
-            remarks.append(
-                f"The temperature stands at its bound {temperature:.2f}: the exams of the fit do not determine it."
-            )
-        if (probabilities.argmax(axis=1) == labels).all():
-            remarks.append(
-                "Every exam that the temperature was fitted to is graded right, so the error rate of the model is"
-                " unknown: on other exams its probabilities may be too high."
-            )
-        absent = [name for name, count in counts.items() if count == 0]
-        if absent:
-            remarks.append(f"The split has no exam of class {', '.join(absent)}: their calibration was not measured.")
+        gain = cross_validated_gain(probabilities, labels, clusters)
+        decision, reason = _decide(gain)
+        if decision == "taken":
+            temperature = fitted
+            at_bound = not TEMPERATURE_BOUNDS[0] * 1.001 < temperature < TEMPERATURE_BOUNDS[1] * 0.999
+        remarks = _remarks(probabilities, labels, temperature, at_bound)
     before = _figures(probabilities, labels)
     after = _figures(calibrate(probabilities, temperature), labels)
     return Calibration(
         method=method,
         temperature=temperature,
+        decision=decision,
+        reason=reason,
+        fitted=fitted,
         temperature_ci95=interval,
+        gain=gain,
         at_bound=at_bound,
         exams=len(labels),
-        by_class=counts,
+        by_class={name: int((labels == i).sum()) for i, name in enumerate(DENSITY_CLASSES)},
         nll=BeforeAfter(before=before[0], after=after[0]),
         ece=BeforeAfter(before=before[1], after=after[1]),
         remarks=tuple(remarks),

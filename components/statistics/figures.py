@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,10 @@ from components.statistics.intervals import (
     bootstrap_weights,
     clustered_interval,
     make_figure,
+    paired_interval,
     percentile_interval,
 )
-from components.statistics.metrics import BY_NAME, COMPARED, FLIPS, METRICS, Metric, Resamples
+from components.statistics.metrics import BY_NAME, CLASS_RECALLS, COMPARED, FLIPS, METRICS, Metric, Resamples
 from components.statistics.probabilities import calibration_error_interval
 from components.statistics.scores import Scores
 
@@ -84,26 +86,29 @@ def _proportion_interval(metric: Metric, scores: Scores, hits: NDArray[Any]) -> 
     return interval[0] * count, interval[1] * count
 
 
-def density_figures(scores: Scores, draws: int, seed: int) -> dict[str, Figure]:
-    """Return every metric with its 95 % interval.
+def density_figures(scores: Scores, draws: int, seed: int, names: Collection[str] | None = None) -> dict[str, Figure]:
+    """Return metrics with their 95 % intervals.
 
     Args:
         scores: Observations.
         draws: Bootstrap resamples of the clusters; 0 omits the intervals that need them.
         seed: Seed of the bootstrap.
+        names: Wanted metrics; None for all.
 
     Returns:
         Figures by name, see :func:`measure`, rounded to six digits. ``n`` is the number of observations behind the
         metric: of a recall the observations of its class, of a precision the observations graded so.
     """
-    values, matrix = measure(scores, np.ones((len(scores.labels), 1))), confusion_matrix(scores)
-    metrics = _metrics_of(scores)
+    once, matrix = _once(scores), confusion_matrix(scores)
+    metrics = [metric for metric in _metrics_of(scores) if names is None or metric.name in names]
     intervals = _bootstrap_intervals(scores, [metric for metric in metrics if metric.hits is None], draws, seed)
     for metric in metrics:
         if metric.hits is not None:
             intervals[metric.name] = _proportion_interval(metric, scores, metric.hits(scores))
     return {
-        metric.name: make_figure(float(values[metric.name][0]), intervals.get(metric.name), metric.count(matrix))
+        metric.name: make_figure(
+            float(metric.compute(_input_of(metric, once))[0]), intervals.get(metric.name), metric.count(matrix)
+        )
         for metric in metrics
     }
 
@@ -118,8 +123,9 @@ def compare(candidate: Scores, baseline: Scores, draws: int, seed: int) -> dict[
         seed: Seed of the bootstrap.
 
     Returns:
-        The change (candidate minus baseline) of each metric in `COMPARED` by name, and ``dense_flips``: the share of
-        observations whose dense or non-dense grade was right with the baseline and is wrong now.
+        The change (candidate minus baseline) of each metric in `COMPARED` and of the recall of each class by name, and
+        ``dense_flips``: the share of observations whose dense or non-dense grade was right with the baseline and is
+        wrong now. The interval of a recall is within the observations of its class.
 
     Raises:
         ValueError: The observations differ.
@@ -137,6 +143,12 @@ def compare(candidate: Scores, baseline: Scores, draws: int, seed: int) -> dict[
     for name, value in changes(np.ones((total, 1))).items():
         interval = percentile_interval(np.concatenate([chunk[name] for chunk in chunks])) if chunks else None
         figures[name] = make_figure(float(value[0]), interval, total)
+    right, was_right = (scores.predicted == scores.labels for scores in (candidate, baseline))
+    for index, name in enumerate(CLASS_RECALLS):
+        of_class = candidate.labels == index
+        now, before = right[of_class], was_right[of_class]
+        change = float(now.mean() - before.mean()) if len(now) else float("nan")
+        figures[name] = make_figure(change, paired_interval(now, before, candidate.clusters[of_class]), len(now))
     dense = candidate.labels >= DENSE_FROM
     now, before = (dense == (scores.predicted >= DENSE_FROM) for scores in (candidate, baseline))
     flipped = before & ~now

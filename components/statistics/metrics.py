@@ -203,6 +203,7 @@ BY_NAME: Final = {metric.name: metric for metric in METRICS}
 ComparedMetric = Literal["accuracy", "macro_recall", "quadratic_kappa", "dense_accuracy"]
 COMPARED: Final[tuple[ComparedMetric, ...]] = get_args(ComparedMetric)
 FLIPS: Final = "dense_flips"
+CLASS_RECALLS: Final = tuple(f"recall_{density}" for density in DENSITY_CLASSES)  # compared too, within each class
 
 # What is written like a metric and computed elsewhere: families of metrics, and the scores of heat maps.
 _OTHERS: Final = {
@@ -227,12 +228,12 @@ CALIBRATION: Final[tuple[str, ...]] = ("ece", "nll")  # before and after the tem
 IN_CONTRACT: Final = (
     "accuracy",
     "macro_recall",
-    *(f"recall_{density}" for density in DENSITY_CLASSES),
+    *CLASS_RECALLS,
     *("linear_kappa", "quadratic_kappa", "dense_accuracy", "macro_auc", "ece", "nll"),
 )
 IN_RUN_SUMMARY: Final = (
     *("accuracy", "macro_recall", "macro_precision", "quadratic_kappa", "dense_accuracy"),
-    *(f"recall_{density}" for density in DENSITY_CLASSES),
+    *CLASS_RECALLS,
 )
 IN_EXPERIMENT_CHART: Final = ("accuracy", "macro_recall", "quadratic_kappa")
 

@@ -46,6 +46,7 @@ class Scores:
         raw: float64 [N, 4], before the temperature; None if the temperature is 1.
         clusters: int64 [N], 0 to G - 1.
         ungraded: Number of observations without a grade; no metric counts them.
+        given: int64 [N], index of the given grade, if it need not be the likeliest class; else None.
     """
 
     keys: tuple[str, ...]
@@ -54,6 +55,7 @@ class Scores:
     raw: NDArray[Any] | None
     clusters: NDArray[Any]
     ungraded: int
+    given: NDArray[Any] | None = None
 
     @property
     def predicted(self) -> NDArray[Any]:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from pipeline.commands.options import DensityValues
 from pipeline.logs import quiet_tensorflow
 from schema.software import NOTICE
 
@@ -107,7 +108,17 @@ def gateway(
 
 
 def evaluate(
-    predictions: Annotated[Path, typer.Argument(help="CSV: exam_id, view, label, p_A..p_D.", dir_okay=False)],
+    predictions: Annotated[
+        Path,
+        typer.Argument(
+            help="CSV: exam_id, view, label, p_A..p_D; or grades.csv of predict.", exists=True, dir_okay=False
+        ),
+    ],
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="For grades.csv: CSV or Parquet with exam_id and density, as for a run.", dir_okay=False),
+    ] = None,
+    density_values: DensityValues = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON: slices of exams, breasts and views.")] = False,
     temperature: Annotated[
         float, typer.Option(help="Temperature of the exam model; it calibrates breasts and exams.")
@@ -115,23 +126,45 @@ def evaluate(
     draws: Annotated[int, typer.Option(min=100, help="Number of bootstrap resamples per interval.")] = 2000,
     seed: Annotated[int, typer.Option(help="Seed of the bootstrap.")] = 1,
 ) -> None:
-    """Evaluate view probabilities of any model: the Evaluator's metrics with their intervals.
+    """Evaluate view probabilities of any model, or the grades of predict: metrics with their intervals.
 
-    Further columns define slices, such as acquisition_system. patient_age is divided into age bands. With patient_id,
-    the intervals are by patient.
+    The exams of grades.csv are joined with --labels by their names, or by their files in exams.csv, as ingest joins
+    them. Exams and labels that do not join are counted; a join that could be meant in two ways is an error.
+
+    For view probabilities, further columns define slices, such as acquisition_system. patient_age is divided into age
+    bands. With patient_id, the intervals are by patient.
     """
     import json
 
     from rich.console import Console
 
-    from pipeline.evaluate import evaluate_file, metric_tables
+    from pipeline.evaluate.grades import is_grades_table, join_labels
+    from pipeline.evaluate.tables import evaluate_file, evaluate_grades, grade_tables, metric_tables
 
-    table, result = evaluate_file(predictions, temperature, draws, seed)
+    is_grades = is_grades_table(predictions)
+    if is_grades != (labels is not None):
+        raise ValueError(
+            f"{predictions.name} is a table of grades: give --labels FILE."
+            if is_grades
+            else f"{predictions.name} is not a table of grades of predict: remove --labels, its rows have labels."
+        )
+    if labels is not None:
+        from components.dicom_example_gen.config import IngestConfig
+        from components.dicom_example_gen.plan.identity import find_key
+        from components.sources.densities import read_density_values, split_density_values
+
+        meanings = read_density_values(split_density_values(density_values)) if density_values else None
+        key = find_key(IngestConfig(), os.environ).key
+        result = evaluate_grades(join_labels(predictions, labels, key, meanings), draws, seed)
+        parts = grade_tables(result)
+    else:
+        table, result = evaluate_file(predictions, temperature, draws, seed)
+        parts = metric_tables(table, result)
     if as_json:
         typer.echo(json.dumps(result, indent=1))
         return
     console = Console(highlight=False)
-    for part in metric_tables(table, result):
+    for part in parts:
         console.print(part)
 
 
@@ -204,7 +237,10 @@ def predict(
             code = grade(client)
     else:
         assert model is not None
-        code = grade(LocalModel(model))
+        local = LocalModel(model)
+        if warning := local.evaluation_warning():
+            typer.echo(f"warning  {warning}", err=True)
+        code = grade(local)
     typer.echo(NOTICE)
     raise typer.Exit(code)
 

@@ -21,6 +21,7 @@ from pipeline.experiments.catalogue import EXPERIMENTS
 from schema.software import NOTICE
 
 _ALL: Final = "all"
+REFUSED: Final = 4  # the run is whole, and its model was refused
 _EXPERIMENTS_HELP: Final = "\n\n".join(
     (
         "Run one of the thesis's experiments, and print its table beside the values of the slides.",
@@ -44,7 +45,10 @@ def run(
     output: Annotated[Path | None, typer.Option(help="Output folder of the run.")] = None,
     overrides: Overrides = None,
 ) -> None:
-    """Run the pipeline: from an archive to a report, and to a served or refused model."""
+    """Run the pipeline: from an archive to a report, and to a served or refused model.
+
+    Exit code: 0 the model is served, 4 the model was refused and nothing was pushed, 1 error.
+    """
     from pipeline.config import find_config, load_config
     from pipeline.logs import chatter_to
 
@@ -68,20 +72,41 @@ def run(
     typer.echo("Exam-level metrics on the test split:")
     for line in figures_table(outcome.figures):
         typer.echo("  " + line)
-    verdict = "blessed" if outcome.blessed else "refused by the gates, not pushed"
-    typer.echo(f"model    {verdict}" + (f", served from {outcome.serving}" if outcome.pushed else ""))
+    if outcome.baseline:
+        typer.echo("The network against a regression on grey statistics of the same pictures:")
+    for line in outcome.baseline:
+        typer.echo("  " + line)
+    for line in outcome.warnings:
+        typer.echo(f"warning  {line}")
+    for line in outcome.refusals:
+        typer.echo(f"refused  {line}")
+    if outcome.pushed:
+        typer.echo(f"model    blessed, served from {outcome.serving}")
+    elif outcome.blessed:
+        typer.echo("model    blessed by the gates, but refused by a later check, not pushed")
+    else:
+        typer.echo("model    refused by the gates, not pushed")
     typer.echo(f"report   {outcome.report}")
     typer.echo(NOTICE)
+    if not outcome.pushed:
+        raise typer.Exit(REFUSED)
 
 
 def demo(
     output: Annotated[Path, typer.Option(help="Output folder of the demo.")] = Path("demo"),
     overrides: Overrides = None,
 ) -> None:
-    """Run the whole pipeline on phantoms, then grade a real exam by gRPC."""
-    from pipeline.local.demo import run_demo
+    """Run the whole pipeline on phantoms, then grade a real exam by gRPC.
 
-    run_demo(output, tuple(overrides or ()), typer.echo)
+    Exit code: 0 the model is served, 4 the model was refused, 1 error.
+    """
+    from pipeline.local.demo import ModelRefusedError, run_demo
+
+    try:
+        run_demo(output, tuple(overrides or ()), typer.echo)
+    except ModelRefusedError as error:
+        typer.secho(f"Error: {error}", fg=typer.colors.RED, err=True)
+        raise typer.Exit(REFUSED) from error
 
 
 def experiment(

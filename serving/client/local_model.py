@@ -41,6 +41,27 @@ class LocalModel(Grader):
         self._folder = folders[self.version]
         self._model: LoadedModel | None = None
 
+    def evaluation_warning(self) -> str:
+        """Return what a user must know if the model was not blessed; empty if its contract has an evaluation.
+
+        The Pusher adds the evaluation to the contract of a blessed model, and nothing else does. So a model without it
+        was refused by the gates, or not evaluated yet.
+        """
+        from components.exam_model.contract import CONTRACT_FILE, ContractError, read_contract
+
+        try:
+            contract = read_contract((self._folder / CONTRACT_FILE).read_bytes())
+        except FileNotFoundError:
+            return "This model has no contract: nobody knows how it was evaluated. Do not rely on its grades."
+        except (ContractError, OSError) as error:
+            return f"The contract of this model cannot be read ({error}): nobody knows how it was evaluated."
+        if contract.evaluation is None:
+            return (
+                "This model was refused by the gates, or never evaluated: its contract has no evaluation. Do not rely"
+                " on its grades; use a version that the Pusher wrote."
+            )
+        return ""
+
     def run(self, signature: str, inputs: Mapping[str, NDArray[Any]]) -> Answer:
         """Run a signature in this process, see `Grader.run`."""
         from serving.server.model import LoadedModel

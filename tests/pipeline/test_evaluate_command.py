@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.evaluate import evaluate_file, metric_tables
+from pipeline.evaluate.tables import evaluate_file, metric_tables
 from tests.waiting import HANG
 
 PROJECT = Path(__file__).resolve().parents[2]

@@ -14,11 +14,20 @@ from components.statistics.metrics import CALIBRATION
 def _temperature(calibration: ReadCalibration) -> Note:
     interval = calibration.temperature_ci95
     shown = f" (95 % interval {interval[0]:.3f} to {interval[1]:.3f})" if interval else ""
-    return Note(
-        "The mean probability p of an exam's views becomes softmax(log(p) / T) with"
-        f" T = {number(calibration.temperature, 3)}{shown}, fitted to {calibration.exams:,} exams of the eval split."
-        " T below 1 sharpens the probabilities, T above 1 flattens them; the predicted class does not change."
+    meaning = " T below 1 sharpens the probabilities, T above 1 flattens them; the predicted class does not change."
+    if calibration.decision in ("", "taken"):
+        text = (
+            "The mean probability p of an exam's views becomes softmax(log(p) / T) with"
+            f" T = {number(calibration.temperature, 3)}{shown},"
+            f" fitted to {calibration.exams:,} exams of the eval split."
+        )
+        return Note(" ".join(filter(None, (text, calibration.reason))) + meaning)
+    fitted = (
+        f" The temperature that fits the {calibration.exams:,} exams of the eval split best is"
+        f" {number(calibration.fitted, 3)}{shown}."
     )
+    text = f"The probabilities are the mean of an exam's views, without a temperature (T = 1). {calibration.reason}"
+    return Note(text + (fitted + meaning if calibration.fitted is not None else ""))
 
 
 def _test_rows(evaluation: ReadEvaluation | None) -> list[IntervalRow]:

@@ -19,6 +19,7 @@ from components.report_generator.page import (
     Table,
     missing_note,
 )
+from components.report_generator.sections.comparison import baseline_blocks, selective_blocks
 from components.report_generator.text import (
     NOTHING,
     SMALL_N_NOTE,
@@ -54,8 +55,11 @@ def slice_name(chosen: Mapping[str, str]) -> str:
 
 
 def _gate_cell(gate: Gate) -> Cell:
+    if gate.verdict == "warning":
+        return Cell("! missed, warns only", gate.reason, "warn")
     result = passed_cell(gate.passed) if gate.judged else Cell("not judged", tone="muted")
-    return Cell(result.text, gate.reason, result.tone)
+    missed = f"Missed by {gate.short:.3f}." if gate.short is not None and not gate.passed else ""
+    return Cell(result.text, " ".join(filter(None, (missed, gate.reason))), result.tone)
 
 
 def _gate_value(gate: Gate) -> Cell:
@@ -78,7 +82,10 @@ def gate_table(evaluation: ReadEvaluation) -> Table:
     )
     baseline = evaluation.baseline
     note = f"Compared with the blessed version {baseline.version}." if baseline else "No earlier blessed model."
-    note += " A gate checks the value; the interval below the value shows its uncertainty."
+    note += (
+        " A gate checks the value; the interval below the value shows its uncertainty. Where the threshold names the"
+        " interval, the gate checks that: chance must not explain a gain, and must explain a loss."
+    )
     columns = ("Gate", "Slice", "Threshold", "Value", "Exams", "Result")
     return Table("Gates for the blessing", columns, rows, note)
 
@@ -101,8 +108,8 @@ def change_table(evaluation: ReadEvaluation) -> Table | None:
         f"Change from the blessed version {evaluation.baseline.version}, on the same exams",
         ("Slice", "Exams", *(metric_label(name) for name in names)),
         rows,
-        "This model minus the blessed model, with paired 95 % intervals. Last column: share of exams whose dense or "
-        "non-dense prediction was correct and is now wrong.",
+        "This model minus the blessed model, with paired 95 % intervals; recalls within the exams of their class. Dense"
+        " or non-dense grades lost: share of exams whose prediction was correct in this respect and is now wrong.",
     )
 
 
@@ -282,7 +289,9 @@ def evaluation_section(evaluation: ReadEvaluation | None, training: Mapping[str,
         blocks.append(gate_table(evaluation))
     if (changed := change_table(evaluation)) is not None:
         blocks.append(changed)
+    blocks += baseline_blocks(evaluation)
     blocks += _overall_blocks(evaluation, overall)
+    blocks += selective_blocks(evaluation)
     if (figure := _slice_figure(evaluation, overall)) is not None:
         blocks += [Heading("By slice"), figure]
     if (views := view_table(evaluation, training)) is not None:

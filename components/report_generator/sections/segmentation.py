@@ -5,6 +5,8 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
+import numpy as np
+
 from components.report_generator.artifacts import Quality, QualityView, ReviewSummary
 from components.report_generator.page import Block, Cell, Fold, Gallery, Note, Picture, Section, Table, missing_note
 from components.report_generator.pictures import PictureLimits, overlay_path, picture
@@ -25,23 +27,35 @@ def most_uncertain(views: Sequence[QualityView], count: int) -> tuple[QualityVie
     return tuple(sorted(drawn, key=lambda v: (-_uncertainty(v), v.exam_id, v.view))[:count])
 
 
+def median_uncertainty(views: Sequence[QualityView]) -> float | None:
+    """Return the median uncertainty of all views whose muscle was segmented, drawn or not; of all views without any."""
+    segmented = [v for v in views if v.status != "not_applicable"] or views
+    return statistics.median(map(_uncertainty, segmented)) if segmented else None
+
+
 def typical_views(views: Sequence[QualityView], count: int) -> tuple[QualityView, ...]:
-    """Return the views with an overlay whose uncertainty is nearest to the median, those with a muscle first."""
-    drawn = [v for v in views if v.overlay]
-    mlo = [v for v in drawn if v.status != "not_applicable"] or drawn
-    if not mlo:
+    """Return the drawn views of an acquisition system whose uncertainty is nearest to the median of all its views.
+
+    A view outside the middle half of the uncertainties is not typical, even if no other was drawn.
+    """
+    segmented = [v for v in views if v.status != "not_applicable"] or list(views)
+    middle = median_uncertainty(segmented)
+    if middle is None:
         return ()
-    middle = statistics.median(_uncertainty(v) for v in mlo)
-    return tuple(sorted(mlo, key=lambda v: (abs(_uncertainty(v) - middle), v.exam_id, v.view))[:count])
+    low, high = np.percentile([_uncertainty(v) for v in segmented], [25, 75])
+    drawn = [v for v in segmented if v.overlay and low <= _uncertainty(v) <= high]
+    return tuple(sorted(drawn, key=lambda v: (abs(_uncertainty(v) - middle), v.exam_id, v.view))[:count])
 
 
-def _picture(quality: Quality, view: QualityView, limits: PictureLimits) -> Picture:
+def _picture(quality: Quality, view: QualityView, limits: PictureLimits, middle: float | None = None) -> Picture:
     muscle = view.pectoral_area_fraction
     parts = [view.status.replace("_", " ")]
     if muscle:
         parts.append(f"muscle {100 * muscle:.0f} % of breast and muscle")
     if view.doubt is not None:
         parts.append(f"uncertainty {number(view.doubt, 2)}")
+    if middle is not None:
+        parts.append(f"median of the system {number(middle, 2)}")
     detail = ", ".join(parts)
     return picture(
         overlay_path(quality.folder, view.overlay or ""),
@@ -127,14 +141,14 @@ def segmentation_section(quality: Quality | None, limits: PictureLimits) -> Sect
                 "The images with the most uncertain segmentation, worst first. Check these first.",
             )
         )
-    chosen = {(v.exam_id, v.view) for v in uncertain}
     systems = sorted({v.acquisition_system for v in quality.views})
     pictures = []
     for system in systems[: limits.systems]:
-        rest = [v for v in quality.views if v.acquisition_system == system and (v.exam_id, v.view) not in chosen]
-        pictures += [_picture(quality, v, limits) for v in typical_views(rest, limits.typical)]
+        of_system = [v for v in quality.views if v.acquisition_system == system]
+        middle = median_uncertainty(of_system)
+        pictures += [_picture(quality, v, limits, middle) for v in typical_views(of_system, limits.typical)]
     if pictures:
-        note = "Views whose uncertainty is nearest to the median of their acquisition system."
+        note = "Of the drawn views, those whose uncertainty is nearest to the median of all views of their system."
         if len(systems) > limits.systems:
             note += f" The first {limits.systems} of {len(systems)} systems."
         blocks.append(Gallery("Typical of each system", tuple(pictures), note))

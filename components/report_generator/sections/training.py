@@ -1,76 +1,23 @@
-"""Section "Training": the networks of the views, their curves and their best epochs.
-
-Charts are SVG data URIs, drawn with the object API of matplotlib; equal data give equal bytes. Colours are those of
-Okabe and Ito (2008), which colour-blind readers can distinguish; shapes and line styles differ too. Text from files is
-never parsed as math. A chart is as wide as a phone, so that its text stays readable there.
-"""
+"""Section "Training": the networks of the views, their curves and their best epochs."""
 
 from __future__ import annotations
 
-import io
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Final
 
-from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, PercentFormatter
 
 from components.report_generator.artifacts import History, ReadEpoch
+from components.report_generator.charts import BLUE, CHART_WIDTH, GREY, GRID, ORANGE, chart_picture, chart_style
 from components.report_generator.page import Block, Cell, Charts, Picture, Section, Table, missing_note
-from components.report_generator.pictures import data_uri
 from components.report_generator.text import number, value_text, view_name
 from schema.features import VIEWS
 
-BLUE: Final = "#0072B2"
-ORANGE: Final = "#D55E00"
-GREY: Final = "#6e6e6e"
-_INK: Final = "#1b1f24"
-_GRID: Final = "#e3e6ea"
-_WIDTH: Final = 4.2  # inches
-_MARGINS: Final = {"left": 0.13, "right": 0.98, "bottom": 0.12, "top": 0.94, "hspace": 0.25}  # shares of the figure
 _LOG_FROM: Final = 8.0  # ratio of largest and smallest loss from which the axis is logarithmic
-_STYLE: Final = {
-    "font.family": ["DejaVu Sans"],
-    "font.size": 9.0,
-    "axes.titlesize": 9.5,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.labelsize": 9.0,
-    "axes.edgecolor": GREY,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "legend.frameon": False,
-    "legend.fontsize": 8.5,
-    "legend.borderpad": 0.0,
-    "legend.handlelength": 1.4,
-    "legend.columnspacing": 1.2,
-    "text.color": _INK,
-    "axes.labelcolor": _INK,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
-    "text.parse_math": False,
-    "svg.fonttype": "path",
-    "svg.hashsalt": "breast-density-report",
-}
-
-
-@contextmanager
-def _chart_style() -> Iterator[None]:
-    """Apply the style of the report to figures that are made and saved inside the block."""
-    with style.context(_STYLE):
-        yield
-
-
-def _picture(figure: Figure, alt: str, caption: str) -> Picture:
-    """Return a figure as a picture block: SVG without a date, with its size in CSS pixels."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    width, height = (round(96 * inches) for inches in figure.get_size_inches())
-    return Picture(data_uri(buffer.getvalue(), "image/svg+xml"), alt, caption, width=width, height=height)
+_MARGINS: Final = {"left": 0.13, "right": 0.98, "bottom": 0.12, "top": 0.94, "hspace": 0.25}  # shares of the figure
 
 
 def _curves(
@@ -83,7 +30,7 @@ def _curves(
     at_best = held_out[numbers.index(best)]
     axes.plot(best, at_best, marker="D", markersize=6, color=ORANGE, linestyle="none", label="BV epoch")
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
-    axes.grid(color=_GRID)
+    axes.grid(color=GRID)
 
 
 def _scale_losses(axes: Axes, losses: Sequence[float]) -> str:
@@ -102,8 +49,8 @@ def training_chart(history: History) -> Picture:
     """Draw loss and accuracy of the train and eval splits by epoch, and mark the best validation epoch."""
     best, epochs = history.best, history.epochs
     losses, held_out = [e.loss for e in epochs], [e.val_loss for e in epochs]
-    with _chart_style():
-        figure = Figure(figsize=(_WIDTH, 3.7))
+    with chart_style():
+        figure = Figure(figsize=(CHART_WIDTH, 3.7))
         upper, lower = figure.subplots(2, 1, sharex=True, gridspec_kw=_MARGINS)
         _curves(upper, epochs, losses, held_out, best.epoch)
         upper.set_title(_scale_losses(upper, [*losses, *held_out]))
@@ -120,7 +67,7 @@ def training_chart(history: History) -> Picture:
         )
         images = f"{history.images.get('train', 0):,} train and {history.images.get('eval', 0):,} eval images"
         caption = f"{view_name(history.view)}: BV epoch {best.epoch} of {len(epochs)}; {images}"
-        return _picture(figure, alt, caption)
+        return chart_picture(figure, alt, caption)
 
 
 def in_view_order(training: Mapping[str, History]) -> list[History]:

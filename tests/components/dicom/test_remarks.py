@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from components.dicom.headers.header import ViewHeader
@@ -14,6 +16,8 @@ from components.dicom_example_gen.config import IngestConfig
 from components.dicom_example_gen.plan.ingest_plan import replace_unusable
 from components.dicom_example_gen.plan.planning import InspectedFile, plan
 from components.dicom_example_gen.report import file_rows, summary
+from components.preprocessing.config import PreprocessConfig
+from components.preprocessing.preprocess import LABEL_CUT, preprocess_view
 from components.report_generator.artifacts import IngestSummary
 from components.report_generator.loading import combine
 from components.report_generator.sections.data import loss_tables
@@ -59,6 +63,24 @@ def test_a_grade_carries_them_as_flags() -> None:
         prepared=SimpleNamespace(views={"CC_R": SimpleNamespace(loaded=loaded, result=result)})
     )
     assert quality_flags(graded) == {"CC_R": ("other vr encoding",)}
+
+
+def test_a_film_label_on_a_craniocaudal_view_is_a_flag_and_its_missing_muscle_is_none() -> None:
+    pixels = np.zeros((240, 180), np.uint8)
+    rows, columns = np.ogrid[:240, :180]
+    pixels[((rows - 120) / 100) ** 2 + (columns / 120) ** 2 < 1] = 110
+    plain = preprocess_view(pixels, "CC_L", PreprocessConfig(output_size=64))
+    cut = replace(
+        plain, doubt=0.9, measurements=replace(plain.measurements, reasons=(*plain.measurements.reasons, LABEL_CUT))
+    )
+    off = preprocess_view(pixels, "MLO_L", PreprocessConfig(output_size=64, method="none"))
+    for view, result, flags in (("CC_L", plain, ()), ("CC_L", cut, (LABEL_CUT,)), ("MLO_L", off, ())):
+        assert result.status == "not_applicable"
+        loaded = SimpleNamespace(header=ViewHeader(view, 10, 10), remarks=())
+        graded: Any = SimpleNamespace(
+            prepared=SimpleNamespace(views={view: SimpleNamespace(loaded=loaded, result=result)})
+        )
+        assert quality_flags(graded) == {view: flags}
 
 
 @pytest.mark.parametrize("pair", itertools.permutations(Remark, 2))

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 from pydantic import ValidationError
 
 from components.evaluator.config import EvaluatorConfig
 from components.evaluator.eval_config import build_eval_config
 from components.evaluator.gates import GateResult, judge
+from components.evaluator.grey_baseline import GreyComparison
 from components.evaluator.tfma_metrics import BASELINE, CANDIDATE
+from components.statistics.intervals import Figure, paired_interval
 from schema import features as f
 
 OPEN = {
@@ -108,6 +111,74 @@ def test_configurations_without_any_floor_are_refused() -> None:
     with pytest.raises(ValidationError, match="at least one of the minimum_exam_"):
         EvaluatorConfig(minimum_exam_accuracy=None, minimum_exam_quadratic_kappa=None)
     EvaluatorConfig(minimum_exam_accuracy=None, minimum_exam_quadratic_kappa=None, minimum_exam_class_recall=0.1)
+
+
+LATEST = "against the latest pushed model"
+
+
+def recall_change(value: float | None, low: float, high: float, n: int = 21) -> dict[str, Any]:
+    return {"value": value, "ci95": None if value is None else (low, high), "n": n}
+
+
+def with_recalls(**changes: dict[str, Any]) -> list[dict[str, Any]]:
+    whole = part({}, 143, {}, accuracy=0.9)
+    return [{**whole, "change": {f"recall_{name}": change for name, change in changes.items()}}]
+
+
+def test_a_class_that_loses_more_recall_than_chance_explains_refuses_the_model() -> None:
+    """Three of 21 exams of class A instead of nine: six lost, none gained."""
+    lost = np.array([True] * 9 + [False] * 12)
+    low, high = paired_interval(np.array([True] * 3 + [False] * 18), lost, np.arange(21)) or (0.0, 0.0)
+    slices = with_recalls(
+        A=recall_change(-6 / 21, low, high),
+        B=recall_change(-0.1, -0.3, 0.02),
+        C=recall_change(0.2, 0.1, 0.3),
+        D=recall_change(None, 0, 0, n=0),
+    )
+    results = {name: gate for (name, _), gate in gates(slices).items() if LATEST in name}
+    assert {name.split()[0][-1]: gate.verdict for name, gate in results.items()} == {
+        "A": "failed",
+        "B": "passed",
+        "C": "passed",
+        "D": "not judged",
+    }
+    failed = results[f"exam_recall_A {LATEST}"]
+    assert (failed.passed, failed.threshold) == (False, "interval reaches -0")
+    assert failed.short == pytest.approx(-high, abs=1e-6)
+    assert failed.short > 0.01
+    tolerant = gates(slices, maximum_class_recall_loss=0.2)
+    assert tolerant[f"exam_recall_A {LATEST}", "all"].passed
+    assert len(gates(slices, maximum_class_recall_loss=None)) == 1
+
+
+@pytest.mark.parametrize(
+    ("low", "on_failure", "verdict", "passed"),
+    [(0.01, "refuse", "passed", True), (0.0, "warn", "warning", True), (-0.02, "refuse", "failed", False)],
+)
+def test_a_gain_that_chance_explains_is_none(low: float, on_failure: str, verdict: str, passed: bool) -> None:
+    gain = {"quadratic_kappa": Figure(value=0.05, ci95=(low, 0.2), n=143)}
+    config = EvaluatorConfig(**OPEN, minimum_gain_over_baseline={"metric": "quadratic_kappa", "on_failure": on_failure})
+    [_, gate] = judge([part({}, 143, accuracy=0.9)], config, GreyComparison(train_exams=286, gain=gain))
+    assert (gate.verdict, gate.passed, gate.value, gate.n) == (verdict, passed, 0.05, 143)
+    assert gate.short == (None if low > 0 else pytest.approx(-low))
+    assert bool(gate.reason) == (low <= 0)
+
+
+@pytest.mark.parametrize(("on_failure", "verdict"), [("warn", "warning"), ("refuse", "failed")])
+def test_without_a_baseline_no_gain_is_shown(on_failure: str, verdict: str) -> None:
+    config = EvaluatorConfig(**OPEN, minimum_gain_over_baseline={"on_failure": on_failure})
+    grey = GreyComparison(problem="too_few_exams", message="The train split has 3 exams.")
+    [_, gate] = judge([part({}, 40, accuracy=0.9)], config, grey)
+    assert (gate.verdict, gate.reason, gate.value) == (verdict, "The train split has 3 exams.", None)
+    off = EvaluatorConfig(**OPEN, minimum_gain_over_baseline=None)
+    assert len(judge([part({}, 40, accuracy=0.9)], off, grey)) == 1
+
+
+def test_a_missed_gate_says_by_how_much() -> None:
+    results = gates([part({}, 40, accuracy=0.7, macro_recall=None)], minimum_exam_accuracy=0.75)
+    assert results["exam_accuracy", "all"].short == pytest.approx(0.05)
+    undefined = gates([part({}, 40, accuracy=0.7, macro_recall=None)], minimum_exam_macro_recall=0.5)
+    assert undefined["exam_macro_recall", "all"].short is None
 
 
 def test_tfma_computes_three_levels_by_every_slice_and_decides_nothing() -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -20,6 +21,8 @@ from components.evaluator.config import EvaluatorConfig
 from components.evaluator.executor import Executor
 from components.evaluator.slices import METRICS_FILE
 from components.exam_model.versions import copy_baseline
+from components.grey_statistics.classifier import GreyClassifier, ViewStatistics
+from components.grey_statistics.features import grey_statistics
 from components.statistics.calibration import (
     CALIBRATION_FILE,
     calibrate,
@@ -37,7 +40,7 @@ CANDIDATE, BASELINE = 0, 4  # where a model's four bytes begin
 
 
 class FourBytes(tf.Module):
-    """A stand-in whose probabilities are four of the image's bytes."""
+    """A stand-in whose probabilities are four of the first pixels of the picture."""
 
     def __init__(self, start: int) -> None:
         super().__init__()
@@ -47,7 +50,8 @@ class FourBytes(tf.Module):
     def serving_default(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
         tf.debugging.assert_equal(tf.size(examples), 1)  # what a network gives must not depend on the images beside
         parsed = tf.io.parse_example(examples, {f.IMAGE: tf.io.FixedLenFeature((), tf.string)})
-        weights = tf.cast(tf.io.decode_raw(parsed[f.IMAGE], tf.uint8, fixed_length=8), tf.float32) + 1e-3
+        pixels = tf.io.decode_png(parsed[f.IMAGE][0], channels=1)[tf.newaxis, 0, :8, 0]
+        weights = tf.cast(pixels, tf.float32) + 1e-3
         weights = weights[:, self.start : self.start + 4]
         probabilities = weights / tf.reduce_sum(weights, axis=1, keepdims=True)
         density = tf.gather(tf.constant(f.DENSITY_CLASSES), tf.argmax(probabilities, axis=1))
@@ -95,7 +99,29 @@ def exams() -> list[Exam]:
     return made
 
 
-def records() -> Iterator[bytes]:
+def picture(exam: Exam, view: str) -> np.ndarray:
+    """The eight bytes that the models read, in one row above tissue whose grey tells the class, but for noise."""
+    random = np.random.default_rng([len(exam.name), exam.age, exam.true, f.VIEWS.index(view), *exam.views[view]])
+    pixels = np.clip(random.normal(60 + 18 * exam.true + random.normal(0, 18), 12, (32, 32)), 1, 255).astype(np.uint8)
+    pixels[0] = 0
+    pixels[0, :8] = exam.views[view]
+    return pixels
+
+
+def png(pixels: np.ndarray) -> bytes:
+    return cv2.imencode(".png", pixels)[1].tobytes()
+
+
+def learnt() -> list[Exam]:
+    """Exams of the train split; the stand-ins learn nothing from them, the baseline of grey statistics does."""
+    random = np.random.default_rng(8)
+    views = {view: np.zeros(8, np.uint8) for view in f.VIEWS}
+    return [
+        Exam(f"T{n:03d}", f"T{n}", LARGE, int(random.integers(0, 4)), 30 + n, views, failed=False) for n in range(60)
+    ]
+
+
+def records(of: list[Exam]) -> Iterator[bytes]:
     def feature(value: Any) -> tf.train.Feature:
         if isinstance(value, bytes):
             return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
@@ -103,8 +129,8 @@ def records() -> Iterator[bytes]:
             return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
         return tf.train.Feature(float_list=tf.train.FloatList(value=[value]))
 
-    for exam in exams():
-        for view, scores in exam.views.items():
+    for exam in of:
+        for view in exam.views:
             status = ("failed" if exam.failed else "removed") if f.is_mlo(view) else "not_applicable"
             texts = {
                 f.VIEW: view,
@@ -120,7 +146,12 @@ def records() -> Iterator[bytes]:
             }
             numbers = {f.IMAGE_HEIGHT: 64, f.IMAGE_WIDTH: 64, f.PATIENT_AGE: exam.age, f.ACQUISITION_YEAR: -1}
             fractions = {f.PIXEL_SPACING_MM: 0.5, f.PECTORAL_AREA_FRACTION: 0.1, f.BREAST_AREA_FRACTION: 0.4}
-            values = {**{k: v.encode() for k, v in texts.items()}, **numbers, **fractions, f.IMAGE: scores.tobytes()}
+            values = {
+                **{k: v.encode() for k, v in texts.items()},
+                **numbers,
+                **fractions,
+                f.IMAGE: png(picture(exam, view)),
+            }
             named = {name: feature(value) for name, value in values.items()}
             yield tf.train.Example(features=tf.train.Features(feature=named)).SerializeToString()
 
@@ -145,14 +176,15 @@ def artifact(kind: type, folder: Path) -> Any:
 
 
 def evaluate(
-    folder: Path, config: EvaluatorConfig, serving_dir: Path, temperature: float
+    folder: Path, config: EvaluatorConfig, serving_dir: Path, temperature: float, train: list[Exam]
 ) -> tuple[dict[str, Any], Any]:
     """Runs the executor; gives the summary and the blessing artifact."""
     examples = artifact(standard_artifacts.Examples, folder / "examples")
-    examples.split_names = artifact_utils.encode_split_names(["test"])
-    views = list(records())
-    for shard in range(2):
-        write_shard(str(Path(split_folder(examples.uri, "test"), shard_name(shard, 2))), views[shard::2])
+    examples.split_names = artifact_utils.encode_split_names(["train", "test"])
+    for split, of in (("train", train), ("test", exams())):
+        views = list(records(of))
+        for shard in range(2):
+            write_shard(str(Path(split_folder(examples.uri, split), shard_name(shard, 2))), views[shard::2])
     model = artifact(standard_artifacts.Model, folder / "model")
     save(path_utils.serving_model_path(model.uri), CANDIDATE, temperature)
     baseline = artifact(standard_artifacts.Model, folder / "baseline")
@@ -166,7 +198,8 @@ def evaluate(
         {"evaluation": [evaluation], "blessing": [blessing]},
         {"config": config.model_dump_json(), "minimum_views": 1, "code": "any"},
     )
-    return json.loads(Path(evaluation.uri, METRICS_FILE).read_text()), blessing
+    summary = json.loads(Path(evaluation.uri, METRICS_FILE).read_text())
+    return summary | {"folder": evaluation.uri}, blessing
 
 
 def by_slice(entries: list[dict[str, Any]]) -> dict[tuple[tuple[str, str], ...], dict[str, Any]]:
@@ -205,16 +238,74 @@ def exam_scores(
     return np.array([exam.true for exam in kept]), np.array(means)
 
 
+def gains(summary: dict[str, Any]) -> bool:
+    return summary["grey_baseline"]["gain"]["quadratic_kappa"]["ci95"][0] > 0
+
+
+def check_grey_baseline(summary: dict[str, Any]) -> None:
+    """The baseline's metrics and the paired gain are those of scikit-learn and of a bootstrap written here."""
+    grey = summary["grey_baseline"]
+    assert (grey["problem"], grey["train_exams"], grey["exam"]["n"]) == ("", len(learnt()), len(exams()))
+    found = [[(exam, view) for view in exam.views] for exam in exams()]
+    trained = GreyClassifier(
+        [
+            ViewStatistics(exam.name, view, grey_statistics(picture(exam, view)))
+            for exam in learnt()
+            for view in exam.views
+        ],
+        {exam.name: exam.true for exam in learnt()},
+    )
+    names, p = trained.predict(
+        ViewStatistics(exam.name, view, grey_statistics(picture(exam, view))) for views in found for exam, view in views
+    )
+    by_name = dict(zip(names, p, strict=True))
+    grades = np.array([by_name[exam.name].argmax() for exam in exams()])
+    labels, model = exam_scores()
+    for name, value in expected(labels, np.stack([by_name[exam.name] for exam in exams()])).items():
+        if name != "nll":  # scikit-learn has another smallest probability
+            assert values(grey["exam"])[name] == pytest.approx(value, abs=2e-6), name
+    kappas = [sk.cohen_kappa_score(labels, g, weights="quadratic") for g in (model.argmax(1), grades)]
+    gain = grey["gain"]["quadratic_kappa"]
+    assert gain["value"] == pytest.approx(kappas[0] - kappas[1], abs=2e-6)
+    patients = np.array([exam.patient for exam in exams()])
+    random, resampled = np.random.default_rng(3), []
+    for _ in range(400):
+        drawn = random.choice(np.unique(patients), len(np.unique(patients)))
+        rows = np.concatenate([np.flatnonzero(patients == patient) for patient in drawn])
+        pair = [sk.cohen_kappa_score(labels[rows], g[rows], weights="quadratic") for g in (model.argmax(1), grades)]
+        resampled.append(pair[0] - pair[1])
+    assert gain["ci95"] == pytest.approx(np.percentile(resampled, [2.5, 97.5]), abs=0.08)
+
+
+def check_selective_grading(summary: dict[str, Any]) -> None:
+    labels, raw = exam_scores()
+    p = calibrate(raw, 0.5)
+    points = summary["selective"]
+    assert (points[0]["coverage"], points[0]["n"]) == (1.0, len(labels))
+    assert points[0]["metrics"]["accuracy"] == by_slice(summary["exam"])[()]["metrics"]["accuracy"]
+    for point in points:
+        kept = p.max(1) >= point["confidence"] - 1e-6
+        assert point["n"] == kept.sum()
+        assert point["coverage"] == pytest.approx(kept.mean(), abs=1e-6)
+        right = sk.accuracy_score(labels[kept], p[kept].argmax(1))
+        assert point["metrics"]["accuracy"]["value"] == pytest.approx(right, abs=1e-6)
+    assert [point["n"] for point in points] == sorted({point["n"] for point in points}, reverse=True)
+
+
 def test_first_run_has_no_baseline_and_every_level_equals_scikit_learn(tmp_path: Path) -> None:
     config = EvaluatorConfig(minimum_exam_accuracy=0.3, minimum_exam_quadratic_kappa=0.1, bootstrap_draws=100)
-    summary, blessing = evaluate(tmp_path, config, tmp_path / "nothing_pushed", temperature=0.5)
+    summary, blessing = evaluate(tmp_path, config, tmp_path / "nothing_pushed", temperature=0.5, train=learnt())
     assert blessing.get_int_custom_property("blessed") == 1
     assert Path(blessing.uri, "BLESSED").is_file()
     assert (summary["blessed"], summary["baseline"], summary["temperature"]) == (True, None, 0.5)
     assert {gate["name"]: gate["verdict"] for gate in summary["gates"]} == {
         "exam_accuracy": "passed",
         "exam_quadratic_kappa": "passed",
+        "exam_quadratic_kappa against grey statistics": "passed" if gains(summary) else "warning",
     }
+    assert sorted(path.name for path in Path(summary["folder"]).iterdir() if "observation" in path.name) == []
+    check_grey_baseline(summary)
+    check_selective_grading(summary)
 
     whole = by_slice(summary["exam"])
     slices: dict[tuple[tuple[str, str], ...], Callable[[Exam], bool]] = {
@@ -278,7 +369,7 @@ def test_a_model_that_is_better_overall_and_worse_on_one_scanner_is_not_blessed(
         maximum_system_loss=0.1,
         bootstrap_draws=100,
     )
-    summary, blessing = evaluate(tmp_path, config, tmp_path / "pushed", temperature=0.8)
+    summary, blessing = evaluate(tmp_path, config, tmp_path / "pushed", temperature=0.8, train=learnt()[:19])
     gates = {(gate["name"], gate["slice"]): gate for gate in summary["gates"]}
     loss = "exam_accuracy by system against the latest pushed model"
 
@@ -310,8 +401,19 @@ def test_a_model_that_is_better_overall_and_worse_on_one_scanner_is_not_blessed(
     assert Path(blessing.uri, "NOT_BLESSED").is_file()
     assert summary["baseline"] == {"version": "7", "temperature": 1.0}
 
+    grey = summary["grey_baseline"]
+    assert (grey["problem"], grey["exam"], grey["gain"]) == ("too_few_exams", None, {})
+    missed = gates["exam_quadratic_kappa against grey statistics", "all"]
+    assert (missed["verdict"], missed["passed"], missed["reason"]) == ("warning", True, grey["message"])
+
     labels, new_p = exam_scores(CANDIDATE)
     _, old_p = exam_scores(BASELINE)
+    for index, density in enumerate(f.DENSITY_CLASSES):
+        of_class = labels == index
+        difference = (new_p[of_class].argmax(1) == index).mean() - (old_p[of_class].argmax(1) == index).mean()
+        recall = gates[f"exam_recall_{density} against the latest pushed model", "all"]
+        assert recall["value"] == pytest.approx(difference, abs=1e-6)
+        assert (recall["n"], recall["verdict"]) == (of_class.sum(), "passed")
     dense = labels >= 2
     lost = ((old_p.argmax(1) >= 2) == dense) & ((new_p.argmax(1) >= 2) != dense)
     assert gates["dense grades lost against the latest pushed model", "all"]["value"] == pytest.approx(

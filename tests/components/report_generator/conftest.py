@@ -179,6 +179,24 @@ def slice_metrics(chosen: Mapping[str, str], matrix: Sequence[Sequence[int]]) ->
     return {"slice": dict(chosen), "n": n, "confusion_matrix": counts.tolist(), "metrics": metrics}
 
 
+def grey_baseline(low: float = 0.011) -> dict[str, Any]:
+    """Return a comparison with grey statistics whose gain in kappa has this lower limit."""
+    names = ("quadratic_kappa", "accuracy", "macro_recall", "dense_accuracy", *(f"recall_{c}" for c in DENSITY_CLASSES))
+    gain = {name: {"value": 0.062, "ci95": [low, 0.121], "n": 100} for name in names}
+    simple = slice_metrics({}, [[8, 4, 0, 0], [5, 26, 6, 0], [0, 9, 27, 4], [0, 0, 5, 6]])
+    return {"problem": "", "message": "", "train_exams": 60, "exam": simple, "gain": gain}
+
+
+def selective_points() -> list[dict[str, Any]]:
+    points = []
+    for step in range(19):
+        n = 100 - 5 * step
+        accuracy = 0.81 + 0.01 * step
+        metrics = {"accuracy": metric(accuracy, n, 0.8 / np.sqrt(n)), "quadratic_kappa": metric(0.853, n, 0.06)}
+        points.append({"coverage": n / 100, "confidence": 0.3 + 0.03 * step, "n": n, "metrics": metrics})
+    return points
+
+
 def evaluation_content(blessed: bool = True) -> dict[str, Any]:
     part = (np.array(MATRIX) // 2).tolist()
     small = [[1, 0, 0, 0], [0, 2, 1, 0], [0, 0, 3, 0], [0, 0, 0, 0]]
@@ -205,6 +223,8 @@ def evaluation_content(blessed: bool = True) -> dict[str, Any]:
         ],
         "blessed": blessed,
         "baseline": {"version": "1700000000"},
+        "grey_baseline": grey_baseline(),
+        "selective": selective_points(),
     }
 
 

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.report_generator.artifacts import History, ReadSliceMetrics
+from components.report_generator.artifacts import History, SliceMetrics
+from components.report_generator.charts import ORANGE
 from components.report_generator.figures import (
     IntervalGroup,
     IntervalRow,
@@ -21,7 +22,7 @@ from components.report_generator.figures import (
     segments,
 )
 from components.report_generator.page import Cell, Picture, Table
-from components.report_generator.sections.training import ORANGE, training_chart
+from components.report_generator.sections.training import training_chart
 from components.statistics.intervals import Figure
 
 MATRIX = ((8, 2, 0, 0), (1, 7, 2, 0), (0, 0, 0, 0), (0, 0, 1, 3))

@@ -19,6 +19,7 @@ from components.statistics.calibration import (
     MINIMUM_EXAMS,
     TEMPERATURE_BOUNDS,
     calibrate,
+    cross_validated_gain,
     fit_calibration,
     fit_temperature,
     load_calibration,
@@ -150,6 +151,44 @@ def test_calibration_error_worked_out_by_hand() -> None:
     assert expected_calibration_error(rows, labels, 10) == pytest.approx((2 * 0.4 + 0.4 + 0.5) / 4)
     assert expected_calibration_error(np.eye(4), np.arange(4)) == 0.0
     assert np.isnan(expected_calibration_error(np.zeros((0, 4)), np.zeros(0, int)))
+
+
+def test_a_temperature_that_only_fits_chance_is_not_taken() -> None:
+    """Of calibrated models, nearly none gets a temperature, and their probabilities of other exams stay right."""
+    taken = 0
+    for seed in range(40):
+        fitted = fit_calibration(*sample(57, 1.0, seed))
+        taken += fitted.decision == "taken"
+        assert fitted.fitted is not None
+        assert fitted.fitted != 1.0
+        if fitted.decision == "not_shown_to_help":
+            assert (fitted.temperature, fitted.nll.before) == (1.0, fitted.nll.after)
+            assert "it is not shown to help, so T is 1" in fitted.reason
+    assert taken <= 4, "2.5 % of calibrated models by chance"
+
+
+@pytest.mark.parametrize(("distortion", "least"), [(2.5, 0.9), (0.45, 0.9)])
+def test_a_temperature_that_helps_is_taken(distortion: float, least: float) -> None:
+    decisions = [fit_calibration(*sample(120, distortion, seed)).decision for seed in range(20)]
+    assert np.mean([decision == "taken" for decision in decisions]) >= least
+
+
+def test_the_gain_is_measured_on_patients_that_the_temperature_never_saw() -> None:
+    probabilities, labels = sample(60, 1.6, seed=3)
+    patients = np.repeat(np.arange(30), 2)
+    gain = cross_validated_gain(probabilities, labels, patients)
+    order = np.random.default_rng(0).permutation(60)
+    assert cross_validated_gain(probabilities[order], labels[order], patients[order]).value == pytest.approx(
+        value(gain), abs=1e-6
+    )
+    # The same exam twice: if its twin were in another fold, the temperature would have seen it.
+    twins = cross_validated_gain(np.repeat(probabilities, 2, 0), np.repeat(labels, 2), np.repeat(np.arange(60), 2))
+    singles = cross_validated_gain(probabilities, labels, np.arange(60))
+    assert twins.ci95 is not None
+    assert singles.ci95 is not None
+    assert twins.ci95[1] - twins.ci95[0] == pytest.approx(singles.ci95[1] - singles.ci95[0], rel=0.1)
+    assert cross_validated_gain(probabilities, labels, np.zeros(60, int)).value is None
+    assert fit_calibration(probabilities, labels, clusters=np.zeros(60, int)).temperature == 1.0
 
 
 def test_too_few_exams_leave_the_probabilities_as_they_are() -> None:

@@ -1,0 +1,1 @@
+"""A library: grey statistics of preprocessed pictures, and the simple classifier that a network has to beat."""
