@@ -109,7 +109,7 @@ def _against_baseline(overall: Mapping[str, Any], config: EvaluatorConfig) -> It
 def _recall_loss(name: str, change: Mapping[str, Any], tolerated: float) -> GateResult:
     """Judge the upper end of the paired interval: above it, chance explains the loss or there is none."""
     result = _result(f"exam_{name} {_LATEST}", change, -tolerated, at_least=True, signed=True)
-    result = result.model_copy(update={"threshold": f"interval reaches {-tolerated:+g}"})
+    result = result.model_copy(update={"threshold": f"interval reaches {0.0 - tolerated:+g}"})
     if result.value is None or result.ci95 is None:
         return _not_judged(result, "No test exam of this class.")
     missing = -tolerated - result.ci95[1]

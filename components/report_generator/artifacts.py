@@ -230,6 +230,11 @@ class Gate(Record):
     short: Value = None  # by how much the gate was missed
 
     @property
+    def met(self) -> bool:
+        """True if the condition is met; a gate that only warns does not refuse a model, and is not met."""
+        return self.passed and self.verdict != "warning"
+
+    @property
     def judged(self) -> bool:
         """True if there were enough exams for a verdict."""
         return self.verdict != "not judged"

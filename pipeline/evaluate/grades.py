@@ -23,7 +23,7 @@ from typing import Final
 
 from components.dicom.headers.header import ViewHeader
 from components.dicom.reading import read_header
-from components.dicom.rejections import IngestError
+from components.dicom.rejections import ANY_IMAGE, IngestError
 from components.dicom_example_gen.plan.identity import keyed_hash
 from components.dicom_example_gen.plan.label_keys import Images, find_keys
 from components.exams.census import take_census
@@ -196,7 +196,7 @@ def _read_files(path: Path) -> dict[str, _ExamFiles]:
 
 def _header(path: Path) -> ViewHeader | None:
     try:
-        return read_header(path)
+        return read_header(path, acceptance=ANY_IMAGE)  # the model may have accepted special images
     except (IngestError, OSError):
         return None
 

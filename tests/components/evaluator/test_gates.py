@@ -143,7 +143,7 @@ def test_a_class_that_loses_more_recall_than_chance_explains_refuses_the_model()
         "D": "not judged",
     }
     failed = results[f"exam_recall_A {LATEST}"]
-    assert (failed.passed, failed.threshold) == (False, "interval reaches -0")
+    assert (failed.passed, failed.threshold) == (False, "interval reaches +0")
     assert failed.short == pytest.approx(-high, abs=1e-6)
     assert failed.short > 0.01
     tolerant = gates(slices, maximum_class_recall_loss=0.2)
