@@ -59,8 +59,8 @@ class Scores:
 
     @property
     def predicted(self) -> NDArray[Any]:
-        """Index of the predicted class, int64 [N]; of equal probabilities the less dense class, as in the model."""
-        result: NDArray[Any] = self.probabilities.argmax(axis=1)
+        """Index of the grade, int64 [N]: the given one, or the likeliest; of equal ones the less dense, as in models."""
+        result: NDArray[Any] = self.probabilities.argmax(axis=1) if self.given is None else self.given
         return result
 
 

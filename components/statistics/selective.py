@@ -55,6 +55,7 @@ def _kept(scores: Scores, kept: NDArray[Any]) -> Scores:
         raw=None,
         clusters=clusters.astype(np.int64),
         ungraded=0,
+        given=None if scores.given is None else scores.given[kept],
     )
 
 
