@@ -128,9 +128,8 @@ def _computations(
     seed: int = 1,
     name: str = "",
     model_names: list[str] | None = None,
-    observations: str = "",
 ) -> metric_types.MetricComputations:
-    del name, observations  # TFMA passes the name in its configuration
+    del name  # TFMA passes the name in its configuration
     names = model_names or [""]
     known = {CANDIDATE: 1.0, BASELINE: 1.0, **(temperatures or {})} if level != "view" else {}
 
@@ -186,6 +185,7 @@ class DensityMetrics(metric_types.Metric):
             name: Name in TFMA's configuration.
             settings: ``temperatures`` by model name, ``minimum_views``, ``draws`` and ``seed`` of the bootstrap.
         """
+        settings.pop(OBSERVATIONS, None)
         super().__init__(_computations, name=name, level=cast(Level, level), **settings)
 
 

@@ -59,7 +59,7 @@ class Scores:
 
     @property
     def predicted(self) -> NDArray[Any]:
-        """Index of the grade, int64 [N]: the given one, or the likeliest; of equal ones the less dense, as in models."""
+        """Index of the grade, int64 [N]: the given one, else the likeliest; of equal ones the less dense."""
         result: NDArray[Any] = self.probabilities.argmax(axis=1) if self.given is None else self.given
         return result
 

@@ -15,7 +15,7 @@ from components.report_generator.page import Cell, Charts, Note, Table
 from components.report_generator.sections.calibration import calibration_section
 from components.report_generator.sections.comparison import baseline_blocks, selective_blocks
 from components.report_generator.sections.evaluation import evaluation_section, gate_table
-from components.report_generator.sections.segmentation import median_uncertainty, typical
+from components.report_generator.sections.segmentation import median_uncertainty, typical_views
 from components.report_generator.warnings import run_warnings
 from components.statistics.calibration import fit_calibration
 from tests.components.report_generator.conftest import evaluation_content, grey_baseline
@@ -118,14 +118,14 @@ def test_typical_is_near_the_median_of_all_views_not_of_the_drawn_ones() -> None
     views = [view(n, doubt, drawn=doubt > 0.5 or n in (22, 23, 30)) for n, doubt in enumerate(doubts)]
     middle = median_uncertainty(views)
     assert middle == pytest.approx(0.1 + 0.005 * 21.5)
-    chosen = typical(views, 4)
+    chosen = typical_views(views, 4)
     assert [found.exam_id for found in chosen] == ["0023", "0022", "0030"]
     assert all(abs((found.doubt or 0) - middle) < 0.06 for found in chosen)
     only_doubtful = [view(n, doubt, drawn=doubt > 0.5) for n, doubt in enumerate(doubts)]
-    assert typical(only_doubtful, 4) == (), "none of the drawn views is typical"
-    assert typical([], 4) == ()
+    assert typical_views(only_doubtful, 4) == (), "none of the drawn views is typical"
+    assert typical_views([], 4) == ()
     craniocaudal = [view(n, 0.0, True, "not_applicable") for n in range(3)]
-    assert len(typical(craniocaudal, 2)) == 2
+    assert len(typical_views(craniocaudal, 2)) == 2
     assert median_uncertainty([*craniocaudal, view(9, 0.4, False)]) == 0.4
 
 
