@@ -41,7 +41,7 @@ def _line(extracts: dict[str, Any], model_name: str) -> str:
     return json.dumps([*names, label, np.asarray(prediction, np.float64).reshape(CLASSES).tolist()])
 
 
-class WriteObservations(beam.PTransform):  # type: ignore[misc]
+class WriteObservations(beam.PTransform[Any, Any]):
     """Write one line per view to a folder, and pass the extracts on."""
 
     def __init__(self, folder: str, model_name: str) -> None:
@@ -55,7 +55,7 @@ class WriteObservations(beam.PTransform):  # type: ignore[misc]
         self._folder = folder
         self._model_name = model_name
 
-    def expand(self, extracts: beam.PCollection) -> beam.PCollection:
+    def expand(self, extracts: beam.PCollection[Any]) -> beam.PCollection[Any]:
         """Return the extracts as they came."""
         lines = extracts | "ObservationLines" >> beam.Map(_line, self._model_name)
         _ = lines | "WriteObservations" >> beam.io.WriteToText(os.path.join(self._folder, _PREFIX))
