@@ -8,7 +8,7 @@ from typing import Final
 from matplotlib.figure import Figure as Chart
 from matplotlib.ticker import PercentFormatter
 
-from components.report_generator.artifacts import Evaluation, GreyBaseline, SelectivePoint, SliceMetrics
+from components.report_generator.artifacts import Evaluation, GreyBaseline, ReadSelectivePoint, ReadSliceMetrics
 from components.report_generator.charts import BLUE, CHART_WIDTH, GRID, ORANGE, chart_picture, chart_style
 from components.report_generator.page import Block, Cell, Charts, Heading, Note, Picture, Table
 from components.report_generator.text import (
@@ -51,12 +51,12 @@ def _difference(name: str, figure: Figure) -> Cell:
     return Cell(_signed_text(name, figure), interval_text(name, figure), "muted" if figure.n < SMALL_N else "")
 
 
-def _n_of(name: str, overall: SliceMetrics) -> int:
+def _n_of(name: str, overall: ReadSliceMetrics) -> int:
     counts = [sum(row) for row in overall.confusion_matrix]
     return counts[CLASS_RECALLS.index(name)] if name in CLASS_RECALLS else sum(counts)
 
 
-def _gain_table(grey: GreyBaseline, simple: SliceMetrics, overall: SliceMetrics) -> Table:
+def _gain_table(grey: GreyBaseline, simple: ReadSliceMetrics, overall: ReadSliceMetrics) -> Table:
     rows = tuple(
         (
             Cell(metric_label(name)),
@@ -90,7 +90,7 @@ def baseline_blocks(evaluation: Evaluation) -> list[Block]:
     return [heading, sentence, _gain_table(grey, grey.exam, overall)]
 
 
-def _curve(points: Sequence[SelectivePoint], name: str, colour: str) -> Picture:
+def _curve(points: Sequence[ReadSelectivePoint], name: str, colour: str) -> Picture:
     drawn = [(point, point.metrics[name]) for point in points if name in point.metrics]
     known = [(point, figure) for point, figure in drawn if figure.value is not None]
     with chart_style():
@@ -124,7 +124,7 @@ def _curve(points: Sequence[SelectivePoint], name: str, colour: str) -> Picture:
         return chart_picture(chart, alt, caption)
 
 
-def _curve_table(points: Sequence[SelectivePoint]) -> Table:
+def _curve_table(points: Sequence[ReadSelectivePoint]) -> Table:
     chosen = {min(points, key=lambda point: abs(point.coverage - wanted)).n for wanted in _IN_TABLE}
     rows = tuple(
         (

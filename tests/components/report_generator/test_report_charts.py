@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.report_generator.artifacts import History, SliceMetrics
+from components.report_generator.artifacts import History, ReadSliceMetrics
 from components.report_generator.charts import ORANGE
 from components.report_generator.figures import (
     IntervalGroup,

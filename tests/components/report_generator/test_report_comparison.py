@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from components.report_generator.artifacts import Evaluation, QualityView
+from components.report_generator.artifacts import QualityView, ReadEvaluation
 from components.report_generator.loading import read_json
-from components.report_generator.model_artifacts import Calibration
+from components.report_generator.model_artifacts import ReadCalibration
 from components.report_generator.page import Cell, Charts, Note, Table
 from components.report_generator.sections.calibration import calibration_section
 from components.report_generator.sections.comparison import baseline_blocks, selective_blocks
@@ -22,8 +22,8 @@ from tests.components.report_generator.conftest import evaluation_content, grey_
 from tests.components.statistics.test_calibration import sample
 
 
-def evaluation(**changes: Any) -> Evaluation:
-    return Evaluation.model_validate(evaluation_content() | changes)
+def evaluation(**changes: Any) -> ReadEvaluation:
+    return ReadEvaluation.model_validate(evaluation_content() | changes)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_a_gate_that_warns_is_no_pass_and_a_missed_one_says_by_how_much() -> Non
 def test_the_section_says_why_it_is_that_temperature(tmp_path: Path, distortion: float, word: str) -> None:
     fitted = fit_calibration(*sample(150, distortion, seed=2))
     (tmp_path / "calibration.json").write_text(fitted.model_dump_json(), encoding="utf-8")
-    calibration = read_json(Calibration, tmp_path / "calibration.json")
+    calibration = read_json(ReadCalibration, tmp_path / "calibration.json")
     first = calibration_section(calibration, None).blocks[0]
     assert isinstance(first, Note)
     assert word in first.text
