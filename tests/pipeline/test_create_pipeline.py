@@ -113,6 +113,8 @@ def test_a_selection_is_an_option_that_touches_what_learns_and_nothing_that_judg
     assert {name for name, node in by_id.items() if node.inputs.get("examples") == preprocessed} == judging
     assert by_id["DriftMonitor"].inputs["selected_examples"] == selected
     assert "selected_examples" not in nodes()["DriftMonitor"].inputs
+    assert by_id["Evaluator"].inputs["training_examples"] == selected, "the baseline learns from the same exams"
+    assert "training_examples" not in nodes()["Evaluator"].inputs
 
 
 def test_the_tuner_is_an_option_whose_result_the_trainers_take() -> None:
