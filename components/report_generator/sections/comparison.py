@@ -8,7 +8,7 @@ from typing import Final
 from matplotlib.figure import Figure as Chart
 from matplotlib.ticker import PercentFormatter
 
-from components.report_generator.artifacts import Evaluation, GreyBaseline, ReadSelectivePoint, ReadSliceMetrics
+from components.report_generator.artifacts import GreyBaseline, ReadEvaluation, ReadSelectivePoint, ReadSliceMetrics
 from components.report_generator.charts import BLUE, CHART_WIDTH, GRID, ORANGE, chart_picture, chart_style
 from components.report_generator.page import Block, Cell, Charts, Heading, Note, Picture, Table
 from components.report_generator.text import (
@@ -78,7 +78,7 @@ def _gain_table(grey: GreyBaseline, simple: ReadSliceMetrics, overall: ReadSlice
     )
 
 
-def baseline_blocks(evaluation: Evaluation) -> list[Block]:
+def baseline_blocks(evaluation: ReadEvaluation) -> list[Block]:
     """Compare the network with grey statistics, or say why it was not compared."""
     grey, overall = evaluation.grey_baseline, evaluation.overall
     if grey is None or overall is None:
@@ -145,7 +145,7 @@ def _curve_table(points: Sequence[ReadSelectivePoint]) -> Table:
     )
 
 
-def selective_blocks(evaluation: Evaluation) -> list[Block]:
+def selective_blocks(evaluation: ReadEvaluation) -> list[Block]:
     """Show how good the grades are if only the most confident ones are kept; nothing without exams."""
     points = evaluation.selective
     if len(points) < 2:
