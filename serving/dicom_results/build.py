@@ -25,6 +25,7 @@ from serving.dicom_results.source import (
     patient_and_study,
     reference_of,
 )
+from serving.dicom_results.supersede import supersede
 
 
 def _seed(images: Mapping[str, Dataset], config: ResultsConfig, *parts: str) -> str:
@@ -33,7 +34,13 @@ def _seed(images: Mapping[str, Dataset], config: ResultsConfig, *parts: str) -> 
     return "\n".join([str(first.StudyInstanceUID), *uids, config.model_name, config.software_version, *parts])
 
 
-def build_results(sources: Mapping[str, Dataset], graded: GradedExam, config: ResultsConfig) -> list[Dataset]:
+def _uids(objects: Sequence[Dataset]) -> list[str]:
+    return sorted(str(item.SOPInstanceUID) for item in objects)
+
+
+def build_results(
+    sources: Mapping[str, Dataset], graded: GradedExam, config: ResultsConfig, earlier: Sequence[Dataset] = ()
+) -> list[Dataset]:
     """Return the report and one heat map per view.
 
     The same files, model and software yield the same UIDs. So a second delivery replaces the first.
@@ -42,9 +49,11 @@ def build_results(sources: Mapping[str, Dataset], graded: GradedExam, config: Re
         sources: Headers of the graded images by view; pixels are not read.
         graded: The grade.
         config: Manufacturer and software named in the results.
+        earlier: Headers of the results of the same study that these replace, see :func:`supersede`.
 
     Returns:
-        Comprehensive SR, then Secondary Captures in the order of ``schema.features.VIEWS``; they name the patient.
+        Comprehensive SR, then Secondary Captures in the order of ``schema.features.VIEWS``; they name the patient. If
+        there are earlier results, then the note that withdraws them.
 
     Raises:
         ResultsError: A graded view has no source, or a source cannot carry results.
@@ -55,7 +64,7 @@ def build_results(sources: Mapping[str, Dataset], graded: GradedExam, config: Re
     images = {view: reference_of(sources[view]) for view in views}
     whole = patient_and_study(sources[views[0]])
     now = config.created_at or datetime.now()
-    seed = _seed(images, config, str(graded.model_version), "graded")
+    seed = _seed(images, config, str(graded.model_version), "graded", *_uids(earlier))
     identified = algorithm(config, graded.model_version, graded.recipe)
     flags = [f"{view}: {', '.join(found)}" for view, found in quality_flags(graded).items() if found]
     absent = [view for view in VIEWS if view not in images]
@@ -73,16 +82,19 @@ def build_results(sources: Mapping[str, Dataset], graded: GradedExam, config: Re
     for result in made:
         result.StudyInstanceUID = study
         identify(result, whole)
-    return made
+    return supersede(made, earlier, config)
 
 
-def build_refusal(sources: Mapping[str, Dataset], refusal: ExamRefusedError, config: ResultsConfig) -> list[Dataset]:
+def build_refusal(
+    sources: Mapping[str, Dataset], refusal: ExamRefusedError, config: ResultsConfig, earlier: Sequence[Dataset] = ()
+) -> list[Dataset]:
     """Return the report that an exam was not graded, with the reason.
 
     Args:
         sources: Headers of the images by view or another name; only those in the study of the first one are used.
         refusal: The reason.
         config: Manufacturer and software named in the results.
+        earlier: Headers of the results of the same study that this replaces, see :func:`supersede`.
 
     Returns:
         One Comprehensive SR. Its text is the name of the reason, because messages may name files.
@@ -93,12 +105,12 @@ def build_refusal(sources: Mapping[str, Dataset], refusal: ExamRefusedError, con
     if not sources:
         raise ResultsError("The exam has no image to refer to: a refusal cannot be written as DICOM.")
     images = of_one_study({name: reference_of(source) for name, source in sources.items()})
-    seed = _seed(images, config, "refused", refusal.reason)
+    seed = _seed(images, config, "refused", refusal.reason, *_uids(earlier))
     comments = [NOTICE, f"The exam was not graded: {refusal.reason.replace('_', ' ')}."]
     only = measurement_group("exam", seed, None, images, algorithm(config, None, None), comments)
     made = report([only], images, config, config.created_at or datetime.now(), derived_uid(seed))
     identify(made, patient_and_study(next(iter(sources.values()))))
-    return [made]
+    return supersede([made], earlier, config)
 
 
 def write_results(folder: Path, datasets: Sequence[Dataset]) -> list[Path]:

@@ -23,7 +23,7 @@ _MIN_TOKEN_CHARACTERS: Final = 16
 # PS3.5 section 6.2, AE: 16 characters of the default repertoire without backslash, not only spaces.
 AeTitle = Annotated[str, Field(pattern=r"^[!-\[\]-~]([ -\[\]-~]{0,14}[!-\[\]-~])?$")]
 Port = Annotated[int, Field(ge=0, le=65535)]
-Sent = Literal["sr", "heat_maps", "refusals"]
+Sent = Literal["sr", "heat_maps", "refusals", "rejection_notes"]
 
 
 class GatewayConfigError(ValueError):
@@ -213,6 +213,7 @@ class RetentionConfig(_Section):
 
 class _Destination(_Section):
     name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,32}$")
+    # A PACS without IOCM may refuse Key Object Selections, so rejection_notes are named where they are wanted.
     send: tuple[Sent, ...] = ("sr", "heat_maps", "refusals")
     timeout_s: float = Field(60.0, gt=0)
     tls: ClientTls | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -18,8 +18,6 @@ from serving.client.grading import UNSEEN_SYSTEM, ExamRefusedError, GradedExam, 
 from serving.dicom_results import ResultsConfig, build_refusal, build_results
 from serving.gateway.config import Sent
 from serving.pictures import station_pictures
-
-_REPORT_CLASSES: Final = "1.2.840.10008.5.1.4.1.1.88."  # Structured Reports, PS3.4 table B.5-1
 
 
 @dataclass(frozen=True)
@@ -54,15 +52,19 @@ def kind_of(name: str) -> Sent | None:
     """Return the kind of a result file for destinations; ``None`` for pictures, which are not sent."""
     if not name.endswith(".dcm"):
         return None
-    kinds: dict[str, Sent] = {"sr": "sr", "heatmap": "heat_maps", "refusal": "refusals"}
+    kinds: dict[str, Sent] = {
+        "sr": "sr",
+        "heatmap": "heat_maps",
+        "refusal": "refusals",
+        "rejection": "rejection_notes",
+    }
     return kinds[name.partition("-")[0]]
 
 
 def _encoded(objects: Iterable[Dataset], refusal: bool) -> dict[str, bytes]:
     files = {}
     for number, dataset in enumerate(objects):
-        report = str(dataset.SOPClassUID).startswith(_REPORT_CLASSES)
-        kind = "refusal" if refusal else "sr" if report else "heatmap"
+        kind = {"SR": "refusal" if refusal else "sr", "KO": "rejection"}.get(str(dataset.Modality), "heatmap")
         buffer = io.BytesIO()
         pydicom.dcmwrite(buffer, dataset, enforce_file_format=True)
         files[f"{kind}-{number:02}.dcm"] = buffer.getvalue()
@@ -74,19 +76,28 @@ def _rejected(problem: GradedExam | ExamRefusedError) -> tuple[dict[str, str], .
     return tuple({"file": r.file, "reason": r.reason.value, "message": r.message} for r in rejections)
 
 
-def graded_outcome(graded: GradedExam, images: Mapping[str, Path], results: ResultsConfig | None) -> StudyOutcome:
+def results_in(folder: Path) -> tuple[Dataset, ...]:
+    """Return the headers of the DICOM results in a folder; nothing if it does not exist."""
+    files = sorted(folder.glob("*.dcm")) if folder.is_dir() else []
+    return tuple(parse_file_header(path) for path in files if kind_of(path.name) != "rejection_notes")
+
+
+def graded_outcome(
+    graded: GradedExam, images: Mapping[str, Path], results: ResultsConfig | None, earlier: Sequence[Dataset] = ()
+) -> StudyOutcome:
     """Return the results of a graded study.
 
     Args:
         graded: The grade.
         images: Files of the study by SOP Instance UID.
         results: Configuration of the DICOM objects; ``None`` makes none.
+        earlier: Headers of the sent results that these replace.
     """
     files: dict[str, bytes] = {}
     if results is not None:
         views = graded.prepared.views.items()
         headers = {view: parse_file_header(images[item.loaded.header.sop_uid]) for view, item in views}
-        files |= _encoded(build_results(headers, graded, results), refusal=False)
+        files |= _encoded(build_results(headers, graded, results, earlier), refusal=False)
     for view, item in graded.prepared.views.items():
         grey, heat = station_pictures(item, graded.explanations[view], graded.recipe)
         files[f"{view}.png"] = encode_png(grey)
@@ -95,7 +106,10 @@ def graded_outcome(graded: GradedExam, images: Mapping[str, Path], results: Resu
 
 
 def refused_outcome(
-    refusal: ExamRefusedError, images: Mapping[str, Path], results: ResultsConfig | None
+    refusal: ExamRefusedError,
+    images: Mapping[str, Path],
+    results: ResultsConfig | None,
+    earlier: Sequence[Dataset] = (),
 ) -> StudyOutcome:
     """Return the results of a study that is not graded.
 
@@ -103,9 +117,10 @@ def refused_outcome(
         refusal: The reason.
         images: Files of the study by view, or by another name if they show no standard view.
         results: Configuration of the DICOM objects; ``None`` makes none.
+        earlier: Headers of the sent results that this replaces.
     """
     files: dict[str, bytes] = {}
     if results is not None:
         headers = {view: parse_file_header(path) for view, path in images.items()}
-        files |= _encoded(build_refusal(headers, refusal, results), refusal=True)
+        files |= _encoded(build_refusal(headers, refusal, results, earlier), refusal=True)
     return StudyOutcome(None, {"reason": refusal.reason, "message": refusal.message}, _rejected(refusal), files)

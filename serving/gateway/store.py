@@ -23,7 +23,7 @@ CREATE TABLE IF NOT EXISTS studies (
   key TEXT PRIMARY KEY, state TEXT NOT NULL, revision INTEGER NOT NULL, complete INTEGER NOT NULL,
   received_at REAL NOT NULL, updated_at REAL NOT NULL, last_image_at REAL NOT NULL, next_at REAL NOT NULL DEFAULT 0,
   attempts INTEGER NOT NULL DEFAULT 0, starts INTEGER NOT NULL DEFAULT 0, images_kept INTEGER NOT NULL DEFAULT 1,
-  document TEXT, refusal TEXT, rejected TEXT, problem TEXT) STRICT;
+  document TEXT, refusal TEXT, rejected TEXT, problem TEXT, sent_revision INTEGER NOT NULL DEFAULT 0) STRICT;
 CREATE INDEX IF NOT EXISTS studies_by_state ON studies (state, next_at);
 CREATE TABLE IF NOT EXISTS images (
   key TEXT NOT NULL, id TEXT NOT NULL, name TEXT NOT NULL, digest TEXT NOT NULL, view TEXT NOT NULL,
@@ -55,6 +55,8 @@ class Store:
         self._connection.execute("PRAGMA journal_mode=WAL")
         self._connection.execute("PRAGMA synchronous=FULL")  # a commit is on disk when it returns
         self._connection.executescript(_SCHEMA)
+        if "sent_revision" not in {row["name"] for row in self._rows("PRAGMA table_info(studies)")}:  # before 0.7
+            self._connection.execute("ALTER TABLE studies ADD COLUMN sent_revision INTEGER NOT NULL DEFAULT 0")
         with self._transaction() as connection:
             connection.execute("UPDATE studies SET state = 'queued' WHERE state = 'grading'")
             connection.execute(
@@ -295,7 +297,10 @@ class Store:
                 "WHERE key = ? AND destination = ? AND revision = ?",
                 (claim.key, destination, claim.revision),
             )
-            connection.execute("UPDATE studies SET updated_at = ? WHERE key = ?", (now, claim.key))
+            connection.execute(
+                "UPDATE studies SET updated_at = ?, sent_revision = max(sent_revision, ?) WHERE key = ?",
+                (now, claim.revision, claim.key),
+            )
 
     def delivery_failed(self, claim: Claim, destination: str, problem: str, next_at: float) -> None:
         """Record a failed delivery; the next attempt is due at ``next_at``."""
@@ -305,6 +310,11 @@ class Store:
                 "WHERE key = ? AND destination = ? AND revision = ?",
                 (next_at, problem, claim.key, destination, claim.revision),
             )
+
+    def sent_revision(self, key: str) -> int:
+        """Return the latest revision whose results a destination has; 0 if there is none."""
+        rows = self._rows("SELECT sent_revision FROM studies WHERE key = ?", key)
+        return int(rows[0]["sent_revision"]) if rows else 0
 
     def keep_destinations(self, destinations: Iterable[str]) -> None:
         """Delete deliveries to destinations that are no longer configured."""

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from pydicom.dataset import Dataset
+
 from components.exam_model.recipe import PreprocessingRecipe
 from schema.features import VIEWS
 from serving.client.grader import Grader
@@ -18,7 +20,7 @@ from serving.client.preprocessing import PreparedExam
 from serving.dicom_results import ResultsError
 from serving.gateway.decoding import Decoder, DecodingBrokeError
 from serving.gateway.monitoring import log
-from serving.gateway.outcome import StudyOutcome, graded_outcome, refused_outcome
+from serving.gateway.outcome import StudyOutcome, graded_outcome, refused_outcome, results_in
 from serving.gateway.records import Claim
 from serving.gateway.spool import SpoolFullError
 from serving.gateway.studies import Studies
@@ -121,7 +123,8 @@ class Worker(threading.Thread):
         studies.metrics.answers.labels(answer).inc()
         if UNSEEN_SYSTEM in outcome.flags:
             studies.metrics.unseen.labels(answer).inc()
-        studies.spool.remove_results(claim.key, claim.revision)
+        # What was sent stays until something newer is sent: the newer result names what it replaces.
+        studies.spool.remove_results(claim.key, studies.store.sent_revision(claim.key) or claim.revision)
         what = f"refused, {outcome.refusal['reason']}" if outcome.refusal else ", ".join((answer, *outcome.flags))
         log.log(logging.WARNING if outcome.flags else logging.INFO, "study %s: %s in %.1f s", claim.key, what, seconds)
         studies.wake()
@@ -151,11 +154,17 @@ class Worker(threading.Thread):
             uid: folder / names[studies.spool.instance_id(uid)]
             for uid in (item.loaded.header.sop_uid for item in graded.prepared.views.values())
         }
-        return graded_outcome(graded, images, results)
+        return graded_outcome(graded, images, results, self._earlier(claim))
 
     def _refused(self, claim: Claim, refusal: ExamRefusedError) -> StudyOutcome:
         results = self._studies.config.results if self._studies.config.destinations else None
-        return refused_outcome(refusal, self._by_view(claim.key, self._studies.spool.images(claim.key)), results)
+        images = self._by_view(claim.key, self._studies.spool.images(claim.key))
+        return refused_outcome(refusal, images, results, self._earlier(claim))
+
+    def _earlier(self, claim: Claim) -> tuple[Dataset, ...]:
+        """Return the headers of the results that a destination may have; those of this revision replace them."""
+        sent = self._studies.store.sent_revision(claim.key)
+        return results_in(self._studies.spool.results(claim.key, sent)) if 0 < sent < claim.revision else ()
 
     def _by_view(self, key: str, folder: Path) -> dict[str, Path]:
         """Return the images that a refusal refers to: one per view; if none shows a view, the first one."""

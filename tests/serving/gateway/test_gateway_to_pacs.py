@@ -94,3 +94,40 @@ def test_exams_come_back_as_report_and_heat_maps_although_the_gateway_is_killed(
     for header in headers:
         for value in (header.StudyInstanceUID, header.SOPInstanceUID, header.PatientID, "Doe", "STORESCU"):
             assert value not in log
+
+
+def test_a_late_image_replaces_what_the_pacs_has(
+    start_process: Any, start_pacs: Any, free_ports: Any, model_server: str, exams: list[list[Path]], wait_for: Any
+) -> None:
+    http_port, dicom_port = free_ports(2)
+    destination = {"kind": "dicom", "name": "pacs", "host": "127.0.0.1", "port": dicom_port, "ae_title": "ORTHANC"}
+    destination["send"] = ["sr", "heat_maps", "refusals", "rejection_notes"]
+    grading = {"policy": {"unseen": "flag", "minimum_views": 1}}
+    grouping = {"settle_seconds": 0.2, "timeout_seconds": 5}
+    with (
+        start_pacs(http_port, dicom_port) as pacs,
+        start_process(model_server, destinations=[destination], grading=grading, grouping=grouping) as gateway,
+    ):
+
+        def delivered(views: int) -> bool:
+            found = gateway.studies()
+            return bool(found) and (len(found[0]["views"]), found[0]["state"], found[0]["delivery"]) == (
+                views,
+                "graded",
+                "delivered",
+            )
+
+        gateway.send(exams[0][:3])
+        wait_for(lambda: delivered(3))
+        gateway.send(exams[0][3:])
+        wait_for(lambda: delivered(4))
+        found = pacs.instances()
+    reports = sorted((item for item in found if item["Modality"] == "SR"), key=lambda item: int(item["InstanceNumber"]))
+    assert [int(item["InstanceNumber"]) for item in reports] == [1, 2]
+    (study,) = reports[1]["PredecessorDocumentsSequence"]
+    named = study["ReferencedSeriesSequence"][0]["ReferencedSOPSequence"][0]
+    assert named["ReferencedSOPInstanceUID"] == reports[0]["SOPInstanceUID"]
+    heat_maps = [int(item["InstanceNumber"]) for item in found if item["Modality"] == "OT"]
+    assert sorted(heat_maps) == list(range(1, 8))
+    (note,) = (item for item in found if item["Modality"] == "KO")
+    assert note["PatientID"] == reports[0]["PatientID"]
