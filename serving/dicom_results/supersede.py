@@ -73,9 +73,11 @@ def _comment(report: Dataset, text: str) -> None:
     """Add a comment to the first measurement group of a report."""
 
     def child(item: Dataset, code: str) -> Dataset:
-        return next(
-            inner for inner in item.ContentSequence if inner.ConceptNameCodeSequence[0].get("CodeValue") == code
-        )
+        found: Dataset
+        for found in item.ContentSequence:
+            if found.ConceptNameCodeSequence[0].get("CodeValue") == code:
+                return found
+        raise KeyError(code)
 
     group = child(child(report, _MEASUREMENTS), _GROUP)
     group.ContentSequence.append(TextContentItem(_COMMENT, text, RelationshipTypeValues.CONTAINS))
