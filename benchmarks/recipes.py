@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import scipy.special
+import tensorflow as tf
 from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedKFold
 
@@ -32,6 +32,7 @@ from components.statistics.confusion import accuracy, macro_recall, weighted_kap
 from components.trainer.config import TrainConfig
 from components.trainer.input_pipeline import array_batches
 from components.trainer.loop import class_weights, train
+from components.transform.class_outputs import class_probabilities
 from components.transform.images import normalise
 from pipeline.config import PipelineConfig, find_config, load_config
 from schema.features import DENSITY_CLASSES, laterality_of
@@ -96,7 +97,7 @@ def _folds(archive: Archive, count: int) -> Iterator[tuple[NDArray[Any], NDArray
 
 def _predict(archive: Archive, config: TrainConfig, folds: int, only: int) -> NDArray[Any]:
     """Train on each fold: probabilities of the test views, [N, 4], NaN where no fold was run."""
-    mirrored = config.sides == "mirrored"
+    mirrored = config.mirrors_right
     probabilities = np.full((len(archive.labels), len(DENSITY_CLASSES)), np.nan, np.float32)
     for number, (training, validation, test) in enumerate(_folds(archive, folds)):
         if number >= only:
@@ -113,7 +114,7 @@ def _predict(archive: Archive, config: TrainConfig, folds: int, only: int) -> ND
             held_out = normalise(archive.of(views, test, mirrored)[0], config.image).numpy()
             logits = trained.network.predict(held_out, verbose=0)
             rows = np.isin(archive.views, views) & np.isin(archive.exams, test)
-            probabilities[rows] = scipy.special.softmax(logits, axis=1)
+            probabilities[rows] = class_probabilities(tf.constant(logits)).numpy()
             note = f"fold {number + 1}, {name}: best epoch {trained.best_epoch}, {time.monotonic() - started:.0f} s"
             print(note, file=sys.stderr, flush=True)
     return probabilities

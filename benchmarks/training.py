@@ -107,7 +107,7 @@ def _published_input(folder: Path, config: TrainConfig) -> Any:
 
 def _published_training(folder: Path, config: TrainConfig) -> Callable[[int], None]:
     """Compile the network for Keras' own loop; return a function that trains a number of steps."""
-    network = build_network(config.image, config.network, config.seed)
+    network = build_network(config.image, config.network, config.seed, head=config.head)
     network.compile(make_optimizer(config), keras.losses.CategoricalCrossentropy(from_logits=True))
     images = _published_input(folder, config)
     return lambda steps: network.fit(images, steps_per_epoch=steps, epochs=1, verbose=0)

@@ -77,6 +77,11 @@ class PipelineConfig(BaseModel):
 
     @model_validator(mode="after")
     def _known_hyperparameters(self) -> PipelineConfig:
+        if "sides" in self.tuner.space:
+            raise ValueError(
+                "pipeline.tuner.space cannot have sides: they decide which Trainers the pipeline has. Compare two runs."
+                f" Received: {sorted(self.tuner.space)}"
+            )
         with_hyperparameters(self.trainer, {key: found.example for key, found in self.tuner.space.items()})
         return self
 

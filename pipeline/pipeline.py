@@ -302,7 +302,7 @@ def create_pipeline(
         config.trainer.image,
         config.recipe,
         config.ensemble,
-        mirrored=config.trainer.sides == "mirrored",
+        mirrored=config.trainer.mirrors_right,
         origin=archive.origin,
     )
     model = ensemble.outputs["model"]
@@ -322,7 +322,7 @@ def create_pipeline(
         by_view,
         config.trainer.image,
         config.explainer,
-        mirrored=config.trainer.sides == "mirrored",
+        mirrored=config.trainer.mirrors_right,
     )
     infra = InfraCheck(examples, model)
     pusher = Pusher(

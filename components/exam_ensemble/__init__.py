@@ -1,1 +1,1 @@
-"""The ExamEnsemble node: it combines four view networks to one exam model."""
+"""The ExamEnsemble node: it combines the view networks to one exam model."""

@@ -53,7 +53,7 @@ class ExamEnsemble(base_component.BaseComponent):
         """Create the node.
 
         Args:
-            networks: Model of the Trainer for each view; the two views of a projection may share one.
+            networks: Model of the Trainer for each view; several views may share one.
             examples: Preprocessed examples. The eval split calibrates; the contract has the counts of train and eval.
             image: Input of the networks.
             recipe: Preprocessing of the images; the model contains it.

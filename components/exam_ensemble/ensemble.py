@@ -27,7 +27,7 @@ class PackedFunctions:
 
     Attributes:
         features: From weights, float32 [P], and images, float32 [N, size, size, C], to the sum of the last block.
-        head: From weights, float32 [P], and that sum to logits, float32 [N, 4].
+        head: From weights, float32 [P], and that sum to logits, float32 [N, 4] or [N, 3].
         shapes: Shapes of the packed weights, in their order.
     """
 

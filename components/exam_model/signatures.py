@@ -1,4 +1,4 @@
-"""The exam model: four view networks in one SavedModel, with every signature of the serving contract.
+"""The exam model: the view networks in one SavedModel, with every signature of the serving contract.
 
 It has only stock TensorFlow operations: an unmodified TensorFlow Serving loads it, without this package or Keras.
 """
@@ -60,7 +60,8 @@ class ExamModel(tf.Module):
     """Grades views and exams, and explains views with Grad-CAM.
 
     Source of Grad-CAM: Selvaraju et al., Grad-CAM: Visual Explanations from Deep Networks via Gradient-based
-    Localization, 2019, arXiv 1610.02391. The scores are logits (before softmax), taken at the sum of the last block.
+    Localization, 2019, arXiv 1610.02391, at the sum of the last block. The score of a class is its logit; of a
+    cumulative head it is a sum of logits, see :func:`components.transform.class_outputs.class_scores`.
     """
 
     def __init__(self, networks: Mapping[str, ViewFunctions], image: ImageConfig, settings: ExamSettings | None = None):

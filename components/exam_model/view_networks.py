@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from components.exam_model.batching import BatchingConfig
 from components.exam_model.png_check import LARGEST_REQUEST
+from components.transform.class_outputs import class_probabilities, class_scores, likeliest_classes
 from components.transform.config import ImageConfig
 from components.transform.images import normalise
 from schema import features as f
@@ -24,7 +25,7 @@ class ViewFunctions:
 
     Attributes:
         features: From images, float32 [N, size, size, C], to the sum of the last block, float32 [N, h, w, K].
-        head: From that sum to logits, float32 [N, 4].
+        head: From that sum to logits, float32 [N, 4], or [N, 3] of a cumulative head.
         weights: The variable that both read.
     """
 
@@ -88,7 +89,7 @@ class ViewNetworks:
 
         def forward(network: ViewFunctions, part: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, ...]:
             del rows
-            return (tf.nn.softmax(network.head(network.features(normalise(part, self._image)))),)
+            return (class_probabilities(network.head(network.features(normalise(part, self._image)))),)
 
         images = self._turned(images, views)
         return self._by_view(images, views, forward, (tf.TensorSpec((None, _CLASSES)),))[0]
@@ -111,11 +112,11 @@ class ViewNetworks:
                 tape.watch(activations)
                 logits = network.head(activations)
                 wanted = tf.gather(asked, rows)
-                predicted = tf.one_hot(tf.argmax(logits, axis=1), _CLASSES)
+                predicted = tf.one_hot(likeliest_classes(logits), _CLASSES)
                 wanted = tf.where(tf.reduce_any(wanted > 0, axis=1, keepdims=True), wanted, predicted)
-                score = tf.reduce_sum(logits * wanted)
+                score = tf.reduce_sum(class_scores(logits) * wanted)
             weights = tf.reduce_mean(tape.gradient(score, activations), axis=(1, 2), keepdims=True)
-            return tf.nn.softmax(logits), tf.nn.relu(tf.reduce_sum(weights * activations, axis=-1))
+            return class_probabilities(logits), tf.nn.relu(tf.reduce_sum(weights * activations, axis=-1))
 
         specs = (tf.TensorSpec((None, _CLASSES)), tf.TensorSpec((None, self.map_side, self.map_side)))
         probabilities, maps = self._by_view(self._turned(images, views), views, explain, specs)

@@ -53,10 +53,10 @@ class GradCamExplainer(base_beam_component.BaseBeamComponent):
         Args:
             examples: Preprocessed examples; the node reads the test split.
             model: Exam model.
-            networks: The Trainer's model of each view. Both sides of a projection may share one model.
+            networks: The Trainer's model of each view. Several views may share one model.
             image: Input of the networks.
             config: Which views are explained, and the gates.
-            mirrored: True if one network serves both sides of a projection and its right breasts are mirrored.
+            mirrored: True if networks serve both sides and see right breasts mirrored.
         """
         spec = GradCamExplainerSpec(
             **networks,

@@ -16,6 +16,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from components.common.views import View
+from components.transform.class_outputs import class_scores, likeliest_classes
 from components.transform.config import ImageConfig
 from components.transform.images import decode_images, normalise
 from schema.features import laterality_of
@@ -27,7 +28,7 @@ class NetworkParts:
 
     Attributes:
         features: float32 [N, size, size, C] to the last block's sum, float32 [N, h, w, K].
-        head: The sum to logits, float32 [N, 4].
+        head: The sum to logits, float32 [N, 4] or [N, 3].
     """
 
     features: keras.Model
@@ -45,7 +46,7 @@ class NetworkParts:
             with tf.GradientTape() as tape:
                 tape.watch(activations)
                 logits = self.head(activations, training=False)
-                score = tf.reduce_sum(tf.gather(logits, classes, batch_dims=1))
+                score = tf.reduce_sum(tf.gather(class_scores(logits), classes, batch_dims=1))
             weights = tf.reduce_mean(tape.gradient(score, activations), axis=(1, 2), keepdims=True)
             return logits, tf.nn.relu(tf.reduce_sum(weights * activations, axis=-1))
 
@@ -99,7 +100,9 @@ def network_input(views: Sequence[View], image: ImageConfig, *, mirrored: bool) 
 
 
 def grad_cam(parts: NetworkParts, inputs: tf.Tensor, classes: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Compute Grad-CAM of the logits, at the sum of the last block.
+    """Compute Grad-CAM of the scores of classes, at the sum of the last block.
+
+    The score is the logit of the class; see :func:`components.transform.class_outputs.class_scores`.
 
     Source: Selvaraju et al., Grad-CAM, 2019, arXiv 1610.02391, equations 1 and 2.
 
@@ -118,7 +121,7 @@ def grad_cam(parts: NetworkParts, inputs: tf.Tensor, classes: NDArray[np.int64])
 def predicted_classes(parts: NetworkParts, inputs: tf.Tensor) -> NDArray[np.int64]:
     """Return the index of the predicted class of each input, int64 [N]."""
     logits, _ = parts.logits_and_cam(inputs, tf.zeros(len(inputs), tf.int64))
-    return np.asarray(tf.argmax(logits, axis=1))
+    return np.asarray(likeliest_classes(logits))
 
 
 def block_layers(features: keras.Model, count: int) -> list[str]:

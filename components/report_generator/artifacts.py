@@ -182,7 +182,7 @@ class ReadEpoch(Record):
 
 
 class History(Record):
-    """``history.json`` of one view network."""
+    """``history.json`` of one network."""
 
     view: str
     best_epoch: int
@@ -191,6 +191,7 @@ class History(Record):
     images: dict[str, int]
     epochs: tuple[ReadEpoch, ...]
     hyperparameters: dict[str, float | str] = Field(default_factory=dict)  # of the Tuner
+    head: str = "softmax"
 
     @model_validator(mode="after")
     def _best_epoch_was_run(self) -> History:

@@ -1,4 +1,4 @@
-"""The Trainer node: one 41-layer ResNet a projection."""
+"""The Trainer node: 41-layer ResNets, one per view, per projection, or one for all views."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import os
+from collections.abc import Sequence
 from typing import Any, Final
 
 import keras
@@ -23,12 +24,18 @@ from components.trainer.epochs import Epoch, epoch_from_dict
 from components.trainer.optimization import WeightAverage
 from schema.features import VIEWS, projection_of
 
+# Views of each network of an exam model, by the number of its networks: per view, per projection, one for all.
 _PROJECTIONS: Final = tuple(dict.fromkeys(projection_of(view) for view in VIEWS))
+_VIEWS_BY_COUNT: Final[dict[int, tuple[tuple[str, ...], ...]]] = {
+    len(VIEWS): tuple((view,) for view in VIEWS),
+    len(_PROJECTIONS): tuple(tuple(v for v in VIEWS if projection_of(v) == name) for name in _PROJECTIONS),
+    1: (VIEWS,),
+}
 _WEIGHTS: Final = "_weights"  # of components.exam_model.signatures.ExamModel: one packed variable a network
 
 
-def _packed(model_dir: str, view: str) -> NDArray[Any]:
-    """Read the packed weights of the network of a view, float32 [P], from the variables of a SavedModel."""
+def _packed(model_dir: str, views: Sequence[str]) -> NDArray[Any] | None:
+    """Read the packed weights of the network of exactly these views, float32 [P], from a SavedModel; or None."""
     reader = tf.train.load_checkpoint(os.path.join(model_dir, "variables", "variables"))
     nodes = TrackableObjectGraph.FromString(reader.get_tensor("_CHECKPOINTABLE_OBJECT_GRAPH")).nodes
 
@@ -36,24 +43,29 @@ def _packed(model_dir: str, view: str) -> NDArray[Any]:
         return {child.local_name: child.node_id for child in nodes[node].children}
 
     networks = children(children(0)[_WEIGHTS])
-    separate = len(networks) == len(VIEWS)
-    index = VIEWS.index(view) if separate else _PROJECTIONS.index(projection_of(view))
+    groups = _VIEWS_BY_COUNT.get(len(networks), ())
+    if tuple(views) not in groups:
+        return None
+    index = groups.index(tuple(views))
     result: NDArray[Any] = reader.get_tensor(nodes[networks[str(index)]].attributes[0].checkpoint_key)
     return result
 
 
-def pushed_weights(model_dir: str, view: str, network: keras.Model) -> list[NDArray[Any]] | None:
-    """Return the weights of the network of a view from an exam model.
+def pushed_weights(model_dir: str, views: Sequence[str], network: keras.Model) -> list[NDArray[Any]] | None:
+    """Return the weights of a network from an exam model.
 
     Args:
-        model_dir: SavedModel of ExamEnsemble, with one network per view or one per projection.
-        view: One of VIEWS.
+        model_dir: SavedModel of ExamEnsemble, with one network per view, one per projection, or one for all views.
+        views: Views of the network, in the order of VIEWS.
         network: A network of the required architecture; it is not changed.
 
     Returns:
-        Weights for ``network.set_weights``; None if the network in the model has another size.
+        Weights for ``network.set_weights``; None if no network of the model has these views, or if its
+        head or its size differs.
     """
-    packed = _packed(model_dir, view)
+    packed = _packed(model_dir, views)
+    if packed is None:
+        return None
     order = [
         variable
         for part in (network.get_layer("features"), network.get_layer("head"))

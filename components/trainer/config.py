@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from components.transform.class_outputs import Head
 from components.transform.config import ImageConfig
 from schema import features as f
 
@@ -61,7 +62,11 @@ class TrainConfig(BaseModel):
         network: The network.
         augmentation: Random geometric changes.
         sides: ``separate`` trains one network per view, as published. ``mirrored`` trains one for CC and one for MLO:
-            images of the right breast are mirrored, so that each network sees both sides.
+            images of the right breast are mirrored, so that each network sees both sides. ``one`` trains one network
+            for all four views, mirrored in the same way.
+        head: ``softmax`` as published: one logit per class. ``cumulative`` is ordinal: three logits, of P(y > A),
+            P(y > B) and P(y > C), trained with the sum of their binary cross-entropies; class probabilities are the
+            differences. It needs ``loss: cross_entropy``.
         loss: ``cross_entropy`` as published; ``soft_ordinal``, which smooths labels only to the neighbouring classes;
             or ``squared_emd``, the squared earth mover's distance.
         optimizer: ``sgd`` as published, or ``adam``.
@@ -77,7 +82,8 @@ class TrainConfig(BaseModel):
         plateau_factor: Factor on the learning rate if the validation loss does not fall.
         plateau_patience: Number of epochs without a lower loss before this factor is applied.
         minimum_learning_rate: Lower limit of the learning rate of ``plateau``.
-        label_smoothing: Share of the label that is moved to other classes.
+        label_smoothing: Share of the label that is moved to other classes. With a cumulative head, the share of each
+            threshold's target that is replaced by 1/2.
         batch_size: Images per step, over all workers.
         epochs: Passes over the training split.
         class_weights: ``balanced`` weights each class by the inverse of its frequency, ``none`` does not.
@@ -96,7 +102,8 @@ class TrainConfig(BaseModel):
     image: ImageConfig = ImageConfig()
     network: NetworkConfig = NetworkConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
-    sides: Literal["separate", "mirrored"] = "separate"
+    sides: Literal["separate", "mirrored", "one"] = "separate"
+    head: Head = "softmax"
     loss: Literal["cross_entropy", "soft_ordinal", "squared_emd"] = "cross_entropy"
     optimizer: Literal["sgd", "adam"] = "sgd"
     learning_rate: float = Field(0.01, gt=0)
@@ -127,11 +134,30 @@ class TrainConfig(BaseModel):
             raise ValueError(f"xla on needs strategy default, one device. Received: strategy={self.strategy}")
         return self
 
+    @model_validator(mode="after")
+    def _own_loss_of_the_head(self) -> TrainConfig:
+        if self.head == "cumulative" and self.loss != "cross_entropy":
+            raise ValueError(
+                "head cumulative is trained with binary cross-entropies and needs loss cross_entropy. Received:"
+                f" loss={self.loss}"
+            )
+        return self
+
+    @property
+    def mirrors_right(self) -> bool:
+        """True if the networks see images of right breasts mirrored."""
+        return self.sides != "separate"
+
     @property
     def views_by_network(self) -> dict[str, tuple[str, ...]]:
-        """Views of each network, by its name: ``CC_R``, ... or, if sides are mirrored, ``CC`` and ``MLO``."""
+        """Views of each network, by its name.
+
+        ``CC_R``, ... if sides are separate, ``CC`` and ``MLO`` if they are mirrored, ``ALL`` if there is one network.
+        """
         if self.sides == "separate":
             return {view: (view,) for view in f.VIEWS}
+        if self.sides == "one":
+            return {"ALL": f.VIEWS}
         projections = dict.fromkeys(f.projection_of(view) for view in f.VIEWS)
         return {name: tuple(view for view in f.VIEWS if f.projection_of(view) == name) for name in projections}
 

@@ -40,12 +40,14 @@ class ViewData:
         views: The views to keep.
         transform: Output of the Transform node.
         mirrored: True to mirror images of right breasts.
+        exams: The exams to keep; None for all exams of the files.
     """
 
     files: tuple[str, ...]
     views: tuple[str, ...]
     transform: tft.TFTransformOutput
     mirrored: bool = False
+    exams: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,19 @@ class Batches:
         return -(-self.count // self.batch_size)
 
 
+def _membership(names: tuple[str, ...]) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Return a function that tells which strings are among some names: string [N] to bool [N]."""
+    if not names:  # TensorFlow has no empty tables
+        return lambda values: tf.fill(tf.shape(values), False)
+    table = tf.lookup.StaticHashTable(
+        tf.lookup.KeyValueTensorInitializer(
+            tf.constant(names, tf.string, (len(names),)), tf.ones(len(names), tf.int32)
+        ),
+        default_value=0,
+    )
+    return lambda values: tf.equal(table.lookup(values), 1)
+
+
 def _encoded(data: ViewData, files: tf.data.Dataset) -> tf.data.Dataset:
     """Read (PNG string, label int64, flip bool) of the records of the chosen views."""
     spec = data.transform.raw_feature_spec()
@@ -94,9 +109,15 @@ def _encoded(data: ViewData, files: tf.data.Dataset) -> tf.data.Dataset:
     wanted = tf.constant(data.views)
     right = tf.constant([f.VIEWS.index(view) for view in f.VIEWS if f.laterality_of(view) == "R"], tf.int64)
 
+    names = (f.VIEW,) if data.exams is None else (f.VIEW, f.EXAM_ID)
+    is_kept = None if data.exams is None else _membership(data.exams)
+
     def keep(serialized: tf.Tensor) -> tf.Tensor:
-        view = tf.io.parse_example(serialized, {f.VIEW: tf.io.FixedLenFeature((), tf.string)})[f.VIEW]
-        return tf.boolean_mask(serialized, tf.reduce_any(tf.equal(view[:, tf.newaxis], wanted), axis=1))
+        found = tf.io.parse_example(serialized, {name: tf.io.FixedLenFeature((), tf.string) for name in names})
+        kept = tf.reduce_any(tf.equal(found[f.VIEW][:, tf.newaxis], wanted), axis=1)
+        if is_kept is not None:
+            kept = tf.logical_and(kept, is_kept(found[f.EXAM_ID]))
+        return tf.boolean_mask(serialized, kept)
 
     def parse(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         transformed = layer(tf.io.parse_example(serialized, spec))

@@ -25,7 +25,6 @@ from components.trainer.epochs import Epoch
 from components.trainer.input_pipeline import Records, ViewData, batches, read_records
 from components.trainer.loop import Start, TrainedNetwork, class_weights, train
 from components.trainer.network import build_network, count_convolutions
-from schema.features import laterality_of
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ def run_job(job: Job) -> None:
     views = config.views_by_network[job.network]
     transform = tft.TFTransformOutput(job.transform_output)
     data = {
-        split: ViewData(files, views, transform, config.sides == "mirrored")
+        split: ViewData(files, views, transform, config.mirrors_right)
         for split, files in (("train", job.train_files), ("eval", job.eval_files))
     }
     records = {split: read_records(data[split]) for split in data}
@@ -105,13 +104,11 @@ def run_job(job: Job) -> None:
 
 
 def _start(job: Job, views: Sequence[str]) -> list[NDArray[Any]] | None:
-    """Return the weights to start from; None if there are none, or if they belong to another architecture."""
+    """Return the weights to start from; None without any, or if sides, head or size differ."""
     if job.base_model is None or not tf.io.gfile.isdir(job.base_model):
         return None
-    # A network for both sides sees right breasts as left breasts.
-    view = next((view for view in views if laterality_of(view) == "L"), views[0])
-    network = build_network(job.config.image, job.config.network, job.config.seed)
-    return pushed_weights(job.base_model, view, network)
+    network = build_network(job.config.image, job.config.network, job.config.seed, head=job.config.head)
+    return pushed_weights(job.base_model, views, network)
 
 
 def _decides(job: Job, records: dict[str, Records], start: Sequence[NDArray[Any]] | None) -> dict[str, object]:
@@ -152,6 +149,7 @@ def _history(job: Job, trained: TrainedNetwork, counts: dict[str, int], warm: bo
     return json.dumps(
         {
             "view": job.network,
+            "head": job.config.head,
             "best_epoch": trained.best_epoch,
             "parameters": trained.network.count_params(),
             "convolutions": count_convolutions(trained.network),

@@ -150,7 +150,7 @@ def train(
         on_epoch(epoch)
     # The layers of the trained network may belong to a strategy, use half precision, or be synchronised.
     with layers_of("float32"):
-        network = build_network(config.image, config.network, config.seed)
+        network = build_network(config.image, config.network, config.seed, head=config.head)
     network.set_weights(progress.best)
     return TrainedNetwork(network, tuple(progress.epochs), best_of(progress.epochs).epoch)
 

@@ -14,8 +14,8 @@ from typing import Final
 import keras
 
 from components.trainer.config import NetworkConfig
+from components.transform.class_outputs import Head, output_count
 from components.transform.config import ImageConfig
-from schema.features import DENSITY_CLASSES
 
 _LEAKY_SLOPE: Final = 0.3
 _STAGES: Final = (
@@ -92,43 +92,48 @@ def build_features(image: ImageConfig, config: NetworkConfig, synchronized: bool
     return keras.Model(inputs, x, name="features")
 
 
-def build_head(features: keras.Model, config: NetworkConfig, seed: int) -> keras.Model:
-    """Build the last activation, dropout, global average pooling and the dense layer, without the softmax.
+def build_head(features: keras.Model, config: NetworkConfig, seed: int, head: Head = "softmax") -> keras.Model:
+    """Build the last activation, dropout, global average pooling and the dense layer, without softmax or sigmoid.
 
     Args:
         features: The convolutional part.
         config: Dropout rate.
         seed: Seed of the dropout.
+        head: ``softmax`` for one logit per class, ``cumulative`` for one per threshold.
 
     Returns:
-        Model from the features' output to logits, float32 [N, 4].
+        Model from the features' output to logits, float32 [N, 4] or [N, 3]; see
+        :mod:`components.transform.class_outputs`.
     """
     inputs = keras.Input(features.output_shape[1:], name="features")
     x = _activation(inputs, "last")
     if config.dropout:
         x = keras.layers.Dropout(config.dropout, seed=seed, name="dropout")(x)
     x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
-    return keras.Model(inputs, keras.layers.Dense(len(DENSITY_CLASSES), name="logits")(x), name="head")
+    return keras.Model(inputs, keras.layers.Dense(output_count(head), name="logits")(x), name="head")
 
 
-def build_network(image: ImageConfig, config: NetworkConfig, seed: int = 1, synchronized: bool = False) -> keras.Model:
-    """Build the network of one view: features, then head.
+def build_network(
+    image: ImageConfig, config: NetworkConfig, seed: int = 1, synchronized: bool = False, head: Head = "softmax"
+) -> keras.Model:
+    """Build a network: features, then head.
 
     Args:
         image: Shape of the input.
         config: Network configuration.
         seed: Seed of the weights and the dropout.
         synchronized: Batch normalisation over all replicas of a strategy.
+        head: Kind of the outputs.
 
     Returns:
-        Model from float32 [N, size, size, channels] to logits, float32 [N, 4]; its layers ``features`` and ``head``
-        are the parts.
+        Model from float32 [N, size, size, channels] to logits, float32 [N, 4] or [N, 3]; its layers ``features`` and
+        ``head`` are the parts.
     """
     keras.utils.set_random_seed(seed)
     features = build_features(image, config, synchronized)
-    head = build_head(features, config, seed)
+    end = build_head(features, config, seed, head)
     inputs = keras.Input(features.input_shape[1:], name="image")
-    return keras.Model(inputs, head(features(inputs)), name="density_network")
+    return keras.Model(inputs, end(features(inputs)), name="density_network")
 
 
 def count_convolutions(network: keras.Model) -> int:

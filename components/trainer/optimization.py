@@ -36,20 +36,34 @@ def targets_of(labels: tf.Tensor, config: TrainConfig) -> tf.Tensor:
     return hard * (1.0 - config.label_smoothing) + others * config.label_smoothing
 
 
+def threshold_targets(labels: tf.Tensor, smoothing: float) -> tf.Tensor:
+    """Return the targets of P(y > A), P(y > B) and P(y > C): int64 [N] to float32 [N, 3].
+
+    ``smoothing`` moves this share of each target to 1/2, as ``BinaryCrossentropy`` of Keras does.
+    """
+    thresholds = tf.range(_CLASSES - 1, dtype=labels.dtype)[tf.newaxis]
+    hard = tf.cast(labels[:, tf.newaxis] > thresholds, tf.float32)
+    return hard * (1.0 - smoothing) + 0.5 * smoothing
+
+
 def per_example_loss(logits: tf.Tensor, labels: tf.Tensor, config: TrainConfig) -> tf.Tensor:
     """Compute the training loss of each example, before class weights.
 
     Args:
-        logits: [N, 4], any floating type.
+        logits: [N, 4], or [N, 3] of a cumulative head; any floating type.
         labels: int64 [N], indices in DENSITY_CLASSES.
-        config: ``loss`` and ``label_smoothing``.
+        config: ``head``, ``loss`` and ``label_smoothing``.
 
     Returns:
         float32 [N]. ``cross_entropy`` and ``soft_ordinal``: cross-entropy to the targets. ``squared_emd``: the squared
         distance between the cumulative distributions of prediction and target (Hou, Yu, Samaras, Squared Earth Mover's
-        Distance-based Loss for Training Deep Neural Networks, 2016, arXiv 1611.05916).
+        Distance-based Loss for Training Deep Neural Networks, 2016, arXiv 1611.05916). With a cumulative head, the sum
+        of the binary cross-entropies of the three thresholds.
     """
     logits = tf.cast(logits, tf.float32)  # half precision is too coarse for sums of exponentials
+    if config.head == "cumulative":
+        targets = threshold_targets(labels, config.label_smoothing)
+        return tf.reduce_sum(tf.nn.sigmoid_cross_entropy_with_logits(targets, logits), axis=1)
     targets = targets_of(labels, config)
     if config.loss == "squared_emd":
         difference = tf.cumsum(tf.nn.softmax(logits) - targets, axis=1)

@@ -14,6 +14,7 @@ from components.trainer.config import TrainConfig
 from components.trainer.devices import compiles, dtype_policy, gpu_capabilities, layers_of, scaled
 from components.trainer.network import build_network
 from components.trainer.optimization import WeightAverage, make_optimizer, per_example_loss
+from components.transform.class_outputs import class_log_probabilities, likeliest_classes
 from schema.features import DENSITY_CLASSES
 
 _CLASSES = len(DENSITY_CLASSES)
@@ -24,7 +25,7 @@ Sums = tuple[tf.Tensor, tf.Tensor]  # sum of the losses; images by label and pre
 
 def _confusion(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     """Count images by label and predicted class; rows with negative labels do not count."""
-    predicted = tf.one_hot(tf.argmax(logits, axis=1), _CLASSES)
+    predicted = tf.one_hot(likeliest_classes(logits), _CLASSES)
     return tf.matmul(tf.one_hot(labels, _CLASSES), predicted, transpose_a=True)
 
 
@@ -32,11 +33,11 @@ class Steps:
     """A network in training: its variables, and its training and evaluation steps.
 
     Attributes:
-        network: Logits model, float32 [N, size, size, C] to [N, 4].
+        network: Logits model, float32 [N, size, size, C] to [N, 4] or [N, 3].
         optimizer: Its optimiser, built.
         average: Average of the weights; None if the configuration has none.
         train_step: Function from the (images, labels) of a batch per replica to its sums; it updates the weights.
-        test_step: The same without an update; the loss is the cross-entropy.
+        test_step: The same without an update; the loss is the cross-entropy of the class probabilities.
     """
 
     def __init__(
@@ -61,7 +62,7 @@ class Steps:
         policy = dtype_policy(config, capabilities)
         with strategy.scope(), layers_of(policy):
             # Without synchronisation, each replica would normalise with its own part of the batch and own statistics.
-            self.network = build_network(config.image, config.network, config.seed, synchronized=replicas > 1)
+            self.network = build_network(config.image, config.network, config.seed, replicas > 1, config.head)
             if start is not None:
                 self.network.set_weights(list(start))
             self.optimizer = scaled(make_optimizer(config), policy)
@@ -97,7 +98,7 @@ class Steps:
 
     def _test(self, images: tf.Tensor, labels: tf.Tensor) -> Sums:
         logits = tf.cast(self.network(images, training=False), tf.float32)
-        loss = -tf.reduce_sum(tf.one_hot(labels, _CLASSES) * tf.nn.log_softmax(logits))
+        loss = -tf.reduce_sum(tf.one_hot(labels, _CLASSES) * class_log_probabilities(logits))
         return loss, _confusion(labels, logits)
 
 

@@ -89,7 +89,7 @@ def _validation_loss(fn_args: FnArgs, config: TrainConfig) -> Callable[[dict[str
     transform = tft.TFTransformOutput(fn_args.transform_graph_path)
     name, views = next(iter(config.views_by_network.items()))
     data = {
-        split: ViewData(files(patterns), views, transform, config.sides == "mirrored")
+        split: ViewData(files(patterns), views, transform, config.mirrors_right)
         for split, patterns in (("train", fn_args.train_files), ("eval", fn_args.eval_files))
     }
     records = {split: read_records(data[split]) for split in data}

@@ -11,7 +11,7 @@ from rich.console import Console, RenderableType
 from rich.text import Text
 
 from components.common.files import write_whole
-from pipeline.config import load_config
+from pipeline.config import find_config, load_config
 from pipeline.console import duration
 from pipeline.experiments.declarations import Experiment
 from pipeline.logs import chatter_to
@@ -52,6 +52,62 @@ def run_named(
             console.print(part)
         console.print(f"{experiment.name}: {len(outcome.arms)} arms, {duration(outcome.seconds)}", soft_wrap=True)
         console.print(f"metrics  {document}\npage     {page}", soft_wrap=True)
+
+
+def run_repeated(
+    arms: tuple[str, ...],
+    numbers: tuple[int, int],
+    overrides: Sequence[str],
+    values: Mapping[str, Any],
+    console: Console,
+) -> None:
+    """Run ``experiment repeat``; page and JSON are written anew after each finished seed of an arm.
+
+    Args:
+        arms: ``CONFIG`` or ``CONFIG+KEY=VALUE+...``.
+        numbers: Number of folds and of seeds.
+        overrides: ``KEY=VALUE`` for all arms.
+        values: Values by dotted key: data and output.
+        console: Shows the tables.
+
+    Raises:
+        ValueError: A number is too small, an arm occurs twice, or an arm or the data cannot be used.
+        NodeError: A data node failed.
+    """
+    folds, seeds = numbers
+    if folds < 2 or seeds < 1 or len(set(arms)) < len(arms):
+        raise ValueError(
+            "repeat needs 2 folds or more, 1 seed or more, and arms that differ. Received:"
+            f" folds={folds}, seeds={seeds}, arms={', '.join(arms)}"
+        )
+    name, *own = arms[0].split("+")
+    output = load_config(find_config(name), [*overrides, *own], values).output
+    log = output / "pipeline.log"
+    console.print(f"Details of TensorFlow and TFX go to {log}", soft_wrap=True)
+    folder = output / "experiments"
+    document, page = folder / "repeat.json", folder / "repeat.html"
+    with chatter_to(log) as terminal:
+        from pipeline.experiments.repeat import RepeatPlan, RepeatRun, repeat
+        from pipeline.experiments.repeat_report import (
+            RepeatResult,
+            repeat_document,
+            repeat_page,
+            result_of,
+            terminal_tables,
+        )
+
+        results: list[RepeatResult] = []
+
+        def report(run: RepeatRun) -> None:
+            results[:] = [result_of(run)]
+            write_whole(document, json.dumps(repeat_document(results[0]), indent=1).encode())
+            write_whole(page, repeat_page(results[0]).encode("utf-8", errors="replace"))
+
+        given = {"output": str(output), **values}
+        repeat(RepeatPlan(arms, folds, tuple(range(1, seeds + 1)), tuple(overrides), given), terminal, log, report)
+    for part in terminal_tables(results[0]):
+        console.print(part)
+    console.print(f"metrics  {document}\npage     {page}", soft_wrap=True)
 
 
 def outcome_tables(outcome: Any) -> Iterator[RenderableType]:

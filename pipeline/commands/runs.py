@@ -22,11 +22,15 @@ from schema.software import NOTICE
 
 _ALL: Final = "all"
 REFUSED: Final = 4  # the run is whole, and its model was refused
+_REPEAT: Final = "repeat"
 _EXPERIMENTS_HELP: Final = "\n\n".join(
     (
         "Run one of the thesis's experiments, and print its table beside the values of the slides.",
         *(f"{name}: {found.sentence}" for name, found in EXPERIMENTS.items()),
         f"{_ALL}: all of them.",
+        "repeat: cross-validation of your own: --arm CONFIG (repeatable; texture is the texture model, which is also "
+        "averaged with each other arm) in --folds by patient with --seeds, reported "
+        "with intervals, the spread between seeds and paired differences from the first arm. Finished folds are kept.",
         "An experiment runs the pipeline once per arm and pushes nothing. Common steps of the arms are computed once, "
         "and finished steps are not run again. Without data it makes the phantoms of its configuration. Metrics, "
         "predictions and a page are in OUTPUT/experiments.",
@@ -112,8 +116,9 @@ def demo(
 def experiment(
     name: Annotated[str, typer.Argument(help="One of the names above.")],
     config: Annotated[
-        str, typer.Argument(help="YAML file, or one of experiment (the reduced size), small, thesis_resnet3.")
-    ] = "experiment",
+        str | None,
+        typer.Argument(help="YAML file, or one of experiment (the reduced size, the default), small, thesis_resnet3."),
+    ] = None,
     data: DataFolder = None,
     labels: Labels = None,
     manifest: Manifest = None,
@@ -121,16 +126,35 @@ def experiment(
     density_values: DensityValues = None,
     output: Annotated[Path | None, typer.Option(help="Output folder of the experiment.")] = None,
     overrides: Overrides = None,
+    arm: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CONFIG[+KEY=VALUE...]", help="Only repeat: a configuration to compare. Repeatable."),
+    ] = None,
+    folds: Annotated[int | None, typer.Option(help="Only repeat: folds by patient, 5 by default.")] = None,
+    seeds: Annotated[int | None, typer.Option(help="Only repeat: trainings per fold, 3 by default.")] = None,
 ) -> None:
     """See the help above."""
-    if name not in (*EXPERIMENTS, _ALL):
-        raise ValueError(f"The experiment {name} does not exist: give one of {', '.join((*EXPERIMENTS, _ALL))}.")
+    if name not in (*EXPERIMENTS, _ALL, _REPEAT):
+        known = ", ".join((*EXPERIMENTS, _ALL, _REPEAT))
+        raise ValueError(f"The experiment {name} does not exist: give one of {known}.")
+    if name != _REPEAT and (arm, folds, seeds) != (None, None, None):
+        raise ValueError(f"--arm, --folds and --seeds belong to the experiment {_REPEAT}. Received: {name}")
+    if arm and config:
+        raise ValueError(f"{_REPEAT} takes a configuration or --arm, not both. Received: {config} and {', '.join(arm)}")
     from rich.console import Console
 
     from pipeline.commands.experiments import run_named
     from pipeline.config import find_config
 
     values = data_keys(data, labels, manifest, archive, density_values) | ({"output": str(output)} if output else {})
+    config = config or "experiment"
+    if name == _REPEAT:
+        from pipeline.commands.experiments import run_repeated
+
+        numbers = (5 if folds is None else folds, 3 if seeds is None else seeds)
+        run_repeated(tuple(arm or [config]), numbers, overrides or (), values, Console(highlight=False))
+        typer.echo(NOTICE)
+        return
     chosen = list(EXPERIMENTS.values()) if name == _ALL else [EXPERIMENTS[name]]
     run_named(chosen, find_config(config), overrides or (), values, Console(highlight=False))
     typer.echo(NOTICE)

@@ -5,13 +5,11 @@ The predictions of single images are written as a table that ``breast-density ev
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -21,7 +19,6 @@ import keras
 import tensorflow as tf
 from tfx.utils import path_utils
 
-from components.common.files import write_whole
 from components.common.shards import read_bytes, split_folder
 from components.common.views import View, read_views
 from components.evaluator.predictions import Predictions, ViewPrediction, read_predictions
@@ -30,12 +27,12 @@ from components.statistics.calibration import load_temperature
 from components.trainer import HISTORY_FILE
 from pipeline.config import RunConfig
 from pipeline.console import NodeResult
+from pipeline.experiments.prediction_table import write_predictions
 from pipeline.local import runner as local_runner
 from schema import features as f
 from schema.features import DENSITY_CLASSES
 
 _BATCH: Final = 8  # images in memory; at the published size the activations of an image take some 100 MB
-_HEADER: Final = ("exam_id", "patient_id", "view", "label", *(f"p_{name}" for name in f.DENSITY_CLASSES))
 
 
 def _batches(views: Iterator[View]) -> Iterator[list[View]]:
@@ -71,18 +68,6 @@ def predict_split(model: str, folder: str) -> list[ViewPrediction]:
             for view, row in zip(batch, answer["probabilities"].numpy().tolist(), strict=True)
         ]
     return sorted(rows, key=lambda row: (row.exam_id, f.VIEWS.index(row.view)))
-
-
-def write_predictions(path: Path, rows: Iterable[ViewPrediction]) -> None:
-    """Write predictions as CSV; the file is written completely or not at all."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*_HEADER, f.ACQUISITION_SYSTEM])
-    for row in rows:
-        values = [f"{value:.8f}" for value in row.probabilities]
-        names = (row.exam_id, row.patient_id, row.view, row.label)
-        writer.writerow([*names, *values, row.slices[f.ACQUISITION_SYSTEM]])
-    write_whole(path, text.getvalue().encode())
 
 
 _LAST_NODE = "ExamEnsemble"  # the nodes after it evaluate and push; an experiment evaluates itself and pushes nothing

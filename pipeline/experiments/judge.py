@@ -124,7 +124,8 @@ def figures_of(
     return found
 
 
-def _shared(scores: Scores, keys: frozenset[str]) -> Scores:
+def only_keys(scores: Scores, keys: frozenset[str]) -> Scores:
+    """Return the observations with these keys, without the probabilities before the temperature."""
     rows = np.array([key in keys for key in scores.keys], bool)
     _, clusters = np.unique(scores.clusters[rows], return_inverse=True)
     return Scores(
@@ -158,6 +159,6 @@ def differences_of(
         if arm == baseline or other is None:
             continue
         keys = frozenset(observed.keys) & frozenset(other.keys)
-        changes = compare(_shared(observed, keys), _shared(other, keys), draws, seed)
+        changes = compare(only_keys(observed, keys), only_keys(other, keys), draws, seed)
         found |= {(arm, part, name): changes[name] for name in names if name in COMPARED}
     return found

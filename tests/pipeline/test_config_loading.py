@@ -145,6 +145,8 @@ REFUSED = [
     ("pipeline.preprocess.output_size=96", "pipeline", "must be equal"),
     ("pipeline.ingest.splits={train: 0.9}", "pipeline.ingest.splits", "must sum to 1. Received: train=0.9"),
     ("pipeline.tuner.space={depth: {low: 1, high: 2}}", "pipeline", "there is no trainer.depth; known are image"),
+    ("pipeline.tuner.space={sides: {values: [one]}}", "pipeline", "cannot have sides: they decide which Trainers"),
+    ("pipeline.trainer={head: cumulative, loss: squared_emd}", "pipeline.trainer", "needs loss cross_entropy"),
     ("pipeline.name=Two Words", "pipeline.name", "Received: 'Two Words'"),
     ("phantoms.distribution=normal", "phantoms.distribution", "'AOUP', 'BIRADS' or 'uniform'. Received: 'normal'"),
     ("data={folder: here}", "data", "give either data.folder and data.labels, or data.manifest"),

@@ -75,10 +75,13 @@ def test_drift_is_looked_at_beside_training_or_before_it_or_not_at_all() -> None
     assert set(found) - set(without) == {"DriftMonitor"}
 
 
-def test_mirrored_sides_share_a_network() -> None:
-    by_id = nodes(load_config(find_config("demo"), ["pipeline.trainer.sides=mirrored"]).pipeline)
+@pytest.mark.parametrize(("sides", "expected"), [("mirrored", {"Trainer.CC", "Trainer.MLO"}), ("one", {"Trainer.ALL"})])
+def test_views_share_a_network(sides: str, expected: set[str]) -> None:
+    by_id = nodes(load_config(find_config("demo"), [f"pipeline.trainer.sides={sides}"]).pipeline)
     trainers = {name for name in by_id if name.startswith("Trainer.")}
-    assert trainers == {"Trainer.CC", "Trainer.MLO"}
+    assert trainers == expected
+    for name in ("ExamEnsemble", "GradCamExplainer"):
+        assert by_id[name].exec_properties["mirrored"] == 1
     for name in ("ExamEnsemble", "ReportGenerator"):
         assert trainers <= {node.id for node in by_id[name].upstream_nodes}
 

@@ -45,6 +45,11 @@ def _scale_losses(axes: Axes, losses: Sequence[float]) -> str:
     return "Loss, log axis"
 
 
+def network_name(history: History) -> str:
+    """Return the name of a network: its view, its projection, or ``all views``."""
+    return "all views" if history.view == "ALL" else view_name(history.view)
+
+
 def training_chart(history: History) -> Picture:
     """Draw loss and accuracy of the train and eval splits by epoch, and mark the best validation epoch."""
     best, epochs = history.best, history.epochs
@@ -62,16 +67,16 @@ def training_chart(history: History) -> Picture:
         lower.set_xlabel("Epoch")
         accuracy = value_text("accuracy", best.val_accuracy)
         alt = (
-            f"Training curves of {history.view}. Best epoch {best.epoch}: eval loss {best.val_loss:.3f}, "
+            f"Training curves of {network_name(history)}. Best epoch {best.epoch}: eval loss {best.val_loss:.3f}, "
             f"eval accuracy {accuracy}."
         )
         images = f"{history.images.get('train', 0):,} train and {history.images.get('eval', 0):,} eval images"
-        caption = f"{view_name(history.view)}: BV epoch {best.epoch} of {len(epochs)}; {images}"
+        caption = f"{network_name(history)}: BV epoch {best.epoch} of {len(epochs)}; {images}"
         return chart_picture(figure, alt, caption)
 
 
 def in_view_order(training: Mapping[str, History]) -> list[History]:
-    """Return the histories in the order of the views, unknown views last; a network for two views appears once."""
+    """Return the histories in the order of the views, unknown views last; a network of several views appears once."""
     names = [v for v in VIEWS if v in training] + sorted(set(training) - set(VIEWS))
     return list({training[name].view: training[name] for name in names}.values())
 
@@ -82,7 +87,7 @@ def _table(histories: list[History]) -> Table:
         best = history.best
         rows.append(
             (
-                Cell(view_name(history.view)),
+                Cell(network_name(history)),
                 Cell(f"{history.images.get('train', 0):,}"),
                 Cell(f"{history.images.get('eval', 0):,}"),
                 Cell(f"{history.parameters:,}"),
@@ -106,7 +111,19 @@ def _table(histories: list[History]) -> Table:
         ),
         tuple(rows),
         "Metrics of single views. They are optimistic, because the eval split also chose the epoch; use the test split."
+        + _head(histories[0].head)
         + _tuned(histories[0].hyperparameters),
+    )
+
+
+def _head(head: str) -> str:
+    """Return sentences about a head that is not the published one; empty if it is."""
+    if head != "cumulative":
+        return ""
+    return (
+        " The networks have a cumulative head: probabilities of a density above A, above B and above C; the classes are"
+        " their differences. The train loss is the sum of three binary cross-entropies, the eval loss the cross-entropy"
+        " of the classes, so their levels cannot be compared."
     )
 
 

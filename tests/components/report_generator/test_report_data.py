@@ -152,6 +152,13 @@ def test_a_network_that_serves_two_views_is_shown_once() -> None:
     assert "Tuner" not in shown.note
 
 
+def test_one_network_for_all_views_and_its_head_are_named() -> None:
+    shown = table({view: history("ALL", head="cumulative") for view in VIEWS})
+    assert [row[0].text for row in shown.rows] == ["all views"]
+    assert "cumulative head" in shown.note
+    assert "cumulative head" not in table({view: history(view) for view in VIEWS}).note
+
+
 def test_what_the_tuner_chose_is_named() -> None:
     chosen = {"network.dropout": 0.25, "learning_rate": 0.0012345}
     shown = table({view: history(view, hyperparameters=chosen) for view in VIEWS})

@@ -59,14 +59,19 @@ def test_evaluation_gives_the_views_records_in_order_and_unaltered(small_data_se
         np.testing.assert_allclose(image[..., 0], grey / 255.0, atol=1e-6)
 
 
-def test_a_network_for_both_sides_sees_right_breasts_mirrored(small_data_set: Any, data: ViewData) -> None:
-    rows = [row for row in small_data_set.rows if row[f.VIEW].startswith(b"CC")]
-    both = replace(data, views=("CC_R", "CC_L"), mirrored=True)
+@pytest.mark.parametrize(("sides", "network", "images"), [("mirrored", "CC", 10), ("one", "ALL", 20)])
+def test_a_network_for_both_sides_sees_right_breasts_mirrored(
+    small_data_set: Any, data: ViewData, sides: Any, network: str, images: int
+) -> None:
+    sided = TrainConfig(sides=sides)
+    views = sided.views_by_network[network]
+    rows = [row for row in small_data_set.rows if row[f.VIEW].decode() in views]
+    both = replace(data, views=views, mirrored=sided.mirrors_right)
     found = np.concatenate([x for x, _ in stream(batches(both, CONFIG, training=False), first_epoch=1)])
-    assert len(found) == len(rows) == 10
+    assert len(found) == len(rows) == images
     for image, row in zip(found, rows, strict=True):
         grey = cv2.imdecode(np.frombuffer(row[f.IMAGE], np.uint8), cv2.IMREAD_GRAYSCALE) / 255.0
-        np.testing.assert_allclose(image[..., 0], grey[:, ::-1] if row[f.VIEW] == b"CC_R" else grey, atol=1e-6)
+        np.testing.assert_allclose(image[..., 0], grey[:, ::-1] if row[f.VIEW].endswith(b"_R") else grey, atol=1e-6)
     assert read_records(both).fingerprint != read_records(replace(both, mirrored=False)).fingerprint
 
 

@@ -50,6 +50,18 @@ def test_depth_is_configuration(blocks: int, convolutions: int) -> None:
     assert network.get_layer("features").output_shape[1:3] == (1, 1)
 
 
+def test_a_cumulative_head_has_three_outputs_and_the_same_features() -> None:
+    config = NetworkConfig(width=0.0625)
+    plain = build_network(ImageConfig(size=32), config, seed=3)
+    ordinal = build_network(ImageConfig(size=32), config, seed=3, head="cumulative")
+    assert ordinal.output_shape == (None, 3)
+    assert ordinal.get_layer("head").get_layer("logits").units == 3
+    assert count_convolutions(ordinal) == 41
+    parts = (network.get_layer("features").get_weights() for network in (plain, ordinal))
+    for ours, theirs in zip(*parts, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
 def test_dropout_is_there_only_when_asked(published: keras.Model, narrow: keras.Model) -> None:
     assert published.get_layer("head").get_layer("dropout").rate == 0.2
     assert not [layer for layer in narrow.get_layer("head").layers if isinstance(layer, keras.layers.Dropout)]

@@ -61,6 +61,27 @@ def test_squared_emd_punishes_distance() -> None:
     np.testing.assert_allclose(values, [0, 1, 2, 3], atol=1e-5)
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.05])
+def test_a_cumulative_head_is_trained_with_the_binary_cross_entropies_of_keras(smoothing: float) -> None:
+    config = TrainConfig(head="cumulative", label_smoothing=smoothing)
+    logits = LOGITS[:, :3]
+    targets = (LABELS[:, np.newaxis] > np.arange(3)).astype(np.float32)
+    theirs = keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=smoothing, reduction=None)
+    expected = 3 * theirs(targets, logits).numpy()  # Keras takes the mean over the thresholds
+    np.testing.assert_allclose(per_example_loss(tf.constant(logits), tf.constant(LABELS), config), expected, rtol=1e-5)
+    if not smoothing:
+        by_threshold = [
+            sklearn.metrics.log_loss(k < LABELS, scipy.special.expit(logits[:, k].astype(float))) for k in range(3)
+        ]
+        assert expected.mean() == pytest.approx(sum(by_threshold), rel=1e-5)
+
+
+@pytest.mark.parametrize("loss", ["soft_ordinal", "squared_emd"])
+def test_a_cumulative_head_has_its_own_loss(loss: str) -> None:
+    with pytest.raises(ValueError, match=f"head cumulative .* needs loss cross_entropy. Received: loss={loss}"):
+        TrainConfig(head="cumulative", loss=loss)  # type: ignore[arg-type]
+
+
 def test_half_precision_logits_lose_nothing_in_the_loss() -> None:
     half = LOGITS.astype(np.float16)
     ours = per_example_loss(tf.constant(half), tf.constant(LABELS), TrainConfig())

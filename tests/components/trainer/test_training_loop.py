@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import sklearn.metrics
 import tensorflow as tf
 
 from components.trainer.checkpoint import checkpoint_folder
@@ -14,6 +15,7 @@ from components.trainer.config import AugmentationConfig, NetworkConfig, TrainCo
 from components.trainer.epochs import Epoch
 from components.trainer.input_pipeline import array_batches
 from components.trainer.loop import Start, TrainedNetwork, class_weights, train
+from components.transform.class_outputs import class_probabilities
 from components.transform.config import ImageConfig
 from components.transform.images import normalise
 
@@ -103,6 +105,23 @@ def test_separable_images_are_learnt_and_a_stopped_training_goes_on_to_the_same_
     assert tuple(told) == resumed.epochs == trained.epochs, "to the last bit"
     for weight, expected in zip(resumed.network.get_weights(), trained.network.get_weights(), strict=True):
         np.testing.assert_array_equal(weight, expected)
+
+
+def test_a_cumulative_head_learns_and_is_judged_by_its_class_probabilities() -> None:
+    config = CONFIG.model_copy(update={"head": "cumulative", "epochs": 4})
+    trained, seen = run(config)
+    best = seen[trained.best_epoch - 1]
+    assert best.val_accuracy >= 0.7  # chance is .25
+    images, labels = toy_images(20, 1)
+    outputs = trained.network(normalise(images, config.image), training=False)
+    assert outputs.shape == (20, 3)
+    probabilities = class_probabilities(outputs).numpy().astype(float)
+    grades = probabilities.argmax(axis=1)
+    assert sklearn.metrics.accuracy_score(labels, grades) == pytest.approx(best.val_accuracy)
+    kappa = sklearn.metrics.cohen_kappa_score(labels, grades, weights="quadratic")
+    assert kappa == pytest.approx(best.val_quadratic_kappa)
+    own = np.maximum(probabilities[np.arange(20), labels], 1e-7)
+    assert -np.log(own).mean() == pytest.approx(best.val_loss, rel=1e-4)
 
 
 def test_a_loss_that_is_no_number_stops_with_advice() -> None:

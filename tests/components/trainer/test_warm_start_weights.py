@@ -31,16 +31,30 @@ def test_a_pushed_models_weights_fit_a_network_of_its_size_alone(tmp_path: Path)
 
     fresh = build_network(IMAGE, NARROW, seed=7)
     before = fresh.get_weights()
-    for view in ("CC_R", "CC_L"):
-        found = pushed_weights(str(tmp_path), view, fresh)
-        assert found is not None
-        for weight, expected in zip(found, network.get_weights(), strict=True):
-            np.testing.assert_array_equal(weight, expected)
+    found = pushed_weights(str(tmp_path), ("CC_R", "CC_L"), fresh)
+    assert found is not None
+    for weight, expected in zip(found, network.get_weights(), strict=True):
+        np.testing.assert_array_equal(weight, expected)
     for weight, expected in zip(fresh.get_weights(), before, strict=True):
         np.testing.assert_array_equal(weight, expected)
-    mlo = pushed_weights(str(tmp_path), "MLO_L", fresh)
+    mlo = pushed_weights(str(tmp_path), ("MLO_R", "MLO_L"), fresh)
     assert mlo is not None
     assert any((a != b).any() for a, b in zip(mlo, network.get_weights(), strict=True))
     for changed in ({"width": 0.125}, {"blocks": 2}):
         other = build_network(IMAGE, NARROW.model_copy(update=changed))
-        assert pushed_weights(str(tmp_path), "CC_R", other) is None
+        assert pushed_weights(str(tmp_path), ("CC_R", "CC_L"), other) is None
+    ordinal = build_network(IMAGE, NARROW, head="cumulative")
+    assert pushed_weights(str(tmp_path), ("CC_R", "CC_L"), ordinal) is None
+    for other_sides in (("CC_R",), ("CC_L",), VIEWS):
+        assert pushed_weights(str(tmp_path), other_sides, fresh) is None
+
+
+def test_one_network_for_all_views_starts_from_one_with_the_same_head(tmp_path: Path) -> None:
+    network = build_network(IMAGE, NARROW, seed=5, head="cumulative")
+    export(ExamModel(dict.fromkeys(VIEWS, view_functions(network)), IMAGE, ExamSettings(mirrored=True)), str(tmp_path))
+    found = pushed_weights(str(tmp_path), VIEWS, build_network(IMAGE, NARROW, seed=6, head="cumulative"))
+    assert found is not None
+    for weight, expected in zip(found, network.get_weights(), strict=True):
+        np.testing.assert_array_equal(weight, expected)
+    assert pushed_weights(str(tmp_path), VIEWS, build_network(IMAGE, NARROW, seed=6)) is None
+    assert pushed_weights(str(tmp_path), ("CC_R", "CC_L"), network) is None

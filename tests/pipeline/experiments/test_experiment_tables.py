@@ -14,10 +14,10 @@ from sklearn.metrics import accuracy_score, cohen_kappa_score, precision_score, 
 from components.evaluator.offline import evaluate_predictions
 from components.evaluator.predictions import Predictions, ViewPrediction, read_predictions
 from components.exams.distribution import DistributionConfig, exams_to_drop
-from pipeline.experiments.arms import write_predictions
 from pipeline.experiments.catalogue import EXPERIMENTS, detail_parts
 from pipeline.experiments.declarations import Part
 from pipeline.experiments.judge import Graded, differences_of, figures_of, pooled, rows_of, scores_of
+from pipeline.experiments.prediction_table import write_predictions
 from pipeline.experiments.table import lay_out, page_tables, rich_table
 from schema.features import ACQUISITION_SYSTEM, DENSITY_CLASSES, VIEWS
 

@@ -236,19 +236,27 @@ def test_the_pod_of_a_training_on_several_machines_asks_for_little() -> None:
     assert job["node_selector"] == {"gpu": "t4"}
 
 
-def test_an_artifact_is_connected_once() -> None:
+@pytest.mark.parametrize(
+    ("sides", "connected", "shared"),
+    [
+        ("mirrored", {"CC_L": "trainer-cc", "MLO_L": "trainer-mlo"}, {"CC_R": "CC_L", "MLO_R": "MLO_L"}),
+        ("one", {"CC_L": "trainer-all"}, {"CC_R": "CC_L", "MLO_L": "CC_L", "MLO_R": "CC_L"}),
+    ],
+)
+def test_an_artifact_is_connected_once(sides: str, connected: dict[str, str], shared: dict[str, str]) -> None:
     from pipeline.kubeflow.compiling import compile_pipeline
 
-    package = compile_pipeline(config("pipeline.trainer.sides=mirrored"))
+    package = compile_pipeline(config(f"pipeline.trainer.sides={sides}"))
     tasks, containers = package.spec.root.dag.tasks, package.containers()
     for task in ("exam-ensemble", "grad-cam-explainer", "report-generator"):
         inputs = tasks[task].inputs.artifacts
         networks = {
             name: inputs[name].task_output_artifact.producer_task for name in inputs if name[:2] in ("CC", "ML")
         }
-        assert networks == {"CC_L": "trainer-cc", "MLO_L": "trainer-mlo"}
+        assert networks == connected
         assert set(package.spec.components[f"comp-{task}"].input_definitions.artifacts) == set(inputs)
-        assert "--shared_input CC_R=CC_L --shared_input MLO_R=MLO_L" in " ".join(containers[task].args)
+        arguments = " ".join(f"--shared_input {name}={source}" for name, source in shared.items())
+        assert arguments in " ".join(containers[task].args)
     assert "--shared_input" not in containers["evaluator"].args
 
 

@@ -52,7 +52,7 @@ def collect(finished: list[FinishedTask]) -> Callable[[FinishedTask, int, int], 
     return lambda task, number, count: finished.append(task)
 
 
-@pytest.mark.parametrize("sides", ["separate", "mirrored"])
+@pytest.mark.parametrize("sides", ["separate", "mirrored", "one"])
 def test_the_driver_takes_every_task(sides: str, tmp_path: Path) -> None:
     from pipeline.kubeflow.compiling import compile_pipeline
 
