@@ -7,8 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from components.transform.class_outputs import Head
-from components.transform.config import ImageConfig
+from components.transform.config import Head, ImageConfig
 from schema import features as f
 
 

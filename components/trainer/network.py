@@ -14,8 +14,8 @@ from typing import Final
 import keras
 
 from components.trainer.config import NetworkConfig
-from components.transform.class_outputs import Head, output_count
-from components.transform.config import ImageConfig
+from components.transform.class_outputs import output_count
+from components.transform.config import Head, ImageConfig
 
 _LEAKY_SLOPE: Final = 0.3
 _STAGES: Final = (

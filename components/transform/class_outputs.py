@@ -10,13 +10,12 @@ classifier per threshold, class probabilities by difference).
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Final
 
 import tensorflow as tf
 
+from components.transform.config import Head
 from schema.features import DENSITY_CLASSES
-
-Head = Literal["softmax", "cumulative"]
 
 _CLASSES: Final = len(DENSITY_CLASSES)
 _THRESHOLDS: Final = _CLASSES - 1

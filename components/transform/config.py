@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+Head = Literal["softmax", "cumulative"]  # of the network, see components.transform.class_outputs
+
 
 class ImageConfig(BaseModel):
     """Shape and normalisation of the input of the network.

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 from typing import Final
 
-_SERVE: Final = ("absl", "google", "grpc", "grpc_health", "highdicom", "tensorflow", "tensorflow_serving")
+_SERVE: Final = (
+    "absl",
+    "anyio",
+    "google",
+    "grpc",
+    "grpc_health",
+    "h11",
+    "highdicom",
+    "starlette",
+    "tensorflow",
+    "tensorflow_serving",
+    "uvicorn",
+)
 _GATEWAY: Final = (
     "dicomweb_client",
     "fastapi",
-    "h11",
     "prometheus_client",
     "pynetdicom",
     "python_multipart",
     "requests",
-    "starlette",
-    "uvicorn",
 )
 _PIPELINE: Final = (
     "apache_beam",
@@ -26,6 +35,7 @@ _PIPELINE: Final = (
     "kubernetes",
     "matplotlib",
     "ml_metadata",
+    "sklearn",
     "tensorflow_data_validation",
     "tensorflow_metadata",
     "tensorflow_model_analysis",

@@ -165,7 +165,7 @@ def _configuration(folder: Path, slots: int) -> dict[str, str | int]:
         "taskmanager.host": _HOST,
         "taskmanager.numberOfTaskSlots": slots,
         "heartbeat.interval": 1000,
-        "heartbeat.timeout": 10000,
+        "heartbeat.timeout": 60000,
         "io.tmp.dirs": str(folder / "scratch"),
         "web.tmpdir": str(folder / "scratch"),
     }

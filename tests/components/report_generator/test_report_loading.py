@@ -124,8 +124,8 @@ def test_most_uncertain_are_the_largest_doubts(doubts: list[float | None], count
 
 
 def test_views_without_overlay_are_never_chosen() -> None:
-    views = [_view(0, 0.9, overlay=False), _view(1, 0.5)]
-    assert [v.exam_id for v in most_uncertain(views, 5)] == ["001"]
+    views = [_view(0, 0.9, overlay=False), _view(1, 0.5), _view(2, 0.1)]
+    assert [v.exam_id for v in most_uncertain(views, 5)] == ["001", "002"]
     assert [v.exam_id for v in typical_views(views, 5)] == ["001"]
     assert typical_views([], 3) == ()
 

@@ -111,10 +111,11 @@ def test_the_runner_that_is_configured_is_looked_at_and_no_other(
 
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
-        flink = {"runner": "flink", "master": "127.0.0.1:1", "worker_pool": "127.0.0.1:1", "job_endpoint": address}
+        flink = {"runner": "portable", "job_endpoint": address, "worker_pool": "127.0.0.1:1"}
+        flink["flink"] = {"master": "127.0.0.1:1", "version": "2.0"}
         answers = look_at_machine(settings(tmp_path, beam=flink))
     assert answers.runner_lacks == ()
-    assert f"The Flink job server at {address}" in look_at_machine(settings(tmp_path, beam=flink)).runner_lacks[0]
+    assert f"Beam's job server at {address}" in look_at_machine(settings(tmp_path, beam=flink)).runner_lacks[0]
 
 
 def test_python_3_11_is_the_other_lane() -> None:

@@ -62,6 +62,7 @@ class Faulty(tf.Module):
         counts = tf.ones([tf.size(exams)], tf.int32)
         texts = {
             "missing_views": "CC_L",
+            "training_systems": "[]",
             "preprocessing": '{"other": 1}' if self.fault == "recipe" else "{}",
             "reason": "no" if self.fault == "reason" else "",
         }
