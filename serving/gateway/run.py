@@ -19,6 +19,7 @@ from serving.gateway.monitoring import log
 from serving.gateway.scp import DicomNode
 from serving.gateway.studies import Studies
 from serving.gateway.worker import ConsistentGrader, Worker
+from serving.wire.http import ListenError, serve_in_thread
 from serving.wire.tls import ClientTls
 
 _GROUP_SECONDS: Final = 0.25
@@ -119,9 +120,11 @@ def running_gateway(config: GatewayConfig, environ: Mapping[str, str]) -> Iterat
         is_ready = model_readiness(model)
         listening = stack.enter_context(bind_http(config.http))
         server = web_server(config.http, studies, token, is_ready)
-        web = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="http", daemon=True)
-
         node = None if config.dicom is None else DicomNode(studies, config.dicom)
+        try:
+            web = serve_in_thread(server, listening)
+        except ListenError:
+            raise GatewayConfigError("HTTP does not start: correct http in the configuration.") from None
 
         def stop() -> None:
             """Stop the receivers, then the workers. Work that does not end in time continues after the next start."""
@@ -135,14 +138,10 @@ def running_gateway(config: GatewayConfig, environ: Mapping[str, str]) -> Iterat
                 thread.join(STOP_SECONDS)
 
         stack.callback(stop)
-        for thread in (*threads, web):
+        for thread in threads:
             thread.start()
         if node is not None:
             node.start()
-        while not server.started:
-            if not web.is_alive():
-                raise GatewayConfigError("HTTP does not start: correct http in the configuration.")
-            time.sleep(0.01)
         scheme = "http" if config.http.tls is None else "https"
         port = listening.getsockname()[1]
         yield RunningGateway(studies, f"{scheme}://{config.http.host}:{port}", None if node is None else node.port)

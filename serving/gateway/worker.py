@@ -133,7 +133,6 @@ class Worker(threading.Thread):
         studies = self._studies
         folder = studies.spool.images(claim.key)
         results = studies.config.results if studies.config.destinations else None
-
         last = claim.starts + 1 >= studies.config.grading.crashes
 
         def grade(grader: Grader, recipe: PreprocessingRecipe) -> GradedExam:
@@ -207,5 +206,5 @@ class Worker(threading.Thread):
             destinations = []
         studies.store.fail(claim, problem, destinations, studies.now())
         studies.wake()
-        self._studies.metrics.answers.labels("failed").inc()
+        studies.metrics.answers.labels("failed").inc()
         log.error("study %s: failed, %s", claim.key, problem)

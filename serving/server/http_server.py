@@ -10,6 +10,7 @@ import asyncio
 import json
 import logging
 import socket
+import ssl
 import threading
 import time
 import zlib
@@ -26,17 +27,15 @@ from serving.server import metrics
 from serving.server.core import ServerCore
 from serving.server.rest import HTTP_CODES, answer_get, answer_post
 from serving.wire.errors import StatusError
-from serving.wire.http import BodyError, HttpLimits, bind, http_server, read_body, refuse
-from serving.wire.tls import ServerTls
+from serving.wire.http import BodyError, HttpLimits, bind, http_server, read_body, refuse, serve_in_thread
 
 _log = logging.getLogger(__name__)
 
 _JSON: Final = "application/json"
 _METHODS: Final = ("GET", "POST")
-_START_SECONDS: Final = 0.01
 
 
-def inflate(body: bytes, limit: int) -> bytes:
+def gunzip(body: bytes, limit: int) -> bytes:
     """Decompress a gzip body.
 
     Args:
@@ -112,7 +111,7 @@ class RestApp:
         self, path: str, body: bytes, zipped: bool, until: float, gone: threading.Event
     ) -> tuple[int, bytes, str]:
         def content() -> bytes:
-            return inflate(body, self._largest) if zipped else body
+            return gunzip(body, self._largest) if zipped else body
 
         def wanted() -> bool:
             return not gone.is_set()
@@ -151,7 +150,7 @@ class RestServer:
         port: Port that it listens on.
     """
 
-    def __init__(self, host: str, port: int, core: ServerCore, tls: ServerTls | None, stop_seconds: float) -> None:
+    def __init__(self, host: str, port: int, core: ServerCore, tls: ssl.SSLContext | None, stop_seconds: float) -> None:
         """Bind the port and start.
 
         Args:
@@ -175,13 +174,8 @@ class RestServer:
             idle_seconds=limits.idle_seconds,
             write_seconds=limits.read_seconds,
         )
-        self._server = http_server(self._app, bounds, stop_seconds, None if tls is None else tls.context())
-        self._thread = threading.Thread(
-            target=self._server.run, kwargs={"sockets": [self._socket]}, name="rest", daemon=True
-        )
-        self._thread.start()
-        while not self._server.started and self._thread.is_alive():
-            time.sleep(_START_SECONDS)
+        self._server = http_server(self._app, bounds, stop_seconds, tls)
+        self._thread = serve_in_thread(self._server, self._socket)
 
     def begin_stop(self) -> None:
         """Accept no more connections; running requests go on."""

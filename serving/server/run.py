@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -83,9 +84,9 @@ class RunningServer:
         self.stop()
 
 
-def _check_tls(tls: ServerTls) -> None:
+def _tls_context(tls: ServerTls) -> ssl.SSLContext:
     try:
-        tls.context()
+        return tls.context()
     except (OSError, ValueError) as error:  # SSLError is an OSError
         raise ServerStartError(
             f"The TLS files cannot be used ({type(error).__name__}: {error}): give a PEM certificate, its own key "
@@ -105,8 +106,7 @@ def run_server(config: ServerConfig) -> RunningServer:
     Raises:
         ServerStartError: No version can be served, or certificates or a port cannot be used.
     """
-    if config.tls is not None:
-        _check_tls(config.tls)
+    tls = None if config.tls is None else _tls_context(config.tls)
     with ExitStack() as undo:
         manager = ModelManager(config.model, config.poll_seconds)
         manager.start()
@@ -121,7 +121,7 @@ def run_server(config: ServerConfig) -> RunningServer:
         grpc_server, grpc_port, healthy = start_grpc(core, read_limit)
         undo.callback(lambda: grpc_server.stop(None).wait())
         try:
-            rest = RestServer(config.host, config.rest_port, core, config.tls, _GRACE_SECONDS)
+            rest = RestServer(config.host, config.rest_port, core, tls, _GRACE_SECONDS)
         except ListenError:
             raise cannot_listen("REST", config.host, config.rest_port) from None
 
@@ -134,7 +134,7 @@ def run_server(config: ServerConfig) -> RunningServer:
             rest.join(max(0.0, until - time.monotonic()))
 
         undo.callback(stop_listening)
-        scheme = "http" if config.tls is None else "https"
+        scheme = "http" if tls is None else "https"
         return RunningServer(
             f"{config.host}:{grpc_port}",
             f"{scheme}://{config.host}:{rest.port}",

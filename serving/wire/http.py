@@ -1,7 +1,7 @@
 """HTTP/1.1 for the model server and the gateway: uvicorn and h11, with limits for connections, heads and bodies.
 
 uvicorn alone waits for the head of a request, and for a client that reads its response, without limit. h11 rejects
-malformed framing (RFC 9112); :class:`Gate` rejects the remaining forms that a proxy may read differently.
+malformed framing (RFC 9112); :class:`RequestGate` rejects the remaining forms that a proxy may read differently.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import asyncio
 import json
 import socket
 import ssl
+import threading
+import time
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,6 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 _MOST: Final = 4  # times `HttpLimits.connections`: sockets that are open at the same time
+_START_SECONDS: Final = 0.01
 _WITHOUT_BODY: Final = ("GET", "HEAD", "DELETE", "OPTIONS", "TRACE")
 
 
@@ -92,7 +95,7 @@ def http_server(app: ASGIApp, limits: HttpLimits, stop_seconds: float, tls: ssl.
         tls: Certificates; ``None`` is plain text.
     """
     config = uvicorn.Config(
-        Gate(app, limits),
+        RequestGate(app, limits),
         http=limited_protocol(limits),
         ws="none",
         proxy_headers=False,
@@ -106,6 +109,21 @@ def http_server(app: ASGIApp, limits: HttpLimits, stop_seconds: float, tls: ssl.
     config.load()
     config.ssl = tls
     return uvicorn.Server(config)
+
+
+def serve_in_thread(server: uvicorn.Server, bound: socket.socket) -> threading.Thread:
+    """Run a server in a thread, and return it when the server answers.
+
+    Raises:
+        ListenError: The server ended at its start.
+    """
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]}, name="http", daemon=True)
+    thread.start()
+    while not server.started:
+        if not thread.is_alive():
+            raise ListenError("the server ended at its start")
+        time.sleep(_START_SECONDS)
+    return thread
 
 
 def limited_protocol(limits: HttpLimits) -> type[H11Protocol]:
@@ -197,7 +215,7 @@ def _cancelled(timer: asyncio.TimerHandle | None) -> asyncio.TimerHandle | None:
     return None
 
 
-class Gate:
+class RequestGate:
     """Rejects requests over the limits and requests whose framing another server may read differently."""
 
     def __init__(self, app: ASGIApp, limits: HttpLimits) -> None:
@@ -235,14 +253,6 @@ def _is_plain(scope: Scope) -> bool:
     if coded and (lengths or scope["http_version"] != "1.1"):
         return False
     return scope["method"] not in _WITHOUT_BODY or not (coded or any(int(length) for length in lengths))
-
-
-async def respond(send: Send, status: int, document: Any) -> None:
-    """Send a JSON response; the connection stays open."""
-    body = json.dumps(document).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
 
 
 async def refuse(receive: Receive, send: Send, status: int, message: str, seconds: float) -> None:

@@ -57,7 +57,7 @@ def test_confusion_matrix_has_counts_row_shares_and_totals() -> None:
 
 def test_confusion_matrix_must_have_four_rows_of_four() -> None:
     with pytest.raises(ValueError, match="confusion_matrix"):
-        ReadSliceMetrics(slice={}, n=1, confusion_matrix=((1, 0), (0, 1)), metrics={})  # type: ignore[arg-type]
+        ReadSliceMetrics(slice={}, n=1, confusion_matrix=((1, 0), (0, 1)), metrics={})  # type: ignore[arg-type]  # wrong, to be refused
 
 
 def test_marks_lie_where_their_values_are() -> None:
