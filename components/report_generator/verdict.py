@@ -49,15 +49,21 @@ def _word(artifacts: Artifacts, push: PushInfo | None) -> tuple[str, str, Tone]:
         failed = [f"{g.name} ({g.slice or 'all'})" for g in evaluation.gates if not g.passed]
         why = f"Gates failed: {', '.join(failed)}." if failed else "A condition for the blessing failed."
         return "REFUSED", f"{why} {pushed}", "fail"
+    warned = sum(gate.judged and not gate.met for gate in evaluation.gates)
     later = (("explanation", explanations), ("serving checks", infra))
     failed = [name for name, found in later if found and not _passed(found)]
     if failed:
         return (
             "BLESSED",
-            f"All gates of the evaluation passed, but these checks failed: {', '.join(failed)}. {pushed}",
+            f"{_gates('of the evaluation ', warned)}, but these checks failed: {', '.join(failed)}. {pushed}",
             "warn",
         )
-    return "BLESSED", f"All gates passed. {pushed}", "warn" if push and not push.pushed else "pass"
+    tone: Tone = "warn" if warned or (push and not push.pushed) else "pass"
+    return "BLESSED", f"{_gates('', warned)}. {pushed}", tone
+
+
+def _gates(of: str, warned: int) -> str:
+    return f"No gate {of}refused the model, and {warned} warned" if warned else f"All gates {of}passed"
 
 
 def _passed(found: ReadExplanations | Infra) -> bool:

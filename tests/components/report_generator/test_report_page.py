@@ -347,6 +347,16 @@ def test_refusal_names_the_failed_gate(
     assert "✗ failed" in page.text["evaluation"]
 
 
+def test_blessed_model_with_a_warning_does_not_say_that_all_gates_passed(
+    evaluation_example: Callable[..., dict[str, Any]], write_evaluation_file: Callable[..., Path]
+) -> None:
+    content = evaluation_example()
+    content["gates"][-1] |= {"verdict": "warning", "reason": "not shown"}
+    page = Page(build_report(ReportInputs(evaluation=write_evaluation_file(content), push=PushInfo(True, "7"))))
+    assert "No gate refused the model, and 1 warned. Pushed as version 7." in page.text["head"]
+    assert ("div", {"class": "verdict warn"}) in page.elements
+
+
 def test_blessed_model_that_fails_later_is_no_plain_success(
     full_inputs: ReportInputs,
     tmp_path: Path,
