@@ -151,12 +151,12 @@ def _rate(node: Callable[[], object], unit: str) -> tuple[float, float]:
         return clock.rate()
 
 
-def seconds(action: Callable[[], object]) -> float:
-    """Measure one run; what ran before leaves no garbage to it."""
+def seconds(action: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
+    """Measure one run, by the clock or by processor time; what ran before leaves no garbage to it."""
     gc.collect()
-    started = time.perf_counter()
+    started = clock()
     action()
-    return time.perf_counter() - started
+    return clock() - started
 
 
 def _cells(floor: float, rates: Sequence[float], megabytes: float) -> str:
@@ -222,11 +222,11 @@ def _starts(folder: Path) -> list[float]:
 
 def _round(source: FolderSource, folder: Path) -> _Round:
     """Measure the plain loop and the node with each number of workers, one after the other."""
-    files, started = len(_files(source)), time.process_time()
-    floor = files / seconds(partial(_ingest_floor, source))
-    work = (time.process_time() - started) / files
+    files, floor = len(_files(source)), partial(_ingest_floor, source)
+    work = seconds(floor, time.process_time) / files
+    rate = files / seconds(floor)
     one, two = (_rate(partial(_ingest, source, folder / str(workers), workers), "files") for workers in _WORKERS)
-    return _Round(floor, (one[0], two[0]), work, one[1])
+    return _Round(rate, (one[0], two[0]), work, one[1])
 
 
 def _ingest_table(folder: Path, rounds: int) -> list[str]:
