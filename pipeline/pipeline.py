@@ -32,6 +32,7 @@ from components.report_generator.executor import describe_nodes
 from components.review.folder import ReviewSource
 from components.sources.source import Source
 from components.sources.spans import LATEST, Span
+from components.texture_model.component import TextureModel
 from pipeline.config import PipelineConfig, to_yaml
 from pipeline.metadata import Connection
 from schema import features as f
@@ -296,8 +297,9 @@ def create_pipeline(
     trainers = _trainers(config, learnt, schema, transform, tuner, warm_start)
     networks = {name: trainer.outputs["model"] for name, trainer in trainers.items()}
     by_view = {view: networks[name] for name, views in config.trainer.views_by_network.items() for view in views}
+    texture = TextureModel(learnt, config.ensemble.texture) if config.ensemble.mixed else None
     ensemble = ExamEnsemble(
-        by_view,
+        by_view | ({"texture_model": texture.outputs["texture_model"]} if texture else {}),
         learnt,
         config.trainer.image,
         config.recipe,
@@ -335,6 +337,7 @@ def create_pipeline(
     )
     nodes: list[BaseNode] = [*scan, *ingest, preprocessor, statistics, schema, validator, transform]
     nodes += [*(node for node in (drift, selector, tuner, warm_start) if node), *trainers.values()]
+    nodes += [texture] if texture else []
     nodes += [ensemble, baseline, evaluator, explainer, infra, pusher]
     report = ReportGenerator(
         NodeOutputs(

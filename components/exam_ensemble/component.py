@@ -8,6 +8,7 @@ from tfx import types
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.types import component_spec, standard_artifacts
 
+from components.common.artifacts import TextureArraysArtifact
 from components.common.fingerprint import code_fingerprint
 from components.exam_ensemble import executor
 from components.exam_ensemble.config import EnsembleConfig
@@ -30,6 +31,7 @@ class ExamEnsembleSpec(component_spec.ComponentSpec):
     INPUTS = {
         "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
         **{view: component_spec.ChannelParameter(type=standard_artifacts.Model) for view in VIEWS},
+        executor.TEXTURE_MODEL: component_spec.ChannelParameter(type=TextureArraysArtifact, optional=True),
     }
     OUTPUTS = {"model": component_spec.ChannelParameter(type=standard_artifacts.Model)}
 
@@ -53,7 +55,8 @@ class ExamEnsemble(base_component.BaseComponent):
         """Create the node.
 
         Args:
-            networks: Model of the Trainer for each view; several views may share one.
+            networks: Model of the Trainer for each view; several views may share one. The mixed classifier needs
+                ``texture_model`` too, the output of TextureModel.
             examples: Preprocessed examples. The eval split calibrates; the contract has the counts of train and eval.
             image: Input of the networks.
             recipe: Preprocessing of the images; the model contains it.

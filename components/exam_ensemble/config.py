@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from components.exam_model.batching import BatchingConfig
+from components.texture.config import TextureConfig
 from schema.features import VIEWS
 
 
@@ -19,6 +20,10 @@ class EnsembleConfig(BaseModel):
         minimum_views: An exam with fewer views gets no grade.
         batching: How the served model combines requests to batches; ``null`` runs each request separately. On two cores
             batches are not faster at the published size (docs/serving.md).
+        mixed: Average the networks with a texture model (node TextureModel): the mixed classifier. It is off in the
+            configurations of the thesis.
+        texture_weight: Weight of the texture model's probabilities. The default was fixed before any evaluation.
+        texture: How the texture model is fitted.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -26,3 +31,6 @@ class EnsembleConfig(BaseModel):
     calibration: Literal["temperature", "none"] = "temperature"
     minimum_views: int = Field(1, ge=1, le=len(VIEWS))
     batching: BatchingConfig | None = None
+    mixed: bool = False
+    texture_weight: float = Field(0.5, gt=0, lt=1)
+    texture: TextureConfig = TextureConfig()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, Final
 
 from tfx import types
 from tfx.dsl.components.base import base_executor
@@ -11,16 +11,28 @@ from tfx.types import artifact_utils
 from tfx.utils import path_utils
 
 from components.common.progress import advance, expect
+from components.common.shards import read_bytes
 from components.common.views import read_views
 from components.exam_ensemble.config import EnsembleConfig
 from components.exam_ensemble.ensemble import grade_split, load_exam_model
 from components.exam_ensemble.saving import count_exams, save_exam_model, systems_of
 from components.exam_model.contract import TrainingData
+from components.exam_model.mixture import Mixture
 from components.exam_model.signatures import ExamSettings
 from components.statistics.calibration import fit_calibration
+from components.texture.arrays import TEXTURE_FILE, read_arrays
 from components.trainer import NETWORK_FILE
 from components.transform.config import ImageConfig
 from schema.features import VIEWS
+
+TEXTURE_MODEL: Final = "texture_model"
+
+
+def _mixture(input_dict: dict[str, list[types.Artifact]], config: EnsembleConfig) -> Mixture | None:
+    if not input_dict.get(TEXTURE_MODEL):
+        return None
+    file = os.path.join(artifact_utils.get_single_uri(input_dict[TEXTURE_MODEL]), TEXTURE_FILE)
+    return Mixture(read_arrays(read_bytes(file)), config.texture_weight)
 
 
 class Executor(base_executor.BaseExecutor):
@@ -32,7 +44,10 @@ class Executor(base_executor.BaseExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Read one network per view and the splits, and write ``model`` with calibration, warm-up and contract."""
+        """Write ``model`` with calibration, warm-up and contract.
+
+        It reads one network per view, the splits, and for the mixed classifier a texture model.
+        """
         expect(1, "models")
         networks = {
             view: os.path.join(
@@ -46,6 +61,7 @@ class Executor(base_executor.BaseExecutor):
             preprocessing=exec_properties["preprocessing"],
             minimum_views=config.minimum_views,
             mirrored=bool(exec_properties["mirrored"]),
+            mixture=_mixture(input_dict, config),
         )
         model = load_exam_model(networks, image, settings)
         learnt = {split: artifact_utils.get_split_uri(input_dict["examples"], split) for split in ("train", "eval")}

@@ -148,6 +148,8 @@ class ExamRule(ContractPart):
     Attributes:
         combination: The rule, in one sentence.
         minimum_views: Exams with fewer views get no grade.
+        texture_weight: Weight of the texture model in the probabilities of a view, the networks have the rest; 0 if the
+            model has none.
     """
 
     combination: str = (
@@ -155,6 +157,7 @@ class ExamRule(ContractPart):
         " temperature)"
     )
     minimum_views: int = Field(ge=1)
+    texture_weight: float = Field(0.0, ge=0, lt=1)
 
 
 class CalibrationFacts(ContractPart):

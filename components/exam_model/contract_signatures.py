@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from components.exam_model.contract import Signature, Tensor
+from components.texture.config import TELLING
 from schema.features import DENSITY_CLASSES, VIEWS
 
 _CLASSES: Final = len(DENSITY_CLASSES)
@@ -76,7 +77,29 @@ def _view_outputs(prefix: str = "") -> dict[str, Tensor]:
     }
 
 
-def _exam_outputs() -> dict[str, Tensor]:
+def _mixed_outputs() -> dict[str, Tensor]:
+    def of_features(dtype: Literal["string", "float32"], meaning: str, maximum: float | None = None) -> Tensor:
+        minimum = 0.0 if maximum else None
+        return Tensor(dtype=dtype, shape=("exams", TELLING), meaning=meaning, minimum=minimum, maximum=maximum)
+
+    return {
+        "network_probabilities": _probabilities("exams", "by the networks only, before calibration", zero_rows=True),
+        "texture_probabilities": _probabilities(
+            "exams", "by the texture model only, before calibration", zero_rows=True
+        ),
+        "telling_features": of_features(
+            "string", "the texture features that speak most for or against the grade; empty without a grade"
+        ),
+        "telling_percentiles": of_features("float32", "their place among the training exams, percent", 100.0),
+        "telling_contributions": of_features(
+            "float32",
+            "their terms in the logit of the grade in the texture model's regression, less the mean over the classes:"
+            " above 0 speaks for the grade",
+        ),
+    }
+
+
+def _exam_outputs(mixed: bool) -> dict[str, Tensor]:
     grades = ("", *DENSITY_CLASSES)
     return {
         "exam_id": _text("exams", "the exams, in the order in which they first appear in the request"),
@@ -102,6 +125,7 @@ def _exam_outputs() -> dict[str, Tensor]:
             meaning="the acquisition systems of the training exams, as in training_data",
             encoding="json",
         ),
+        **(_mixed_outputs() if mixed else {}),
     }
 
 
@@ -120,12 +144,13 @@ def _maps(height: int, width: int) -> dict[str, Tensor]:
     }
 
 
-def promised_signatures(height: int, width: int) -> dict[str, Signature]:
+def promised_signatures(height: int, width: int, mixed: bool = False) -> dict[str, Signature]:
     """Return the signatures of an exam model.
 
     Args:
         height: Height of the networks' input and of the heat maps, pixels.
         width: Width of these, pixels.
+        mixed: The model contains a texture model.
 
     Returns:
         Signature by name.
@@ -158,14 +183,14 @@ def promised_signatures(height: int, width: int) -> dict[str, Signature]:
             meaning="Grades views given as records.", inputs={"examples": examples}, outputs=_view_outputs()
         ),
         "predict_view": Signature(meaning="Grades views.", inputs=images, outputs=_view_outputs()),
-        "predict_exam": Signature(meaning="Grades exams.", inputs=exams, outputs=_exam_outputs()),
+        "predict_exam": Signature(meaning="Grades exams.", inputs=exams, outputs=_exam_outputs(mixed)),
         "gradcam": Signature(
             meaning="Grades views and explains them.", inputs=images | target, outputs=_view_outputs() | maps
         ),
         "explain_exam": Signature(
             meaning="Grades exams and explains their views, in one forward pass.",
             inputs=exams | target,
-            outputs=_exam_outputs() | _view_outputs("view_") | maps,
+            outputs=_exam_outputs(mixed) | _view_outputs("view_") | maps,
         ),
     }
 

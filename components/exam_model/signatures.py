@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import tensorflow as tf
@@ -15,6 +15,7 @@ import tensorflow as tf
 from components.common.fingerprint import code_fingerprint
 from components.exam_model.batching import BatchingConfig
 from components.exam_model.exam_grades import density_names, grade_exams
+from components.exam_model.mixture import Mixer, Mixture, TextureOfViews
 from components.exam_model.overlays import overlay
 from components.exam_model.png_check import checked_pngs
 from components.exam_model.view_networks import BatchedNetworks, Networks, ViewFunctions, ViewNetworks
@@ -36,6 +37,7 @@ class ExamSettings:
         minimum_views: Exams with fewer views get no grade, 1..4.
         mirrored: The networks are trained on left breasts: images of right breasts and their heat maps are flipped.
         batching: Combines the images of several requests; None runs each request separately.
+        mixture: Texture model that is mixed with the networks; None for the networks only.
 
     Raises:
         ValueError: A number is out of range.
@@ -47,6 +49,7 @@ class ExamSettings:
     minimum_views: int = 1
     mirrored: bool = False
     batching: BatchingConfig | None = None
+    mixture: Mixture | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if not self.temperature > 0 or not 1 <= self.minimum_views <= len(f.VIEWS):
@@ -87,6 +90,7 @@ class ExamModel(tf.Module):
         # Attributes of a tf.Module are saved; the Keras models behind the functions must not be. A warm start reads
         # this list from the SavedModel: a variable a network, in the order of VIEWS.
         self._weights = plain.weights
+        self._mixer = Mixer(settings.mixture) if settings.mixture else None
         served: Networks = plain
         if settings.batching is not None:
             name = hashlib.sha256(f"{plain.identity()} {settings} {code_fingerprint(__name__)}".encode()).hexdigest()
@@ -130,8 +134,17 @@ class ExamModel(tf.Module):
     def _decoded(self, image_bytes: tf.Tensor) -> tf.Tensor:
         return decode_images(checked_pngs(image_bytes, self._image.size), self._image.size)
 
-    def _probabilities(self, image_bytes: tf.Tensor, views: tf.Tensor) -> tf.Tensor:
+    def _network_probabilities(self, image_bytes: tf.Tensor, views: tf.Tensor) -> tf.Tensor:
         return self._networks().probabilities(self._decoded(image_bytes), views)
+
+    def _texture(self, image_bytes: tf.Tensor, views: tf.Tensor) -> TextureOfViews | None:
+        if self._mixer is None:
+            return None
+        return self._mixer.measure(checked_pngs(image_bytes, self._image.size), views)
+
+    def _mixed(self, networks: tf.Tensor, texture: TextureOfViews | None) -> tf.Tensor:
+        """Return the probabilities of views, float32 [N, 4], from those of the networks."""
+        return networks if self._mixer is None or texture is None else self._mixer.mix(networks, texture)
 
     def serving_default(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
         """Grade serialized tf.Examples of preprocessed views: probabilities [N, 4] and density [N]."""
@@ -143,7 +156,8 @@ class ExamModel(tf.Module):
 
     def predict_view(self, image_bytes: tf.Tensor, view: tf.Tensor) -> dict[str, tf.Tensor]:
         """Grade preprocessed views given as PNG bytes: probabilities [N, 4] and density [N]."""
-        probabilities = self._probabilities(image_bytes, self._checked_views(view, image_bytes))
+        views = self._checked_views(view, image_bytes)
+        probabilities = self._mixed(self._network_probabilities(image_bytes, views), self._texture(image_bytes, views))
         return {"probabilities": probabilities, "density": density_names(probabilities)}
 
     def predict_exam(self, image_bytes: tf.Tensor, view: tf.Tensor, exam_id: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -151,19 +165,25 @@ class ExamModel(tf.Module):
 
         Returns, in the order in which the exams first appear: exam_id [E], the outputs of
         :func:`components.exam_model.exam_grades.grade_exams`, preprocessing [E]: the required recipe of the images, and
-        training_systems [E]: the acquisition systems of the training exams; both as JSON.
+        training_systems [E]: the acquisition systems of the training exams; both as JSON. A mixed classifier adds the
+        outputs of :meth:`components.exam_model.mixture.Mixer.exam_outputs`.
         """
         exams, rows = _exams_of(exam_id, image_bytes)
         views = self._checked_views(view, image_bytes)
-        return self._graded(self._probabilities(image_bytes, views), views, exams, rows)
+        networks = self._network_probabilities(image_bytes, views)
+        return self._graded(networks, self._texture(image_bytes, views), views, exams, rows)
 
     def _graded(
-        self, probabilities: tf.Tensor, views: tf.Tensor, exams: tf.Tensor, rows: tf.Tensor
+        self, networks: tf.Tensor, texture: TextureOfViews | None, views: tf.Tensor, exams: tf.Tensor, rows: tf.Tensor
     ) -> dict[str, tf.Tensor]:
-        count = tf.size(exams)
+        count, settings = tf.size(exams), self._settings
+        probabilities = self._mixed(networks, texture)
+        graded = grade_exams(probabilities, views, rows, count, settings.temperature, settings.minimum_views)
+        if self._mixer is not None and texture is not None:
+            graded |= self._mixer.exam_outputs(networks, texture, views, rows, graded["probabilities"])
         return {
             "exam_id": exams,
-            **grade_exams(probabilities, views, rows, count, self._settings.temperature, self._settings.minimum_views),
+            **graded,
             "preprocessing": tf.fill([count], self._settings.preprocessing),
             "training_systems": tf.fill([count], self._settings.training_systems),
         }
@@ -179,7 +199,8 @@ class ExamModel(tf.Module):
         Returns:
             probabilities [N, 4], density [N], heatmap float32 [N, H, W] in 0..1, overlay_png_bytes string [N].
         """
-        probabilities, maps = self._explained(image_bytes, self._checked_views(view, image_bytes), target_class)
+        networks, texture, maps = self._explained(image_bytes, self._checked_views(view, image_bytes), target_class)
+        probabilities = self._mixed(networks, texture)
         return {"probabilities": probabilities, "density": density_names(probabilities), **maps}
 
     def explain_exam(
@@ -199,9 +220,10 @@ class ExamModel(tf.Module):
         """
         exams, rows = _exams_of(exam_id, image_bytes)
         views = self._checked_views(view, image_bytes)
-        probabilities, maps = self._explained(image_bytes, views, target_class)
+        networks, texture, maps = self._explained(image_bytes, views, target_class)
+        probabilities = self._mixed(networks, texture)
         return {
-            **self._graded(probabilities, views, exams, rows),
+            **self._graded(networks, texture, views, exams, rows),
             "view_probabilities": probabilities,
             "view_density": density_names(probabilities),
             **maps,
@@ -209,17 +231,23 @@ class ExamModel(tf.Module):
 
     def _explained(
         self, image_bytes: tf.Tensor, views: tf.Tensor, target_class: tf.Tensor
-    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        """Return probabilities [N, 4], and heatmap and overlay_png_bytes of each image."""
-        images = self._decoded(image_bytes)
-        probabilities, maps = self._networks().explained(images, views, self._asked(target_class, views))
+    ) -> tuple[tf.Tensor, TextureOfViews | None, dict[str, tf.Tensor]]:
+        """Return the networks' probabilities [N, 4], the texture, and heatmap and overlay_png_bytes of each image."""
+        images, texture = self._decoded(image_bytes), self._texture(image_bytes, views)
+        preference = self._preference(target_class, views, texture)
+        networks, maps = self._networks().explained(images, views, preference)
         heat = tf.image.resize(maps[..., tf.newaxis], (self._image.size, self._image.size))[..., 0]
         heat = tf.math.divide_no_nan(heat, tf.reduce_max(heat, axis=(1, 2), keepdims=True))
         heat = tf.clip_by_value(heat, 0.0, 1.0)
-        return probabilities, {"heatmap": heat, "overlay_png_bytes": overlay(images, heat)}
+        return networks, texture, {"heatmap": heat, "overlay_png_bytes": overlay(images, heat)}
 
-    def _asked(self, target_class: tf.Tensor, views: tf.Tensor) -> tf.Tensor:
-        """Mark the requested class, float32 [N, 4]; zeros if none is requested. Fails on an unknown class."""
+    def _preference(self, target_class: tf.Tensor, views: tf.Tensor, texture: TextureOfViews | None) -> tf.Tensor:
+        """Return what makes a network explain the requested class, or the class that is predicted for the view.
+
+        Returns:
+            float32 [N, 4], see :meth:`components.exam_model.view_networks.ViewNetworks.explained`. Fails on an unknown
+            class.
+        """
         target_class = tf.broadcast_to(target_class, tf.shape(views))
         matches = tf.equal(target_class[:, tf.newaxis], self._classes[tf.newaxis, :])
         known = tf.logical_or(tf.reduce_any(matches, axis=1), tf.equal(target_class, ""))
@@ -229,7 +257,10 @@ class ExamModel(tf.Module):
             message=f"Unknown target_class: it must be empty or one of {', '.join(f.DENSITY_CLASSES)}.",
         )
         with tf.control_dependencies([valid] if valid is not None else []):
-            return tf.cast(matches, tf.float32)
+            asked = 2.0 * tf.cast(matches, tf.float32)  # more than any probability
+        if self._mixer is None or texture is None:
+            return asked
+        return tf.where(tf.reduce_any(matches, axis=1, keepdims=True), asked, self._mixer.preference(texture))
 
     def signatures(self) -> dict[str, tf.types.experimental.GenericFunction]:
         """Return the serving signatures; every input is a string vector.

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from components.exam_model.batching import BatchingConfig
 from components.exam_model.png_check import LARGEST_REQUEST
-from components.transform.class_outputs import class_probabilities, class_scores, likeliest_classes
+from components.transform.class_outputs import class_probabilities, class_scores
 from components.transform.config import ImageConfig
 from components.transform.images import normalise
 from schema import features as f
@@ -41,7 +41,7 @@ class Networks(Protocol):
         """Grade images; see `ViewNetworks`."""
         ...
 
-    def explained(self, images: tf.Tensor, views: tf.Tensor, asked: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def explained(self, images: tf.Tensor, views: tf.Tensor, preference: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Grade images and explain them; see `ViewNetworks`."""
         ...
 
@@ -94,13 +94,14 @@ class ViewNetworks:
         images = self._turned(images, views)
         return self._by_view(images, views, forward, (tf.TensorSpec((None, _CLASSES)),))[0]
 
-    def explained(self, images: tf.Tensor, views: tf.Tensor, asked: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def explained(self, images: tf.Tensor, views: tf.Tensor, preference: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Grade images and explain them with Grad-CAM, in one forward pass.
 
         Args:
             images: uint8 [N, size, size, 1].
             views: int32 [N], index in VIEWS.
-            asked: float32 [N, 4], 1 at the class to explain; zeros for the predicted class.
+            preference: float32 [N, 4]. The class with the largest sum of probability and preference is explained:
+                zeros explain the class that the network predicts.
 
         Returns:
             Probabilities, float32 [N, 4], and maps, float32 [N, h, w], 0 or more, not scaled.
@@ -111,10 +112,8 @@ class ViewNetworks:
             with tf.GradientTape() as tape:
                 tape.watch(activations)
                 logits = network.head(activations)
-                wanted = tf.gather(asked, rows)
-                predicted = tf.one_hot(likeliest_classes(logits), _CLASSES)
-                wanted = tf.where(tf.reduce_any(wanted > 0, axis=1, keepdims=True), wanted, predicted)
-                score = tf.reduce_sum(class_scores(logits) * wanted)
+                chosen = tf.argmax(class_probabilities(logits) + tf.gather(preference, rows), axis=1)
+                score = tf.reduce_sum(class_scores(logits) * tf.one_hot(chosen, _CLASSES))
             weights = tf.reduce_mean(tape.gradient(score, activations), axis=(1, 2), keepdims=True)
             return class_probabilities(logits), tf.nn.relu(tf.reduce_sum(weights * activations, axis=-1))
 
@@ -177,23 +176,23 @@ class BatchedNetworks:
             name: Name of the queue; equal only for equal networks and code.
         """
         images, views = tf.TensorSpec([None, size, size, 1], tf.uint8), tf.TensorSpec([None], tf.int32)
-        asked = tf.TensorSpec([None, _CLASSES])
+        preference = tf.TensorSpec([None, _CLASSES])
         maps = tf.TensorSpec([None, networks.map_side, networks.map_side])
         grades = tf.TensorSpec([None, _CLASSES])
         self._probabilities = _in_batches(
             lambda *inputs: (networks.probabilities(*inputs),), (images, views), (grades,), config, f"grade_{name}"
         )
         self._explained = _in_batches(
-            networks.explained, (images, views, asked), (grades, maps), config, f"explain_{name}"
+            networks.explained, (images, views, preference), (grades, maps), config, f"explain_{name}"
         )
 
     def probabilities(self, images: tf.Tensor, views: tf.Tensor) -> tf.Tensor:
         """Grade images; see `ViewNetworks`."""
         return self._probabilities(images, views)[0]
 
-    def explained(self, images: tf.Tensor, views: tf.Tensor, asked: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def explained(self, images: tf.Tensor, views: tf.Tensor, preference: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Grade images and explain them; see `ViewNetworks`."""
-        probabilities, maps = self._explained(images, views, asked)
+        probabilities, maps = self._explained(images, views, preference)
         return probabilities, maps
 
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import tensorflow as tf
 
 from components.texture.arrays import MOST_DEVIATIONS, TextureArrays
+from components.texture.config import TELLING
 from components.texture.view_vector import VECTOR, exam_means
-
-TELLING: Final = 5  # features that explain an exam
 
 
 class TextureClassifier(tf.Module):

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from pydantic import BaseModel, ConfigDict, Field
+
+TELLING: Final = 5  # features that explain an exam
 
 
 class TextureConfig(BaseModel):

@@ -120,6 +120,18 @@ def test_a_selection_is_an_option_that_touches_what_learns_and_nothing_that_judg
     assert "training_examples" not in nodes()["Evaluator"].inputs
 
 
+def test_the_mixed_classifier_is_an_option_that_reads_what_the_trainers_read() -> None:
+    assert "TextureModel" not in nodes()
+    assert "texture_model" not in nodes()["ExamEnsemble"].inputs
+    chosen = load_config(find_config("demo"), ["pipeline.ensemble.mixed=true", "pipeline.selection.train=BIRADS"])
+    by_id = nodes(chosen.pipeline)
+    texture = by_id["TextureModel"]
+    assert texture.inputs["examples"] == by_id["Trainer.CC_R"].inputs["examples"]
+    assert by_id["ExamEnsemble"].inputs["texture_model"] == texture.outputs["texture_model"]
+    pipeline = create_pipeline(chosen.pipeline, ARCHIVE, RunPaths("/the/root", "/the/serving", str(SCHEMA_FILE)))
+    assert "TextureModel" in {node.pipeline_node.node_info.id for node in compiler.Compiler().compile(pipeline).nodes}
+
+
 def test_the_tuner_is_an_option_whose_result_the_trainers_take() -> None:
     assert "Tuner" not in nodes()
     by_id = nodes(load_config(find_config("demo"), ["pipeline.tuner.enabled=true"]).pipeline)

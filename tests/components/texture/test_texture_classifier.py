@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from components.texture.arrays import TextureArrays, TextureModelError, read_arrays, write_arrays
-from components.texture.classifier import TELLING, TextureClassifier
-from components.texture.config import TextureConfig
+from components.texture.classifier import TextureClassifier
+from components.texture.config import TELLING, TextureConfig
 from components.texture.fitting import TextureFitError, fit_texture_model, make_estimators
 from components.texture.measuring import MeasuredViews
 from components.texture.view_vector import VECTOR
