@@ -159,7 +159,7 @@ def test_the_telling_features_of_an_exam_are_named_and_placed(served: Any) -> No
 
 
 def test_explain_exam_gives_the_same_grades_and_explains_the_mixed_class(served: Any) -> None:
-    exams, explained = asked(served, "predict_exam"), asked(served, "explain_exam")
+    exams, explained = asked(served, "predict_exam"), asked(served, "explain_exam", "")
     for name, value in exams.items():
         if value.dtype.kind == "f":
             np.testing.assert_allclose(explained[name], value, atol=1e-5)
