@@ -9,14 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Literal
 
-import cv2
-import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from components.common.views import View, read_views
+from components.common.views import read_views
 from components.evaluator.slices import slice_entry
 from components.grey_statistics.classifier import BaselineError, GreyClassifier, ViewStatistics
-from components.grey_statistics.features import grey_statistics
+from components.grey_statistics.measuring import PictureError, measure_view
 from components.statistics.figures import compare, confusion_matrix, density_figures
 from components.statistics.intervals import Figure
 from components.statistics.metrics import CLASS_RECALLS, COMPARED
@@ -46,25 +44,11 @@ class GreyComparison(BaseModel):
     gain: dict[str, Figure] = {}
 
 
-class _PictureError(ValueError):
-    """A stored picture cannot be decoded."""
-
-
-def _statistics(view: View) -> ViewStatistics:
-    picture = cv2.imdecode(np.frombuffer(view.image, np.uint8), cv2.IMREAD_GRAYSCALE) if view.image else None
-    if picture is None:
-        raise _PictureError(f"A picture of exam {view.exam_id}, view {view.view}, is not a PNG: preprocess it again.")
-    regions = cv2.imdecode(np.frombuffer(view.regions, np.uint8), cv2.IMREAD_GRAYSCALE) if view.regions else None
-    if regions is not None and regions.shape != picture.shape:
-        regions = None
-    return ViewStatistics(view.exam_id, view.view, grey_statistics(picture, regions))
-
-
 def _read(folder: str, labels: dict[str, int]) -> Iterator[ViewStatistics]:
     """Yield the statistics of a split, and fill in the labels of its exams."""
     for view in read_views(folder):
         labels[view.exam_id] = DENSITY_CLASSES.index(view.density)
-        yield _statistics(view)
+        yield measure_view(view)
 
 
 def baseline_scores(train: str, test: str, model: Scores) -> tuple[Scores, int]:
@@ -111,7 +95,7 @@ def compare_with_grey(train: str, test: str, model: Scores, draws: int, seed: in
         baseline, train_exams = baseline_scores(train, test, model)
     except BaselineError as error:
         return GreyComparison(problem=error.problem, message=str(error))
-    except _PictureError as error:
+    except PictureError as error:
         return GreyComparison(problem="unreadable_picture", message=str(error))
     figures = density_figures(baseline, draws, seed)
     changes = compare(model, baseline, draws, seed)

@@ -14,6 +14,7 @@ from components.common.files import write_whole
 from pipeline.config import find_config, load_config
 from pipeline.console import duration
 from pipeline.experiments.declarations import Experiment
+from pipeline.experiments.fold_models import MODELS
 from pipeline.logs import chatter_to
 
 
@@ -61,10 +62,10 @@ def run_repeated(
     values: Mapping[str, Any],
     console: Console,
 ) -> None:
-    """Run ``experiment repeat``; page and JSON are written anew after each finished seed of an arm.
+    """Run ``experiment repeat``; page and JSON are written anew after each fold that all arms finished.
 
     Args:
-        arms: ``CONFIG`` or ``CONFIG+KEY=VALUE+...``.
+        arms: ``CONFIG`` or ``CONFIG+KEY=VALUE+...``, ``texture`` or ``grey``.
         numbers: Number of folds and of seeds.
         overrides: ``KEY=VALUE`` for all arms.
         values: Values by dotted key: data and output.
@@ -80,7 +81,13 @@ def run_repeated(
             "repeat needs 2 folds or more, 1 seed or more, and arms that differ. Received:"
             f" folds={folds}, seeds={seeds}, arms={', '.join(arms)}"
         )
-    name, *own = arms[0].split("+")
+    configurations = [arm for arm in arms if arm not in MODELS]
+    if not configurations:
+        raise ValueError(
+            f"{' and '.join(MODELS)} use the pictures of a configuration: name one as an arm too. Received:"
+            f" {', '.join(arms)}"
+        )
+    name, *own = configurations[0].split("+")
     output = load_config(find_config(name), [*overrides, *own], values).output
     log = output / "pipeline.log"
     console.print(f"Details of TensorFlow and TFX go to {log}", soft_wrap=True)
@@ -88,13 +95,8 @@ def run_repeated(
     document, page = folder / "repeat.json", folder / "repeat.html"
     with chatter_to(log) as terminal:
         from pipeline.experiments.repeat import RepeatPlan, RepeatRun, repeat
-        from pipeline.experiments.repeat_report import (
-            RepeatResult,
-            repeat_document,
-            repeat_page,
-            result_of,
-            terminal_tables,
-        )
+        from pipeline.experiments.repeat_report import repeat_document, repeat_page, terminal_tables
+        from pipeline.experiments.repeat_result import RepeatResult, result_of
 
         results: list[RepeatResult] = []
 

@@ -29,8 +29,9 @@ _EXPERIMENTS_HELP: Final = "\n\n".join(
         *(f"{name}: {found.sentence}" for name, found in EXPERIMENTS.items()),
         f"{_ALL}: all of them.",
         "repeat: cross-validation of your own: --arm CONFIG (repeatable; texture is the texture model, which is also "
-        "averaged with each other arm) in --folds by patient with --seeds, reported "
-        "with intervals, the spread between seeds and paired differences from the first arm. Finished folds are kept.",
+        "averaged with each configuration, grey a regression on grey statistics) in --folds by patient with --seeds, "
+        "reported with intervals, the spread between seeds and paired differences from the first arm. Finished folds "
+        "are kept.",
         "An experiment runs the pipeline once per arm and pushes nothing. Common steps of the arms are computed once, "
         "and finished steps are not run again. Without data it makes the phantoms of its configuration. Metrics, "
         "predictions and a page are in OUTPUT/experiments.",

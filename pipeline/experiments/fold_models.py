@@ -1,6 +1,8 @@
 """Models that are not networks, on the same folds: quick to fit, so all folds and seeds of one run in one process.
 
-``texture`` is the texture model of the mixed classifier. It grades single views, as networks do.
+``texture`` is the texture model of the mixed classifier. It grades single views, as networks do. ``grey`` is the
+Evaluator's baseline, a regression on the grey statistics of an exam. It has no seed, and its table has the grade of the
+exam at each of its views, so that the mean of views is that grade.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -29,7 +31,12 @@ if TYPE_CHECKING:  # TensorFlow takes seconds
     from components.common.views import View
 
 TEXTURE: Final = "texture"
-_DECIDES: Final = ("components.texture.fitting", "components.texture.measuring", "components.texture.classifier")
+GREY: Final = "grey"
+MODELS: Final = (TEXTURE, GREY)
+_DECIDES: Final = {
+    TEXTURE: ("components.texture.fitting", "components.texture.measuring", "components.texture.classifier"),
+    GREY: ("components.grey_statistics.classifier", "components.grey_statistics.measuring"),
+}
 _BATCH: Final = 16  # pictures in memory
 
 
@@ -39,12 +46,12 @@ class ModelJob:
 
     Attributes:
         fold: The exams; those that choose a network's epoch are not used.
-        config: Settings, with the seed of this job.
+        config: Settings of the texture model, with the seed of this job; None fits the grey statistics.
         table: CSV to write, with a summary beside it.
     """
 
     fold: Fold
-    config: TextureConfig
+    config: TextureConfig | None
     table: Path
 
     @property
@@ -53,13 +60,13 @@ class ModelJob:
         return self.table.with_suffix(".json")
 
 
-def model_key(data: FoldData, fold: Fold, config: TextureConfig) -> str:
+def model_key(data: FoldData, fold: Fold, config: TextureConfig | None) -> str:
     """Return a hash of all that decides the predictions of a job: data, settings, exams and code."""
     decides = {
         "data": data.fingerprint,
-        "config": config.model_dump(mode="json"),
+        "config": config.model_dump(mode="json") if config else None,
         "fold": asdict(fold),
-        "code": [code_fingerprint(name) for name in _DECIDES],
+        "code": [code_fingerprint(name) for name in _DECIDES[TEXTURE if config else GREY]],
     }
     return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:12]
 
@@ -120,25 +127,31 @@ def _measure(files: Sequence[str], side: int) -> _Measured:
 
 
 def run_models(data: FoldData, jobs: Sequence[ModelJob]) -> None:
-    """Measure the archive once; then fit the texture model to each fold, and grade its test views.
+    """Measure the archive once for each kind of model; then fit it to each fold, and grade the test views.
 
     Args:
         data: The archive.
-        jobs: Jobs of equal ``side``.
+        jobs: Jobs; those of the texture model have an equal ``side``.
 
     Raises:
         TextureFitError: A fold has views of fewer than two classes.
+        ValueError: The grey statistics cannot be fitted to a fold.
     """
+    if of_texture := [(job, job.config) for job in jobs if job.config]:
+        _run_texture(data, of_texture)
+    if of_grey := [job for job in jobs if not job.config]:
+        _run_grey(data, of_grey)
+
+
+def _run_texture(data: FoldData, jobs: Sequence[tuple[ModelJob, TextureConfig]]) -> None:
     import tensorflow as tf
 
-    from components.evaluator.predictions import ViewPrediction
     from components.texture.classifier import TextureClassifier
     from components.texture.fitting import fit_texture_model
     from components.texture.measuring import MeasuredViews
-    from pipeline.experiments.prediction_table import write_predictions
 
-    measured = _measure(data.files, jobs[0].config.side)
-    for job in jobs:
+    measured = _measure(data.files, jobs[0][1].side)
+    for job, config in jobs:
         started = time.monotonic()
         learnt, judged = measured.rows(job.fold.train), measured.rows(job.fold.test)
         of_fold = [measured.views[row] for row in learnt]
@@ -150,20 +163,48 @@ def run_models(data: FoldData, jobs: Sequence[ModelJob]) -> None:
                 views=np.array([VIEWS.index(view.view) for view in of_fold], np.int64),
                 exams=exams.astype(np.int64),
             ),
-            job.config,
+            config,
         )
         graded = TextureClassifier(arrays).probabilities(tf.constant(measured.vectors[judged])).numpy().tolist()
-        rows = []
-        for row, probabilities in zip(judged, graded, strict=True):
-            view = measured.views[row]
-            slices = {ACQUISITION_SYSTEM: view.acquisition_system}
-            rows.append(
-                ViewPrediction(view.exam_id, view.patient_id, view.view, view.density, tuple(probabilities), slices)
-            )
-        images = {"train": len(learnt), "test": len(judged)}
-        summary = {"networks": {}, "images": images, "seconds": round(time.monotonic() - started, 1)}
-        write_whole(job.summary, json.dumps(summary, indent=1).encode())
-        write_predictions(job.table, rows)
+        _write(job, [(measured.views[row], grades) for row, grades in zip(judged, graded, strict=True)], started)
+
+
+def _run_grey(data: FoldData, jobs: Sequence[ModelJob]) -> None:
+    from components.grey_statistics.classifier import BaselineError, GreyClassifier
+    from components.grey_statistics.measuring import measure_view
+
+    found = [(replace(view, image=b"", regions=b""), measure_view(view)) for view in _pictures(data.files)]
+    found.sort(key=lambda pair: (pair[0].exam_id, VIEWS.index(pair[0].view), pair[1].values.tobytes()))
+    labels = {view.exam_id: DENSITY_CLASSES.index(view.density) for view, _ in found}
+    for job in jobs:
+        started = time.monotonic()
+        learnt, judged = frozenset(job.fold.train), frozenset(job.fold.test)
+        try:
+            model = GreyClassifier([values for view, values in found if view.exam_id in learnt], labels)
+        except BaselineError as error:  # cannot be sent from one process to another
+            raise ValueError(f"Fold {job.fold.number}: {error} Choose more exams, or leave {GREY} out.") from None
+        exams, graded = model.predict([values for view, values in found if view.exam_id in judged])
+        of_exam = dict(zip(exams, graded.tolist(), strict=True))
+        _write(job, [(view, of_exam[view.exam_id]) for view, _ in found if view.exam_id in judged], started)
+
+
+def _write(job: ModelJob, graded: Sequence[tuple[View, Sequence[float]]], started: float) -> None:
+    """Write summary and table; the table is written last, completely or not at all."""
+    from components.evaluator.predictions import ViewPrediction
+    from pipeline.experiments.prediction_table import write_predictions
+
+    rows = [
+        ViewPrediction(
+            *(view.exam_id, view.patient_id, view.view, view.density),
+            probabilities=tuple(grades),
+            slices={ACQUISITION_SYSTEM: view.acquisition_system},
+        )
+        for view, grades in graded
+    ]
+    exams = {"train": len(job.fold.train), "test": len(job.fold.test)}
+    summary = {"networks": {}, "exams": exams, "seconds": round(time.monotonic() - started, 1)}
+    write_whole(job.summary, json.dumps(summary, indent=1).encode())
+    write_predictions(job.table, rows)
 
 
 def run_models_apart(data: FoldData, jobs: Sequence[ModelJob], log: Path) -> None:

@@ -1,8 +1,9 @@
 """``experiment repeat``: cross-validation of configurations, by patient, with several seeds.
 
 The nodes up to Transform run once per arm and are cached. Every fold, arm and seed is one training; its predictions are
-kept under a name that holds a hash of all that decides them, so a stopped experiment continues where it was. Folds are
-the same for all arms and seeds, so that differences are paired.
+kept under a name that holds a hash of all that decides them, so a stopped experiment continues where it was, and arms
+of equal trainings share them. Folds are the same for all arms and seeds, so that differences are paired. All arms
+finish a fold before the next one, and all folds before the next seed, so that a stopped experiment compares.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ import datetime
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, TextIO
 
@@ -20,10 +21,9 @@ from components.common.shards import shards_of, split_folder
 from components.common.views import read_views
 from components.evaluator.predictions import ViewPrediction, read_predictions
 from components.statistics.scores import cluster_of
-from components.texture.config import TextureConfig
 from pipeline.config import PhantomDataConfig, RunConfig, find_config
 from pipeline.console import duration, watching
-from pipeline.experiments.fold_models import TEXTURE, ModelJob, model_key, run_models_apart
+from pipeline.experiments.fold_models import MODELS, TEXTURE, ModelJob, model_key, run_models_apart
 from pipeline.experiments.fold_training import FoldData, FoldJob, job_key, run_apart
 from pipeline.experiments.folds import Fold, KnownExam, make_folds
 from pipeline.experiments.prediction_table import write_predictions
@@ -32,6 +32,7 @@ from pipeline.local import runner as local_runner
 
 NAME: Final = "repeat"
 _LAST_NODE: Final = "Transform"
+_LONGEST_NAME: Final = 60
 _SPLITS: Final = ("train", "eval", "test")
 
 
@@ -41,7 +42,8 @@ class RepeatPlan:
 
     Attributes:
         arms: ``CONFIG`` or ``CONFIG+KEY=VALUE+...``; the first one is what the others are compared with. ``texture`` is
-            the texture model, fitted to the pictures of the first arm.
+            the texture model and ``grey`` the regression on grey statistics, fitted to the pictures of the first
+            configuration, so there is at least one.
         folds: Number of folds.
         seeds: Seeds of the training.
         overrides: ``KEY=VALUE`` for all arms.
@@ -81,28 +83,28 @@ class PreparedArm:
 
 @dataclass(frozen=True)
 class FinishedSeed:
-    """All folds of an arm with one seed.
+    """The finished folds of an arm with one seed.
 
     Attributes:
         rows: Predictions of each exam by the networks that never saw its patient.
-        table: File of these predictions.
-        summaries: Summary of the training of each fold.
+        table: File of these predictions; None while folds are missing.
+        summaries: Summary of the training of each finished fold.
     """
 
     rows: tuple[ViewPrediction, ...]
-    table: Path
+    table: Path | None
     summaries: tuple[Mapping[str, Any], ...]
 
 
 @dataclass(frozen=True)
 class RepeatRun:
-    """The state of an experiment after a seed of an arm.
+    """The state of an experiment after a fold of all arms.
 
     Attributes:
         plan: What is repeated.
         arms: Arms by name.
         folds: The folds.
-        finished: Finished seeds by arm and seed.
+        finished: What is finished, by arm and seed.
         phantoms: The phantoms that were made as data, if any.
         date: Date of the call, ISO 8601.
     """
@@ -119,15 +121,34 @@ class RepeatRun:
         """Folder of its files."""
         return next(iter(self.arms.values())).config.output / "experiments"
 
+    def finished_folds(self, arm: str, seed: int) -> int:
+        """Return how many folds of an arm are finished with a seed."""
+        found = self.finished.get((arm, seed))
+        return len(found.summaries) if found else 0
+
+    @property
+    def whole_seeds(self) -> tuple[int, ...]:
+        """The seeds with which every arm has finished every fold."""
+        return tuple(
+            seed
+            for seed in self.plan.seeds
+            if all(self.finished_folds(name, seed) == len(self.folds) for name in self.arms)
+        )
+
     @property
     def is_complete(self) -> bool:
         """True if every arm has every seed."""
-        return len(self.finished) == len(self.plan.arms) * len(self.plan.seeds)
+        return self.whole_seeds == self.plan.seeds
 
 
 def file_name(text: str) -> str:
-    """Return a text with only letters, digits, dot, hyphen and underscore."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "_", text)[:60]
+    """Return a text with only letters, digits, dot, hyphen and underscore; a long one ends with its hash."""
+    name = re.sub(r"[^A-Za-z0-9._-]+", "_", text)
+    return (
+        name
+        if len(name) <= _LONGEST_NAME
+        else f"{name[:_LONGEST_NAME]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    )
 
 
 def _archive(preprocessed: str, transform_output: str) -> tuple[FoldData, dict[str, KnownExam]]:
@@ -167,23 +188,29 @@ def _eval_share(config: RunConfig) -> float:
     return splits.eval / (splits.train + splits.eval)
 
 
-def _jobs(plan: RepeatPlan, name: str, arm: PreparedArm, seed: int, folds: Sequence[Fold]) -> Iterator[FoldJob]:
+def _job(plan: RepeatPlan, arm: PreparedArm, seed: int, fold: Fold) -> FoldJob:
     config = arm.config.pipeline.trainer.model_copy(update={"seed": seed})
-    folder = arm.config.output / "experiments" / NAME
-    for fold in folds:
-        ours = Fold(
-            fold.number, *(tuple(e for e in part if e in arm.exams) for part in (fold.train, fold.eval, fold.test))
-        )
-        key = job_key(arm.data, config, ours)
-        table = folder / f"{file_name(name)}-seed-{seed}-fold-{fold.number}-of-{plan.folds}-{key}.csv"
-        yield FoldJob(arm.data, config, ours, table)
+    parts = (tuple(exam for exam in part if exam in arm.exams) for part in (fold.train, fold.eval, fold.test))
+    ours = Fold(fold.number, *parts)
+    # Without the name of the arm: arms that differ in other things only share the training.
+    name = f"networks-seed-{seed}-fold-{fold.number}-of-{plan.folds}-{job_key(arm.data, config, ours)}.csv"
+    return FoldJob(arm.data, config, ours, arm.config.output / "experiments" / NAME / name)
 
 
-def _finish(jobs: Sequence[FoldJob | ModelJob], table: Path) -> FinishedSeed:
-    """Join the predictions of the folds."""
+def _model_job(plan: RepeatPlan, name: str, arm: PreparedArm, seed: int, fold: Fold) -> ModelJob:
+    config = arm.config.pipeline.ensemble.texture.model_copy(update={"seed": seed}) if name == TEXTURE else None
+    key = model_key(arm.data, fold, config)
+    seeded = f"{name}-seed-{seed}" if config else name
+    table = f"{seeded}-fold-{fold.number}-of-{plan.folds}-{key}.csv"
+    return ModelJob(fold, config, arm.config.output / "experiments" / NAME / table)
+
+
+def _finish(jobs: Sequence[FoldJob | ModelJob], table: Path | None) -> FinishedSeed:
+    """Join the predictions of folds; write them if there is a table to write."""
     rows = [row for job in jobs for row in read_predictions(job.table).rows]
     rows.sort(key=lambda row: (row.exam_id, row.view))
-    write_predictions(table, rows)
+    if table:
+        write_predictions(table, rows)
     summaries = [json.loads(job.summary.read_text(encoding="utf-8")) for job in jobs]
     return FinishedSeed(tuple(rows), table, tuple(summaries))
 
@@ -192,45 +219,61 @@ def _is_kept(job: FoldJob | ModelJob) -> bool:
     return job.table.is_file() and job.summary.is_file()
 
 
-def _train(job: FoldJob, line: str, terminal: TextIO, log: Path) -> None:
-    """Train one fold, unless its predictions are there."""
+def _train(job: FoldJob, line: str, terminal: TextIO, log: Path) -> bool:
+    """Train one fold, unless its predictions are there; return whether it was trained."""
     if _is_kept(job):
         print(f"{line}: kept", file=terminal, flush=True)
-        return
+        return False
     print(f"{line}: {len(job.fold.train)} training exams", file=terminal, flush=True)
     run_apart(job, log)
     seconds = json.loads(job.summary.read_text(encoding="utf-8"))["seconds"]
     print(f"{line}: {duration(seconds)}", file=terminal, flush=True)
+    return True
 
 
-def _fit(
-    arm: PreparedArm, plan: RepeatPlan, folds: Sequence[Fold], seed: int, terminal: TextIO, log: Path
-) -> list[ModelJob]:
-    """Fit the texture model to each fold with every seed that is not there yet; return the jobs of one seed."""
-    folder = arm.config.output / "experiments" / NAME
-
-    def job(fold: Fold, number: int) -> ModelJob:
-        config = TextureConfig(seed=number)
-        key = model_key(arm.data, fold, config)
-        name = f"{TEXTURE}-seed-{number}-fold-{fold.number}-of-{plan.folds}-{key}.csv"
-        return ModelJob(fold, config, folder / name)
-
-    missing = [one for number in plan.seeds for one in (job(fold, number) for fold in folds) if not _is_kept(one)]
-    line = f"{NAME}: {TEXTURE}, {len(plan.seeds) * len(folds)} fits"
-    print(f"{line}: {f'{len(missing)} to do' if missing else 'kept'}", file=terminal, flush=True)
+def _fit(name: str, arm: PreparedArm, plan: RepeatPlan, folds: Sequence[Fold], terminal: TextIO, log: Path) -> None:
+    """Fit a model that is no network to each fold with every seed that is not there yet."""
+    jobs = {job.table: job for job in (_model_job(plan, name, arm, seed, f) for seed in plan.seeds for f in folds)}
+    missing = [job for job in jobs.values() if not _is_kept(job)]
+    print(
+        f"{NAME}: {name}, {len(jobs)} fits: {f'{len(missing)} to do' if missing else 'kept'}", file=terminal, flush=True
+    )
     if missing:
         run_models_apart(arm.data, missing, log)
-    return [job(fold, seed) for fold in folds]
+
+
+def _prepare_arms(plan: RepeatPlan, terminal: TextIO) -> tuple[dict[str, PreparedArm], PhantomDataConfig | None]:
+    """Run the data nodes of each configuration; return the arms in their order, and the phantoms made as data."""
+    configurations = [name for name in plan.arms if name not in MODELS]
+    prepared: dict[str, PreparedArm] = {}
+    values, phantoms = dict(plan.values), None
+    for number, name in enumerate(configurations, start=1):
+        print(f"{NAME}: data of arm {number} of {len(configurations)}, {name}", file=terminal, flush=True)
+        base = plan.setting(name)
+        setting = with_data(Setting(base.path, base.overrides, values), terminal)
+        values, phantoms = dict(setting.values), phantoms or setting.phantoms
+        prepared[name] = _prepare(setting.config(), terminal)
+    first = prepared[configurations[0]]
+    mixed = {name: arm for name, arm in prepared.items() if arm.config.pipeline.ensemble.mixed}
+    for name, arm in mixed.items():
+        same = arm.config.pipeline.ensemble.texture == first.config.pipeline.ensemble.texture
+        if not same or arm.data.fingerprint != first.data.fingerprint:
+            raise ExperimentError(
+                f"All arms share the texture model of {configurations[0]}: give {name} the same pictures and the same"
+                " pipeline.ensemble.texture, or compare it in an experiment of its own."
+            )
+    names = (*plan.arms, TEXTURE) if mixed and TEXTURE not in plan.arms else plan.arms
+    return {name: prepared.get(name, first) for name in names}, phantoms
 
 
 def repeat(plan: RepeatPlan, terminal: TextIO, log: Path, report: Callable[[RepeatRun], None]) -> RepeatRun:
-    """Run what is not there yet, and report after each finished seed of an arm.
+    """Run what is not there yet, and report after each new fold of all arms.
 
     Args:
         plan: What to repeat.
         terminal: Shows the progress.
         log: File for the output of the trainings.
-        report: Called with the state after each finished seed.
+        report: Called with the state after each fold that is new, and at the end.
 
     Returns:
         The final state.
@@ -240,37 +283,54 @@ def repeat(plan: RepeatPlan, terminal: TextIO, log: Path, report: Callable[[Repe
         ConfigError: An arm is not a configuration.
         ExperimentError: An arm has a part that cannot be repeated.
         FoldError: The exams cannot be divided into the folds.
+        ValueError: A model cannot be fitted to a fold.
     """
-    date = datetime.date.today().isoformat()
-    arms: dict[str, PreparedArm] = {}
-    values, phantoms = dict(plan.values), None
-    if plan.arms[0] == TEXTURE:
-        raise ExperimentError(f"{TEXTURE} uses the pictures of the first arm: name a configuration before it.")
-    for number, name in enumerate(plan.arms, start=1):
-        if name == TEXTURE:
-            arms[name] = arms[plan.arms[0]]
-            continue
-        print(f"{NAME}: data of arm {number} of {len(plan.arms)}, {name}", file=terminal, flush=True)
-        base = plan.setting(name)
-        setting = with_data(Setting(base.path, base.overrides, values), terminal)
-        values, phantoms = dict(setting.values), phantoms or setting.phantoms
-        arms[name] = _prepare(setting.config(), terminal)
+    arms, phantoms = _prepare_arms(plan, terminal)
     first = next(iter(arms.values())).config
     exams = {name: exam for arm in arms.values() for name, exam in arm.exams.items()}
     folds = make_folds(exams, plan.folds, _eval_share(first), first.pipeline.ingest.split_seed)
+    state = RepeatRun(plan, arms, folds, {}, phantoms, datetime.date.today().isoformat())
+    return run_folds(state, terminal, log, report)
+
+
+def run_folds(begun: RepeatRun, terminal: TextIO, log: Path, report: Callable[[RepeatRun], None]) -> RepeatRun:
+    """Run the folds of prepared arms that are not there yet.
+
+    Args:
+        begun: The state before the first fold.
+        terminal: Shows the progress.
+        log: File for the output of the trainings.
+        report: Called with the state after each fold that is new, and at the end.
+
+    Returns:
+        The final state.
+
+    Raises:
+        ValueError: A model cannot be fitted to a fold.
+    """
     finished: dict[tuple[str, int], FinishedSeed] = {}
-    state = RepeatRun(plan, arms, folds, finished, phantoms, date)
+    state = replace(begun, finished=finished)
+    plan, arms, folds = state.plan, state.arms, state.folds
+    for name in arms:
+        if name in MODELS:
+            _fit(name, arms[name], plan, folds, terminal, log)
+    is_new = False
     for seed in plan.seeds:
-        for name, arm in arms.items():
-            jobs: Sequence[FoldJob | ModelJob]
-            if name == TEXTURE:
-                jobs = _fit(arm, plan, folds, seed, terminal, log)
-            else:
-                trainings = list(_jobs(plan, name, arm, seed, folds))
-                for job in trainings:
-                    _train(job, f"{NAME}: {name}, seed {seed}, fold {job.fold.number} of {plan.folds}", terminal, log)
-                jobs = trainings
-            table = state.folder / NAME / f"{file_name(name)}-seed-{seed}.csv"
-            finished[name, seed] = _finish(jobs, table)
-            report(state)
+        for number, fold in enumerate(folds, start=1):
+            is_new = False
+            for name, arm in arms.items():
+                jobs: list[FoldJob | ModelJob]
+                if name in MODELS:
+                    jobs = [_model_job(plan, name, arm, seed, one) for one in folds[:number]]
+                else:
+                    trainings = [_job(plan, arm, seed, one) for one in folds[:number]]
+                    line = f"{NAME}: {name}, seed {seed}, fold {fold.number} of {plan.folds}"
+                    is_new = _train(trainings[-1], line, terminal, log) or is_new
+                    jobs = [*trainings]
+                table = state.folder / NAME / f"{file_name(name)}-seed-{seed}.csv" if number == len(folds) else None
+                finished[name, seed] = _finish(jobs, table)
+            if is_new:
+                report(state)
+    if not is_new:
+        report(state)
     return state

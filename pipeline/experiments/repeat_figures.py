@@ -70,11 +70,12 @@ def exam_scores(rows: Sequence[ViewPrediction], minimum_views: int) -> Scores:
     return scores_of(Graded(tuple(rows), 1.0, minimum_views), _EXAMS, 0)
 
 
-def averaged(scores: Sequence[Scores]) -> Scores:
+def averaged(scores: Sequence[Scores], weights: Sequence[float] | None = None) -> Scores:
     """Average the probabilities of several models, exam by exam.
 
     Args:
         scores: Scores of the same observations.
+        weights: Weight of each model; None weighs them equally.
 
     Returns:
         Scores of the mean probabilities.
@@ -85,7 +86,7 @@ def averaged(scores: Sequence[Scores]) -> Scores:
     first = scores[0]
     if any(other.keys != first.keys for other in scores):
         raise ValueError("Only predictions of the same exams can be averaged: their keys differ.")
-    mean = np.mean([one.probabilities for one in scores], axis=0)
+    mean = np.average([one.probabilities for one in scores], axis=0, weights=weights)
     return Scores(first.keys, first.labels, mean, None, first.clusters, first.ungraded)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -17,19 +16,10 @@ from components.report_generator.page import Block, Cell, Code, Fold, Note, Sect
 from components.report_generator.text import NOTHING, interval_text, is_percent, value_text
 from components.statistics.intervals import Figure
 from components.statistics.metrics import IN_EXPERIMENT_CHART, short_name
-from components.statistics.scores import Scores
-from components.texture.config import TextureConfig
-from pipeline.experiments.fold_models import TEXTURE
+from pipeline.experiments.fold_models import GREY, MODELS, TEXTURE
 from pipeline.experiments.repeat import NAME, RepeatRun
-from pipeline.experiments.repeat_figures import (
-    NAMES,
-    ArmFigures,
-    Comparison,
-    averaged,
-    compare_arms,
-    exam_scores,
-    on_common_exams,
-)
+from pipeline.experiments.repeat_figures import NAMES, ArmFigures, Comparison
+from pipeline.experiments.repeat_result import RepeatResult, counted_seeds
 from pipeline.experiments.results import classes_text
 
 _TITLE: Final = "Cross-validation with several seeds"
@@ -39,64 +29,14 @@ _INTERVALS: Final = (
     " of exams, not that of the seed, whose spread stands beside them. Probabilities are not calibrated: a temperature"
     " changes no grade."
 )
+_MODELS: Final = (
+    f"{TEXTURE} is the texture model and {GREY} a regression on the grey statistics of an exam. They learn from the"
+    " training exams of a fold, and do not use those that choose a network's epoch."
+)
 _DIFFERENCES: Final = (
     "Differences are of the same exams, and both arms are resampled together: where the interval holds 0, no difference"
     " is shown."
 )
-
-
-@dataclass(frozen=True)
-class RepeatResult:
-    """A state of the experiment, and its metrics.
-
-    Attributes:
-        run: The state.
-        comparison: Metrics of the arms that have a finished seed.
-        missing: What is not finished, in sentences.
-    """
-
-    run: RepeatRun
-    comparison: Comparison
-    missing: tuple[str, ...]
-
-
-def averaged_name(arm: str, seeds: int) -> str:
-    """Return the name of the arm that averages the probabilities of the seeds of an arm."""
-    return f"{arm}, {seeds} seeds averaged"
-
-
-def mixed_name(arm: str) -> str:
-    """Return the name of the arm that averages the probabilities of an arm and of the texture model."""
-    return f"{arm} and {TEXTURE}, averaged"
-
-
-def averaged_of_both(pair: Sequence[Scores]) -> Scores:
-    """Average two models with equal weights, on the exams that both graded."""
-    common = on_common_exams({str(number): [one] for number, one in enumerate(pair)})
-    return averaged([one for [one] in common.values()])
-
-
-def result_of(run: RepeatRun) -> RepeatResult:
-    """Compute the metrics of what is finished."""
-    first = next(iter(run.arms.values())).config.pipeline
-    scores: dict[str, list[Scores]] = {}
-    means: dict[str, list[Scores]] = {}
-    missing = []
-    for name, arm in run.arms.items():
-        done = [seed for seed in run.plan.seeds if (name, seed) in run.finished]
-        if len(done) < len(run.plan.seeds):
-            missing.append(f"{name}: {len(done)} of {len(run.plan.seeds)} seeds are finished.")
-        if not done:
-            continue
-        views = arm.config.pipeline.ensemble.minimum_views
-        scores[name] = [exam_scores(run.finished[name, seed].rows, views) for seed in done]
-    for name in [name for name in scores if name != TEXTURE and TEXTURE in scores]:
-        scores[mixed_name(name)] = [averaged_of_both(pair) for pair in zip(scores[name], scores[TEXTURE], strict=False)]
-    for name, seeds in scores.items():
-        if len(seeds) > 1:
-            means[averaged_name(name, len(seeds))] = [averaged(on_common_exams({name: seeds})[name])]
-    judged = first.evaluator
-    return RepeatResult(run, compare_arms(scores | means, judged.bootstrap_draws, judged.seed), tuple(missing))
 
 
 def conditions(result: RepeatResult) -> list[str]:
@@ -107,6 +47,7 @@ def conditions(result: RepeatResult) -> list[str]:
     return [
         f"{classes_text(result.comparison.exams)}, {run.plan.folds} folds by patient, seeds {seeds}. In a fold, some"
         f" {len(fold.train)} exams train, {len(fold.eval)} choose the epoch and {len(fold.test)} are judged.",
+        *([_MODELS] if set(MODELS) & set(run.arms) else []),
         *([f"Phantoms, not patients: seed {run.phantoms.seed}."] if run.phantoms else []),
         *(f"Not finished: {text}" for text in result.missing),
     ]
@@ -219,10 +160,9 @@ def _trainings(run: RepeatRun) -> list[Block]:
 
 
 def _configurations(run: RepeatRun) -> dict[str, Any]:
-    return {
-        name: (TextureConfig() if name == TEXTURE else arm.config.pipeline).model_dump(mode="json")
-        for name, arm in run.arms.items()
-    }
+    found = {name: arm.config.pipeline.model_dump(mode="json") for name, arm in run.arms.items() if name not in MODELS}
+    texture = {name: arm.config.pipeline.ensemble.texture for name, arm in run.arms.items() if name == TEXTURE}
+    return found | {name: config.model_dump(mode="json") for name, config in texture.items()}
 
 
 def _figures(figures: Mapping[str, Figure]) -> dict[str, Any]:
@@ -244,6 +184,7 @@ def repeat_document(result: RepeatResult) -> dict[str, Any]:
             {"fold": f.number, "train": len(f.train), "eval": len(f.eval), "test": len(f.test)} for f in run.folds
         ],
         "seeds": list(run.plan.seeds),
+        "counted_seeds": list(counted_seeds(run)),
         "baseline": next(iter(comparison.arms)),
         "figures": {name: _figures(arm.figures) for name, arm in comparison.arms.items()},
         "by_seed": {
@@ -255,7 +196,7 @@ def repeat_document(result: RepeatResult) -> dict[str, Any]:
             {
                 "arm": name,
                 "seed": seed,
-                "predictions": f"{NAME}/{finished.table.name}",
+                "predictions": f"{NAME}/{finished.table.name}" if finished.table else None,
                 "folds": [dict(summary) for summary in finished.summaries],
             }
             for (name, seed), finished in run.finished.items()

@@ -11,8 +11,10 @@ import pytest
 import tensorflow as tf
 import tensorflow_transform as tft
 
+from components.common.png import encode_png
 from components.common.shards import read_shard, write_shard
 from components.common.views import parse_view
+from components.evaluator.grey_baseline import baseline_scores
 from components.evaluator.predictions import read_predictions
 from components.exam_ensemble.ensemble import load_exam_model
 from components.exam_model.signatures import ExamSettings
@@ -30,6 +32,8 @@ from pipeline.experiments.fold_models import ModelJob, run_models
 from pipeline.experiments.fold_training import FoldData, FoldJob, _predictions, job_key, run_fold
 from pipeline.experiments.folds import Fold
 from pipeline.experiments.repeat import _archive
+from pipeline.experiments.repeat_figures import exam_scores
+from schema import features as f
 from schema.features import DENSITY_CLASSES, VIEWS
 from tests.components.conftest import SIZE, small_data_set  # noqa: F401  (a fixture)
 
@@ -45,6 +49,23 @@ CONFIG = TrainConfig(
     epochs=1,
 )
 FOLD = Fold(2, ("exam0", "exam1"), ("exam2",), ("exam3", "exam4"))
+
+
+def grey_record(exam: str, view: str) -> bytes:
+    """Return the record of a view that is as bright as its exam is dense, but for noise."""
+    random = np.random.default_rng([int(exam[4:]), VIEWS.index(view)])
+    number = int(exam[4:]) % 4
+    picture = np.clip(60 + 30 * number + random.normal(0, 40, (SIZE, SIZE)), 1, 255).astype(np.uint8)
+    features = {
+        f.IMAGE: encode_png(picture),
+        f.VIEW: view.encode(),
+        f.EXAM_ID: exam.encode(),
+        f.PATIENT_ID: f"patient of {exam}".encode(),
+        f.DENSITY: DENSITY_CLASSES[number].encode(),
+    }
+    values = {name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value])) for name, value in features.items()}
+    record: bytes = tf.train.Example(features=tf.train.Features(feature=values)).SerializeToString()
+    return record
 
 
 @pytest.mark.parametrize(("sides", "head"), [("one", "cumulative"), ("separate", "softmax")])
@@ -127,6 +148,30 @@ def test_the_texture_model_of_a_fold_is_that_of_its_node(
         picture = decode_images(tf.constant([images[row.exam_id, row.view].image]), SIZE)
         vector = view_vectors(picture, tf.constant([VIEWS.index(row.view)]))
         np.testing.assert_allclose(row.probabilities, node.probabilities(vector)[0], atol=1e-5)
+
+
+def test_the_grey_statistics_of_a_fold_are_those_of_the_evaluator(tmp_path: Path) -> None:
+    exams = [f"exam{number:02d}" for number in range(28)]
+    fold = Fold(1, tuple(exams[:20]), tuple(exams[20:24]), tuple(exams[24:]))
+    records = [grey_record(exam, view) for exam in exams for view in VIEWS[: 4 - (exam == exams[25])]]
+    write_shard(str(tmp_path / "all" / "views.gz"), records)
+    job = ModelJob(fold, None, tmp_path / "repeat" / "grey.csv")
+    run_models(FoldData((str(tmp_path / "all" / "views.gz"),), "", "hash"), [job])
+    for split, part in (("train", fold.train), ("test", fold.test)):
+        ours = (record for record in records if parse_view(record).exam_id in part)
+        write_shard(str(tmp_path / f"Split-{split}" / "views.gz"), ours)
+    found = exam_scores(read_predictions(job.table).rows, 1)
+    assert found.keys == fold.test
+    expected, trained = baseline_scores(str(tmp_path / "Split-train"), str(tmp_path / "Split-test"), found)
+    assert trained == 20
+    by_exam = dict(zip(expected.keys, expected.probabilities, strict=True))
+    for exam, row in zip(found.keys, found.probabilities, strict=True):
+        np.testing.assert_allclose(row, by_exam[exam], atol=1e-7)
+    with pytest.raises(ValueError, match=r"Fold 1: .*needs 20\. Choose more exams, or leave grey out"):
+        run_models(
+            FoldData((str(tmp_path / "all" / "views.gz"),), "", "hash"),
+            [replace(job, fold=replace(fold, train=fold.eval))],
+        )
 
 
 def test_the_archive_of_all_folds_has_the_exams_of_every_split(

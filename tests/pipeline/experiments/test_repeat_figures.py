@@ -15,12 +15,14 @@ from rich.console import Console
 
 from components.evaluator.predictions import ViewPrediction
 from components.statistics.scores import Scores
-from pipeline.experiments.fold_models import TEXTURE
+from pipeline.config import RunConfig
+from pipeline.experiments.fold_models import GREY, TEXTURE
 from pipeline.experiments.fold_training import FoldData
 from pipeline.experiments.folds import KnownExam, make_folds
 from pipeline.experiments.repeat import FinishedSeed, PreparedArm, RepeatPlan, RepeatRun, file_name
 from pipeline.experiments.repeat_figures import averaged, compare_arms, exam_scores
-from pipeline.experiments.repeat_report import repeat_document, repeat_page, result_of, terminal_tables
+from pipeline.experiments.repeat_report import repeat_document, repeat_page, terminal_tables
+from pipeline.experiments.repeat_result import result_of
 from schema.features import ACQUISITION_SYSTEM, DENSITY_CLASSES, VIEWS
 
 EXAMS = 120
@@ -136,10 +138,14 @@ def test_what_is_not_finished_is_said_and_what_is_finished_is_shown() -> None:
     one, other = "experiment", "experiment+pipeline.trainer.sides=one"
     result = result_of(state({(one, 1): 1.0}))
     assert not result.run.is_complete
-    assert result.missing == (f"{one}: 1 of 2 seeds are finished.", f"{other}: 0 of 2 seeds are finished.")
+    assert result.missing == (
+        f"{one}: 3 of 6 folds are finished.",
+        f"{other}: 0 of 6 folds are finished.",
+        "The metrics count the folds of seed 1 that all arms have finished.",
+    )
     assert list(result.comparison.arms) == [one]
     for shown in (repeat_page(result), text_of(terminal_tables(result))):
-        assert "1 of 2 seeds are finished" in shown
+        assert "3 of 6 folds are finished" in shown
     whole = result_of(state({(one, 1): 1.0, (other, 1): 1.4, (one, 2): 1.1, (other, 2): 1.5}))
     assert whole.run.is_complete
     assert not whole.missing
@@ -170,25 +176,88 @@ def test_json_holds_every_figure_seed_and_configuration_and_no_folder() -> None:
     assert math.isfinite(document["figures"][one]["dense_auc"]["value"])
 
 
-def test_the_texture_model_is_averaged_with_each_other_arm_seed_by_seed() -> None:
-    run = state({("experiment", 1): 0.8, ("experiment", 2): 0.8})
-    arm = run.arms["experiment"]
-    extended = replace(run.plan, arms=("experiment", TEXTURE))
-    finished = {
-        **run.finished,
-        (TEXTURE, 1): FinishedSeed(rows(50, 0.8), Path("/nowhere/t.csv"), ({"networks": {}, "seconds": 1.0},) * 3),
+def part(state: RepeatRun, found: FinishedSeed, folds: int) -> FinishedSeed:
+    """Keep the first folds of a finished seed."""
+    kept = {exam for fold in state.folds[:folds] for exam in fold.test}
+    return FinishedSeed(tuple(row for row in found.rows if row.exam_id in kept), None, found.summaries[:folds])
+
+
+def test_before_a_seed_is_whole_the_finished_folds_count_and_then_whole_seeds_alone() -> None:
+    one, other = "experiment", "experiment+pipeline.trainer.sides=one"
+    whole = state({(one, 1): 1.0, (other, 1): 1.4, (one, 2): 0.2, (other, 2): 0.3})
+    first = {key: part(whole, found, 2) for key, found in whole.finished.items() if key[1] == 1}
+    begun = result_of(replace(whole, finished=first))
+    kept = {exam for fold in whole.folds[:2] for exam in fold.test}
+    assert sum(begun.comparison.exams.values()) == len(kept)
+    expected = exam_scores([row for row in whole.finished[other, 1].rows if row.exam_id in kept], 1)
+    accuracy = sklearn.metrics.accuracy_score(expected.labels, expected.probabilities.argmax(axis=1))
+    assert begun.comparison.arms[other].by_seed["accuracy"] == (pytest.approx(accuracy),)
+    assert [row["predictions"] for row in repeat_document(begun)["trainings"]] == [None, None]
+    second = {key: found if key[1] == 1 else part(whole, found, 2) for key, found in whole.finished.items()}
+    later = result_of(replace(whole, finished=second))
+    assert sum(later.comparison.exams.values()) == EXAMS
+    assert {len(arm.by_seed["accuracy"]) for arm in later.comparison.arms.values()} == {1}
+    assert later.missing == (
+        f"{one}: 5 of 6 folds are finished.",
+        f"{other}: 5 of 6 folds are finished.",
+        "The metrics count whole seeds: 1.",
+    )
+    document = repeat_document(later)
+    assert (document["counted_seeds"], document["seeds"], document["complete"]) == ([1], [1, 2], False)
+
+
+def with_models(run: RepeatRun, config: RunConfig) -> RepeatRun:
+    """Add texture model and grey statistics to an experiment with one arm."""
+    arm = replace(run.arms["experiment"], config=config)
+    names = ("experiment", TEXTURE, GREY)
+    summaries = ({"networks": {}, "seconds": 1.0},) * 3
+    models = {
+        (name, seed): FinishedSeed(rows(number + 10 * seed * (name == TEXTURE), 0.8), Path("/nowhere/t"), summaries)
+        for number, name in enumerate((TEXTURE, GREY), start=50)
+        for seed in (1, 2)
     }
-    result = result_of(replace(run, plan=extended, arms={"experiment": arm, TEXTURE: arm}, finished=finished))
+    finished = {key: found for key, found in run.finished.items() if key[0] == "experiment"} | models
+    return replace(run, plan=replace(run.plan, arms=names), arms=dict.fromkeys(names, arm), finished=finished)
+
+
+def test_each_configuration_is_mixed_with_the_texture_model_seed_by_seed() -> None:
+    run = state({("experiment", 1): 0.8, ("experiment", 2): 0.8})
     mixed = "experiment and texture, averaged"
-    assert list(result.comparison.arms) == ["experiment", TEXTURE, mixed, "experiment, 2 seeds averaged"]
-    assert result.comparison.arms[mixed].seeds == 1, "texture has one seed"
-    expected = averaged([exam_scores(run.finished["experiment", 1].rows, 1), scores(50, 0.8)])
-    grades = expected.probabilities.argmax(axis=1)
-    kappa = sklearn.metrics.cohen_kappa_score(expected.labels, grades, weights="quadratic")
-    assert result.comparison.arms[mixed].by_seed["quadratic_kappa"][0] == pytest.approx(kappa, abs=1e-9)
+    names = ["experiment", TEXTURE, GREY, mixed]
+    result = result_of(with_models(run, run.arms["experiment"].config))
+    assert list(result.comparison.arms) == [
+        *names,
+        *(f"{name}, 2 seeds averaged" for name in ("experiment", TEXTURE, mixed)),
+    ]
+    assert result.comparison.arms[GREY].seeds == 1, "it has no seed"
+    for seed, found in zip((1, 2), result.comparison.arms[mixed].by_seed["quadratic_kappa"], strict=True):
+        expected = averaged([exam_scores(run.finished["experiment", seed].rows, 1), scores(50 + 10 * seed, 0.8)])
+        grades = expected.probabilities.argmax(axis=1)
+        kappa = sklearn.metrics.cohen_kappa_score(expected.labels, grades, weights="quadratic")
+        assert found == pytest.approx(kappa, abs=1e-9)
     assert mixed in repeat_page(result)
-    assert repeat_document(result)["configurations"][TEXTURE]["trees"] == 400
+    document = repeat_document(result)
+    assert document["configurations"][TEXTURE]["trees"] == 400
+    assert set(document["differences"]) == set(result.comparison.arms) - {"experiment"}
+
+
+def test_a_mixed_configuration_is_judged_as_it_grades_with_its_weight() -> None:
+    run = state({("experiment", 1): 0.8, ("experiment", 2): 0.8})
+    config = RepeatPlan(("experiment",)).setting(
+        "experiment+pipeline.ensemble.mixed=true+pipeline.ensemble.texture_weight=0.2"
+    )
+    result = result_of(with_models(run, config.config()))
+    assert list(result.comparison.arms)[:4] == ["experiment", TEXTURE, GREY, "experiment, networks only"]
+    networks, texture = exam_scores(run.finished["experiment", 1].rows, 1), scores(60, 0.8)
+    expected = (0.8 * networks.probabilities + 0.2 * texture.probabilities).argmax(axis=1)
+    found = result.comparison.arms
+    assert found["experiment"].by_seed["accuracy"][0] == pytest.approx((expected == networks.labels).mean())
+    alone = (networks.probabilities.argmax(axis=1) == networks.labels).mean()
+    assert found["experiment, networks only"].by_seed["accuracy"][0] == pytest.approx(alone)
 
 
 def test_names_of_arms_become_names_of_files() -> None:
     assert file_name("small+pipeline.trainer.image={size: 64}/../x") == "small_pipeline.trainer.image_size_64_.._x"
+    long = "small" + "+pipeline.trainer.epochs=4" * 3
+    assert file_name(f"{long}0") != file_name(f"{long}1")
+    assert max(len(file_name(f"{long}{end}")) for end in "01") < 80
