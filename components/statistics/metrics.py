@@ -248,4 +248,5 @@ def words_of(name: str) -> Words:
 def short_name(name: str) -> str:
     """Return the name of a metric in the summary of a run."""
     words = words_of(name)
-    return words.short or words.label[0].lower() + words.label[1:]
+    label = words.label
+    return words.short or (label if label[:2].isupper() else label[0].lower() + label[1:])

@@ -155,7 +155,13 @@ def test_what_is_not_finished_is_said_and_what_is_finished_is_shown() -> None:
     for shown in (page, terminal):
         for text in ("Not finished", "one seed"):
             assert text not in shown
-        for text in ("Difference from experiment", "Standard deviation and range", "120 exams (A 30", "3 folds"):
+        for text in (
+            "AUC, dense",
+            "Difference from experiment",
+            "Standard deviation and range",
+            "120 exams (A 30",
+            "3 folds",
+        ):
             assert text in shown
 
 
