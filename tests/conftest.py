@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,8 +15,8 @@ import cv2
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
-from xdist.scheduler import LoadFileScheduling
 
+from tests.sharing import once
 from tests.waiting import PATIENCE
 
 # The same tree gives the same verdict on every machine, however slow; `HYPOTHESIS_PROFILE=explore` draws new examples
@@ -33,7 +36,6 @@ CHROMIUM_FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
-SHARED_RUN = "tests/e2e/test_pipeline_"
 MADE_SLOWLY = frozenset({"small_data_set", "exam_networks", "chromium", "database", "running_pacs"})
 PREPROCESSING = '{"longest_side": 512}'
 
@@ -43,20 +45,6 @@ def pytest_configure(config: pytest.Config) -> None:
     """Scales pytest-timeout's limit as all others."""
     if config.option.timeout is None and "PYTEST_TIMEOUT" not in os.environ:
         config.option.timeout = float(config.getini("timeout")) * PATIENCE
-
-
-class _ByFile(LoadFileScheduling):
-    """Gives a process of pytest-xdist whole files, and one process all files that share a pipeline's run."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        file: str = super()._split_scope(nodeid)
-        return SHARED_RUN if file.startswith(SHARED_RUN) else file
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _ByFile:
-    """Takes the place of ``--dist loadgroup``, which pytest 9.2 and pytest-xdist 3.8 together ignore."""
-    return _ByFile(config, log)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -72,6 +60,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: (item.path.parent.name != "e2e", item.path not in slow))
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """Excludes what is imported from garbage collections: each would visit all objects of TensorFlow's modules."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(scope="session")
 def texture_png() -> Callable[..., bytes]:
     """Makes an 8-bit PNG of smooth noise on the left three quarters and background on the right."""
@@ -85,6 +80,25 @@ def texture_png() -> Callable[..., bytes]:
         return encoded.tobytes()
 
     return make
+
+
+@pytest.fixture
+def here(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs ``breast-density`` in this process: what a start costs is not paid for each."""
+    from pipeline.cli import main
+
+    def call(*arguments: object) -> subprocess.CompletedProcess[str]:
+        monkeypatch.setattr(sys, "argv", ["breast-density", *map(str, arguments)])
+        monkeypatch.delenv("BREAST_DENSITY_DEBUG", raising=False)
+        monkeypatch.setenv("COLUMNS", "100")
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capsys.readouterr()
+        return subprocess.CompletedProcess(sys.argv, int(ended.value.code or 0), said.out, said.err)
+
+    return call
 
 
 @pytest.fixture(scope="session")
@@ -122,6 +136,10 @@ def exam_networks() -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def exported_exam_model(exam_networks: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """SavedModel of the four networks with its contract, made as ExamEnsemble makes it: from ``.keras`` files."""
+    return once(tmp_path_factory, "exam_model", lambda folder: _export_with_contract(exam_networks, folder))
+
+
+def _export_with_contract(exam_networks: dict[str, Any], folder: Path) -> Path:
     from components.exam_ensemble.ensemble import load_exam_model
     from components.exam_ensemble.saving import count_exams, save_exam_model
     from components.exam_model.contract import TrainingData
@@ -129,7 +147,6 @@ def exported_exam_model(exam_networks: dict[str, Any], tmp_path_factory: pytest.
     from components.statistics.calibration import fit_calibration
     from components.transform.config import ImageConfig
 
-    folder = tmp_path_factory.mktemp("exam_model")
     files = {view: str(folder / f"{view}.keras") for view in exam_networks}
     for view, network in exam_networks.items():
         network.save(files[view])
@@ -162,7 +179,10 @@ def saved_models(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
     """Two stand-in SavedModels that answer differently, by bias."""
     from tests.serving.conftest import save_stand_in
 
-    folders = {bias: tmp_path_factory.mktemp("stand_in") / str(bias) for bias in (0, 1)}
-    for bias, folder in folders.items():
-        save_stand_in(folder, float(bias))
-    return folders
+    def save(folder: Path) -> dict[int, Path]:
+        folders = {bias: folder / str(bias) for bias in (0, 1)}
+        for bias, path in folders.items():
+            save_stand_in(path, float(bias))
+        return folders
+
+    return once(tmp_path_factory, "stand_ins", save)

@@ -24,10 +24,10 @@ def lineage_command(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=HANG, check=False)
 
 
-def test_everything_that_made_the_model_is_named(finished: Any) -> None:
+def test_everything_that_made_the_model_is_named(finished: Any, runs: Any) -> None:
     found = read_lineage(require_store(finished.config.output))
     [version] = finished.outcome.serving.iterdir()
-    assert (found.version, Path(found.destination)) == (version.name, version)
+    assert (found.version, Path(found.destination)) == (version.name, runs[0].outcome.serving / version.name)
     assert found.blessings == {"Evaluator": True, "InfraCheck": True}
     assert found.versions_before == {}
     # The report and the statistics made nothing of it.

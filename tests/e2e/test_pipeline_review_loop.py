@@ -3,36 +3,27 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import cv2
 import pytest
 
-from tests.waiting import HANG
-
 pytestmark = pytest.mark.e2e
 
-PROJECT = Path(__file__).resolve().parents[2]
+Here = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
-def review(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pipeline.cli", "review", *map(str, arguments)]
-    environment = os.environ | {"PYTHONPATH": str(PROJECT)}
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=HANG, check=False)
-
-
-def test_exported_views_come_back_as_reviews(finished: Any, tmp_path: Path) -> None:
+def test_exported_views_come_back_as_reviews(finished: Any, here: Here, tmp_path: Path) -> None:
     output, out = finished.config.output, tmp_path / "reviews"
     report = finished.artifact("MammogramPreprocessor", "quality_report")
     rows = [json.loads(line) for line in (report / "views.jsonl").read_text(encoding="utf-8").splitlines()]
     worst = [row["review_name"] for row in sorted((r for r in rows if r["rank"]), key=lambda r: r["rank"])[:4]]
 
-    done = review("export", output, "--out", out, "--top", 4)
+    done = here("review", "export", output, "--out", out, "--top", 4)
 
     assert done.returncode == 0, done.stderr
     assert (out / "review.html").is_file()
@@ -43,7 +34,7 @@ def test_exported_views_come_back_as_reviews(finished: Any, tmp_path: Path) -> N
         template = json.loads((out / "todo" / "images" / f"{name}.json").read_text(encoding="utf-8"))
         picture = cv2.imread(str(out / "todo" / "images" / f"{name}.png"), cv2.IMREAD_UNCHANGED)
         assert picture.shape == (template["imageHeight"], template["imageWidth"])
-    again = review("export", output, "--out", out)
+    again = here("review", "export", output, "--out", out)
     assert again.returncode == 1
     assert "from an earlier export" in again.stderr
 
@@ -54,7 +45,7 @@ def test_exported_views_come_back_as_reviews(finished: Any, tmp_path: Path) -> N
         shutil.copy(out / "todo" / "masks" / f"{worst[2]}.png", out)
     (out / f"{worst[3]}.json").write_text("junk", encoding="utf-8")
 
-    checked = review("check", out, "--run", output)
+    checked = here("review", "check", out, "--run", output)
 
     assert checked.returncode == 1
     lines = checked.stdout.splitlines()
@@ -65,9 +56,9 @@ def test_exported_views_come_back_as_reviews(finished: Any, tmp_path: Path) -> N
     assert "Traceback" not in checked.stdout + checked.stderr
 
 
-def test_a_folder_without_a_run_is_one_sentence(tmp_path: Path) -> None:
+def test_a_folder_without_a_run_is_one_sentence(here: Here, tmp_path: Path) -> None:
     (tmp_path / "reviews").mkdir()
-    done = review("check", tmp_path / "reviews", "--run", tmp_path)
+    done = here("review", "check", tmp_path / "reviews", "--run", tmp_path)
     assert done.returncode == 1
     assert "give the output folder of a run" in done.stderr
     assert not list(tmp_path.glob("*.sqlite"))

@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,17 +47,9 @@ def run_command(settings: Path, code: Path = PROJECT, *arguments: str) -> subpro
 
 
 @pytest.fixture(scope="module")
-def finished(finished: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """The shared run, which this module's tests run again and add to; then it is as it was."""
-    output, kept = finished.config.output, tmp_path_factory.mktemp("kept") / "out"
-    shutil.copytree(output, kept, ignore=shutil.ignore_patterns("artifacts"))
-    yield finished
-    for path in output.iterdir():
-        if path.is_dir() and path.name != "artifacts":
-            shutil.rmtree(path)
-        elif path.is_file():
-            path.unlink()
-    shutil.copytree(kept, output, dirs_exist_ok=True)
+def finished(runs: Any) -> Any:
+    """The shared run itself, which only this module's tests run again and add to; others have a copy."""
+    return runs[0]
 
 
 def test_each_node_runs_once_and_is_cached_the_second_time(finished: Any, execution_states: Any) -> None:
@@ -208,24 +199,25 @@ def test_editing_a_nodes_code_runs_it_again_and_a_failed_run_resumes(
 
 def test_an_edited_schema_runs_what_depends_on_it(finished: Any, code_copy: Path) -> None:
     """Without running it: the node's parameters differ by the schema's text and by nothing else."""
+    from pipeline.config import load_config
+    from pipeline.local.runner import build
+
     probe = (
         "import json, sys; from pipeline.config import load_config; from pathlib import Path;"
         "from pipeline.local.runner import build;"
         "nodes = build(load_config(Path(sys.argv[1]))).components;"
         "print(json.dumps({n.id: {k: str(v) for k, v in n.exec_properties.items()} for n in nodes}))"
     )
-
-    def properties(code: Path) -> dict[str, dict[str, str]]:
-        command = [sys.executable, "-c", probe, str(finished.settings)]
-        environment = os.environ | {"PYTHONPATH": str(code)}
-        done = subprocess.run(command, cwd=code, env=environment, capture_output=True, text=True, check=True)
-        return json.loads(done.stdout.splitlines()[-1])
-
     schema = code_copy / "schema" / "schema.pbtxt"
     schema.write_text(schema.read_text(encoding="utf-8") + "\n# edited\n", encoding="utf-8")
-    before, after = properties(PROJECT), properties(code_copy)
-    assert before["ImportSchemaGen"] != after["ImportSchemaGen"]
-    assert before["ImportSchemaGen"]["schema_text"] + "\n# edited\n" == after["ImportSchemaGen"]["schema_text"]
+    command = [sys.executable, "-c", probe, str(finished.settings)]
+    environment = os.environ | {"PYTHONPATH": str(code_copy)}
+    done = subprocess.run(command, cwd=code_copy, env=environment, capture_output=True, text=True, check=True)
+    after = json.loads(done.stdout.splitlines()[-1])["ImportSchemaGen"]
+    [node] = [node for node in build(load_config(finished.settings)).components if node.id == "ImportSchemaGen"]
+    before = {name: str(value) for name, value in node.exec_properties.items()}
+    assert before != after
+    assert before["schema_text"] + "\n# edited\n" == after["schema_text"]
 
 
 def test_an_empty_split_is_one_readable_sentence(finished: Any, tmp_path: Path) -> None:

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 
-from pipeline.cli import main
 from pipeline.local.demo import real_exams
 from tests.waiting import HANG
 
@@ -45,22 +44,6 @@ def breast_density(*arguments: object, **environment: str) -> subprocess.Complet
     return subprocess.run(
         command, capture_output=True, text=True, env=variables | environment, timeout=HANG, check=False
     )
-
-
-@pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Here:
-    """Runs the command in this process: what a start costs is not paid for each."""
-
-    def call(*arguments: object) -> subprocess.CompletedProcess[str]:
-        monkeypatch.setattr(sys, "argv", ["breast-density", *map(str, arguments)])
-        monkeypatch.delenv("BREAST_DENSITY_DEBUG", raising=False)
-        monkeypatch.setenv("COLUMNS", "100")
-        with pytest.raises(SystemExit) as ended:
-            main()
-        said = capsys.readouterr()
-        return subprocess.CompletedProcess(sys.argv, int(ended.value.code or 0), said.out, said.err)
-
-    return call
 
 
 def error_of(done: subprocess.CompletedProcess[str]) -> str:

@@ -23,6 +23,7 @@ import yaml
 
 from serving.gateway.config import GatewayConfig
 from serving.gateway.run import RunningGateway, running_gateway
+from tests.sharing import once
 from tests.waiting import HANG, PATIENCE, wait_until
 
 TOKEN = "token-of-the-gateways-tests"
@@ -63,9 +64,12 @@ def export_model(exam_networks: dict[str, Any], tmp_path_factory: pytest.TempPat
 @pytest.fixture(scope="session")
 def gateway_model(export_model: Callable[..., None], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of versions with a small exam model, version 3."""
-    folder = tmp_path_factory.mktemp("gateway_model") / "models"
-    export_model(folder / "3", 256)
-    return folder
+
+    def export(folder: Path) -> Path:
+        export_model(folder / "models" / "3", 256)
+        return folder / "models"
+
+    return once(tmp_path_factory, "gateway_model", export)
 
 
 @pytest.fixture(scope="session")
@@ -80,10 +84,14 @@ def model_server(gateway_model: Path) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def exams(tmp_path_factory: pytest.TempPathFactory) -> list[list[Path]]:
     """Four phantom exams, each the paths of its four views."""
+    return once(tmp_path_factory, "gateway_exams", _make_exams)
+
+
+def _make_exams(parent: Path) -> list[list[Path]]:
     from pipeline.phantom.config import PhantomConfig
     from pipeline.phantom.generate import generate_phantoms
 
-    folder = tmp_path_factory.mktemp("exams") / "set"
+    folder = parent / "set"
     generate_phantoms(PhantomConfig(exams=4, seed=3, reduction=16, workers=1, repeat_share=0), folder)
     studies: dict[str, list[Path]] = {}
     for path in sorted((folder / "images").rglob("*.dcm")):
