@@ -115,8 +115,10 @@ def exam_networks() -> dict[str, Any]:
         keras.utils.set_random_seed(number)
         inputs = keras.Input((SIZE, SIZE, 1))
         x = keras.layers.Conv2D(6, 5, 4, padding="same")(inputs)
-        x = keras.layers.LeakyReLU(0.3)(keras.layers.BatchNormalization()(x))
-        x = keras.layers.BatchNormalization()(keras.layers.Conv2D(8, 3, 8, padding="same", use_bias=False)(x))
+        # Two layers have the names of those behind the familiarity of a view.
+        x = keras.layers.LeakyReLU(0.3, name="conv2_3_add")(keras.layers.BatchNormalization()(x))
+        x = keras.layers.Conv2D(8, 3, 8, padding="same", use_bias=False, name="conv3_3_add")(x)
+        x = keras.layers.BatchNormalization()(x)
         features = keras.Model(inputs, x, name="features")
         head = build_head(features, NetworkConfig(dropout=0.2), seed=number)
         outer = keras.Input((SIZE, SIZE, 1))

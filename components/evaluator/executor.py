@@ -15,6 +15,7 @@ from tfx.utils import path_utils, proto_utils
 from components.common.shards import split_folder, write_text
 from components.evaluator.config import EvaluatorConfig
 from components.evaluator.eval_config import build_eval_config, custom_extractors
+from components.evaluator.familiarity import FAMILIARITY_FILE, measure_familiarity
 from components.evaluator.grey_baseline import compare_with_grey
 from components.evaluator.observations import take_exam_scores
 from components.evaluator.results import Compared, summarise
@@ -89,5 +90,7 @@ class Executor(tfma_executor.Executor):
         selective = selective_curve(scores, config.bootstrap_draws, config.seed)
         summary = summarise(evaluation, config, temperatures[CANDIDATE], compared, grey, selective)
         write_text(os.path.join(evaluation, METRICS_FILE), json.dumps(summary, indent=1))
+        familiarity = measure_familiarity(path_utils.serving_model_path(model.uri), test)
+        write_text(os.path.join(evaluation, FAMILIARITY_FILE), json.dumps(familiarity, indent=1))
         blessing = artifact_utils.get_single_instance(output_dict[standard_component_specs.BLESSING_KEY])
         _bless(blessing, model, baseline if compared else None, summary["blessed"])

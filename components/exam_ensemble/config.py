@@ -20,6 +20,7 @@ class EnsembleConfig(BaseModel):
         minimum_views: An exam with fewer views gets no grade.
         batching: How the served model combines requests to batches; ``null`` runs each request separately. On two cores
             batches are not faster at the published size (docs/serving.md).
+        familiarity_exams: Largest number of training exams behind the familiarity of an exam; 0 makes none.
         mixed: Average the networks with a texture model (node TextureModel): the mixed classifier. It is off in the
             configurations of the thesis.
         texture_weight: Weight of the texture model's probabilities. The default was fixed before any evaluation.
@@ -31,6 +32,7 @@ class EnsembleConfig(BaseModel):
     calibration: Literal["temperature", "none"] = "temperature"
     minimum_views: int = Field(1, ge=1, le=len(VIEWS))
     batching: BatchingConfig | None = None
+    familiarity_exams: int = Field(1000, ge=0)
     mixed: bool = False
     texture_weight: float = Field(0.5, gt=0, lt=1)
     texture: TextureConfig = TextureConfig()

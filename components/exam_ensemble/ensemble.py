@@ -13,6 +13,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from components.common.views import View, read_views
+from components.exam_model.familiarity import channel_statistics, feature_layers
 from components.exam_model.signatures import ExamModel, ExamSettings
 from components.exam_model.view_networks import ViewFunctions
 from components.statistics.combination import CombinedExams, combine_views
@@ -26,14 +27,19 @@ class PackedFunctions:
     """A network as functions of its packed weights; networks of one architecture share the functions.
 
     Attributes:
-        features: From weights, float32 [P], and images, float32 [N, size, size, C], to the sum of the last block.
+        features: From weights, float32 [P], and images, float32 [N, size, size, C], to the sum of the last block and
+            the statistics of earlier layers.
         head: From weights, float32 [P], and that sum to logits, float32 [N, 4] or [N, 3].
         shapes: Shapes of the packed weights, in their order.
+        statistics: Number of statistics; 0 if the network lacks the layers.
+        layers: These layers.
     """
 
-    features: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+    features: Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
     head: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
     shapes: tuple[tuple[int, ...], ...]
+    statistics: int
+    layers: tuple[str, ...]
 
 
 def packed_functions(network: keras.Model) -> PackedFunctions:
@@ -50,21 +56,28 @@ def packed_functions(network: keras.Model) -> PackedFunctions:
     def unpacked(packed: tf.Tensor) -> list[tf.Tensor]:
         return [tf.reshape(piece, shape) for piece, shape in zip(tf.split(packed, sizes), shapes, strict=True)]
 
-    def call(part: keras.Model, weights: list[tf.Tensor], inputs: tf.Tensor) -> tf.Tensor:
+    def call(part: keras.Model, weights: list[tf.Tensor], inputs: tf.Tensor) -> Any:
         trainable = len(part.trainable_variables)
         return part.stateless_call(weights[:trainable], weights[trainable:], inputs, training=False)[0]
 
+    layers = feature_layers(layer.name for layer in parts[0].layers)
+    with_layers = _with_layers(parts[0], layers)
     weights_spec = tf.TensorSpec([sum(sizes)])
 
     @tf.function(input_signature=[weights_spec, tf.TensorSpec(parts[0].input_shape)], autograph=False)
-    def run_features(packed: tf.Tensor, images: tf.Tensor) -> tf.Tensor:
-        return call(parts[0], unpacked(packed)[:boundary], images)
+    def run_features(packed: tf.Tensor, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        found = call(with_layers, unpacked(packed)[:boundary], images)
+        if not layers:  # Keras returns a single output without its list
+            return found, tf.zeros((tf.shape(images)[0], 0))
+        last, *earlier = found
+        return last, channel_statistics(earlier)
 
     @tf.function(input_signature=[weights_spec, tf.TensorSpec(parts[1].input_shape)], autograph=False)
     def run_head(packed: tf.Tensor, activations: tf.Tensor) -> tf.Tensor:
         return call(parts[1], unpacked(packed)[boundary:], activations)
 
-    return PackedFunctions(run_features, run_head, shapes)
+    statistics = 2 * sum(int(output.shape[-1]) for output in with_layers.outputs[1:])
+    return PackedFunctions(run_features, run_head, shapes, statistics, layers)
 
 
 def view_functions(network: keras.Model, shared: PackedFunctions | None = None) -> ViewFunctions:
@@ -90,17 +103,29 @@ def view_functions(network: keras.Model, shared: PackedFunctions | None = None) 
         )
     packed = tf.Variable(np.concatenate([value.ravel() for value in values]), trainable=False, name="weights")
 
-    def features(images: tf.Tensor) -> tf.Tensor:
+    def features(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return functions.features(tf.convert_to_tensor(packed), images)
 
     def head(activations: tf.Tensor) -> tf.Tensor:
         return functions.head(tf.convert_to_tensor(packed), activations)
 
-    return ViewFunctions(features, head, packed)
+    return ViewFunctions(features, head, packed, functions.statistics, functions.layers)
 
 
 def _parts(network: keras.Model) -> tuple[keras.Model, keras.Model]:
     return network.get_layer("features"), network.get_layer("head")
+
+
+def _with_layers(features: keras.Model, layers: tuple[str, ...]) -> keras.Model:
+    """Return the convolutional part with the outputs of these layers after its own.
+
+    Raises:
+        ValueError: Its variables are in another order than those of the part.
+    """
+    model = keras.Model(features.inputs, [features.output, *(features.get_layer(name).output for name in layers)])
+    if [id(v) for v in _variables(model)] != [id(v) for v in _variables(features)]:
+        raise ValueError("Keras changed the order of the weights: the statistics of layers cannot be computed.")
+    return model
 
 
 def _variables(part: keras.Model) -> list[keras.Variable]:
@@ -143,32 +168,52 @@ def load_exam_model(
 _BATCH: Final = 8  # views in memory; at the published size the activations of a view take about 100 MB
 
 
-def _batches(views: Iterator[View]) -> Iterator[list[View]]:
+def batches_of(views: Iterator[View]) -> Iterator[list[View]]:
+    """Yield views in groups that a network takes at once."""
     while batch := list(islice(views, _BATCH)):
         yield batch
 
 
-def grade_split(model: ExamModel, folder: str) -> tuple[CombinedExams, NDArray[Any], NDArray[Any]]:
+@dataclass(frozen=True, eq=False)
+class GradedSplit:
+    """A split, graded without calibration.
+
+    Attributes:
+        exams: The exams in the order of the shards, with their raw probabilities.
+        labels: Their classes, int64 [E].
+        patients: Their patients, numbered, int64 [E].
+        exam_ids: Exam of each image, [N].
+        views: View of each image, [N].
+        distances: Distance of each image from the training views, float64 [N]; zeros if they are not fitted.
+    """
+
+    exams: CombinedExams
+    labels: NDArray[Any]
+    patients: NDArray[Any]
+    exam_ids: tuple[str, ...]
+    views: tuple[str, ...]
+    distances: NDArray[Any]
+
+
+def grade_split(model: ExamModel, folder: str) -> GradedSplit:
     """Grade a split, without calibration.
 
     Args:
         model: Exam model; its temperature is not applied.
         folder: Split folder of preprocessed examples.
-
-    Returns:
-        The exams in the order of the shards with their raw probabilities, their classes, int64 [E], and their patients,
-        int64 [E].
     """
     strings = tf.TensorSpec([None], tf.string)
-    predict = tf.function(model.predict_view, input_signature=[strings, strings], autograph=False)
+    predict = tf.function(model.view_distances, input_signature=[strings, strings], autograph=False)
     exam_ids: list[str] = []
     views: list[str] = []
     probabilities: list[NDArray[Any]] = []
+    distances: list[NDArray[Any]] = []
     density: dict[str, str] = {}
     patients: dict[str, str] = {}
-    for batch in _batches(read_views(folder)):
+    for batch in batches_of(read_views(folder)):
         answer = predict(tf.constant([view.image for view in batch]), tf.constant([view.view for view in batch]))
-        probabilities.append(answer["probabilities"].numpy())
+        probabilities.append(answer[0].numpy())
+        distances.append(answer[1].numpy())
         exam_ids += [view.exam_id for view in batch]
         views += [view.view for view in batch]
         density |= {view.exam_id: view.density for view in batch}
@@ -177,4 +222,5 @@ def grade_split(model: ExamModel, folder: str) -> tuple[CombinedExams, NDArray[A
     exams = combine_views(exam_ids, views, rows)
     labels = np.array([DENSITY_CLASSES.index(density[exam]) for exam in exams.exam_ids], np.int64)
     _, clusters = np.unique([patients[exam] for exam in exams.exam_ids], return_inverse=True)
-    return exams, labels, clusters.astype(np.int64)
+    whole = np.concatenate(distances).astype(np.float64) if distances else np.zeros(0)
+    return GradedSplit(exams, labels, clusters.astype(np.int64), tuple(exam_ids), tuple(views), whole)

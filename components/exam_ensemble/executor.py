@@ -15,6 +15,7 @@ from components.common.shards import read_bytes
 from components.common.views import read_views
 from components.exam_ensemble.config import EnsembleConfig
 from components.exam_ensemble.ensemble import grade_split, load_exam_model
+from components.exam_ensemble.familiarity import fit_distributions, fit_familiarity
 from components.exam_ensemble.saving import count_exams, save_exam_model, systems_of
 from components.exam_model.contract import TrainingData
 from components.exam_model.mixture import Mixture
@@ -65,14 +66,19 @@ class Executor(base_executor.BaseExecutor):
         )
         model = load_exam_model(networks, image, settings)
         learnt = {split: artifact_utils.get_split_uri(input_dict["examples"], split) for split in ("train", "eval")}
-        exams, labels, patients = grade_split(model, learnt["eval"])
-        graded = exams.view_counts >= config.minimum_views
-        calibration = fit_calibration(exams.probabilities[graded], labels[graded], config.calibration, patients[graded])
+        fitted = fit_distributions(model, learnt["train"], config.familiarity_exams)
+        to_grade = model if fitted.problem else model.changed(familiarity=fitted.familiarity())
+        held_out = grade_split(to_grade, learnt["eval"])
+        known, facts = fit_familiarity(model, fitted, held_out)
+        graded = held_out.exams.view_counts >= config.minimum_views
+        probabilities, labels = held_out.exams.probabilities[graded], held_out.labels[graded]
+        calibration = fit_calibration(probabilities, labels, config.calibration, held_out.patients[graded])
         folder = path_utils.serving_model_path(artifact_utils.get_single_uri(output_dict["model"]))
         data = TrainingData(
             origin=exec_properties["origin"],
             splits={split: count_exams(read_views(shards)) for split, shards in learnt.items()},
             systems=systems_of(read_views(learnt["train"])),
         )
-        save_exam_model(model, folder, calibration, data, config.batching)
+        model = model.changed(familiarity=known, batching=config.batching)
+        save_exam_model(model, folder, calibration, data, facts)
         advance()

@@ -13,7 +13,6 @@ from components.common.fingerprint import code_fingerprint
 from components.common.shards import write_bytes
 from components.common.views import View
 from components.dicom.rejections import SPECIAL_CASES, RejectionReason
-from components.exam_model.batching import BatchingConfig
 from components.exam_model.contract import (
     CONTRACT_FILE,
     CONTRACT_VERSION,
@@ -21,6 +20,7 @@ from components.exam_model.contract import (
     Contract,
     DensityClass,
     ExamRule,
+    FamiliarityFacts,
     ImageFormat,
     Normalisation,
     Preprocessing,
@@ -59,7 +59,7 @@ _ALWAYS_REFUSED: Final = (
     RejectionReason.UNDECODABLE_PIXELS,
     RejectionReason.IMPLAUSIBLE_PIXELS,
 )
-_BY_POLICY: Final = ("missing_views", "unseen_system")
+_BY_POLICY: Final = ("missing_views", "unseen_system", "unlike_training", "low_confidence")
 
 
 def count_exams(views: Iterable[View]) -> SplitCounts:
@@ -126,6 +126,7 @@ def make_contract(
     calibration: Calibration,
     calibration_file: bytes,
     data: TrainingData,
+    familiarity: FamiliarityFacts,
     model_sha256: str,
 ) -> Contract:
     """Return the contract of a model that is not evaluated yet.
@@ -136,6 +137,7 @@ def make_contract(
         calibration: Calibration that the model applies.
         calibration_file: Bytes of the calibration in the SavedModel.
         data: What the model was trained on.
+        familiarity: How its familiarity was fitted.
         model_sha256: SHA-256 of the SavedModel.
 
     Returns:
@@ -182,22 +184,27 @@ def make_contract(
             file_sha256=sha256_of(calibration_file),
         ),
         training_data=data,
+        familiarity=familiarity,
         software=software_versions(),
         model_sha256=model_sha256,
     )
 
 
 def save_exam_model(
-    model: ExamModel, folder: str, calibration: Calibration, data: TrainingData, batching: BatchingConfig | None = None
+    model: ExamModel,
+    folder: str,
+    calibration: Calibration,
+    data: TrainingData,
+    familiarity: FamiliarityFacts | None = None,
 ) -> Contract:
     """Write an exam model with calibration, warm-up requests and contract.
 
     Args:
-        model: Model without calibration; this function adds temperature, training systems and batches.
+        model: Model without calibration; this function adds temperature and training systems.
         folder: Folder to write to.
         calibration: Calibration that the model applies.
         data: What the model was trained on.
-        batching: How the served model combines requests to batches.
+        familiarity: What the contract says about familiarity; None for a model without it.
 
     Returns:
         The written contract.
@@ -208,12 +215,13 @@ def save_exam_model(
     model = model.changed(
         temperature=calibration.temperature,
         training_systems=data.training_systems.model_dump_json(),
-        batching=batching,
     )
     export(model, folder)
     calibration_file = calibration.model_dump_json(indent=1).encode()
     write_bytes(os.path.join(folder, CALIBRATION_FILE), calibration_file)
-    contract = make_contract(model.image, model.settings, calibration, calibration_file, data, model_digest(folder))
+    facts = familiarity or FamiliarityFacts(available=False, reason="it was not fitted")
+    digest = model_digest(folder)
+    contract = make_contract(model.image, model.settings, calibration, calibration_file, data, facts, digest)
     check_contract(contract, folder)
     write_warmup(folder, contract.model, model.image.size)
     write_bytes(os.path.join(folder, CONTRACT_FILE), write_contract(contract))

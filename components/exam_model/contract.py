@@ -182,6 +182,38 @@ class SplitCounts(ContractPart):
     by_acquisition_system: dict[str, int]
 
 
+class FamiliarityFacts(ContractPart):
+    """What the familiarity of views and exams is, and how it was fitted.
+
+    Attributes:
+        available: False if every familiarity is -1.
+        reason: Why it is not available; empty if it is.
+        method: The rule, in one sentence.
+        layers: Layers whose channel means and standard deviations are compared.
+        train_exams: Exams of the train split behind mean and covariance.
+        train_views: Their images for each network, in the order of its first view.
+        shrinkage: Ledoit-Wolf shrinkage for each network, 0..1.
+        eval_exams: Exams of the eval split, which no network was trained on, behind the thresholds.
+        exam_thresholds: Largest distance of a familiar exam with one, two, three and four views.
+        false_refusals: Expected share of exams like the training exams that are called unlike them; ``ci95`` is the
+            uncertainty from the number of eval exams.
+    """
+
+    available: bool
+    reason: str = ""
+    method: str = (
+        "threshold / Mahalanobis distance from the training views (standardised, Ledoit-Wolf covariance); of an exam,"
+        " the mean distance of its views, several images of one view counting as one"
+    )
+    layers: tuple[str, ...] = ()
+    train_exams: int = Field(0, ge=0)
+    train_views: tuple[int, ...] = ()
+    shrinkage: tuple[float, ...] = ()
+    eval_exams: int = Field(0, ge=0)
+    exam_thresholds: tuple[float, ...] = ()
+    false_refusals: Figure | None = None
+
+
 class TrainingData(ContractPart):
     """What the model was trained on.
 
@@ -255,6 +287,7 @@ class Contract(ContractPart):
         preprocessing: From DICOM to pictures.
         calibration: Calibration of the probabilities of exams.
         training_data: Counts of the splits.
+        familiarity: Likeness to the training exams; null in contracts without it.
         software: Versions by distribution.
         model_sha256: SHA-256 of the SavedModel's files, see :func:`components.exam_model.saved_model.model_digest`.
         evaluation: Null until the model is pushed.
@@ -276,6 +309,7 @@ class Contract(ContractPart):
     preprocessing: Preprocessing
     calibration: CalibrationFacts
     training_data: TrainingData
+    familiarity: FamiliarityFacts | None = None
     software: dict[str, str]
     model_sha256: str = Sha256
     evaluation: Evaluation | None = None

@@ -74,7 +74,18 @@ def _view_outputs(prefix: str = "") -> dict[str, Tensor]:
     return {
         name: _probabilities("images", _OF_VIEW),
         f"{prefix}density": _text("images", f"the likeliest class {_OF_VIEW}", DENSITY_CLASSES, name),
+        f"{prefix}familiarity": _familiarity("images", _OF_VIEW),
     }
+
+
+def _familiarity(rows: str, meaning: str) -> Tensor:
+    return Tensor(
+        dtype="float32",
+        shape=(rows,),
+        meaning=f"familiarity {meaning}: 1 or more is like the training exams, less is not, -1 is not available",
+        minimum=-1.0,
+        maximum=100.0,
+    )
 
 
 def _mixed_outputs() -> dict[str, Tensor]:
@@ -125,6 +136,7 @@ def _exam_outputs(mixed: bool) -> dict[str, Tensor]:
             meaning="the acquisition systems of the training exams, as in training_data",
             encoding="json",
         ),
+        "familiarity": _familiarity("exams", "of the exam"),
         **(_mixed_outputs() if mixed else {}),
     }
 

@@ -8,17 +8,31 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from components.common.fingerprint import code_fingerprint
 from components.exam_model.batching import BatchingConfig
 from components.exam_model.exam_grades import density_names, grade_exams
+from components.exam_model.familiarity import (
+    NOT_AVAILABLE,
+    Familiarity,
+    exam_familiarity,
+    familiarity_of,
+)
+from components.exam_model.inputs import asked_classes, checked_views, exams_of
 from components.exam_model.mixture import Mixer, Mixture, TextureOfViews
 from components.exam_model.overlays import overlay
 from components.exam_model.png_check import checked_pngs
-from components.exam_model.view_networks import BatchedNetworks, Networks, ViewFunctions, ViewNetworks
+from components.exam_model.view_networks import (
+    BatchedNetworks,
+    Networks,
+    ViewFunctions,
+    ViewNetworks,
+    distinct_networks,
+    with_distances,
+)
 from components.transform.config import ImageConfig
 from components.transform.images import decode_images
 from schema import features as f
@@ -38,6 +52,7 @@ class ExamSettings:
         mirrored: The networks are trained on left breasts: images of right breasts and their heat maps are flipped.
         batching: Combines the images of several requests; None runs each request separately.
         mixture: Texture model that is mixed with the networks; None for the networks only.
+        familiarity: What the model knows about its training exams; None if it could not be fitted.
 
     Raises:
         ValueError: A number is out of range.
@@ -50,6 +65,7 @@ class ExamSettings:
     mirrored: bool = False
     batching: BatchingConfig | None = None
     mixture: Mixture | None = field(default=None, repr=False)
+    familiarity: Familiarity | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if not self.temperature > 0 or not 1 <= self.minimum_views <= len(f.VIEWS):
@@ -57,6 +73,20 @@ class ExamSettings:
                 f"temperature must be above 0 and minimum_views 1 to {len(f.VIEWS)}. Received:"
                 f" temperature={self.temperature}, minimum_views={self.minimum_views}"
             )
+
+
+class _GradedViews(NamedTuple):
+    """What the parts of the model say of images.
+
+    Attributes:
+        networks: Probabilities by the networks, float32 [N, 4].
+        distances: From the training views, float32 [N]; 0 without familiarity.
+        texture: What the texture model says; None without one.
+    """
+
+    networks: tf.Tensor
+    distances: tf.Tensor
+    texture: TextureOfViews | None
 
 
 class ExamModel(tf.Module):
@@ -85,17 +115,19 @@ class ExamModel(tf.Module):
             raise ValueError(f"The exam model needs a network for each view. Missing: {missing}")
         self._image = image
         self._settings = settings
-        self._classes = tf.constant(f.DENSITY_CLASSES)
-        plain = ViewNetworks(networks, image, settings.mirrored)
+        fitted = networks if settings.familiarity is None else with_distances(networks, settings.familiarity)
+        plain = ViewNetworks(fitted, image, settings.mirrored)
         # Attributes of a tf.Module are saved; the Keras models behind the functions must not be. A warm start reads
         # this list from the SavedModel: a variable a network, in the order of VIEWS.
         self._weights = plain.weights
         self._mixer = Mixer(settings.mixture) if settings.mixture else None
+        self._distances = [network.distance for network in distinct_networks(fitted) if network.distance]
         served: Networks = plain
         if settings.batching is not None:
             name = hashlib.sha256(f"{plain.identity()} {settings} {code_fingerprint(__name__)}".encode()).hexdigest()
             served = BatchedNetworks(plain, image.size, settings.batching, name)
         self._networks: Callable[[], Networks] = lambda: served
+        self._plain: Callable[[], ViewNetworks] = lambda: plain
         self._with: Callable[[ExamSettings], ExamModel] = lambda other: ExamModel(networks, image, other)
 
     @property
@@ -112,42 +144,64 @@ class ExamModel(tf.Module):
         """Return the same networks with other settings, see :class:`ExamSettings`."""
         return self._with(replace(self._settings, **settings))
 
-    def _checked_views(self, view: tf.Tensor, image_bytes: tf.Tensor) -> tf.Tensor:
-        """Return the indices of view names, int32 [N]; fails on an unknown view and on inputs of unequal length."""
-        matches = tf.equal(view[:, tf.newaxis], tf.constant(f.VIEWS)[tf.newaxis, :])
-        allowed = ", ".join(f.VIEWS)
-        checks = [
-            tf.debugging.assert_equal(
-                tf.shape(view)[0],
-                tf.shape(image_bytes)[0],
-                message="Each input needs one entry an image: they differ in length.",
-            ),
-            tf.debugging.assert_equal(
-                tf.reduce_all(tf.reduce_any(matches, axis=1)),
-                True,
-                message=f"Unknown view: it must be one of {allowed}.",
-            ),
-        ]
-        with tf.control_dependencies([check for check in checks if check is not None]):
-            return tf.argmax(tf.cast(matches, tf.int32), axis=1, output_type=tf.int32)
+    @property
+    def statistics(self) -> int:
+        """Number of statistics behind the distance of a view; 0 if the networks lack the layers."""
+        return self._plain().statistics_size
+
+    @property
+    def feature_layers(self) -> tuple[str, ...]:
+        """Layers of these statistics."""
+        return self._plain().layers
+
+    @property
+    def network_of_view(self) -> dict[str, int]:
+        """Index of the network of each view among the distinct networks."""
+        return self._plain().network_of_view
+
+    def view_statistics(self, image_bytes: tf.Tensor, view: tf.Tensor) -> tf.Tensor:
+        """Return the statistics of layers to which :class:`Familiarity` is fitted, float32 [N, P]."""
+        views = checked_views(view, image_bytes)
+        return self._plain().statistics(self._decoded(image_bytes), views)
+
+    def view_distances(self, image_bytes: tf.Tensor, view: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Grade views, and return their distances from the training views: float32 [N, 4] and [N]."""
+        graded = self._graded_views(image_bytes, checked_views(view, image_bytes))
+        return self._mixed(graded), graded.distances
 
     def _decoded(self, image_bytes: tf.Tensor) -> tf.Tensor:
         return decode_images(checked_pngs(image_bytes, self._image.size), self._image.size)
 
-    def _network_probabilities(self, image_bytes: tf.Tensor, views: tf.Tensor) -> tf.Tensor:
-        return self._networks().probabilities(self._decoded(image_bytes), views)
+    def _graded_views(self, image_bytes: tf.Tensor, views: tf.Tensor) -> _GradedViews:
+        networks, distances = self._networks().graded(self._decoded(image_bytes), views)
+        return _GradedViews(networks, distances, self._texture(image_bytes, views))
+
+    def _answer(self, graded: _GradedViews) -> dict[str, tf.Tensor]:
+        """Return the outputs of views."""
+        probabilities = self._mixed(graded)
+        return {
+            "probabilities": probabilities,
+            "density": density_names(probabilities),
+            "familiarity": self._known(graded.distances, lambda: familiarity_of(graded.distances, 1.0)),
+        }
+
+    def _known(self, rows: tf.Tensor, familiarity: Callable[[], tf.Tensor]) -> tf.Tensor:
+        """Return the familiarity, or the value that says that it is not available for each of the rows."""
+        return tf.fill(tf.shape(rows), NOT_AVAILABLE) if self._settings.familiarity is None else familiarity()
 
     def _texture(self, image_bytes: tf.Tensor, views: tf.Tensor) -> TextureOfViews | None:
         if self._mixer is None:
             return None
         return self._mixer.measure(checked_pngs(image_bytes, self._image.size), views)
 
-    def _mixed(self, networks: tf.Tensor, texture: TextureOfViews | None) -> tf.Tensor:
-        """Return the probabilities of views, float32 [N, 4], from those of the networks."""
-        return networks if self._mixer is None or texture is None else self._mixer.mix(networks, texture)
+    def _mixed(self, graded: _GradedViews) -> tf.Tensor:
+        """Return the probabilities of views, float32 [N, 4]."""
+        if self._mixer is None or graded.texture is None:
+            return graded.networks
+        return self._mixer.mix(graded.networks, graded.texture)
 
     def serving_default(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Grade serialized tf.Examples of preprocessed views: probabilities [N, 4] and density [N]."""
+        """Grade serialized tf.Examples of preprocessed views, see :meth:`predict_view`."""
         parsed = tf.io.parse_example(
             examples,
             {f.IMAGE: tf.io.FixedLenFeature((), tf.string), f.VIEW: tf.io.FixedLenFeature((), tf.string)},
@@ -155,37 +209,36 @@ class ExamModel(tf.Module):
         return self.predict_view(parsed[f.IMAGE], parsed[f.VIEW])
 
     def predict_view(self, image_bytes: tf.Tensor, view: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Grade preprocessed views given as PNG bytes: probabilities [N, 4] and density [N]."""
-        views = self._checked_views(view, image_bytes)
-        probabilities = self._mixed(self._network_probabilities(image_bytes, views), self._texture(image_bytes, views))
-        return {"probabilities": probabilities, "density": density_names(probabilities)}
+        """Grade preprocessed views given as PNG bytes: probabilities [N, 4], density [N] and familiarity [N]."""
+        return self._answer(self._graded_views(image_bytes, checked_views(view, image_bytes)))
 
     def predict_exam(self, image_bytes: tf.Tensor, view: tf.Tensor, exam_id: tf.Tensor) -> dict[str, tf.Tensor]:
         """Grade exams: the mean of the present views, per breast and for all, then calibrated.
 
         Returns, in the order in which the exams first appear: exam_id [E], the outputs of
-        :func:`components.exam_model.exam_grades.grade_exams`, preprocessing [E]: the required recipe of the images, and
-        training_systems [E]: the acquisition systems of the training exams; both as JSON. A mixed classifier adds the
-        outputs of :meth:`components.exam_model.mixture.Mixer.exam_outputs`.
+        :func:`components.exam_model.exam_grades.grade_exams`, preprocessing [E]: the required recipe of the images,
+        training_systems [E]: the acquisition systems of the training exams; both as JSON; and familiarity [E]. A mixed
+        classifier adds the outputs of :meth:`components.exam_model.mixture.Mixer.exam_outputs`.
         """
-        exams, rows = _exams_of(exam_id, image_bytes)
-        views = self._checked_views(view, image_bytes)
-        networks = self._network_probabilities(image_bytes, views)
-        return self._graded(networks, self._texture(image_bytes, views), views, exams, rows)
+        exams, rows = exams_of(exam_id, image_bytes)
+        views = checked_views(view, image_bytes)
+        return self._exam_answer(self._graded_views(image_bytes, views), views, exams, rows)
 
-    def _graded(
-        self, networks: tf.Tensor, texture: TextureOfViews | None, views: tf.Tensor, exams: tf.Tensor, rows: tf.Tensor
+    def _exam_answer(
+        self, of: _GradedViews, views: tf.Tensor, exams: tf.Tensor, rows: tf.Tensor
     ) -> dict[str, tf.Tensor]:
-        count, settings = tf.size(exams), self._settings
-        probabilities = self._mixed(networks, texture)
-        graded = grade_exams(probabilities, views, rows, count, settings.temperature, settings.minimum_views)
-        if self._mixer is not None and texture is not None:
-            graded |= self._mixer.exam_outputs(networks, texture, views, rows, graded["probabilities"])
+        """Return the outputs of exams."""
+        count, settings, known = tf.size(exams), self._settings, self._settings.familiarity
+        thresholds = () if known is None else known.exam_thresholds
+        graded = grade_exams(self._mixed(of), views, rows, count, settings.temperature, settings.minimum_views)
+        if self._mixer is not None and of.texture is not None:
+            graded |= self._mixer.exam_outputs(of.networks, of.texture, views, rows, graded["probabilities"])
         return {
             "exam_id": exams,
             **graded,
             "preprocessing": tf.fill([count], self._settings.preprocessing),
             "training_systems": tf.fill([count], self._settings.training_systems),
+            "familiarity": self._known(exams, lambda: exam_familiarity(of.distances, views, rows, count, thresholds)),
         }
 
     def gradcam(self, image_bytes: tf.Tensor, view: tf.Tensor, target_class: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -197,11 +250,12 @@ class ExamModel(tf.Module):
             target_class: string [N] or [1] for all: A, B, C or D; empty means the predicted class.
 
         Returns:
-            probabilities [N, 4], density [N], heatmap float32 [N, H, W] in 0..1, overlay_png_bytes string [N].
+            probabilities [N, 4], density [N], familiarity [N], heatmap float32 [N, H, W] in 0..1, overlay_png_bytes
+            string [N].
         """
-        networks, texture, maps = self._explained(image_bytes, self._checked_views(view, image_bytes), target_class)
-        probabilities = self._mixed(networks, texture)
-        return {"probabilities": probabilities, "density": density_names(probabilities), **maps}
+        views = checked_views(view, image_bytes)
+        graded, maps = self._explained(image_bytes, views, target_class)
+        return {**self._answer(graded), **maps}
 
     def explain_exam(
         self, image_bytes: tf.Tensor, view: tf.Tensor, exam_id: tf.Tensor, target_class: tf.Tensor
@@ -215,31 +269,30 @@ class ExamModel(tf.Module):
             target_class: string [N] or [1] for all: A, B, C or D; empty means the class predicted for the view.
 
         Returns:
-            Per exam the outputs of :meth:`predict_exam`; per image view_probabilities [N, 4], view_density [N], heatmap
-            float32 [N, H, W] in 0..1 and overlay_png_bytes string [N].
+            Per exam the outputs of :meth:`predict_exam`; per image view_probabilities [N, 4], view_density [N],
+            view_familiarity [N], heatmap float32 [N, H, W] in 0..1 and overlay_png_bytes string [N].
         """
-        exams, rows = _exams_of(exam_id, image_bytes)
-        views = self._checked_views(view, image_bytes)
-        networks, texture, maps = self._explained(image_bytes, views, target_class)
-        probabilities = self._mixed(networks, texture)
+        exams, rows = exams_of(exam_id, image_bytes)
+        views = checked_views(view, image_bytes)
+        graded, maps = self._explained(image_bytes, views, target_class)
         return {
-            **self._graded(networks, texture, views, exams, rows),
-            "view_probabilities": probabilities,
-            "view_density": density_names(probabilities),
+            **self._exam_answer(graded, views, exams, rows),
+            **{f"view_{name}": value for name, value in self._answer(graded).items()},
             **maps,
         }
 
     def _explained(
         self, image_bytes: tf.Tensor, views: tf.Tensor, target_class: tf.Tensor
-    ) -> tuple[tf.Tensor, TextureOfViews | None, dict[str, tf.Tensor]]:
-        """Return the networks' probabilities [N, 4], the texture, and heatmap and overlay_png_bytes of each image."""
+    ) -> tuple[_GradedViews, dict[str, tf.Tensor]]:
+        """Return the graded images, and heatmap and overlay_png_bytes of each."""
         images, texture = self._decoded(image_bytes), self._texture(image_bytes, views)
         preference = self._preference(target_class, views, texture)
-        networks, maps = self._networks().explained(images, views, preference)
+        networks, distances, maps = self._networks().explained(images, views, preference)
         heat = tf.image.resize(maps[..., tf.newaxis], (self._image.size, self._image.size))[..., 0]
         heat = tf.math.divide_no_nan(heat, tf.reduce_max(heat, axis=(1, 2), keepdims=True))
         heat = tf.clip_by_value(heat, 0.0, 1.0)
-        return networks, texture, {"heatmap": heat, "overlay_png_bytes": overlay(images, heat)}
+        graded = _GradedViews(networks, distances, texture)
+        return graded, {"heatmap": heat, "overlay_png_bytes": overlay(images, heat)}
 
     def _preference(self, target_class: tf.Tensor, views: tf.Tensor, texture: TextureOfViews | None) -> tf.Tensor:
         """Return what makes a network explain the requested class, or the class that is predicted for the view.
@@ -248,16 +301,8 @@ class ExamModel(tf.Module):
             float32 [N, 4], see :meth:`components.exam_model.view_networks.ViewNetworks.explained`. Fails on an unknown
             class.
         """
-        target_class = tf.broadcast_to(target_class, tf.shape(views))
-        matches = tf.equal(target_class[:, tf.newaxis], self._classes[tf.newaxis, :])
-        known = tf.logical_or(tf.reduce_any(matches, axis=1), tf.equal(target_class, ""))
-        valid = tf.debugging.assert_equal(
-            tf.reduce_all(known),
-            True,
-            message=f"Unknown target_class: it must be empty or one of {', '.join(f.DENSITY_CLASSES)}.",
-        )
-        with tf.control_dependencies([valid] if valid is not None else []):
-            asked = 2.0 * tf.cast(matches, tf.float32)  # more than any probability
+        matches = asked_classes(target_class, views)
+        asked = 2.0 * tf.cast(matches, tf.float32)  # more than any probability
         if self._mixer is None or texture is None:
             return asked
         return tf.where(tf.reduce_any(matches, axis=1, keepdims=True), asked, self._mixer.preference(texture))
@@ -295,18 +340,6 @@ class ExamModel(tf.Module):
             )
             for name, (function, names) in functions.items()
         }
-
-
-def _exams_of(exam_id: tf.Tensor, image_bytes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the exams, string [E], in the order of their first image, and the exam of each image, int32 [N]."""
-    same_length = tf.debugging.assert_equal(
-        tf.shape(exam_id)[0],
-        tf.shape(image_bytes)[0],
-        message="Each input needs one entry an image: they differ in length.",
-    )
-    with tf.control_dependencies([same_length] if same_length is not None else []):
-        exams, rows = tf.unique(exam_id)
-    return exams, rows
 
 
 def export(model: ExamModel, folder: str) -> None:

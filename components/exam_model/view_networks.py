@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 import tensorflow as tf
 
 from components.exam_model.batching import BatchingConfig
+from components.exam_model.familiarity import DistanceFunction, Familiarity
 from components.exam_model.png_check import LARGEST_REQUEST
 from components.transform.class_outputs import class_probabilities, class_scores
 from components.transform.config import ImageConfig
@@ -19,29 +20,57 @@ from schema import features as f
 _CLASSES: Final = len(f.DENSITY_CLASSES)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ViewFunctions:
     """The network of one view as plain TensorFlow functions.
 
     Attributes:
-        features: From images, float32 [N, size, size, C], to the sum of the last block, float32 [N, h, w, K].
+        features: From images, float32 [N, size, size, C], to the sum of the last block, float32 [N, h, w, K], and the
+            statistics of earlier layers, float32 [N, P], see ``familiarity.channel_statistics``.
         head: From that sum to logits, float32 [N, 4], or [N, 3] of a cumulative head.
         weights: The variable that both read.
+        statistics: Number of these statistics; 0 if the network lacks the layers.
+        layers: These layers.
+        distance: From the statistics to the distance from the training views; None if it is not fitted.
     """
 
-    features: Callable[[tf.Tensor], tf.Tensor]
+    features: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
     head: Callable[[tf.Tensor], tf.Tensor]
     weights: tf.Variable
+    statistics: int = 0
+    layers: tuple[str, ...] = ()
+    distance: DistanceFunction | None = None
+
+    def distances(self, statistics: tf.Tensor) -> tf.Tensor:
+        """Return the distances from the training views, float32 [N]; zeros if they are not fitted."""
+        return tf.zeros(tf.shape(statistics)[0]) if self.distance is None else self.distance(statistics)
+
+
+def distinct_networks(networks: Mapping[str, ViewFunctions]) -> list[ViewFunctions]:
+    """Return each network once, in the order of its first view in VIEWS."""
+    return list({id(networks[view]): networks[view] for view in f.VIEWS}.values())
+
+
+def with_distances(networks: Mapping[str, ViewFunctions], known: Familiarity) -> dict[str, ViewFunctions]:
+    """Return the networks with the distances of their features from the training views; shared ones stay shared."""
+    distinct = distinct_networks(networks)
+    fitted = {
+        id(network): replace(network, distance=DistanceFunction(distribution))
+        for network, distribution in zip(distinct, known.networks, strict=True)
+    }
+    return {view: fitted[id(network)] for view, network in networks.items()}
 
 
 class Networks(Protocol):
     """Networks that grade and explain images, each with the network of its view."""
 
-    def probabilities(self, images: tf.Tensor, views: tf.Tensor) -> tf.Tensor:
+    def graded(self, images: tf.Tensor, views: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Grade images; see `ViewNetworks`."""
         ...
 
-    def explained(self, images: tf.Tensor, views: tf.Tensor, preference: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def explained(
+        self, images: tf.Tensor, views: tf.Tensor, preference: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Grade images and explain them; see `ViewNetworks`."""
         ...
 
@@ -57,9 +86,8 @@ class ViewNetworks:
             image: Input of every network.
             mirrored: They are trained on left breasts: images of right breasts and their maps are flipped.
         """
-        distinct = {id(networks[view]): networks[view] for view in f.VIEWS}
-        self._network_of_view = [list(distinct).index(id(networks[view])) for view in f.VIEWS]
-        self._networks = list(distinct.values())
+        self._networks = distinct_networks(networks)
+        self._network_of_view = [self._networks.index(networks[view]) for view in f.VIEWS]
         self._image = image
         self._mirrored = mirrored
         self.map_side = -(-image.size // 32)
@@ -72,11 +100,36 @@ class ViewNetworks:
     def identity(self) -> str:
         """Return a hash of weights and settings, 64 hexadecimal digits."""
         digest = hashlib.sha256(f"{self._image.model_dump_json()} {self._network_of_view} {self._mirrored}".encode())
-        for variable in self.weights:
+        for variable in (*self.weights, *(v for n in self._networks if n.distance for v in n.distance.variables)):
             digest.update(variable.numpy().tobytes())
         return digest.hexdigest()
 
-    def probabilities(self, images: tf.Tensor, views: tf.Tensor) -> tf.Tensor:
+    @property
+    def statistics_size(self) -> int:
+        """Number of statistics of a view; 0 if the networks lack the layers."""
+        return self._networks[0].statistics
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Layers behind these statistics."""
+        return self._networks[0].layers
+
+    @property
+    def network_of_view(self) -> dict[str, int]:
+        """Index of the network of each view, in the order of ``weights``."""
+        return dict(zip(f.VIEWS, self._network_of_view, strict=True))
+
+    def statistics(self, images: tf.Tensor, views: tf.Tensor) -> tf.Tensor:
+        """Return the statistics of the networks' layers, float32 [N, P]; images and views as for `graded`."""
+
+        def forward(network: ViewFunctions, part: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            del rows
+            return (network.features(normalise(part, self._image))[1],)
+
+        spec = tf.TensorSpec((None, self.statistics_size))
+        return self._by_view(self._turned(images, views), views, forward, (spec,))[0]
+
+    def graded(self, images: tf.Tensor, views: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Grade images.
 
         Args:
@@ -84,17 +137,22 @@ class ViewNetworks:
             views: int32 [N], index in VIEWS.
 
         Returns:
-            float32 [N, 4].
+            Probabilities, float32 [N, 4], and distances from the training views, float32 [N], 1 at the threshold and 0
+            if they are not fitted.
         """
 
         def forward(network: ViewFunctions, part: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, ...]:
             del rows
-            return (class_probabilities(network.head(network.features(normalise(part, self._image)))),)
+            activations, statistics = network.features(normalise(part, self._image))
+            return class_probabilities(network.head(activations)), network.distances(statistics)
 
-        images = self._turned(images, views)
-        return self._by_view(images, views, forward, (tf.TensorSpec((None, _CLASSES)),))[0]
+        specs = (tf.TensorSpec((None, _CLASSES)), tf.TensorSpec((None,)))
+        probabilities, distances = self._by_view(self._turned(images, views), views, forward, specs)
+        return probabilities, distances
 
-    def explained(self, images: tf.Tensor, views: tf.Tensor, preference: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def explained(
+        self, images: tf.Tensor, views: tf.Tensor, preference: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Grade images and explain them with Grad-CAM, in one forward pass.
 
         Args:
@@ -104,22 +162,24 @@ class ViewNetworks:
                 zeros explain the class that the network predicts.
 
         Returns:
-            Probabilities, float32 [N, 4], and maps, float32 [N, h, w], 0 or more, not scaled.
+            Probabilities and distances as of `graded`, and maps, float32 [N, h, w], 0 or more, not scaled.
         """
 
         def explain(network: ViewFunctions, part: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            activations = network.features(normalise(part, self._image))
+            activations, statistics = network.features(normalise(part, self._image))
             with tf.GradientTape() as tape:
                 tape.watch(activations)
                 logits = network.head(activations)
                 chosen = tf.argmax(class_probabilities(logits) + tf.gather(preference, rows), axis=1)
                 score = tf.reduce_sum(class_scores(logits) * tf.one_hot(chosen, _CLASSES))
             weights = tf.reduce_mean(tape.gradient(score, activations), axis=(1, 2), keepdims=True)
-            return class_probabilities(logits), tf.nn.relu(tf.reduce_sum(weights * activations, axis=-1))
+            maps = tf.nn.relu(tf.reduce_sum(weights * activations, axis=-1))
+            return class_probabilities(logits), network.distances(statistics), maps
 
-        specs = (tf.TensorSpec((None, _CLASSES)), tf.TensorSpec((None, self.map_side, self.map_side)))
-        probabilities, maps = self._by_view(self._turned(images, views), views, explain, specs)
-        return probabilities, self._turned(maps, views)
+        side = self.map_side
+        specs = (tf.TensorSpec((None, _CLASSES)), tf.TensorSpec((None,)), tf.TensorSpec((None, side, side)))
+        probabilities, distances, maps = self._by_view(self._turned(images, views), views, explain, specs)
+        return probabilities, distances, self._turned(maps, views)
 
     def _by_view(
         self,
@@ -178,22 +238,23 @@ class BatchedNetworks:
         images, views = tf.TensorSpec([None, size, size, 1], tf.uint8), tf.TensorSpec([None], tf.int32)
         preference = tf.TensorSpec([None, _CLASSES])
         maps = tf.TensorSpec([None, networks.map_side, networks.map_side])
-        grades = tf.TensorSpec([None, _CLASSES])
-        self._probabilities = _in_batches(
-            lambda *inputs: (networks.probabilities(*inputs),), (images, views), (grades,), config, f"grade_{name}"
-        )
+        grades = (tf.TensorSpec([None, _CLASSES]), tf.TensorSpec([None]))
+        self._graded = _in_batches(networks.graded, (images, views), grades, config, f"grade_{name}")
         self._explained = _in_batches(
-            networks.explained, (images, views, preference), (grades, maps), config, f"explain_{name}"
+            networks.explained, (images, views, preference), (*grades, maps), config, f"explain_{name}"
         )
 
-    def probabilities(self, images: tf.Tensor, views: tf.Tensor) -> tf.Tensor:
+    def graded(self, images: tf.Tensor, views: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Grade images; see `ViewNetworks`."""
-        return self._probabilities(images, views)[0]
+        probabilities, distances = self._graded(images, views)
+        return probabilities, distances
 
-    def explained(self, images: tf.Tensor, views: tf.Tensor, preference: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def explained(
+        self, images: tf.Tensor, views: tf.Tensor, preference: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Grade images and explain them; see `ViewNetworks`."""
-        probabilities, maps = self._explained(images, views, preference)
-        return probabilities, maps
+        probabilities, distances, maps = self._explained(images, views, preference)
+        return probabilities, distances, maps
 
 
 def _in_batches(

@@ -266,6 +266,35 @@ class ReadSelectivePoint(Record):
     metrics: dict[str, ReadFigure]
 
 
+class FamiliaritySlice(Record):
+    """Familiarity of the test exams of a slice; an empty ``slice`` means all.
+
+    Attributes:
+        slice: Common value of these exams.
+        n: Exams.
+        unlike: Share of exams unlike the training exams.
+        quantiles: Familiarity by level, such as ``0.5``.
+    """
+
+    slice: Slice
+    n: int
+    unlike: ReadFigure
+    quantiles: dict[str, float]
+
+
+class Familiarity(Record):
+    """``familiarity.json`` of an evaluation."""
+
+    available: bool
+    reason: str = ""
+    slices: tuple[FamiliaritySlice, ...] = ()
+
+    @property
+    def overall(self) -> FamiliaritySlice | None:
+        """All test exams."""
+        return next((s for s in self.slices if not s.slice), None)
+
+
 class ReadEvaluation(Record):
     """``exam_metrics.json`` of an evaluation."""
 

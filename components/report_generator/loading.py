@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 from components.drift_monitor import SUMMARY_FILE, DriftSummary
 from components.report_generator.artifacts import (
     AgeSummary,
+    Familiarity,
     History,
     IngestSummary,
     Quality,
@@ -95,7 +96,7 @@ class ReportInputs:
         quality: Folder of MammogramPreprocessor: ``summary.json``, ``views.jsonl`` and ``overlays/``.
         drift: Folder of DriftMonitor: ``summary.json``.
         training: Folder with ``history.json``, by view.
-        evaluation: Folder of the Evaluator: ``exam_metrics.json``.
+        evaluation: Folder of the Evaluator: ``exam_metrics.json``, and ``familiarity.json`` if it has one.
         explanations: Folder of GradCamExplainer: ``summary.json``, ``explanations.jsonl`` and ``overlays/``.
         infra: Folder of InfraCheck: ``infra.json``.
         exam_model: SavedModel of ExamEnsemble, which contains ``assets.extra/calibration.json``.
@@ -131,6 +132,7 @@ class Artifacts:
     drift: DriftSummary | None
     training: Mapping[str, History]
     evaluation: ReadEvaluation | None
+    familiarity: Familiarity | None
     explanations: ReadExplanations | None
     infra: Infra | None
     calibration: ReadCalibration | None
@@ -216,10 +218,17 @@ def load_artifacts(inputs: ReportInputs) -> Artifacts:
         drift=read_json(DriftSummary, inputs.drift / SUMMARY_FILE) if inputs.drift else None,
         training={v: read_json(History, p / "history.json") for v, p in sorted(inputs.training.items())},
         evaluation=read_json(ReadEvaluation, inputs.evaluation / "exam_metrics.json") if inputs.evaluation else None,
+        familiarity=_familiarity(inputs.evaluation),
         explanations=load_explanations(inputs.explanations) if inputs.explanations else None,
         infra=read_json(Infra, inputs.infra / "infra.json") if inputs.infra else None,
         calibration=read_json(ReadCalibration, inputs.exam_model / CALIBRATION_FILE) if inputs.exam_model else None,
     )
+
+
+def _familiarity(evaluation: Path | None) -> Familiarity | None:
+    """Read the familiarity of the test exams; evaluations of earlier versions have none."""
+    path = evaluation / "familiarity.json" if evaluation else None
+    return read_json(Familiarity, path) if path is not None and path.exists() else None
 
 
 def _add(first: Any, second: Any) -> Any:

@@ -19,6 +19,7 @@ from components.report_generator.sections.data import data_section
 from components.report_generator.sections.drift import drift_section
 from components.report_generator.sections.evaluation import evaluation_section
 from components.report_generator.sections.explanation import explanation_section
+from components.report_generator.sections.familiarity import familiarity_section
 from components.report_generator.sections.segmentation import segmentation_section
 from components.report_generator.sections.training import training_section
 from components.report_generator.verdict import verdict
@@ -61,6 +62,7 @@ def build_report(inputs: ReportInputs, limits: PictureLimits | None = None) -> s
         training_section(artifacts.training),
         evaluation_section(artifacts.evaluation, artifacts.training),
         calibration_section(artifacts.calibration, artifacts.evaluation),
+        familiarity_section(artifacts.familiarity),
         explanation_section(artifacts.explanations, limits),
         serving_section(artifacts.infra, inputs.push),
         experiments_section(),

@@ -55,3 +55,20 @@ def combine_views(
             images[rows[exam], VIEWS.index(view)] += 1
     counts = (images > 0).sum(axis=1)
     return CombinedExams(tuple(rows), (sums / np.maximum(images, 1)).sum(axis=1) / counts, counts[:, 0])
+
+
+def views_of_exams(exam_ids: Sequence[str], views: Sequence[str], values: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    """Return the value of each view of each exam; several images of one view count as one: their mean.
+
+    Args:
+        exam_ids: Exam of each image, [N].
+        views: View of each image, [N].
+        values: [N].
+
+    Returns:
+        float64 [1..4] by exam, in the order in which exams first appear.
+    """
+    found: dict[str, dict[str, list[float]]] = {}
+    for exam, view, value in zip(exam_ids, views, values.tolist(), strict=True):
+        found.setdefault(exam, {}).setdefault(view, []).append(value)
+    return {exam: np.array([np.mean(of_view) for of_view in by_view.values()]) for exam, by_view in found.items()}

@@ -190,6 +190,12 @@ def predict(
         Literal["flag", "refuse"],
         typer.Option(help="Exams of an acquisition system that the training data do not have."),
     ] = "flag",
+    unlike_training: Annotated[
+        Literal["flag", "refuse"], typer.Option(help="Exams whose pictures are unlike those of the training exams.")
+    ] = "flag",
+    minimum_confidence: Annotated[
+        float, typer.Option(min=0, max=1, help="Refuse exams whose most probable class is less probable.")
+    ] = 0.0,
     dicom: Annotated[
         bool, typer.Option("--dicom", help="Write DICOM results too; they contain the patient's name.")
     ] = False,
@@ -223,7 +229,13 @@ def predict(
     from serving.client.local_model import LocalModel
     from serving.wire.tls import ClientTls
 
-    policy = GradingPolicy(minimum_views=minimum_views, maximum_doubt=maximum_doubt, unseen=unseen)
+    policy = GradingPolicy(
+        minimum_views=minimum_views,
+        maximum_doubt=maximum_doubt,
+        unseen=unseen,
+        unlike_training=unlike_training,
+        minimum_confidence=minimum_confidence,
+    )
     options = ArchiveOptions(workers=workers, policy=policy, dicom=dicom)
     hash_key = find_key(IngestConfig(), os.environ)
 

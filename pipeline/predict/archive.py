@@ -47,9 +47,10 @@ from serving.client.grading import (
 
 COLUMNS: Final = (
     "exam", "status", "density", *(f"p_{c}" for c in DENSITY_CLASSES), "right", "left", "views", "missing", "flags",
-    "unseen_system", "warnings", "rejected_files", "reason", "message", "model_version",
+    "unseen_system", "unlike_training", "familiarity", "warnings", "rejected_files", "reason", "message",
+    "model_version",
 )  # fmt: skip
-KNOWN: Final = {True: "yes", False: "no", None: "not known"}
+_KNOWN: Final = {True: "yes", False: "no", None: "not known"}
 
 
 def _likeliest(probabilities: dict[str, float] | None) -> str | None:
@@ -64,7 +65,8 @@ def row_of(record: dict[str, Any]) -> dict[str, Any]:
         row |= {f"p_{c}": record["probabilities"][c] for c in DENSITY_CLASSES}
         row |= {side: _likeliest(record[side]) for side in ("right", "left")}
         row |= {"views": " ".join(views), "missing": " ".join(record["missing_views"])}
-        row |= {"unseen_system": KNOWN[record["unseen_system"]], "warnings": " ".join(record["warnings"])}
+        row |= {flag: _KNOWN[record[flag]] for flag in ("unseen_system", "unlike_training")}
+        row["warnings"] = " ".join(record["warnings"])
         row["flags"] = "; ".join(f"{view}: {', '.join(item['flags'])}" for view, item in views.items() if item["flags"])
     return row
 

@@ -14,16 +14,25 @@ from pipeline.predict.find import FoundExam, exams_of_manifest, find_exams
 from serving.client.grader import Grader
 from serving.client.grades import ModelRecipe
 from serving.client.grading import (
+    LOW_CONFIDENCE,
     MISSING_VIEWS,
     QUALITY_FAILED,
     SEVERAL_EXAMS,
+    UNLIKE_TRAINING,
     UNSEEN_SYSTEM,
     ExamRefusedError,
 )
 from serving.client.preprocessing import ExamFiles
 
 SOME_NOT_GRADED: Final = 3
-_BY_POLICY: Final = (MISSING_VIEWS, QUALITY_FAILED, SEVERAL_EXAMS, UNSEEN_SYSTEM)  # the exam has files that can be used
+_BY_POLICY: Final = (
+    MISSING_VIEWS,
+    QUALITY_FAILED,
+    SEVERAL_EXAMS,
+    UNSEEN_SYSTEM,
+    UNLIKE_TRAINING,
+    LOW_CONFIDENCE,
+)  # the exam has files that can be used
 
 
 @dataclass(frozen=True)

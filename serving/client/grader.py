@@ -197,6 +197,7 @@ def _explanations(
             probabilities=_four(outputs[f"{prefix}probabilities"][row]),
             heatmap=outputs["heatmap"][row],
             overlay_png=outputs["overlay_png_bytes"][row],
+            familiarity=_familiarity(outputs, f"{prefix}familiarity", row),
         )
         for row, view in enumerate(views)
     }
@@ -220,7 +221,14 @@ def _grade_of(outputs: dict[str, NDArray[Any]], views: list[str]) -> ExamGrade:
         left=_four(outputs["left_probabilities"][0]) if "L" in sides else None,
         views=tuple(views),
         training=_training_of(outputs),
+        familiarity=_familiarity(outputs, "familiarity", 0),
     )
+
+
+def _familiarity(outputs: Mapping[str, NDArray[Any]], name: str, row: int) -> float | None:
+    """Read a familiarity: None if the model has none (-1), or is of an older contract."""
+    found = float(outputs[name][row]) if name in outputs else -1.0
+    return found if found >= 0 else None
 
 
 def _training_of(outputs: Mapping[str, NDArray[Any]]) -> TrainingSystems:

@@ -50,6 +50,7 @@ class ExamGrade:
         views: Views used, in the order of `VIEWS`.
         training: What the model was trained on; its ``status`` compares an acquisition system with it. Without systems
             if the model does not say.
+        familiarity: 1 or more: like the training exams; less: unlike them; None: the model does not know.
     """
 
     density: str
@@ -59,6 +60,7 @@ class ExamGrade:
     left: Probabilities | None
     views: tuple[str, ...]
     training: TrainingSystems = NO_TRAINING
+    familiarity: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,12 +72,14 @@ class ViewExplanation:
         probabilities: Probability of each class, in the order of `DENSITY_CLASSES`.
         heatmap: Grad-CAM, float32 [H, W], 0..1.
         overlay_png: Heat map over the image, PNG.
+        familiarity: Of this view, see :class:`ExamGrade`.
     """
 
     density: str
     probabilities: Probabilities
     heatmap: NDArray[Any]
     overlay_png: bytes
+    familiarity: float | None = None
 
 
 @dataclass(frozen=True)

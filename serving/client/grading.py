@@ -27,6 +27,8 @@ SEVERAL_EXAMS: Final = "several_exams"
 MISSING_VIEWS: Final = "missing_views"
 QUALITY_FAILED: Final = "quality_failed"
 UNSEEN_SYSTEM: Final = "unseen_system"
+UNLIKE_TRAINING: Final = "unlike_training"
+LOW_CONFIDENCE: Final = "low_confidence"
 
 Unfamiliar = Literal["flag", "refuse"]
 
@@ -42,6 +44,10 @@ class GradingPolicy(BaseModel):
         refuse_failed_segmentation: Refuse exams in which the pectoral muscle of a view was not found.
         unseen: Exams of an acquisition system (manufacturer and model) that the model's training data do not have:
             ``flag`` grades them with a warning, ``refuse`` refuses them.
+        unlike_training: Exams whose pictures are unlike those of the training exams (familiarity below 1): ``flag`` or
+            ``refuse``.
+        minimum_confidence: Smallest probability of the most probable class, 0..1; exams below it are refused. 0 refuses
+            none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -50,6 +56,8 @@ class GradingPolicy(BaseModel):
     maximum_doubt: float = Field(1.0, ge=0, le=1)
     refuse_failed_segmentation: bool = False
     unseen: Unfamiliar = "flag"
+    unlike_training: Unfamiliar = "flag"
+    minimum_confidence: float = Field(0.0, ge=0, le=1)
 
 
 class ExamRefusedError(Exception):
@@ -59,13 +67,24 @@ class ExamRefusedError(Exception):
         reason: Short name: a ``RejectionReason`` of the files, or a constant of this module.
         message: One sentence that says what to do.
         rejected: Rejected files.
+        flags: All flags of an exam that was refused after it was graded.
+        familiarity: Its familiarity; None if it is not known, or if the exam was not graded.
     """
 
-    def __init__(self, reason: str, message: str, rejected: tuple[Rejection, ...] = ()) -> None:
+    def __init__(
+        self,
+        reason: str,
+        message: str,
+        rejected: tuple[Rejection, ...] = (),
+        flags: tuple[str, ...] = (),
+        familiarity: float | None = None,
+    ) -> None:
         super().__init__(message)
         self.reason = reason
         self.message = message
         self.rejected = rejected
+        self.flags = flags
+        self.familiarity = familiarity
 
 
 class ModelChangedError(ServingError):
@@ -99,6 +118,17 @@ class GradedExam:
     def unseen_system(self) -> bool | None:
         """True if a view is of a system without training exams; None if it is not known."""
         return _UNSEEN[worst(self.systems.values())]
+
+    @property
+    def unlike_training(self) -> bool | None:
+        """True if the pictures are unlike those of the training exams; None if it is not known."""
+        return None if self.grade.familiarity is None else self.grade.familiarity < 1
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """What makes the grade less trustworthy, by name."""
+        found = {UNSEEN_SYSTEM: self.unseen_system, UNLIKE_TRAINING: self.unlike_training}
+        return tuple(flag for flag, raised in found.items() if raised)
 
 
 _UNSEEN: Final = {
@@ -163,9 +193,23 @@ def _refuse_unfamiliar(graded: GradedExam, policy: GradingPolicy) -> None:
     Raises:
         ExamRefusedError: The policy refuses what the answer flags.
     """
+    confidence, flags = max(graded.grade.probabilities), graded.flags
     if policy.unseen == "refuse" and graded.unseen_system:
         message = f"{_unseen_sentence(graded)} Grade it by eye, or train a model with exams of this system."
-        raise ExamRefusedError(UNSEEN_SYSTEM, message, graded.prepared.rejected)
+        raise _refused(graded, UNSEEN_SYSTEM, message, flags)
+    if policy.unlike_training == "refuse" and graded.unlike_training:
+        message = f"{_unlike_sentence(graded)} Look at the images, and grade the exam by eye."
+        raise _refused(graded, UNLIKE_TRAINING, message, flags)
+    if confidence < policy.minimum_confidence:
+        message = (
+            f"The most probable class has a probability of {confidence:.2f}, and a grade needs at least"
+            f" {policy.minimum_confidence:g}: grade the exam by eye."
+        )
+        raise _refused(graded, LOW_CONFIDENCE, message, (*flags, LOW_CONFIDENCE))
+
+
+def _refused(graded: GradedExam, reason: str, message: str, flags: tuple[str, ...]) -> ExamRefusedError:
+    return ExamRefusedError(reason, message, graded.prepared.rejected, flags, graded.grade.familiarity)
 
 
 def refuse(prepared: PreparedExam, policy: GradingPolicy) -> None:
@@ -238,6 +282,16 @@ def _unseen_sentence(graded: GradedExam) -> str:
     return f"Unseen acquisition system: {_names(unseen)}. The model was trained on: {trained}."
 
 
+def _unlike_sentence(graded: GradedExam) -> str:
+    views = [view for view, of in graded.explanations.items() if of.familiarity is not None and of.familiarity < 1]
+    least = f", least of all {', '.join(views)}" if 0 < len(views) < len(graded.explanations) else ""
+    assert graded.grade.familiarity is not None
+    return (
+        f"The pictures are unlike those of the training exams{least} (familiarity {graded.grade.familiarity:.2f}; like"
+        " them is 1 or more)."
+    )
+
+
 def warnings_of(graded: GradedExam) -> tuple[str, ...]:
     """Return what limits the trust in a grade, one sentence each; the worst first."""
     systems, training = graded.prepared.systems, graded.grade.training
@@ -247,6 +301,8 @@ def warnings_of(graded: GradedExam) -> tuple[str, ...]:
     found = []
     if SystemStatus.UNSEEN in by_status:
         found.append(f"{_unseen_sentence(graded)} Do not trust the grade.")
+    if graded.unlike_training:
+        found.append(f"{_unlike_sentence(graded)} Do not trust the grade.")
     if training.origin:
         found.append(f"The model was trained on {training.origin}, not on exams of patients.")
     if others := by_status.get(SystemStatus.OTHER_VERSION):
@@ -261,6 +317,8 @@ def warnings_of(graded: GradedExam) -> tuple[str, ...]:
             "It is not known whether the model has seen this acquisition system: push the model again with this"
             " version."
         )
+    if graded.unlike_training is None:
+        found.append("It is not known whether the pictures are like those of the training exams.")
     return tuple(found)
 
 
@@ -274,6 +332,10 @@ def by_class(probabilities: Probabilities | None) -> dict[str, float] | None:
     if probabilities is None:
         return None
     return {c: round(p, _ROUNDING) for c, p in zip(DENSITY_CLASSES, probabilities, strict=True)}
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, _ROUNDING)
 
 
 def exam_document(graded: GradedExam) -> dict[str, Any]:
@@ -290,6 +352,8 @@ def exam_document(graded: GradedExam) -> dict[str, Any]:
         "right": by_class(grade.right),
         "left": by_class(grade.left),
         "unseen_system": graded.unseen_system,
+        "unlike_training": graded.unlike_training,
+        "familiarity": _rounded(graded.grade.familiarity),
         "warnings": list(warnings_of(graded)),
         "missing_views": [view for view in VIEWS if view not in graded.prepared.views],
         "views": {
@@ -301,6 +365,7 @@ def exam_document(graded: GradedExam) -> dict[str, Any]:
                 "doubt": round(item.result.doubt, _ROUNDING),
                 "acquisition_system": systems[view].key,
                 "system_status": graded.systems[view].value,
+                "familiarity": _rounded(graded.explanations[view].familiarity),
                 "flags": list(flags[view]),
             }
             for view, item in graded.prepared.views.items()

@@ -170,16 +170,23 @@ class RetryConfig(_Section):
 
 
 class GatewayPolicy(GradingPolicy):
-    """Which exams are graded; see ``serving.client.grading.GradingPolicy``. Nobody watches a gateway, so it is strict.
+    """Which exams are graded. Nobody watches a gateway, so its defaults are strict.
 
     Attributes:
         minimum_views: Views that an exam needs, 1..4.
+        maximum_doubt: Largest uncertainty of a view's segmentation, 0..1; exams above it are refused.
+        refuse_failed_segmentation: Refuse exams in which the pectoral muscle of a view was not found.
         unseen: Exams of an acquisition system (manufacturer and model) that the model's training data do not have:
             ``flag`` grades them with a warning, ``refuse`` refuses them.
+        unlike_training: Exams whose pictures are unlike those of the training exams (familiarity below 1): ``flag`` or
+            ``refuse``.
+        minimum_confidence: Smallest probability of the most probable class, 0..1; exams below it are refused. 0 refuses
+            none.
     """
 
     minimum_views: int = Field(len(VIEWS), ge=1, le=len(VIEWS))
     unseen: Unfamiliar = "refuse"
+    unlike_training: Unfamiliar = "refuse"
 
 
 class GradingConfig(_Section):

@@ -27,6 +27,7 @@ log: Final = logging.getLogger("serving.gateway")
 
 _CHATTY: Final = ("pynetdicom", "pydicom", "python_multipart", "uvicorn.access")
 _BELOW: Final = logging.CRITICAL + 1
+_FAMILIARITY: Final = (0.25, 0.5, 0.75, 0.9, 1, 1.1, 1.25, 1.5, 2, 3)
 _SECONDS: Final = (0.25, 0.5, 1, 2, 4, 8, 16, 32, 64, 128)
 
 
@@ -105,10 +106,16 @@ class GatewayMetrics:
             ["answer"],
             registry=self.registry,
         )
-        self.unseen = Counter(
-            "breast_density_unseen_systems",
-            "Studies of an acquisition system that the model's training data do not have.",
-            ["answer"],
+        self.flags = Counter(
+            "breast_density_flags",
+            "Studies with a flag: unseen_system, unlike_training, low_confidence.",
+            ["flag", "answer"],
+            registry=self.registry,
+        )
+        self.familiarity = Histogram(
+            "breast_density_familiarity",
+            "Familiarity of the studies whose grade was computed; below 1 is unlike the training exams.",
+            buckets=_FAMILIARITY,
             registry=self.registry,
         )
         self.grading = Histogram(

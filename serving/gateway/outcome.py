@@ -6,7 +6,7 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import pydicom
 from pydicom.dataset import Dataset
@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset
 from components.common.png import encode_png
 from components.dicom.bounded_stream import parse_file_header
 from components.exam_model.heat_layer import heat_layer_png
-from serving.client.grading import UNSEEN_SYSTEM, ExamRefusedError, GradedExam, exam_document
+from serving.client.grading import ExamRefusedError, GradedExam, exam_document
 from serving.dicom_results import ResultsConfig, build_refusal, build_results
 from serving.gateway.config import Sent
 from serving.pictures import station_pictures
@@ -29,23 +29,16 @@ class StudyOutcome:
         refusal: Reason and message of a refusal; ``None`` if the study was graded.
         rejected: Rejected files.
         files: Pictures and DICOM objects, by file name.
+        flags: What makes the grade less trustworthy, or caused the refusal, by name.
+        familiarity: Familiarity of the exam; None if it is not known.
     """
 
     document: dict[str, Any] | None
     refusal: dict[str, str] | None
     rejected: tuple[dict[str, str], ...]
     files: dict[str, bytes]
-
-    @property
-    def flags(self) -> tuple[str, ...]:
-        """What limits the trust in the grade, or caused the refusal, by name."""
-        if self.document is None:
-            assert self.refusal is not None
-            return tuple(flag for flag in _FLAGS if flag == self.refusal["reason"])
-        return tuple(flag for flag in _FLAGS if self.document[flag])
-
-
-_FLAGS: Final = (UNSEEN_SYSTEM,)
+    flags: tuple[str, ...] = ()
+    familiarity: float | None = None
 
 
 def kind_of(name: str) -> Sent | None:
@@ -102,7 +95,7 @@ def graded_outcome(
         grey, heat = station_pictures(item, graded.explanations[view], graded.recipe)
         files[f"{view}.png"] = encode_png(grey)
         files[f"{view}.heatmap.png"] = heat_layer_png(heat, files[f"{view}.png"])
-    return StudyOutcome(exam_document(graded), None, _rejected(graded), files)
+    return StudyOutcome(exam_document(graded), None, _rejected(graded), files, graded.flags, graded.grade.familiarity)
 
 
 def refused_outcome(
@@ -123,4 +116,5 @@ def refused_outcome(
     if results is not None:
         headers = {view: parse_file_header(path) for view, path in images.items()}
         files |= _encoded(build_refusal(headers, refusal, results, earlier), refusal=True)
-    return StudyOutcome(None, {"reason": refusal.reason, "message": refusal.message}, _rejected(refusal), files)
+    told = {"reason": refusal.reason, "message": refusal.message}
+    return StudyOutcome(None, told, _rejected(refusal), files, refusal.flags, refusal.familiarity)

@@ -15,7 +15,7 @@ from components.exam_model.recipe import PreprocessingRecipe
 from schema.features import VIEWS
 from serving.client.grader import Grader
 from serving.client.grades import InvalidExamError, ServingError
-from serving.client.grading import UNSEEN_SYSTEM, ExamRefusedError, GradedExam, ModelChangedError, grade_prepared
+from serving.client.grading import ExamRefusedError, GradedExam, ModelChangedError, grade_prepared
 from serving.client.preprocessing import PreparedExam
 from serving.dicom_results import ResultsError
 from serving.gateway.decoding import Decoder, DecodingBrokeError
@@ -121,8 +121,10 @@ class Worker(threading.Thread):
         studies.metrics.grading.observe(seconds)
         answer = "graded" if outcome.refusal is None else "refused"
         studies.metrics.answers.labels(answer).inc()
-        if UNSEEN_SYSTEM in outcome.flags:
-            studies.metrics.unseen.labels(answer).inc()
+        for flag in outcome.flags:
+            studies.metrics.flags.labels(flag, answer).inc()
+        if outcome.familiarity is not None:
+            studies.metrics.familiarity.observe(outcome.familiarity)
         # What was sent stays until something newer is sent: the newer result names what it replaces.
         studies.spool.remove_results(claim.key, studies.store.sent_revision(claim.key) or claim.revision)
         what = f"refused, {outcome.refusal['reason']}" if outcome.refusal else ", ".join((answer, *outcome.flags))
@@ -147,7 +149,8 @@ class Worker(threading.Thread):
             graded = self._grader.grade(grade)
         except ExamRefusedError as error:
             message = error.message.replace(str(folder), "The study")
-            return self._refused(claim, ExamRefusedError(error.reason, message, error.rejected))
+            told = ExamRefusedError(error.reason, message, error.rejected, error.flags, error.familiarity)
+            return self._refused(claim, told)
         names = studies.store.image_names(claim.key)
         images = {
             uid: folder / names[studies.spool.instance_id(uid)]

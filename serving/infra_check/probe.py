@@ -133,6 +133,10 @@ def check_answer(model: Any, graph: Any, contract: Contract, name: str, inputs: 
         ensure(((answer["reason"] != b"") == ungraded).all(), "an exam has no grade and no reason, or both")
     if "preprocessing" in answer:
         _check_recipe(answer["preprocessing"], contract["preprocessing"])
+    if "training_systems" in answer:
+        _check_systems(answer["training_systems"], contract["training_data"])
+    for key in (key for key in answer if key.endswith("familiarity")):
+        _check_familiarity(key, answer[key], contract["familiarity"])
     defaults = {key: tf.constant(tf.make_ndarray(value)) for key, value in graph.signature_def[name].defaults.items()}
     if defaults:
         again = _ask(model, name, decoded | defaults)
@@ -140,6 +144,18 @@ def check_answer(model: Any, graph: Any, contract: Contract, name: str, inputs: 
         same = all(np.allclose(answer[key], again[key], atol=_ROUNDING) for key in numbers)
         ensure(same, f"the answer without {', '.join(defaults)} differs")
     return f"{len(answer['probabilities'])} answers"
+
+
+def _check_systems(found: NDArray[Any], training: dict[str, Any]) -> None:
+    """Check that clients are told the systems of the contract."""
+    wanted = {"origin": training["origin"], "systems": training["systems"] or []}
+    ensure(all(json.loads(value) == wanted for value in found), "training_systems is not what training_data says")
+
+
+def _check_familiarity(name: str, found: NDArray[Any], facts: dict[str, Any]) -> None:
+    """Check that the familiarity is a number exactly if the contract says that it is available."""
+    right = (found >= 0).all() if facts["available"] else (found == -1).all()
+    ensure(right, f"{name} is {'not available' if facts['available'] else 'a number'}, against the contract")
 
 
 def _ask(model: Any, name: str, inputs: dict[str, Any]) -> dict[str, NDArray[Any]]:

@@ -16,7 +16,14 @@ from tfx.utils import path_utils
 from components.common.shards import shard_name, split_folder, write_shard
 from components.exam_ensemble.config import EnsembleConfig
 from components.exam_ensemble.executor import Executor
-from components.exam_model.contract import CONTRACT_FILE, SplitCounts, TrainingData, sha256_of, write_contract
+from components.exam_model.contract import (
+    CONTRACT_FILE,
+    FamiliarityFacts,
+    SplitCounts,
+    TrainingData,
+    sha256_of,
+    write_contract,
+)
 from components.exam_model.saved_model import check_contract, load_contract
 from components.statistics.calibration import fit_temperature, load_calibration
 from components.transform.config import ImageConfig
@@ -101,6 +108,7 @@ def test_the_temperature_is_fitted_to_the_eval_exams_that_are_graded_and_applied
     assert {TrainingSystems.of_model(text) for text in got["training_systems"]} == {
         contract.training_data.training_systems
     }
+    assert set(got["familiarity"].tolist()) == {-1.0}
     assert calibration.by_class == {"A": 6, "B": 6, "C": 6, "D": 5}
     assert calibration.nll.before == calibration.nll.after
     assert contract.calibration.reason == calibration.reason
@@ -137,5 +145,8 @@ def check_contract_of(model_folder: str, temperature: float) -> None:
             TrainedSystem(name="system 0", exams=1),
             TrainedSystem(name="system 1", exams=1),
         ),
+    )
+    assert contract.familiarity == FamiliarityFacts(
+        available=False, reason="a network has 1 training views, and 20 are needed", train_exams=2, eval_exams=EXAMS
     )
     assert {"missing_views", "unseen_system", "for_processing", "not_mammography"} <= set(contract.refuses)

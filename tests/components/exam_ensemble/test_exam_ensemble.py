@@ -29,11 +29,17 @@ def test_the_real_networks_parts_equal_the_network() -> None:
     )
     parts = view_functions(network, packed_functions(network))
     images = random.uniform(0, 1, (3, 32, 32, 1)).astype(np.float32)
-    activations = parts.features(images)
+    activations, statistics = parts.features(images)
     np.testing.assert_allclose(
         activations, network.get_layer("features").predict_on_batch(images), rtol=1e-4, atol=1e-4
     )
     np.testing.assert_allclose(parts.head(activations), network.predict_on_batch(images), rtol=1e-4, atol=1e-4)
+    inner = network.get_layer("features")
+    layers = keras.Model(inner.inputs, [inner.get_layer(f"conv{stage}_2_add").output for stage in (2, 3)])
+    found = [np.asarray(layer) for layer in layers(images)]
+    expected = [part for layer in found for part in (layer.mean((1, 2)), layer.std((1, 2)))]
+    np.testing.assert_allclose(statistics, np.concatenate(expected, axis=1), rtol=1e-3, atol=1e-4)
+    assert parts.statistics == statistics.shape[1]
 
 
 def test_networks_of_one_architecture_share_functions_and_keep_their_weights() -> None:
@@ -43,7 +49,7 @@ def test_networks_of_one_architecture_share_functions_and_keep_their_weights() -
     for network in networks:
         parts = view_functions(network, shared)
         np.testing.assert_allclose(
-            parts.head(parts.features(images)), network.predict_on_batch(images), rtol=1e-4, atol=1e-4
+            parts.head(parts.features(images)[0]), network.predict_on_batch(images), rtol=1e-4, atol=1e-4
         )
     with pytest.raises(ValueError, match="one architecture"):
         view_functions(build_network(ImageConfig(size=32), NARROW.model_copy(update={"width": 0.125})), shared)

@@ -16,6 +16,7 @@ from components.exam_ensemble.ensemble import load_exam_model
 from components.exam_ensemble.saving import count_exams, save_exam_model
 from components.exam_model.batching import BatchingConfig
 from components.exam_model.contract import TrainingData
+from components.exam_model.familiarity import Familiarity, FeatureDistribution
 from components.exam_model.mixture import Mixture
 from components.exam_model.saved_model import load_contract
 from components.exam_model.signatures import ExamModel, ExamSettings
@@ -195,6 +196,27 @@ def test_an_exam_without_a_grade_has_no_parts(mixed: ExamModel) -> None:
         assert value[0].any()
         assert not value[1].any()
     assert found["telling_features"].numpy()[1].tolist() == [b""] * 5
+
+
+def test_familiarity_is_that_of_the_networks_and_held_out_exams_are_graded_by_the_mixture(
+    networks_only: ExamModel, mixed: ExamModel
+) -> None:
+    size = networks_only.statistics
+    near = FeatureDistribution(np.zeros(size, np.float32), np.eye(size, dtype=np.float32) / 5)
+    known = Familiarity((near,), (1.0, 1.1, 1.2, 1.3))
+    images, views, exams = tf.constant(IMAGES), tf.constant(VIEWS), tf.constant(EXAMS)
+    plain, both = networks_only.changed(familiarity=known), mixed.changed(familiarity=known)
+    expected, found = (model.explain_exam(images, views, exams, tf.constant([""])) for model in (plain, both))
+    for name, rows in (("familiarity", 2), ("view_familiarity", len(VIEWS))):
+        assert found[name].shape == (rows,)
+        assert (found[name].numpy() > 0).all()
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-5)
+    np.testing.assert_allclose(
+        found["raw_probabilities"], mixed.predict_exam(images, views, exams)["raw_probabilities"]
+    )
+    probabilities, distances = both.view_distances(images, views)
+    np.testing.assert_allclose(probabilities, view_grades(mixed), atol=1e-6)
+    np.testing.assert_allclose(1 / distances, found["view_familiarity"], rtol=1e-5)
 
 
 def test_batched_networks_give_the_same_answers(mixed: ExamModel) -> None:

@@ -86,7 +86,11 @@ def test_one_pass_gives_what_two_signatures_give(folders: list[Path], pngs: list
     both = ask(model, "explain_exam", pngs[:4], views, exam_id=exams, target_class=[""])
     graded = ask(model, "predict_exam", pngs[:4], views, exam_id=exams)
     explained = ask(model, "gradcam", pngs[:4], views, target_class=[""])
-    parts = {**{f"view_{n}": explained.pop(n) for n in ("probabilities", "density")}, **explained, **graded}
+    parts = {
+        **{f"view_{n}": explained.pop(n) for n in ("probabilities", "density", "familiarity")},
+        **explained,
+        **graded,
+    }
     assert set(both) == set(parts)
     for name in ("probabilities", "view_probabilities", "heatmap", "left_probabilities"):
         np.testing.assert_allclose(both[name], parts[name], atol=1e-5)

@@ -20,6 +20,7 @@ from components.exam_model.contract import (
     CONTRACT_FILE,
     Contract,
     ContractError,
+    FamiliarityFacts,
     TrainingData,
     read_contract,
     sha256_of,
@@ -134,7 +135,8 @@ def write_contract_of(model: Path) -> Contract:
     calibration = fit_calibration(np.zeros((0, 4)), np.zeros(0))
     digest = model_digest(str(model))
     image = ImageConfig(size=32)
-    contract = make_contract(image, ExamSettings("{}"), calibration, b"", TrainingData(splits={}), digest)
+    data, known = TrainingData(splits={}), FamiliarityFacts(available=False)
+    contract = make_contract(image, ExamSettings("{}"), calibration, b"", data, known, digest)
     contract = contract.model_copy(update={"signatures": signatures})
     (model / CONTRACT_FILE).parent.mkdir(exist_ok=True)
     (model / CONTRACT_FILE).write_bytes(write_contract(contract))

@@ -228,8 +228,20 @@ def evaluation_content(blessed: bool = True) -> dict[str, Any]:
     }
 
 
+def familiarity_content() -> dict[str, Any]:
+    def found(chosen: dict[str, str], n: int, share: float, low: float, high: float) -> dict[str, Any]:
+        levels = zip(("0.05", "0.25", "0.5", "0.75", "0.95"), (0.98, 1.1, 1.3, 1.5, 1.8), strict=True)
+        unlike = {"value": share, "ci95": [low, high], "n": n}
+        return {"slice": chosen, "n": n, "unlike": unlike, "quantiles": dict(levels)}
+
+    system = {"acquisition_system": "GE Senograph DS ADS 53.40"}
+    slices = [found({}, 60, 0.05, 0.017, 0.137), found(system, 7, 0.142857, 0.026, 0.513)]
+    return {"available": True, "reason": "", "slices": slices}
+
+
 def write_evaluation(folder: Path, blessed: bool = True) -> Path:
     _write_json(folder / "exam_metrics.json", evaluation_content(blessed))
+    _write_json(folder / "familiarity.json", familiarity_content())
     return folder
 
 

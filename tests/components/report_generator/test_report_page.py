@@ -28,7 +28,7 @@ from components.report_generator.report import (
 
 SECTIONS = (
     *("data", "segmentation", "drift", "training", "evaluation", "calibration"),
-    *("explanation", "serving", "experiments", "lineage", "limits"),
+    *("familiarity", "explanation", "serving", "experiments", "lineage", "limits"),
 )
 VOID = {"meta", "link", "img", "br"}
 
@@ -163,6 +163,12 @@ def test_sections_show_the_figures_of_their_nodes(page: Page) -> None:
     assert "confidence and accuracy over 15 bins" in calibration
     assert re.search(r"Mean of the views\s*60\s+0\.210\s*0\.020 to 0\.300\s+0\.900\s*0\.800 to 1\.000", calibration)
     assert re.search(r"As served\s*60\s+0\.040\s*0\.020 to 0\.300\s+0\.700\s*0\.600 to 0\.800", calibration)
+
+
+def test_familiarity_shows_how_many_test_exams_are_unlike_the_training_exams(page: Page) -> None:
+    text = page.text["familiarity"]
+    assert re.search(r"All\s+60\s+5\.0\s%\s*1\.7 to 13\.7\s%\s+0\.98\s+1\.10\s+1\.30\s+1\.50\s+1\.80", text)
+    assert re.search(r"GE Senograph DS ADS 53\.40\s+7\s*too few\s+14\.3\s%\s*2\.6 to 51\.3", text)
 
 
 def test_drift_shows_what_changed_and_warns_at_the_top(page: Page) -> None:

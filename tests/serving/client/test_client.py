@@ -64,6 +64,7 @@ def test_a_side_without_view_is_none(grader: Grader) -> None:
     assert grade.left == grade.probabilities
     assert grade.views == ("MLO_L",)
     assert grade.raw == grade.probabilities, "the stand-in is of before calibration"
+    assert grade.familiarity is None, "and of before familiarity"
 
 
 def test_gradcam(grader: Grader) -> None:
@@ -85,6 +86,7 @@ def test_one_call_grades_and_explains(grader: Grader) -> None:
     for view, of_view in explained.views.items():
         assert (of_view.density, of_view.overlay_png) == (maps[view].density, maps[view].overlay_png)
         np.testing.assert_array_equal(of_view.heatmap, maps[view].heatmap)
+        assert of_view.familiarity is None
     assert explained.model.model_version == (grader.version if isinstance(grader, LocalModel) else 3)
     assert explained.model.recipe == PreprocessingRecipe(longest_side=300)
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import httpx
+import numpy as np
 import pydicom
 import pytest
 import yaml
@@ -37,8 +38,9 @@ def token() -> str:
 
 @pytest.fixture(scope="session")
 def export_model(exam_networks: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., None]:
-    """Export a small exam model with a recipe, as the pipeline does; it knows the systems of the phantoms."""
+    """Export a small exam model with a recipe, as the pipeline does; it has seen the phantoms' systems and pictures."""
     from components.exam_ensemble.ensemble import load_exam_model
+    from components.exam_model.familiarity import Familiarity, FeatureDistribution
     from components.exam_model.recipe import PreprocessingRecipe
     from components.exam_model.signatures import ExamSettings, export
     from components.preprocessing.config import PreprocessConfig
@@ -52,11 +54,17 @@ def export_model(exam_networks: dict[str, Any], tmp_path_factory: pytest.TempPat
     for view, network in exam_networks.items():
         network.save(files[view])
 
-    def _export(to: Path, longest_side: int, method: Literal["auto", "none"] = "none") -> None:
+    def _export(to: Path, longest_side: int, method: Literal["auto", "none"] = "none", distance: float = 0) -> None:
+        """``distance`` is about that of every view from the training views; 1 is the limit."""
         recipe = PreprocessingRecipe(
             longest_side=longest_side, preprocess=PreprocessConfig(method=method, output_size=64)
         )
-        export(load_exam_model(files, ImageConfig(size=64), ExamSettings(recipe.model_dump_json(), systems)), str(to))
+        plain = load_exam_model(files, ImageConfig(size=64), ExamSettings(recipe.model_dump_json(), systems))
+        size = plain.statistics
+        ones = FeatureDistribution(
+            np.full(size, -1e3, np.float32), np.eye(size, dtype=np.float32) * distance / (1e3 * size**0.5)
+        )
+        export(plain.changed(familiarity=Familiarity((ones,) * len(files))), str(to))
 
     return _export
 

@@ -41,7 +41,11 @@ class Faulty(tf.Module):
     def _answer(self, rows: tf.Tensor) -> dict[str, tf.Tensor]:
         row = [0.4, 0.3, 0.2, 0.3 if self.fault == "sum" else 0.1]
         density = "B" if self.fault == "order" else "A"
-        return {"probabilities": tf.tile([row], [tf.size(rows), 1]), "density": tf.fill([tf.size(rows)], density)}
+        return {
+            "probabilities": tf.tile([row], [tf.size(rows), 1]),
+            "density": tf.fill([tf.size(rows)], density),
+            "familiarity": tf.fill([tf.size(rows)], 1.2 if self.fault == "familiarity" else -1.0),
+        }
 
     def serving_default(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
         return self._answer(examples)
@@ -62,7 +66,7 @@ class Faulty(tf.Module):
         counts = tf.ones([tf.size(exams)], tf.int32)
         texts = {
             "missing_views": "CC_L",
-            "training_systems": "[]",
+            "training_systems": json.dumps({"origin": "", "systems": [{}] if self.fault == "systems" else []}),
             "preprocessing": '{"other": 1}' if self.fault == "recipe" else "{}",
             "reason": "no" if self.fault == "reason" else "",
         }
@@ -81,7 +85,7 @@ class Faulty(tf.Module):
         self, image_bytes: tf.Tensor, view: tf.Tensor, exam_id: tf.Tensor, target_class: tf.Tensor
     ) -> dict[str, tf.Tensor]:
         views = self.gradcam(image_bytes, view, target_class)
-        named = {f"view_{name}": views.pop(name) for name in ("probabilities", "density")}
+        named = {f"view_{name}": views.pop(name) for name in ("probabilities", "density", "familiarity")}
         return {**self.predict_exam(image_bytes, view, exam_id), **views, **named}
 
     def signature(self, name: str) -> Any:
@@ -116,6 +120,8 @@ def save(tmp_path: Path) -> Callable[[str], str]:
             "signatures": {name: s.model_dump(exclude_none=True) for name, s in SIGNATURES.items()},
             "classes": [{"name": name} for name in f.DENSITY_CLASSES],
             "preprocessing": {"recipe": {}, "recipe_sha256": sha256_of(b"{}")},
+            "training_data": {"origin": "", "systems": []},
+            "familiarity": {"available": False},
             "calibration": {"file": "assets.extra/calibration.json", "file_sha256": sha256_of(b"{}")},
             "model_sha256": model_digest(folder),
         }
@@ -167,6 +173,8 @@ def test_the_real_export_passes_in_a_fresh_process(exported_exam_model: Path, vi
         ("default", "answer of gradcam", "the answer without target_class differs"),
         ("reason", "answer of predict_exam", "no grade and no reason, or both"),
         ("recipe", "answer of predict_exam", "another preprocessing recipe"),
+        ("systems", "answer of predict_exam", "training_systems is not what training_data says"),
+        ("familiarity", "answer of predict_view", "familiarity is a number, against the contract"),
     ],
 )
 def test_a_fault_fails_the_check_that_is_named(

@@ -16,7 +16,7 @@ function gradeCard(exam) {
 // What limits the trust in the grade, next to it: a reader must not miss it.
 function warningsCard(exam) {
   if (!exam.warnings?.length) return null;
-  const kind = exam.unseen_system ? "fail" : "warn";
+  const kind = exam.unseen_system || exam.unlike_training ? "fail" : "warn";
   return el("div", { className: "warnings", role: "alert" },
     ...exam.warnings.map((warning) => el("p", { className: `note ${kind}` }, String(warning))));
 }

@@ -128,6 +128,7 @@ def exam_document(**changes: Any) -> dict[str, Any]:
             "doubt": 0.1,
             "acquisition_system": "HOLOGIC|SELENIA|1.8",
             "system_status": "seen",
+            "familiarity": 1.2,
             "flags": [],
         }
         for view in VIEWS
@@ -139,6 +140,8 @@ def exam_document(**changes: Any) -> dict[str, Any]:
         "right": probabilities(0.04, 0.21, 0.65, 0.1),
         "left": probabilities(0.06, 0.19, 0.59, 0.16),
         "unseen_system": False,
+        "unlike_training": False,
+        "familiarity": 1.2,
         "warnings": [],
         "missing_views": [],
         "views": views,

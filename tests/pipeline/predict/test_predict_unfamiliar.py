@@ -1,4 +1,4 @@
-"""``predict`` on exams of a system that the model has seen, has not seen, or cannot compare."""
+"""``predict`` on exams that the model has seen the like of, has not, or cannot compare."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ REFUSE = GradingPolicy(unseen="refuse")
 class TrainedGrader(FixedGrader):
     """Says what it was trained on."""
 
-    def __init__(self, training: TrainingSystems) -> None:
+    def __init__(self, training: TrainingSystems, familiarity: float | None = 1.5) -> None:
         super().__init__()
-        self._training = training
+        self._training, self._familiarity = training, familiarity
 
     def predict_exam(self, images: Mapping[str, bytes], exam_id: str = "exam") -> ExamGrade:
-        return replace(super().predict_exam(images, exam_id), training=self._training)
+        return replace(super().predict_exam(images, exam_id), training=self._training, familiarity=self._familiarity)
 
 
 PHANTOMS = TrainedGrader(TrainingSystems(origin="synthetic phantoms", systems=systems_of_phantoms()))
@@ -82,12 +82,32 @@ def test_the_answer_says_which_system_is_not_in_the_training_data(source: Path, 
     assert not (tmp_path / "refused").exists()
 
 
+def test_pictures_unlike_the_training_and_doubtful_grades_are_refused_by_policy(source: Path, tmp_path: Path) -> None:
+    far = TrainedGrader(TrainingSystems(systems=systems_of_phantoms()), 0.8)
+    document = json.loads(predict_exam(source, far, tmp_path / "flagged").summary.read_text())
+    assert (document["unlike_training"], document["familiarity"]) == (True, 0.8)
+    assert "(familiarity 0.80; like them is 1 or more). Do not trust the grade." in document["warnings"][0]
+    near = json.loads(predict_exam(source, PHANTOMS, tmp_path / "near").summary.read_text())
+    assert (near["unlike_training"], near["familiarity"]) == (False, 1.5)
+    for grader, policy, reason in (
+        (far, GradingPolicy(unlike_training="refuse"), "unlike_training"),
+        (PHANTOMS, GradingPolicy(minimum_confidence=0.61), "low_confidence"),  # the grader gives B 0.6
+    ):
+        with pytest.raises(ExamRefusedError) as refused:
+            predict_exam(source, grader, tmp_path / "refused", policy)
+        assert refused.value.reason == reason
+    strict = GradingPolicy(unseen="refuse", unlike_training="refuse", minimum_confidence=0.6)
+    assert predict_exam(source, PHANTOMS, tmp_path / "strict", strict).grade.density == "B"
+
+
 def test_a_model_that_does_not_say_is_never_called_familiar(other: Path, tmp_path: Path) -> None:
     graded = predict_exam(other, FixedGrader(), tmp_path / "out", REFUSE)
     document = json.loads(graded.summary.read_text())
     assert document["unseen_system"] is None
     assert {view["system_status"] for view in document["views"].values()} == {"not_known"}
     assert "It is not known whether the model has seen" in document["warnings"][0]
+    assert (document["unlike_training"], document["familiarity"]) == (None, None)
+    assert "It is not known whether the pictures are like" in document["warnings"][1]
 
 
 def test_the_table_has_the_flag_and_a_refused_exam_its_reason(source: Path, other: Path, tmp_path: Path) -> None:
