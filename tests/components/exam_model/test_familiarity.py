@@ -130,16 +130,17 @@ def test_the_layers_are_the_last_sums_of_two_stages_whatever_the_number_of_block
     assert feature_layers(["conv2_1_add", "conv4_1_add"]) == ()
 
 
-@pytest.mark.parametrize("kind", ["four", "mirrored", "one", "batched"])
+@pytest.mark.parametrize("kind", ["four batched", "mirrored", "one"])
 def test_it_is_the_mahalanobis_distance_of_scikit_learn_to_a_conformal_threshold(
     kind: str, exams: list[Exam], splits: dict[str, str], network_files: dict[str, str], networks: Any, tmp_path: Path
 ) -> None:
-    shared = {"four": dict(zip(f.VIEWS, f.VIEWS, strict=True))}
-    shared["batched"] = shared["four"]
-    shared["mirrored"] = {"CC_R": "CC_L", "CC_L": "CC_L", "MLO_R": "MLO_L", "MLO_L": "MLO_L"}
-    shared["one"] = dict.fromkeys(f.VIEWS, "ALL")
+    shared = {
+        "four batched": dict(zip(f.VIEWS, f.VIEWS, strict=True)),
+        "mirrored": {"CC_R": "CC_L", "CC_L": "CC_L", "MLO_R": "MLO_L", "MLO_L": "MLO_L"},
+        "one": dict.fromkeys(f.VIEWS, "ALL"),
+    }
     network_of, mirrored = shared[kind], kind in ("mirrored", "one")
-    batching = BatchingConfig(max_batch=4) if kind == "batched" else None
+    batching = BatchingConfig(max_batch=4) if kind == "four batched" else None
     settings = ExamSettings("{}", mirrored=mirrored, batching=batching)
     files = {view: network_files[network_of[view]] for view in f.VIEWS}
     model, facts = fitted(load_exam_model(files, IMAGE, settings), splits)
