@@ -292,7 +292,7 @@ def create_pipeline(
             order.append((drift, transform))
     tuner = _tuner(config, learnt, schema, transform) if config.tuner.enabled else None
     warm_start = None
-    if config.trainer.warm_start == "latest":
+    if config.trainer.warm_start != "none":
         warm_start = WarmStart(transform.outputs["transform_graph"], paths.serving, config.trainer)
     trainers = _trainers(config, learnt, schema, transform, tuner, warm_start)
     networks = {name: trainer.outputs["model"] for name, trainer in trainers.items()}

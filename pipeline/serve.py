@@ -8,6 +8,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from components.reference_model import model_or_reference
 from serving.server.config import Limits, ServedModel, ServerConfig
 from serving.server.text_protos import read_model_config, read_monitoring_config
 from serving.wire.tls import ServerTls
@@ -27,6 +28,7 @@ class ServeOptions:
 
     Attributes:
         model_dir: Folder of version folders; with a model config file it replaces the folder that the file names.
+            Without either, the reference model is served.
         name: Name of the model in requests; a model config file has its own.
         model_config_file: ModelServerConfig text proto.
         model_config_poll: Time between two checks of this file, s; 0 reads it once.
@@ -60,8 +62,6 @@ class ServeOptions:
             ValueError: The options do not fit together, or a number is out of range.
             ServerStartError: A file cannot be read.
         """
-        if self.model_config_file is None and self.model_dir is None:
-            raise ValueError("Give MODEL_DIR, or --model-config-file.")
         if self.model_config_file is None and self.model_config_poll:
             raise ValueError("--model-config-poll needs --model-config-file.")
         tls = self._tls()
@@ -81,8 +81,7 @@ class ServeOptions:
     def _model(self) -> ServedModel:
         if self.model_config_file is not None:
             return read_model_config(self.model_config_file, self.model_dir)
-        assert self.model_dir is not None
-        return ServedModel(base_path=self.model_dir, name=self.name)
+        return ServedModel(base_path=model_or_reference(self.model_dir), name=self.name)
 
     def _tls(self) -> ServerTls | None:
         given = (self.tls_cert, self.tls_key)

@@ -1,4 +1,4 @@
-"""TFX executor of BaselineModel and WarmStart."""
+"""TFX executor of BaselineModel."""
 
 from __future__ import annotations
 

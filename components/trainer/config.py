@@ -92,7 +92,8 @@ class TrainConfig(BaseModel):
         precision: ``mixed_float16`` and ``mixed_bfloat16`` compute in half precision and keep weights in single
             precision; ``auto`` is ``mixed_float16`` on GPUs with tensor cores, else ``float32``.
         xla: Compile the training step with XLA; ``auto`` does so on one GPU.
-        warm_start: ``latest`` starts from the networks of the model that was pushed last, if there is one.
+        warm_start: ``latest`` starts from the networks of the model that was pushed last, if there is one;
+            ``reference`` from the network of the reference model that comes with the software.
         seed: Seed of weights, shuffling and augmentation.
     """
 
@@ -124,7 +125,7 @@ class TrainConfig(BaseModel):
     strategy: Literal["default", "mirrored", "multi_worker"] = "default"
     precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = "auto"
     xla: Literal["auto", "on", "off"] = "auto"
-    warm_start: Literal["none", "latest"] = "none"
+    warm_start: Literal["none", "latest", "reference"] = "none"
     seed: int = 1
 
     @model_validator(mode="after")

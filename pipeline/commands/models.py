@@ -16,7 +16,7 @@ from schema.software import NOTICE
 def serve(
     model_dir: Annotated[
         Path | None,
-        typer.Argument(help="Folder of version folders, as the Pusher writes it; optional with --model-config-file."),
+        typer.Argument(help="Folder of version folders, as the Pusher writes it; by default the reference model."),
     ] = None,
     name: Annotated[str, typer.Option(help="Name of the served model.")] = "breast_density",
     grpc_port: Annotated[int, typer.Option(help="Port of gRPC; 0 chooses a free port.")] = 8500,
@@ -177,7 +177,10 @@ def predict(
         Path | None,
         typer.Option(help="Instead of folders: CSV or Parquet with exam_id, view, file.", dir_okay=False),
     ] = None,
-    model: Annotated[Path | None, typer.Option(help="SavedModel, or folder of versions, to run here.")] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(help="SavedModel, or folder of versions, to run here; by default the reference model."),
+    ] = None,
     server: Annotated[str | None, typer.Option(help="HOST:PORT of a model server's gRPC.")] = None,
     name: Annotated[str, typer.Option(help="Name of the served model.")] = "breast_density",
     out: Annotated[Path, typer.Option(help="Folder for heat maps, exam.json and tables.")] = Path("predictions"),
@@ -213,7 +216,7 @@ def predict(
     """
     if bool(folders) == (manifest is not None):
         raise ValueError("Give either folders or --manifest FILE.")
-    if (model is None) == (server is None):
+    if model is not None and server is not None:
         raise ValueError("Give either --model MODEL_DIR or --server HOST:PORT.")
     secured = any(path is not None for path in (ca, certificate, key))
     if secured and server is None:
@@ -221,6 +224,7 @@ def predict(
     quiet_tensorflow()
     from components.dicom_example_gen.config import IngestConfig
     from components.dicom_example_gen.plan.identity import find_key
+    from components.reference_model import card, model_or_reference
     from pipeline.predict.archive import ArchiveOptions
     from pipeline.predict.folders import PredictRun, grade_folders, grade_manifest
     from serving.client.grader import Grader
@@ -248,8 +252,9 @@ def predict(
         with ExamClient(server, name, credentials=tls) as client:
             code = grade(client)
     else:
-        assert model is not None
-        local = LocalModel(model)
+        local = LocalModel(model_or_reference(model))
+        if model is None:
+            typer.echo(f"model    the reference model; what it is good for: {card()}")
         if warning := local.evaluation_warning():
             typer.echo(f"warning  {warning}", err=True)
         code = grade(local)

@@ -1,4 +1,4 @@
-"""The command ``demo``: phantoms, the whole pipeline, a served model, and real exams graded by gRPC."""
+"""The command ``demo``: phantoms, the whole pipeline, a served model, and real exams graded by it and the reference."""
 
 from __future__ import annotations
 
@@ -7,13 +7,20 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, Final, TextIO
 
+from components.reference_model import reference_folder
 from pipeline.config import DataConfig, RunConfig, find_config, load_config
 from pipeline.console import duration
 from pipeline.logs import chatter_to
 
+if TYPE_CHECKING:
+    from pipeline.predict.exam import WrittenExam
+
 Say = Callable[[str], None]
+
+# Density that a radiologist read, from CBIS-DDSM's tables (patients P_00173 and P_00820).
+_READ: Final = {"sfm-benign-0": "B", "sfm-malign-0": "C"}
 
 
 class ModelRefusedError(RuntimeError):
@@ -52,6 +59,13 @@ def make_phantoms(config: RunConfig, terminal: TextIO) -> RunConfig:
     return config.model_copy(update={"data": data})
 
 
+def _real_exam_lines(name: str, by: str, graded: WrittenExam) -> list[str]:
+    from pipeline.predict.exam import exam_lines
+
+    read = f" A radiologist read {_READ[name]}." if name in _READ else ""
+    return ["", f"Real exam {name}, graded by {by}.{read}", *exam_lines(graded)]
+
+
 def run_demo(output: Path, overrides: Sequence[str], say: Say) -> None:
     """Run the demo.
 
@@ -66,14 +80,15 @@ def run_demo(output: Path, overrides: Sequence[str], say: Say) -> None:
     started = time.monotonic()
     config = load_config(find_config("demo"), overrides, {"output": str(output)})
     log = config.output / "pipeline.log"
-    say("Research software. Not a medical device. The network is trained only on phantoms: its grade of a real exam")
-    say("shows that the software works. It says nothing about that breast.")
+    say("Research software. Not a medical device. The pipeline trains a model on phantoms: its grade of a real exam")
+    say("shows that the software works, and says nothing about that breast. The reference model was trained on films.")
     say(f"Details of TensorFlow and TFX go to {log}")
     with chatter_to(log) as terminal:
         config = make_phantoms(config, terminal)
         from pipeline.local.run import figures_table, run_config
-        from pipeline.predict.exam import exam_lines, predict_exam
+        from pipeline.predict.exam import predict_exam
         from serving.client.grpc_client import ExamClient
+        from serving.client.local_model import LocalModel
         from serving.server.config import ServedModel, ServerConfig
         from serving.server.tf_serving import start_model_server
 
@@ -86,8 +101,12 @@ def run_demo(output: Path, overrides: Sequence[str], say: Say) -> None:
                 for name, folder in real_exams().items():
                     with ExamClient(server.grpc_address, config.pipeline.name) as client:
                         graded = predict_exam(folder, client, config.output / "predictions" / name)
-                    pictures += graded.overlays.values()
-                    lines += ["", f"Real exam {name}, by gRPC from {server.grpc_address}:", *exam_lines(graded)]
+                    lines += _real_exam_lines(name, f"this run's model, by gRPC from {server.grpc_address}", graded)
+        reference = LocalModel(reference_folder())
+        for name, folder in real_exams().items():
+            graded = predict_exam(folder, reference, config.output / "predictions" / "reference" / name)
+            lines += _real_exam_lines(name, "the reference model", graded)
+            pictures += graded.overlays.values()
     for line in lines:
         say(line)
     cached = sum(node.cached for node in outcome.nodes)

@@ -88,7 +88,7 @@ def test_help_imports_no_tensorflow() -> None:
         (["run", "demo", "--set", "nonsense"], "An override is KEY=VALUE"),
         (["run", "demo", "--data", "x"], "give either data.folder and data.labels, or data.manifest"),
         (["experiment", "flop"], "The experiment flop does not exist: give one of architecture, normalisation, "),
-        (["predict", "."], "Give either --model MODEL_DIR or --server HOST:PORT."),
+        (["predict", ".", "--model", ".", "--server", "h:1"], "Give either --model MODEL_DIR or --server HOST:PORT."),
         (["demo", "--set", "phantoms.exams=2"], "phantoms.exams: Input should be greater than or equal to 8"),
     ],
 )
