@@ -103,7 +103,7 @@ class TrainingProgress(tf.train.experimental.PythonState):
 
     Attributes:
         epochs: Metrics of the finished epochs.
-        best: Weights of the best epoch.
+        best: Weights of the kept epoch.
     """
 
     def __init__(self) -> None:

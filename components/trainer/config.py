@@ -85,6 +85,8 @@ class TrainConfig(BaseModel):
             threshold's target that is replaced by 1/2.
         batch_size: Images per step, over all workers.
         epochs: Passes over the training split.
+        keep: The epoch whose weights are kept. ``best`` has the highest accuracy on the eval split, then the lowest
+            loss; on few exams that is mostly chance. ``last`` suits a schedule that ends low, such as ``cosine``.
         class_weights: ``balanced`` weights each class by the inverse of its frequency, ``none`` does not.
         cache_images: Keep decoded images in memory between epochs; only for small data sets.
         strategy: ``default`` (one device), ``mirrored`` (all GPUs of the machine) or ``multi_worker`` (the machines of
@@ -120,6 +122,7 @@ class TrainConfig(BaseModel):
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     batch_size: int = Field(4, ge=1)
     epochs: int = Field(100, ge=1)
+    keep: Literal["best", "last"] = "best"
     class_weights: Literal["none", "balanced"] = "none"
     cache_images: bool = False
     strategy: Literal["default", "mirrored", "multi_worker"] = "default"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,9 +89,9 @@ def rank(epoch: Epoch) -> tuple[float, float]:
     return round(epoch.val_accuracy, 6), -epoch.val_loss
 
 
-def best_of(epochs: Sequence[Epoch]) -> Epoch:
-    """Return the best epoch; the first one if several are equal."""
-    return max(epochs, key=rank)
+def kept_epoch(epochs: Sequence[Epoch], keep: Literal["best", "last"]) -> Epoch:
+    """Return the epoch whose weights are kept: the best one, the first if several are equal, or the last one."""
+    return max(epochs, key=rank) if keep == "best" else epochs[-1]
 
 
 def epoch_from_dict(values: dict[str, Any]) -> Epoch:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from components.trainer.checkpoint import Checkpoints, TrainingProgress
 from components.trainer.config import TrainConfig
 from components.trainer.devices import StrategyError, is_chief, layers_of, make_strategy, total_over_workers
-from components.trainer.epochs import Epoch, Totals, best_of, rank
+from components.trainer.epochs import Epoch, Totals, kept_epoch
 from components.trainer.input_pipeline import Batches
 from components.trainer.network import build_network
 from components.trainer.optimization import learning_rate
@@ -31,13 +31,13 @@ from schema.features import DENSITY_CLASSES
 
 @dataclass(frozen=True)
 class TrainedNetwork:
-    """A network with the weights of its best epoch.
+    """A network with the weights of the kept epoch.
 
     Attributes:
         network: Logits model; see :func:`components.trainer.network.build_network`. It is always in single precision
             and on one device.
         epochs: Metrics of every epoch.
-        best_epoch: The epoch whose weights are kept, from 1: the highest validation accuracy, then the lowest loss.
+        best_epoch: The epoch whose weights are kept, from 1, see `components.trainer.config.TrainConfig`.
     """
 
     network: keras.Model
@@ -99,7 +99,7 @@ def train(
         start: Checkpoints and initial weights; None for random weights without checkpoints.
 
     Returns:
-        The network with the weights of its best validation epoch.
+        The network with the weights of the kept epoch.
 
     Raises:
         FloatingPointError: The loss is no longer finite.
@@ -142,9 +142,9 @@ def train(
             time.monotonic() - began,
             training.steps * training.batch_size / seconds,
         )
-        if not progress.epochs or rank(epoch) > rank(best_of(progress.epochs)):
-            progress.best = weights_now
         progress.epochs.append(epoch)
+        if kept_epoch(progress.epochs, config.keep) is epoch:
+            progress.best = weights_now
         if kept is not None and is_chief(strategy):
             kept.save(epoch.epoch)
         on_epoch(epoch)
@@ -152,7 +152,7 @@ def train(
     with layers_of("float32"):
         network = build_network(config.image, config.network, config.seed, head=config.head)
     network.set_weights(progress.best)
-    return TrainedNetwork(network, tuple(progress.epochs), best_of(progress.epochs).epoch)
+    return TrainedNetwork(network, tuple(progress.epochs), kept_epoch(progress.epochs, config.keep).epoch)
 
 
 def _require_agreement(strategy: tf.distribute.Strategy, epochs: int, folder: str) -> None:

@@ -36,12 +36,14 @@ class FoldData:
     Attributes:
         files: Sorted shards of all its splits.
         transform_output: Folder of the Transform node.
-        fingerprint: Hash of images, exams and labels.
+        fingerprint: Hash of images, exams and labels, in their order.
+        pictures: The same hash of the sorted images: equal pictures in other splits have the same.
     """
 
     files: tuple[str, ...]
     transform_output: str
     fingerprint: str
+    pictures: str
 
 
 @dataclass(frozen=True)

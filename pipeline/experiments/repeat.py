@@ -103,7 +103,8 @@ class RepeatRun:
     Attributes:
         plan: What is repeated.
         arms: Arms by name.
-        folds: The folds.
+        divisions: The folds of each arm. Their test parts are the same for all arms; how many of the other exams choose
+            the epoch is as in the splits of the arm.
         finished: What is finished, by arm and seed.
         phantoms: The phantoms that were made as data, if any.
         date: Date of the call, ISO 8601.
@@ -111,7 +112,7 @@ class RepeatRun:
 
     plan: RepeatPlan
     arms: Mapping[str, PreparedArm]
-    folds: tuple[Fold, ...]
+    divisions: Mapping[str, tuple[Fold, ...]]
     finished: Mapping[tuple[str, int], FinishedSeed]
     phantoms: PhantomDataConfig | None
     date: str
@@ -120,6 +121,11 @@ class RepeatRun:
     def folder(self) -> Path:
         """Folder of its files."""
         return next(iter(self.arms.values())).config.output / "experiments"
+
+    @property
+    def folds(self) -> tuple[Fold, ...]:
+        """The folds of the first arm."""
+        return next(iter(self.divisions.values()))
 
     def finished_folds(self, arm: str, seed: int) -> int:
         """Return how many folds of an arm are finished with a seed."""
@@ -163,8 +169,10 @@ def _archive(preprocessed: str, transform_output: str) -> tuple[FoldData, dict[s
             exams[view.exam_id] = KnownExam(cluster_of(view.patient_id, view.exam_id), view.density)
             image = hashlib.sha256(view.image).hexdigest()
             lines.append(f"{view.exam_id} {view.patient_id} {view.view} {view.density} {image}")
-    # The shuffling of a training depends on the order of the records, so the lines are not sorted.
-    return FoldData(tuple(files), transform_output, hashlib.sha256("\n".join(lines).encode()).hexdigest()), exams
+    # The shuffling of a training depends on the order of the records, which the splits decide.
+    ordered, pictures = ("\n".join(found).encode() for found in (lines, sorted(lines)))
+    fingerprints = hashlib.sha256(ordered).hexdigest(), hashlib.sha256(pictures).hexdigest()
+    return FoldData(tuple(files), transform_output, *fingerprints), exams
 
 
 def _prepare(config: RunConfig, terminal: TextIO) -> PreparedArm:
@@ -257,13 +265,14 @@ def _prepare_arms(plan: RepeatPlan, terminal: TextIO) -> tuple[dict[str, Prepare
     mixed = {name: arm for name, arm in prepared.items() if arm.config.pipeline.ensemble.mixed}
     for name, arm in mixed.items():
         same = arm.config.pipeline.ensemble.texture == first.config.pipeline.ensemble.texture
-        if not same or arm.data.fingerprint != first.data.fingerprint:
+        if not same or arm.data.pictures != first.data.pictures:
             raise ExperimentError(
                 f"All arms share the texture model of {configurations[0]}: give {name} the same pictures and the same"
                 " pipeline.ensemble.texture, or compare it in an experiment of its own."
             )
     names = (*plan.arms, TEXTURE) if mixed and TEXTURE not in plan.arms else plan.arms
-    return {name: prepared.get(name, first) for name in names}, phantoms
+    measured = next(iter(mixed.values()), first)  # the texture model learns from the exams that its networks learn from
+    return {name: prepared.get(name, measured) for name in names}, phantoms
 
 
 def repeat(plan: RepeatPlan, terminal: TextIO, log: Path, report: Callable[[RepeatRun], None]) -> RepeatRun:
@@ -288,8 +297,9 @@ def repeat(plan: RepeatPlan, terminal: TextIO, log: Path, report: Callable[[Repe
     arms, phantoms = _prepare_arms(plan, terminal)
     first = next(iter(arms.values())).config
     exams = {name: exam for arm in arms.values() for name, exam in arm.exams.items()}
-    folds = make_folds(exams, plan.folds, _eval_share(first), first.pipeline.ingest.split_seed)
-    state = RepeatRun(plan, arms, folds, {}, phantoms, datetime.date.today().isoformat())
+    seed = first.pipeline.ingest.split_seed
+    divisions = {name: make_folds(exams, plan.folds, _eval_share(arm.config), seed) for name, arm in arms.items()}
+    state = RepeatRun(plan, arms, divisions, {}, phantoms, datetime.date.today().isoformat())
     return run_folds(state, terminal, log, report)
 
 
@@ -310,24 +320,25 @@ def run_folds(begun: RepeatRun, terminal: TextIO, log: Path, report: Callable[[R
     """
     finished: dict[tuple[str, int], FinishedSeed] = {}
     state = replace(begun, finished=finished)
-    plan, arms, folds = state.plan, state.arms, state.folds
+    plan, arms = state.plan, state.arms
     for name in arms:
         if name in MODELS:
-            _fit(name, arms[name], plan, folds, terminal, log)
+            _fit(name, arms[name], plan, state.divisions[name], terminal, log)
     is_new = False
     for seed in plan.seeds:
-        for number, fold in enumerate(folds, start=1):
+        for number in range(1, plan.folds + 1):
             is_new = False
             for name, arm in arms.items():
+                folds = state.divisions[name]
                 jobs: list[FoldJob | ModelJob]
                 if name in MODELS:
                     jobs = [_model_job(plan, name, arm, seed, one) for one in folds[:number]]
                 else:
                     trainings = [_job(plan, arm, seed, one) for one in folds[:number]]
-                    line = f"{NAME}: {name}, seed {seed}, fold {fold.number} of {plan.folds}"
+                    line = f"{NAME}: {name}, seed {seed}, fold {number} of {plan.folds}"
                     is_new = _train(trainings[-1], line, terminal, log) or is_new
                     jobs = [*trainings]
-                table = state.folder / NAME / f"{file_name(name)}-seed-{seed}.csv" if number == len(folds) else None
+                table = state.folder / NAME / f"{file_name(name)}-seed-{seed}.csv" if number == plan.folds else None
                 finished[name, seed] = _finish(jobs, table)
             if is_new:
                 report(state)

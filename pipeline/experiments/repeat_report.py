@@ -42,11 +42,12 @@ _DIFFERENCES: Final = (
 def conditions(result: RepeatResult) -> list[str]:
     """Return sentences about the exams, the folds, and what is missing."""
     run = result.run
-    fold = run.folds[0]
+    trained = sorted({(len(folds[0].train), len(folds[0].eval)) for folds in run.divisions.values()})
+    shares = " or ".join(f"{train} exams train and {choose} choose the epoch" for train, choose in trained)
     seeds = ", ".join(map(str, run.plan.seeds))
     return [
         f"{classes_text(result.comparison.exams)}, {run.plan.folds} folds by patient, seeds {seeds}. In a fold, some"
-        f" {len(fold.train)} exams train, {len(fold.eval)} choose the epoch and {len(fold.test)} are judged.",
+        f" {shares}, as in the splits of the configuration, and {len(run.folds[0].test)} are judged.",
         *([_MODELS] if set(MODELS) & set(run.arms) else []),
         *([f"Phantoms, not patients: seed {run.phantoms.seed}."] if run.phantoms else []),
         *(f"Not finished: {text}" for text in result.missing),

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score, confusion_matrix, recall_score
 
-from components.trainer.epochs import Epoch, Totals, best_of
+from components.trainer.epochs import Epoch, Totals, kept_epoch
 
 pairs = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=2, max_size=60)
 
@@ -35,4 +35,5 @@ def test_nothing_and_one_class_are_no_error() -> None:
 def test_the_best_epoch_has_the_highest_accuracy_then_the_lowest_loss_and_is_the_first_of_equals() -> None:
     figures = [(0.5, 0.1), (0.7, 0.4), (0.7, 0.3), (0.7, 0.3)]
     epochs = [Epoch(n, 0, 0, loss, accuracy, 0.1) for n, (accuracy, loss) in enumerate(figures, start=1)]
-    assert best_of(epochs).epoch == 3
+    assert kept_epoch(epochs, "best").epoch == 3
+    assert kept_epoch(epochs, "last").epoch == 4

@@ -103,7 +103,7 @@ def test_a_fold_learns_from_its_exams_alone_and_writes_a_table_that_evaluate_rea
     small_data_set: Any,  # noqa: F811
     tmp_path: Path,
 ) -> None:
-    data = FoldData(small_data_set.files, small_data_set.transform_folder, "hash")
+    data = FoldData(small_data_set.files, small_data_set.transform_folder, "hash", "hash")
     job = FoldJob(data, CONFIG, FOLD, tmp_path / "repeat" / "fold.csv")
     tf.config.run_functions_eagerly(True)  # tracing takes longer than the few steps
     try:
@@ -137,7 +137,7 @@ def test_the_texture_model_of_a_fold_is_that_of_its_node(
 ) -> None:
     config = TextureConfig(side=SIZE, trees=10, minimum_leaf=1)
     job = ModelJob(FOLD, config, tmp_path / "repeat" / "texture.csv")
-    run_models(FoldData(small_data_set.files, small_data_set.transform_folder, "hash"), [job])
+    run_models(FoldData(small_data_set.files, small_data_set.transform_folder, "hash", "hash"), [job])
     records = [record for file in small_data_set.files for record in read_shard(file)]
     write_shard(str(tmp_path / "Split-train" / "views.gz"), (r for r in records if parse_view(r).exam_id in FOLD.train))
     node = TextureClassifier(fit_texture_model(measure_split(str(tmp_path / "Split-train"), SIZE), config))
@@ -156,7 +156,7 @@ def test_the_grey_statistics_of_a_fold_are_those_of_the_evaluator(tmp_path: Path
     records = [grey_record(exam, view) for exam in exams for view in VIEWS[: 4 - (exam == exams[25])]]
     write_shard(str(tmp_path / "all" / "views.gz"), records)
     job = ModelJob(fold, None, tmp_path / "repeat" / "grey.csv")
-    run_models(FoldData((str(tmp_path / "all" / "views.gz"),), "", "hash"), [job])
+    run_models(FoldData((str(tmp_path / "all" / "views.gz"),), "", "hash", "hash"), [job])
     for split, part in (("train", fold.train), ("test", fold.test)):
         ours = (record for record in records if parse_view(record).exam_id in part)
         write_shard(str(tmp_path / f"Split-{split}" / "views.gz"), ours)
@@ -169,7 +169,7 @@ def test_the_grey_statistics_of_a_fold_are_those_of_the_evaluator(tmp_path: Path
         np.testing.assert_allclose(row, by_exam[exam], atol=1e-7)
     with pytest.raises(ValueError, match=r"Fold 1: .*needs 20\. Choose more exams, or leave grey out"):
         run_models(
-            FoldData((str(tmp_path / "all" / "views.gz"),), "", "hash"),
+            FoldData((str(tmp_path / "all" / "views.gz"),), "", "hash", "hash"),
             [replace(job, fold=replace(fold, train=fold.eval))],
         )
 
@@ -191,7 +191,7 @@ def test_the_archive_of_all_folds_has_the_exams_of_every_split(
 
 
 def test_the_key_of_a_fold_changes_with_all_that_decides_it() -> None:
-    data = FoldData(("a",), "/transform", "hash")
+    data = FoldData(("a",), "/transform", "hash", "hash")
     keys = [
         job_key(data, CONFIG, FOLD),
         job_key(replace(data, fingerprint="other"), CONFIG, FOLD),

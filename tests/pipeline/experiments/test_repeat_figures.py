@@ -117,14 +117,14 @@ def state(finished: dict[tuple[str, int], float]) -> RepeatRun:
     plan = RepeatPlan(("experiment", "experiment+pipeline.trainer.sides=one"), 3, (1, 2))
     exams = {row.exam_id: KnownExam(row.patient_id, row.label) for row in rows(0, 1.0)}
     arms = {
-        name: PreparedArm(plan.setting(name).config(), FoldData((), "/nowhere", "hash"), exams) for name in plan.arms
+        name: PreparedArm(plan.setting(name).config(), FoldData((), "/nowhere", "hash", "hash"), exams) for name in plan.arms
     }
     summary = {"networks": {"ALL": {"best_epoch": 7, "epochs": 16}}, "seconds": 60.0}
     done = {
         key: FinishedSeed(rows(number, skill), Path(f"/nowhere/table_{number}.csv"), (summary,) * 3)
         for number, (key, skill) in enumerate(finished.items())
     }
-    return RepeatRun(plan, arms, make_folds(exams, 3, 0.25), done, None, "2026-11-30")
+    return RepeatRun(plan, arms, dict.fromkeys(arms, make_folds(exams, 3, 0.25)), done, None, "2026-11-30")
 
 
 def text_of(parts: list[Any]) -> str:

@@ -66,7 +66,7 @@ class Trainings:
 def archive(tmp_path_factory: pytest.TempPathFactory) -> FoldData:
     file = str(tmp_path_factory.mktemp("archive") / "views.gz")
     write_shard(file, [grey_record(exam, view) for exam in EXAMS for view in VIEWS])
-    return FoldData((file,), "", "hash")
+    return FoldData((file,), "", "hash", "hash")
 
 
 def run(
@@ -80,7 +80,7 @@ def run(
         name: PreparedArm(plan.setting(name if name not in (TEXTURE, GREY) else first).config(), archive, exams)
         for name in arms
     }
-    state = RepeatRun(plan, prepared, make_folds(exams, 2, 0.1), {}, None, "2026-11-30")
+    state = RepeatRun(plan, prepared, dict.fromkeys(prepared, make_folds(exams, 2, 0.1)), {}, None, "2026-11-30")
     monkeypatch.setattr(repeat, "run_apart", trainings.run)
 
     def models(data: FoldData, jobs: list[ModelJob], log: Path) -> None:
