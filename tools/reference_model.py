@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import os
 import shutil
 import sys
 from collections import Counter
@@ -47,11 +46,11 @@ class ReferenceModelError(RuntimeError):
 
 
 def write_manifest(labels: Path, manifest: Path) -> Counter[str]:
-    """Write a manifest whose acquisition system is the film scanner: the first letter of a DDSM exam.
+    """Copy the images, and write a manifest whose acquisition system is the film scanner: the first letter of an exam.
 
     Args:
         labels: Table with exam_id, view, file and density.
-        manifest: File to write.
+        manifest: File to write; the images are copied beside it.
 
     Returns:
         Exams of each class.
@@ -60,10 +59,12 @@ def write_manifest(labels: Path, manifest: Path) -> Counter[str]:
         rows = list(csv.DictReader(file))
     lines = [("exam_id", "view", "file", "density", "acquisition_system")]
     for row in rows:
-        place = os.path.relpath(labels.parent / row["file"], manifest.parent)
+        target = manifest.parent / row["file"]
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not target.exists():
+            write_whole(target, (labels.parent / row["file"]).read_bytes())
         system = f"DDSM film scanner {row['exam_id'][0]}"
-        lines.append((row["exam_id"], row["view"], place, row["density"], system))
-    manifest.parent.mkdir(parents=True, exist_ok=True)
+        lines.append((row["exam_id"], row["view"], row["file"], row["density"], system))
     with manifest.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows(lines)
     return Counter({row["exam_id"]: row["density"] for row in rows}.values())
@@ -143,7 +144,7 @@ def make(labels: Path, repeat: Mapping[str, Any], output: Path, overrides: Seque
     Raises:
         ReferenceModelError: The gates refused the model.
     """
-    manifest = output / "manifest.csv"
+    manifest = output / "data" / "manifest.csv"
     classes = write_manifest(labels, manifest)
     splits = [f"pipeline.ingest.splits.{split}" for split in SPLITS]
     config = load_config(

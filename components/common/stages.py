@@ -90,8 +90,8 @@ def gather(found: Iterable[Element], stage: str) -> Gathered:
     if count is None or len(found) != count + 1 or by_index.keys() != set(range(count)):
         wanted = "all" if count is None else count
         raise LostRecordsError(
-            f"{stage}: Beam must give one result for each of {wanted} elements; run again, with another runner or"
-            f" direct_running_mode. Received: {len(found)} results for {len(by_index)} elements."
+            f"{stage}: Beam must give one result for each of {wanted} elements; run again, or with another"
+            f" runner. Received: {len(found)} results for {len(by_index)} elements."
         )
     return Gathered([by_index[index] for index in range(count)], context)
 

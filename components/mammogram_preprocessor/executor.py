@@ -109,9 +109,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         for folder in (output.uri, report):
             remove_unfinished(folder)
         if not tf.io.gfile.exists(os.path.join(report, "summary.json")):
-            raise LostRecordsError(
-                "Beam ended without a report; run again, with another runner or direct_running_mode."
-            )
+            raise LostRecordsError("Beam ended without a report; run again, or with another runner.")
         output.split_names = artifact_utils.encode_split_names(splits)
         output.span = ingested[-1].span
         examples_utils.set_payload_format(output, examples_utils.get_payload_format(ingested[-1]))

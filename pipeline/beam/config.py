@@ -172,6 +172,7 @@ class DataflowBeam(_Runner):
 BeamConfig = Annotated[DirectBeam | PortableBeam | DataflowBeam | FlinkBeam | SparkBeam, Field(discriminator="runner")]
 
 
+_THREADS_RUNNER: Final = "pipeline.beam.direct.ThreadsRunner"
 _FLINK_RUNNER: Final = "pipeline.beam.staged.flink_runner.FlinkStageRunner"
 _SPARK_RUNNER: Final = "pipeline.beam.staged.spark_runner.SparkStageRunner"
 _SCRATCH: Final = "scratch"  # in the output folder
@@ -212,7 +213,7 @@ def image_beam_arguments(config: BeamConfig, workers: int) -> list[str]:
     if not isinstance(config, DirectBeam):
         return []
     return [
-        "--direct_running_mode=multi_threading",
+        f"--runner={_THREADS_RUNNER}",
         # 0 means one per core. The number of cores would make TFX's cache depend on the machine.
         f"--direct_num_workers={workers}",
         _NO_PACKAGE,

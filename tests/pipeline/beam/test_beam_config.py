@@ -54,7 +54,7 @@ def test_the_direct_runner_is_the_default_and_only_image_nodes_have_arguments() 
     config = load_config(None).beam
     assert beam_arguments(config, "out") == []
     assert image_beam_arguments(config, 0)[:2] == [
-        "--direct_running_mode=multi_threading",
+        "--runner=pipeline.beam.direct.ThreadsRunner",
         "--direct_num_workers=0",
     ]
 

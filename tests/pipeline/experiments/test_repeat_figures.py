@@ -117,7 +117,8 @@ def state(finished: dict[tuple[str, int], float]) -> RepeatRun:
     plan = RepeatPlan(("experiment", "experiment+pipeline.trainer.sides=one"), 3, (1, 2))
     exams = {row.exam_id: KnownExam(row.patient_id, row.label) for row in rows(0, 1.0)}
     arms = {
-        name: PreparedArm(plan.setting(name).config(), FoldData((), "/nowhere", "hash", "hash"), exams) for name in plan.arms
+        name: PreparedArm(plan.setting(name).config(), FoldData((), "/nowhere", "hash", "hash"), exams)
+        for name in plan.arms
     }
     summary = {"networks": {"ALL": {"best_epoch": 7, "epochs": 16}}, "seconds": 60.0}
     done = {
