@@ -118,7 +118,7 @@ def write_card(model: Path, repeat: Mapping[str, Any], classes: Mapping[str, int
         systems=", ".join(system.name for system in contract.training_data.training_systems.systems),
         config=CONFIG,
         recipe=_recipe(contract),
-        counted=max(repeat["exams"].values()),
+        counted=sum(repeat["exams"].values()),
         folds=len(repeat["folds"]),
         seeds=", ".join(map(str, repeat["counted_seeds"])),
         table=figures_of(repeat["figures"]),

@@ -14,9 +14,9 @@ class ThreadsRunner(FnApiRunner):
     """Beam's ``direct_running_mode=multi_threading`` without its flushes by time.
 
     In that mode a thread flushes the buffer of each worker every second: it sends a copy, then clears the buffer. An
-    element that the worker writes in between is lost (Beam 2.74, ``apache_beam/runners/worker/data_plane.py``,
-    ``TimeBasedBufferingClosableOutputStream``). A busy machine makes the gap long: ingest lost one of 18 shards. Here a
-    worker sends its elements when they fill 10 MB, and at the end of its bundle.
+    element that the worker writes in between is lost (Beam 2.74, `TimeBasedBufferingClosableOutputStream` of its data
+    plane). A busy machine makes the gap long: ingest lost one of 18 elements. Here a worker sends its elements when they
+    fill 10 MB, and at the end of its bundle.
     """
 
     def __init__(self) -> None:
