@@ -15,7 +15,7 @@ class ThreadsRunner(FnApiRunner):
 
     In that mode a thread flushes the buffer of each worker every second: it sends a copy, then clears the buffer. An
     element that the worker writes in between is lost (Beam 2.74, `TimeBasedBufferingClosableOutputStream` of its data
-    plane). A busy machine makes the gap long: ingest lost one of 18 elements. Here a worker sends its elements when they
+    plane). A busy machine makes the gap long: ingest lost one of 18 elements. Here a worker sends them when they
     fill 10 MB, and at the end of its bundle.
     """
 
