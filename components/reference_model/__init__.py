@@ -1,6 +1,6 @@
 """The reference model: a small model that comes with the software, so that ``predict`` answers from the start.
 
-``card.md`` beside this file says what it was trained on, how well it grades, and what it must not be used for.
+``README.md``, its card, says what it was trained on, how well it grades, and what it must not be used for.
 ``python -m tools.reference_model`` makes it anew.
 """
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 REFERENCE: Final = "reference"  # its name where a path of a model is expected
-DATA_FILES: Final = ("versions/*/fingerprint.pb",)  # another model, another training that starts from it
+DATA_FILES: Final = ("versions/**/*",)  # another model, another training that starts from it
 _FOLDER: Final = Path(__file__).parent
 
 
@@ -26,7 +26,7 @@ def reference_folder() -> Path:
 
 def card() -> Path:
     """Return the page that says how the reference model was made, how well it grades, and what it is not for."""
-    return _FOLDER / "card.md"
+    return _FOLDER / "README.md"
 
 
 def model_or_reference(model: Path | str | None) -> Path:
