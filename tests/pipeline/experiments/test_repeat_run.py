@@ -88,7 +88,10 @@ def run(
 
     monkeypatch.setattr(repeat, "run_models_apart", models)
     reported: list[RepeatRun] = []
-    keep = lambda now: reported.append(replace(now, finished=dict(now.finished)))  # noqa: E731
+
+    def keep(now: RepeatRun) -> None:
+        reported.append(replace(now, finished=dict(now.finished)))
+
     try:
         repeat.run_folds(state, io.StringIO(), output / "log", keep)
     except KeyboardInterrupt:

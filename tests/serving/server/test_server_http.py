@@ -5,10 +5,9 @@ from __future__ import annotations
 import gzip
 import http.client
 import json
-import shutil
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -21,9 +20,7 @@ from tests.serving.server.limited import (
     LIMITS,
     PREDICT,
     body_of,
-    channel_to,
     closed_after,
-    grader,
     limited,
     netloc,
     peak_memory,
@@ -33,31 +30,6 @@ from tests.serving.server.limited import (
 from tests.waiting import HANG, PATIENCE, wait_until
 
 CODE = grpc.StatusCode
-
-
-@pytest.fixture(scope="module")
-def model_dir(saved_models: dict[int, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("limits") / "models"
-    shutil.copytree(saved_models[0], folder / "3")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def server(model_dir: Path) -> Iterator[RunningServer]:
-    with limited(model_dir, LIMITS) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def channel(server: RunningServer) -> Iterator[grpc.Channel]:
-    with channel_to(server) as opened:
-        yield opened
-
-
-@pytest.fixture
-def ask(channel: grpc.Channel) -> Callable[..., str]:
-    """Grade images by gRPC; return the class of the first one, or the name of the status code."""
-    return grader(channel)
 
 
 def test_slow_rest_clients_are_cut(server: RunningServer, ask: Callable[..., str]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import shutil
 import socket
 import threading
 import time
@@ -38,31 +37,6 @@ from tests.serving.server.limited import (
 from tests.waiting import HANG, PATIENCE, wait_until
 
 CODE = grpc.StatusCode
-
-
-@pytest.fixture(scope="module")
-def model_dir(saved_models: dict[int, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("limits") / "models"
-    shutil.copytree(saved_models[0], folder / "3")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def server(model_dir: Path) -> Iterator[RunningServer]:
-    with limited(model_dir, LIMITS) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def channel(server: RunningServer) -> Iterator[grpc.Channel]:
-    with channel_to(server) as opened:
-        yield opened
-
-
-@pytest.fixture
-def ask(channel: grpc.Channel) -> Callable[..., str]:
-    """Grade images by gRPC; return the class of the first one, or the name of the status code."""
-    return grader(channel)
 
 
 def predictions_run(server: RunningServer) -> int:
