@@ -21,7 +21,8 @@ from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 _PIPELINE: Final = ("tfx", "apache_beam", "tensorflow_model_analysis", "tensorflow_transform")
-_SERVE: Final = ("tensorflow", "grpc", "highdicom")
+_CLIENT: Final = ("grpc", "highdicom")
+_SERVE: Final = ("tensorflow", "tensorflow_serving")
 _GATEWAY: Final = ("fastapi", "pynetdicom")
 
 # Imports every module below the packages that are named, each from where the wheel was installed.
@@ -68,10 +69,13 @@ _CORE_COMMANDS: Final = (
 _DATA: Final = ("--set", "data.folder=/data/images", "--set", "data.labels=/data/labels.csv")
 # All folders of serving except its node, which is part of the pipeline.
 SERVING: Final = ("client", "dicom_results", "gateway", "server", "wire")
+# What needs no TensorFlow: all of it but the model server.
+WITHOUT_TENSORFLOW: Final = tuple(f"serving.{name}" for name in SERVING if name != "server")
 TRIALS: Final = (
-    _Trial("", (*_PIPELINE, *_SERVE, *_GATEWAY), ("schema",)),
+    _Trial("", (*_PIPELINE, *_SERVE, *_CLIENT, *_GATEWAY), ("schema",)),
+    _Trial("client", (*_PIPELINE, *_SERVE, *_GATEWAY), ("serving.client", "serving.dicom_results")),
     _Trial("serve", (*_PIPELINE, *_GATEWAY), ("serving.client", "serving.dicom_results", "serving.server")),
-    _Trial("gateway", _PIPELINE, tuple(f"serving.{name}" for name in SERVING)),
+    _Trial("gateway", (*_PIPELINE, *_SERVE), WITHOUT_TENSORFLOW),
     _Trial(
         "pipeline",
         _GATEWAY,

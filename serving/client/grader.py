@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,9 +28,7 @@ from serving.client.grades import (
     Probabilities,
     ViewExplanation,
 )
-
-if TYPE_CHECKING:
-    from serving.wire.tensors import Answer
+from serving.wire.prediction import Answer
 
 FULL_QUEUE: Final = "batch scheduling queue"  # of BatchFunction in the model's graph
 # TensorFlow wraps the reason in the text of a failed assertion and the name of the failed node.

@@ -1,17 +1,12 @@
-"""Client of a model server: TensorFlow Serving or the local one.
-
-The heavy imports (TensorFlow, also imported by the protos) wait until the first call.
-"""
+"""Client of a model server: TensorFlow Serving or the local one. Imports no TensorFlow."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import grpc
-from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from serving.client.grader import FULL_QUEUE, Grader, lacks_signature, refused_by_model
@@ -22,14 +17,10 @@ from serving.client.grades import (
     ServerUnreachableError,
     ServingError,
 )
-from serving.wire.errors import StatusError
-
-if TYPE_CHECKING:
-    from serving.wire.tensors import Answer, AnswerCodec
+from serving.wire.prediction import PREDICT, Answer, AnswerError, predict_request, read_answer
 
 DEFAULT_MODEL_NAME: Final = "breast_density"
 _MAX_MESSAGE_BYTES: Final = 256 * 1024 * 1024
-_PREDICT: Final = "/tensorflow.serving.PredictionService/Predict"
 
 
 def open_channel(address: str, credentials: grpc.ChannelCredentials | None = None) -> grpc.Channel:
@@ -66,6 +57,7 @@ class ExamClient(Grader):
         self.model_name = model_name
         self.timeout_s = timeout_s
         self._channel = open_channel(address, credentials)
+        self._predict = self._channel.unary_unary(PREDICT)
 
     def close(self) -> None:
         """Close the connection."""
@@ -81,35 +73,16 @@ class ExamClient(Grader):
 
     def run(self, signature: str, inputs: Mapping[str, NDArray[Any]]) -> Answer:
         """Run a signature on the server, see `Grader.run`."""
-        from tensorflow_serving.apis import predict_pb2
-
-        from serving.wire.tensors import to_proto
-
-        request = predict_pb2.PredictRequest()
-        request.model_spec.name = self.model_name
-        request.model_spec.signature_name = signature
-        for name, array in inputs.items():
-            request.inputs[name].CopyFrom(to_proto(array))
+        request = predict_request(self.model_name, signature, inputs)
         try:
-            return self._codec.read(self._predict(request.SerializeToString(), timeout=self.timeout_s))
+            return read_answer(self._predict(request, timeout=self.timeout_s))
         except grpc.RpcError as error:
             raise self._translated(error) from error
-        except (StatusError, DecodeError) as error:
+        except AnswerError as error:
             raise ServingError(
                 f"The response of the model server at {self.address} cannot be read: check that it is TensorFlow "
                 "Serving."
             ) from error
-
-    @cached_property
-    def _codec(self) -> AnswerCodec:
-        from serving.wire.tensors import AnswerCodec
-
-        return AnswerCodec()
-
-    @cached_property
-    def _predict(self) -> grpc.UnaryUnaryMultiCallable:
-        # Without a deserializer: the codec reads the bytes faster than the class of the message.
-        return self._channel.unary_unary(_PREDICT)
 
     def _translated(self, error: Any) -> ServingError:
         code, details = error.code(), (error.details() or "").strip()

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from serving.client.grader import FULL_QUEUE, Grader, lacks_signature, refused_by_model
 from serving.client.grades import ModelNotFoundError, ServerBusyError, ServingError
+from serving.wire.prediction import Answer
 
 if TYPE_CHECKING:
     from serving.server.model import LoadedModel
-    from serving.wire.tensors import Answer
 
 
 class LocalModel(Grader):
@@ -66,7 +66,6 @@ class LocalModel(Grader):
         """Run a signature in this process, see `Grader.run`."""
         from serving.server.model import LoadedModel
         from serving.wire.errors import ModelLoadError, StatusError
-        from serving.wire.tensors import Answer
 
         if self._model is None:
             try:

@@ -20,6 +20,7 @@ from serving.gateway.scp import DicomNode
 from serving.gateway.studies import Studies
 from serving.gateway.worker import ConsistentGrader, Worker
 from serving.wire.http import ListenError, serve_in_thread
+from serving.wire.prediction import MODEL_STATUS, AnswerError, is_available, status_request
 from serving.wire.tls import ClientTls
 
 _GROUP_SECONDS: Final = 0.25
@@ -79,17 +80,11 @@ def model_readiness(config: ModelServerConfig) -> Callable[[], bool]:
     credentials = _credentials(config.tls)
 
     def is_ready() -> bool:
-        from tensorflow_serving.apis import get_model_status_pb2, model_service_pb2_grpc
-
-        request = get_model_status_pb2.GetModelStatusRequest()
-        request.model_spec.name = config.name
         with open_channel(config.address, credentials) as channel:
             try:
-                answer = model_service_pb2_grpc.ModelServiceStub(channel).GetModelStatus(request, _READY_SECONDS)
-            except grpc.RpcError:
+                return is_available(channel.unary_unary(MODEL_STATUS)(status_request(config.name), _READY_SECONDS))
+            except (grpc.RpcError, AnswerError):
                 return False
-        states = {status.state for status in answer.model_version_status}
-        return get_model_status_pb2.ModelVersionStatus.AVAILABLE in states
 
     return is_ready
 

@@ -29,9 +29,9 @@ from tensorflow_serving.apis import (
 from serving.server.core import ServerCore
 from serving.server.manager import ModelManager
 from serving.server.model import DEFAULT_SIGNATURE, LoadedModel
+from serving.server.tensors import AnswerWriter, to_array
 from serving.server.text_protos import policy_of
 from serving.wire.errors import StatusError, invalid_argument, not_found, unimplemented
-from serving.wire.tensors import AnswerCodec, to_array
 
 _log = logging.getLogger(__name__)
 
@@ -113,7 +113,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
     def __init__(self, core: ServerCore) -> None:
         self._core = core
         self._manager = core.manager
-        self._answers = AnswerCodec()
+        self._answers = AnswerWriter()
 
     @_answered
     def Predict(  # noqa: N802 (name of the service definition)
@@ -167,7 +167,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
 
 
 def add_prediction_service(service: PredictionService, server: grpc.Server) -> None:
-    """Add ``tensorflow.serving.PredictionService`` to a server. ``Predict`` returns bytes, see `AnswerCodec`."""
+    """Add ``tensorflow.serving.PredictionService`` to a server. ``Predict`` returns bytes, see `AnswerWriter`."""
     predict = grpc.unary_unary_rpc_method_handler(
         service.Predict, predict_pb2.PredictRequest.FromString, response_serializer=bytes
     )

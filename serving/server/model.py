@@ -16,8 +16,8 @@ from tensorflow_serving.apis import prediction_log_pb2
 
 from components.exam_model.versions import SAVED_MODEL_FILE
 from components.exam_model.warmup import WARMUP_FILE
+from serving.server.tensors import to_array
 from serving.wire.errors import ModelLoadError, StatusError, invalid_argument
-from serving.wire.tensors import to_array
 
 DEFAULT_SIGNATURE: Final = "serving_default"
 MAX_WARMUP_REQUESTS: Final = 1000

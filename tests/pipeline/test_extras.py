@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,40 +11,21 @@ from packaging.requirements import Requirement
 
 from pipeline.commands.extras import EXTRA_OF, missing_extra
 from schema.software import DISTRIBUTION, installed_version
-from tools.try_wheel import SERVING
+from tests.absent_libraries import COMMAND, OF_EXTRAS, OF_PIPELINE, ROOT, TENSORFLOW, run_without
+from tools.try_wheel import SERVING, WITHOUT_TENSORFLOW
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-ROOT = Path(__file__).resolve().parents[2]
 OURS = ("components", "pipeline", "schema", "serving")
-OF_PIPELINE = {name for name, extra in EXTRA_OF.items() if extra == "pipeline"}
-OF_EXTRAS = set(EXTRA_OF) | {"keras"}
 
-# Runs a program in whose process some libraries cannot be found, as where they are not installed.
-WITHOUT = """
-import importlib, importlib.abc, pathlib, sys
-blocked = set(sys.argv[1].split(","))
-
-class Absent(importlib.abc.MetaPathFinder):
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in blocked:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-sys.meta_path.insert(0, Absent())
-"""
 IMPORT_ALL = """
 for folder in sys.argv[2:]:
     for file in sorted(pathlib.Path(folder).rglob("*.py")):
         importlib.import_module(".".join(file.with_suffix("").parts).removesuffix(".__init__"))
 print(*sorted(blocked & {name.split(".")[0] for name in sys.modules}))
-"""
-COMMAND = """
-from pipeline.cli import main
-sys.argv[:2] = ["breast-density"]
-main()
 """
 CORE_COMMANDS = """
 from pipeline.cli import app
@@ -57,18 +37,20 @@ run("preprocess", *map(str, pathlib.Path("phantoms/images").rglob("CC_R.dcm")), 
 """
 
 
-def run_without(blocked: set[str], program: str, *arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", WITHOUT + program, ",".join(sorted(blocked)), *arguments]
-    path = {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    return subprocess.run(command, cwd=cwd, env=path, capture_output=True, text=True, check=False)
-
-
 @pytest.mark.slow
 def test_gateway_and_client_need_no_library_of_the_pipeline() -> None:
     folders = {path.parent.name for path in (ROOT / "serving").glob("*/__init__.py")}
     nodes = {path.parent.name for path in (ROOT / "serving").glob("*/component.py")}
     assert set(SERVING) == folders - nodes
     done = run_without(OF_PIPELINE, IMPORT_ALL, *(f"serving/{name}" for name in SERVING))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == ""
+
+
+@pytest.mark.slow
+def test_gateway_and_client_need_no_tensorflow() -> None:
+    folders = (name.replace(".", "/") for name in WITHOUT_TENSORFLOW)
+    done = run_without(OF_PIPELINE | TENSORFLOW, IMPORT_ALL, *folders)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == ""
 
@@ -132,5 +114,8 @@ def test_no_extra_but_pipeline_brings_the_pipeline() -> None:
     heavy = {"tfx", "apache-beam", "tensorflow-model-analysis", "tensorflow-transform"}
     assert heavy <= names(extras["pipeline"])
     assert not heavy & {name for extra in ("serve", "gateway", "docs") for name in names(extras[extra])}
+    tensorflow = {"tensorflow", "tensorflow-serving-api"}
+    assert tensorflow <= names(extras["serve"])
+    assert not tensorflow & {name for extra in ("client", "gateway") for name in names(extras[extra])}
     core = names([Requirement(text) for text in project["dependencies"]])
     assert not core & (heavy | {"tensorflow", "grpcio", "fastapi"})

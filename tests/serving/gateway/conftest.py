@@ -24,6 +24,7 @@ import yaml
 
 from serving.gateway.config import GatewayConfig
 from serving.gateway.run import RunningGateway, running_gateway
+from tests.absent_libraries import COMMAND, OF_PIPELINE, TENSORFLOW, without
 from tests.sharing import once
 from tests.waiting import HANG, PATIENCE, wait_until
 
@@ -299,7 +300,7 @@ def start_process(gateway_config: Any, tmp_path: Path, token: str, dcmtk: Callab
         environ = os.environ | {"BREAST_DENSITY_GATEWAY_TOKEN": token, "PYTHONUNBUFFERED": "1"}
         with log.open("ab") as stream:
             begin = stream.tell()
-            command = [sys.executable, "-m", "pipeline.cli", "gateway", str(file)]
+            command = without(TENSORFLOW | OF_PIPELINE, COMMAND, "gateway", str(file))
             process = subprocess.Popen(command, stdout=stream, stderr=stream, env=environ)
         try:
 

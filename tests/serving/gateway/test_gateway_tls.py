@@ -23,6 +23,7 @@ from serving.gateway.run import running_gateway
 from serving.server.config import ServedModel, ServerConfig
 from serving.server.run import run_server
 from serving.wire.tls import ClientTls, ServerTls
+from tests.absent_libraries import COMMAND, OF_PIPELINE, TENSORFLOW, run_without
 from tests.waiting import HANG
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
@@ -109,6 +110,12 @@ def test_exams_reach_the_model_server_by_mutual_tls_alone(
         assert done.exit_code == 0, done.output
         predicted = json.loads((tmp_path / "out" / "exam.json").read_bytes())
         assert predicted["probabilities"] == pytest.approx(exam["probabilities"], abs=2e-6)
+        # The client needs no TensorFlow; this is what a machine without it writes.
+        elsewhere = [*arguments[:-1], str(tmp_path / "without"), *options]
+        ended = run_without(TENSORFLOW | OF_PIPELINE, COMMAND, *elsewhere)
+        assert ended.returncode == 0, ended.stderr
+        for name in sorted(path.name for path in (tmp_path / "out").iterdir()):
+            assert (tmp_path / "without" / name).read_bytes() == (tmp_path / "out" / name).read_bytes()
         for fewer in ([], options[:2]):
             failed = CliRunner().invoke(app, [*arguments, *fewer])
             assert isinstance(failed.exception, ServerUnreachableError)

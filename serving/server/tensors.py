@@ -1,16 +1,15 @@
-"""Tensors and ``PredictResponse`` messages to numpy arrays and back.
+"""Tensors to numpy arrays and back, and ``PredictResponse`` messages from numpy arrays.
 
-Python's C++ protobuf copies a TensorProto number by number when it enters or leaves a map. That takes 20 ms each way
-for the four heat maps of 450 x 450 pixels. On the wire a map is a repeated message of key and value (protobuf's
-language guide, "Backwards compatibility" of maps). `AnswerCodec` therefore declares a message that keeps the values as
-bytes; it reads and writes the same bytes as ``PredictResponse``.
+Python's C++ protobuf copies a TensorProto number by number when it enters a map. That takes 20 ms for the four heat
+maps of 450 x 450 pixels. On the wire a map is a repeated message of key and value (protobuf's language guide,
+"Backwards compatibility" of maps). `AnswerWriter` therefore declares a message that keeps the values as bytes; it
+writes the same bytes as ``PredictResponse``.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -148,21 +147,8 @@ def to_proto(array: NDArray[Any]) -> tensor_pb2.TensorProto:
     return tf.make_tensor_proto(array)
 
 
-@dataclass(frozen=True, eq=False)
-class Answer:
-    """The outputs of a signature.
-
-    Attributes:
-        outputs: Array by output name; strings are object arrays of bytes.
-        version: Version of the model that computed them.
-    """
-
-    outputs: dict[str, NDArray[Any]]
-    version: int
-
-
-class AnswerCodec:
-    """Reads and writes serialized ``PredictResponse`` messages. Threads may share it."""
+class AnswerWriter:
+    """Writes serialized ``PredictResponse`` messages. Threads may share it."""
 
     def __init__(self) -> None:
         file = text_format.Parse(_DECLARATION, descriptor_pb2.FileDescriptorProto())
@@ -174,17 +160,3 @@ class AnswerCodec:
         for name, array in outputs.items():
             message.outputs.add(key=name, value=to_proto(array).SerializeToString())
         return bytes(message.SerializeToString())
-
-    def read(self, data: bytes) -> Answer:
-        """Parse a serialized ``PredictResponse``.
-
-        Raises:
-            StatusError: A tensor is damaged.
-            google.protobuf.message.DecodeError: The bytes are not such a message.
-        """
-        message = self._message.FromString(data)
-        outputs = {
-            output.key: to_array(output.key, tensor_pb2.TensorProto.FromString(output.value))
-            for output in message.outputs
-        }
-        return Answer(outputs, model_pb2.ModelSpec.FromString(message.model_spec).version.value)
