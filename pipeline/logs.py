@@ -79,11 +79,16 @@ def chatter_to(path: Path) -> Iterator[TextIO]:
                 os.close(copy)
 
 
-def quiet_tensorflow() -> None:
-    """Import TensorFlow without output on the terminal: its log can contain what a client sent."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+def quiet_grpc() -> None:
+    """Keep gRPC's log off the terminal: it can contain what a client sent."""
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     warnings.filterwarnings("ignore", category=FutureWarning, module="google")
+
+
+def quiet_tensorflow() -> None:
+    """Import TensorFlow without output on the terminal: its log can contain what a client sent."""
+    quiet_grpc()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with _standard_error_to(Path(os.devnull)):  # 2.21 prints what it finds on the machine at any log level
         import_module("tensorflow")
 

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from pipeline.commands.options import DensityValues
-from pipeline.logs import quiet_tensorflow
+from pipeline.logs import quiet_grpc, quiet_tensorflow
 from schema.software import NOTICE
 
 
@@ -100,7 +100,7 @@ def gateway(
 
     settings = load_gateway_config(config)
     configure_logs()
-    quiet_tensorflow()
+    quiet_grpc()
     from serving.gateway.run import run_gateway
 
     typer.echo(NOTICE)
@@ -221,7 +221,10 @@ def predict(
     secured = any(path is not None for path in (ca, certificate, key))
     if secured and server is None:
         raise ValueError("--ca, --certificate and --key require --server: remove them with --model.")
-    quiet_tensorflow()
+    if server is None:
+        quiet_tensorflow()
+    else:  # this process needs no TensorFlow
+        quiet_grpc()
     from components.dicom_example_gen.config import IngestConfig
     from components.dicom_example_gen.plan.identity import find_key
     from components.reference_model import card, model_or_reference
