@@ -286,7 +286,8 @@ def create_pipeline(
     order: list[tuple[BaseNode, BaseNode]] = [(validator, transform)]  # anomalies stop the run
     drift = None
     if config.drift.enabled:
-        drift = DriftMonitor(examples, schema.outputs["schema"], config.drift, learnt if selector else None)
+        selected = learnt if selector else None
+        drift = DriftMonitor(examples, schema.outputs["schema"], paths.serving, config.drift, selected)
         order.append((validator, drift))  # it reads only valid data
         if config.drift.on_drift == "stop":
             order.append((drift, transform))

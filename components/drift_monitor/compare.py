@@ -65,6 +65,7 @@ Statistics = Mapping[Group, statistics_pb2.DatasetFeatureStatisticsList]
 
 # Of schema/schema.pbtxt: all features but the bytes of the image, which have no statistics.
 _ENVIRONMENT: Final = "STATISTICS"
+HELD_OUT: Final = "eval and test splits"  # name of these exams in sentences
 _ERROR: Final = 0.01  # probability of a false alert in a comparison, all features together
 _L_INFINITY: Final = anomalies_pb2.DriftSkewInfo.Measurement.L_INFTY
 
@@ -207,6 +208,6 @@ def compare_groups(
         drift = _compare(
             "drift", newest, (Group.EARLIER, "earlier spans"), Group.TRAIN_EARLIER, statistics, exams, schema
         )
-    held_out, train = (Group.HELD_OUT, "eval and test splits"), (Group.TRAIN, "train split")
+    held_out, train = (Group.HELD_OUT, HELD_OUT), (Group.TRAIN, "train split")
     skew = _compare("skew", held_out, train, Group.TRAIN, statistics, exams, schema)
     return DriftSummary(comparisons=(drift, skew))

@@ -17,6 +17,7 @@ class DriftMonitorSpec(component_spec.ComponentSpec):
 
     PARAMETERS = {
         "config": component_spec.ExecutionParameter(type=str),
+        "serving_dir": component_spec.ExecutionParameter(type=str),
         "code": component_spec.ExecutionParameter(type=str),
     }
     INPUTS = {
@@ -28,7 +29,7 @@ class DriftMonitorSpec(component_spec.ComponentSpec):
 
 
 class DriftMonitor(base_beam_component.BaseBeamComponent):
-    """Compares new exams with earlier exams, and held-out exams with training exams."""
+    """Compares new exams with earlier exams and with those of the pushed model, and held-out with training exams."""
 
     SPEC_CLASS = DriftMonitorSpec
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(executor.Executor)
@@ -37,6 +38,7 @@ class DriftMonitor(base_beam_component.BaseBeamComponent):
         self,
         examples: types.BaseChannel,
         schema: types.BaseChannel,
+        serving_dir: str,
         config: DriftConfig,
         selected_examples: types.BaseChannel | None = None,
     ):
@@ -45,6 +47,7 @@ class DriftMonitor(base_beam_component.BaseBeamComponent):
         Args:
             examples: Preprocessed examples of one or more spans.
             schema: The curated schema; its comparators have the threshold of each feature.
+            serving_dir: Folder in which the Pusher writes versions.
             config: Effect of an alert.
             selected_examples: The training examples, if ExamSelector leaves some out.
         """
@@ -52,6 +55,7 @@ class DriftMonitor(base_beam_component.BaseBeamComponent):
             examples=examples,
             schema=schema,
             selected_examples=selected_examples,
+            serving_dir=serving_dir,
             config=config.model_dump_json(),
             code=code_fingerprint("components.drift_monitor.executor"),
             drift_report=types.Channel(type=DriftReport),

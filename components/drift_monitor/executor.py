@@ -13,8 +13,9 @@ from tfx.utils import io_utils
 from components.common.progress import expect
 from components.common.shards import write_text
 from components.common.stages import LostRecordsError
-from components.drift_monitor.compare import compare_groups, compared_features
+from components.drift_monitor.compare import HELD_OUT, compare_groups, compared_features
 from components.drift_monitor.config import DriftConfig
+from components.drift_monitor.familiarity import measure_against_pushed
 from components.drift_monitor.measure import (
     Group,
     grouped_shards,
@@ -33,7 +34,7 @@ class DriftError(ValueError):
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):
-    """Compares new exams with earlier exams, and held-out exams with training exams."""
+    """Compares new exams with earlier exams and with those of the pushed model, and held-out with training exams."""
 
     def Do(  # noqa: N802
         self,
@@ -62,7 +63,13 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         if not is_measured(out):
             raise LostRecordsError("Beam ended without statistics; run again, with another runner.")
         in_spans = any(group in shard.groups for shard in shards for group in (Group.NEWEST, Group.EARLIER))
-        summary = compare_groups(read_statistics(out), read_exams(out), schema, examples.span if in_spans else None)
+        span = examples.span if in_spans else None
+        summary = compare_groups(read_statistics(out), read_exams(out), schema, span)
+        group, subject = (Group.HELD_OUT, HELD_OUT) if span is None else (Group.NEWEST, f"newest span {span}")
+        familiarity = measure_against_pushed(
+            exec_properties["serving_dir"], shards, group, subject, config.familiarity_exams
+        )
+        summary = summary.model_copy(update={"familiarity": familiarity})
         write_text(os.path.join(out, SUMMARY_FILE), summary.model_dump_json(indent=1))
         if summary.alerts and config.on_drift == "stop":
             raise DriftError(

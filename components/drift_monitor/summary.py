@@ -6,6 +6,8 @@ from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from components.statistics.intervals import Figure
+
 SUMMARY_FILE: Final = "summary.json"
 
 Kind = Literal["drift", "skew"]
@@ -74,24 +76,49 @@ class Comparison(_Record):
     remark: str = ""
 
 
+class PushedFamiliarity(_Record):
+    """How many exams the latest pushed model calls unlike its training exams.
+
+    Attributes:
+        subject: The exams that are judged.
+        version: Version of the model; empty without a model.
+        unlike: Share of these exams; None if nothing was compared.
+        expected: Share of exams like the training exams that the model calls unlike them.
+        remark: Why nothing was compared; empty otherwise.
+    """
+
+    subject: str
+    version: str = ""
+    unlike: Figure | None = None
+    expected: Figure | None = None
+    remark: str = ""
+
+    @property
+    def is_alert(self) -> bool:
+        """Whether more exams are unlike the training exams than chance explains: the intervals do not meet."""
+        unlike, expected = (figure.ci95 if figure else None for figure in (self.unlike, self.expected))
+        return unlike is not None and expected is not None and unlike[0] > expected[1]
+
+
 class DriftSummary(_Record):
     """All findings of DriftMonitor.
 
     Attributes:
         comparisons: Drift, then skew.
+        familiarity: New exams for the latest pushed model; None in reports of earlier versions.
     """
 
     comparisons: tuple[Comparison, ...]
+    familiarity: PushedFamiliarity | None = None
 
     @property
     def alerts(self) -> tuple[str, ...]:
         """One sentence for each finding that a person should check; unseen acquisition systems first."""
-        return tuple(
-            sentence
+        unseen, moved = (
+            [sentence for comparison in self.comparisons for sentence in write(comparison)]
             for write in (_unseen_sentences, _moved_sentences)
-            for comparison in self.comparisons
-            for sentence in write(comparison)
         )
+        return (*unseen, *_unlike_sentences(self.familiarity), *moved)
 
 
 def _count(exams: int) -> str:
@@ -104,6 +131,21 @@ def _unseen_sentences(comparison: Comparison) -> list[str]:
         f"Unseen acquisition system in the {comparison.subject} ({_count(unseen.exams)}): {unseen.system}; {seen}."
         for unseen in comparison.unseen
     ]
+
+
+def _unlike_sentences(found: PushedFamiliarity | None) -> list[str]:
+    if found is None or found.unlike is None or found.expected is None or not found.is_alert:
+        return []
+    return [
+        f"{shown(found.unlike)} of the {_count(found.unlike.n)} of the {found.subject} are unlike the training exams "
+        f"of model {found.version}; {shown(found.expected)} are expected."
+    ]
+
+
+def shown(share: Figure) -> str:
+    """Write a share and its interval in percent."""
+    low, high = share.ci95 or (0.0, 1.0)
+    return f"{share.value or 0.0:.0%} ({low:.0%} to {high:.0%})"
 
 
 def _moved_sentences(comparison: Comparison) -> list[str]:

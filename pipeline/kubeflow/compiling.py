@@ -119,7 +119,7 @@ def with_further_inputs(
 # Kinds of nodes that read the archive, that need the hash key, and that use pushed versions.
 _READ_ARCHIVE: Final = frozenset({SCAN, "DicomExampleGen", "MammogramPreprocessor"})
 _NEED_KEY: Final = frozenset({SCAN, "DicomExampleGen"})
-_USE_PUSHED: Final = frozenset({"BaselineModel", "WarmStart", "Pusher"})
+_USE_PUSHED: Final = frozenset({"BaselineModel", "DriftMonitor", "WarmStart", "Pusher"})
 
 
 def _volumes(kind: str, config: KubeflowConfig) -> list[Volume]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from components.drift_monitor import Comparison, DriftSummary, Moved
+from components.drift_monitor import Comparison, DriftSummary, Moved, PushedFamiliarity, shown
 from components.report_generator.page import Block, Cell, Note, Section, Table, missing_note
 
 _VERDICTS: Final = {
@@ -49,8 +49,18 @@ def _blocks(comparison: Comparison) -> list[Block]:
     return tables
 
 
+def _familiarity(found: PushedFamiliarity) -> Note:
+    if found.unlike is None or found.expected is None:
+        return Note(found.remark, "muted")
+    mark, tone = ("✗", "warn") if found.is_alert else ("✓", "pass")
+    text = f"{shown(found.unlike)} of {found.unlike.n:,} exams of the {found.subject} are unlike the training exams of"
+    return Note(
+        f"{mark} {text} model {found.version}, the latest pushed one; {shown(found.expected)} are expected.", tone
+    )
+
+
 def drift_section(drift: DriftSummary | None) -> Section:
-    """Show both comparisons, one row per feature."""
+    """Show both comparisons, one row per feature, and what the pushed model knows of the new exams."""
     if drift is None:
         return Section("drift", "Drift", (missing_note("drift report", "DriftMonitor"),))
     many = len(drift.alerts)
@@ -64,4 +74,5 @@ def drift_section(drift: DriftSummary | None) -> Section:
         " both the threshold and the chance level.",
         "muted",
     )
-    return Section("drift", "Drift", (head, *(b for c in drift.comparisons for b in _blocks(c)), note))
+    known = (_familiarity(drift.familiarity),) if drift.familiarity else ()
+    return Section("drift", "Drift", (head, *known, *(b for c in drift.comparisons for b in _blocks(c)), note))

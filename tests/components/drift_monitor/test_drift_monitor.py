@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,16 @@ from tfx.types import artifact_utils, standard_artifacts
 
 from components.common.artifacts import DriftReport
 from components.common.shards import shard_name, span_prefix, split_folder, write_shard
+from components.common.views import parse_view
 from components.drift_monitor import executor
 from components.drift_monitor.compare import compare_groups, null_bound_of_divergence, null_bound_of_shares
 from components.drift_monitor.config import DriftConfig
 from components.drift_monitor.measure import Group, grouped_shards
-from components.drift_monitor.summary import Comparison, DriftSummary
+from components.drift_monitor.summary import Comparison, DriftSummary, PushedFamiliarity
+from components.exam_model.contract import CONTRACT_FILE, write_contract
+from components.exam_model.measured_familiarity import familiarity_facts, measure_exams
+from components.exam_model.saved_model import load_contract
+from components.reference_model import reference_folder
 from schema import features as f
 
 pytestmark = pytest.mark.slow
@@ -53,7 +60,9 @@ def record(exam: str, view: str, **change: Any) -> bytes:
     example = tf.train.Example()
     for name, value in values.items():
         feature = example.features.feature[name]
-        if isinstance(value, str):
+        if isinstance(value, bytes):
+            feature.bytes_list.value.append(value)
+        elif isinstance(value, str):
             feature.bytes_list.value.append(value.encode())
         elif isinstance(value, float):
             feature.float_list.value.append(value)
@@ -71,7 +80,9 @@ def write_span(root: Path, exams: dict[str, int], span: int | None = None, **cha
         write_shard(str(Path(split_folder(str(root), split)) / (prefix + shard_name(0, 1))), records)
 
 
-def monitor(root: Path, config: DriftConfig, span: int = 0, selected: Path | None = None) -> DriftSummary:
+def monitor(
+    root: Path, config: DriftConfig, span: int = 0, selected: Path | None = None, pushed: Path | None = None
+) -> DriftSummary:
     """Runs the executor; where drift is to stop the run, it has to."""
     examples, schema, report = standard_artifacts.Examples(), standard_artifacts.Schema(), DriftReport()
     examples.uri, examples.span = str(root), span
@@ -84,7 +95,7 @@ def monitor(root: Path, config: DriftConfig, span: int = 0, selected: Path | Non
         chosen.uri = str(selected)
         inputs["selected_examples"] = [chosen]
     arguments = inputs, {"drift_report": [report]}
-    properties = {"config": config.model_dump_json()}
+    properties = {"config": config.model_dump_json(), "serving_dir": str(pushed or root / "serving")}
     if config.on_drift == "stop":
         with pytest.raises(executor.DriftError, match=r"to go on: Unseen .*Fujifilm.* Drift of density"):
             executor.Executor(context).Do(*arguments, properties)
@@ -147,6 +158,70 @@ def test_without_spans_held_out_exams_are_compared_alone(tmp_path: Path) -> None
     assert verdicts(skew)[f.DENSITY] == "alike"
     assert verdicts(skew)[f.ACQUISITION_SYSTEM] == "chance"
     assert len(summary.alerts) == 1
+
+
+def test_the_pushed_model_tells_whether_new_exams_are_like_its_training_exams(
+    texture_png: Callable[..., bytes], tmp_path: Path
+) -> None:
+    data, pushed = tmp_path / "data", tmp_path / "pushed"
+    exams, cap = 12, 10
+    pictures = [texture_png(number, 128) for number in range(exams)]
+    rows = [record(f"exam {n}", view, **{f.IMAGE: png}) for n, png in enumerate(pictures) for view in f.VIEWS]
+    for shard in range(2):  # the images of an exam lie apart
+        path = Path(split_folder(str(data), "test"), span_prefix(2) + shard_name(shard, 2))
+        write_shard(str(path), rows[shard::2])
+    write_span(data, {"train": 16}, span=1)
+    config = DriftConfig(familiarity_exams=cap)
+
+    found = monitor(data, config, span=2, pushed=pushed).familiarity
+    assert found is not None
+    assert (found.unlike, found.remark) == (None, "Not compared with a model: no model was pushed yet.")
+
+    [newest] = reference_folder().glob("*/saved_model.pb")
+    shutil.copytree(newest.parent, pushed / "7")
+    summary = monitor(data, config, span=2, pushed=pushed)
+    found = summary.familiarity
+    assert found is not None
+    assert found.unlike is not None
+    assert found.expected is not None
+    assert (found.version, found.subject, found.unlike.value, found.unlike.n) == ("7", "newest span 2", 1.0, cap)
+    low, high = found.expected.ci95 or (0, 0)
+    assert summary.alerts[0] == (
+        "100% (72% to 100%) of the 10 exams of the newest span 2 are unlike the training exams of model 7; "
+        f"5% ({low:.0%} to {high:.0%}) are expected."
+    )
+
+    # Which exams are unlike is what the model itself answers.
+    model = tf.saved_model.load(str(pushed / "7"))
+    answer = model.signatures["predict_exam"](
+        image_bytes=tf.constant([png for png in pictures for _ in f.VIEWS]),
+        view=tf.constant([*f.VIEWS] * exams),
+        exam_id=tf.constant([f"exam {n}" for n in range(exams) for _ in f.VIEWS]),
+    )
+    asked = answer["familiarity"].numpy()
+    contract = load_contract(str(pushed / "7"))
+    facts = familiarity_facts(str(pushed / "7"))
+    views = (parse_view(row) for row in rows)
+    measured = measure_exams(str(pushed / "7"), facts, views)
+    np.testing.assert_allclose([exam.familiarity for exam in measured], asked, rtol=1e-4)
+
+    no_surprise = facts.model_copy(update={"exam_thresholds": (1e6,) * 4})
+    changed = contract.model_copy(update={"familiarity": no_surprise})
+    (pushed / "7" / CONTRACT_FILE).write_bytes(write_contract(changed))
+    summary = monitor(data, config, span=2, pushed=pushed)
+    assert summary.familiarity is not None
+    assert summary.familiarity.unlike is not None
+    assert summary.familiarity.unlike.value == 0.0
+    assert not any("unlike" in alert for alert in summary.alerts)
+
+    without = contract.model_copy(update={"familiarity": None})
+    (pushed / "7" / CONTRACT_FILE).write_bytes(write_contract(without))
+    assert monitor(data, config, span=2, pushed=pushed).familiarity == PushedFamiliarity(
+        subject="newest span 2",
+        version="7",
+        remark="Model 7 cannot tell whether an exam is unlike its training exams: the model has no contract, or an "
+        "older one.",
+    )
 
 
 def test_what_has_no_image_is_not_compared() -> None:
