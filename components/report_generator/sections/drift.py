@@ -52,11 +52,9 @@ def _blocks(comparison: Comparison) -> list[Block]:
 def _familiarity(found: PushedFamiliarity) -> Note:
     if found.unlike is None or found.expected is None:
         return Note(found.remark, "muted")
-    mark, tone = ("✗", "warn") if found.is_alert else ("✓", "pass")
     text = f"{shown(found.unlike)} of {found.unlike.n:,} exams of the {found.subject} are unlike the training exams of"
-    return Note(
-        f"{mark} {text} model {found.version}, the latest pushed one; {shown(found.expected)} are expected.", tone
-    )
+    text += f" model {found.version}, the latest pushed one; {shown(found.expected)} are expected."
+    return Note(f"✗ {text}", "warn") if found.is_alert else Note(f"✓ {text}", "pass")
 
 
 def drift_section(drift: DriftSummary | None) -> Section:

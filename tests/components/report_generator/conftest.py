@@ -126,7 +126,12 @@ def write_drift(folder: Path) -> Path:
     }
     remark = "Nothing to compare: no image of the eval and test splits."
     skew = {"kind": "skew", "subject": "eval and test splits", "reference": "train split", "remark": remark}
-    _write_json(folder / "summary.json", {"comparisons": [drift, skew]})
+    familiarity = {
+        **{"subject": "newest span 7", "version": "3"},
+        "unlike": {"value": 0.3, "ci95": [0.18, 0.45], "n": 40},
+        "expected": {"value": 0.05, "ci95": [0.01, 0.12], "n": 60},
+    }
+    _write_json(folder / "summary.json", {"comparisons": [drift, skew], "familiarity": familiarity})
     return folder
 
 
