@@ -110,7 +110,8 @@ class DataConfig(BaseModel):
 
     Attributes:
         folder: Folder of DICOM files, searched with its subfolders, or folder of the public archive.
-        labels: Table with columns exam_id, density and optionally patient_id, age, split, acquisition_system.
+        labels: Table with columns exam_id, density (or density_reader1, density_reader2 and so on) and optionally
+            reader, patient_id, age, split, acquisition_system.
         manifest: Table with columns exam_id, view, file, density and optionally patient_id, split, acquisition_system,
             age; its files are DICOM, PNG, JPEG or TIFF.
         archive: Public archive that ``folder`` contains (docs/archives.md).

@@ -35,6 +35,7 @@ from components.report_generator.sections.data import (
     split_table,
     system_table,
 )
+from components.report_generator.sections.readers import reader_tables
 from components.sources.source import Source, find_candidates
 from components.sources.spans import SpanSource
 
@@ -105,12 +106,13 @@ def write_file_rows(described: Described, path: Path) -> None:
     write_whole(path, "".join(json.dumps(row, sort_keys=True) + "\n" for row in described.files).encode())
 
 
-def _rich(table: Table) -> RichTable:
+def terminal_table(table: Table) -> RichTable:
+    """Return a table of the report for a terminal."""
     drawn = RichTable()
     for number, name in enumerate(table.columns):
         drawn.add_column(name, justify="right" if number else "left", overflow="fold")
     for row in table.rows:
-        drawn.add_row(*(Text(cell.text) for cell in row))
+        drawn.add_row(*(Text(f"{cell.text} ({cell.detail})" if cell.detail else cell.text) for cell in row))
     return drawn
 
 
@@ -142,9 +144,12 @@ def tables_of(figures: dict[str, Any], config: IngestConfig) -> list[RenderableT
         parts.append(Text(f"A run would stop: {lacking}", style=_STYLES["fail"]))
     splits = split_table(ingest)
     systems = system_table(ingest)
-    for table in (class_table(ingest), *([systems] if systems.rows else []), splits, *loss_tables(ingest)):
+    readers = reader_tables(ingest)
+    for table in (class_table(ingest), *([systems] if systems.rows else []), splits, *readers, *loss_tables(ingest)):
         parts.append(Text(f"\n{table.caption}", style="bold"))
         if table is splits:
             parts.append(Text(_how_split(config)))
-        parts.append(_rich(table))
+        parts.append(terminal_table(table))
+        if table.note:
+            parts.append(Text(table.note, style=_STYLES["muted"]))
     return parts

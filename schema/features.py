@@ -39,6 +39,12 @@ MODEL_NAME: Final = "model_name"
 SOFTWARE_VERSION: Final = "software_version"
 PATIENT_AGE: Final = "patient_age"  # int64, years; -1 = unknown
 ACQUISITION_YEAR: Final = "acquisition_year"  # int64; -1 = unknown
+# Only of exams with several readers, who are sorted by name; both features have one value per reader.
+READERS: Final = "reading/reader"
+READINGS: Final = "reading/density"  # A, B, C, D
+
+# Added by ExamSelector for soft labels, of exams with several readers: the share of the readers who chose each class.
+DENSITY_SHARES: Final = "density/shares"  # float [4]
 
 # Added by MammogramPreprocessor.
 PECTORAL_STATUS: Final = "pectoral/status"

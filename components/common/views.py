@@ -25,6 +25,8 @@ class View:
         patient_id: Keyed hash.
         regions: PNG bytes, 8 bit, of ``schema.features.REGION_`` values; empty if the record has none.
         system: Manufacturer, model and software version of the header.
+        readings: Density by reader, if the exam has several readers.
+        shares: Share of the readers who chose each class, if labels are soft and the exam has several readers.
     """
 
     image: bytes
@@ -35,6 +37,18 @@ class View:
     patient_id: str = f.UNKNOWN
     regions: bytes = b""
     system: AcquisitionSystem = NO_SYSTEM
+    readings: tuple[tuple[str, str], ...] = ()
+    shares: tuple[float, ...] = ()
+
+    @property
+    def is_agreed(self) -> bool:
+        """True if all readers chose one class."""
+        return len({density for _, density in self.readings}) < 2
+
+    @property
+    def target(self) -> tuple[float, ...]:
+        """What is learned from the view: a distribution of the classes; 1 for the density unless labels are soft."""
+        return self.shares or tuple(float(name == self.density) for name in f.DENSITY_CLASSES)
 
 
 def parse_view(record: bytes) -> View:
@@ -43,6 +57,9 @@ def parse_view(record: bytes) -> View:
 
     def first(name: str, default: bytes | None = None) -> bytes:
         return default if default is not None and name not in values else values[name].bytes_list.value[0]
+
+    def texts(name: str) -> list[str]:
+        return [value.decode() for value in values[name].bytes_list.value] if name in values else []
 
     return View(
         image=first(f.IMAGE),
@@ -55,6 +72,8 @@ def parse_view(record: bytes) -> View:
         system=AcquisitionSystem(
             *(first(name, f.UNKNOWN.encode()).decode() for name in (f.MANUFACTURER, f.MODEL_NAME, f.SOFTWARE_VERSION))
         ),
+        readings=tuple(zip(texts(f.READERS), texts(f.READINGS), strict=True)),
+        shares=tuple(values[f.DENSITY_SHARES].float_list.value) if f.DENSITY_SHARES in values else (),
     )
 
 

@@ -210,10 +210,21 @@ def summary(plan: IngestPlan, ignored: Mapping[str, int], warnings: Sequence[str
     Returns:
         ``found`` = ``accepted`` + ``rejected`` files, ``by_reason``, ``remarks`` of accepted files, what assigned them
         to exams and labels (``exam_by``, ``label_by``), ``ignored``; kept exams per class, ages per class, splits with
-        their exams per class; ``labels_without_files``, ``bad_labels``, ``warnings``; and the numbers of
-        :func:`exam_counts`.
+        their exams per class; ``labels_without_files``, ``bad_labels``, ``warnings``; the numbers of
+        :func:`exam_counts`; and ``readings``: the kept exams with several readers by keyed hash, absent without any.
     """
     exams = _exams(plan.accepted)
+    readings = [
+        {
+            "exam_id": exam,
+            "patient_id": views[0].patient_hash,
+            "split": views[0].split,
+            "density": views[0].density,
+            "readings": dict(views[0].readings),
+        }
+        for exam, views in sorted(exams.items())
+        if views[0].readings
+    ]
     densities = Counter(views[0].density for views in exams.values())
     reasons = Counter(r.reason.value for r in plan.rejected)
     remarks = Counter(remark.value for view in plan.accepted for remark in view.remarks)
@@ -233,4 +244,5 @@ def summary(plan: IngestPlan, ignored: Mapping[str, int], warnings: Sequence[str
         "splits": {split: _split(plan.accepted, split) for split in SPLITS},
         "ages": _ages(exams),
         **exam_counts(plan),
+        **({"readings": readings} if readings else {}),
     }

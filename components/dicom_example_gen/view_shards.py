@@ -81,9 +81,9 @@ def plan_shards(accepted: Sequence[PlannedView], shard_size: int, uri: str) -> l
     return shards
 
 
-def _bytes(value: str | bytes) -> tf.train.Feature:
-    data = value if isinstance(value, bytes) else value.encode("utf-8")
-    return tf.train.Feature(bytes_list=tf.train.BytesList(value=[data]))
+def _bytes(*values: str | bytes) -> tf.train.Feature:
+    data = [value if isinstance(value, bytes) else value.encode("utf-8") for value in values]
+    return tf.train.Feature(bytes_list=tf.train.BytesList(value=data))
 
 
 def _int(value: int) -> tf.train.Feature:
@@ -102,9 +102,13 @@ def to_example(planned: PlannedView, loaded: LoadedView) -> tf.train.Example:
         loaded: Its pixels, uint16 [H, W].
 
     Returns:
-        Example with exactly the ingest features of ``schema.features``.
+        Example with exactly the ingest features of ``schema.features``; readings only if there are several readers.
     """
     height, width = loaded.pixels.shape
+    readings = {}
+    if planned.readings:
+        readers, densities = zip(*planned.readings, strict=True)
+        readings = {f.READERS: _bytes(*readers), f.READINGS: _bytes(*densities)}
     return tf.train.Example(
         features=tf.train.Features(
             feature={
@@ -123,6 +127,7 @@ def to_example(planned: PlannedView, loaded: LoadedView) -> tf.train.Example:
                 f.SOFTWARE_VERSION: _bytes(planned.system.software_version),
                 f.PATIENT_AGE: _int(planned.patient_age),
                 f.ACQUISITION_YEAR: _int(planned.acquisition_year),
+                **readings,
             }
         )
     )

@@ -18,6 +18,7 @@ from components.evaluator.eval_config import build_eval_config, custom_extractor
 from components.evaluator.familiarity import FAMILIARITY_FILE, measure_familiarity
 from components.evaluator.grey_baseline import compare_with_grey
 from components.evaluator.observations import take_exam_scores
+from components.evaluator.readers import compare_with_readers
 from components.evaluator.results import Compared, summarise
 from components.evaluator.slices import METRICS_FILE
 from components.evaluator.tfma_metrics import BASELINE, CANDIDATE
@@ -89,6 +90,9 @@ class Executor(tfma_executor.Executor):
         grey = compare_with_grey(train, test, scores, config.bootstrap_draws, config.seed)
         selective = selective_curve(scores, config.bootstrap_draws, config.seed)
         summary = summarise(evaluation, config, temperatures[CANDIDATE], compared, grey, selective)
+        readers = compare_with_readers(test, scores, config.bootstrap_draws)
+        if readers:
+            summary["readers"] = [pair.model_dump(mode="json") for pair in readers]
         write_text(os.path.join(evaluation, METRICS_FILE), json.dumps(summary, indent=1))
         familiarity = measure_familiarity(path_utils.serving_model_path(model.uri), test)
         write_text(os.path.join(evaluation, FAMILIARITY_FILE), json.dumps(familiarity, indent=1))

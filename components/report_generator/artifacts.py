@@ -13,6 +13,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from components.statistics.agreement import Agreement
 from components.statistics.intervals import Figure
 from schema.features import DENSITY_CLASSES
 
@@ -85,6 +86,16 @@ class AgeSummary(Record):
     counts: dict[int, int] = {}  # exams by age in whole years; several spans are combined from these counts
 
 
+class ReadExam(Record):
+    """A kept exam that several readers graded, by keyed hash."""
+
+    exam_id: str
+    patient_id: str
+    split: str
+    density: str
+    readings: dict[str, str]
+
+
 class IngestSummary(Record):
     """``summary.json`` of an ingest report; counts of files first, then of exams."""
 
@@ -111,6 +122,7 @@ class IngestSummary(Record):
     splits: dict[str, SplitSize]
     systems: dict[str, SystemSize]
     ages: dict[str, AgeSummary]
+    readings: tuple[ReadExam, ...] = ()
 
 
 class DiceSummary(Record):
@@ -307,6 +319,7 @@ class ReadEvaluation(Record):
     temperature: float = 1.0
     grey_baseline: GreyBaseline | None = None
     selective: tuple[ReadSelectivePoint, ...] = ()
+    readers: tuple[Agreement, ...] = ()  # of the model and the readers, on the test exams with several readers
 
     @property
     def overall(self) -> ReadSliceMetrics | None:

@@ -13,6 +13,7 @@ from schema.features import UNKNOWN_INT
 
 # An official training set without a validation set: the hash of the patient divides it into train and eval.
 DEVELOPMENT: Final = "train+eval"
+Readings = tuple[tuple[str, str], ...]  # reader and density, sorted by reader; empty, or of two readers or more
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Label:
         age: Years, -1 = not given.
         split: ``train``, ``eval``, ``test`` or ``train+eval`` (to divide into these two), empty = not given.
         acquisition_system: Slicing key that replaces the header's, empty = not given.
+        readings: Density by reader, if the exam has several readers (see ``readers``).
     """
 
     exam_id: str
@@ -34,6 +36,7 @@ class Label:
     age: int = UNKNOWN_INT
     split: str = ""
     acquisition_system: str = ""
+    readings: Readings = ()
 
 
 @dataclass(frozen=True)

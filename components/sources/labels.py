@@ -8,6 +8,7 @@ Rules:
       (ACR BI-RADS Atlas, 5th edition, 2013, "Breast composition"). A warning counts these exams.
     * **Age**: a wrong age does not reject a label. If an age is not valid, or the rows of an exam differ in it, the
       DICOM header's age is used, and a warning counts these rows or exams. Fractions are cut off.
+    * **Several readers** of one exam, see ``readers``.
     * **Identifiers** that a spreadsheet turned into numbers: ``2.25E+38`` no longer identifies an exam, so its row is
       rejected. If every ``exam_id`` of a table ends in ``.0``, and no file has such a name, they are read without it
       (see ``plan.exam_ids``); then ``1.0`` and ``1,0`` are one exam, whose rows must agree.
@@ -16,31 +17,24 @@ Rules:
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 from components.common.location import Location
 from components.dicom.headers.header import parse_age
 from components.dicom.rejections import RejectionReason
 from components.sources.candidates import DEVELOPMENT, Label
-from components.sources.densities import (
-    DENSITIES_ALLOWED,
-    DensityValues,
-    density_warnings,
-    is_empty,
-    is_no_density,
-    parse_density,
-)
-from components.sources.tables import Row, RowProblem, read_rows
-from schema.features import DENSITY_CLASSES, SPLITS, UNKNOWN_INT
+from components.sources.densities import DensityValues, density_warnings, is_empty
+from components.sources.readers import Graded, Reading, combine_densities, read_densities, written_densities
+from components.sources.tables import Row, RowProblem, columns_of_readers, read_rows
+from schema.features import SPLITS, UNKNOWN_INT
 
 LABEL_COLUMNS: Final = frozenset({"exam_id", "density"})
 _SIDES: Final = {"r": "R", "right": "R", "l": "L", "left": "L"}
 _NO_SIDE: Final = frozenset({"", "b", "both", "bilateral", "u", "unknown", "unspecified", "none", "na", "n/a", "-"})
 _SIDE_COLUMNS: Final = ("side", "laterality")
-_BREAST_COLUMNS: Final = {"density_right": "R", "density_left": "L"}
 _AGE: Final = re.compile(r"([0-9]{1,3})(?:[.,][0-9]+)? ?(y|yr|yrs|years?|yo|y/o|years? old|[mwd])?\.?", re.I)
 _EXPONENT: Final = re.compile(r"[0-9](?:[.,][0-9]+)?e\+[0-9]{2,3}", re.I)
 WITH_FRACTION: Final = re.compile(r"[0-9]{1,15}[.,]0")
@@ -54,14 +48,14 @@ class LabelRow:
 
     Attributes:
         row: The row.
-        label: Its label, or its first error. If the row has a density per breast, the label has the denser one.
-        by_side: Density per side, ``R`` or ``L``, if the row has densities of breasts.
+        label: Its label, or its first error. If the row has several densities, see ``readers.combine_densities``.
+        densities: Its densities, if it has a label.
         side: Side of the row, empty = both.
     """
 
     row: Row
     label: Label | RowProblem
-    by_side: Mapping[str, str] = field(default_factory=dict)
+    densities: tuple[Reading, ...] = ()
     side: str = ""
 
 
@@ -97,10 +91,6 @@ def system_name(row: Row) -> str:
     return re.sub(r"\s+", " ", row.cells.get("acquisition_system", ""))[:96].strip()
 
 
-def _denser(densities: Iterable[str]) -> str:
-    return max(densities, key=DENSITY_CLASSES.index)
-
-
 def _side(row: Row) -> str | RowProblem:
     column = next((name for name in _SIDE_COLUMNS if name in row.cells), None)
     written = row.cells[column].lower() if column else ""
@@ -126,21 +116,21 @@ class LabelReader:
         """
         self._table = table
         self._values = values
-        self._densities: Counter[str] = Counter()
+        self._densities: dict[str, Counter[str]] = defaultdict(Counter)
         self._ages: list[str] = []
         self._with_exponent: list[str] = []
         self._unnamed: list[str] = []
         self._with_fraction = self._named = 0
         self._cut: set[str] = set()
-        self._breasts_differ = 0
+        self._breasts_differ = self._readers_differ = self._tied = 0
         self._differing = dict.fromkeys(("age", "acquisition_system"), 0)
 
     def read(self, row: Row) -> LabelRow:
         """Read one row.
 
         Args:
-            row: Row with ``exam_id``, ``density`` (or ``density_right`` and ``density_left``), and optionally
-                ``patient_id``, ``age``, ``split``, ``acquisition_system``, ``side``.
+            row: Row with ``exam_id``, ``density`` (or ``density_right`` and ``density_left``, or columns of readers),
+                and optionally ``patient_id``, ``age``, ``split``, ``acquisition_system``, ``side``, ``reader``.
 
         Returns:
             Its label, or its first error.
@@ -153,9 +143,13 @@ class LabelReader:
         side = _side(row)
         if isinstance(side, RowProblem):
             return LabelRow(row, side)
-        by_side, density = self._density(row, side)
-        if isinstance(density, RowProblem):
-            return LabelRow(row, density)
+        self._count_densities(row)
+        densities = read_densities(row, side, self._values)
+        if isinstance(densities, RowProblem):
+            return LabelRow(row, densities)
+        graded = combine_densities([(row, densities)])
+        if isinstance(graded, RowProblem):
+            return LabelRow(row, graded)
         split = cells.get("split", "").lower()
         if split and split not in (*SPLITS, DEVELOPMENT):
             allowed = f"{', '.join(SPLITS)}, {DEVELOPMENT} or nothing is allowed"
@@ -163,8 +157,8 @@ class LabelReader:
         age = parse_label_age(cells.get("age", ""))
         if age == UNKNOWN_INT and not is_empty(cells.get("age", "")):
             self._ages.append(row.where)
-        label = Label(cells["exam_id"], density, cells.get("patient_id", ""), age, split, system_name(row))
-        return LabelRow(row, label, by_side, side)
+        label = Label(cells["exam_id"], graded.density, cells.get("patient_id", ""), age, split, system_name(row))
+        return LabelRow(row, label, densities, side)
 
     def _count_exam(self, row: Row) -> None:
         exam = row.cells["exam_id"]
@@ -178,26 +172,11 @@ class LabelReader:
         if _EXPONENT.fullmatch(exam):
             self._with_exponent.append(row.where)
 
-    def _density(self, row: Row, side: str) -> tuple[dict[str, str], str | RowProblem]:
-        """Return the density per side, if the row has it, and the density of the row."""
-        written = {column: row.cells[column] for column in ("density", *_BREAST_COLUMNS) if column in row.cells}
-        written = {column: text for column, text in written.items() if not is_no_density(text, self._values)}
-        self._densities.update(written.values())
-        found = {column: parse_density(text, self._values) for column, text in written.items()}
-        allowed = ", ".join(self._values) + " are" if self._values else f"{DENSITIES_ALLOWED} is"
-        wrong = next((column for column, density in found.items() if density is None), None)
-        if wrong is not None:
-            return {}, row.problem(RejectionReason.INVALID_LABEL, wrong, f"{allowed} allowed")
-        if not found:
-            return {}, row.problem(RejectionReason.NO_LABEL, "density", f"{allowed} allowed")
-        known = {name: density for name, density in found.items() if density is not None}
-        by_side = {_BREAST_COLUMNS[name]: density for name, density in known.items() if name in _BREAST_COLUMNS}
-        if side and "density" in known:
-            by_side[side] = known["density"]
-        exam = _denser(known.values())
-        if known.get("density", exam) != exam:
-            return {}, row.problem(RejectionReason.INVALID_LABEL, "density", "it is not that of the denser breast")
-        return by_side, exam
+    def _count_densities(self, row: Row) -> None:
+        written = written_densities(row, self._values)
+        readers = columns_of_readers(written)
+        for column, text in written.items():
+            self._densities[column if column in readers else "density"][text] += 1
 
     def of_exam(self, rows: Sequence[LabelRow]) -> Label | RowProblem:
         """Combine the rows of one exam.
@@ -214,9 +193,9 @@ class LabelReader:
         error = next((problem for problem in problems if problem.reason is not RejectionReason.NO_LABEL), None)
         if error is not None or not labels:
             return error or problems[0]
-        density = self.density_of(rows)
-        if isinstance(density, RowProblem):
-            return density
+        graded = self.density_of(rows)
+        if isinstance(graded, RowProblem):
+            return graded
         patients, splits, systems = (
             {getattr(label, name) for label in labels} - {""} for name in ("patient_id", "split", "acquisition_system")
         )
@@ -228,25 +207,22 @@ class LabelReader:
         self._differing["acquisition_system"] += len(systems) > 1
         return Label(
             labels[0].exam_id,
-            density,
+            graded.density,
             next(iter(patients), ""),
             self.age_of(rows),
             next(iter(splits), ""),
             next(iter(systems)) if len(systems) == 1 else "",
+            graded.readings,
         )
 
-    def density_of(self, rows: Sequence[LabelRow]) -> str | RowProblem:
+    def density_of(self, rows: Sequence[LabelRow]) -> Graded | RowProblem:
         """Combine the densities of an exam's rows; at least one row has a label."""
-        sound = [(row, row.label) for row in rows if isinstance(row.label, Label)]
-        sides = [{row.by_side[side] for row, _ in sound if side in row.by_side} for side in _BREAST_COLUMNS.values()]
-        density = _denser(label.density for _, label in sound)
-        last = sound[-1][0].row
-        if any(len(found) > 1 for found in sides):
-            return last.problem(RejectionReason.INVALID_LABEL, "density", "rows of one breast must agree")
-        if {label.density for row, label in sound if not row.by_side} - {density}:
-            return last.problem(RejectionReason.INVALID_LABEL, "density", "rows of one exam must agree")
-        self._breasts_differ += len(set().union(*sides)) > 1
-        return density
+        graded = combine_densities([(row.row, row.densities) for row in rows if isinstance(row.label, Label)])
+        if isinstance(graded, Graded):
+            self._breasts_differ += graded.breasts_differ
+            self._readers_differ += graded.readers_differ
+            self._tied += graded.is_tied
+        return graded
 
     def age_of(self, rows: Sequence[LabelRow]) -> int:
         """Combine the ages of an exam's rows; return -1 if there is none, or if they differ."""
@@ -266,7 +242,11 @@ class LabelReader:
             ManifestError: The meaning of the densities is ambiguous (see ``densities``).
         """
         name = self._table
-        found = list(density_warnings(f"{name}: column density", self._densities.elements(), self._values))
+        found = [
+            warning
+            for column, texts in self._densities.items()
+            for warning in density_warnings(f"{name}: column {column}", texts.elements(), self._values)
+        ]
         if self._unnamed:
             found.append(f"{name}: exam_id is empty in {len(self._unnamed):,} rows (first {self._unnamed[0]}).")
         if self._with_exponent:
@@ -296,6 +276,11 @@ class LabelReader:
                 )
         if self._breasts_differ:
             found.append(breasts_differ_warning(name, self._breasts_differ))
+        if self._readers_differ:
+            found.append(
+                f"{name}: the readers of {self._readers_differ:,} exams differ in density; {self._tied:,} of these have"
+                " no majority, and the densest of the densities that were chosen most."
+            )
         return tuple(found)
 
 
@@ -315,8 +300,9 @@ def read_labels(
     """Read a labels file with a row per exam or per breast; see the module for the rules.
 
     Args:
-        path: CSV or Parquet with the columns ``exam_id``, ``density`` (or ``density_right`` and ``density_left``), and
-            optionally ``patient_id``, ``age``, ``split``, ``acquisition_system``, ``side``.
+        path: CSV or Parquet with the columns ``exam_id``, ``density`` (or ``density_right`` and ``density_left``, or
+            columns of readers), and optionally ``patient_id``, ``age``, ``split``, ``acquisition_system``, ``side``,
+            ``reader``.
         values: Meanings of densities, instead of the built-in ones.
 
     Returns:

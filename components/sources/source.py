@@ -33,7 +33,8 @@ from components.sources.archives.listing import Listing
 from components.sources.archives.registry import archive_candidates
 from components.sources.candidates import Candidate, Candidates, Label
 from components.sources.labels import LabelReader, LabelRow, read_labels
-from components.sources.tables import Row, RowProblem, read_rows
+from components.sources.readers import Graded
+from components.sources.tables import READER_COLUMN, Row, RowProblem, read_rows
 from schema.features import VIEWS
 
 _SUFFIXES: Final = frozenset({".dcm", ".dicom", ".ima", ""})
@@ -256,12 +257,25 @@ def _with_labels(candidates: Sequence[Candidate], rows: Sequence[LabelRow], read
         if row.side and row.side != side_of_view:
             problem = row.row.problem(RejectionReason.INVALID_ROW, "view", f"column side says {row.side}")
             return replace(candidate, rejection=problem.rejection(candidate.file))
-        density, age = of_exams[row.label.exam_id]
-        if isinstance(density, RowProblem):  # planning finds the same contradiction and rejects the files
-            density = row.label.density
-        return replace(candidate, label=replace(row.label, density=density, age=age))
+        graded, age = of_exams[row.label.exam_id]
+        if isinstance(graded, Graded):
+            label = replace(row.label, density=graded.density, readings=graded.readings, age=age)
+            return replace(candidate, label=label)
+        if any(one.reader for one in row.densities):
+            return replace(candidate, rejection=graded.rejection(candidate.file))
+        # Planning finds the same contradiction and rejects the files.
+        return replace(candidate, label=replace(row.label, age=age))
 
     return [labelled(candidate, row) for candidate, row in zip(candidates, rows, strict=True)]
+
+
+def _once_per_file(candidates: Sequence[Candidate], rows: Sequence[LabelRow]) -> list[Candidate]:
+    """Drop rows that differ from an earlier row of their file only in the reader."""
+    kept: dict[Candidate, Candidate] = {}
+    for candidate, row in zip(candidates, rows, strict=True):
+        has_reader = any(one.reader for one in row.densities) and READER_COLUMN in row.row.cells
+        kept.setdefault(replace(candidate, line=0) if has_reader else candidate, candidate)
+    return list(kept.values())
 
 
 def _from_manifest(source: ManifestSource) -> Candidates:
@@ -270,6 +284,7 @@ def _from_manifest(source: ManifestSource) -> Candidates:
     rows = list(enumerate(read_rows(source.manifest, MANIFEST_COLUMNS | {"density"}), start=2))
     labels = [reader.read(row) for _, row in rows]
     found = _with_labels([manifest.candidate(row, number) for number, row in rows], labels, reader)
+    found = _once_per_file(found, labels)
     return Candidates(
         source.root,
         tuple(sorted(found, key=lambda c: (c.file, c.line))),

@@ -13,7 +13,7 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -93,22 +93,46 @@ def canonical_column(name: str) -> str:
     return re.sub(r"[\s_-]+", "_", name.strip().lower())
 
 
+READER_COLUMN: Final = "reader"
+_OF_READER: Final = re.compile(r"density_reader_?([a-z0-9][a-z0-9_.]{0,31})")
 # Optional columns.
 _OPTIONAL: Final = frozenset(
-    {"density", "density_right", "density_left", "side", "laterality"}
+    {"density", "density_right", "density_left", "side", "laterality", READER_COLUMN}
     | {"patient_id", "age", "split", "acquisition_system"}
 )
 # Column -> columns that may replace it.
 _REPLACEMENTS: Final = {"density": {"density_right", "density_left"}}
 
 
+def columns_of_readers(columns: Iterable[str]) -> dict[str, str]:
+    """Return the columns that hold the density of one reader, with the name of the reader.
+
+    Args:
+        columns: Canonical names.
+
+    Examples:
+        >>> columns_of_readers(["exam_id", "density", "density_reader1", "density_reader_b"])
+        {'density_reader1': '1', 'density_reader_b': 'b'}
+    """
+    found = ((column, _OF_READER.fullmatch(column)) for column in columns)
+    return {column: match[1].replace("_", " ").strip() for column, match in found if match}
+
+
 def _require_columns(path: Location, columns: list[str], required: frozenset[str]) -> None:
-    lacking = required - set(columns)
+    readers = columns_of_readers(columns)
+    if readers and READER_COLUMN in columns:
+        raise ManifestError(
+            f"{path}: name the readers in columns or in rows, not both. Received: reader, {', '.join(readers)}."
+        )
+    same = [name for name, count in Counter(readers.values()).items() if count > 1]
+    if same:
+        raise ManifestError(f"{path}: several columns are of reader {', '.join(same)}; give each reader one column.")
+    lacking = required - set(columns) - ({"density"} if readers else set())
     missing = sorted(name for name in lacking if not _REPLACEMENTS.get(name, {name}) <= set(columns))
     if missing:
         found = ", ".join(printable(c) for c in columns) or "none"
         raise ManifestError(f"{path}: columns {', '.join(missing)} are missing; add them. Received: {found}.")
-    repeated = sorted(name for name in required | _OPTIONAL if columns.count(name) > 1)
+    repeated = sorted(name for name in {*required, *_OPTIONAL, *readers} if columns.count(name) > 1)
     if repeated:
         raise ManifestError(f"{path}: columns {', '.join(repeated)} repeat; name each once.")
 
@@ -237,7 +261,8 @@ def read_rows(path: Location, required: frozenset[str]) -> Iterator[Row]:
 
     Args:
         path: Parquet file, identified by its first bytes; or else CSV with a header line (see the module).
-        required: Columns that the table must have; ``density_right`` and ``density_left`` may replace ``density``.
+        required: Columns that the table must have; ``density_right`` and ``density_left``, or columns of readers (see
+            ``readers``), may replace ``density``.
 
     Yields:
         Rows that are not blank.

@@ -54,13 +54,14 @@ def macro_precision(matrix: NDArray[Any]) -> NDArray[Any]:
 def weighted_kappa(matrix: NDArray[Any], power: int) -> NDArray[Any]:
     """Return Cohen's kappa, weighted by the distance between the classes, [..., 4, 4] to [...].
 
-    Source: Cohen, Psychological Bulletin 70(4):213, 1968.
+    Source: Cohen, Educational and Psychological Measurement 20(1):37, 1960; with weights, Psychological Bulletin
+    70(4):213, 1968.
 
     Args:
         matrix: Counts.
-        power: 1 for linear weights, 2 for quadratic weights.
+        power: 0 for no weights, 1 for linear weights, 2 for quadratic weights.
     """
-    weights = STEPS**power
+    weights = np.where(STEPS > 0, STEPS**power, 0)
     observed = (weights * matrix).sum((-2, -1))
     products = matrix.sum(-1)[..., :, None] * matrix.sum(-2)[..., None, :]
     by_chance = _ratio(products, matrix.sum((-2, -1))[..., None, None])

@@ -216,6 +216,8 @@ _OTHERS: Final = {
     "area_in_breast": Words("area in breast", "share"),
     "area_in_pectoral": Words("area in pectoral", "share"),
     "spearman": Words("Rank correlation of heat and grey level"),
+    "exact_agreement": Words("Exact agreement", "share"),
+    "kappa": Words("Cohen's kappa"),
     "likeness": Words("Rank correlation with the true map"),
 }
 

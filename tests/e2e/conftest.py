@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import io
 import os
 import shutil
@@ -67,7 +68,21 @@ def _make_phantoms(folder: Path) -> Path:
     from pipeline.phantom.generate import generate_phantoms
 
     generate_phantoms(PhantomConfig(exams=24, seed=5, distribution="uniform", reduction=8, workers=2), folder / "set")
+    _add_readers(folder / "set" / "labels.csv")
     return folder / "set"
+
+
+def _add_readers(labels: Path) -> None:
+    """Add two readers, of whom the second one is a class too high for every second exam; the density stays."""
+    with labels.open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    for number, row in enumerate(rows):
+        row["density_reader1"] = row["density"]
+        row["density_reader2"] = "BCDD"["ABCD".index(row["density"])] if number % 2 == 0 else row["density"]
+    with labels.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 @pytest.fixture(scope="session")

@@ -82,6 +82,20 @@ def test_terminal_shows_a_line_a_node_and_no_chatter(finished: Any) -> None:
     assert "96" in ingest or "192" in ingest
 
 
+def test_the_model_is_shown_beside_the_readers(finished: Any) -> None:
+    evaluation = finished.artifact("Evaluator", "evaluation")
+    metrics = json.loads((evaluation / "exam_metrics.json").read_text(encoding="utf-8"))
+    pairs = {(pair["first"], pair["second"]): pair for pair in metrics["readers"]}
+    assert set(pairs) == {("(model)", "1"), ("(model)", "2"), ("1", "2")}
+    whole = metrics["exam"][0]
+    # The first reader is the labels.
+    assert pairs["(model)", "1"]["exact_agreement"]["value"] == whole["metrics"]["accuracy"]["value"]
+    assert pairs["(model)", "1"]["exact_agreement"]["n"] == whole["n"]
+    page = finished.outcome.report.read_text(encoding="utf-8")
+    assert "Agreement of readers, kept exams that both read" in page
+    assert "Agreement of model and readers, exams of the test split" in page
+
+
 def test_model_is_blessed_and_pushed(finished: Any) -> None:
     assert finished.outcome.blessed
     assert finished.outcome.pushed

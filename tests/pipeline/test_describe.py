@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 from rich.console import Console
+from sklearn.metrics import cohen_kappa_score
 from typer.testing import CliRunner
 
 from components.dicom_example_gen.config import IngestConfig
@@ -208,3 +209,37 @@ def test_describe_needs_no_tensorflow() -> None:
     probe = "import sys, pipeline.describe; print({'tensorflow', 'tfx', 'apache_beam'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_several_readers_have_a_table_of_agreement(tmp_path: Path) -> None:
+    random = np.random.default_rng(5)
+    truth = random.integers(0, 4, 60)
+    readers = [np.clip(truth + random.choice([-1, 0, 1], 60, p=[0.1, 0.8, 0.1]), 0, 3) for _ in range(2)]
+    rows = []
+    for exam, grades in enumerate(zip(*readers, strict=True)):
+        pixels = np.random.default_rng(exam).integers(0, 255, (9, 9)).astype(np.uint8)
+        cv2.imwrite(str(tmp_path / f"{exam}.png"), pixels)
+        rows.append([f"{SECRET}-{exam}", VIEWS[0], f"{exam}.png", *("ABCD"[k] for k in grades)])
+    path = tmp_path / "manifest.csv"
+
+    def described(head: list[str], rows: list[list[object]]) -> dict[str, object]:
+        with path.open("w", newline="") as stream:
+            csv.writer(stream).writerows([["exam_id", "view", "file", *head], *rows])
+        return describe_source(ManifestSource(path), IngestConfig(), lambda done, total: None).figures
+
+    figures = described(["density_reader1", "density_reader2"], rows)
+    terminal = StringIO()
+    console = Console(file=terminal, width=160)
+    for part in tables_of(figures, IngestConfig()):
+        console.print(part)
+    text = " ".join(terminal.getvalue().split())
+    kappa = cohen_kappa_score(*readers, weights="quadratic")
+    assert f"{kappa:.3f} (" in text
+    assert f"{cohen_kappa_score(*readers):.3f} (" in text
+    differ = int((readers[0] != readers[1]).sum())
+    assert f"the readers of {differ} exams differ in density; {differ} of these have no majority" in text
+    assert "│ all │ 60 │" in text
+    assert SECRET not in text + json.dumps(figures)
+    one, plain = (described([name], [row[:4] for row in rows]) for name in ("density_reader1", "density"))
+    assert one == plain
+    assert "readings" not in plain

@@ -15,6 +15,7 @@ from components.dicom.headers import tags
 from components.dicom.rejections import Rejection, RejectionReason
 from components.dicom.remarks import Remark, joined
 from components.dicom_example_gen.plan.membership import PlannedExam
+from components.sources.candidates import Readings
 from schema.acquisition import AcquisitionSystem
 
 _UID: Final = tags.tag_name("SOPInstanceUID")
@@ -39,6 +40,7 @@ class PlannedView:
         exam_by: What assigns it to its exam: ``study``, or as ``label_by``.
         label_by: Origin of its label: ``row``, or the kind of key (see ``label_keys``).
         image: Name of the image: the first of the files with its SOP Instance UID and pixel data.
+        readings: Density of the exam by reader, if it has several readers.
         reserves: Other images of this view of the exam, and copies, in the order in which they would replace it.
     """
 
@@ -56,6 +58,7 @@ class PlannedView:
     exam_by: str = ""
     label_by: str = ""
     image: str = ""
+    readings: Readings = ()
     reserves: tuple[PlannedView, ...] = ()
 
     @property

@@ -161,6 +161,7 @@ def _planned(view: LabelledFile, exam: _Exam, files: Mapping[str, Sequence[Label
             exam_by=exam.exam_by,
             label_by=view.label_by,
             image=view.image,
+            readings=label.readings,
         )
         for copy in files[view.image]
         for header in (copy.header,)

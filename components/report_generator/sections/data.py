@@ -13,6 +13,7 @@ from components.dicom_example_gen import rejection_warnings
 from components.report_generator.artifacts import IngestSummary
 from components.report_generator.figures import class_bars
 from components.report_generator.page import Block, Cell, Note, Section, Table, Tables, missing_note
+from components.report_generator.sections.readers import reader_tables
 from components.report_generator.text import number, share
 from schema.features import DENSITY_CLASSES, UNKNOWN
 
@@ -152,6 +153,7 @@ def data_section(ingest: IngestSummary | None) -> Section:
         *balances(ingest),
         Tables((class_table(ingest), split_table(ingest))),
         class_bars("Kept exams by density class; splits are by patient", {"all": ingest.exams, **splits}),
+        *reader_tables(ingest),
         Tables((system_table(ingest), *loss_tables(ingest))),
     )
     return Section("data", "Data", blocks)

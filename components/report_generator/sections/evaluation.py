@@ -20,6 +20,7 @@ from components.report_generator.page import (
     missing_note,
 )
 from components.report_generator.sections.comparison import baseline_blocks, selective_blocks
+from components.report_generator.sections.readers import model_beside_readers
 from components.report_generator.text import (
     NOTHING,
     SMALL_N_NOTE,
@@ -290,6 +291,7 @@ def evaluation_section(evaluation: ReadEvaluation | None, training: Mapping[str,
     if (changed := change_table(evaluation)) is not None:
         blocks.append(changed)
     blocks += baseline_blocks(evaluation)
+    blocks += model_beside_readers(evaluation)
     blocks += _overall_blocks(evaluation, overall)
     blocks += selective_blocks(evaluation)
     if (figure := _slice_figure(evaluation, overall)) is not None:

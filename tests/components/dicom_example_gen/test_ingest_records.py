@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from components.common.png import decode_png, encode_png
+from components.common.views import parse_view
 from components.dicom.reading import load_view
 from components.dicom.rejections import DEFAULT_MAX_PIXELS
 from components.dicom_example_gen.config import IngestConfig
@@ -69,3 +71,24 @@ def test_png_is_lossless_and_deterministic() -> None:
     image = np.random.default_rng(0).integers(0, 65536, (50, 31), dtype=np.uint16)
     assert encode_png(image) == encode_png(image.copy())
     np.testing.assert_array_equal(decode_png(encode_png(image)), image)
+
+
+def test_readings_are_in_the_example_only_if_there_are_several(make_dicom: Any) -> None:
+    path: Path = make_dicom("E1/a.dcm")
+    labels = path.parents[1] / "labels.csv"
+
+    def example_of(table: str) -> bytes:
+        labels.write_text(table)
+        candidates = find_candidates(FolderSource(path.parents[1], labels))
+        outcomes = [inspect(c, candidates.root, DEFAULT_MAX_PIXELS) for c in candidates.found]
+        (view,) = plan(outcomes, candidates.labels, IngestConfig(), b"key").accepted
+        data = to_example(view, load_view(candidates.root / view.file, view.view, 32))
+        return bytes(data.SerializeToString(deterministic=True))
+
+    plain = example_of("exam_id,density\nACC7,3\n")
+    assert example_of("exam_id,reader,density\nACC7,rossi,C\n") == plain
+    assert example_of("exam_id,density_reader1,density_reader2\nACC7,,C\n") == plain
+    several = parse_view(example_of("exam_id,density_reader1,density_reader2\nACC7,C,B\n"))
+    assert (several.density, several.readings) == ("C", (("1", "C"), ("2", "B")))
+    assert not several.is_agreed
+    assert replace(several, readings=()) == parse_view(plain)

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sklearn.metrics import cohen_kappa_score
 
 from components.report_generator.artifacts import History, IngestSummary
 from components.report_generator.loading import combine
 from components.report_generator.page import Table
 from components.report_generator.report import ReportInputs, build_report
 from components.report_generator.sections.data import balances
+from components.report_generator.sections.readers import reader_tables
 from components.report_generator.sections.training import training_section
 from schema.features import VIEWS, projection_of
 
@@ -164,3 +166,30 @@ def test_what_the_tuner_chose_is_named() -> None:
     shown = table({view: history(view, hyperparameters=chosen) for view in VIEWS})
     assert len(shown.rows) == len(VIEWS)
     assert shown.note.endswith("The Tuner chose learning_rate 0.00123, network.dropout 0.25.")
+
+
+def test_readers_of_several_spans_are_compared_together() -> None:
+    def span(first: int, grades: str) -> IngestSummary:
+        exams = [
+            {
+                "exam_id": f"exam{number}",
+                "patient_id": f"patient{number}",
+                "split": ("train", "eval", "test")[number % 3],
+                "density": max(pair),
+                "readings": {"1": pair[0], "2": pair[1]},
+            }
+            for number, pair in enumerate(grades.split(), start=first)
+        ]
+        return summary(**KEPT, readings=exams)
+
+    pairs, splits = reader_tables(combine([span(0, "AA BC CC"), span(3, "DD AB")]))
+    assert [cell.text for cell in pairs.rows[0][:2]] == ["Reader 1 and reader 2", "5"]
+    kappa = cohen_kappa_score([*"ABCDA"], [*"ACCDB"], weights="quadratic", labels=[*"ABCD"])
+    assert pairs.rows[0][4].text == f"{kappa:.3f}"
+    assert {row[0].text: [cell.text for cell in row[1:]] for row in splits.rows} == {
+        "train": ["2", "2", "0", "0"],
+        "eval": ["2", "0", "2", "2"],
+        "test": ["1", "1", "0", "0"],
+        "all": ["5", "3", "2", "2"],
+    }
+    assert reader_tables(combine([summary(**KEPT), summary(**KEPT)])) == ()
