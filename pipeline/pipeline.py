@@ -272,7 +272,7 @@ def create_pipeline(
     statistics = StatisticsGen(examples, stats_options=StatsOptions(feature_allowlist=list(_WITH_STATISTICS)))
     schema = ImportSchemaGen(schema_file=paths.schema)
     validator = ExampleValidator(statistics.outputs["statistics"], schema.outputs["schema"])
-    selector = ExamSelector(examples, config.selection) if config.selection.drops_exams else None
+    selector = ExamSelector(examples, config.selection) if config.selection.is_needed else None
     learnt = selector.outputs["selected_examples"] if selector else examples
     transform = Transform(
         examples=learnt,

@@ -44,10 +44,12 @@ class GreyComparison(BaseModel):
     gain: dict[str, Figure] = {}
 
 
-def _read(folder: str, labels: dict[str, int]) -> Iterator[ViewStatistics]:
-    """Yield the statistics of a split, and fill in the labels of its exams."""
+def _read(folder: str, labels: dict[str, int], shares: dict[str, tuple[float, ...]]) -> Iterator[ViewStatistics]:
+    """Yield the statistics of a split, and fill in the labels of its exams, and the shares of soft labels."""
     for view in read_views(folder):
         labels[view.exam_id] = DENSITY_CLASSES.index(view.density)
+        if view.shares:
+            shares[view.exam_id] = view.shares
         yield measure_view(view)
 
 
@@ -66,8 +68,9 @@ def baseline_scores(train: str, test: str, model: Scores) -> tuple[Scores, int]:
         BaselineError: The baseline cannot be fitted.
     """
     labels: dict[str, int] = {}
-    classifier = GreyClassifier(list(_read(train, labels)), labels)
-    exams, probabilities = classifier.predict(_read(test, {}))
+    shares: dict[str, tuple[float, ...]] = {}
+    classifier = GreyClassifier(list(_read(train, labels, shares)), labels, shares)
+    exams, probabilities = classifier.predict(_read(test, {}, {}))
     graded = dict(zip(exams, probabilities.tolist(), strict=True))
     rows = [
         ScoreRow(f"{cluster:012d}", key, int(label), tuple(graded[key]))

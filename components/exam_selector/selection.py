@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -28,6 +28,9 @@ class SelectionConfig(BaseModel):
             of a larger share.
         without_systems: Acquisition systems that are used neither to train the networks nor to choose epoch and
             temperature.
+        labels: What is learned from an exam whose readers differ. ``majority``: its density, see docs/archives.md.
+            ``soft``: the share of the readers who chose each class, as target of every loss. ``consensus``: nothing,
+            the exam is left out. The test split keeps its densities and all its exams.
         seed: Another seed keeps other exams.
     """
 
@@ -36,12 +39,18 @@ class SelectionConfig(BaseModel):
     train: SplitDistribution | None = None
     fraction: float = Field(1.0, gt=0, le=1)
     without_systems: tuple[str, ...] = ()
+    labels: Literal["majority", "soft", "consensus"] = "majority"
     seed: str | int = 0
 
     @property
     def drops_exams(self) -> bool:
-        """True if the rules can drop exams; otherwise the pipeline does not have this node."""
+        """True if the rules can drop exams for another reason than their readers."""
         return self.train is not None or self.fraction < 1 or bool(self.without_systems)
+
+    @property
+    def is_needed(self) -> bool:
+        """True if the rules can change what is learned; otherwise the pipeline does not have this node."""
+        return self.drops_exams or self.labels != "majority"
 
 
 @dataclass(frozen=True)
@@ -52,11 +61,15 @@ class Exam:
         split: ``train`` or ``eval``.
         density: Density class.
         systems: Acquisition systems of its images.
+        readers: Number of readers, if several, else 0.
+        is_agreed: False if its readers differ.
     """
 
     split: str
     density: str
     systems: frozenset[str]
+    readers: int = 0
+    is_agreed: bool = True
 
 
 def excluded_exams(exams: Mapping[str, Exam], config: SelectionConfig) -> frozenset[str]:
@@ -70,7 +83,8 @@ def excluded_exams(exams: Mapping[str, Exam], config: SelectionConfig) -> frozen
         Hashes of the exams to drop.
 
     Raises:
-        SelectionError: A named acquisition system has no exam, or a split would have no exam.
+        SelectionError: A named acquisition system has no exam, no exam has several readers although labels need
+            them, or a split would have no exam.
     """
     known = {system for exam in exams.values() for system in exam.systems}
     unknown = set(config.without_systems) - known
@@ -79,7 +93,14 @@ def excluded_exams(exams: Mapping[str, Exam], config: SelectionConfig) -> frozen
             f"pipeline.selection.without_systems: no training or eval exam is from {', '.join(sorted(unknown))}; known"
             f" systems: {', '.join(sorted(known))}."
         )
+    if config.labels != "majority" and not any(exam.readers for exam in exams.values()):
+        raise SelectionError(
+            f"pipeline.selection.labels is {config.labels}, but no training or eval exam has several readers: name them"
+            " in the labels (docs/archives.md), or leave it out."
+        )
     out = {name for name, exam in exams.items() if exam.systems & set(config.without_systems)}
+    if config.labels == "consensus":
+        out |= {name for name, exam in exams.items() if not exam.is_agreed}
 
     def draw(train: SplitDistribution) -> None:
         rest = {name: (exam.split, exam.density) for name, exam in exams.items() if name not in out}

@@ -13,7 +13,7 @@ Source: Frank, Hall, A Simple Approach to Ordinal Classification, ECML 2001.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -93,15 +93,36 @@ def _exam_rows(exams: dict[str, dict[str, NDArray[Any]]], standards: dict[bool, 
     return rows
 
 
+def _above(k: int, shares: Sequence[float] | None, label: int) -> float:
+    """Return the share of an exam's readers who chose a class above k."""
+    return sum(shares[k + 1 :]) if shares else float(label > k)
+
+
+def _fit(model: Any, rows: NDArray[Any], above: NDArray[Any]) -> Any:
+    """Fit a binary model to shares: an exam between 0 and 1 counts in parts for both sides."""
+    if np.isin(above, (0, 1)).all():
+        return model.fit(rows, above > 0)
+    yes, no = np.flatnonzero(above > 0), np.flatnonzero(above < 1)
+    weights = np.concatenate([above[yes], 1 - above[no]])
+    sides = np.repeat([True, False], [len(yes), len(no)])
+    return model.fit(np.concatenate([rows[yes], rows[no]]), sides, weights)
+
+
 class GreyClassifier:
     """The fitted baseline."""
 
-    def __init__(self, views: Sequence[ViewStatistics], labels: dict[str, int]) -> None:
+    def __init__(
+        self,
+        views: Sequence[ViewStatistics],
+        labels: Mapping[str, int],
+        shares: Mapping[str, Sequence[float]] | None = None,
+    ) -> None:
         """Fit it; equal exams give equal coefficients, in any order.
 
         Args:
             views: Views of the train split.
             labels: Index of the class by exam.
+            shares: Distribution of the classes by exam, of exams with soft labels.
 
         Raises:
             BaselineError: There are too few exams, or all are of one class.
@@ -126,12 +147,12 @@ class GreyClassifier:
         self._exam = _Standard.of(rows)  # the mean of four views varies less than a view
         self._models: list[LogisticRegression | float] = []
         for k in range(len(DENSITY_CLASSES) - 1):
-            denser = truth > k
-            if denser.all() or not denser.any():  # a class at the end of the scale has no exam
-                self._models.append(float(denser[0]))
+            above = np.array([_above(k, (shares or {}).get(exam), labels[exam]) for exam in exams])
+            if above.min() == 1 or above.max() == 0:  # a class at the end of the scale has no exam
+                self._models.append(float(above[0]))
                 continue
             model = LogisticRegression(C=_INVERSE_STRENGTH, max_iter=_STEPS)
-            self._models.append(model.fit(self._exam(rows), denser))
+            self._models.append(_fit(model, self._exam(rows), above))
 
     def predict(self, views: Iterable[ViewStatistics]) -> tuple[tuple[str, ...], NDArray[Any]]:
         """Grade exams.

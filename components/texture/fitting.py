@@ -51,8 +51,9 @@ def fit_texture_model(measured: MeasuredViews, config: TextureConfig) -> Texture
             f" pipeline.ensemble.mixed to false. Received: {len(labels)} views of {len(np.unique(labels))} classes."
         )
     linear, forest = make_estimators(config, len(labels))
-    linear.fit(vectors.astype(np.float64), labels)
-    forest.fit(vectors, labels)
+    rows, classes, weights = weighted_rows(labels, measured.targets)
+    linear.fit(vectors[rows].astype(np.float64), classes, regression__sample_weight=weights)
+    forest.fit(vectors[rows], classes, weights)
     scaler, regression = linear.named_steps["scale"], linear.named_steps["regression"]
     return TextureArrays(
         side=np.asarray(config.side, np.int64),
@@ -63,6 +64,27 @@ def fit_texture_model(measured: MeasuredViews, config: TextureConfig) -> Texture
         **_trees(forest),
         percentiles=np.percentile(_exam_means(measured), np.linspace(0, 100, PERCENTILES), axis=0).T.astype(np.float32),
     )
+
+
+def weighted_rows(
+    labels: NDArray[Any], targets: NDArray[Any] | None
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any] | None]:
+    """Return what an estimator without soft labels learns: each row once per class that its distribution has.
+
+    Args:
+        labels: int64 [N].
+        targets: float64 [N, 4], or None if no label is soft.
+
+    Returns:
+        Rows, int64 [M]; their classes, int64 [M]; and their weights, float64 [M], whose sum is N: the shares, scaled in
+        each class to its number of rows. Balanced class weights count rows, so they then balance the sums of the
+        shares. Without soft labels the weights are None.
+    """
+    if targets is None:
+        return np.arange(len(labels)), labels, None
+    rows, classes = np.nonzero(targets)
+    per_row = np.bincount(classes, minlength=_CLASSES) / np.maximum(targets.sum(axis=0), 1e-12)
+    return rows, classes, targets[rows, classes] * per_row[classes] * len(labels) / len(rows)
 
 
 def make_estimators(config: TextureConfig, views: int) -> tuple[Pipeline, ExtraTreesClassifier]:

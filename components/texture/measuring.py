@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, Final
 
@@ -28,12 +28,14 @@ class MeasuredViews:
         labels: int64 [N], index in DENSITY_CLASSES.
         views: int64 [N], index in VIEWS.
         exams: int64 [N], 0 to E - 1.
+        targets: float64 [N, 4], the distribution of the classes that is learned, if a label is soft; else None.
     """
 
     vectors: NDArray[Any]
     labels: NDArray[Any]
     views: NDArray[Any]
     exams: NDArray[Any]
+    targets: NDArray[Any] | None = None
 
 
 def measure_split(folder: str, side: int, measured: Callable[[int], None] = lambda count: None) -> MeasuredViews:
@@ -54,23 +56,27 @@ def measure_split(folder: str, side: int, measured: Callable[[int], None] = lamb
     spec = [tf.TensorSpec([None], tf.string), tf.TensorSpec([None], tf.int32)]
     graph = tf.function(measure, input_signature=spec, autograph=False)
     vectors: list[NDArray[Any]] = []
-    rows: list[tuple[str, int, int]] = []
+    found: list[View] = []
     for batch in _batches(read_views(folder)):
         views = [VIEWS.index(view.view) for view in batch]
         vectors.append(graph(tf.constant([view.image for view in batch]), tf.constant(views, tf.int32)).numpy())
-        rows += [
-            (view.exam_id, number, DENSITY_CLASSES.index(view.density))
-            for view, number in zip(batch, views, strict=True)
-        ]
+        found += [replace(view, image=b"", regions=b"") for view in batch]
         measured(len(batch))
     whole = np.concatenate(vectors) if vectors else np.zeros((0, len(VECTOR)), np.float32)
-    order = sorted(range(len(rows)), key=lambda row: (rows[row][:2], whole[row].tobytes()))
-    _, exams = np.unique([rows[row][0] for row in order], return_inverse=True)
+    keys = [(view.exam_id, VIEWS.index(view.view), vector.tobytes()) for view, vector in zip(found, whole, strict=True)]
+    order = sorted(range(len(found)), key=keys.__getitem__)
+    return measured_views([found[row] for row in order], whole[order])
+
+
+def measured_views(views: Sequence[View], vectors: NDArray[Any]) -> MeasuredViews:
+    """Combine views, sorted by exam, with their vectors, float32 [N, D]."""
+    _, exams = np.unique([view.exam_id for view in views], return_inverse=True)
     return MeasuredViews(
-        vectors=whole[order],
-        labels=np.array([rows[row][2] for row in order], np.int64),
-        views=np.array([rows[row][1] for row in order], np.int64),
+        vectors=vectors,
+        labels=np.array([DENSITY_CLASSES.index(view.density) for view in views], np.int64),
+        views=np.array([VIEWS.index(view.view) for view in views], np.int64),
         exams=exams.astype(np.int64),
+        targets=np.array([view.target for view in views]) if any(view.shares for view in views) else None,
     )
 
 

@@ -27,6 +27,8 @@ PADDING: Final = -1  # label of the rows that fill the last batch of an evaluati
 _BLOCK: Final = 32  # records
 _MEMORY: Final = 2**30  # bytes
 _HASH_BUCKETS: Final = 2**62
+_CLASSES: Final = len(f.DENSITY_CLASSES)
+_SHARES: Final = tf.io.FixedLenFeature((_CLASSES,), tf.float32, default_value=(0.0,) * _CLASSES)
 
 _Source = Callable[[tf.Tensor], tf.data.Dataset]  # from the epoch, an int64 scalar, to its examples
 
@@ -58,11 +60,13 @@ class Records:
         labels: Indices in DENSITY_CLASSES, in the order of the records.
         encoded_bytes: Total size of the encoded images, bytes.
         fingerprint: Hash of images, labels and flips, in the order of the records.
+        are_soft: Some records have soft labels, so training batches have them.
     """
 
     labels: tuple[int, ...]
     encoded_bytes: int
     fingerprint: str
+    are_soft: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +80,8 @@ class Batches:
         count: Number of images of the split.
         batch_size: Images per step, over all replicas.
         stream: Function from first epoch and input context to batches of (float32 [n, size, size, channels], int64
-            [n]); each replica gets ``steps`` batches per epoch, and n is its share of ``batch_size``.
+            [n]); each replica gets ``steps`` batches per epoch, and n is its share of ``batch_size``. Training batches
+            with soft labels have float32 [n, 4] instead of int64 [n]: the distribution of the classes.
     """
 
     count: int
@@ -103,7 +108,7 @@ def _membership(names: tuple[str, ...]) -> Callable[[tf.Tensor], tf.Tensor]:
 
 
 def _encoded(data: ViewData, files: tf.data.Dataset) -> tf.data.Dataset:
-    """Read (PNG string, label int64, flip bool) of the records of the chosen views."""
+    """Read (PNG string, label int64, flip bool, distribution float32 [4]) of the records of the chosen views."""
     spec = data.transform.raw_feature_spec()
     layer = data.transform.transform_features_layer()
     wanted = tf.constant(data.views)
@@ -119,10 +124,13 @@ def _encoded(data: ViewData, files: tf.data.Dataset) -> tf.data.Dataset:
             kept = tf.logical_and(kept, is_kept(found[f.EXAM_ID]))
         return tf.boolean_mask(serialized, kept)
 
-    def parse(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    def parse(serialized: tf.Tensor) -> tuple[tf.Tensor, ...]:
         transformed = layer(tf.io.parse_example(serialized, spec))
+        found = tf.io.parse_example(serialized, {f.DENSITY_SHARES: _SHARES})[f.DENSITY_SHARES]
+        is_soft = tf.reduce_sum(found, axis=1, keepdims=True) > 0
+        shares = tf.where(is_soft, found, tf.one_hot(transformed[LABEL], _CLASSES))
         on_right = tf.reduce_any(tf.equal(transformed[VIEW_INDEX][:, tf.newaxis], right), axis=1)
-        return transformed[f.IMAGE], transformed[LABEL], tf.logical_and(on_right, data.mirrored)
+        return transformed[f.IMAGE], transformed[LABEL], tf.logical_and(on_right, data.mirrored), shares
 
     blocks = tf.data.TFRecordDataset(files, compression_type="GZIP").batch(_BLOCK)
     ours = blocks.map(keep, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
@@ -141,18 +149,24 @@ def _in_order(data: ViewData) -> tf.data.Dataset:
 def read_records(data: ViewData) -> Records:
     """Read all records once, without decoding their images."""
     found = _in_order(data).map(
-        lambda png, label, flip: tf.stack(
-            [
-                label,
-                tf.cast(tf.strings.length(png), tf.int64),
-                tf.strings.to_hash_bucket_fast(png, _HASH_BUCKETS),
-                tf.cast(flip, tf.int64),
-            ]
+        lambda png, label, flip, shares: (
+            tf.stack(
+                [
+                    label,
+                    tf.cast(tf.strings.length(png), tf.int64),
+                    tf.strings.to_hash_bucket_fast(png, _HASH_BUCKETS),
+                    tf.cast(flip, tf.int64),
+                ]
+            ),
+            shares,
         )
     )
-    rows = np.array(list(found.as_numpy_iterator()), np.int64).reshape(-1, 4)
-    digest = hashlib.sha256(rows.tobytes()).hexdigest()[:16]
-    return Records(tuple(rows[:, 0].tolist()), int(rows[:, 1].sum()), digest)
+    read = list(found.as_numpy_iterator())
+    rows = np.array([row for row, _ in read], np.int64).reshape(-1, 4)
+    shares = np.array([share for _, share in read], np.float32).reshape(-1, _CLASSES)
+    are_soft = bool((shares != np.eye(_CLASSES, dtype=np.float32)[rows[:, 0]]).any())
+    digest = hashlib.sha256(rows.tobytes() + (shares.tobytes() if are_soft else b"")).hexdigest()[:16]
+    return Records(tuple(rows[:, 0].tolist()), int(rows[:, 1].sum()), digest, are_soft)
 
 
 def batches(
@@ -176,9 +190,10 @@ def batches(
     records = records or read_records(data)
     count = len(records.labels)
 
-    def decode(png: tf.Tensor, label: tf.Tensor, flip: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def decode(png: tf.Tensor, label: tf.Tensor, flip: tf.Tensor, shares: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         image = decode_image(png, config.image.size)
-        return (tf.cond(flip, lambda: tf.reverse(image, axis=[1]), lambda: image) if data.mirrored else image), label
+        image = tf.cond(flip, lambda: tf.reverse(image, axis=[1]), lambda: image) if data.mirrored else image
+        return image, shares if training and records.are_soft else label
 
     if config.cache_images:
         decoded = _in_order(data).map(decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).cache()
@@ -238,8 +253,9 @@ def _assemble(
 
         def example(position: tf.Tensor, values: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             image, label = decode(*values) if decode else values
-            repeated = tf.logical_and(not training, position % total >= count)
-            return position, image, tf.where(repeated, tf.constant(PADDING, tf.int64), label)
+            if training:
+                return position, image, label
+            return position, image, tf.where(position % total >= count, tf.constant(PADDING, tf.int64), label)
 
         def finish(positions: tf.Tensor, images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             if training:

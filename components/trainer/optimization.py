@@ -13,37 +13,48 @@ from components.trainer.config import TrainConfig
 from schema.features import DENSITY_CLASSES
 
 _CLASSES = len(DENSITY_CLASSES)
+# Row k: the neighbouring classes of class k, equally.
+_NEIGHBOURS = ((0.0, 1.0, 0.0, 0.0), (0.5, 0.0, 0.5, 0.0), (0.0, 0.5, 0.0, 0.5), (0.0, 0.0, 1.0, 0.0))
+
+
+def distribution_of(labels: tf.Tensor) -> tf.Tensor:
+    """Return the distribution of the classes that labels mean.
+
+    Args:
+        labels: int64 [N], indices in DENSITY_CLASSES; or, of soft labels, float32 [N, 4], already the distribution.
+
+    Returns:
+        float32 [N, 4].
+    """
+    return tf.one_hot(labels, _CLASSES) if labels.dtype.is_integer else labels
 
 
 def targets_of(labels: tf.Tensor, config: TrainConfig) -> tf.Tensor:
     """Return the target distribution of each label.
 
     Args:
-        labels: int64 [N], indices in DENSITY_CLASSES.
+        labels: As in :func:`distribution_of`.
         config: ``loss`` and ``label_smoothing``.
 
     Returns:
         float32 [N, 4]; each row has the sum 1. ``label_smoothing`` moves this share from the label to all classes
         equally, or to the neighbouring classes with an ordinal loss: readers who disagree mostly differ by one class.
     """
-    hard = tf.one_hot(labels, _CLASSES)
+    given = distribution_of(labels)
     if config.loss == "cross_entropy":
-        others = tf.fill(tf.shape(hard), 1.0 / _CLASSES)
+        others = tf.fill(tf.shape(given), 1.0 / _CLASSES)
     else:
-        distance = tf.abs(tf.range(_CLASSES, dtype=labels.dtype)[tf.newaxis] - labels[:, tf.newaxis])
-        neighbours = tf.cast(tf.equal(distance, 1), tf.float32)
-        others = neighbours / tf.reduce_sum(neighbours, axis=1, keepdims=True)
-    return hard * (1.0 - config.label_smoothing) + others * config.label_smoothing
+        others = tf.matmul(given, tf.constant(_NEIGHBOURS))
+    return given * (1.0 - config.label_smoothing) + others * config.label_smoothing
 
 
 def threshold_targets(labels: tf.Tensor, smoothing: float) -> tf.Tensor:
-    """Return the targets of P(y > A), P(y > B) and P(y > C): int64 [N] to float32 [N, 3].
+    """Return the targets of P(y > A), P(y > B) and P(y > C): labels of :func:`distribution_of` to float32 [N, 3].
 
     ``smoothing`` moves this share of each target to 1/2, as ``BinaryCrossentropy`` of Keras does.
     """
-    thresholds = tf.range(_CLASSES - 1, dtype=labels.dtype)[tf.newaxis]
-    hard = tf.cast(labels[:, tf.newaxis] > thresholds, tf.float32)
-    return hard * (1.0 - smoothing) + 0.5 * smoothing
+    above = tf.cumsum(distribution_of(labels), axis=1, reverse=True)[:, 1:]
+    return above * (1.0 - smoothing) + 0.5 * smoothing
 
 
 def per_example_loss(logits: tf.Tensor, labels: tf.Tensor, config: TrainConfig) -> tf.Tensor:
@@ -51,7 +62,7 @@ def per_example_loss(logits: tf.Tensor, labels: tf.Tensor, config: TrainConfig) 
 
     Args:
         logits: [N, 4], or [N, 3] of a cumulative head; any floating type.
-        labels: int64 [N], indices in DENSITY_CLASSES.
+        labels: As in :func:`distribution_of`.
         config: ``head``, ``loss`` and ``label_smoothing``.
 
     Returns:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from components.trainer.config import TrainConfig
 from components.trainer.devices import compiles, dtype_policy, gpu_capabilities, layers_of, scaled
 from components.trainer.network import build_network
-from components.trainer.optimization import WeightAverage, make_optimizer, per_example_loss
+from components.trainer.optimization import WeightAverage, distribution_of, make_optimizer, per_example_loss
 from components.transform.class_outputs import class_log_probabilities, likeliest_classes
 from schema.features import DENSITY_CLASSES
 
@@ -24,9 +24,9 @@ Sums = tuple[tf.Tensor, tf.Tensor]  # sum of the losses; images by label and pre
 
 
 def _confusion(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    """Count images by label and predicted class; rows with negative labels do not count."""
+    """Count images by label and predicted class; rows with negative labels do not count, soft ones count in parts."""
     predicted = tf.one_hot(likeliest_classes(logits), _CLASSES)
-    return tf.matmul(tf.one_hot(labels, _CLASSES), predicted, transpose_a=True)
+    return tf.matmul(distribution_of(labels), predicted, transpose_a=True)
 
 
 class Steps:
@@ -85,7 +85,7 @@ class Steps:
         variables = self.network.trainable_variables
         with tf.GradientTape() as tape:
             logits = self.network(images, training=True)
-            losses = per_example_loss(logits, labels, self._config) * tf.gather(self._weights, labels)
+            losses = per_example_loss(logits, labels, self._config) * self._weights_of(labels)
             total = tf.reduce_sum(losses)
             loss = self.optimizer.scale_loss(total / self._config.batch_size)
         gradients = tape.gradient(loss, variables)
@@ -95,6 +95,12 @@ class Steps:
         if self.average is not None:
             self.average.update(self.optimizer.iterations)
         return total, _confusion(labels, logits)
+
+    def _weights_of(self, labels: tf.Tensor) -> tf.Tensor:
+        """Return the weight of each example, float32 [N]; of a soft label the mean over its distribution."""
+        if labels.dtype.is_integer:
+            return tf.gather(self._weights, labels)
+        return tf.linalg.matvec(labels, self._weights)
 
     def _test(self, images: tf.Tensor, labels: tf.Tensor) -> Sums:
         logits = tf.cast(self.network(images, training=False), tf.float32)

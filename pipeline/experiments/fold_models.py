@@ -96,7 +96,6 @@ def _pictures(files: Sequence[str]) -> Iterator[View]:
 def _measure(files: Sequence[str], side: int) -> _Measured:
     import tensorflow as tf
 
-    from components.common.views import View
     from components.texture.view_vector import view_vectors
     from components.transform.images import decode_images
 
@@ -112,8 +111,7 @@ def _measure(files: Sequence[str], side: int) -> _Measured:
         numbers = tf.constant([VIEWS.index(view.view) for view in batch], tf.int32)
         vectors = graph(tf.constant([view.image for view in batch]), numbers).numpy()
         for view, vector in zip(batch, vectors, strict=True):
-            kept = View(b"", view.view, view.exam_id, view.density, view.acquisition_system, view.patient_id)
-            found.append((kept, vector))
+            found.append((replace(view, image=b"", regions=b""), vector))
         batch.clear()
 
     for view in _pictures(files):
@@ -148,23 +146,14 @@ def _run_texture(data: FoldData, jobs: Sequence[tuple[ModelJob, TextureConfig]])
 
     from components.texture.classifier import TextureClassifier
     from components.texture.fitting import fit_texture_model
-    from components.texture.measuring import MeasuredViews
+    from components.texture.measuring import measured_views
 
     measured = _measure(data.files, jobs[0][1].side)
     for job, config in jobs:
         started = time.monotonic()
         learnt, judged = measured.rows(job.fold.train), measured.rows(job.fold.test)
         of_fold = [measured.views[row] for row in learnt]
-        _, exams = np.unique([view.exam_id for view in of_fold], return_inverse=True)
-        arrays = fit_texture_model(
-            MeasuredViews(
-                vectors=measured.vectors[learnt],
-                labels=np.array([DENSITY_CLASSES.index(view.density) for view in of_fold], np.int64),
-                views=np.array([VIEWS.index(view.view) for view in of_fold], np.int64),
-                exams=exams.astype(np.int64),
-            ),
-            config,
-        )
+        arrays = fit_texture_model(measured_views(of_fold, measured.vectors[learnt]), config)
         graded = TextureClassifier(arrays).probabilities(tf.constant(measured.vectors[judged])).numpy().tolist()
         _write(job, [(measured.views[row], grades) for row, grades in zip(judged, graded, strict=True)], started)
 
@@ -176,11 +165,12 @@ def _run_grey(data: FoldData, jobs: Sequence[ModelJob]) -> None:
     found = [(replace(view, image=b"", regions=b""), measure_view(view)) for view in _pictures(data.files)]
     found.sort(key=lambda pair: (pair[0].exam_id, VIEWS.index(pair[0].view), pair[1].values.tobytes()))
     labels = {view.exam_id: DENSITY_CLASSES.index(view.density) for view, _ in found}
+    shares = {view.exam_id: view.shares for view, _ in found if view.shares}
     for job in jobs:
         started = time.monotonic()
         learnt, judged = frozenset(job.fold.train), frozenset(job.fold.test)
         try:
-            model = GreyClassifier([values for view, values in found if view.exam_id in learnt], labels)
+            model = GreyClassifier([values for view, values in found if view.exam_id in learnt], labels, shares)
         except BaselineError as error:  # cannot be sent from one process to another
             raise ValueError(f"Fold {job.fold.number}: {error} Choose more exams, or leave {GREY} out.") from None
         exams, graded = model.predict([values for view, values in found if view.exam_id in judged])

@@ -24,10 +24,12 @@ class KnownExam:
     Attributes:
         patient: Patient, or the exam itself if the patient is not known.
         density: One of DENSITY_CLASSES.
+        is_agreed: False if its readers differ.
     """
 
     patient: str
     density: str
+    is_agreed: bool = True
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, TextIO
 
-from components.common.shards import shards_of, split_folder
+from components.common.shards import read_shard, shards_of, split_folder, write_shard
+from components.common.soft_labels import with_shares
 from components.common.views import read_views
 from components.evaluator.predictions import ViewPrediction, read_predictions
 from components.statistics.scores import cluster_of
@@ -157,6 +158,15 @@ def file_name(text: str) -> str:
     )
 
 
+def _with_soft_labels(preprocessed: str, folder: Path) -> str:
+    """Copy examples with the readers' shares; return the folder of the copy. Equal examples give equal copies."""
+    for split in _SPLITS:
+        for shard in shards_of(split_folder(preprocessed, split)):
+            copy = Path(split_folder(str(folder), split)) / Path(shard).name
+            write_shard(str(copy), map(with_shares, read_shard(shard)))
+    return str(folder)
+
+
 def _archive(preprocessed: str, transform_output: str) -> tuple[FoldData, dict[str, KnownExam]]:
     """Read the exams of all splits, and the hash of their images."""
     exams: dict[str, KnownExam] = {}
@@ -166,9 +176,10 @@ def _archive(preprocessed: str, transform_output: str) -> tuple[FoldData, dict[s
         folder = split_folder(preprocessed, split)
         files += shards_of(folder)
         for view in read_views(folder):
-            exams[view.exam_id] = KnownExam(cluster_of(view.patient_id, view.exam_id), view.density)
+            exams[view.exam_id] = KnownExam(cluster_of(view.patient_id, view.exam_id), view.density, view.is_agreed)
             image = hashlib.sha256(view.image).hexdigest()
-            lines.append(f"{view.exam_id} {view.patient_id} {view.view} {view.density} {image}")
+            soft = f" {view.shares}" if view.shares else ""
+            lines.append(f"{view.exam_id} {view.patient_id} {view.view} {view.density} {image}{soft}")
     # The shuffling of a training depends on the order of the records, which the splits decide.
     ordered, pictures = ("\n".join(found).encode() for found in (lines, sorted(lines)))
     fingerprints = hashlib.sha256(ordered).hexdigest(), hashlib.sha256(pictures).hexdigest()
@@ -177,7 +188,9 @@ def _archive(preprocessed: str, transform_output: str) -> tuple[FoldData, dict[s
 
 def _prepare(config: RunConfig, terminal: TextIO) -> PreparedArm:
     if config.pipeline.selection.drops_exams:
-        raise ExperimentError("experiment repeat trains on all exams of a fold: leave pipeline.selection out.")
+        raise ExperimentError(
+            "experiment repeat trains on all exams of a fold: leave pipeline.selection out, but for labels."
+        )
     if config.pipeline.tuner.enabled or config.pipeline.trainer.warm_start != "none":
         raise ExperimentError(
             "experiment repeat does not run Tuner or WarmStart, because they would see exams of other folds: leave"
@@ -187,6 +200,9 @@ def _prepare(config: RunConfig, terminal: TextIO) -> PreparedArm:
         nodes = local_runner.run(local_runner.build(config, _LAST_NODE), config.output, observer)
     outputs = {result.node: result.outputs for result in nodes}
     examples = outputs["MammogramPreprocessor"]["preprocessed_examples"]
+    if config.pipeline.selection.labels == "soft":
+        digest = hashlib.sha256(examples.encode()).hexdigest()[:12]
+        examples = _with_soft_labels(examples, config.output / "experiments" / NAME / f"soft-labels-{digest}")
     return PreparedArm(config, *_archive(examples, outputs[_LAST_NODE]["transform_graph"]))
 
 
@@ -196,10 +212,19 @@ def _eval_share(config: RunConfig) -> float:
     return splits.eval / (splits.train + splits.eval)
 
 
+def _exams_of(arm: PreparedArm, fold: Fold) -> Fold:
+    """Return a fold without the exams that an arm does not have, or does not learn from because readers differ."""
+    agreed = arm.config.pipeline.selection.labels == "consensus"
+    train, choose = (
+        tuple(exam for exam in part if exam in arm.exams and (arm.exams[exam].is_agreed or not agreed))
+        for part in (fold.train, fold.eval)
+    )
+    return Fold(fold.number, train, choose, tuple(exam for exam in fold.test if exam in arm.exams))
+
+
 def _job(plan: RepeatPlan, arm: PreparedArm, seed: int, fold: Fold) -> FoldJob:
     config = arm.config.pipeline.trainer.model_copy(update={"seed": seed})
-    parts = (tuple(exam for exam in part if exam in arm.exams) for part in (fold.train, fold.eval, fold.test))
-    ours = Fold(fold.number, *parts)
+    ours = _exams_of(arm, fold)
     # Without the name of the arm: arms that differ in other things only share the training.
     name = f"networks-seed-{seed}-fold-{fold.number}-of-{plan.folds}-{job_key(arm.data, config, ours)}.csv"
     return FoldJob(arm.data, config, ours, arm.config.output / "experiments" / NAME / name)
@@ -207,6 +232,7 @@ def _job(plan: RepeatPlan, arm: PreparedArm, seed: int, fold: Fold) -> FoldJob:
 
 def _model_job(plan: RepeatPlan, name: str, arm: PreparedArm, seed: int, fold: Fold) -> ModelJob:
     config = arm.config.pipeline.ensemble.texture.model_copy(update={"seed": seed}) if name == TEXTURE else None
+    fold = _exams_of(arm, fold)
     key = model_key(arm.data, fold, config)
     seeded = f"{name}-seed-{seed}" if config else name
     table = f"{seeded}-fold-{fold.number}-of-{plan.folds}-{key}.csv"
@@ -265,10 +291,11 @@ def _prepare_arms(plan: RepeatPlan, terminal: TextIO) -> tuple[dict[str, Prepare
     mixed = {name: arm for name, arm in prepared.items() if arm.config.pipeline.ensemble.mixed}
     for name, arm in mixed.items():
         same = arm.config.pipeline.ensemble.texture == first.config.pipeline.ensemble.texture
-        if not same or arm.data.pictures != first.data.pictures:
+        labels = arm.config.pipeline.selection.labels == first.config.pipeline.selection.labels
+        if not (same and labels) or arm.data.pictures != first.data.pictures:
             raise ExperimentError(
-                f"All arms share the texture model of {configurations[0]}: give {name} the same pictures and the same"
-                " pipeline.ensemble.texture, or compare it in an experiment of its own."
+                f"All arms share the texture model of {configurations[0]}: give {name} the same pictures and labels and"
+                " the same pipeline.ensemble.texture, or compare it in an experiment of its own."
             )
     names = (*plan.arms, TEXTURE) if mixed and TEXTURE not in plan.arms else plan.arms
     measured = next(iter(mixed.values()), first)  # the texture model learns from the exams that its networks learn from

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import tensorflow as tf
 from tfx.types import artifact_utils, standard_artifacts
 
-from components.common.shards import shard_name, split_folder, write_shard
-from components.common.views import read_views
+from components.common.shards import read_shard, shard_name, split_folder, write_shard
+from components.common.views import View, read_views
 from components.exam_selector.executor import Executor
 from components.exam_selector.selection import Exam, SelectionConfig, SelectionError, excluded_exams
 from components.exams.distribution import DistributionConfig, exams_to_drop
@@ -71,6 +72,8 @@ def test_an_exam_of_two_systems_is_left_out_with_either() -> None:
     [
         ({"without_systems": ["GEE"]}, "no training or eval exam is from GEE; known systems: GE, Hologic, IMS."),
         ({"without_systems": [*SYSTEMS]}, "pipeline.selection leaves no exam in the split train"),
+        ({"labels": "soft"}, "pipeline.selection.labels is soft, but no training or eval exam has several readers"),
+        ({"labels": "consensus"}, "pipeline.selection.labels is consensus, but no training or eval exam has several"),
     ],
 )
 def test_what_is_not_there_is_one_sentence(values: dict[str, object], says: str) -> None:
@@ -78,7 +81,7 @@ def test_what_is_not_there_is_one_sentence(values: dict[str, object], says: str)
         excluded_exams(exams(), SelectionConfig.model_validate(values))
 
 
-def record(exam: str, system: str, density: str, split: str) -> bytes:
+def record(exam: str, system: str, density: str, split: str, readings: str = "") -> bytes:
     values = {
         f.IMAGE: f"{exam} {split}",
         f.VIEW: "CC_R",
@@ -90,6 +93,9 @@ def record(exam: str, system: str, density: str, split: str) -> bytes:
     features = {
         name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value.encode()])) for name, value in values.items()
     }
+    if readings:
+        for name, found in ((f.READERS, "123"[: len(readings)]), (f.READINGS, readings)):
+            features[name] = tf.train.Feature(bytes_list=tf.train.BytesList(value=[one.encode() for one in found]))
     return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
 
 
@@ -117,3 +123,62 @@ def test_a_system_that_is_left_out_is_never_learnt_from(tmp_path: Path) -> None:
         assert {view.acquisition_system for view in views} == {"GE", "Hologic"}
         assert all(view.image.decode() == f"{view.exam_id} {split}" for view in views)
     assert not Path(split_folder(selected.uri, "test")).exists()
+
+
+READINGS = {"agreed": "BB", "differ": "BC", "one": "", "three": "AAC"}
+
+
+def select(tmp_path: Path, labels: str) -> Path:
+    """Run the node on train, eval and test exams whose readers agree, differ, or are one."""
+    source = standard_artifacts.Examples()
+    source.uri = str(tmp_path / "preprocessed")
+    source.split_names = artifact_utils.encode_split_names(["train", "eval", "test"])
+    for split in ("train", "eval", "test"):
+        records = [record(f"{split} {exam}", "GE", "B", split, readings) for exam, readings in READINGS.items()]
+        write_shard(str(Path(split_folder(source.uri, split)) / shard_name(0, 1)), records)
+    selected = standard_artifacts.Examples()
+    selected.uri = str(tmp_path / "selected")
+    config = SelectionConfig.model_validate({"labels": labels})
+    Executor(None).Do({"examples": [source]}, {"selected_examples": [selected]}, {"config": config.model_dump_json()})
+    return Path(selected.uri)
+
+
+def test_soft_labels_are_the_shares_of_the_readers_and_touch_nothing_else(tmp_path: Path) -> None:
+    selected = select(tmp_path, "soft")
+    for split in ("train", "eval"):
+        views = views_of(selected, split)
+        assert views["agreed"].target == (0.0, 1.0, 0.0, 0.0)
+        assert views["differ"].target == (0.0, 0.5, 0.5, 0.0)
+        assert views["three"].target == pytest.approx((2 / 3, 0, 1 / 3, 0))
+        assert (views["one"].shares, views["one"].target) == ((), (0.0, 1.0, 0.0, 0.0))
+        before = views_of(tmp_path / "preprocessed", split)
+        assert {exam: replace(view, shares=()) for exam, view in views.items()} == before
+        assert read_one(selected, split, "one") == read_one(tmp_path / "preprocessed", split, "one")
+
+
+def views_of(uri: Path, split: str) -> dict[str, View]:
+    return {view.exam_id.split()[1]: view for view in read_views(split_folder(str(uri), split))}
+
+
+def read_one(uri: Path, split: str, exam: str) -> bytes:
+    [found] = [
+        one for one in read_shard(str(uri / f"Split-{split}" / shard_name(0, 1))) if f"{split} {exam}".encode() in one
+    ]
+    return found
+
+
+def test_consensus_leaves_out_exams_whose_readers_differ_and_moves_nobody(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("WARNING"):
+        selected = select(tmp_path, "consensus")
+    for split in ("train", "eval"):
+        assert set(views_of(selected, split)) == {"agreed", "one"}
+        assert f"The readers of 2 of 4 exams of the split {split} differ: they are left out." in caplog.text
+
+
+def test_the_node_is_there_only_if_it_is_needed() -> None:
+    needed = [
+        SelectionConfig.model_validate({"labels": labels}).is_needed for labels in ("majority", "soft", "consensus")
+    ]
+    assert needed == [False, True, True]

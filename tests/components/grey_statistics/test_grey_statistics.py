@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
+from components.grey_statistics import classifier
 from components.grey_statistics.classifier import MINIMUM_EXAMS, BaselineError, GreyClassifier, ViewStatistics
 from components.grey_statistics.features import FEATURES, grey_statistics
 from schema import features as f
@@ -113,6 +114,26 @@ def test_probabilities_are_three_of_scikit_learns_regressions_on_the_standardise
     scaled = (rows(tested) - train.mean(0)) / train.std(0)
     model = LogisticRegression(C=0.5, max_iter=2000).fit((train - train.mean(0)) / train.std(0), truth > 0)
     np.testing.assert_allclose(probabilities[:, 0], 1 - model.predict_proba(scaled)[:, 1], atol=1e-4)
+
+
+def test_an_exam_of_a_soft_label_counts_in_parts_as_if_it_were_several_exams(monkeypatch: pytest.MonkeyPatch) -> None:
+    views, labels = statistics_of(60, 6)
+    tested, _ = statistics_of(20, 7)
+    certain = {exam: tuple(np.eye(4)[label].tolist()) for exam, label in labels.items()}
+    hard = GreyClassifier(views, labels).predict(tested)[1]
+    np.testing.assert_array_equal(GreyClassifier(views, labels, certain).predict(tested)[1], hard)
+    shares = {exam: (0.0, 0.75, 0.25, 0.0) if label == 1 else certain[exam] for exam, label in labels.items()}
+    soft = GreyClassifier(views, labels, shares).predict(tested)[1]
+    # Four readers of each exam are four exams with its picture, each of a quarter of the weight.
+    monkeypatch.setattr(classifier, "_INVERSE_STRENGTH", classifier._INVERSE_STRENGTH / 4)
+    copies, of_copies = [], {}
+    for exam, share in shares.items():
+        for number, label in enumerate(np.repeat(np.arange(4), np.round(4 * np.array(share)).astype(int)).tolist()):
+            of_copies[f"{exam} {number}"] = label
+            copies += [ViewStatistics(f"{exam} {number}", v.view, v.values) for v in views if v.exam_id == exam]
+    four = GreyClassifier(copies, of_copies).predict(tested)[1]
+    np.testing.assert_allclose(soft, four, atol=1e-3)
+    assert np.abs(soft - hard).max() > 0.05
 
 
 def test_the_order_of_views_and_a_second_image_of_a_view_change_nothing() -> None:

@@ -7,14 +7,17 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from sklearn.utils.class_weight import compute_class_weight
 from tfx.types import standard_artifacts
 
 from components.common.artifacts import TextureArraysArtifact
 from components.common.png import encode_png
 from components.common.shards import split_folder, write_shard
+from components.common.soft_labels import with_shares
 from components.texture.arrays import TEXTURE_FILE, read_arrays
 from components.texture.classifier import TextureClassifier
 from components.texture.config import TextureConfig
+from components.texture.fitting import weighted_rows
 from components.texture.measuring import measure_split
 from components.texture.view_vector import VECTOR
 from components.texture_model.executor import Executor
@@ -89,3 +92,50 @@ def test_the_summary_tells_every_feature(written: Path) -> None:
     assert sum(mean["weight"].values()) == pytest.approx(0, abs=1e-5)
     arrays = read_arrays((written / TEXTURE_FILE).read_bytes())
     assert sum(feature["nodes"] for feature in summary["features"].values()) == (arrays.feature >= 0).sum()
+
+
+def test_soft_labels_are_learnt_as_shares_of_the_readers(records: list[bytes], tmp_path: Path) -> None:
+    changed = []
+    for number, one in enumerate(records):
+        example = tf.train.Example.FromString(one)
+        if number // 4 % 4 == 1:  # exams of class B: every other reader says C
+            example.features.feature[f.READERS].bytes_list.value[:] = [b"1", b"2"]
+            example.features.feature[f.READINGS].bytes_list.value[:] = [b"B", b"C"]
+        changed.append(with_shares(example.SerializeToString(deterministic=True)))
+    arrays = read_arrays((fit(tmp_path, changed) / TEXTURE_FILE).read_bytes())
+    measured = measure_split(split_folder(str(tmp_path / "examples"), "train"), 64)
+    assert measured.targets is not None
+    assert measured.targets[measured.labels == 1].tolist() == [[0.0, 0.5, 0.5, 0.0]] * 16
+    graded = np.asarray(TextureClassifier(arrays).probabilities(tf.constant(measured.vectors)))
+    of_b = graded[measured.labels == 1].mean(axis=0)
+    # Classes are balanced: the shares of B sum to 8 views and those of C to 24, so half of each is three quarters of B.
+    assert of_b[1] / (of_b[1] + of_b[2]) == pytest.approx(0.75, abs=0.15)
+    assert of_b[1] + of_b[2] > 0.7
+
+
+def test_a_view_is_learnt_once_per_class_with_its_share_of_the_class() -> None:
+    targets = np.array([[0.0, 1.0, 0.0, 0.0], [0.25, 0.75, 0.0, 0.0], [0.0, 0.5, 0.5, 0.0]])
+    rows, classes, weights = weighted_rows(np.array([1, 1, 1]), targets)
+    assert (rows.tolist(), classes.tolist()) == ([0, 1, 1, 2, 2], [1, 0, 1, 1, 2])
+    assert weights is not None
+    assert weights.sum() == pytest.approx(3)
+    assert weights[classes == 1] / weights[0] == pytest.approx([1, 0.75, 0.5])
+    # What scikit-learn weighs a class with, and what the shares sum to: each class has the same weight.
+    balanced = compute_class_weight("balanced", classes=np.arange(3), y=classes)
+    assert [weights[classes == k].sum() * balanced[k] for k in range(3)] == pytest.approx([1, 1, 1])
+    rows, classes, weights = weighted_rows(np.array([1, 3]), None)
+    assert (rows.tolist(), classes.tolist(), weights) == ([0, 1], [1, 3], None)
+
+
+def test_four_readers_who_agree_are_one(records: list[bytes], written: Path, tmp_path: Path) -> None:
+    changed = []
+    for one in records:
+        example = tf.train.Example.FromString(one)
+        density = example.features.feature[f.DENSITY].bytes_list.value[0]
+        example.features.feature[f.READERS].bytes_list.value[:] = [b"1", b"2", b"3", b"4"]
+        example.features.feature[f.READINGS].bytes_list.value[:] = [density] * 4
+        changed.append(with_shares(example.SerializeToString(deterministic=True)))
+    again = fit(tmp_path, changed)
+    first, second = (read_arrays((folder / TEXTURE_FILE).read_bytes()) for folder in (written, again))
+    np.testing.assert_allclose(second.coefficients, first.coefficients, atol=1e-5)
+    np.testing.assert_array_equal(second.feature, first.feature)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -12,6 +13,8 @@ import pytest
 import tensorflow as tf
 import tensorflow_transform as tft
 
+from components.common.shards import read_shard, write_shard
+from components.common.soft_labels import with_shares
 from components.trainer.config import TrainConfig
 from components.trainer.input_pipeline import PADDING, Batches, ViewData, array_batches, batches, read_records
 from components.transform.config import ImageConfig
@@ -123,3 +126,34 @@ def test_shuffling_reaches_the_whole_split() -> None:
 
 def test_a_split_without_shards_has_no_records(data: ViewData) -> None:
     assert read_records(replace(data, files=())).labels == ()
+
+
+def test_soft_labels_reach_training_batches_and_leave_evaluation(data: ViewData, tmp_path: Path) -> None:
+    changed = []
+    for number, file in enumerate(data.files):
+        records = []
+        for record in read_shard(file):
+            example = tf.train.Example.FromString(record)
+            feature = example.features.feature
+            if feature[f.EXAM_ID].bytes_list.value[0] == b"exam1":
+                feature[f.READERS].bytes_list.value[:] = [b"1", b"2", b"3", b"4"]
+                feature[f.READINGS].bytes_list.value[:] = [b"A", b"B", b"B", b"B"]
+            records.append(with_shares(example.SerializeToString()))
+        changed.append(str(tmp_path / "Split-train" / f"{number}.gz"))
+        write_shard(changed[-1], records)
+    soft = replace(data, files=tuple(changed))
+    hard, found = read_records(data), read_records(soft)
+    assert (found.are_soft, hard.are_soft) == (True, False)
+    assert found.labels == hard.labels
+    assert found.fingerprint != hard.fingerprint
+    training = batches(soft, CONFIG.model_copy(update={"epochs": 1}), training=True)
+    shares = np.concatenate([labels for _, labels in stream(training)])[:5]
+    assert shares.dtype == np.float32
+    expected = [*np.eye(4, dtype=np.float32)[list(hard.labels)]]
+    row = int(np.flatnonzero([0.25 in share for share in shares]).item())
+    assert shares[row].tolist() == [0.25, 0.75, 0.0, 0.0]
+    others = np.delete(shares, row, axis=0)
+    assert sorted(others.tolist()) in [sorted(np.delete(expected, one, axis=0).tolist()) for one in range(5)]
+    both = [np.concatenate([y for _, y in stream(batches(one, CONFIG, training=False))]) for one in (data, soft)]
+    assert both[0].dtype == both[1].dtype == np.int64
+    assert both[0].tolist() == both[1].tolist()

@@ -54,6 +54,31 @@ def test_smoothed_cross_entropy_is_the_sum_written_out() -> None:
     np.testing.assert_allclose(losses(config), expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize("loss", ["cross_entropy", "soft_ordinal", "squared_emd"])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_a_distribution_of_one_class_is_a_label(loss: str, smoothing: float) -> None:
+    config = TrainConfig(loss=loss, label_smoothing=smoothing)
+    shares = tf.constant(np.eye(4, dtype=np.float32)[LABELS])
+    np.testing.assert_array_equal(per_example_loss(tf.constant(LOGITS), shares, config).numpy(), losses(config))
+
+
+def test_the_loss_of_a_soft_label_is_the_mean_over_its_readers() -> None:
+    shares = np.random.default_rng(2).dirichlet(np.ones(4), 20).astype(np.float32)
+    for config in (TrainConfig(), TrainConfig(head="cumulative", label_smoothing=0.05)):
+        logits = tf.constant(LOGITS[:, :3] if config.head == "cumulative" else LOGITS)
+        by_class = [per_example_loss(logits, tf.fill([20], tf.constant(k, tf.int64)), config).numpy() for k in range(4)]
+        found = per_example_loss(logits, tf.constant(shares), config).numpy()
+        np.testing.assert_allclose(found, (np.stack(by_class, axis=1) * shares).sum(axis=1), rtol=1e-4)
+
+
+def test_the_squared_emd_of_a_soft_label_is_scipys_distance_of_distributions() -> None:
+    shares = np.random.default_rng(3).dirichlet(np.ones(4), 20).astype(np.float32)
+    found = per_example_loss(tf.constant(LOGITS), tf.constant(shares), TrainConfig(loss="squared_emd")).numpy()
+    graded = scipy.special.softmax(LOGITS.astype(float), axis=1)
+    expected = [((np.cumsum(one) - np.cumsum(other)) ** 2).sum() for one, other in zip(graded, shares, strict=True)]
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+
+
 def test_squared_emd_punishes_distance() -> None:
     config = TrainConfig(loss="squared_emd")
     sure = np.where(np.eye(4) > 0, 50.0, 0.0).astype(np.float32)  # one row sure of each class

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from components.common.shards import write_shard
+from components.common.shards import read_shard, write_shard
+from components.common.views import read_views
 from components.evaluator.predictions import ViewPrediction, read_predictions
 from pipeline.experiments import repeat
 from pipeline.experiments.fold_models import GREY, TEXTURE, ModelJob, run_models
@@ -23,6 +25,7 @@ from pipeline.experiments.prediction_table import write_predictions
 from pipeline.experiments.repeat import PreparedArm, RepeatPlan, RepeatRun
 from pipeline.experiments.repeat_report import repeat_document
 from pipeline.experiments.repeat_result import result_of
+from schema import features as f
 from schema.features import ACQUISITION_SYSTEM, VIEWS
 from tests.pipeline.experiments.test_fold_training import grey_record
 
@@ -137,3 +140,51 @@ def test_arms_with_equal_trainings_share_them(
     mixed = [found.arms[name].by_seed["quadratic_kappa"] for name in (MIXED, f"{QUICK} and texture, averaged")]
     assert alone[0] == alone[1] != mixed[0]
     assert mixed[0] == mixed[1]
+
+
+def test_consensus_leaves_exams_out_of_the_trainings_and_judges_them_all(
+    archive: FoldData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exams = {exam: repeat.KnownExam(f"patient of {exam}", "ABCD"[int(exam[4:]) % 4]) for exam in EXAMS}
+    differ = frozenset(EXAMS[::5])
+    known = {name: replace(exam, is_agreed=name not in differ) for name, exam in exams.items()}
+    consensus = f"{QUICK}+pipeline.selection.labels=consensus"
+    plan = RepeatPlan((consensus, TEXTURE), 2, (1,), (), {"output": str(tmp_path)})
+    arm = PreparedArm(plan.setting(consensus).config(), archive, known)
+    folds = make_folds(known, 2, 0.1)
+    assert folds == make_folds(exams, 2, 0.1), "the folds do not depend on the readers"
+    prepared = {consensus: arm, TEXTURE: arm}
+    jobs: list[FoldJob | ModelJob] = []
+    trainings = Trainings(most=2)
+    monkeypatch.setattr(repeat, "run_apart", lambda job, log: (jobs.append(job), trainings.run(job, log)))
+    monkeypatch.setattr(
+        repeat, "run_models_apart", lambda data, found, log: (jobs.extend(found), run_models(data, found))
+    )
+    state = RepeatRun(plan, prepared, dict.fromkeys(prepared, folds), {}, None, "2026-11-30")
+    repeat.run_folds(state, io.StringIO(), tmp_path / "log", lambda now: None)
+    assert len(jobs) == 4
+    for job in jobs:
+        whole = folds[job.fold.number - 1]
+        assert job.fold.train == tuple(exam for exam in whole.train if exam not in differ)
+        assert job.fold.eval == tuple(exam for exam in whole.eval if exam not in differ)
+        assert job.fold.test == whole.test
+        assert differ & set(whole.train)
+        assert {row.exam_id for row in read_predictions(job.table).rows} == set(whole.test)
+
+
+def test_soft_labels_are_copied_beside_the_examples(archive: FoldData, tmp_path: Path) -> None:
+    records = list(read_shard(archive.files[0]))
+    example = tf.train.Example.FromString(records[0])
+    example.features.feature[f.READERS].bytes_list.value[:] = [b"1", b"2"]
+    example.features.feature[f.READINGS].bytes_list.value[:] = [b"A", b"B"]
+    for split in ("train", "eval", "test"):
+        write_shard(f"{tmp_path}/examples/Split-{split}/views.gz", [example.SerializeToString(), records[4]])
+    plain = repeat._archive(f"{tmp_path}/examples", "transform")
+    copied = repeat._with_soft_labels(f"{tmp_path}/examples", tmp_path / "soft")
+    soft = repeat._archive(copied, "transform")
+    views = [view for split in ("train", "eval", "test") for view in read_views(f"{copied}/Split-{split}")]
+    assert [view.shares for view in views] == [(0.5, 0.5, 0.0, 0.0), ()] * 3
+    assert soft[1] == plain[1]
+    assert [exam.is_agreed for exam in soft[1].values()] == [False, True]
+    assert soft[0].fingerprint != plain[0].fingerprint
+    assert soft[0].pictures != plain[0].pictures, "models of soft labels are no models of the others"
