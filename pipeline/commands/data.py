@@ -98,6 +98,36 @@ def describe(
         raise typer.Exit(1)
 
 
+def readers(
+    labels: Annotated[Path, typer.Argument(help="Labels or manifest, as for run.", exists=True, dir_okay=False)],
+    out: Annotated[Path, typer.Option(help="CSV file to write: the same table with readers instead of the density.")],
+    kappa: Annotated[float, typer.Option(help="Quadratic weighted kappa between two readers, .05 to 1.")] = 0.7,
+    count: Annotated[int, typer.Option("--readers", min=2, max=20, help="Number of readers.")] = 3,
+    seed: Annotated[int, typer.Option(help="Seed; the same seed draws the same readers.")] = 1,
+    density_values: DensityValues = None,
+) -> None:
+    """Draw readers who disagree over a labels table, for tests and teaching.
+
+    Shows their agreement, and the metrics that a model without any error has if these readers judge it.
+    """
+    from rich.console import Console
+
+    from components.sources.densities import read_density_values, split_density_values
+    from pipeline.describe import terminal_table
+    from pipeline.simulated_readers import ReaderPlan, draw, pairs_table, perfect_model_table, write_table
+
+    values = read_density_values(split_density_values(density_values)) if density_values else None
+    drawn, table = draw(labels, ReaderPlan(kappa, count, seed), values)
+    write_table(out, table)
+    console = Console(highlight=False)
+    console.print(drawn.expected(kappa))
+    for part in (pairs_table(drawn), perfect_model_table(drawn)):
+        console.print(f"\n{part.caption}", style="bold")
+        console.print(terminal_table(part))
+        console.print(part.note, style="dim")
+    typer.echo(f"{len(drawn.labels)} exams with {count} readers: {out}")
+
+
 def preprocess(
     files: Annotated[list[Path], typer.Argument(help="DICOM, PNG or JPEG files.", exists=True, dir_okay=False)],
     out: Annotated[Path, typer.Option(help="Folder to write to.")],
@@ -146,4 +176,5 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command()(phantom)
     app.command()(describe)
+    app.command()(readers)
     app.command()(preprocess)
