@@ -1,4 +1,4 @@
-"""The commands ``breast-density review export`` and ``breast-density review check``."""
+"""The commands ``breast-density review export``, ``check`` and ``labels``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from pipeline.review.session import Checked
 
 review_app: Final = typer.Typer(
-    no_args_is_help=True, help="Let people review the segmentation: export uncertain views, check the reviews."
+    no_args_is_help=True,
+    help="Let people review segmentations and labels: export uncertain ones, check the reviews.",
 )
 
 
@@ -32,6 +33,34 @@ def export_views(
     typer.echo(f"{count} views. Open {out / PAGE} in a browser, or edit the files in {out / TODO} with labelme or any")
     typer.echo(f"image editor. Move finished files to {out}, then:")
     typer.echo(f"breast-density review check {out} --run {run_output}")
+
+
+@review_app.command("labels")
+def export_labels(
+    run_output: Annotated[
+        Path, typer.Argument(help="Output folder of the run or experiment.", exists=True, file_okay=False)
+    ],
+    predictions: Annotated[
+        list[Path],
+        typer.Option(
+            help="Out-of-fold predictions: a table that experiment repeat writes, one per seed. Repeatable.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder to write labels.csv and labels.html to.")] = Path("reviews"),
+    top: Annotated[int, typer.Option(min=1, help="Number of exams on the page, the most doubted first.")] = 50,
+) -> None:
+    """List the exams whose density labels the models doubt most, for a second reading."""
+    quiet_tensorflow()
+    from pipeline.review.labels import PAGE, TABLE, export_doubted
+
+    count, share = export_doubted(run_output, predictions, out, top)
+    low, high = share.ci95 or (float("nan"), float("nan"))
+    typer.echo(
+        f"Doubted labels: {share.value or 0:.1%} of {share.n:,} exams (95 % interval {low:.1%} to {high:.1%}). All of"
+        f" them are in {out / TABLE}, with the names of their files, and {count} are in {out / PAGE}."
+    )
 
 
 def _line(entry: Checked) -> str:

@@ -1,9 +1,9 @@
-"""The page for reviewers: one file without network access, with a picture and an outline editor for each view."""
+"""The pages for reviewers, each one file without network access: an outline editor for views, and doubted labels."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -15,7 +15,12 @@ from numpy.typing import NDArray
 
 from components.review.polygons import Polygon
 
-DATA_FILES: Final = ("templates/review.css", "templates/review.html.j2", "templates/review.js")
+DATA_FILES: Final = (
+    "templates/labels.html.j2",
+    "templates/review.css",
+    "templates/review.html.j2",
+    "templates/review.js",
+)
 _JPEG_QUALITY: Final = 85
 _FOUND: Final = {"removed": "muscle found", "absent": "no muscle found", "failed": "not told, look yourself"}
 
@@ -47,9 +52,36 @@ class PageView:
     picture: NDArray[np.uint8]
 
 
+@dataclass(frozen=True)
+class DoubtedExam:
+    """One exam on the page of doubted labels.
+
+    Attributes:
+        rank: 1 is the most doubted label.
+        title: Exam, for people.
+        system: Acquisition system.
+        label: Its density.
+        suggested: The class that the models are confident of.
+        probabilities: Probability by class.
+        pictures: uint8 [H, W] by view.
+    """
+
+    rank: int
+    title: str
+    system: str
+    label: str
+    suggested: str
+    probabilities: Mapping[str, float]
+    pictures: Mapping[str, NDArray[np.uint8]]
+
+
+def _jpeg(picture: NDArray[np.uint8]) -> str:
+    _, encoded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+    return f"data:image/jpeg;base64,{base64.b64encode(encoded.tobytes()).decode('ascii')}"
+
+
 def _data(view: PageView) -> dict[str, Any]:
     height, width = view.picture.shape
-    _, encoded = cv2.imencode(".jpg", view.picture, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
     return {
         "stem": view.stem,
         "pixelsSha256": view.pixels_sha256,
@@ -62,8 +94,20 @@ def _data(view: PageView) -> dict[str, Any]:
         "width": width,
         "height": height,
         "polygons": view.polygons,
-        "picture": f"data:image/jpeg;base64,{base64.b64encode(encoded.tobytes()).decode('ascii')}",
+        "picture": _jpeg(view.picture),
     }
+
+
+def _render(template: str, **values: Any) -> str:
+    files = [Path(__file__).parent / name for name in DATA_FILES]
+    environment = Environment(
+        loader=DictLoader({file.name: file.read_text(encoding="utf-8") for file in files}),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(template).render(**values)
 
 
 def review_page(views: Sequence[PageView]) -> str:
@@ -75,12 +119,17 @@ def review_page(views: Sequence[PageView]) -> str:
     Returns:
         HTML text that includes style, script and pictures. A content security policy forbids all network requests.
     """
-    files = [Path(__file__).parent / name for name in DATA_FILES]
-    environment = Environment(
-        loader=DictLoader({file.name: file.read_text(encoding="utf-8") for file in files}),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("review.html.j2").render(views=[_data(view) for view in views])
+    return _render("review.html.j2", views=[_data(view) for view in views])
+
+
+def labels_page(exams: Sequence[DoubtedExam]) -> str:
+    """Return the page of doubted labels, without script; equal exams result in equal bytes.
+
+    Args:
+        exams: Exams to read again, the most doubted first.
+    """
+    shown = [
+        {**vars(exam), "pictures": {view.replace("_", " "): _jpeg(one) for view, one in exam.pictures.items()}}
+        for exam in exams
+    ]
+    return _render("labels.html.j2", exams=shown)

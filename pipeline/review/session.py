@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -157,22 +157,28 @@ def find_run(output: Path) -> ReviewableRun:
     return ReviewableRun(tuple(sorted(by_key["examples"])), config, _views(report))
 
 
-def _images(run: ReviewableRun, wanted: Collection[ReviewName]) -> Iterator[tuple[ReviewName, NDArray[Any]]]:
-    """Yield the ingested images of some views, each once, in the order of the shards."""
-    left = set(wanted)
-    views = {(name.exam_id, name.view) for name in wanted}
+def ingested_images(
+    run: ReviewableRun, is_wanted: Callable[[str, str], bool]
+) -> Iterator[tuple[str, str, NDArray[Any]]]:
+    """Yield exam, view and ingested image of the wanted exams and views, in the order of the shards."""
     shards = [shard for uri in run.examples for split in sorted(uri.glob("Split-*")) for shard in shards_of(str(split))]
     for shard in shards:
         for record in read_shard(shard):
             values = tf.train.Example.FromString(record).features.feature
             exam, view = (values[key].bytes_list.value[0].decode() for key in (f.EXAM_ID, f.VIEW))
-            if (exam, view) not in views:
-                continue
-            pixels = decode_png(values[f.IMAGE].bytes_list.value[0])
-            name = review_name(exam, view, pixels_sha256(pixels))
-            if name in left:
-                left.remove(name)
-                yield name, pixels
+            if is_wanted(exam, view):
+                yield exam, view, decode_png(values[f.IMAGE].bytes_list.value[0])
+
+
+def _images(run: ReviewableRun, wanted: Collection[ReviewName]) -> Iterator[tuple[ReviewName, NDArray[Any]]]:
+    """Yield the ingested images of some views, each once, in the order of the shards."""
+    left = set(wanted)
+    views = {(name.exam_id, name.view) for name in wanted}
+    for exam, view, pixels in ingested_images(run, lambda exam, view: (exam, view) in views):
+        name = review_name(exam, view, pixels_sha256(pixels))
+        if name in left:
+            left.remove(name)
+            yield name, pixels
 
 
 def _template(name: ReviewName, digest: str, result: PreprocessedView) -> bytes:

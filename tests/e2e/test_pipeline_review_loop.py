@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 import subprocess
@@ -54,6 +55,31 @@ def test_exported_views_come_back_as_reviews(finished: Any, here: Here, tmp_path
     [refused] = [line for line in lines if line.startswith("refused")]
     assert f"{worst[3]}.json: unreadable" in refused
     assert "Traceback" not in checked.stdout + checked.stderr
+
+
+def test_doubted_labels_go_out_with_the_files_of_their_exams(finished: Any, here: Here, tmp_path: Path) -> None:
+    report = finished.artifact("DicomExampleGen", "ingest_report")
+    files = [json.loads(line) for line in (report / "files.jsonl").read_text(encoding="utf-8").splitlines()]
+    exams = {row["exam_id"]: row["density"] for row in files if row["outcome"] == "accepted"}
+    wrong = sorted(exams)[3]
+    rows = ["exam_id,patient_id,view,label,p_A,p_B,p_C,p_D"]
+    for exam, density in exams.items():
+        sure = [0.9 if name == density else 0.1 / 3 for name in "ABCD"]
+        grades = sure[-1:] + sure[:-1] if exam == wrong else sure
+        rows.append(f"{exam},{exam},CC_L,{density},{','.join(map(str, grades))}")
+    table = tmp_path / "predictions.csv"
+    table.write_text("\n".join(rows), encoding="utf-8")
+
+    done = here("review", "labels", finished.config.output, "--predictions", table, "--out", tmp_path / "again")
+
+    assert done.returncode == 0, done.stderr
+    assert f"{1 / len(exams):.1%} of {len(exams)} exams" in done.stdout
+    with (tmp_path / "again" / "labels.csv").open(newline="", encoding="utf-8") as stream:
+        [row] = csv.DictReader(stream)
+    assert (row["exam_id"], row["label"]) == (wrong, exams[wrong])
+    assert row["files"].split(" | ") == sorted(one["file"] for one in files if one.get("exam_id") == wrong)
+    page = (tmp_path / "again" / "labels.html").read_text(encoding="utf-8")
+    assert page.count("data:image/jpeg;base64,") == len(row["files"].split(" | "))
 
 
 def test_a_folder_without_a_run_is_one_sentence(here: Here, tmp_path: Path) -> None:
