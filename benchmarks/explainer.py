@@ -36,7 +36,7 @@ from components.exam_model.signatures import export
 from components.grad_cam_explainer import executor as explainer
 from components.grad_cam_explainer.config import ExplainerConfig
 from components.grad_cam_explainer.heat_maps import Explainer
-from components.grad_cam_explainer.networks import grad_cam, load_networks, network_input
+from components.grad_cam_explainer.networks import load_networks, maps_of, network_input
 from components.trainer import NETWORK_FILE
 from components.trainer.config import NetworkConfig
 from components.trainer.network import build_network
@@ -172,7 +172,7 @@ def _bare_networks(inputs: dict[str, list[Any]], exams: int) -> float:
     [parts] = load_networks([str(Path(inputs["CC_R"][0].uri) / "Format-Serving" / NETWORK_FILE)])
     image = ImageConfig(size=_SIZE)
     batches = [network_input(batch, image, mirrored=False) for batch in _batches(_views(exams))]
-    return _seconds_an_exam(lambda batch: grad_cam(parts, batch, np.zeros(len(batch), np.int64)), batches, exams)
+    return _seconds_an_exam(lambda batch: maps_of(parts, batch, np.zeros(len(batch), np.int64)), batches, exams)
 
 
 def _batches(views: Iterator[View]) -> Iterator[list[View]]:

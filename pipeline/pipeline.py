@@ -325,6 +325,7 @@ def create_pipeline(
         by_view,
         config.trainer.image,
         config.explainer,
+        heat_map=config.ensemble.heat_map,
         mirrored=config.trainer.mirrors_right,
     )
     infra = InfraCheck(examples, model)

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from components.exam_model.batching import BatchingConfig
+from components.exam_model.heat_source import GRAD_CAM, HeatMapConfig
 from components.texture.config import TextureConfig
 from schema.features import VIEWS
 
@@ -21,6 +22,7 @@ class EnsembleConfig(BaseModel):
         batching: How the served model combines requests to batches; ``null`` runs each request separately. On two cores
             batches are not faster at the published size (docs/serving.md).
         familiarity_exams: Largest number of training exams behind the familiarity of an exam; 0 makes none.
+        heat_map: Method and stages of the heat maps that the served model draws.
         mixed: Average the networks with a texture model (node TextureModel): the mixed classifier. It is off in the
             configurations of the thesis.
         texture_weight: Weight of the texture model's probabilities. The default was fixed before any evaluation.
@@ -33,6 +35,7 @@ class EnsembleConfig(BaseModel):
     minimum_views: int = Field(1, ge=1, le=len(VIEWS))
     batching: BatchingConfig | None = None
     familiarity_exams: int = Field(1000, ge=0)
+    heat_map: HeatMapConfig = GRAD_CAM
     mixed: bool = False
     texture_weight: float = Field(0.5, gt=0, lt=1)
     texture: TextureConfig = TextureConfig()

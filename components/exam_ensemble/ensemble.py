@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Any, Final
 
 import keras
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from components.common.views import View, read_views
 from components.exam_model.familiarity import channel_statistics, feature_layers
+from components.exam_model.heat_source import LAST_STAGE, stage_end
 from components.exam_model.signatures import ExamModel, ExamSettings
 from components.exam_model.view_networks import ViewFunctions
 from components.statistics.combination import CombinedExams, combine_views
@@ -27,57 +28,75 @@ class PackedFunctions:
     """A network as functions of its packed weights; networks of one architecture share the functions.
 
     Attributes:
-        features: From weights, float32 [P], and images, float32 [N, size, size, C], to the sum of the last block and
-            the statistics of earlier layers.
-        head: From weights, float32 [P], and that sum to logits, float32 [N, 4] or [N, 3].
+        features: From weights, float32 [P], and images, float32 [N, size, size, C], to the activations of the first
+            stage of the heat map and the statistics of earlier layers.
+        parts: From weights, float32 [P], and the activations of each stage of the heat map to those of the next one;
+            the last goes to logits, float32 [N, 4] or [N, 3].
+        stages: Stages of the heat map.
         shapes: Shapes of the packed weights, in their order.
         statistics: Number of statistics; 0 if the network lacks the layers.
         layers: These layers.
     """
 
     features: Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
-    head: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+    parts: tuple[Callable[[tf.Tensor, tf.Tensor], tf.Tensor], ...]
+    stages: tuple[int, ...]
     shapes: tuple[tuple[int, ...], ...]
     statistics: int
     layers: tuple[str, ...]
 
 
-def packed_functions(network: keras.Model) -> PackedFunctions:
+def packed_functions(network: keras.Model, stages: Sequence[int] = (LAST_STAGE,)) -> PackedFunctions:
     """Trace the parts of a network as inference functions of its packed weights.
 
     Args:
         network: Network of :func:`components.trainer.network.build_network`, with layers ``features`` and ``head``.
+        stages: Stages of the heat map, ascending; the network is cut behind each.
+
+    Raises:
+        ValueError: The network lacks a stage.
     """
-    parts = _parts(network)
-    shapes = tuple(tuple(variable.shape) for part in parts for variable in _variables(part))
-    sizes = [int(np.prod(shape)) for shape in shapes]
-    boundary = len(_variables(parts[0]))
+    features, head = _parts(network)
+    variables = [*_variables(features), *_variables(head)]
+    shapes = tuple(tuple(variable.shape) for variable in variables)
+    ends = np.cumsum([int(np.prod(shape)) for shape in shapes])
+    places = {id(variable): place for place, variable in enumerate(variables)}
+    weights_spec = tf.TensorSpec([int(ends[-1])])
 
-    def unpacked(packed: tf.Tensor) -> list[tf.Tensor]:
-        return [tf.reshape(piece, shape) for piece, shape in zip(tf.split(packed, sizes), shapes, strict=True)]
+    def call(part: keras.Model, packed: tf.Tensor, inputs: tf.Tensor) -> Any:
+        def piece(variable: keras.Variable) -> tf.Tensor:
+            end, size = ends[places[id(variable)]], int(np.prod(variable.shape))
+            return tf.reshape(packed[end - size : end], variable.shape)
 
-    def call(part: keras.Model, weights: list[tf.Tensor], inputs: tf.Tensor) -> Any:
-        trainable = len(part.trainable_variables)
-        return part.stateless_call(weights[:trainable], weights[trainable:], inputs, training=False)[0]
+        trained, others = map(piece, part.trainable_variables), map(piece, part.non_trainable_variables)
+        return part.stateless_call(list(trained), list(others), inputs, training=False)[0]
 
-    layers = feature_layers(layer.name for layer in parts[0].layers)
-    with_layers = _with_layers(parts[0], layers)
-    weights_spec = tf.TensorSpec([sum(sizes)])
+    cuts = [stage_end(features, stage) for stage in stages]
+    layers = feature_layers(layer.name for layer in features.layers)
+    stem = keras.Model(features.inputs, [cuts[0], *(features.get_layer(name).output for name in layers)])
 
-    @tf.function(input_signature=[weights_spec, tf.TensorSpec(parts[0].input_shape)], autograph=False)
+    @tf.function(input_signature=[weights_spec, tf.TensorSpec(features.input_shape)], autograph=False)
     def run_features(packed: tf.Tensor, images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        found = call(with_layers, unpacked(packed)[:boundary], images)
+        found = call(stem, packed, images)
         if not layers:  # Keras returns a single output without its list
             return found, tf.zeros((tf.shape(images)[0], 0))
-        last, *earlier = found
-        return last, channel_statistics(earlier)
+        activations, *earlier = found
+        return activations, channel_statistics(earlier)
 
-    @tf.function(input_signature=[weights_spec, tf.TensorSpec(parts[1].input_shape)], autograph=False)
-    def run_head(packed: tf.Tensor, activations: tf.Tensor) -> tf.Tensor:
-        return call(parts[1], unpacked(packed)[boundary:], activations)
+    def traced(chain: Sequence[keras.Model]) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+        def run(packed: tf.Tensor, activations: tf.Tensor) -> tf.Tensor:
+            for part in chain:
+                activations = call(part, packed, activations)
+            return activations
 
-    statistics = 2 * sum(int(output.shape[-1]) for output in with_layers.outputs[1:])
-    return PackedFunctions(run_features, run_head, shapes, statistics, layers)
+        spec = [weights_spec, tf.TensorSpec(chain[0].input_shape)]
+        result: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] = tf.function(run, spec, autograph=False)
+        return result
+
+    rest = [] if cuts[-1] is features.output else [keras.Model(cuts[-1], features.output)]
+    chains = [*([keras.Model(*ends)] for ends in pairwise(cuts)), [*rest, head]]
+    statistics = 2 * sum(int(output.shape[-1]) for output in stem.outputs[1:])
+    return PackedFunctions(run_features, tuple(map(traced, chains)), tuple(stages), shapes, statistics, layers)
 
 
 def view_functions(network: keras.Model, shared: PackedFunctions | None = None) -> ViewFunctions:
@@ -106,30 +125,19 @@ def view_functions(network: keras.Model, shared: PackedFunctions | None = None) 
     def features(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return functions.features(tf.convert_to_tensor(packed), images)
 
-    def head(activations: tf.Tensor) -> tf.Tensor:
-        return functions.head(tf.convert_to_tensor(packed), activations)
+    def bound(part: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]) -> Callable[[tf.Tensor], tf.Tensor]:
+        return lambda activations: part(tf.convert_to_tensor(packed), activations)
 
-    return ViewFunctions(features, head, packed, functions.statistics, functions.layers)
+    parts = tuple(map(bound, functions.parts))
+    return ViewFunctions(features, parts, functions.stages, packed, functions.statistics, functions.layers)
 
 
 def _parts(network: keras.Model) -> tuple[keras.Model, keras.Model]:
     return network.get_layer("features"), network.get_layer("head")
 
 
-def _with_layers(features: keras.Model, layers: tuple[str, ...]) -> keras.Model:
-    """Return the convolutional part with the outputs of these layers after its own.
-
-    Raises:
-        ValueError: Its variables are in another order than those of the part.
-    """
-    model = keras.Model(features.inputs, [features.output, *(features.get_layer(name).output for name in layers)])
-    if [id(v) for v in _variables(model)] != [id(v) for v in _variables(features)]:
-        raise ValueError("Keras changed the order of the weights: the statistics of layers cannot be computed.")
-    return model
-
-
 def _variables(part: keras.Model) -> list[keras.Variable]:
-    """Return the variables of a part in the order of ``stateless_call``, with the unused state of dropout."""
+    """Return the variables of a part, with the unused state of dropout."""
     return [*part.trainable_variables, *part.non_trainable_variables]
 
 
@@ -150,6 +158,7 @@ def load_exam_model(
         ValueError: A view is missing, the input of a network differs from the configuration, or the networks do not
             have one architecture.
     """
+    settings = settings or ExamSettings()
     loaded: dict[str, ViewFunctions] = {}
     shared: PackedFunctions | None = None
     expected = (None, image.size, image.size, image.channels)
@@ -159,7 +168,7 @@ def load_exam_model(
         network = keras.models.load_model(network_files[view], compile=False)
         if network.input_shape != expected:
             raise ValueError(f"Network {view} takes {network.input_shape}. Expected: {expected}")
-        shared = shared or packed_functions(network)
+        shared = shared or packed_functions(network, settings.heat_map.stages)
         loaded[network_files[view]] = view_functions(network, shared)
     networks = {view: loaded[file] for view, file in network_files.items()}
     return ExamModel(networks, image, settings)

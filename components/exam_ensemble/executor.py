@@ -63,6 +63,7 @@ class Executor(base_executor.BaseExecutor):
             minimum_views=config.minimum_views,
             mirrored=bool(exec_properties["mirrored"]),
             mixture=_mixture(input_dict, config),
+            heat_map=config.heat_map,
         )
         model = load_exam_model(networks, image, settings)
         learnt = {split: artifact_utils.get_split_uri(input_dict["examples"], split) for split in ("train", "eval")}

@@ -160,7 +160,7 @@ def make_contract(
             other_sizes=f"{smallest} to {largest} pixels a side are resized to this one by area averaging, which"
             " stretches what is not square; others are refused",
         ),
-        signatures=promised_signatures(image.size, image.size, settings.mixture is not None),
+        signatures=promised_signatures(image.size, image.size, settings.mixture is not None, settings.heat_map),
         exam=ExamRule(
             minimum_views=settings.minimum_views,
             texture_weight=settings.mixture.weight if settings.mixture else 0.0,

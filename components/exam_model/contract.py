@@ -29,7 +29,7 @@ from schema.training_systems import TrainedSystem, TrainingSystems
 
 # In the SavedModel's folder. TensorFlow Serving ignores foreign files in ``assets.extra``.
 CONTRACT_FILE: Final = "assets.extra/contract.json"
-CONTRACT_VERSION: Final = "1.1"
+CONTRACT_VERSION: Final = "1.2"
 
 Sha256 = Field(pattern="^[0-9a-f]{64}$")
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from components.exam_model.contract import Signature, Tensor
+from components.exam_model.heat_source import GRAD_CAM, HeatMapConfig
 from components.texture.config import TELLING
 from schema.features import DENSITY_CLASSES, VIEWS
 
@@ -141,28 +142,35 @@ def _exam_outputs(mixed: bool) -> dict[str, Tensor]:
     }
 
 
-def _maps(height: int, width: int) -> dict[str, Tensor]:
-    return {
-        "heatmap": Tensor(
-            dtype="float32",
-            shape=("images", height, width),
-            meaning="Grad-CAM: where the evidence for the class lies, of this image's largest value; 0 is none",
-            minimum=0.0,
-            maximum=1.0,
-        ),
+def _maps(height: int, width: int, method: str, mixed: bool) -> dict[str, Tensor]:
+    def one(meaning: str) -> Tensor:
+        shape = ("images", height, width)
+        return Tensor(dtype="float32", shape=shape, meaning=meaning, minimum=0.0, maximum=1.0)
+
+    maps = {"heatmap": one("where the networks' evidence for the class lies, of this image's largest value; 0 is none")}
+    if mixed:
+        maps["texture_map"] = one(
+            "energy of the bands that the texture model measures, of this image's largest value: where it measured, not"
+            " evidence for a class"
+        )
+    return maps | {
+        "heatmap_method": _text("images", "the method of the heat map and the stages that it reads", (method,)),
         "overlay_png_bytes": Tensor(
             dtype="string", shape=("images",), meaning="the image in grey with its heat map in colour", encoding="png"
         ),
     }
 
 
-def promised_signatures(height: int, width: int, mixed: bool = False) -> dict[str, Signature]:
+def promised_signatures(
+    height: int, width: int, mixed: bool = False, heat_map: HeatMapConfig = GRAD_CAM
+) -> dict[str, Signature]:
     """Return the signatures of an exam model.
 
     Args:
         height: Height of the networks' input and of the heat maps, pixels.
         width: Width of these, pixels.
         mixed: The model contains a texture model.
+        heat_map: Method and stages of the heat maps.
 
     Returns:
         Signature by name.
@@ -189,7 +197,7 @@ def promised_signatures(height: int, width: int, mixed: bool = False) -> dict[st
         meaning="records with the features image/encoded, as image_bytes, and view",
         encoding="tf.Example",
     )
-    maps = _maps(height, width)
+    maps = _maps(height, width, heat_map.name, mixed)
     return {
         "serving_default": Signature(
             meaning="Grades views given as records.", inputs={"examples": examples}, outputs=_view_outputs()

@@ -19,7 +19,6 @@ Attacks, NeurIPS 2018, arXiv 1807.03888.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -27,10 +26,10 @@ from typing import Any, Final
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from components.exam_model.heat_source import last_sums
 from schema import features as f
 
-_STAGES: Final = ("2", "3")
-_SUM: Final = re.compile(r"conv(\d+)_(\d+)_add")  # stage and block, as in components.trainer.network
+_STAGES: Final = (2, 3)
 NOT_AVAILABLE: Final = -1.0
 LARGEST: Final = 100.0
 _SLOTS: Final = len(f.VIEWS)
@@ -86,9 +85,7 @@ def feature_layers(names: Iterable[str]) -> tuple[str, ...]:
     Returns:
         Two names, whatever the number of blocks of a stage; none if the network lacks a stage.
     """
-    sums = [found for name in names if (found := _SUM.fullmatch(name))]
-    of_stages = [[found for found in sums if found[1] == stage] for stage in _STAGES]
-    return tuple(max(of, key=lambda found: int(found[2]))[0] for of in of_stages) if all(of_stages) else ()
+    return last_sums(names, _STAGES)
 
 
 def channel_statistics(activations: Sequence[tf.Tensor]) -> tf.Tensor:

@@ -39,13 +39,26 @@ def blend(grey: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np.uint
     return result
 
 
+def sum_of_maps(heatmap: NDArray[Any], texture: NDArray[Any]) -> NDArray[np.float32]:
+    """Return half the networks' heat and half the texture part's energy: where either part of a model looked.
+
+    Args:
+        heatmap: float [H, W], 0..1.
+        texture: float [H, W], 0..1.
+
+    Returns:
+        float32 [H, W], 0..1.
+    """
+    return ((np.asarray(heatmap, np.float32) + np.asarray(texture, np.float32)) / 2).astype(np.float32)
+
+
 def heat_layer_png(heatmap: NDArray[Any], image_png: bytes) -> bytes:
     """Draw a heat map without the view behind it.
 
     Shown over the view with an opacity of ``HEAT_OPACITY``, it equals the overlay of the model.
 
     Args:
-        heatmap: Grad-CAM, float [h, w], 0..1; resized to the view if its size differs.
+        heatmap: float [h, w], 0..1; resized to the view if its size differs.
         image_png: The preprocessed view, 8-bit grey PNG [H, W].
 
     Returns:

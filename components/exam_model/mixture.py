@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from components.texture.arrays import TextureArrays
 from components.texture.classifier import TextureClassifier
+from components.texture.energy import band_energy
 from components.texture.view_vector import exam_means, view_vectors
 from components.transform.images import decode_images
 
@@ -66,6 +67,14 @@ class Mixer(tf.Module):
         spec = [tf.TensorSpec([None], tf.string), tf.TensorSpec([None], tf.int32)]
         function = tf.function(texture_of, input_signature=spec, autograph=False)
         self._texture_of: Callable[[], Callable[..., tuple[tf.Tensor, tf.Tensor]]] = lambda: function
+
+    def energy(self, image_bytes: tf.Tensor) -> tf.Tensor:
+        """Return where the texture model measured structure, float32 [N, S, S], see :func:`band_energy`.
+
+        Args:
+            image_bytes: string [N], 8-bit PNG, preprocessed.
+        """
+        return band_energy(decode_images(image_bytes, self._classifier.side), self._classifier.usual_energy())
 
     def measure(self, image_bytes: tf.Tensor, views: tf.Tensor) -> TextureOfViews:
         """Grade views by their texture.

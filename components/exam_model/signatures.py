@@ -21,6 +21,7 @@ from components.exam_model.familiarity import (
     exam_familiarity,
     familiarity_of,
 )
+from components.exam_model.heat_source import GRAD_CAM, HeatMapConfig
 from components.exam_model.inputs import asked_classes, checked_views, exams_of
 from components.exam_model.mixture import Mixer, Mixture, TextureOfViews
 from components.exam_model.overlays import overlay
@@ -53,6 +54,7 @@ class ExamSettings:
         batching: Combines the images of several requests; None runs each request separately.
         mixture: Texture model that is mixed with the networks; None for the networks only.
         familiarity: What the model knows about its training exams; None if it could not be fitted.
+        heat_map: Method and stages of the heat maps; the networks must be cut behind the same stages.
 
     Raises:
         ValueError: A number is out of range.
@@ -66,6 +68,7 @@ class ExamSettings:
     batching: BatchingConfig | None = None
     mixture: Mixture | None = field(default=None, repr=False)
     familiarity: Familiarity | None = field(default=None, repr=False)
+    heat_map: HeatMapConfig = GRAD_CAM
 
     def __post_init__(self) -> None:
         if not self.temperature > 0 or not 1 <= self.minimum_views <= len(f.VIEWS):
@@ -90,11 +93,10 @@ class _GradedViews(NamedTuple):
 
 
 class ExamModel(tf.Module):
-    """Grades views and exams, and explains views with Grad-CAM.
+    """Grades views and exams, and explains views with heat maps, see :mod:`components.exam_model.activation_maps`.
 
-    Source of Grad-CAM: Selvaraju et al., Grad-CAM: Visual Explanations from Deep Networks via Gradient-based
-    Localization, 2019, arXiv 1610.02391, at the sum of the last block. The score of a class is its logit; of a
-    cumulative head it is a sum of logits, see :func:`components.transform.class_outputs.class_scores`.
+    The maps read the sum of the last block of a stage. The score of a class is its logit; of a cumulative head it is a
+    sum of logits, see :func:`components.transform.class_outputs.class_scores`.
     """
 
     def __init__(self, networks: Mapping[str, ViewFunctions], image: ImageConfig, settings: ExamSettings | None = None):
@@ -116,7 +118,7 @@ class ExamModel(tf.Module):
         self._image = image
         self._settings = settings
         fitted = networks if settings.familiarity is None else with_distances(networks, settings.familiarity)
-        plain = ViewNetworks(fitted, image, settings.mirrored)
+        plain = ViewNetworks(fitted, image, settings.mirrored, settings.heat_map)
         # Attributes of a tf.Module are saved; the Keras models behind the functions must not be. A warm start reads
         # this list from the SavedModel: a variable a network, in the order of VIEWS.
         self._weights = plain.weights
@@ -250,8 +252,9 @@ class ExamModel(tf.Module):
             target_class: string [N] or [1] for all: A, B, C or D; empty means the predicted class.
 
         Returns:
-            probabilities [N, 4], density [N], familiarity [N], heatmap float32 [N, H, W] in 0..1, overlay_png_bytes
-            string [N].
+            probabilities [N, 4], density [N], familiarity [N], heatmap float32 [N, H, W] in 0..1, heatmap_method
+            string [N], overlay_png_bytes string [N]; of a mixed classifier texture_map float32 [N, H, W] in 0..1, see
+            :func:`components.texture.energy.band_energy`.
         """
         views = checked_views(view, image_bytes)
         graded, maps = self._explained(image_bytes, views, target_class)
@@ -270,7 +273,8 @@ class ExamModel(tf.Module):
 
         Returns:
             Per exam the outputs of :meth:`predict_exam`; per image view_probabilities [N, 4], view_density [N],
-            view_familiarity [N], heatmap float32 [N, H, W] in 0..1 and overlay_png_bytes string [N].
+            view_familiarity [N], heatmap float32 [N, H, W] in 0..1, heatmap_method and overlay_png_bytes
+            string [N], and texture_map as of :meth:`gradcam`.
         """
         exams, rows = exams_of(exam_id, image_bytes)
         views = checked_views(view, image_bytes)
@@ -284,15 +288,26 @@ class ExamModel(tf.Module):
     def _explained(
         self, image_bytes: tf.Tensor, views: tf.Tensor, target_class: tf.Tensor
     ) -> tuple[_GradedViews, dict[str, tf.Tensor]]:
-        """Return the graded images, and heatmap and overlay_png_bytes of each."""
+        """Return the graded images, and the maps of each by name of the output."""
         images, texture = self._decoded(image_bytes), self._texture(image_bytes, views)
         preference = self._preference(target_class, views, texture)
         networks, distances, maps = self._networks().explained(images, views, preference)
-        heat = tf.image.resize(maps[..., tf.newaxis], (self._image.size, self._image.size))[..., 0]
-        heat = tf.math.divide_no_nan(heat, tf.reduce_max(heat, axis=(1, 2), keepdims=True))
-        heat = tf.clip_by_value(heat, 0.0, 1.0)
+        heat = self._scaled(maps)
         graded = _GradedViews(networks, distances, texture)
-        return graded, {"heatmap": heat, "overlay_png_bytes": overlay(images, heat)}
+        answer = {
+            "heatmap": heat,
+            "heatmap_method": tf.fill(tf.shape(views), self._settings.heat_map.name),
+            "overlay_png_bytes": overlay(images, heat),
+        }
+        if self._mixer is not None:
+            answer["texture_map"] = self._scaled(self._mixer.energy(image_bytes))
+        return graded, answer
+
+    def _scaled(self, maps: tf.Tensor) -> tf.Tensor:
+        """Resize maps, [N, h, w], 0 or more, to the images, and divide each by its maximum."""
+        whole = tf.image.resize(maps[..., tf.newaxis], (self._image.size, self._image.size))[..., 0]
+        largest = tf.reduce_max(whole, axis=(1, 2), keepdims=True)
+        return tf.clip_by_value(tf.math.divide_no_nan(whole, largest), 0.0, 1.0)
 
     def _preference(self, target_class: tf.Tensor, views: tf.Tensor, texture: TextureOfViews | None) -> tf.Tensor:
         """Return what makes a network explain the requested class, or the class that is predicted for the view.

@@ -9,8 +9,10 @@ from typing import Final, Protocol
 
 import tensorflow as tf
 
+from components.exam_model.activation_maps import heat_maps
 from components.exam_model.batching import BatchingConfig
 from components.exam_model.familiarity import DistanceFunction, Familiarity
+from components.exam_model.heat_source import HeatMapConfig
 from components.exam_model.png_check import LARGEST_REQUEST
 from components.transform.class_outputs import class_probabilities, class_scores
 from components.transform.config import ImageConfig
@@ -25,21 +27,32 @@ class ViewFunctions:
     """The network of one view as plain TensorFlow functions.
 
     Attributes:
-        features: From images, float32 [N, size, size, C], to the sum of the last block, float32 [N, h, w, K], and the
-            statistics of earlier layers, float32 [N, P], see ``familiarity.channel_statistics``.
-        head: From that sum to logits, float32 [N, 4], or [N, 3] of a cumulative head.
-        weights: The variable that both read.
+        features: From images, float32 [N, size, size, C], to the activations of the first stage of the heat map,
+            float32 [N, h, w, K], and the statistics of earlier layers, float32 [N, P], see
+            ``familiarity.channel_statistics``.
+        parts: From the activations of each stage of the heat map to those of the next one; the last goes to logits,
+            float32 [N, 4], or [N, 3] of a cumulative head.
+        stages: Stages of the heat map.
+        weights: The variable that all read.
         statistics: Number of these statistics; 0 if the network lacks the layers.
         layers: These layers.
         distance: From the statistics to the distance from the training views; None if it is not fitted.
     """
 
     features: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
-    head: Callable[[tf.Tensor], tf.Tensor]
+    parts: tuple[Callable[[tf.Tensor], tf.Tensor], ...]
+    stages: tuple[int, ...]
     weights: tf.Variable
     statistics: int = 0
     layers: tuple[str, ...] = ()
     distance: DistanceFunction | None = None
+
+    def to_logits(self, activations: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """Return the logits, and the activations of each stage of the heat map, the first of which is given."""
+        of_stages = [activations]
+        for part in self.parts[:-1]:
+            of_stages.append(part(of_stages[-1]))
+        return self.parts[-1](of_stages[-1]), of_stages
 
     def distances(self, statistics: tf.Tensor) -> tf.Tensor:
         """Return the distances from the training views, float32 [N]; zeros if they are not fitted."""
@@ -78,19 +91,28 @@ class Networks(Protocol):
 class ViewNetworks:
     """The networks of the four views."""
 
-    def __init__(self, networks: Mapping[str, ViewFunctions], image: ImageConfig, mirrored: bool):
+    def __init__(
+        self, networks: Mapping[str, ViewFunctions], image: ImageConfig, mirrored: bool, heat_map: HeatMapConfig
+    ):
         """Create the networks.
 
         Args:
             networks: Network of each of ``schema.features.VIEWS``; views may share one.
             image: Input of every network.
             mirrored: They are trained on left breasts: images of right breasts and their maps are flipped.
+            heat_map: Method and stages of the heat maps.
+
+        Raises:
+            ValueError: A network is cut behind other stages.
         """
+        if cut := {network.stages for network in networks.values()} - {heat_map.stages}:
+            raise ValueError(f"The networks are cut behind stages {sorted(cut)}. Expected: {heat_map.stages}")
         self._networks = distinct_networks(networks)
         self._network_of_view = [self._networks.index(networks[view]) for view in f.VIEWS]
         self._image = image
         self._mirrored = mirrored
-        self.map_side = -(-image.size // 32)
+        self._heat_map = heat_map
+        self.map_side = heat_map.side(image.size)
 
     @property
     def weights(self) -> list[tf.Variable]:
@@ -144,7 +166,7 @@ class ViewNetworks:
         def forward(network: ViewFunctions, part: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, ...]:
             del rows
             activations, statistics = network.features(normalise(part, self._image))
-            return class_probabilities(network.head(activations)), network.distances(statistics)
+            return class_probabilities(network.to_logits(activations)[0]), network.distances(statistics)
 
         specs = (tf.TensorSpec((None, _CLASSES)), tf.TensorSpec((None,)))
         probabilities, distances = self._by_view(self._turned(images, views), views, forward, specs)
@@ -153,7 +175,7 @@ class ViewNetworks:
     def explained(
         self, images: tf.Tensor, views: tf.Tensor, preference: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Grade images and explain them with Grad-CAM, in one forward pass.
+        """Grade images and explain them, in one forward pass.
 
         Args:
             images: uint8 [N, size, size, 1].
@@ -169,11 +191,10 @@ class ViewNetworks:
             activations, statistics = network.features(normalise(part, self._image))
             with tf.GradientTape() as tape:
                 tape.watch(activations)
-                logits = network.head(activations)
+                logits, of_stages = network.to_logits(activations)
                 chosen = tf.argmax(class_probabilities(logits) + tf.gather(preference, rows), axis=1)
                 score = tf.reduce_sum(class_scores(logits) * tf.one_hot(chosen, _CLASSES))
-            weights = tf.reduce_mean(tape.gradient(score, activations), axis=(1, 2), keepdims=True)
-            maps = tf.nn.relu(tf.reduce_sum(weights * activations, axis=-1))
+            maps = heat_maps(self._heat_map, of_stages, tape.gradient(score, of_stages))
             return class_probabilities(logits), network.distances(statistics), maps
 
         side = self.map_side

@@ -10,6 +10,7 @@ from tfx.types import component_spec, standard_artifacts
 
 from components.common.artifacts import Explanations
 from components.common.fingerprint import code_fingerprint
+from components.exam_model.heat_source import GRAD_CAM, HeatMapConfig
 from components.grad_cam_explainer import executor
 from components.grad_cam_explainer.config import ExplainerConfig
 from components.transform.config import ImageConfig
@@ -22,6 +23,7 @@ class GradCamExplainerSpec(component_spec.ComponentSpec):
     PARAMETERS = {
         "image": component_spec.ExecutionParameter(type=str),
         "config": component_spec.ExecutionParameter(type=str),
+        "heat_map": component_spec.ExecutionParameter(type=str),
         "mirrored": component_spec.ExecutionParameter(type=int),
         "code": component_spec.ExecutionParameter(type=str),
     }
@@ -46,6 +48,7 @@ class GradCamExplainer(base_beam_component.BaseBeamComponent):
         networks: Mapping[str, types.BaseChannel],
         image: ImageConfig,
         config: ExplainerConfig,
+        heat_map: HeatMapConfig = GRAD_CAM,
         mirrored: bool = False,
     ):
         """Create the node.
@@ -56,6 +59,7 @@ class GradCamExplainer(base_beam_component.BaseBeamComponent):
             networks: The Trainer's model of each view. Several views may share one model.
             image: Input of the networks.
             config: Which views are explained, and the gates.
+            heat_map: Method and stages of the exam model's heat maps.
             mirrored: True if networks serve both sides and see right breasts mirrored.
         """
         spec = GradCamExplainerSpec(
@@ -64,6 +68,7 @@ class GradCamExplainer(base_beam_component.BaseBeamComponent):
             model=model,
             image=image.model_dump_json(),
             config=config.model_dump_json(),
+            heat_map=heat_map.model_dump_json(),
             mirrored=int(mirrored),
             code=code_fingerprint("components.grad_cam_explainer.executor"),
             explanations=types.Channel(type=Explanations),

@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 class ExplainerConfig(BaseModel):
     """The heat maps that are computed, and the limits that they must meet.
 
-    A gate applies to the whole test split, and to each acquisition system with enough exams.
+    A gate applies to the whole test split, to each view, since a network that looks away hides in the mean of four, and
+    to each acquisition system with enough exams.
 
     Attributes:
         maximum_views: Number of views of the test split that are scored, in the order of the shards; null for all.

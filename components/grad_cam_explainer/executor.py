@@ -15,6 +15,7 @@ from tfx.utils import path_utils
 from components.common.progress import expect
 from components.common.shards import read_shard, shards_of
 from components.common.stages import LostRecordsError
+from components.exam_model.heat_source import HeatMapConfig
 from components.grad_cam_explainer.config import ExplainerConfig
 from components.grad_cam_explainer.explain_pipeline import NetworkFiles, explain
 from components.grad_cam_explainer.view_shards import ExplainTask
@@ -63,6 +64,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             _network_files(input_dict),
             ImageConfig.model_validate_json(exec_properties["image"]),
             mirrored=bool(exec_properties["mirrored"]),
+            heat_map=HeatMapConfig.model_validate_json(exec_properties["heat_map"]),
         )
         expect(sum(task.views for task in tasks), "views")
         with self._make_beam_pipeline() as pipeline:

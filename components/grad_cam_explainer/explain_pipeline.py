@@ -18,11 +18,12 @@ from apache_beam.utils.shared import Shared
 
 from components.common.shards import write_text
 from components.common.stages import Element, Gathered, Stage, elements
+from components.exam_model.heat_source import GRAD_CAM, HeatMapConfig
 from components.grad_cam_explainer.config import ExplainerConfig
 from components.grad_cam_explainer.heat_maps import Explainer
 from components.grad_cam_explainer.inspection import inspect_networks, mean_similarities, network_task
 from components.grad_cam_explainer.mean_scores import ExplainedView, judge_mean_scores, scores_by_slice
-from components.grad_cam_explainer.view_selection import Place, choose_pictures, image_beside
+from components.grad_cam_explainer.view_selection import PICTURES, Place, choose_pictures
 from components.grad_cam_explainer.view_shards import ExplainTask, draw_shard, explain_shard
 from components.transform.config import ImageConfig
 from schema.features import VIEWS
@@ -36,11 +37,13 @@ class NetworkFiles:
         files: ``.keras`` file of each view, all of one architecture; empty to inspect none.
         image: Input of the networks.
         mirrored: True if the networks see right breasts mirrored.
+        heat_map: Method and stages of the heat maps, as the exam model draws them.
     """
 
     files: Mapping[str, str]
     image: ImageConfig
     mirrored: bool = False
+    heat_map: HeatMapConfig = GRAD_CAM
 
 
 @dataclass(frozen=True)
@@ -66,10 +69,10 @@ class SharedExplainer:
 
 @dataclass(frozen=True)
 class _Explained:
-    """Scores of all views, and the overlay paths of the views that are drawn."""
+    """Scores of all views, and the pictures of those that are drawn: path by kind."""
 
     rows: tuple[ExplainedView, ...]
-    overlays: Mapping[Place, str]
+    pictures: Mapping[Place, Mapping[str, str]]
 
 
 def _choose(explained: Gathered, config: ExplainerConfig) -> list[Element]:
@@ -79,11 +82,12 @@ def _choose(explained: Gathered, config: ExplainerConfig) -> list[Element]:
     for (shard, index), path in overlays.items():
         by_shard[shard][index] = path
     tasks: Sequence[ExplainTask] = explained.context
-    return elements([(tasks[shard], wanted) for shard, wanted in by_shard.items()], _Explained(rows, overlays))
+    return elements([(tasks[shard], wanted) for shard, wanted in by_shard.items()], rows)
 
 
 def _networks(drawn: Gathered, shards: Sequence[str], networks: NetworkFiles, config: ExplainerConfig) -> list[Element]:
-    explained: _Explained = drawn.context
+    pictures = {place: paths for part in drawn.results for place, paths in part.items()}
+    explained = _Explained(drawn.context, pictures)
     tasks = [
         network_task(explained.rows, shards, view, networks.files[view], config, mirrored=networks.mirrored)
         for view in VIEWS
@@ -93,7 +97,7 @@ def _networks(drawn: Gathered, shards: Sequence[str], networks: NetworkFiles, co
     return elements([[task for task in tasks if task.specimens or task.samples]], context=explained)
 
 
-def _line(row: ExplainedView, overlay: str | None) -> dict[str, Any]:
+def _line(row: ExplainedView, pictures: Mapping[str, str]) -> dict[str, Any]:
     return {
         "exam_id": row.exam_id,
         "view": row.view,
@@ -102,20 +106,20 @@ def _line(row: ExplainedView, overlay: str | None) -> dict[str, Any]:
         "predicted": row.predicted,
         "probabilities": list(row.probabilities),
         **row.scores,
-        "overlay": overlay,
-        "image": image_beside(overlay) if overlay else None,
+        **{kind: pictures.get(kind) for kind in PICTURES},
     }
 
 
-def _report(inspected: Gathered, config: ExplainerConfig, out: str) -> None:
+def _report(inspected: Gathered, heat_map: HeatMapConfig, config: ExplainerConfig, out: str) -> None:
     explained: _Explained = inspected.context
     rows = explained.rows
-    lines = [json.dumps(_line(row, explained.overlays.get((row.shard, row.index)))) for row in rows]
+    lines = [json.dumps(_line(row, explained.pictures.get((row.shard, row.index), {}))) for row in rows]
     groups = scores_by_slice(rows)
     gates = judge_mean_scores(groups, config)
     summary = {
         "views": len(rows),
         "exams": len({row.exam_id for row in rows}),
+        "method": heat_map.name,
         "target_class": config.target_class,
         "groups": [
             {"slice": dict(g.slice), "scores": {name: mean.to_dict() for name, mean in g.scores.items()}}
@@ -156,6 +160,6 @@ def explain(
         | "Choose" >> beam.FlatMap(_choose, config)
         | Stage("Draw", draw_shard, load, config, out)
         | "Networks" >> beam.FlatMap(_networks, [task.path for task in tasks], networks, config)
-        | Stage("Inspect", inspect_networks, networks.image, config, out)
-        | "Report" >> beam.Map(_report, config, out)
+        | Stage("Inspect", inspect_networks, networks.image, networks.heat_map, config, out)
+        | "Report" >> beam.Map(_report, networks.heat_map, config, out)
     )

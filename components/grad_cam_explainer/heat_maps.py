@@ -12,8 +12,9 @@ import scipy.stats
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from components.common.png import decode_png
+from components.common.png import decode_png, encode_png
 from components.common.views import View
+from components.exam_model.heat_layer import sum_of_maps
 from components.exam_model.overlays import overlay
 from components.transform.images import decode_images
 from schema import features as f
@@ -108,6 +109,27 @@ def score_view(heatmap: NDArray[np.float32], view: View) -> HeatScores:
     return score_heat_map(heatmap, fitted(view.image, cv2.INTER_AREA), regions)
 
 
+_SHOWN: Final = 384  # pixels; a line around the muscle is thin in a picture of this size
+_LINE: Final = (80, 220, 250)  # BGR
+
+
+def outlined_muscle(view: View) -> dict[str, bytes]:
+    """Draw the pectoral muscle of a view as a line: the network sees mean grey there.
+
+    Returns:
+        PNG by the name ``muscle``; nothing if the view has none.
+    """
+    regions = decode_png(view.regions) if view.regions else np.zeros((1, 1), np.uint8)
+    if not (regions == f.REGION_PECTORAL).any():
+        return {}
+    image = decode_png(view.image).astype(np.uint8)
+    side = max(_SHOWN, *image.shape)
+    picture = cv2.cvtColor(cv2.resize(image, (side, side), interpolation=cv2.INTER_CUBIC), cv2.COLOR_GRAY2BGR)
+    muscle = cv2.resize((regions == f.REGION_PECTORAL).astype(np.uint8), (side, side), interpolation=cv2.INTER_NEAREST)
+    edges, _ = cv2.findContours(muscle, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    return {"muscle": encode_png(np.asarray(cv2.drawContours(picture, edges, -1, _LINE, 2), np.uint8))}
+
+
 PREDICTED: Final = "predicted"
 
 
@@ -119,11 +141,13 @@ class HeatMaps:
         probabilities: float32 [N, 4].
         density: Predicted class of each view.
         heatmaps: float32 [N, H, W], 0..1.
+        textures: What the texture part of a mixed classifier measured, float32 [N, H, W], 0..1; None without one.
     """
 
     probabilities: NDArray[np.float32]
     density: tuple[str, ...]
     heatmaps: NDArray[np.float32]
+    textures: NDArray[np.float32] | None = None
 
 
 class Explainer:
@@ -142,7 +166,7 @@ class Explainer:
     def _without_overlays(self, image_bytes: tf.Tensor, view: tf.Tensor, target_class: tf.Tensor) -> list[tf.Tensor]:
         """Call the signature without its overlays, so that TensorFlow does not draw them: few views need one."""
         found = self._model.signatures["gradcam"](image_bytes=image_bytes, view=view, target_class=target_class)
-        return [found["probabilities"], found["density"], found["heatmap"]]
+        return [found[name] for name in ("probabilities", "density", "heatmap", "texture_map") if name in found]
 
     def heat_maps(self, views: Sequence[View], target_class: str) -> HeatMaps:
         """Return the heat maps of views.
@@ -157,15 +181,32 @@ class Explainer:
         Raises:
             tf.errors.InvalidArgumentError: An image is not a PNG, or a view is unknown.
         """
-        probabilities, density, heatmaps = self._gradcam(
+        probabilities, density, heatmaps, *textures = self._gradcam(
             tf.constant([view.image for view in views]),
             tf.constant([view.view for view in views]),
             tf.constant(["" if target_class == PREDICTED else target_class] * len(views)),
         )
-        return HeatMaps(probabilities.numpy(), tuple(name.decode() for name in density.numpy()), heatmaps.numpy())
+        classes = tuple(name.decode() for name in density.numpy())
+        return HeatMaps(probabilities.numpy(), classes, heatmaps.numpy(), textures[0].numpy() if textures else None)
 
-    def overlays(self, views: Sequence[View], target_class: str) -> tuple[bytes, ...]:
-        """Return the heat maps of views drawn as the served model draws them: one colour PNG per view."""
-        heatmaps = self.heat_maps(views, target_class).heatmaps
-        images = decode_images(tf.constant([view.image for view in views]), heatmaps.shape[1])
-        return tuple(overlay(images, tf.constant(heatmaps)).numpy())
+    def pictures(self, views: Sequence[View], target_class: str) -> list[dict[str, bytes]]:
+        """Draw views and their maps, the maps as the served model draws them.
+
+        Args:
+            views: At least one view.
+            target_class: ``predicted`` or a density class.
+
+        Returns:
+            PNG by kind for each view: ``image``, ``overlay``; ``muscle`` if it has a muscle; and of a mixed classifier
+            ``texture``, what its texture part measured, and ``sum`` of both maps.
+        """
+        found = self.heat_maps(views, target_class)
+        images = decode_images(tf.constant([view.image for view in views]), found.heatmaps.shape[1])
+        maps = {"overlay": found.heatmaps}
+        if found.textures is not None:
+            maps |= {"texture": found.textures, "sum": sum_of_maps(found.heatmaps, found.textures)}
+        drawn = {kind: overlay(images, tf.constant(values)).numpy() for kind, values in maps.items()}
+        return [
+            {"image": view.image, **outlined_muscle(view), **{kind: pngs[row] for kind, pngs in drawn.items()}}
+            for row, view in enumerate(views)
+        ]

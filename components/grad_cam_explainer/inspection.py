@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from components.common.png import decode_png, encode_png
 from components.common.shards import write_bytes
 from components.common.views import View
+from components.exam_model.heat_source import HeatMapConfig
 from components.grad_cam_explainer.config import ExplainerConfig
 from components.grad_cam_explainer.heat_maps import rank_correlation
 from components.grad_cam_explainer.mean_scores import ExplainedView, mean_over_exams
@@ -25,8 +26,8 @@ from components.grad_cam_explainer.networks import (
     NetworkParts,
     block_layers,
     block_outputs,
-    grad_cam,
     load_networks,
+    maps_of,
     network_input,
     predicted_classes,
     randomised_from_the_head,
@@ -133,7 +134,7 @@ class Similarity:
     Attributes:
         stage: The stage that was randomised last; all stages after it are random too.
         exam_id: Exam of the view.
-        correlation: Spearman's rank correlation over the cells of the last block; 0 if the second map has no heat.
+        correlation: Spearman's rank correlation over the cells of the map; 0 if the second map has no heat.
     """
 
     stage: str
@@ -204,10 +205,10 @@ def compare_with_randomised(parts: NetworkParts, inputs: Any, exams: Sequence[st
         One similarity per stage and view, in the order of the stages from the head on.
     """
     classes = predicted_classes(parts, inputs)
-    before = grad_cam(parts, inputs, classes)
+    before = maps_of(parts, inputs, classes)
     found = []
     for stage in randomised_from_the_head(parts, seed):
-        after = grad_cam(parts, inputs, classes)
+        after = maps_of(parts, inputs, classes)
         for exam, one, other in zip(exams, before, after, strict=True):
             if np.ptp(one) > 0:
                 found.append(Similarity(stage, exam, rank_correlation(one.ravel(), other.ravel()) or 0.0))
@@ -233,12 +234,15 @@ def _draw(task: NetworkTask, parts: NetworkParts, image: ImageConfig, blocks: in
     return drawn
 
 
-def inspect_networks(tasks: Sequence[NetworkTask], image: ImageConfig, config: ExplainerConfig, out: str) -> Inspection:
+def inspect_networks(
+    tasks: Sequence[NetworkTask], image: ImageConfig, heat_map: HeatMapConfig, config: ExplainerConfig, out: str
+) -> Inspection:
     """Draw the feature maps of the networks, and compare their heat maps with those of random weights.
 
     Args:
         tasks: Networks of one architecture, and their examples.
         image: Input of the networks.
+        heat_map: Method and stages of their heat maps.
         config: Number of blocks.
         out: Folder of the explanations.
 
@@ -247,7 +251,7 @@ def inspect_networks(tasks: Sequence[NetworkTask], image: ImageConfig, config: E
     """
     pictures: list[dict[str, Any]] = []
     similarities: list[Similarity] = []
-    networks = load_networks(task.path for task in tasks)
+    networks = load_networks((task.path for task in tasks), heat_map)
     for number, (task, parts) in enumerate(zip(tasks, networks, strict=True)):
         pictures += _draw(task, parts, image, config.feature_map_blocks, out)
         samples = _read(task.samples)

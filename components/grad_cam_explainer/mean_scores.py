@@ -11,12 +11,21 @@ import numpy as np
 from components.grad_cam_explainer.config import ExplainerConfig
 from components.grad_cam_explainer.heat_maps import SCORES
 from components.statistics.intervals import Mean
+from schema.features import is_mlo
 
 _RESAMPLES: Final = 1000
 _DIGITS: Final = 6
 _SYSTEM: Final = "acquisition_system"
 # Keys of the slices of the test split; no key means the whole split.
-_SLICED_BY: Final = ((), ("density",), (_SYSTEM,), ("view",), (_SYSTEM, "density"))
+_SLICED_BY: Final = (
+    (),
+    ("density",),
+    (_SYSTEM,),
+    ("view",),
+    (_SYSTEM, "density"),
+    ("view", "density"),
+    ("view", _SYSTEM),
+)
 
 
 @dataclass(frozen=True)
@@ -85,7 +94,7 @@ class SliceScores:
 
 
 def scores_by_slice(rows: Sequence[ExplainedView]) -> list[SliceScores]:
-    """Return mean scores of all views, and by density class, acquisition system, view, and class and system."""
+    """Return mean scores of all views, by density class, acquisition system and view, and by pairs of these."""
     return [
         SliceScores(dict(zip(keys, values, strict=True)), {name: _mean(chosen, name) for name in SCORES})
         for keys in _SLICED_BY
@@ -114,8 +123,9 @@ def judge_mean_scores(groups: Sequence[SliceScores], config: ExplainerConfig) ->
         config: The limits.
 
     Returns:
-        One gate per limit and slice: name, slice, threshold, value and passed. A gate fails if no view has the score.
-        An acquisition system is judged if ``minimum_exams_a_system`` of its exams have the score.
+        One gate per limit and slice: name, slice, threshold, value, ci95, n and passed. A gate fails if no view has the
+        score. A view is judged on its own mean, but a CC view, which shows no muscle, not on the muscle. An acquisition
+        system is judged if ``minimum_exams_a_system`` of its exams have the score.
     """
     limits = (
         ("energy_in_breast", ">=", config.minimum_energy_in_breast),
@@ -127,20 +137,27 @@ def judge_mean_scores(groups: Sequence[SliceScores], config: ExplainerConfig) ->
         for name, sign, limit in limits
         if limit is not None
         for group in groups
-        if _is_judged(group, group.scores[name].exams, config)
+        if _is_judged(group, name, config)
     ]
 
 
-def _is_judged(group: SliceScores, exams: int, config: ExplainerConfig) -> bool:
-    return not group.slice or (set(group.slice) == {_SYSTEM} and exams >= config.minimum_exams_a_system)
+def _is_judged(group: SliceScores, score: str, config: ExplainerConfig) -> bool:
+    if set(group.slice) == {_SYSTEM}:
+        return group.scores[score].exams >= config.minimum_exams_a_system
+    if set(group.slice) == {"view"}:
+        return score != "energy_in_pectoral" or is_mlo(group.slice["view"])
+    return not group.slice
 
 
 def _gate(name: str, sign: str, limit: float, group: SliceScores) -> dict[str, Any]:
-    value = group.scores[name].value
+    mean = group.scores[name]
+    value = mean.value
     return {
         "name": name,
-        "slice": f"{_SYSTEM}={group.slice[_SYSTEM]}" if group.slice else "all",
+        "slice": ",".join(f"{key}={chosen}" for key, chosen in group.slice.items()) or "all",
         "threshold": f"{sign} {limit:.3f}",
         "value": None if value is None else round(value, _DIGITS),
+        "ci95": None if mean.ci95 is None else [round(end, _DIGITS) for end in mean.ci95],
+        "n": mean.n,
         "passed": value is not None and (value >= limit if sign == ">=" else value <= limit),
     }

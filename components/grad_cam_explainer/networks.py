@@ -1,6 +1,6 @@
-"""Access to the network of one view: its Grad-CAM, the outputs of its blocks, and random weights.
+"""Access to the network of one view: its heat maps, the outputs of its blocks, and random weights.
 
-This Grad-CAM is independent of the ``gradcam`` signature of the exam model, so that it can be used to check it.
+The maps come from the Keras network and not from the ``gradcam`` signature of the exam model, so they can check it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from components.common.views import View
+from components.exam_model.activation_maps import heat_maps
+from components.exam_model.heat_source import GRAD_CAM, HeatMapConfig, stage_end
 from components.transform.class_outputs import class_scores, likeliest_classes
 from components.transform.config import ImageConfig
 from components.transform.images import decode_images, normalise
@@ -29,26 +31,35 @@ class NetworkParts:
     Attributes:
         features: float32 [N, size, size, C] to the last block's sum, float32 [N, h, w, K].
         head: The sum to logits, float32 [N, 4] or [N, 3].
+        heat_map: Method and stages of its heat maps.
     """
 
     features: keras.Model
     head: keras.Model
+    heat_map: HeatMapConfig = GRAD_CAM
 
     @cached_property
-    def logits_and_cam(self) -> Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
-        """Function from inputs and classes, int64 [N], to logits and Grad-CAM: a graph that is traced only once.
+    def logits_and_maps(self) -> Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
+        """Function from inputs and classes, int64 [N], to logits and heat maps: a graph that is traced only once.
 
         Called layer by layer, a network of 41 convolutions takes 300 ms for eight small images; the graph takes 20 ms.
         """
+        stages = self.heat_map.stages
+        ends = [stage_end(self.features, stage) for stage in stages]
+        forward = keras.Model(self.features.inputs, [*ends, self.features.output])
+        # None: the stage ends where the head begins.
+        tails = [None if end is self.features.output else keras.Model(end, self.features.output) for end in ends]
 
         def run(inputs: tf.Tensor, classes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            activations = self.features(inputs, training=False)
-            with tf.GradientTape() as tape:
-                tape.watch(activations)
-                logits = self.head(activations, training=False)
-                score = tf.reduce_sum(tf.gather(class_scores(logits), classes, batch_dims=1))
-            weights = tf.reduce_mean(tape.gradient(score, activations), axis=(1, 2), keepdims=True)
-            return logits, tf.nn.relu(tf.reduce_sum(weights * activations, axis=-1))
+            *of_stages, last = forward(inputs, training=False)
+            gradients = []
+            for activations, tail in zip(of_stages, tails, strict=True):
+                with tf.GradientTape() as tape:
+                    tape.watch(activations)
+                    logits = self.head(tail(activations, training=False) if tail else activations, training=False)
+                    score = tf.reduce_sum(tf.gather(class_scores(logits), classes, batch_dims=1))
+                gradients.append(tape.gradient(score, activations))
+            return self.head(last, training=False), heat_maps(self.heat_map, of_stages, gradients)
 
         spec = [tf.TensorSpec(self.features.input_shape), tf.TensorSpec([None], tf.int64)]
         result: Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]] = tf.function(
@@ -57,13 +68,14 @@ class NetworkParts:
         return result
 
 
-def load_networks(paths: Iterable[str]) -> Iterator[NetworkParts]:
+def load_networks(paths: Iterable[str], heat_map: HeatMapConfig = GRAD_CAM) -> Iterator[NetworkParts]:
     """Load networks of one architecture one after the other; each replaces the weights of the one before.
 
     Only one network is in memory, and it is built and traced only once.
 
     Args:
         paths: ``.keras`` files of networks with layers ``features`` and ``head``.
+        heat_map: Method and stages of their heat maps.
 
     Yields:
         The same parts each time, with the weights of the next file.
@@ -75,7 +87,7 @@ def load_networks(paths: Iterable[str]) -> Iterator[NetworkParts]:
     for path in paths:
         if network is None:
             network = keras.models.load_model(path, compile=False)
-            parts = NetworkParts(network.get_layer("features"), network.get_layer("head"))
+            parts = NetworkParts(network.get_layer("features"), network.get_layer("head"), heat_map)
         else:
             network.load_weights(path)
         yield parts
@@ -99,12 +111,10 @@ def network_input(views: Sequence[View], image: ImageConfig, *, mirrored: bool) 
     return inputs
 
 
-def grad_cam(parts: NetworkParts, inputs: tf.Tensor, classes: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Compute Grad-CAM of the scores of classes, at the sum of the last block.
+def maps_of(parts: NetworkParts, inputs: tf.Tensor, classes: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Compute the heat maps of the scores of classes.
 
     The score is the logit of the class; see :func:`components.transform.class_outputs.class_scores`.
-
-    Source: Selvaraju et al., Grad-CAM, 2019, arXiv 1610.02391, equations 1 and 2.
 
     Args:
         parts: The network.
@@ -112,15 +122,15 @@ def grad_cam(parts: NetworkParts, inputs: tf.Tensor, classes: NDArray[np.int64])
         classes: int64 [N], index of the target class.
 
     Returns:
-        float32 [N, h, w], 0 or more, one cell per position of the last block, not scaled.
+        float32 [N, h, w], 0 or more, one cell per position of the first stage of the map.
     """
-    result: NDArray[np.float32] = parts.logits_and_cam(inputs, tf.constant(classes, tf.int64))[1].numpy()
+    result: NDArray[np.float32] = parts.logits_and_maps(inputs, tf.constant(classes, tf.int64))[1].numpy()
     return result
 
 
 def predicted_classes(parts: NetworkParts, inputs: tf.Tensor) -> NDArray[np.int64]:
     """Return the index of the predicted class of each input, int64 [N]."""
-    logits, _ = parts.logits_and_cam(inputs, tf.zeros(len(inputs), tf.int64))
+    logits, _ = parts.logits_and_maps(inputs, tf.zeros(len(inputs), tf.int64))
     return np.asarray(likeliest_classes(logits))
 
 

@@ -81,9 +81,12 @@ def choose_pictures(rows: Sequence[ExplainedView], count: int) -> dict[Place, st
     return paths
 
 
-def image_beside(overlay: str) -> str:
-    """Return the path of the image without heat: ``images/CLASS_VIEW_NUMBER.png``."""
-    return overlay.replace("overlays/", "images/", 1)
+PICTURES: Final = {"overlay": "overlays", "image": "images", "muscle": "muscle", "texture": "texture", "sum": "sum"}
+
+
+def beside(overlay: str, kind: str) -> str:
+    """Return the path of another picture of the view: ``images/CLASS_VIEW_NUMBER.png`` of ``overlays/...``."""
+    return overlay.replace("overlays/", f"{PICTURES[kind]}/", 1)
 
 
 def choose_specimens(rows: Sequence[ExplainedView], view: str) -> list[ExplainedView]:

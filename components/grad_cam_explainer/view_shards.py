@@ -15,7 +15,7 @@ from components.common.views import View, parse_view
 from components.grad_cam_explainer.config import ExplainerConfig
 from components.grad_cam_explainer.heat_maps import Explainer, score_view
 from components.grad_cam_explainer.mean_scores import ExplainedView
-from components.grad_cam_explainer.view_selection import image_beside
+from components.grad_cam_explainer.view_selection import Place, beside
 
 LoadExplainer = Callable[[], Explainer]
 _T = TypeVar("_T")
@@ -95,19 +95,26 @@ def explain_shard(task: ExplainTask, load: LoadExplainer, config: ExplainerConfi
 
 def draw_shard(
     work: tuple[ExplainTask, Mapping[int, str]], load: LoadExplainer, config: ExplainerConfig, out: str
-) -> None:
-    """Draw some views of a shard: the overlay, and the input image of the network.
+) -> dict[Place, dict[str, str]]:
+    """Draw some views of a shard, see :meth:`components.grad_cam_explainer.heat_maps.Explainer.pictures`.
 
     Args:
         work: The shard, and the path of the overlay in ``out`` by position.
         load: Returns the exam model, loaded once per worker.
         config: The configuration with which the shard was explained.
         out: Folder of the explanations.
+
+    Returns:
+        Paths in ``out`` by kind of picture, by shard and index.
     """
     task, wanted = work
     explainer = load()
+    drawn: dict[Place, dict[str, str]] = {}
     for batch in _batches(read_some(task.path, wanted), config.batch_size):
-        pictures = explainer.overlays([view for _, view in batch], config.target_class)
-        for (index, view), picture in zip(batch, pictures, strict=True):
-            write_bytes(os.path.join(out, wanted[index]), picture)
-            write_bytes(os.path.join(out, image_beside(wanted[index])), view.image)
+        pictures = explainer.pictures([view for _, view in batch], config.target_class)
+        for (index, _), of_view in zip(batch, pictures, strict=True):
+            paths = {kind: beside(wanted[index], kind) for kind in of_view}
+            for kind, picture in of_view.items():
+                write_bytes(os.path.join(out, paths[kind]), picture)
+            drawn[task.number, index] = paths
+    return drawn

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final
 
+from components.exam_model.heat_source import GRAD_CAM
 from components.report_generator.artifacts import Gate, Interval, PerClass, ReadFigure, Record, Slice, Value, tolerant
 from components.statistics.intervals import Mean
 
@@ -40,6 +41,7 @@ class ExplanationSummary(Record):
     """``summary.json`` of the explanations: mean scores of the heat maps, and their gates."""
 
     views: int
+    method: str = GRAD_CAM.name
     target_class: str = "predicted"
     groups: tuple[ExplanationGroup, ...]
     gates: tuple[Gate, ...] = ()
@@ -72,6 +74,9 @@ class Explanation(Record):
     spearman: Value = None
     overlay: str | None = None
     image: str | None = None  # the same view without heat
+    muscle: str | None = None  # with the muscle outlined
+    texture: str | None = None  # what the texture part of a mixed classifier measured
+    sum: str | None = None  # of both maps
 
 
 class ReadBeforeAfter(Record):

@@ -179,10 +179,9 @@ class Gallery:
 
 @dataclass(frozen=True)
 class Case:
-    """An explained view: its picture, its heat map, the prediction, and whether the prediction is correct."""
+    """An explained view: its pictures side by side, the prediction, and whether the prediction is correct."""
 
-    image: Picture | None
-    overlay: Picture
+    pictures: tuple[Picture, ...]
     right: bool
     title: str
     grade: str
@@ -203,7 +202,7 @@ class CaseGroup:
 
 @dataclass(frozen=True)
 class Cases:
-    """Groups of explained views, four in a row (one on a phone). ``density`` is shown in the heading if it is given."""
+    """Groups of explained views, two in a row (one on a phone). ``density`` is shown in the heading if it is given."""
 
     kind: ClassVar[str] = "cases"
     title: str

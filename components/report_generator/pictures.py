@@ -19,7 +19,8 @@ from components.report_generator.page import Picture
 class PictureLimits:
     """Limits that keep the page small enough to send by mail.
 
-    With the defaults, a page has at most 136 pictures of about 25 KiB (two per heat map), and the feature maps.
+    With the defaults, a page has at most 52 heat maps with up to five pictures of about 15 KiB each, 32 segmentations,
+    and the feature maps.
 
     Attributes:
         max_side: Longest side of a picture, pixels.
@@ -32,7 +33,7 @@ class PictureLimits:
         sheet_width: Width of a picture of feature maps, pixels.
     """
 
-    max_side: int = 460
+    max_side: int = 360
     quality: int = 82
     uncertain: int = 8
     typical: int = 4

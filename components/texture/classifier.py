@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from components.texture.arrays import MOST_DEVIATIONS, TextureArrays
 from components.texture.config import TELLING
+from components.texture.energy import BAND_FEATURES
 from components.texture.view_vector import VECTOR, exam_means
 
 
@@ -69,6 +70,10 @@ class TextureClassifier(tf.Module):
         upto = tf.reduce_sum(tf.cast(table <= values, tf.float32), axis=-1)
         place = tf.clip_by_value((below + upto - 1.0) / 2, 0.0, table.shape[-1] - 1.0)
         return tf.gather(tf.constant(VECTOR), chosen), place, tf.gather(contributions, chosen, batch_dims=1)
+
+    def usual_energy(self) -> tf.Tensor:
+        """Return the mean energy of each band in the training views, float32 [B]."""
+        return tf.gather(tf.convert_to_tensor(self._values["mean"]), BAND_FEATURES)
 
     def _standardised(self, vectors: tf.Tensor) -> tf.Tensor:
         standardised = (vectors - self._values["mean"]) / self._values["scale"]

@@ -44,6 +44,7 @@ from serving.client.grading import (
     exam_document,
     grade_files,
 )
+from serving.pictures import texture_pictures
 
 COLUMNS: Final = (
     "exam", "status", "density", *(f"p_{c}" for c in DENSITY_CLASSES), "right", "left", "views", "missing", "flags",
@@ -226,6 +227,8 @@ def _grade(exam: FoundExam, task: _Task) -> dict[str, Any]:
         for view, item in graded.prepared.views.items():
             files[f"{view}.png"] = item.png
             files[f"{view}.heatmap.png"] = graded.explanations[view].overlay_png
+            drawn = texture_pictures(graded.explanations[view], item.png)
+            files |= {f"{view}.{name}.png": picture for name, picture in drawn.items()}
         if task.options.dicom:
             objects, problem = _dicom_results(exam, graded)
             record |= problem

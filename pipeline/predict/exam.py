@@ -13,6 +13,7 @@ from serving.client.grader import Grader
 from serving.client.grades import ExamGrade
 from serving.client.grading import GradingPolicy, exam_document, grade_exam, grade_files, warnings_of
 from serving.client.preprocessing import ExamFiles, PreparedExam
+from serving.pictures import texture_pictures
 
 
 @dataclass(frozen=True)
@@ -63,13 +64,16 @@ def predict_exam(
     else:
         graded = grade_exam(source, grader, recipe, policy)
     for view in VIEWS:  # remove the pictures of an exam that was graded before
-        for ending in ("heatmap.png", "png"):
+        for ending in ("heatmap.png", "texture.png", "sum.png", "png"):
             (out / f"{view}.{ending}").unlink(missing_ok=True)
     overlays = {}
     for view, explanation in graded.explanations.items():
         overlays[view] = out / f"{view}.heatmap.png"
         write_whole(overlays[view], explanation.overlay_png)
-        write_whole(out / f"{view}.png", graded.prepared.views[view].png)
+        png = graded.prepared.views[view].png
+        write_whole(out / f"{view}.png", png)
+        for name, picture in texture_pictures(explanation, png).items():
+            write_whole(out / f"{view}.{name}.png", picture)
     summary = out / "exam.json"
     write_whole(summary, json.dumps(exam_document(graded), indent=1).encode())
     return WrittenExam(graded.grade, graded.prepared, overlays, summary, warnings_of(graded))

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from components.common.png import encode_png
+from components.exam_model.heat_source import GRAD_CAM
 from components.exam_model.recipe import PreprocessingRecipe
 from schema.features import DENSITY_CLASSES, VIEWS, laterality_of
 from schema.training_systems import NO_TRAINING, TrainingSystems
@@ -113,7 +114,7 @@ class Grader(ABC):
         return _recipe_of(answer)
 
     def gradcam(self, images: Mapping[str, bytes], target_class: str | None = None) -> dict[str, ViewExplanation]:
-        """Explain each view by Grad-CAM.
+        """Explain each view by a heat map.
 
         Args:
             images: PNG bytes of each preprocessed view, by view name.
@@ -196,6 +197,9 @@ def _explanations(
             heatmap=outputs["heatmap"][row],
             overlay_png=outputs["overlay_png_bytes"][row],
             familiarity=_familiarity(outputs, f"{prefix}familiarity", row),
+            # Models of contracts before 1.2 do not say it: all of theirs are of this method.
+            method=outputs["heatmap_method"][row].decode() if "heatmap_method" in outputs else GRAD_CAM.name,
+            texture=outputs["texture_map"][row] if "texture_map" in outputs else None,
         )
         for row, view in enumerate(views)
     }

@@ -7,6 +7,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from components.exam_model.heat_source import GRAD_CAM
 from components.exam_model.recipe import PreprocessingRecipe
 from schema.training_systems import NO_TRAINING, TrainingSystems
 
@@ -70,9 +71,11 @@ class ViewExplanation:
     Attributes:
         density: BI-RADS density class of this view.
         probabilities: Probability of each class, in the order of `DENSITY_CLASSES`.
-        heatmap: Grad-CAM, float32 [H, W], 0..1.
+        heatmap: float32 [H, W], 0..1.
         overlay_png: Heat map over the image, PNG.
         familiarity: Of this view, see :class:`ExamGrade`.
+        method: Method of the heat map and the stages that it reads.
+        texture: Where the texture part of a mixed classifier measured, float32 [H, W], 0..1; None without one.
     """
 
     density: str
@@ -80,6 +83,8 @@ class ViewExplanation:
     heatmap: NDArray[Any]
     overlay_png: bytes
     familiarity: float | None = None
+    method: str = GRAD_CAM.name
+    texture: NDArray[Any] | None = None
 
 
 @dataclass(frozen=True)

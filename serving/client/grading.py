@@ -366,6 +366,8 @@ def exam_document(graded: GradedExam) -> dict[str, Any]:
                 "acquisition_system": systems[view].key,
                 "system_status": graded.systems[view].value,
                 "familiarity": _rounded(graded.explanations[view].familiarity),
+                "heat_map": graded.explanations[view].method,
+                "texture_map": graded.explanations[view].texture is not None,
                 "flags": list(flags[view]),
             }
             for view, item in graded.prepared.views.items()

@@ -65,7 +65,8 @@ def build_results(
     whole = patient_and_study(sources[views[0]])
     now = config.created_at or datetime.now()
     seed = _seed(images, config, str(graded.model_version), "graded", *_uids(earlier))
-    identified = algorithm(config, graded.model_version, graded.recipe)
+    method = graded.explanations[views[0]].method
+    identified = algorithm(config, graded.model_version, graded.recipe, method)
     flags = [f"{view}: {', '.join(found)}" for view, found in quality_flags(graded).items() if found]
     absent = [view for view in VIEWS if view not in images]
     comments = [NOTICE, *warnings_of(graded), *flags, *([f"Missing views: {', '.join(absent)}"] if absent else [])]

@@ -21,7 +21,7 @@ from serving.client.grades import ViewExplanation
 from serving.client.grading import GradedExam
 from serving.dicom_results.config import ResultsConfig
 from serving.dicom_results.source import derived_uid, long_string
-from serving.pictures import source_grey, source_heat
+from serving.pictures import source_grey, source_map
 
 _DIRECTIONS: Final = re.compile(r"[APRLHF]{1,3}")  # Patient Orientation (0020,0020), PS3.3 C.7.6.1.1.1
 _MINIMUM_SIDE: Final = 16
@@ -42,7 +42,7 @@ def source_picture(
         uint8 [H, W, 3], RGB, with the aspect ratio of the source to the pixel.
     """
     grey = source_grey(item)
-    picture = blend(grey, source_heat(item, explained, recipe))
+    picture = blend(grey, source_map(explained.heatmap, item, recipe))
     if (turn := item.loaded.header.turn) is not None:
         picture = turn.undo(picture)
     rows, columns = picture.shape[:2]
@@ -91,8 +91,8 @@ def heat_map(
     made["TimeOfSecondaryCapture"].value = now.strftime("%H%M%S")
     made.ImageLaterality, made.ViewPosition = side, projection
     made.BurnedInAnnotation = "NO"
-    made.ImageComments = f"{NOTICE} Grad-CAM of class {explained.density}; not for diagnosis."
-    made.DerivationDescription = long_string(f"Grad-CAM over the source image, reduced, {view}")
+    made.ImageComments = f"{NOTICE} {explained.method}, of class {explained.density}; not for diagnosis."
+    made.DerivationDescription = long_string(f"{explained.method}, over the source image, reduced, {view}")
     reference = Dataset()
     reference.ReferencedSOPClassUID, reference.ReferencedSOPInstanceUID = source.SOPClassUID, source.SOPInstanceUID
     purpose = codes.CID7202.SourceImageForImageProcessingOperation

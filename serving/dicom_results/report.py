@@ -121,13 +121,15 @@ def _library(images: Mapping[str, Dataset]) -> ContainerContentItem:
 
 
 def algorithm(
-    config: ResultsConfig, model_version: int | None, recipe: PreprocessingRecipe | None
+    config: ResultsConfig, model_version: int | None, recipe: PreprocessingRecipe | None, heat_map: str = ""
 ) -> AlgorithmIdentification:
-    """Return the algorithm, TID 4019, with version and recipe of the model that graded the exam, if one did."""
+    """Return the algorithm, TID 4019, with version, recipe and heat maps of the model that graded the exam, if any."""
     version = f"software {config.software_version}" + ("" if model_version is None else f", model {model_version}")
     parameters = [] if model_version is None else [f"Model version: {model_version}"]
     if recipe is not None:
         parameters.append(f"Preprocessing recipe, SHA-256: {recipe.digest()}")
+    if heat_map:
+        parameters.append(f"Heat maps: {heat_map}")
     return AlgorithmIdentification(
         name=config.model_name, version=version, parameters=parameters or None, manufacturer=config.manufacturer
     )

@@ -18,7 +18,7 @@ from serving.gateway.uploads import BodyPart, HttpError, Uploads, busy, disk_ful
 
 CHANNEL: Final = "page"
 _KEY: Final = re.compile(r"[0-9a-f]{20}")
-_PICTURE: Final = re.compile(rf"({'|'.join(VIEWS)})(\.heatmap)?\.png")
+_PICTURE: Final = re.compile(rf"({'|'.join(VIEWS)})(\.(heatmap|texture|sum|muscle))?\.png")
 _UNKNOWN: Final = "There is no such study: its results may have been deleted."
 
 

@@ -17,7 +17,7 @@ from components.exam_model.heat_layer import heat_layer_png
 from serving.client.grading import ExamRefusedError, GradedExam, exam_document
 from serving.dicom_results import ResultsConfig, build_refusal, build_results
 from serving.gateway.config import Sent
-from serving.pictures import station_pictures
+from serving.pictures import outline_png, station_pictures
 
 
 @dataclass(frozen=True)
@@ -92,9 +92,11 @@ def graded_outcome(
         headers = {view: parse_file_header(images[item.loaded.header.sop_uid]) for view, item in views}
         files |= _encoded(build_results(headers, graded, results, earlier), refusal=False)
     for view, item in graded.prepared.views.items():
-        grey, heat = station_pictures(item, graded.explanations[view], graded.recipe)
-        files[f"{view}.png"] = encode_png(grey)
-        files[f"{view}.heatmap.png"] = heat_layer_png(heat, files[f"{view}.png"])
+        shown = station_pictures(item, graded.explanations[view], graded.recipe)
+        files[f"{view}.png"] = encode_png(shown.grey)
+        files |= {f"{view}.{name}.png": heat_layer_png(of, files[f"{view}.png"]) for name, of in shown.maps.items()}
+        if shown.muscle.any():
+            files[f"{view}.muscle.png"] = outline_png(shown.muscle)
     return StudyOutcome(exam_document(graded), None, _rejected(graded), files, graded.flags, graded.grade.familiarity)
 
 

@@ -40,10 +40,10 @@ def _name(group: ExplanationGroup) -> Cell:
     chosen = group.slice
     if not chosen:
         return Cell("All views")
-    if "acquisition_system" in chosen:
-        density = chosen.get("density")
-        return Cell(chosen["acquisition_system"], f"class {density}" if density else "acquisition system")
-    return Cell(f"Class {chosen['density']}" if "density" in chosen else view_name(chosen["view"]))
+    density = f"class {chosen['density']}" if "density" in chosen else ""
+    view, system = view_name(chosen.get("view", "")), chosen.get("acquisition_system", "")
+    first, *rest = [part for part in (system, view, density) if part]
+    return Cell(first[0].upper() + first[1:], rest[0] if rest else "acquisition system" if system else "")
 
 
 def _order(group: ExplanationGroup) -> tuple[object, ...]:
@@ -91,7 +91,9 @@ def scores_table(groups: Sequence[ExplanationGroup], *, crossed: bool) -> Table:
         for group in chosen
     ]
     return Table(
-        "Where the Grad-CAM heat lies, by class and acquisition system" if crossed else "Where the Grad-CAM heat lies",
+        "Where the heat lies, by pairs of view, class and acquisition system"
+        if crossed
+        else "Where the heat lies, by view, class and acquisition system",
         (
             "Views",
             "n",
@@ -117,9 +119,9 @@ def gates_table(summary: ExplanationSummary) -> Table:
     rows = [
         (
             Cell(metric_label(gate.name)),
-            Cell(gate.slice.removeprefix("acquisition_system=")),
+            Cell(gate.slice.removeprefix("acquisition_system=").removeprefix("view=").replace("_", "\u00a0")),
             Cell(gate.threshold),
-            Cell(value_text("", gate.value)),
+            Cell(value_text("", gate.value), "{:.3f} to {:.3f}".format(*gate.ci95) if gate.ci95 else ""),
             passed_cell(gate.passed),
         )
         for gate in summary.gates
@@ -137,7 +139,7 @@ def sanity_figure(summary: ExplanationSummary) -> Intervals:
         "Do the heat maps depend on what the network learned? Similarity to the original map as weights are randomised",
         ("likeness",),
         (IntervalGroup("Randomised weights, beginning at the head", rows),),
-        note="Mean Spearman rank correlation over the cells of the last block, with its 95 % interval; n: views. 1: the"
+        note="Mean Spearman rank correlation over the cells of the map, with its 95 % interval; n: views. 1: the"
         " map is the same without the learned weights and shows nothing of what was learned (Adebayo 2018). The classes"
         " are the predictions of the trained networks.",
     )
@@ -170,10 +172,13 @@ def _gallery(explanations: ReadExplanations, limits: PictureLimits) -> list[Bloc
     systems = min(every, limits.explained_systems)
     chosen = f"each of the {every}" if every == systems else f"each of the {systems} largest of {every}"
     how = (
-        "Left: the view as the network sees it. Right: its heat map; red is high, blue is low, and each image has its"
-        " own scale. ✓: the prediction for the view is its label. ✗ (framed): it is not; other views can still make the"
-        f" prediction for the exam correct. For each class, from {chosen} acquisition systems: the correct view with"
-        " the median share of heat in the breast, and the wrong view furthest from its label."
+        "Input: the view as the network sees it; of MLO views also with the outline of the muscle, which is filled with"
+        " mean grey. Network: its heat map; red is high, blue is low, and each image has its own scale. Of a mixed"
+        " classifier also texture: the energy of the bands that its texture part measures, which is not evidence for a"
+        " class; and the sum of both, half each: where either part looked. ✓: the prediction for the view is its label."
+        " ✗ (framed): it is not; other views can still make the prediction for the exam correct. For each class, from"
+        f" {chosen} acquisition systems: the correct view with the median share of heat in the breast, and the wrong"
+        " view furthest from its label."
     )
     blocks: list[Block] = [Heading("Heat maps by class and acquisition system"), Note(how, "muted")]
     if not any(view.image for view in explanations.views):
@@ -202,7 +207,7 @@ def explanation_section(explanations: ReadExplanations | None, limits: PictureLi
     )
     target = "the predicted class" if summary.target_class == "predicted" else f"class {summary.target_class}"
     what = (
-        f"Grad-CAM (Selvaraju 2017) of {target}, from the logits, at the last block, for {summary.views:,} views of the"
+        f"{summary.method}, of {target}, from the logits, for {summary.views:,} views of the"
         " test split. It shows where the evidence for a class lies, not whether the prediction is correct."
     )
     blocks: list[Block] = [gate, Note(what, "muted")]
@@ -210,7 +215,9 @@ def explanation_section(explanations: ReadExplanations | None, limits: PictureLi
         blocks.append(gates_table(summary))
     blocks.append(scores_table(summary.groups, crossed=False))
     if any(len(group.slice) > 1 for group in summary.groups):
-        blocks.append(Fold("By class and acquisition system", (scores_table(summary.groups, crossed=True),)))
+        blocks.append(
+            Fold("By pairs of view, class and acquisition system", (scores_table(summary.groups, crossed=True),))
+        )
     if summary.sanity:
         blocks.append(sanity_figure(summary))
     blocks += _gallery(explanations, limits)

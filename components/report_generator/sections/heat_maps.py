@@ -5,10 +5,11 @@ from __future__ import annotations
 import statistics
 from collections import Counter
 from collections.abc import Sequence
+from typing import Final
 
 from components.report_generator.figures import segments
 from components.report_generator.model_artifacts import Explanation, ReadExplanations
-from components.report_generator.page import Case, CaseGroup, Cases
+from components.report_generator.page import Case, CaseGroup, Cases, Picture
 from components.report_generator.pictures import PictureLimits, overlay_path, picture
 from components.report_generator.text import class_order, value_text, view_name
 from schema.features import DENSITY_CLASSES, DENSITY_MEANINGS, VIEWS
@@ -67,25 +68,35 @@ def _percent(probability: float) -> str:
     return f"{100 * probability:.0f}\u00a0%"
 
 
+_MAPS: Final = {
+    "image": ("input", "The {} view as the network sees it"),
+    "muscle": ("muscle", "The {} view with the outline of the muscle"),
+    "overlay": ("network", "Heat map of a {} view"),
+    "texture": ("texture", "What the texture part measured in a {} view"),
+    "sum": ("sum", "Sum of heat map and texture of a {} view"),
+}
+
+
+def _pictures(explanations: ReadExplanations, view: Explanation, limits: PictureLimits) -> tuple[Picture, ...]:
+    """Return the pictures of a view that were drawn; of a heat map whose file is absent the block that says so."""
+    found = []
+    for kind, (caption, alt) in _MAPS.items():
+        file = overlay_path(explanations.folder, getattr(view, kind) or "")
+        name = alt.format(view_name(view.view))
+        if kind == "overlay":
+            heat = value_text("energy_in_breast", view.energy_in_breast)
+            name += f", predicted {view.predicted}, label {view.density}, heat inside the breast {heat}"
+        shown = picture(file, limits.max_side, limits.quality, name, caption=caption)
+        if shown.uri or kind == "overlay":
+            found.append(shown)
+    return tuple(found)
+
+
 def case_of(
     explanations: ReadExplanations, view: Explanation, limits: PictureLimits, *, with_system: bool = True
 ) -> Case:
-    """Show a view: picture, heat map, prediction, label, probabilities and scores of the heat map."""
-    right = view.predicted == view.density
-    name = view_name(view.view)
-    heat = value_text("energy_in_breast", view.energy_in_breast)
-    grade = f"predicted {view.predicted} ({_percent(max(view.probabilities))}), label {view.density}"
-    overlay = picture(
-        overlay_path(explanations.folder, view.overlay or ""),
-        limits.max_side,
-        limits.quality,
-        f"Heat map of a {name} view, {grade}, heat inside the breast {heat}",
-    )
-    image = None
-    if view.image and overlay.uri:
-        path = overlay_path(explanations.folder, view.image)
-        image = picture(path, limits.max_side, limits.quality, f"The {name} view as the network sees it")
-    scores = [f"heat in breast {heat}"]
+    """Show a view: its pictures, prediction, label, probabilities and scores of the heat map."""
+    scores = [f"heat in breast {value_text('energy_in_breast', view.energy_in_breast)}"]
     if view.energy_in_pectoral is not None:
         scores.append(f"on muscle {value_text('energy_in_pectoral', view.energy_in_pectoral)}")
     if view.spearman is not None:
@@ -93,10 +104,9 @@ def case_of(
     classes = zip(DENSITY_CLASSES, view.probabilities, strict=True)
     origin = (view.acquisition_system,) if with_system else ()
     return Case(
-        image,
-        overlay,
-        right,
-        name,
+        _pictures(explanations, view, limits),
+        view.predicted == view.density,
+        view_name(view.view),
         view.predicted,
         view.density,
         segments(view.probabilities),

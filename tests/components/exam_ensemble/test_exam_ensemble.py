@@ -33,7 +33,7 @@ def test_the_real_networks_parts_equal_the_network() -> None:
     np.testing.assert_allclose(
         activations, network.get_layer("features").predict_on_batch(images), rtol=1e-4, atol=1e-4
     )
-    np.testing.assert_allclose(parts.head(activations), network.predict_on_batch(images), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(parts.to_logits(activations)[0], network.predict_on_batch(images), rtol=1e-4, atol=1e-4)
     inner = network.get_layer("features")
     layers = keras.Model(inner.inputs, [inner.get_layer(f"conv{stage}_2_add").output for stage in (2, 3)])
     found = [np.asarray(layer) for layer in layers(images)]
@@ -49,7 +49,7 @@ def test_networks_of_one_architecture_share_functions_and_keep_their_weights() -
     for network in networks:
         parts = view_functions(network, shared)
         np.testing.assert_allclose(
-            parts.head(parts.features(images)[0]), network.predict_on_batch(images), rtol=1e-4, atol=1e-4
+            parts.to_logits(parts.features(images)[0])[0], network.predict_on_batch(images), rtol=1e-4, atol=1e-4
         )
     with pytest.raises(ValueError, match="one architecture"):
         view_functions(build_network(ImageConfig(size=32), NARROW.model_copy(update={"width": 0.125})), shared)

@@ -15,7 +15,7 @@ import tensorflow as tf
 from components.common.views import View
 from components.exam_ensemble.ensemble import load_exam_model, packed_functions, view_functions
 from components.exam_model.signatures import ExamModel, ExamSettings, export
-from components.grad_cam_explainer.networks import grad_cam, load_networks, network_input, predicted_classes
+from components.grad_cam_explainer.networks import load_networks, maps_of, network_input, predicted_classes
 from components.trainer.config import NetworkConfig
 from components.trainer.network import build_head
 from components.transform.config import ImageConfig
@@ -103,7 +103,7 @@ def test_the_explainers_own_grad_cam_agrees(file: str, network: keras.Model, tex
     [parts] = load_networks([file])
     inputs = network_input(views, IMAGE, mirrored=True)
     classes = predicted_classes(parts, inputs)
-    maps = grad_cam(parts, inputs, classes)
+    maps = maps_of(parts, inputs, classes)
     for view, chosen, found in zip(views, classes, maps, strict=True):
         probabilities, cam = reference(network, view.image, view.view, "")
         assert chosen == probabilities.argmax()

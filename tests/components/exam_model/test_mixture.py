@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import tensorflow as tf
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from components.common.png import encode_png
 from components.common.views import View
@@ -184,6 +187,28 @@ def test_the_explained_class_is_that_of_the_mixture_where_the_network_alone_says
     assert other.any()
     expected = networks_only.gradcam(images, views, found["density"])["heatmap"].numpy()
     np.testing.assert_allclose(found["heatmap"].numpy(), expected, atol=1e-5)
+
+
+def test_the_picture_of_the_texture_part_is_the_energy_of_its_bands(
+    served: Any, arrays: TextureArrays, networks_only: ExamModel
+) -> None:
+    """Worked out again with scipy's filters."""
+    found = asked(served, "gradcam", "")["texture_map"]
+    sigmas = (1, 2, 4, 8, 16)
+    usual = [arrays.mean[VECTOR.index(f"band_{a}_{b}/mean_absolute")] for a, b in pairwise((0, *sigmas))]
+    for number in range(len(VIEWS)):
+        resized = tf.image.resize(picture(number)[..., np.newaxis], (TEXTURE_SIDE, TEXTURE_SIDE), "area")
+        grey = np.round(np.asarray(resized)[..., 0])
+        levels = [grey, *(ndimage.gaussian_filter(grey, sigma, mode="nearest") for sigma in sigmas)]
+        bands = [abs(fine - coarse) / unit for (fine, coarse), unit in zip(pairwise(levels), usual, strict=True)]
+        window = np.ones((2 * (TEXTURE_SIDE // 32) + 1,) * 2)
+        inside = ndimage.binary_erosion(grey > 0, window, border_value=1).astype(float)
+        soft = [ndimage.gaussian_filter(part, 3, mode="nearest") for part in (np.mean(bands, axis=0) * inside, inside)]
+        energy = cv2.resize(inside * soft[0] / np.maximum(soft[1], 1e-9), (SIZE, SIZE), interpolation=cv2.INTER_LINEAR)
+        np.testing.assert_allclose(found[number], energy / energy.max(), atol=2e-4)
+        assert found[number][picture(number) == 0].max() < 0.05, "little heat beyond the skin, by resizing only"
+    answer = networks_only.gradcam(tf.constant(IMAGES[:1]), tf.constant(VIEWS[:1]), tf.constant([""]))
+    assert "texture_map" not in answer
 
 
 def test_an_exam_without_a_grade_has_no_parts(mixed: ExamModel) -> None:

@@ -23,8 +23,8 @@ from components.grad_cam_explainer.inspection import (
 from components.grad_cam_explainer.networks import (
     NetworkParts,
     block_layers,
-    grad_cam,
     load_networks,
+    maps_of,
     network_input,
     predicted_classes,
 )
@@ -56,7 +56,7 @@ def test_the_served_heat_map_is_the_networks_own(
             predicted = predicted_classes(parts, inputs)
             assert f.DENSITY_CLASSES[predicted[0]] == density
             asked = predicted if target == "predicted" else np.array([f.DENSITY_CLASSES.index(target)])
-            cam = grad_cam(parts, inputs, asked)[0]
+            cam = maps_of(parts, inputs, asked)[0]
             heat = cv2.resize(cam, (SIZE, SIZE), interpolation=cv2.INTER_LINEAR)
             np.testing.assert_allclose(heatmap, heat / max(float(heat.max()), 1e-12), atol=1e-4)
     answer = tf.saved_model.load(str(exported_exam_model)).signatures["gradcam"](
@@ -64,7 +64,8 @@ def test_the_served_heat_map_is_the_networks_own(
         view=tf.constant([view.view for view in views]),
         target_class=tf.constant(["B"]),
     )
-    assert explainer.overlays(views, "B") == tuple(answer["overlay_png_bytes"].numpy()), "drawn as it is served"
+    drawn = [pictures["overlay"] for pictures in explainer.pictures(views, "B")]
+    assert drawn == list(answer["overlay_png_bytes"].numpy()), "drawn as it is served"
 
 
 def test_networks_loaded_in_one_place_are_those_of_their_files(
@@ -76,7 +77,7 @@ def test_networks_loaded_in_one_place_are_those_of_their_files(
     order = [*f.VIEWS, f.VIEWS[0]]
     loaded = load_networks(str(tmp_path / f"{view}.keras") for view in order)
     for view, parts in zip(order, loaded, strict=True):
-        logits, _ = parts.logits_and_cam(inputs, tf.constant([0], tf.int64))
+        logits, _ = parts.logits_and_maps(inputs, tf.constant([0], tf.int64))
         np.testing.assert_allclose(logits, exam_networks[view](inputs, training=False), rtol=1e-4, atol=1e-4)
         for weight in parts.features.weights:
             weight.assign(np.zeros(weight.shape))

@@ -17,11 +17,12 @@ from tfx.types import standard_artifacts
 from components.common.artifacts import Explanations
 from components.common.shards import write_shard
 from components.common.views import View, parse_view, read_views
+from components.exam_model.heat_source import GRAD_CAM
 from components.grad_cam_explainer import executor
 from components.grad_cam_explainer.config import ExplainerConfig
 from components.grad_cam_explainer.heat_maps import SCORES, rank_correlation, score_heat_map, score_view
 from components.grad_cam_explainer.mean_scores import ExplainedView, judge_mean_scores, mean_over_exams, scores_by_slice
-from components.grad_cam_explainer.view_selection import choose_pictures, choose_samples, choose_specimens
+from components.grad_cam_explainer.view_selection import PICTURES, choose_pictures, choose_samples, choose_specimens
 from components.trainer import NETWORK_FILE
 from components.trainer.config import NetworkConfig
 from components.trainer.network import build_head
@@ -136,7 +137,12 @@ def explain(
     examples.uri, saved.uri, out.uri = str(folder / "examples"), str(model), str(folder / "out")
     examples.split_names = '["test"]'
     context = executor.Executor.Context(beam_pipeline_args=list(beam), tmp_dir=str(folder / "tmp"), unique_id="1")
-    properties = {"config": config.model_dump_json(), "image": ImageConfig(size=SIZE).model_dump_json(), "mirrored": 0}
+    properties = {
+        "config": config.model_dump_json(),
+        "heat_map": GRAD_CAM.model_dump_json(),
+        "image": ImageConfig(size=SIZE).model_dump_json(),
+        "mirrored": 0,
+    }
     inputs = {"examples": [examples], "model": [saved]}
     for view, network in (networks or {}).items():
         inputs[view] = [standard_artifacts.Model()]
@@ -208,12 +214,35 @@ def test_a_system_with_enough_exams_can_fail_a_gate_that_the_whole_passes() -> N
         "slice": "acquisition_system=IMS",
         "threshold": ">= 0.500",
         "value": 0.2,
+        "ci95": [0.2, 0.2],
+        "n": 20,
         "passed": False,
     }
     assert {name for name, _ in gates} == {"spearman", "energy_in_breast"}, "gates that are off are not listed"
     fewer = judge_mean_scores(scores_by_slice(rows[:-1]), config)  # 19 exams of IMS
     assert all(gate["passed"] for gate in fewer)
     assert "acquisition_system=IMS" not in {gate["slice"] for gate in fewer}
+
+
+def test_one_network_that_looks_away_fails_though_the_mean_of_all_passes() -> None:
+    def scores(view: str) -> dict[str, float]:
+        away = view == "MLO_L"
+        return dict.fromkeys(SCORES, 0.9) | {"energy_in_breast": 0.2 if away else 0.9, "energy_in_pectoral": 0.1}
+
+    rows = [row(n, exam_id=str(n // 4), view=f.VIEWS[n % 4], scores=scores(f.VIEWS[n % 4])) for n in range(40)]
+    config = ExplainerConfig(minimum_energy_in_breast=0.5, maximum_energy_in_pectoral=0.3)
+    gates = {(gate["name"], gate["slice"]): gate for gate in judge_mean_scores(scores_by_slice(rows), config)}
+    assert gates["energy_in_breast", "all"]["passed"]
+    looks_away = gates["energy_in_breast", "view=MLO_L"]
+    assert (looks_away["passed"], looks_away["value"], looks_away["n"]) == (False, 0.2, 10)
+    assert looks_away["ci95"] == pytest.approx([0.2, 0.2])
+    assert [gates["energy_in_breast", f"view={view}"]["passed"] for view in f.VIEWS] == [v != "MLO_L" for v in f.VIEWS]
+    judged = {where for name, where in gates if name == "energy_in_pectoral"}
+    assert judged == {"all", "view=MLO_R", "view=MLO_L"}, "a CC view shows no muscle"
+    cold = [row(n, view=f.VIEWS[n % 4], scores=dict.fromkeys(SCORES, 0.9 if n % 4 else None)) for n in range(40)]
+    only = ExplainerConfig(minimum_energy_in_breast=0.5)
+    without_heat = [gate for gate in judge_mean_scores(scores_by_slice(cold), only) if not gate["passed"]]
+    assert {gate["slice"] for gate in without_heat} == {f"view={f.VIEWS[0]}"}, "a network without any heat"
 
 
 def test_the_muscle_gate_is_an_upper_limit_and_needs_a_muscle() -> None:
@@ -261,14 +290,20 @@ def test_a_split_is_explained_shard_by_shard(left_hot: Path, tmp_path: Path) -> 
     assert rows[0]["predicted"] == "D"
     assert rows[0]["probabilities"] == pytest.approx([0.1, 0.2, 0.3, 0.4], abs=1e-6)
     groups = {tuple(group["slice"].items()): group["scores"] for group in summary["groups"]}
-    assert len(groups) == 1 + 4 + 2 + 4 + 5
+    assert len(groups) == 1 + 4 + 2 + 4 + 5 + 16 + 8
     whole = groups[()]
     assert whole["energy_in_breast"]["mean"] == pytest.approx(16 / 20, abs=1e-6)
     assert whole["energy_in_pectoral"] == {"mean": 0.025, "ci95": [0.025, 0.025], "n": 20, "exams": 5}
     assert (whole["energy_in_labels"]["mean"], whole["spearman"]["n"]) == (0.0, 0), "even heat has no ranks"
     assert groups[(("acquisition_system", "IMS"),)]["energy_in_breast"]["n"] == 8
     assert groups[(("acquisition_system", "GE"), ("density", "B"))]["area_in_breast"]["n"] == 4
-    named = {r[key] for r in rows for key in ("overlay", "image") if r[key]}
+    named = {r[key] for r in rows for key in PICTURES if r[key]}
+    assert [r["overlay"] is None for r in rows] == [r["muscle"] is None for r in rows], "every view has a muscle here"
+    assert {r[kind] for r in rows for kind in ("texture", "sum")} == {None}, "the model has no texture part"
+    outlined = cv2.imread(str(tmp_path / "out" / "muscle" / "A_CC_L_1.png"))
+    assert outlined.shape == (384, 384, 3)
+    line = np.argwhere(outlined[..., 2].astype(int) - outlined[..., 0] > 100)
+    assert line.max() == pytest.approx(4 / SIZE * 384, abs=2), "around the muscle in the corner"
     assert named == {name for name in files_in(tmp_path / "out") if name.endswith(".png")}
     assert {(r["density"], r["view"]) for r in rows if r["overlay"]} == {(r["density"], r["view"]) for r in rows}
     picture = (tmp_path / "out" / "overlays" / "A_CC_L_1.png").read_bytes()

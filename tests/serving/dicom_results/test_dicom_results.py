@@ -84,7 +84,11 @@ def test_highdicom_reads_grade_algorithm_and_views_back(
         assert [float(m.value) for m in group.get_measurements(PROBABILITY)] == list(B)
         told = find_content_items(group[0], name=codes.DCM.AlgorithmParameters)
         digest = hashlib.sha256(exam[1].recipe.model_dump_json().encode()).hexdigest()
-        assert [item.value for item in told] == ["Model version: 3", f"Preprocessing recipe, SHA-256: {digest}"]
+        assert [item.value for item in told] == [
+            "Model version: 3",
+            f"Preprocessing recipe, SHA-256: {digest}",
+            "Heat maps: Grad-CAM, stage 5 of 5",
+        ]
         images = find_content_items(group[0], value_type=ValueTypeValues.IMAGE)
         assert [_view_of(item) for item in images] == list(views)
     (library,) = find_content_items(report, name=codes.DCM.ImageLibrary)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 from dataclasses import replace
 
@@ -9,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from components.dicom.headers.header import ViewHeader
 from components.dicom.headers.orientation import Turn
@@ -21,7 +23,7 @@ from components.preprocessing.preprocess import preprocess_view
 from schema.features import VIEWS
 from serving.client.grades import ViewExplanation
 from serving.dicom_results.heat_maps import source_picture
-from serving.pictures import station_pictures
+from serving.pictures import maps_of, outline_png, station_pictures, texture_pictures
 
 SHAPE = (400, 300)
 SPOT = (260, 90)  # row and column of the middle, chest wall at the left
@@ -76,10 +78,10 @@ def test_the_archives_picture_lies_as_the_file_however_that_was_turned(turn: Tur
     red = picture[..., 0].astype(int) - picture[..., 2]
     hot = np.argwhere(red > red.max() // 2)
     assert hot.mean(axis=0) == pytest.approx(place, abs=3)
-    for hung, expected in zip(
-        station_pictures(item, explained, recipe), station_pictures(upright, explained, recipe), strict=True
-    ):
-        np.testing.assert_array_equal(hung, expected)
+    hung, expected = (station_pictures(one, explained, recipe) for one in (item, upright))
+    np.testing.assert_array_equal(hung.grey, expected.grey)
+    np.testing.assert_array_equal(hung.maps["heatmap"], expected.maps["heatmap"])
+    np.testing.assert_array_equal(hung.muscle, expected.muscle)
 
 
 @pytest.mark.parametrize("wall_left", [True, False])
@@ -107,11 +109,32 @@ def test_the_page_hangs_both_exports_alike() -> None:
         for wall_left in (True, False):
             item = prepared(view, wall_left, recipe.preprocess)
             heat = (item.result.image > 200).astype(np.float32)
-            found.append(station_pictures(item, ViewExplanation("B", (0.1, 0.6, 0.2, 0.1), heat, b""), recipe))
+            shown = station_pictures(item, ViewExplanation("B", (0.1, 0.6, 0.2, 0.1), heat, b""), recipe)
+            found.append((shown.grey, shown.maps["heatmap"]))
         (grey, heat), (other, other_heat) = found
         np.testing.assert_array_equal(grey, other)
         np.testing.assert_array_equal(heat, other_heat)
         assert abs(int(np.argmax(heat.sum(axis=0))) - (SPOT[1] if standard else grey.shape[1] - 1 - SPOT[1])) < RADIUS
+
+
+def test_a_mixed_classifier_has_three_maps_and_the_muscle_an_outline() -> None:
+    heat, texture = np.eye(4, dtype=np.float32), np.ones((4, 4), np.float32)
+    explained = ViewExplanation("B", (0.1, 0.6, 0.2, 0.1), heat, b"")
+    assert list(maps_of(explained)) == ["heatmap"]
+    assert texture_pictures(explained, b"") == {}
+    mixed = replace(explained, texture=texture)
+    np.testing.assert_array_equal(maps_of(mixed)["sum"], (heat + 1) / 2)
+    image = cv2.imencode(".png", np.full((8, 8), 100, np.uint8))[1].tobytes()
+    drawn = {name: np.asarray(Image.open(io.BytesIO(png))) for name, png in texture_pictures(mixed, image).items()}
+    assert {name: picture.shape for name, picture in drawn.items()} == {"texture": (8, 8, 3), "sum": (8, 8, 3)}
+    assert (drawn["texture"][..., 0] > drawn["texture"][..., 2]).all(), "red where the energy is"
+    muscle = np.zeros((250, 200), bool)
+    muscle[:100, :80] = True
+    layer = np.asarray(Image.open(io.BytesIO(outline_png(muscle))))
+    assert layer.shape == (250, 200, 4)
+    assert layer[99, 40, 3] == layer[50, 79, 3] == 255, "at its edge"
+    assert layer[50, 40, 3] == layer[150, 150, 3] == 0, "but neither inside nor outside"
+    assert layer[99, 40, 0] > 200 > 100 > layer[99, 40, 2], "yellow"
 
 
 def test_a_map_that_is_none_is_refused() -> None:

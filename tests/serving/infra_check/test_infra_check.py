@@ -14,6 +14,7 @@ import tensorflow as tf
 from components.common.views import View
 from components.exam_model.contract import CONTRACT_FILE, sha256_of
 from components.exam_model.contract_signatures import promised_signatures
+from components.exam_model.heat_source import GRAD_CAM
 from components.exam_model.saved_model import model_digest
 from components.exam_model.warmup import WARMUP_FILE, write_warmup
 from schema import features as f
@@ -79,7 +80,8 @@ class Faulty(tf.Module):
         heat = tf.fill([tf.size(view), 4, 4], 1.5 if self.fault == "heat" else 0.5)
         if self.fault == "default":
             heat *= tf.cast(target_class[0] == "", tf.float32)
-        return {**self._answer(view), "heatmap": heat, "overlay_png_bytes": image_bytes}
+        method = tf.fill(tf.shape(view), GRAD_CAM.name)
+        return {**self._answer(view), "heatmap": heat, "heatmap_method": method, "overlay_png_bytes": image_bytes}
 
     def explain_exam(
         self, image_bytes: tf.Tensor, view: tf.Tensor, exam_id: tf.Tensor, target_class: tf.Tensor

@@ -6,6 +6,7 @@ import { VIEWS, percent, viewWords } from "./words.js";
 export class Hanging {
   #gateway;
   #shown = "";  // study and grade whose pictures are shown
+  #study = null;  // key and exam of these
   #urls = [];
   #loading = new AbortController();
 
@@ -13,6 +14,7 @@ export class Hanging {
     this.#gateway = gateway;
     byId("heat").addEventListener("change", () => this.applyHeat());
     byId("opacity").addEventListener("input", () => this.applyHeat());
+    byId("map").addEventListener("change", () => this.#draw());
     this.empty();
   }
 
@@ -26,6 +28,9 @@ export class Hanging {
   }
 
   empty(text = "") {
+    this.#study = null;
+    byId("map-choice").hidden = true;
+    byId("method").textContent = "";
     this.#replace("", (view) => this.#place(view, text));
   }
 
@@ -33,6 +38,17 @@ export class Hanging {
   show(key, exam) {
     const shown = JSON.stringify([key, exam]);
     if (this.#shown === shown) return;
+    const views = Object.values(exam.views ?? {});
+    this.#study = { key, exam, shown };
+    byId("map-choice").hidden = !views.some((view) => view.texture_map);
+    if (byId("map-choice").hidden) byId("map").value = "heatmap";
+    byId("method").textContent = views[0]?.heat_map ? `Heat maps: ${views[0].heat_map}.` : "";
+    this.#draw();
+  }
+
+  #draw() {
+    if (!this.#study) return;
+    const { key, exam, shown } = this.#study;
     this.#replace(shown, (view) => {
       const found = exam.views?.[view];
       return found ? this.#picture(key, view, found) : this.#place(view, "No image");
@@ -65,10 +81,13 @@ export class Hanging {
     const caption = el("figcaption", {}, el("b", {}, words),
       el("span", { className: `chip c${found.density}` }, String(found.density)),
       el("span", { className: "soft" }, `${percent(found.probabilities?.[found.density] ?? 0)} %`), ...flags);
-    const figure = el("figure", { className: "view", "data-view": view }, frame, caption);
+    const beside = el("div", { className: `frame beside ${view.slice(-1)}` });  // the tissue below the map, if enlarged
+    const figure = el("figure", { className: "view", "data-view": view },
+      el("div", { className: "panels" }, beside, frame), caption);
     frame.addEventListener("click", () => this.#enlarge(figure, frame));
-    this.#load(frame, key, view, words, "grey");
-    this.#load(frame, key, `${view}.heatmap`, `Heat map of ${words}`, "heat");
+    this.#load([frame, beside], key, view, words, "grey");
+    this.#load([frame], key, `${view}.${byId("map").value}`, `Heat map of ${words}`, "heat");
+    if (found.pectoral_area_fraction > 0) this.#load([beside], key, `${view}.muscle`, `Muscle of ${words}`, "muscle");
     return figure;
   }
 
@@ -78,18 +97,21 @@ export class Hanging {
     frame.setAttribute("aria-pressed", String(single));
   }
 
-  async #load(frame, key, name, alt, className) {
+  async #load(frames, key, name, alt, className) {
     const signal = this.#loading.signal;
-    const image = el("img", { alt, className, decoding: "async" });
-    frame.append(image);
+    const images = frames.map(() => el("img", { alt, className, decoding: "async" }));
+    frames.forEach((frame, index) => frame.append(images[index]));
     try {
       const blob = await this.#gateway.picture(key, name, signal);
       if (signal.aborted) return;
-      this.#urls.push(image.src = URL.createObjectURL(blob));
+      const url = URL.createObjectURL(blob);
+      this.#urls.push(url);
+      for (const image of images) image.src = url;
     } catch (error) {
       if (signal.aborted) return;
-      image.remove();
-      if (className === "grey") {
+      for (const image of images) image.remove();
+      if (className !== "grey") return;
+      for (const frame of frames) {
         frame.replaceChildren(error.status === 404 ? "This picture was deleted." : String(error.message));
         frame.classList.add("none");
       }
