@@ -83,7 +83,7 @@ export class Hanging {
       el("span", { className: "soft" }, `${percent(found.probabilities?.[found.density] ?? 0)} %`), ...flags);
     const beside = el("div", { className: `frame beside ${view.slice(-1)}` });  // the tissue below the map, if enlarged
     const figure = el("figure", { className: "view", "data-view": view },
-      el("div", { className: "panels" }, beside, frame), caption);
+      el("div", { className: "panels" }, frame, beside), caption);
     frame.addEventListener("click", () => this.#enlarge(figure, frame));
     this.#load([frame, beside], key, view, words, "grey");
     this.#load([frame], key, `${view}.${byId("map").value}`, `Heat map of ${words}`, "heat");

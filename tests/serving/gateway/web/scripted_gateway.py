@@ -124,7 +124,7 @@ def exam_document(**changes: Any) -> dict[str, Any]:
             "density": "C",
             "probabilities": probabilities(0.05, 0.2, 0.6, 0.15),
             "pectoral_status": "removed" if view.startswith("MLO") else "not_applicable",
-            "pectoral_area_fraction": 0.12,
+            "pectoral_area_fraction": 0.12 if view.startswith("MLO") else 0.0,
             "doubt": 0.1,
             "acquisition_system": "HOLOGIC|SELENIA|1.8",
             "system_status": "seen",

@@ -72,7 +72,7 @@ def test_the_grade_of_an_exam_stands_on_one_screen_with_its_numbers(tab: Watched
         "heterogeneously dense",
         "Probability 62.0 %",
     ]
-    assert loaded_pictures(page) == [64] * 8
+    assert loaded_pictures(page) == [64] * 14, "four views and maps; the views again, with two muscles, for enlarging"
     names = {"Exam": exam["probabilities"], "Right breast": exam["right"], "Left breast": exam["left"]}
     words = dict(zip(VIEWS, ("Right CC", "Left CC", "Right MLO", "Left MLO"), strict=True))
     names |= {words[view]: exam["views"][view]["probabilities"] for view in VIEWS}
@@ -111,7 +111,7 @@ def test_what_limits_the_trust_in_a_grade_stands_directly_below_it(tab: Watched,
 
 def test_views_hang_back_to_back_with_the_right_breast_on_the_left(tab: Watched, script: ScriptedGateway) -> None:
     page = opened(tab, script, study_document("a1", "graded", exam=exam_document()))
-    box = {view: page.locator(f"[data-view={view}] .frame").bounding_box() for view in VIEWS}
+    box = {view: page.locator(f"[data-view={view}] button.frame").bounding_box() for view in VIEWS}
     for projection in ("CC", "MLO"):
         right, left = box[f"{projection}_R"], box[f"{projection}_L"]
         assert right["x"] + right["width"] == pytest.approx(left["x"], abs=1)
@@ -119,6 +119,13 @@ def test_views_hang_back_to_back_with_the_right_breast_on_the_left(tab: Watched,
     assert box["CC_R"]["y"] + box["CC_R"]["height"] <= box["MLO_R"]["y"]
     page.get_by_role("button", name="Right MLO: enlarge").click()
     assert page.locator(".view:visible").count() == 1
+    tissue, heat = (page.locator(f"[data-view=MLO_R] {panel}").bounding_box() for panel in (".beside", "button.frame"))
+    assert tissue["x"] + tissue["width"] <= heat["x"] + 1, "side by side"
+    assert tissue["y"] == heat["y"]
+    assert tissue["width"] == pytest.approx(heat["width"], abs=1)
+    assert heat["width"] > box["MLO_R"]["width"], "and larger"
+    assert page.locator("[data-view=MLO_R] .beside img.muscle").count() == 1
+    assert page.locator("[data-view=MLO_R] .beside img.heat").count() == 0
     page.keyboard.press("Enter")  # the same button again
     assert page.locator(".view:visible").count() == 4
 
@@ -180,6 +187,23 @@ def test_slider_and_key_change_the_heat_layer_alone(tab: Watched, script: Script
     assert style("grey") == ("1", "visible")
 
 
+def test_the_maps_of_a_mixed_classifier_are_named_for_what_they_are(tab: Watched, script: ScriptedGateway) -> None:
+    asked: list[str] = []
+    tab.page.on("request", lambda request: asked.append(request.url.rsplit("/", 1)[-1]))
+    exam = exam_document()
+    page = opened(tab, script, study_document("a1", "graded", exam=exam))
+    assert not page.locator("#map-choice").is_visible(), "the networks' map is the only one"
+    assert page.inner_text("#method") == ""
+    for view in exam["views"].values():
+        view |= {"heat_map": "LayerCAM, stages 3 and 5 of 5", "texture_map": True}
+    page = opened(tab, script, study_document("b2", "graded", exam=exam))
+    assert page.inner_text("#method") == "Heat maps: LayerCAM, stages 3 and 5 of 5."
+    page.locator("#map").select_option("sum")
+    loaded_pictures(page)
+    assert {f"{view}.sum.png" for view in VIEWS} <= set(asked)
+    assert "where either part looked" in page.inner_text("#map option:checked")
+
+
 def test_missing_views_and_flags_stand_by_the_grade(tab: Watched, script: ScriptedGateway) -> None:
     exam = exam_document(missing_views=["CC_L", "MLO_L"], left=None)
     del exam["views"]["CC_L"], exam["views"]["MLO_L"]
@@ -192,7 +216,7 @@ def test_missing_views_and_flags_stand_by_the_grade(tab: Watched, script: Script
     ]
     assert page.locator("[data-view=MLO_R] .flag").all_inner_texts() == ["pectoral muscle failed", "implant present"]
     assert page.inner_text("[data-view=CC_L] .frame") == "No image"
-    assert loaded_pictures(page) == [64] * 4
+    assert loaded_pictures(page) == [64] * 7
     assert page.inner_text("tr:has-text('Left breast')").split() == ["Left", "breast", "no", "view"]
 
 
