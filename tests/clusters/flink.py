@@ -11,7 +11,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -24,7 +23,7 @@ from typing import Final
 from pipeline.beam.requirements import KEY_VARIABLE
 from pipeline.beam.staged import task_pool
 from pipeline.beam.staged.flink_runner import FlinkError, FlinkRest
-from tests.clusters.processes import find_in_log, find_package_and_java, start, stop, stop_all, wait
+from tests.clusters.processes import find_in_log, find_package_and_java, free_port, start, stop, stop_all, wait
 
 FLINK_JAVA: Final = (17, 21)  # Flink 2 and Unix sockets
 _HOST: Final = "127.0.0.1"
@@ -147,20 +146,15 @@ def find_flink(environment: Mapping[str, str]) -> tuple[Path, Path] | None:
     return find_package_and_java("pyflink", FLINK_JAVA, environment)
 
 
-def _free_port() -> int:
-    with socket.create_server((_HOST, 0)) as server:
-        return int(server.getsockname()[1])
-
-
 def _configuration(folder: Path, slots: int) -> dict[str, str | int]:
     return {
         "jobmanager.rpc.address": _HOST,
-        "jobmanager.rpc.port": _free_port(),
+        "jobmanager.rpc.port": free_port(),
         "jobmanager.bind-host": _HOST,
         "jobmanager.memory.process.size": "1024m",
         "rest.address": _HOST,
         "rest.bind-address": _HOST,
-        "rest.port": _free_port(),
+        "rest.port": free_port(),
         "taskmanager.bind-host": _HOST,
         "taskmanager.host": _HOST,
         "taskmanager.numberOfTaskSlots": slots,

@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from pipeline.beam.worker_pool import READY
-from tests.clusters.processes import find_in_log, start, stop, wait
+from tests.clusters.processes import find_in_log, free_port, start, stop, wait
 from tests.waiting import wait_until
 
 _PROJECT: Final = Path(__file__).parents[2]
@@ -29,11 +28,6 @@ def find_prism() -> Path | None:
     places = os.pathsep.join((str(_PROJECT / ".prism"), os.environ.get("PATH", os.defpath)))
     found = shutil.which("prism", path=places)
     return Path(found) if found else None
-
-
-def free_port() -> int:
-    with socket.create_server((_HOST, 0)) as server:
-        return int(server.getsockname()[1])
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import importlib.util
 import os
 import re
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -77,6 +78,12 @@ def start(arguments: list[str], environment: Mapping[str, str], log: Path) -> su
     """Start a process in its own process group; it writes to a log."""
     with log.open("wb") as output:
         return subprocess.Popen(arguments, env=environment, stdout=output, stderr=output, start_new_session=True)
+
+
+def free_port() -> int:
+    """Return a port of the loopback address that nothing listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:

@@ -10,7 +10,7 @@ import os
 import shutil
 import subprocess
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from pipeline.beam.staged.flink_runner import FlinkError, FlinkStageError, Flink
 from pipeline.beam.staged.stage_job import JAR
 from pipeline.beam.staged.stage_job.build import compile_job
 from tests.clusters.flink import FlinkCluster, find_flink, flink_cluster
-from tests.clusters.processes import stop
+from tests.clusters.processes import free_port, stop
 from tests.e2e.beam_nodes import Nodes, Outputs, assert_equal, outputs_though_workers_die, settings
 from tests.waiting import LONG, wait_until
 
@@ -49,47 +49,37 @@ def programs() -> tuple[Path, Path]:
     return found
 
 
-def test_every_node_gives_what_the_direct_runner_gives_though_task_managers_are_killed(
-    programs: tuple[Path, Path],
-    start_nodes: Callable[[Path, Mapping[str, str]], Nodes],
-    archive_of_nodes: Path,
-    direct_outputs: Callable[[], Outputs],
-    tmp_path: Path,
-) -> None:
-    folder = tmp_path / "flink"
-    with flink_cluster(*programs, tmp_path / "cluster") as cluster:
-        beam = {"runner": "flink", "master": cluster.master, "partitions": 2}
-        nodes = start_nodes(settings(folder, archive_of_nodes, beam), cluster.environment)
-        kill = functools.partial(kill_a_worker, cluster, nodes)
-        found = outputs_though_workers_die(nodes, folder / "out" / "artifacts", kill, cluster.add_worker)
-    assert_equal(found, direct_outputs())
+@pytest.fixture(scope="module")
+def cluster(programs: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[FlinkCluster]:
+    """A JobManager; the tests add workers."""
+    with flink_cluster(*programs, tmp_path_factory.mktemp("flink") / "cluster", workers=0) as running:
+        yield running
 
 
 def test_what_python_and_flink_say_of_a_failure_reaches_the_user(
-    programs: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cluster: FlinkCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with flink_cluster(*programs, tmp_path / "cluster", workers=0) as cluster:
-        monkeypatch.setenv(KEY_VARIABLE, cluster.environment[KEY_VARIABLE])
-        arguments = [f"--flink_master={cluster.master}", f"--flink_scratch={tmp_path / 'scratch'}"]
+    monkeypatch.setenv(KEY_VARIABLE, cluster.environment[KEY_VARIABLE])
 
-        def divide(numbers: list[int]) -> None:
-            with Pipeline(runner=FlinkStageRunner(), options=PipelineOptions(arguments)) as pipeline:
-                _ = pipeline | Create(numbers) | Map(lambda number: 12 // number)
+    def divide(numbers: list[int], master: str = cluster.master) -> None:
+        arguments = [f"--flink_master={master}", f"--flink_scratch={tmp_path / 'scratch'}"]
+        with Pipeline(runner=FlinkStageRunner(), options=PipelineOptions(arguments)) as pipeline:
+            _ = pipeline | Create(numbers) | Map(lambda number: 12 // number)
 
-        with pytest.raises(FlinkError, match="has no TaskManager: start one"):
-            divide([1])
-        cluster.add_worker()
-        cluster.wait()
-        divide([1, 2, 3])
-        wait_for_the_pool(cluster, lambda: divide([1, 2, 3]))
-        with pytest.raises(FlinkStageError, match=r"(?s)^Traceback .*ZeroDivisionError") as raised:
-            divide([1, 0])
-        assert "\tat " not in str(raised.value)
-        monkeypatch.setenv(KEY_VARIABLE, "another key than the pools have")
-        with pytest.raises(FlinkStageError, match=f"{KEY_VARIABLE} and the scratch folder must be the same"):
-            divide([1])
-    with pytest.raises(FlinkError, match="cannot be reached"):
+    with pytest.raises(FlinkError, match="has no TaskManager: start one"):
         divide([1])
+    cluster.add_worker()
+    cluster.wait()
+    divide([1, 2, 3])
+    wait_for_the_pool(cluster, lambda: divide([1, 2, 3]))
+    with pytest.raises(FlinkStageError, match=r"(?s)^Traceback .*ZeroDivisionError") as raised:
+        divide([1, 0])
+    assert "\tat " not in str(raised.value)
+    monkeypatch.setenv(KEY_VARIABLE, "another key than the pools have")
+    with pytest.raises(FlinkStageError, match=f"{KEY_VARIABLE} and the scratch folder must be the same"):
+        divide([1])
+    with pytest.raises(FlinkError, match="cannot be reached"):
+        divide([1], f"127.0.0.1:{free_port()}")
     assert list((tmp_path / "scratch").iterdir()) == []
 
 
@@ -108,6 +98,24 @@ def wait_for_the_pool(cluster: FlinkCluster, run: Callable[[], None]) -> None:
         cluster.restart_pool(0)
         running.result(LONG)
     assert "to FAILED" not in log.read_text()
+
+
+def test_every_node_gives_what_the_direct_runner_gives_though_task_managers_are_killed(
+    programs: tuple[Path, Path],
+    cluster: FlinkCluster,
+    start_nodes: Callable[[Path, Mapping[str, str]], Nodes],
+    archive_of_nodes: Path,
+    direct_outputs: Callable[[], Outputs],
+    tmp_path: Path,
+) -> None:
+    while len(cluster.workers) < 2:  # one is left by the test above
+        cluster.add_worker()
+    cluster.wait()
+    beam = {"runner": "flink", "master": cluster.master, "partitions": 2}
+    nodes = start_nodes(settings(tmp_path, archive_of_nodes, beam), cluster.environment)
+    kill = functools.partial(kill_a_worker, cluster, nodes)
+    found = outputs_though_workers_die(nodes, tmp_path / "out" / "artifacts", kill, cluster.add_worker)
+    assert_equal(found, direct_outputs())
 
 
 def test_the_job_is_what_its_source_says(programs: tuple[Path, Path], tmp_path: Path) -> None:

@@ -23,8 +23,8 @@ from components.common.stages import Stage, elements
 from pipeline.beam.config import beam_arguments, identity
 from pipeline.beam.worker_pool import difference
 from pipeline.config import load_config
-from tests.clusters.prism import free_port, start_pools, wait_for_pools
-from tests.clusters.processes import stop
+from tests.clusters.prism import start_pools, wait_for_pools
+from tests.clusters.processes import free_port, stop
 from tests.waiting import HANG
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
