@@ -215,7 +215,7 @@ def array_batches(images: NDArray[Any], labels: NDArray[Any], config: TrainConfi
 
     Args:
         images: uint8 [N, size, size, 1].
-        labels: int64 [N], indices in DENSITY_CLASSES.
+        labels: int64 [N], indices in DENSITY_CLASSES; for training also float32 [N, 4], distributions of the classes.
         config: Image, augmentation, batch size, epochs and seed.
         training: True to shuffle and augment.
 

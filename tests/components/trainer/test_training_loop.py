@@ -107,6 +107,36 @@ def test_separable_images_are_learnt_and_a_stopped_training_goes_on_to_the_same_
         np.testing.assert_array_equal(weight, expected)
 
 
+def test_distributions_of_one_class_train_the_same_network_as_labels() -> None:
+    config = CONFIG.model_copy(update={"epochs": 1})
+    images, labels = toy_images(32, 0)
+    shares = np.eye(4, dtype=np.float32)[labels]
+    weights = np.array([0.5, 1.0, 1.5, 1.0], np.float32)
+    validation = array_batches(*toy_images(20, 1), config, training=False)
+    hard, soft = (
+        train(array_batches(images, given, config, training=True), validation, weights, config)
+        for given in (labels, shares)
+    )
+    for one, other in zip(hard.epochs, soft.epochs, strict=True):
+        assert one.loss == pytest.approx(other.loss, rel=1e-5)
+        assert (one.accuracy, one.val_accuracy) == (other.accuracy, other.val_accuracy)
+    for weight, expected in zip(soft.network.get_weights(), hard.network.get_weights(), strict=True):
+        np.testing.assert_allclose(weight, expected, atol=1e-4)
+
+
+def test_a_network_of_soft_labels_answers_with_the_shares_of_its_readers() -> None:
+    config = CONFIG.model_copy(update={"keep": "last", "epochs": 10})
+    images, labels = toy_images(90, 0)
+    shares = np.eye(4, dtype=np.float32)[labels]
+    shares[labels == 1] = (0.0, 0.5, 0.5, 0.0)
+    validation = array_batches(*toy_images(20, 1), config, training=False)
+    trained = train(array_batches(images, shares, config, training=True), validation, np.ones(4, np.float32), config)
+    judged, truth = toy_images(40, 2)
+    found = class_probabilities(trained.network(normalise(judged, config.image), training=False)).numpy()
+    np.testing.assert_allclose(found[truth == 1].mean(axis=0), [0, 0.5, 0.5, 0], atol=0.12)
+    assert found[truth == 3].mean(axis=0)[3] > 0.85
+
+
 def test_a_cumulative_head_learns_and_is_judged_by_its_class_probabilities() -> None:
     config = CONFIG.model_copy(update={"head": "cumulative", "epochs": 4, "keep": "last"})
     trained, seen = run(config)
