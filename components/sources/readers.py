@@ -4,6 +4,8 @@ A table names readers in one of two ways:
     * a column per reader, ``density_reader1``, ``density_reader2``, ``density_reader_rossi`` and so on;
     * a row per reader and exam, with the reader in the column ``reader``.
 Upper and lower case do not matter. Reports show the names as they are written: use codes, not names of persons.
+Densities of several readers together (``density_reader_consensus``) or of a breast (``density_reader1_right``) are
+errors, because they would count as one more reader.
 
 Rules:
     * Each reader has one density per exam, by the rules of ``labels``; rows of one reader that differ are an error.
@@ -32,11 +34,10 @@ from components.sources.densities import (
     normalised_text,
     parse_density,
 )
-from components.sources.tables import READER_COLUMN, Row, RowProblem, columns_of_readers
+from components.sources.tables import READER_COLUMN, Row, RowProblem, columns_of_readers, is_reader_name
 from schema.features import DENSITY_CLASSES
 
 BREAST_COLUMNS: Final = {"density_right": "R", "density_left": "L"}
-_LONGEST_NAME: Final = 32
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,12 @@ class Graded:
         return len({density for _, density in self.readings}) > 1
 
 
+def reader_of(row: Row) -> str:
+    """Return the reader that a row names, empty = none."""
+    named = row.cells.get(READER_COLUMN, "")
+    return "" if is_empty(named) else normalised_text(named)
+
+
 def written_densities(row: Row, values: DensityValues | None) -> dict[str, str]:
     """Return the texts of a row's densities by column, without those that mean no density."""
     columns = ("density", *BREAST_COLUMNS, *columns_of_readers(row.cells))
@@ -111,10 +118,9 @@ def read_densities(row: Row, side: str, values: DensityValues | None) -> tuple[R
     ]
     own = {column: density for column, density in known.items() if column not in readers}
     if own:
-        named = row.cells.get(READER_COLUMN, "")
-        name = "" if is_empty(named) else normalised_text(named)
-        if len(name) > _LONGEST_NAME or not name.isprintable():
-            allowed = f"up to {_LONGEST_NAME} characters are allowed"
+        name = reader_of(row)
+        if name and not is_reader_name(name):
+            allowed = "one reader is allowed: up to 32 characters, the first a letter or digit; no consensus, no breast"
             return row.problem(RejectionReason.INVALID_ROW, READER_COLUMN, allowed)
         by_side = {BREAST_COLUMNS[column]: density for column, density in own.items() if column in BREAST_COLUMNS}
         if side and "density" in own:

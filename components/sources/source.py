@@ -33,8 +33,8 @@ from components.sources.archives.listing import Listing
 from components.sources.archives.registry import archive_candidates
 from components.sources.candidates import Candidate, Candidates, Label
 from components.sources.labels import LabelReader, LabelRow, read_labels
-from components.sources.readers import Graded
-from components.sources.tables import READER_COLUMN, Row, RowProblem, read_rows
+from components.sources.readers import Graded, reader_of
+from components.sources.tables import Row, RowProblem, read_rows
 from schema.features import VIEWS
 
 _SUFFIXES: Final = frozenset({".dcm", ".dicom", ".ima", ""})
@@ -241,16 +241,22 @@ class ManifestRows:
 
 
 def _with_labels(candidates: Sequence[Candidate], rows: Sequence[LabelRow], reader: LabelReader) -> list[Candidate]:
-    """Add the labels of a manifest's rows; if rows have densities of breasts, add the exam's density."""
+    """Add the labels of a manifest's rows; if rows have densities of breasts or readers, add the exam's density."""
     exams: dict[str, list[LabelRow]] = {}
+    unread: dict[str, RowProblem] = {}  # exams of which a reader's density is not known: the others must not outvote it
     for row in rows:
         if isinstance(row.label, Label):
             exams.setdefault(row.label.exam_id, []).append(row)
+        elif reader_of(row.row) and row.label.reason is not RejectionReason.NO_LABEL:
+            unread.setdefault(row.row.cells["exam_id"], row.label)
     of_exams = {exam: (reader.density_of(of_one), reader.age_of(of_one)) for exam, of_one in exams.items()}
 
     def labelled(candidate: Candidate, row: LabelRow) -> Candidate:
         if candidate.rejection is not None:
             return candidate
+        wrong = unread.get(row.row.cells["exam_id"])
+        if wrong is not None:
+            return replace(candidate, rejection=wrong.rejection(candidate.file))
         if isinstance(row.label, RowProblem):
             return replace(candidate, rejection=row.label.rejection(candidate.file))
         side_of_view = candidate.view[-1] if candidate.view else ""
@@ -270,11 +276,15 @@ def _with_labels(candidates: Sequence[Candidate], rows: Sequence[LabelRow], read
 
 
 def _once_per_file(candidates: Sequence[Candidate], rows: Sequence[LabelRow]) -> list[Candidate]:
-    """Drop rows that differ from an earlier row of their file only in the reader."""
+    """Drop rows that differ from an earlier row of their file only in the reader, and readers without a density."""
+    with_label = {candidate.file for candidate in candidates if candidate.label and candidate.rejection is None}
     kept: dict[Candidate, Candidate] = {}
     for candidate, row in zip(candidates, rows, strict=True):
-        has_reader = any(one.reader for one in row.densities) and READER_COLUMN in row.row.cells
-        kept.setdefault(replace(candidate, line=0) if has_reader else candidate, candidate)
+        lacks = candidate.rejection is not None and candidate.rejection.reason is RejectionReason.NO_LABEL
+        if not reader_of(row.row):
+            kept[candidate] = candidate
+        elif not (lacks and candidate.file in with_label):
+            kept.setdefault(replace(candidate, line=0), candidate)
     return list(kept.values())
 
 

@@ -94,7 +94,13 @@ def canonical_column(name: str) -> str:
 
 
 READER_COLUMN: Final = "reader"
-_OF_READER: Final = re.compile(r"density_reader_?([a-z0-9][a-z0-9_.]{0,31})")
+_OF_READER: Final = re.compile(r"density_reader(?:_|(?!s(?:_|$)))(.*)")  # density_readers is their number
+_READER_NAME: Final = re.compile(r"[^\W_][^\n]{0,31}")
+# What tables call the density of several readers together, or of one breast. It must not count as one more reader.
+_NO_READER: Final = frozenset(
+    {"adjudicated", "adjudication", "agreed", "average", "both", "consensus", "count", "final", "left", "majority"}
+    | {"mean", "median", "mode", "right"}
+)
 # Optional columns.
 _OPTIONAL: Final = frozenset(
     {"density", "density_right", "density_left", "side", "laterality", READER_COLUMN}
@@ -118,8 +124,26 @@ def columns_of_readers(columns: Iterable[str]) -> dict[str, str]:
     return {column: match[1].replace("_", " ").strip() for column, match in found if match}
 
 
-def _require_columns(path: Location, columns: list[str], required: frozenset[str]) -> None:
-    readers = columns_of_readers(columns)
+def is_reader_name(name: str) -> bool:
+    """Return True for a letter or digit and up to 31 characters, without a word for several readers or for a breast."""
+    words = re.split(r"[\s_.-]+", name.casefold())
+    return bool(_READER_NAME.fullmatch(name)) and name.isprintable() and _NO_READER.isdisjoint(words)
+
+
+def _require_readers(path: Location, readers: dict[str, str], columns: list[str]) -> None:
+    names = set(readers.values())
+    # The last words of density_reader1_right or density_reader1_date say that it is not the density of one more reader.
+    wrong = [
+        column
+        for column, name in readers.items()
+        if not is_reader_name(name) or any(name.startswith(f"{other} ") for other in names)
+    ]
+    if wrong:
+        raise ManifestError(
+            f"{path}: rename the columns {', '.join(map(printable, wrong))}: density_reader must begin the density of"
+            " one reader, whose name has up to 32 characters and begins with a letter or digit. A consensus is the"
+            " column density. Readers of breasts need rows, with reader, density_right and density_left."
+        )
     if readers and READER_COLUMN in columns:
         raise ManifestError(
             f"{path}: name the readers in columns or in rows, not both. Received: reader, {', '.join(readers)}."
@@ -127,6 +151,11 @@ def _require_columns(path: Location, columns: list[str], required: frozenset[str
     same = [name for name, count in Counter(readers.values()).items() if count > 1]
     if same:
         raise ManifestError(f"{path}: several columns are of reader {', '.join(same)}; give each reader one column.")
+
+
+def _require_columns(path: Location, columns: list[str], required: frozenset[str]) -> None:
+    readers = columns_of_readers(columns)
+    _require_readers(path, readers, columns)
     lacking = required - set(columns) - ({"density"} if readers else set())
     missing = sorted(name for name in lacking if not _REPLACEMENTS.get(name, {name}) <= set(columns))
     if missing:

@@ -78,6 +78,8 @@ def test_a_reader_of_each_breast_is_no_second_reader(tmp_path: Path) -> None:
         ("exam_id,density_reader1,density_reader2\nE1,A,B\nE1,C,B\n", RejectionReason.INVALID_LABEL, "density_reader1"),
         ("exam_id,density_reader1,density_reader2\nE1,,\n", RejectionReason.NO_LABEL, "density"),
         (f"exam_id,reader,density\nE1,{'x' * 33},A\n", RejectionReason.INVALID_ROW, "reader"),
+        ("exam_id,reader,density\nE1,1,B\nE1,2,C\nE1,Consensus,B\n", RejectionReason.INVALID_ROW, "reader"),
+        ("exam_id,reader,density\nE1,1,B\nE1,(model),C\n", RejectionReason.INVALID_ROW, "reader"),
     ],
 )
 def test_contradictions_are_typed(tmp_path: Path, text: str, reason: RejectionReason, where: str) -> None:
@@ -99,6 +101,34 @@ def test_contradictions_are_typed(tmp_path: Path, text: str, reason: RejectionRe
 def test_tables_that_name_readers_twice_are_refused(tmp_path: Path, header: str, says: str) -> None:
     with pytest.raises(ManifestError, match=says):
         labels_of(tmp_path, f"{header}\nE1,A,B\n")
+
+
+@pytest.mark.parametrize(
+    ("columns", "cells", "wrong"),
+    [
+        # Three readers say C, the denser breast; six votes of breasts would say A.
+        ("density_reader1_right,density_reader1_left,density_reader2_right,density_reader2_left", "A,C,A,A", 4),
+        ("density_reader_right,density_reader_left", "A,C", 2),
+        ("density_reader1,density_reader2,Density Reader Consensus", "B,C,B", 1),
+        ("density_reader1,density_reader_1_date", "B,3", 1),
+        ("density_reader1,density reader #2,density_reader(3)", "B,C,C", 2),
+        (f"density_reader1,density_reader_{'x' * 33}", "A,D", 1),
+        ("density,density_reader", "A,D", 1),
+    ],
+)
+def test_a_column_that_is_not_of_one_reader_is_neither_counted_nor_dropped(
+    tmp_path: Path, columns: str, cells: str, wrong: int
+) -> None:
+    with pytest.raises(ManifestError, match="rename the columns") as raised:
+        labels_of(tmp_path, f"exam_id,{columns}\nE1,{cells}\n")
+    named = str(raised.value).split("rename the columns ")[1].split(": density_reader must")[0]
+    assert len(named.split(", ")) == wrong
+
+
+def test_readers_may_have_letters_of_any_language_and_their_number_is_no_reader(tmp_path: Path) -> None:
+    head = "exam_id,density_reader_rossi,Density_Reader_MÜLLER,density_reader_l,density_readers"
+    labels, _ = labels_of(tmp_path, f"{head}\nE1,B,C,C,3\n")
+    assert labels["E1"] == Label("E1", "C", readings=(("l", "C"), ("müller", "C"), ("rossi", "B")))
 
 
 def test_columns_of_readers_that_count_from_zero_are_refused_each(tmp_path: Path) -> None:
@@ -131,6 +161,27 @@ def test_a_manifest_names_each_file_once_per_reader(tmp_path: Path) -> None:
         "\n".join(["exam_id,view,file,density", *(row.replace(",1,B", ",B").replace(",2,C", ",B") for row in rows)])
     )
     assert len(find_candidates(ManifestSource(path)).found) == 4, "without readers, planning tells of copies"
+
+
+def test_a_reader_without_a_readable_density_leaves_the_exam_out_of_a_manifest(tmp_path: Path) -> None:
+    path = tmp_path / "manifest.csv"
+    rows = "E1,CC_R,a.png,1,B\nE1,CC_R,a.png,2,C\nE1,CC_R,a.png,3,BI-RADS 3\nE1,CC_L,b.png,1,B\n"
+    path.write_text(f"exam_id,view,file,reader,density\n{rows}")
+    found = find_candidates(ManifestSource(path)).found
+    assert [one.file for one in found] == ["a.png", "b.png"]
+    for one in found:
+        assert one.rejection is not None
+        assert (one.rejection.reason, one.rejection.value) == (RejectionReason.INVALID_LABEL, "BI-RADS 3")
+
+
+def test_an_empty_reading_does_not_count_in_a_manifest_either(tmp_path: Path) -> None:
+    path = tmp_path / "manifest.csv"
+    rows = "E1,CC_R,a.png,1,B\nE1,CC_R,a.png,2,\nE1,CC_R,a.png,3,B\nE2,CC_R,c.png,1,\n"
+    path.write_text(f"exam_id,view,file,reader,density\n{rows}")
+    one, other = find_candidates(ManifestSource(path)).found
+    assert (one.file, one.label, one.rejection) == ("a.png", Label("E1", "B", readings=(("1", "B"), ("3", "B"))), None)
+    assert other.rejection is not None
+    assert other.rejection.reason is RejectionReason.NO_LABEL
 
 
 @given(st.lists(st.sampled_from(DENSITY_CLASSES), min_size=1, max_size=7))
