@@ -136,6 +136,17 @@ def test_an_exam_of_a_soft_label_counts_in_parts_as_if_it_were_several_exams(mon
     assert np.abs(soft - hard).max() > 0.05
 
 
+def test_thirds_as_records_hold_them_are_certain_of_what_all_readers_exclude() -> None:
+    views, labels = statistics_of(60, 1)
+    third, rest = (float(np.float32(k / 3)) for k in (1, 2))
+    assert third + rest > 1
+    lower = {exam: (0.0, rest, third, 0.0) if label < 2 else (0.0, third, rest, 0.0) for exam, label in labels.items()}
+    classes = {exam: 1 if label < 2 else 2 for exam, label in labels.items()}
+    probabilities = GreyClassifier(views, classes, lower).predict(views)[1]
+    np.testing.assert_array_equal(probabilities[:, [0, 3]], 0.0)
+    assert np.ptp(probabilities[:, 1]) > 0.05
+
+
 def test_the_order_of_views_and_a_second_image_of_a_view_change_nothing() -> None:
     views, labels = statistics_of(60, 3)
     tested, truth = statistics_of(40, 4)
