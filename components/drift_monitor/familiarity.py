@@ -14,7 +14,7 @@ from components.exam_model.measured_familiarity import familiarity_facts, measur
 from components.exam_model.versions import latest_version
 from components.statistics.intervals import make_figure, wilson_interval
 
-_NONE: Final = "no model was pushed yet"
+_NONE: Final = "none had been pushed when these exams came"  # a later run takes the answer from the cache
 
 
 def _views(shards: Sequence[GroupedShard], group: Group, most_exams: int) -> Iterator[View]:

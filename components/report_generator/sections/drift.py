@@ -53,7 +53,7 @@ def _familiarity(found: PushedFamiliarity) -> Note:
     if found.unlike is None or found.expected is None:
         return Note(found.remark, "muted")
     text = f"{shown(found.unlike)} of {found.unlike.n:,} exams of the {found.subject} are unlike the training exams of"
-    text += f" model {found.version}, the latest pushed one; {shown(found.expected)} are expected."
+    text += f" model {found.version}, the latest one when they were compared; {shown(found.expected)} are expected."
     return Note(f"✗ {text}", "warn") if found.is_alert else Note(f"✓ {text}", "pass")
 
 

@@ -175,7 +175,8 @@ def test_the_pushed_model_tells_whether_new_exams_are_like_its_training_exams(
 
     found = monitor(data, config, span=2, pushed=pushed).familiarity
     assert found is not None
-    assert (found.unlike, found.remark) == (None, "Not compared with a model: no model was pushed yet.")
+    assert found.unlike is None
+    assert found.remark == "Not compared with a model: none had been pushed when these exams came."
 
     [newest] = reference_folder().glob("*/saved_model.pb")
     shutil.copytree(newest.parent, pushed / "7")

@@ -174,8 +174,8 @@ def test_familiarity_shows_how_many_test_exams_are_unlike_the_training_exams(pag
 def test_drift_shows_what_changed_and_warns_at_the_top(page: Page) -> None:
     text = page.text["drift"]
     assert "✗ Alerts: 3, listed at the top of this page." in text
-    unlike = "30% (18% to 45%) of 40 exams of the newest span 7 are unlike the training exams of model 3, the latest"
-    assert f"✗ {unlike} pushed one; 5% (1% to 12%) are expected." in text
+    unlike = "30% (18% to 45%) of 40 exams of the newest span 7 are unlike the training exams of model 3"
+    assert f"✗ {unlike}, the latest one when they were compared; 5% (1% to 12%) are expected." in text
     assert "Drift: newest span 7 against earlier spans; n = 40 and 64 exams" in text
     assert re.search(r"density\s+0\.350\s*L-infinity\s+0\.1\s+0\.210\s+D: 10 % -> 45 %\s+✗ changed", text)
     assert re.search(r"manufacturer\s+0\.150\s*L-infinity.+?GE: 60 % -> 75 %\s+too few exams to tell", text, re.S)
