@@ -23,8 +23,8 @@ class HeatMapConfig(BaseModel):
         method: ``grad_cam`` (Selvaraju et al. 2017) weighs each channel by its mean gradient. ``layer_cam`` (Jiang et
             al. 2021) weighs each cell of each channel by its own positive gradient, so that it holds for earlier
             stages.
-        stages: Stages whose last sums are read, ascending; ``grad_cam`` reads 5 only. The map of several stages is the
-            mean of their maps, each scaled to the maximum 1.
+        stages: Stages whose last sums are read, ascending; ``grad_cam`` reads 5 only. Maps of earlier stages are
+            smoothed by (1, 2, 1) / 4. The map of several stages is the mean of theirs, each scaled to the maximum 1.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -64,6 +64,11 @@ def layer_cam_of_the_paper(network: keras.Model, image: np.ndarray, stage: int, 
 
 def heat_of_the_paper(network: keras.Model, image: np.ndarray, stages: tuple[int, ...], target: int) -> np.ndarray:
     maps = [layer_cam_of_the_paper(network, image, stage, target) for stage in stages]
+    binomial = np.array([0.25, 0.5, 0.25])
+    maps = [
+        cv2.sepFilter2D(one, -1, binomial, binomial, borderType=cv2.BORDER_REFLECT) if stage < 5 else one
+        for stage, one in zip(stages, maps, strict=True)
+    ]
     if len(maps) > 1:
         maps = [cv2.resize(one / max(one.max(), 1e-12), maps[0].shape[::-1]) for one in maps]
     whole = cv2.resize(np.mean(maps, axis=0), (IMAGE.size, IMAGE.size), interpolation=cv2.INTER_LINEAR)
