@@ -155,7 +155,8 @@ def _require_readers(path: Location, readers: dict[str, str], columns: list[str]
 
 def _require_columns(path: Location, columns: list[str], required: frozenset[str]) -> None:
     readers = columns_of_readers(columns)
-    _require_readers(path, readers, columns)
+    if "density" in required:
+        _require_readers(path, readers, columns)
     lacking = required - set(columns) - ({"density"} if readers else set())
     missing = sorted(name for name in lacking if not _REPLACEMENTS.get(name, {name}) <= set(columns))
     if missing:

@@ -6,7 +6,7 @@ A manifest is the only way to grade PNG, JPEG and TIFF files, and DICOM files wi
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +22,7 @@ from components.exams.evidence import is_one_exam
 from components.exams.grouping import group
 from components.sources.candidates import Candidate
 from components.sources.labels import exam_id_problem, system_name
+from components.sources.readers import reader_of
 from components.sources.source import MANIFEST_COLUMNS, ManifestRows
 from components.sources.tables import Row, read_rows
 from serving.client.preprocessing import ExamFiles, files_of
@@ -201,11 +202,14 @@ def exams_of_manifest(manifest: Path, hash_key: bytes) -> tuple[tuple[FoundExam,
     reader = ManifestRows(root)
     exams: dict[str, list[_ManifestRow]] = {}
     nameless = 0
+    read: set[tuple[Candidate, str]] = set()  # a row with a reader may repeat such a file
     for number, row in enumerate(read_rows(manifest, MANIFEST_COLUMNS), start=2):
         if row.cells["exam_id"]:
-            exams.setdefault(row.cells["exam_id"], []).append(
-                _ManifestRow(number, _candidate(reader, row, number, root), system_name(row))
-            )
+            one = _ManifestRow(number, _candidate(reader, row, number, root), system_name(row))
+            file = replace(one.candidate, line=0), one.system
+            if not (reader_of(row) and file in read):
+                exams.setdefault(row.cells["exam_id"], []).append(one)
+            read.add(file)
         else:
             nameless += 1
     found = tuple(_exam(exam, rows, root, hash_key) for exam, rows in exams.items())

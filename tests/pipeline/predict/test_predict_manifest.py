@@ -125,6 +125,13 @@ def test_the_columns_of_ingest_s_manifest_play_no_part(pictures: Path) -> None:
     manifest = table(pictures, *(f"{row},0,x" for row in rows_of(0)), header="exam_id,view,file,density,age")
     [exam], _ = exams_of_manifest(manifest, KEY.key)
     assert (len(exam.files), exam.rejected) == (4, ())
+    readings = [f"{row},{reader},B" for reader in "12" for row in rows_of(0)]
+    [exam], _ = exams_of_manifest(table(pictures, *readings, header="exam_id,view,file,reader,density"), KEY.key)
+    assert (len(exam.files), exam.rejected) == (4, ())
+    [exam], _ = exams_of_manifest(table(pictures, *rows_of(0), *rows_of(0), header="exam_id,view,file"), KEY.key)
+    assert len(exam.files) == 8, "without readers, these are copies"
+    odd = table(pictures, *(f"{row},B" for row in rows_of(0)), header="exam_id,view,file,density_reader_consensus")
+    assert len(exams_of_manifest(odd, KEY.key)[0][0].files) == 4
     with pytest.raises(ManifestError, match="columns view are missing"):
         exams_of_manifest(table(pictures, "a,b", header="exam_id,file"), KEY.key)
 
