@@ -21,6 +21,7 @@ from serving.gateway.studies import Studies
 from serving.gateway.worker import ConsistentGrader, Worker
 from serving.wire.http import ListenError, serve_in_thread
 from serving.wire.prediction import MODEL_STATUS, AnswerError, is_available, status_request
+from serving.wire.stopping import stop_signals
 from serving.wire.tls import ClientTls
 
 _GROUP_SECONDS: Final = 0.25
@@ -154,8 +155,6 @@ def run_gateway(config: GatewayConfig, environ: Mapping[str, str], say: Callable
         GatewayConfigError: A token, TLS file, address or port cannot be used.
         SpoolError: The spool cannot be used.
     """
-    from serving.server.run import stop_signals
-
     stop_asked = threading.Event()
     with stop_signals(stop_asked), running_gateway(config, environ) as gateway:
         where = [f"HTTP {gateway.http_address}"]

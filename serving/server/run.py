@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import signal
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Final
@@ -19,23 +18,10 @@ from serving.server.http_server import RestServer
 from serving.server.manager import ConfigWatch, ModelManager
 from serving.wire.errors import ServerStartError
 from serving.wire.http import ListenError
+from serving.wire.stopping import stop_signals
 from serving.wire.tls import ServerTls
 
 _GRACE_SECONDS: Final = 5.0
-
-
-@contextmanager
-def stop_signals(event: threading.Event) -> Iterator[None]:
-    """Set an event on SIGINT and SIGTERM within the context; do nothing outside the main thread."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, lambda *_: event.set()) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 class RunningServer:

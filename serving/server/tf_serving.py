@@ -23,6 +23,7 @@ from serving.server.text_protos import (
     ssl_config_text,
 )
 from serving.wire.errors import ServerStartError
+from serving.wire.stopping import stop_signals
 
 BINARY_VARIABLE: Final = "TF_SERVING_BIN"
 BINARY_NAME: Final = "tensorflow_model_server"
@@ -158,8 +159,6 @@ class TfServingProcess:
 
     def wait(self) -> bool:
         """Serve until `stop`, the end of the program or, in the main thread, SIGINT or SIGTERM; then stop."""
-        from serving.server.run import stop_signals
-
         with stop_signals(self._stop_asked):
             while not self._stop_asked.wait(_POLL_SECONDS) and self._process.poll() is None:
                 pass

@@ -14,6 +14,7 @@ from schema import features as f
 from schema.acquisition import REFERENCE_SYSTEMS, AcquisitionSystem, canonical_system
 
 PBTXT = Path(__file__).parents[2] / "schema" / "schema.pbtxt"
+OF_READERS = (f.READERS, f.READINGS, f.DENSITY_SHARES)  # of exams with several readers: a value per reader or class
 BYTES, INT, FLOAT = schema_pb2.BYTES, schema_pb2.INT, schema_pb2.FLOAT
 
 
@@ -31,20 +32,22 @@ def test_schema_names_and_types_are_those_of_the_code(schema: schema_pb2.Schema)
         f.PIXEL_SPACING_MM: FLOAT,
         f.PECTORAL_AREA_FRACTION: FLOAT,
         f.BREAST_AREA_FRACTION: FLOAT,
+        f.DENSITY_SHARES: FLOAT,
     }
     texts = (
         *(f.IMAGE, f.VIEW, f.LATERALITY, f.EXAM_ID, f.PATIENT_ID, f.DENSITY, f.ACQUISITION_SYSTEM, f.MANUFACTURER),
         *(f.MODEL_NAME, f.SOFTWARE_VERSION, f.PECTORAL_STATUS, f.REGIONS),
+        *(f.READERS, f.READINGS),
     )
     assert {feature.name: feature.type for feature in schema.feature} == {**numbers, **dict.fromkeys(texts, BYTES)}
 
 
 def test_every_feature_that_is_trained_on_is_required_and_scalar(schema: schema_pb2.Schema) -> None:
     for feature in schema.feature:
-        explains = feature.lifecycle_stage == schema_pb2.DEBUG_ONLY
-        assert explains == (feature.name == f.REGIONS), feature.name
-        assert feature.presence.min_fraction == (0.0 if explains else 1.0), feature.name
-        assert feature.HasField("shape"), feature.name
+        of_some = feature.lifecycle_stage == schema_pb2.DEBUG_ONLY
+        assert of_some == (feature.name in {f.REGIONS, *OF_READERS}), feature.name
+        assert feature.presence.min_fraction == (0.0 if of_some else 1.0), feature.name
+        assert feature.HasField("shape") == (feature.name not in OF_READERS), feature.name
         assert not feature.shape.dim, feature.name
 
 
@@ -66,9 +69,9 @@ def test_unknown_numbers_are_within_their_domains(schema: schema_pb2.Schema) -> 
     assert domains[f.PIXEL_SPACING_MM].float_domain.min == 0.0
 
 
-def test_only_pictures_are_left_out_of_statistics(schema: schema_pb2.Schema) -> None:
+def test_pictures_and_readings_are_left_out_of_statistics(schema: schema_pb2.Schema) -> None:
     left_out = {feature.name for feature in schema.feature if "STATISTICS" in feature.not_in_environment}
-    assert left_out == {f.IMAGE, f.REGIONS}
+    assert left_out == {f.IMAGE, f.REGIONS, *OF_READERS}
     assert set(schema.default_environment) == {"EXAMPLES", "STATISTICS"}
 
 

@@ -59,8 +59,9 @@ def test_a_real_exam_is_dropped_graded_and_looked_at(
         assert shown["Exam"] == list(exam["probabilities"].values())
         assert shown["Right breast"] == list(exam["right"].values())
         assert shown["Left MLO"] == list(exam["views"]["MLO_L"]["probabilities"].values())
-        until(page, "[...document.querySelectorAll('#hanging img')].filter((i) => i.naturalHeight > 64).length === 8")
-        sizes = "[...document.querySelectorAll('#hanging img')].map((i) => [i.naturalWidth, i.naturalHeight])"
+        shown_pictures = "[...document.querySelectorAll('#hanging .frame:not(.beside) img')]"
+        until(page, f"{shown_pictures}.filter((i) => i.naturalHeight > 64).length === 8")
+        sizes = f"{shown_pictures}.map((i) => [i.naturalWidth, i.naturalHeight])"
         pictures = page.evaluate(sizes)
         assert pictures[::2] == pictures[1::2]  # each heat map lies over its view
         assert "readme.txt" in page.inner_text("#upload-refused")
