@@ -124,8 +124,9 @@ def judge_mean_scores(groups: Sequence[SliceScores], config: ExplainerConfig) ->
 
     Returns:
         One gate per limit and slice: name, slice, threshold, value, ci95, n and passed. A gate fails if no view has the
-        score. A view is judged on its own mean, but a CC view, which shows no muscle, not on the muscle. An acquisition
-        system is judged if ``minimum_exams_a_system`` of its exams have the score.
+        score. A view is judged on its own mean, but not on the muscle if none of its images shows one, as in CC views;
+        all views together are. An acquisition system is judged if ``minimum_exams_a_system`` of its exams have the
+        score.
     """
     limits = (
         ("energy_in_breast", ">=", config.minimum_energy_in_breast),
@@ -145,7 +146,7 @@ def _is_judged(group: SliceScores, score: str, config: ExplainerConfig) -> bool:
     if set(group.slice) == {_SYSTEM}:
         return group.scores[score].exams >= config.minimum_exams_a_system
     if set(group.slice) == {"view"}:
-        return score != "energy_in_pectoral" or is_mlo(group.slice["view"])
+        return score != "energy_in_pectoral" or (is_mlo(group.slice["view"]) and group.scores[score].n > 0)
     return not group.slice
 
 

@@ -239,6 +239,13 @@ def test_one_network_that_looks_away_fails_though_the_mean_of_all_passes() -> No
     assert [gates["energy_in_breast", f"view={view}"]["passed"] for view in f.VIEWS] == [v != "MLO_L" for v in f.VIEWS]
     judged = {where for name, where in gates if name == "energy_in_pectoral"}
     assert judged == {"all", "view=MLO_R", "view=MLO_L"}, "a CC view shows no muscle"
+    without = {"energy_in_pectoral": None}
+    none_on_the_left = [
+        row(n, exam_id=str(n // 4), view=view, scores=scores("CC_R") | (without if view == "MLO_L" else {}))
+        for n, view in enumerate([*f.VIEWS] * 10)
+    ]
+    of_muscle = [g for g in judge_mean_scores(scores_by_slice(none_on_the_left), config) if "pectoral" in g["name"]]
+    assert {gate["slice"]: gate["passed"] for gate in of_muscle} == {"all": True, "view=MLO_R": True}
     cold = [row(n, view=f.VIEWS[n % 4], scores=dict.fromkeys(SCORES, 0.9 if n % 4 else None)) for n in range(40)]
     only = ExplainerConfig(minimum_energy_in_breast=0.5)
     without_heat = [gate for gate in judge_mean_scores(scores_by_slice(cold), only) if not gate["passed"]]
