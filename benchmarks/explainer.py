@@ -16,7 +16,6 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,7 +27,7 @@ from tfx.types import standard_artifacts
 from components.common.artifacts import Explanations
 from components.common.png import encode_png
 from components.common.shards import shard_name, write_shard
-from components.common.views import View
+from components.common.views import View, batched
 from components.evaluator import executor as evaluator
 from components.evaluator.config import EvaluatorConfig
 from components.exam_ensemble.ensemble import load_exam_model
@@ -163,7 +162,7 @@ def _seconds_an_exam(call: Callable[[Any], object], batches: Sequence[Any], exam
 def _served_calls(inputs: dict[str, list[Any]], exams: int) -> float:
     """Processor seconds an exam of the served model's calls alone, in batches as the node makes them."""
     model = Explainer(str(Path(inputs["model"][0].uri) / "Format-Serving"))
-    batches = list(_batches(_views(exams)))
+    batches = list(batched(_views(exams), _BATCH))
     return _seconds_an_exam(lambda batch: model.heat_maps(batch, "predicted"), batches, exams)
 
 
@@ -171,13 +170,8 @@ def _bare_networks(inputs: dict[str, list[Any]], exams: int) -> float:
     """Processor seconds an exam of Grad-CAM alone, forward and backward, on decoded images: the floor."""
     [parts] = load_networks([str(Path(inputs["CC_R"][0].uri) / "Format-Serving" / NETWORK_FILE)])
     image = ImageConfig(size=_SIZE)
-    batches = [network_input(batch, image, mirrored=False) for batch in _batches(_views(exams))]
+    batches = [network_input(batch, image, mirrored=False) for batch in batched(_views(exams), _BATCH)]
     return _seconds_an_exam(lambda batch: maps_of(parts, batch, np.zeros(len(batch), np.int64)), batches, exams)
-
-
-def _batches(views: Iterator[View]) -> Iterator[list[View]]:
-    while batch := list(islice(views, _BATCH)):
-        yield batch
 
 
 def _seconds(

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
+from typing import TypeVar
 
 import tensorflow as tf
 
 from components.common.shards import read_shard, shards_of
 from schema import features as f
 from schema.acquisition import NO_SYSTEM, AcquisitionSystem
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -82,3 +86,19 @@ def read_views(folder: str) -> Iterator[View]:
     for shard in shards_of(folder):
         for record in read_shard(shard):
             yield parse_view(record)
+
+
+def first_exams(views: Iterable[View], most: int) -> Iterator[View]:
+    """Yield the views of the first exams, also those that come after views of other exams."""
+    exams: set[str] = set()
+    for view in views:
+        if view.exam_id in exams or len(exams) < most:
+            exams.add(view.exam_id)
+            yield view
+
+
+def batched(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
+    """Yield items in lists of ``size``, the last of which may be shorter; one list is in memory."""
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch

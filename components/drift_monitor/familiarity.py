@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from components.common.shards import read_shard
-from components.common.views import View, parse_view
+from components.common.views import View, first_exams, parse_view
 from components.drift_monitor.measure import Group, GroupedShard
 from components.drift_monitor.summary import PushedFamiliarity
 from components.exam_model.measured_familiarity import familiarity_facts, measure_exams
@@ -17,15 +17,10 @@ from components.statistics.intervals import make_figure, wilson_interval
 _NONE: Final = "none had been pushed when these exams came"  # a later run takes the answer from the cache
 
 
-def _views(shards: Sequence[GroupedShard], group: Group, most_exams: int) -> Iterator[View]:
-    exams: set[str] = set()
+def _views(shards: Sequence[GroupedShard], group: Group) -> Iterator[View]:
     for shard in shards:
         if group in shard.groups:
-            for record in read_shard(shard.path):
-                view = parse_view(record)
-                if view.exam_id in exams or len(exams) < most_exams:
-                    exams.add(view.exam_id)
-                    yield view
+            yield from map(parse_view, read_shard(shard.path))
 
 
 def measure_against_pushed(
@@ -49,7 +44,7 @@ def measure_against_pushed(
     if not known.available or known.false_refusals is None:
         remark = f"Model {version} cannot tell whether an exam is unlike its training exams: {known.reason}."
         return PushedFamiliarity(subject=subject, version=version, remark=remark)
-    exams = measure_exams(model_dir, known, _views(shards, group, most_exams))
+    exams = measure_exams(model_dir, known, first_exams(_views(shards, group), most_exams))
     unlike, n = sum(exam.unlike for exam in exams), len(exams)
     found = PushedFamiliarity(subject=subject, version=version, expected=known.false_refusals)
     if not exams:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice, pairwise
+from itertools import pairwise
 from typing import Any, Final
 
 import keras
@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from components.common.views import View, read_views
+from components.common.views import View, batched, read_views
 from components.exam_model.familiarity import channel_statistics, feature_layers
 from components.exam_model.heat_source import LAST_STAGE, stage_end
 from components.exam_model.signatures import ExamModel, ExamSettings
@@ -177,10 +177,9 @@ def load_exam_model(
 _BATCH: Final = 8  # views in memory; at the published size the activations of a view take about 100 MB
 
 
-def batches_of(views: Iterator[View]) -> Iterator[list[View]]:
+def batches_of(views: Iterable[View]) -> Iterator[list[View]]:
     """Yield views in groups that a network takes at once."""
-    while batch := list(islice(views, _BATCH)):
-        yield batch
+    return batched(views, _BATCH)
 
 
 @dataclass(frozen=True, eq=False)

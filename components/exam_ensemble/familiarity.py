@@ -7,7 +7,7 @@ each number of views has its own threshold, from all subsets of that many views 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from components.common.views import View, read_views
+from components.common.views import first_exams, read_views
 from components.exam_ensemble.ensemble import GradedSplit, batches_of
 from components.exam_model.contract import FamiliarityFacts
 from components.exam_model.familiarity import Familiarity, FeatureDistribution
@@ -97,14 +97,8 @@ def fit_distributions(model: ExamModel, folder: str, most_exams: int) -> FittedD
     count = max(model.network_of_view.values()) + 1
     moments = [StreamedMoments(model.statistics) for _ in range(count)]
     exams: set[str] = set()
-
-    def first_exams() -> Iterator[View]:
-        for view in read_views(folder):
-            if view.exam_id in exams or len(exams) < most_exams:
-                exams.add(view.exam_id)
-                yield view
-
-    for batch in batches_of(first_exams()):
+    for batch in batches_of(first_exams(read_views(folder), most_exams)):
+        exams.update(view.exam_id for view in batch)
         rows = run(tf.constant([view.image for view in batch]), tf.constant([view.view for view in batch])).numpy()
         of_rows = np.array([model.network_of_view[view.view] for view in batch])
         for number, of_network in enumerate(moments):

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import islice
 from typing import Final
 
 import numpy as np
 import tensorflow as tf
 
-from components.common.views import View
+from components.common.views import View, batched
 from components.exam_model.contract import ContractError, FamiliarityFacts
 from components.exam_model.saved_model import load_contract
 from components.statistics.combination import views_of_exams
@@ -57,7 +56,7 @@ def measure_exams(model_dir: str, known: FamiliarityFacts, views: Iterable[View]
     distances: list[float] = []
     systems: dict[str, str] = {}
     ask = (model := tf.saved_model.load(model_dir)).signatures["predict_view"]
-    for batch in _batches(iter(views)):
+    for batch in batched(views, _BATCH):
         answer = ask(
             image_bytes=tf.constant([view.image for view in batch]), view=tf.constant([view.view for view in batch])
         )
@@ -72,8 +71,3 @@ def measure_exams(model_dir: str, known: FamiliarityFacts, views: Iterable[View]
         MeasuredExam(exam, systems[exam], float(known.exam_thresholds[len(of) - 1] / of.mean()))
         for exam, of in exams.items()
     ]
-
-
-def _batches(views: Iterator[View]) -> Iterator[list[View]]:
-    while batch := list(islice(views, _BATCH)):
-        yield batch

@@ -6,19 +6,17 @@ import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
 
 from components.common.progress import advance
 from components.common.shards import read_shard, write_bytes
 from components.common.stages import LostRecordsError
-from components.common.views import View, parse_view
+from components.common.views import View, batched, parse_view
 from components.grad_cam_explainer.config import ExplainerConfig
 from components.grad_cam_explainer.heat_maps import Explainer, score_view
 from components.grad_cam_explainer.mean_scores import ExplainedView
 from components.grad_cam_explainer.view_selection import Place, beside
 
 LoadExplainer = Callable[[], Explainer]
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -34,12 +32,6 @@ class ExplainTask:
     number: int
     path: str
     views: int
-
-
-def _batches(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
-    iterator = iter(items)
-    while batch := list(itertools.islice(iterator, size)):
-        yield batch
 
 
 def read_some(path: str, wanted: Iterable[int]) -> Iterator[tuple[int, View]]:
@@ -67,7 +59,7 @@ def explain_shard(task: ExplainTask, load: LoadExplainer, config: ExplainerConfi
     explainer = load()
     rows: list[ExplainedView] = []
     records = itertools.islice(read_shard(task.path), task.views)
-    for batch in _batches(map(parse_view, records), config.batch_size):
+    for batch in batched(map(parse_view, records), config.batch_size):
         found = explainer.heat_maps(batch, config.target_class)
         for view, density, probabilities, heatmap in zip(
             batch, found.density, found.probabilities, found.heatmaps, strict=True
@@ -110,7 +102,7 @@ def draw_shard(
     task, wanted = work
     explainer = load()
     drawn: dict[Place, dict[str, str]] = {}
-    for batch in _batches(read_some(task.path, wanted), config.batch_size):
+    for batch in batched(read_some(task.path, wanted), config.batch_size):
         pictures = explainer.pictures([view for _, view in batch], config.target_class)
         for (index, _), of_view in zip(batch, pictures, strict=True):
             paths = {kind: beside(wanted[index], kind) for kind in of_view}

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import Any, Final
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from components.common.views import View, read_views
+from components.common.views import View, batched, read_views
 from components.texture.view_vector import VECTOR, view_vectors
 from components.transform.images import decode_images
 from schema.features import DENSITY_CLASSES, VIEWS
@@ -57,7 +56,7 @@ def measure_split(folder: str, side: int, measured: Callable[[int], None] = lamb
     graph = tf.function(measure, input_signature=spec, autograph=False)
     vectors: list[NDArray[Any]] = []
     found: list[View] = []
-    for batch in _batches(read_views(folder)):
+    for batch in batched(read_views(folder), _BATCH):
         views = [VIEWS.index(view.view) for view in batch]
         vectors.append(graph(tf.constant([view.image for view in batch]), tf.constant(views, tf.int32)).numpy())
         found += [replace(view, image=b"", regions=b"") for view in batch]
@@ -78,8 +77,3 @@ def measured_views(views: Sequence[View], vectors: NDArray[Any]) -> MeasuredView
         exams=exams.astype(np.int64),
         targets=np.array([view.target for view in views]) if any(view.shares for view in views) else None,
     )
-
-
-def _batches(views: Iterator[View]) -> Iterator[list[View]]:
-    while batch := list(islice(views, _BATCH)):
-        yield batch

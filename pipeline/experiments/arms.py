@@ -9,9 +9,7 @@ import json
 import os
 import time
 from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +18,7 @@ import tensorflow as tf
 from tfx.utils import path_utils
 
 from components.common.shards import read_bytes, split_folder
-from components.common.views import View, read_views
+from components.common.views import batched, read_views
 from components.evaluator.predictions import Predictions, ViewPrediction, read_predictions
 from components.exam_selector.selection import LEARNT
 from components.statistics.calibration import load_temperature
@@ -35,11 +33,6 @@ from schema.features import DENSITY_CLASSES
 _BATCH: Final = 8  # images in memory; at the published size the activations of an image take some 100 MB
 
 
-def _batches(views: Iterator[View]) -> Iterator[list[View]]:
-    while batch := list(islice(views, _BATCH)):
-        yield batch
-
-
 def predict_split(model: str, folder: str) -> list[ViewPrediction]:
     """Predict every image of a split with the model as it would be served.
 
@@ -52,7 +45,7 @@ def predict_split(model: str, folder: str) -> list[ViewPrediction]:
     """
     predict = tf.saved_model.load(model).signatures["predict_view"]
     rows = []
-    for batch in _batches(read_views(folder)):
+    for batch in batched(read_views(folder), _BATCH):
         answer = predict(
             image_bytes=tf.constant([view.image for view in batch]), view=tf.constant([view.view for view in batch])
         )

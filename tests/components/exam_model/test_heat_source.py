@@ -107,7 +107,7 @@ def test_what_does_not_fit_is_refused(network: keras.Model, exam_networks: dict[
         HeatMapConfig(stages=(4,))
     for stages in ((), (5, 4), (4, 4), (2,)):
         with pytest.raises(ValidationError, match="stages"):
-            HeatMapConfig(method="layer_cam", stages=stages)  # type: ignore[arg-type]  # it comes from a file
+            HeatMapConfig.model_validate({"method": "layer_cam", "stages": stages})
     with pytest.raises(ValueError, match=r"The network has no stage 4 for its heat maps: change ensemble.heat_map"):
         packed_functions(exam_networks["CC_R"], (4,))
     cut = dict.fromkeys(VIEWS, view_functions(network))
