@@ -47,7 +47,24 @@ def _slices_of(predictions: Predictions) -> dict[_Slice, list[ViewPrediction]]:
     return found
 
 
-def _rows(level: Level, exams: Iterable[Sequence[ViewPrediction]]) -> list[ScoreRow]:
+def by_exam(rows: Iterable[ViewPrediction]) -> dict[str, list[ViewPrediction]]:
+    """Group predictions by exam, in the order in which exams first appear."""
+    found: dict[str, list[ViewPrediction]] = defaultdict(list)
+    for row in rows:
+        found[row.exam_id].append(row)
+    return found
+
+
+def observations(level: Level, exams: Iterable[Sequence[ViewPrediction]]) -> list[ScoreRow]:
+    """Return the observations of a level.
+
+    Args:
+        level: ``view``, ``breast`` or ``exam``.
+        exams: Predictions of each exam.
+
+    Raises:
+        ValueError: The labels of an exam differ.
+    """
     rows = []
     for images in exams:
         exam = images[0].exam_id
@@ -90,25 +107,23 @@ def evaluate_predictions(
         scores = make_scores(rows, temperature)
         return slice_entry(chosen, confusion_matrix(scores), density_figures(scores, draws, seed), scores.ungraded)
 
-    by_exam: dict[str, list[ViewPrediction]] = defaultdict(list)
-    for row in predictions.rows:
-        by_exam[row.exam_id].append(row)
+    exams = by_exam(predictions.rows)
     slices = sorted(_slices_of(predictions).items())
 
     def exams_of(images: Iterable[ViewPrediction]) -> list[list[ViewPrediction]]:
         """Return all views of each exam, as in TFMA's query metrics."""
-        return [by_exam[exam] for exam in dict.fromkeys(image.exam_id for image in images)]
+        return [exams[exam] for exam in dict.fromkeys(image.exam_id for image in images)]
 
     result: dict[str, Any] = {}
     for level in ("exam", "breast"):
         result[level] = [
-            entry(dict(chosen), _rows(level, exams_of(images)), temperature)
+            entry(dict(chosen), observations(level, exams_of(images)), temperature)
             for chosen, images in slices
             if has_meaning(level, dict(chosen))
         ]
-    breasts = _rows("breast", by_exam.values())
+    breasts = observations("breast", exams.values())
     result["breast"] += [entry({f.LATERALITY: side}, rows_of_side(breasts, side), temperature) for side in SIDES]
     result["view"] = [
-        entry(dict(chosen), _rows("view", ([image] for image in images)), 1.0) for chosen, images in slices
+        entry(dict(chosen), observations("view", ([image] for image in images)), 1.0) for chosen, images in slices
     ]
     return result

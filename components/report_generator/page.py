@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Final, Literal, TypeAlias
 
+from components.common.templates import render
 from schema.features import DENSITY_CLASSES
 
 Tone = Literal["", "pass", "fail", "warn", "muted"]
@@ -330,15 +331,5 @@ def render_page(title: str, about: Sequence[str], sections: Sequence[Section], v
     Returns:
         HTML text, to be written as UTF-8.
     """
-    from jinja2 import DictLoader, Environment, StrictUndefined  # only the extra `pipeline` has it
-
-    files = [Path(__file__).parent / name for name in DATA_FILES]
-    environment = Environment(
-        loader=DictLoader({file.name: file.read_text(encoding="utf-8") for file in files}),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    template = environment.get_template("report.html.j2")
-    return template.render(title=title, about=about, sections=sections, verdict=verdict, densities=DENSITY_CLASSES)
+    values = {"title": title, "about": about, "sections": sections, "verdict": verdict, "densities": DENSITY_CLASSES}
+    return render(Path(__file__).parent, DATA_FILES, "report.html.j2", **values)

@@ -19,12 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.common.files import write_whole
-from components.evaluator.predictions import ViewPrediction, read_predictions
+from components.evaluator.offline import by_exam, observations
+from components.evaluator.predictions import read_predictions
 from components.preprocessing.outputs import grey_picture
 from components.preprocessing.preprocess import preprocess_view
 from components.statistics.confident_learning import doubted_labels
 from components.statistics.intervals import Figure, clustered_interval, make_figure
-from components.statistics.scores import ScoreRow, class_index, cluster_of, make_scores, score_rows
+from components.statistics.scores import make_scores
 from pipeline.review.page import DoubtedExam, labels_page
 from pipeline.review.session import ReviewableRun, ReviewRunError, find_run, ingested_images
 from schema.features import ACQUISITION_SYSTEM, DENSITY_CLASSES, UNKNOWN, VIEWS
@@ -57,24 +58,6 @@ class DoubtedLabel:
     system: str
 
 
-def _exam_rows(rows: Sequence[ViewPrediction]) -> list[ScoreRow]:
-    exams: dict[str, list[ViewPrediction]] = defaultdict(list)
-    for row in rows:
-        exams[row.exam_id].append(row)
-    return [
-        score
-        for exam, views in exams.items()
-        for score in score_rows(
-            "exam",
-            exam,
-            cluster_of(views[0].patient_id, exam),
-            class_index((view.label for view in views), f"exam {exam}"),
-            [view.view for view in views],
-            np.array([view.probabilities for view in views]),
-        )
-    ]
-
-
 def find_doubted(tables: Sequence[Path]) -> tuple[tuple[DoubtedLabel, ...], Figure]:
     """Find the doubted labels of out-of-fold predictions.
 
@@ -89,7 +72,7 @@ def find_doubted(tables: Sequence[Path]) -> tuple[tuple[DoubtedLabel, ...], Figu
         ValueError: The tables differ in exams or labels.
     """
     read = [read_predictions(table).rows for table in tables]
-    scores = [make_scores(_exam_rows(rows)) for rows in read]
+    scores = [make_scores(observations("exam", by_exam(rows).values())) for rows in read]
     for table, other in zip(tables, scores, strict=True):
         if other.keys != scores[0].keys or (other.labels != scores[0].labels).any():
             raise ValueError(f"{table}: it has other exams or labels than {tables[0]}; give tables of the same exams.")

@@ -10,9 +10,9 @@ from typing import Any, Final
 
 import cv2
 import numpy as np
-from jinja2 import DictLoader, Environment, StrictUndefined
 from numpy.typing import NDArray
 
+from components.common.templates import render
 from components.review.polygons import Polygon
 
 DATA_FILES: Final = (
@@ -99,15 +99,7 @@ def _data(view: PageView) -> dict[str, Any]:
 
 
 def _render(template: str, **values: Any) -> str:
-    files = [Path(__file__).parent / name for name in DATA_FILES]
-    environment = Environment(
-        loader=DictLoader({file.name: file.read_text(encoding="utf-8") for file in files}),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template(template).render(**values)
+    return render(Path(__file__).parent, DATA_FILES, template, **values)
 
 
 def review_page(views: Sequence[PageView]) -> str:
