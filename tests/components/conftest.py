@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,10 @@ import cv2
 import numpy as np
 import pytest
 from google.protobuf import text_format
-from numpy.typing import NDArray
 from pydicom.uid import UID
 
 from tests.components.dicom.dicom_files import BOTH, MakeDicom, mammogram, names, write
-from tests.components.preprocessing.synthetic_views import SyntheticView, dice_of, draw_view
+from tests.components.preprocessing.synthetic_views import Dice, MakeView, dice_of, draw_view
 from tests.sharing import once
 
 SIZE = 64
@@ -122,10 +120,10 @@ def make_dicom(tmp_path: Path) -> MakeDicom:
 
 
 @pytest.fixture(scope="session")
-def make_view() -> Callable[..., SyntheticView]:
+def make_view() -> MakeView:
     return draw_view
 
 
 @pytest.fixture(scope="session")
-def dice() -> Callable[[NDArray[np.bool_], NDArray[np.bool_]], float]:
+def dice() -> Dice:
     return dice_of

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from typing import Any, NoReturn
 
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes, FileMetadata, FileSystem
 
@@ -53,7 +54,7 @@ class MemoryFileSystem(FileSystem):
     def checksum(self, path: str) -> None:
         return None
 
-    def create(self, *_: object) -> None:
+    def create(self, *_: Any, **__: Any) -> NoReturn:
         raise NotImplementedError("archives are only read")
 
     mkdirs = copy = rename = delete = create

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 from pydicom import dcmread
+from pydicom.data import get_testdata_file
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
@@ -35,7 +36,7 @@ def ramp(rows: int = 64, columns: int = 48, top: int = 4095) -> np.ndarray:
     return np.linspace(0, top, rows * columns).round().astype(np.uint16).reshape(rows, columns)
 
 
-def mammogram(pixels: np.ndarray | None = None, **changes: Any) -> FileDataset:
+def mammogram(pixels: np.ndarray | None = None, /, **changes: Any) -> FileDataset:
     """Return a right CC image of 12 bits. A change of None removes the element."""
     pixels = ramp() if pixels is None else pixels
     meta = FileMetaDataset()
@@ -78,6 +79,13 @@ def mammogram(pixels: np.ndarray | None = None, **changes: Any) -> FileDataset:
         if value is not None:
             setattr(dataset, keyword, value)
     return dataset
+
+
+def pydicom_file(name: str) -> Path:
+    """Return a file that pydicom brings for tests."""
+    path = get_testdata_file(name, download=False)
+    assert isinstance(path, str), f"pydicom has no file {name}"
+    return Path(path)
 
 
 def write(dataset: Dataset, path: Path) -> Path:

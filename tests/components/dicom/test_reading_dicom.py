@@ -10,7 +10,6 @@ import numpy as np
 import pydicom
 import pytest
 from PIL import Image
-from pydicom.data import get_testdata_file
 from pydicom.uid import (
     MPEG2MPML,
     UID,
@@ -29,7 +28,7 @@ from components.dicom.reading import (
     read_pixels,
 )
 from components.dicom.rejections import ANY_IMAGE, IngestError, RejectionReason
-from tests.components.dicom.dicom_files import BOTH, as_written, mammogram, names, part10, ramp, write
+from tests.components.dicom.dicom_files import BOTH, as_written, mammogram, names, part10, pydicom_file, ramp, write
 
 NEMA = Path("../shared/data/nema_mg1")
 REASON = RejectionReason
@@ -150,7 +149,7 @@ def test_files_of_pydicom_as_mammograms(tmp_path: Path, name: str) -> None:
     """Signed 16-bit images of other makers' encoders, read as their uncompressed twin."""
 
     def as_mammogram(source: str) -> Path:
-        dataset = pydicom.dcmread(get_testdata_file(source, download=False))
+        dataset = pydicom.dcmread(pydicom_file(source))
         dataset.Modality, dataset.ViewPosition, dataset.Laterality = "MG", "MLO", "L"
         return write(dataset, tmp_path / source)
 
@@ -219,7 +218,7 @@ def test_files_that_are_no_dicom(tmp_path: Path) -> None:
     assert reason_of(empty) is REASON.TRUNCATED
     assert reason_of(tmp_path / "gone.dcm") is REASON.MISSING_FILE
     assert reason_of(tmp_path) is REASON.UNREADABLE
-    assert reason_of(Path(get_testdata_file("CT_small.dcm", download=False))) is REASON.NOT_MAMMOGRAPHY
+    assert reason_of(pydicom_file("CT_small.dcm")) is REASON.NOT_MAMMOGRAPHY
 
 
 @pytest.mark.parametrize("syntax", [None, RLELossless, JPEG2000Lossless])

@@ -16,6 +16,7 @@ from pydicom.uid import (
     generate_uid,
 )
 
+from components.common.location import Location
 from components.dicom_example_gen.config import IngestConfig
 from components.dicom_example_gen.plan.ingest_plan import IngestPlan
 from components.dicom_example_gen.plan.planning import InspectedFile, files_to_hash, inspect, inspect_pixels, plan
@@ -25,7 +26,7 @@ from components.sources.tables import RowProblem
 KEY = b"key"
 
 
-def write_image(path: Path, view: str, seed: int = 0, implicit: bool = False, **tags: Any) -> Path:
+def write_image(path: Path, view: str, seed: int = 0, implicit: bool = False, /, **tags: Any) -> Path:
     """Write an image of 12 x 10 pixels that depend on ``seed``; an attribute with value None is omitted."""
     projection, side = view.split("_")
     meta = FileMetaDataset()
@@ -57,6 +58,12 @@ def write_image(path: Path, view: str, seed: int = 0, implicit: bool = False, **
     path.parent.mkdir(parents=True, exist_ok=True)
     pydicom.dcmwrite(path, data, enforce_file_format=True)
     return path
+
+
+def local(place: Location) -> Path:
+    """Return the path of a place that a test made on this machine."""
+    assert isinstance(place, Path), place
+    return place
 
 
 def read_archive(folder: Path) -> list[InspectedFile]:

@@ -14,15 +14,16 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 
+from components.common.shards import EmptySplitError
 from components.dicom.rejections import RejectionReason as Reason
 from components.dicom_example_gen.config import IngestConfig, SplitFractions
-from components.dicom_example_gen.executor import EmptySplitError
 from components.sources.source import FolderSource, ManifestSource
 from pipeline.describe import describe_source
 from pipeline.local.demo import real_exams
 from schema import features as f
 from schema.features import SPLITS, VIEWS
 from tests.components.dicom.dicom_files import mammogram, write
+from tests.components.dicom_example_gen.archive_files import local
 from tests.components.executor_harness import NodeOutput, run_ingest, text_of
 
 pytestmark = pytest.mark.slow
@@ -118,7 +119,7 @@ def test_no_identifier_is_in_any_output_byte(ingested: NodeOutput, archive: Fold
         content = gzip.decompress(data) if name.endswith(".gz") else data
         assert [secret for secret in secrets if secret in content] == [], name
     # The search would find them: the archive is full of them.
-    assert b"Garibaldi" in next((archive.folder / "e00").iterdir()).read_bytes()
+    assert b"Garibaldi" in next((local(archive.folder) / "e00").iterdir()).read_bytes()
 
 
 def test_two_runs_and_two_workers_give_the_same_bytes(
@@ -149,9 +150,10 @@ def test_another_key_gives_other_pseudonyms(
 
 def test_a_bad_folder_is_counted_file_by_file(archive: FolderSource, tmp_path: Path) -> None:
     images = tmp_path / "images"
-    good = [p for p in sorted(archive.folder.rglob("*.dcm")) if int(p.parent.name[1:]) < 12]
+    folder = local(archive.folder)
+    good = [p for p in sorted(folder.rglob("*.dcm")) if int(p.parent.name[1:]) < 12]
     for path in good:
-        copy = images / path.relative_to(archive.folder)
+        copy = images / path.relative_to(folder)
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_bytes(path.read_bytes())
     study = "1.2.826.0.1.1000"
@@ -205,15 +207,16 @@ def fates(rows: list[dict[str, Any]]) -> dict[str, tuple[Any, ...]]:
 
 def test_pixels_that_fail_in_decoding_are_rejected(archive: FolderSource, tmp_path: Path) -> None:
     images = tmp_path / "images"
-    for path in archive.folder.rglob("*.dcm"):
-        copy = images / path.relative_to(archive.folder)
+    folder = local(archive.folder)
+    for path in folder.rglob("*.dcm"):
+        copy = images / path.relative_to(folder)
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_bytes(path.read_bytes())
     flat = dcmread(images / "e05" / "CC_L.dcm")
     flat.PixelData = bytes(len(flat.PixelData))
     flat.save_as(images / "e05" / "CC_L.dcm")
     labels = tmp_path / "labels.csv"
-    labels.write_text(archive.labels.read_text(encoding="utf-8").replace(",40\n", ",forty\n"), encoding="utf-8")
+    labels.write_text(local(archive.labels).read_text(encoding="utf-8").replace(",40\n", ",forty\n"), encoding="utf-8")
     source = FolderSource(images, labels)
     result = run_ingest(source, CONFIG, tmp_path / "out")
     [row] = [row for row in result.rows() if row["file"] == "e05/CC_L.dcm"]

@@ -22,6 +22,7 @@ import pytest
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import FileDataset
 from pydicom.tag import Tag
+from pydicom.uid import UID
 
 from components.common.png import decode_png
 from components.dicom.rejections import RejectionReason
@@ -90,11 +91,22 @@ def identifying(**changes: object) -> FileDataset:
         dataset[tag] = RawDataElement(tag, vr, len(value), value.encode(), 0, False, True)
     dataset.file_meta.SourceApplicationEntityTitle = "AE-GARIBALDI"
     dataset.file_meta.ImplementationVersionName = "PACS-OSPEDALE"
-    dataset.file_meta.MediaStorageSOPInstanceUID = "1.2.826.0.3.4711.99"
+    dataset.file_meta.MediaStorageSOPInstanceUID = UID("1.2.826.0.3.4711.99")
     block = dataset.private_block(0x0011, "SEGRETO", create=True)
     block.add_new(1, "LO", "private Garibaldi")
     dataset.add_new(Tag(0x60004000), "LT", "overlay comment of Biancardi")
     return dataset
+
+
+class RecordsHandler(logging.Handler):
+    """Keep all records of level INFO and above."""
+
+    def __init__(self, records: list[logging.LogRecord]) -> None:
+        super().__init__(logging.INFO)
+        self.records = records
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
 
 
 @dataclass(frozen=True)
@@ -119,8 +131,8 @@ def leaked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Leaked]:
             dataset = identifying(ImageLaterality=side, BreastImplantPresent="YES", **tags)
             write(dataset, root / "images" / folder / f"{folder} {view}.dcm")
     bad, whole = root / "images" / FOLDERS[0], (root / "images" / FOLDERS[0] / f"{FOLDERS[0]} CC_R.dcm").read_bytes()
-    study = {"StudyInstanceUID": "1.2.826.0.1.4711", "PatientID": PATIENTS[0], "BreastImplantPresent": "YES"}
-    for name, changes in {
+    tags = {"StudyInstanceUID": "1.2.826.0.1.4711", "PatientID": PATIENTS[0], "BreastImplantPresent": "YES"}
+    special: dict[str, dict[str, object]] = {
         "spot": {"ViewPosition": "SCC"},
         "series says C-View": {"SeriesDescription": "C-View of Garibaldi"},
         "burned in": {"BurnedInAnnotation": "YES"},
@@ -132,10 +144,11 @@ def leaked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Leaked]:
         "malformed uid": {"StudyInstanceUID": "1.2.GARIBALDI", "SOPInstanceUID": "1.2.NUNZIA"},
         "no pixels": {"PixelData": None},
         "flat": {"ViewPosition": "MLO", "PixelData": bytes(40 * 32 * 2)},
-    }.items():
+    }
+    for name, changes in special.items():
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            write(identifying(**study | changes), bad / f"{name}.dcm")
+            write(identifying(**tags | changes), bad / f"{name}.dcm")
     (bad / "truncated.dcm").write_bytes(whole[: len(whole) * 2 // 3])
     (bad / "copy.dcm").write_bytes(whole)
     (bad / "letter.dcm").write_text("Dear Mrs Garibaldi, MRN-00417-X,", encoding="utf-8")
@@ -145,8 +158,7 @@ def leaked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Leaked]:
     patch = pytest.MonkeyPatch()
     patch.setenv("BREAST_DENSITY_HASH_KEY", "the secret of this test")
     records: list[logging.LogRecord] = []
-    handler = logging.Handler(logging.INFO)
-    handler.emit = records.append  # type: ignore[method-assign]
+    handler = RecordsHandler(records)
     logger, level = logging.getLogger(), logging.getLogger().level
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)

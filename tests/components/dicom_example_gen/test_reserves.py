@@ -11,7 +11,7 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.encaps import encapsulate, generate_frames
-from pydicom.uid import RLELossless
+from pydicom.uid import UID, RLELossless
 
 from components.common.png import decode_png, pixels_sha256
 from components.common.shards import read_index
@@ -120,8 +120,8 @@ def picture(output: NodeOutput, root: Path, file: str) -> bool:
 def test_the_next_best_image_replaces_an_unusable_one(
     tmp_path: Path, spoil: Callable[[Path], Path], reason: str
 ) -> None:
-    source = archive(tmp_path)
-    exam = source.folder / "EB"
+    source, images = archive(tmp_path), tmp_path / "images"
+    exam = images / "EB"
     spoil(image(exam / "best.dcm", "CC_R", 91, AcquisitionTime="120000"))
     spoil(image(exam / "next.dcm", "CC_R", 92, AcquisitionTime="113000"))
     image(exam / "sound.dcm", "CC_R", 93, AcquisitionTime="110000")
@@ -132,16 +132,16 @@ def test_the_next_best_image_replaces_an_unusable_one(
         "EB/next.dcm": reason,
         "EB/CC_R.dcm": "duplicate_view",
     }
-    assert picture(output, source.folder, "EB/sound.dcm")
+    assert picture(output, images, "EB/sound.dcm")
     assert output.summary()["incomplete_exams"] == 0
     parallel = run_ingest(source, CONFIG, tmp_path / "two", workers=2)
     assert parallel.files() == output.files()
 
 
 def test_a_view_is_absent_if_all_its_images_are_unusable(tmp_path: Path) -> None:
-    source = archive(tmp_path)
-    black(source.folder / "EB" / "CC_R.dcm")
-    cut(image(source.folder / "EB" / "late.dcm", "CC_R", 92, AcquisitionTime="120000"))
+    source, images = archive(tmp_path), tmp_path / "images"
+    black(images / "EB" / "CC_R.dcm")
+    cut(image(images / "EB" / "late.dcm", "CC_R", 92, AcquisitionTime="120000"))
     found = fates(run_ingest(source, CONFIG, tmp_path / "out"))
     assert {file: fate for file, fate in found.items() if fate != "accepted"} == {
         "EB/CC_R.dcm": "implausible_pixels",
@@ -150,12 +150,12 @@ def test_a_view_is_absent_if_all_its_images_are_unusable(tmp_path: Path) -> None
 
 
 def test_a_copy_replaces_an_unreadable_file(tmp_path: Path) -> None:
-    source = archive(tmp_path)
-    first = source.folder / "EB" / "CC_R.dcm"
-    without_grey(first, source.folder / "EB" / "AA.dcm")
+    source, images = archive(tmp_path), tmp_path / "images"
+    first = images / "EB" / "CC_R.dcm"
+    without_grey(first, images / "EB" / "AA.dcm")
     # The same UID over half a stream: another image, by name before the sound one.
-    cut(Path(shutil.copy(source.folder / "EC" / "CC_L.dcm", source.folder / "EC" / "AA.dcm")))
-    shutil.copy(first, source.folder / "EB" / "ZZ.dcm")
+    cut(Path(shutil.copy(images / "EC" / "CC_L.dcm", images / "EC" / "AA.dcm")))
+    shutil.copy(first, images / "EB" / "ZZ.dcm")
     output = run_ingest(source, CONFIG, tmp_path / "out")
     found = fates(output)
     assert {file: fate for file, fate in found.items() if fate != "accepted"} == {
@@ -163,24 +163,24 @@ def test_a_copy_replaces_an_unreadable_file(tmp_path: Path) -> None:
         "EB/ZZ.dcm": "duplicate",
         "EC/AA.dcm": "truncated",
     }
-    assert picture(output, source.folder, "EB/CC_R.dcm")
+    assert picture(output, images, "EB/CC_R.dcm")
 
 
 def test_a_copy_in_a_rejected_exam_takes_no_image_from_a_valid_one(tmp_path: Path) -> None:
-    source = archive(tmp_path, density="C")
+    source, images = archive(tmp_path, density="C"), tmp_path / "images"
     # The exam of two women comes first by name, and holds a copy of EB's image.
-    shutil.copy(source.folder / "EB" / "CC_R.dcm", source.folder / "EA" / "0.dcm")
+    shutil.copy(images / "EB" / "CC_R.dcm", images / "EA" / "0.dcm")
     found = fates(run_ingest(source, CONFIG, tmp_path / "out"))
     assert {fate for file, fate in found.items() if file.startswith("EA/")} == {"mixed_patients"}
     assert {fate for file, fate in found.items() if not file.startswith("EA/")} == {"accepted"}
 
 
 def test_a_copy_in_another_exam_replaces_the_image(tmp_path: Path) -> None:
-    source = archive(tmp_path, density="C")
-    shutil.copytree(source.folder / "EA", source.folder / "EX")
+    source, images = archive(tmp_path, density="C"), tmp_path / "images"
+    shutil.copytree(images / "EA", images / "EX")
     with (tmp_path / "labels.csv").open("a", encoding="utf-8") as labels:
         labels.write("EX,C,train\n")
-    without_grey(source.folder / "EA" / "CC_R.dcm", source.folder / "EA" / "CC_R.dcm")
+    without_grey(images / "EA" / "CC_R.dcm", images / "EA" / "CC_R.dcm")
     output = run_ingest(source, CONFIG, tmp_path / "out")
     found = fates(output)
     assert {file: fate for file, fate in found.items() if fate != "accepted"} == {
@@ -201,14 +201,14 @@ def test_a_copy_in_another_exam_replaces_the_image(tmp_path: Path) -> None:
 def test_reserves_of_an_exam_exported_twice_are_rejected_too(
     tmp_path: Path, density: str, of_first: list[str], of_copy: list[str]
 ) -> None:
-    source = archive(tmp_path)
-    image(source.folder / "EA" / "again.dcm", "CC_R", 95, AcquisitionTime="110000")
-    (source.folder / "EX").mkdir()
-    for path in (source.folder / "EA").iterdir():
+    source, images = archive(tmp_path), tmp_path / "images"
+    image(images / "EA" / "again.dcm", "CC_R", 95, AcquisitionTime="110000")
+    (images / "EX").mkdir()
+    for path in (images / "EA").iterdir():
         data = pydicom.dcmread(path)
-        data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = f"{data.SOPInstanceUID[:60]}.9"
+        data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = UID(f"{data.SOPInstanceUID[:60]}.9")
         data.StudyInstanceUID = "1.2.9999"
-        data.save_as(source.folder / "EX" / path.name)
+        data.save_as(images / "EX" / path.name)
     with (tmp_path / "labels.csv").open("a", encoding="utf-8") as labels:
         labels.write(f"EX,{density},train\n")
     found = fates(run_ingest(source, CONFIG, tmp_path / "out"))

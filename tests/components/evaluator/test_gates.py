@@ -49,7 +49,8 @@ def test_floors_of_the_whole_split_pass_at_the_floor_and_fail_under_it() -> None
         "exam_macro_recall": "failed",
     }
     gate = results["exam_accuracy", "all"]
-    assert (gate.threshold, gate.value, gate.n, gate.ci95) == ("at least 0.7", 0.7, 40, pytest.approx((0.6, 0.8)))
+    assert (gate.threshold, gate.value, gate.n) == ("at least 0.7", 0.7, 40)
+    assert gate.ci95 == pytest.approx((0.6, 0.8))
 
 
 def test_every_class_is_gated_and_an_absent_one_refuses() -> None:
@@ -144,6 +145,7 @@ def test_a_class_that_loses_more_recall_than_chance_explains_refuses_the_model()
     }
     failed = results[f"exam_recall_A {LATEST}"]
     assert (failed.passed, failed.threshold) == (False, "interval reaches +0")
+    assert failed.short is not None
     assert failed.short == pytest.approx(-high, abs=1e-6)
     assert failed.short > 0.01
     tolerant = gates(slices, maximum_class_recall_loss=0.2)

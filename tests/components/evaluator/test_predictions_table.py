@@ -132,7 +132,11 @@ def test_figures_of_every_level_equal_scikit_learn(table: Callable[..., Path]) -
         for view, row in zip(views, p, strict=True):
             rows.append(f"e{exam},{view},{DENSITY_CLASSES[label]}," + ",".join(f"{x:.17g}" for x in row))
     result = evaluate_predictions(read_predictions(table(*random.permutation(rows))), draws=100)
-    sides = {"exam": [VIEWS], "breast": [("CC_R", "MLO_R"), ("CC_L", "MLO_L")], "view": [(v,) for v in VIEWS]}
+    sides: dict[str, list[tuple[str, ...]]] = {
+        "exam": [VIEWS],
+        "breast": [("CC_R", "MLO_R"), ("CC_L", "MLO_L")],
+        "view": [(v,) for v in VIEWS],
+    }
     for level, groups in sides.items():
         pairs = [
             (label, np.mean([views[v] for v in group if v in views], axis=0))

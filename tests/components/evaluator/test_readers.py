@@ -12,7 +12,7 @@ from sklearn.metrics import cohen_kappa_score
 from components.common.shards import split_folder, write_shard
 from components.evaluator.readers import compare_with_readers
 from components.report_generator.artifacts import ReadEvaluation
-from components.report_generator.page import Table
+from components.report_generator.page import Note, Table
 from components.report_generator.sections.readers import model_beside_readers
 from components.statistics.agreement import MODEL, Agreement
 from components.statistics.scores import ScoreRow, make_scores
@@ -62,6 +62,7 @@ def test_the_model_is_compared_with_each_reader_beside_the_readers(tmp_path: Pat
         {"exam": [], "view": [], "gates": [], "blessed": True, "readers": stored}
     )
     _, note, table = model_beside_readers(evaluation)
+    assert isinstance(note, Note)
     assert isinstance(table, Table)
     assert [row[0].text for row in table.rows] == ["Model and reader 1", "Model and reader 2", "Reader 1 and reader 2"]
     readers = f"{cohen_kappa_score(first, second, weights='quadratic'):.3f}"

@@ -172,7 +172,8 @@ def test_what_cannot_be_measured_is_undefined() -> None:
     cold = score_heat_map(np.zeros((SIZE, SIZE), np.float32), image, None)
     assert (cold.energy_in_breast, cold.spearman, cold.area_in_breast) == (None, None, 0.5)
     warm = score_heat_map(image.astype(np.float32), image, None)
-    assert (warm.energy_in_breast, warm.spearman) == (1.0, pytest.approx(1.0))
+    assert warm.energy_in_breast == 1.0
+    assert warm.spearman == pytest.approx(1.0)
     assert (warm.energy_in_pectoral, warm.energy_in_labels, warm.area_in_pectoral) == (None, None, None)
     assert rank_correlation(np.array([1.0]), np.array([2.0])) is None
 
@@ -188,7 +189,8 @@ def test_pictures_of_another_size_are_scored_at_the_maps_size() -> None:
 def test_intervals_draw_exams_not_views() -> None:
     values = list(np.random.default_rng(3).normal(0.5, 0.1, 100))
     alone = mean_over_exams(values, [str(n) for n in range(100)])
-    assert (alone.value, alone.n, alone.exams) == (pytest.approx(np.mean(values)), 100, 100)
+    assert alone.value == pytest.approx(np.mean(values))
+    assert (alone.n, alone.exams) == (100, 100)
     assert alone.ci95 is not None
     half = 1.96 * np.std(values) / 10
     assert (alone.ci95[1] - alone.ci95[0]) / 2 == pytest.approx(half, rel=0.15)

@@ -105,7 +105,7 @@ def test_the_report_has_one_row_per_view_and_its_pictures(preprocessed: NodeOutp
         picture = cv2.imread(str(preprocessed.report / name))
         assert picture is not None
         assert picture.shape[2] == 3
-    statuses = {row["view"][:3]: set() for row in rows}
+    statuses: dict[str, set[str]] = {row["view"][:3]: set() for row in rows}
     for row in rows:
         statuses[row["view"][:3]].add(row["status"])
         assert 0 <= row["doubt"] <= 1

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,24 +15,27 @@ from components.common.png import ImageDecodeError, decode_png, encode_png
 from components.preprocessing.config import PreprocessConfig
 from components.preprocessing.outputs import OUTPUT_ENDINGS, overlay_png, preprocess_pixels_to_files
 from components.preprocessing.preprocess import preprocess_view
+from tests.components.preprocessing.synthetic_views import Dice, MakeView
 
 
 @pytest.mark.parametrize(
     ("values", "key"),
     [({"method": "best"}, "method"), ({"output_size": 16}, "output_size"), ({"size": 256}, "size")],
 )
-def test_config_names_the_wrong_key(values, key):
+def test_config_names_the_wrong_key(values: dict[str, Any], key: str) -> None:
     with pytest.raises(ValidationError, match=key):
         PreprocessConfig(**values)
 
 
-def test_config_is_frozen():
-    with pytest.raises(ValidationError):
-        PreprocessConfig().output_size = 512
+@pytest.mark.parametrize("key", PreprocessConfig.model_fields)
+def test_config_is_frozen(key: str) -> None:
+    config = PreprocessConfig()
+    with pytest.raises(ValidationError, match="frozen"):
+        setattr(config, key, getattr(config, key))
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_png_round_trip(dtype):
+def test_png_round_trip(dtype: type[np.integer[Any]]) -> None:
     image = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, (31, 47)).astype(dtype)
     data = encode_png(image)
     assert data == encode_png(image.copy())
@@ -40,17 +45,17 @@ def test_png_round_trip(dtype):
 
 
 @pytest.mark.parametrize("data", [b"", b"no picture", b"\x89PNG\r\n\x1a\n" + b"\0" * 50])
-def test_garbage_raises_a_typed_error(data):
+def test_garbage_raises_a_typed_error(data: bytes) -> None:
     with pytest.raises(ImageDecodeError, match=f"{len(data)} bytes"):
         decode_png(data)
 
 
-def test_float_pictures_are_refused():
+def test_float_pictures_are_refused() -> None:
     with pytest.raises(ValueError, match="shape"):
         encode_png(np.zeros((4, 4, 7), np.float64))
 
 
-def test_overlay_is_a_small_colour_picture(make_view):
+def test_overlay_is_a_small_colour_picture(make_view: MakeView) -> None:
     pixels = make_view(1024, 700).pixels
     result = preprocess_view(pixels, "MLO_L", PreprocessConfig())
     picture = cv2.imdecode(np.frombuffer(overlay_png(pixels, result), np.uint8), cv2.IMREAD_UNCHANGED)
@@ -61,7 +66,7 @@ def test_overlay_is_a_small_colour_picture(make_view):
     assert abs(red_over_green[256:, 100:200].mean()) < 1
 
 
-def test_files_contain_picture_mask_and_measurements(make_view, dice, tmp_path):
+def test_files_contain_picture_mask_and_measurements(make_view: MakeView, dice: Dice, tmp_path: Path) -> None:
     truth = make_view()
     pixels = np.ascontiguousarray(truth.pixels[:, ::-1])  # a left view with its chest wall at the right: flipped export
     out = tmp_path / "new" / "folder"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -16,6 +17,10 @@ class SyntheticView:
     pixels: NDArray[np.uint16]
     breast: NDArray[np.bool_]
     muscle: NDArray[np.bool_]
+
+
+MakeView = Callable[..., SyntheticView]
+Dice = Callable[[NDArray[np.bool_], NDArray[np.bool_]], float]
 
 
 def draw_view(

@@ -13,6 +13,7 @@ from components.preprocessing.background import Foreground, find_foreground
 from components.preprocessing.config import PreprocessConfig
 from components.preprocessing.grey_levels import to_working
 from components.preprocessing.preprocess import preprocess_view
+from tests.components.preprocessing.synthetic_views import Dice, MakeView
 
 BROWSE = Path(__file__).parents[3] / ".." / "shared" / "data" / "ddsm_browse"
 
@@ -30,7 +31,9 @@ def with_plate(pixels: np.ndarray, x: int, y: int) -> tuple[np.ndarray, np.ndarr
 
 
 @pytest.mark.parametrize("wall_left", [True, False])
-def test_a_plate_at_the_skin_line_is_cut_off_and_the_view_is_doubtful(make_view, dice, wall_left):
+def test_a_plate_at_the_skin_line_is_cut_off_and_the_view_is_doubtful(
+    make_view: MakeView, dice: Dice, wall_left: bool
+) -> None:
     truth = make_view(640, 480, label=False)
     pixels, plate = with_plate(truth.pixels, 350, 190)
     assert (plate & truth.breast).any()  # it touches
@@ -49,7 +52,8 @@ def _browse(exam: str, view: str) -> Foreground:
     path = BROWSE / "images" / f"{exam}.{view}.jpg"
     if not path.exists():
         pytest.skip("../shared/data/ddsm_browse is not here")
-    return find_foreground(to_working(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)).grey)
+    grey: np.ndarray = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    return find_foreground(to_working(grey).grey)
 
 
 @pytest.mark.parametrize(
@@ -61,14 +65,14 @@ def _browse(exam: str, view: str) -> Foreground:
         ("A_0518_1", "MLO_L", np.s_[28:80, 132:182]),
     ],
 )
-def test_labels_on_real_films_are_cut_off(exam, view, box):
+def test_labels_on_real_films_are_cut_off(exam: str, view: str, box: tuple[slice, slice]) -> None:
     found = _browse(exam, view)
     assert found.label_cut
     assert found.mask[box].mean() < 0.05
     assert 0.3 < found.mask.mean() < 0.8
 
 
-def test_real_films_without_such_a_label_are_not_cut():
+def test_real_films_without_such_a_label_are_not_cut() -> None:
     table = BROWSE / "labels.csv"
     if not table.exists():
         pytest.skip("../shared/data/ddsm_browse is not here")

@@ -26,6 +26,7 @@ from components.preprocessing.network import (
     to_blocks,
 )
 from components.preprocessing.preprocess import preprocess_view
+from tests.components.preprocessing.synthetic_views import Dice, MakeView
 
 
 def _region(pixels: np.ndarray) -> BreastBox:
@@ -33,13 +34,13 @@ def _region(pixels: np.ndarray) -> BreastBox:
     return cut_breast_box(oriented.work.grey, oriented.foreground.mask)
 
 
-def test_the_shipped_file_is_the_documented_one():
+def test_the_shipped_file_is_the_documented_one() -> None:
     found = hashlib.sha256(SHIPPED.path.read_bytes()).hexdigest()
     assert found == SHIPPED.sha256
     assert found in (SHIPPED.path.parent / "README.md").read_text(encoding="utf-8")
 
 
-def test_another_file_is_refused(make_view, tmp_path: Path):
+def test_another_file_is_refused(make_view: MakeView, tmp_path: Path) -> None:
     changed = tmp_path / "muscle.pb"
     changed.write_bytes(SHIPPED.path.read_bytes() + b"\0")
     pixels = make_view().pixels
@@ -48,7 +49,7 @@ def test_another_file_is_refused(make_view, tmp_path: Path):
             preprocess_view(pixels, "MLO_L", PreprocessConfig(), weights=replace(SHIPPED, path=path))
 
 
-def test_the_map_covers_the_muscle_and_nothing_outside_the_breast(make_view, dice):
+def test_the_map_covers_the_muscle_and_nothing_outside_the_breast(make_view: MakeView, dice: Dice) -> None:
     truth = make_view(640, 480)
     region = _region(truth.pixels)
     probability = muscle_probability(region)
@@ -60,7 +61,7 @@ def test_the_map_covers_the_muscle_and_nothing_outside_the_breast(make_view, dic
     assert not probability[mask <= 0.5].any()
 
 
-def test_the_map_does_not_depend_on_threads_and_cores(make_view):
+def test_the_map_does_not_depend_on_threads_and_cores(make_view: MakeView) -> None:
     regions = [_region(make_view(400, 300, seed=seed).pixels) for seed in range(4)]
     threads = cv2.getNumThreads()
     try:
@@ -75,7 +76,7 @@ def test_the_map_does_not_depend_on_threads_and_cores(make_view):
         cv2.setNumThreads(threads)
 
 
-def test_unfolding_reverses_folding_of_blocks():
+def test_unfolding_reverses_folding_of_blocks() -> None:
     grid = np.arange(np.prod(GRID), dtype=np.float32).reshape(1, *GRID)
     np.testing.assert_array_equal(from_blocks(to_blocks(grid[..., np.newaxis])), grid)
 
@@ -88,7 +89,9 @@ def test_unfolding_reverses_folding_of_blocks():
     bend=st.floats(-0.1, 0.1),
     seed=st.integers(0, 99),
 )
-def test_the_curve_of_a_noisy_map_is_found(dice, top, foot, bulge, bend, seed):
+def test_the_curve_of_a_noisy_map_is_found(
+    dice: Dice, top: float, foot: float, bulge: float, bend: float, seed: int
+) -> None:
     area = EdgeCurve(top, foot, bulge, bend).area(GRID)
     rng = np.random.default_rng(seed)
     noisy = cv2.GaussianBlur(area.astype(np.float32), (0, 0), 2) + rng.normal(0, 0.15, GRID)
@@ -99,7 +102,7 @@ def test_the_curve_of_a_noisy_map_is_found(dice, top, foot, bulge, bend, seed):
     assert dice(found.area(GRID), area) > 0.94
 
 
-def test_points_run_from_the_top_to_the_chest_wall():
+def test_points_run_from_the_top_to_the_chest_wall() -> None:
     points = EdgeCurve(0.5, 0.75, 0.1, 0.0).points((200, 100))
     np.testing.assert_allclose(points[0], (49.5, -0.5))
     np.testing.assert_allclose(points[-1], (-0.5, 149.5), atol=1e-9)

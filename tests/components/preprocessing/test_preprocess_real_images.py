@@ -26,7 +26,7 @@ def _mammograms() -> list[Path]:
 
 
 @pytest.mark.parametrize("path", _mammograms(), ids=lambda p: f"{p.parent.name}/{p.stem}")
-def test_dicom_film_scans(path: Path):
+def test_dicom_film_scans(path: Path) -> None:
     dataset = pydicom.dcmread(path)
     pixels = dataset.pixel_array
     scale = 1024 / max(pixels.shape)
@@ -51,7 +51,7 @@ def test_dicom_film_scans(path: Path):
 
 
 @pytest.mark.slow
-def test_networks_reproduce_drawn_masks_of_unseen_films():
+def test_networks_reproduce_drawn_masks_of_unseen_films() -> None:
     folder = SHARED / "ddsm_pectoral"
     if not (folder / "index.csv").exists():
         pytest.skip("../shared/data/ddsm_pectoral is not here")
@@ -69,7 +69,7 @@ def test_networks_reproduce_drawn_masks_of_unseen_films():
 
 
 @pytest.mark.slow
-def test_browse_images_with_labels_and_film_edges():
+def test_browse_images_with_labels_and_film_edges() -> None:
     folder = SHARED / "ddsm_browse" / "images"
     if not folder.exists():
         pytest.skip("../shared/data/ddsm_browse is not here")

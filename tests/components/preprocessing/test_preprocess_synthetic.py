@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from components.preprocessing.config import PreprocessConfig
 from components.preprocessing.preprocess import preprocess_view
 from components.preprocessing.preprocessed_view import PreprocessError
-from schema.features import PECTORAL_STATUSES
+from schema.features import PECTORAL_STATUSES, PectoralMethod
+from tests.components.preprocessing.synthetic_views import Dice, MakeView
 
 AUTO = PreprocessConfig()
 
@@ -26,7 +27,17 @@ AUTO = PreprocessConfig()
     brightness=st.floats(0.65, 0.95),
     seed=st.integers(0, 99),
 )
-def test_muscle_and_breast_are_found(make_view, dice, angle, foot, height, side, flipped, brightness, seed):
+def test_muscle_and_breast_are_found(
+    make_view: MakeView,
+    dice: Dice,
+    angle: float,
+    foot: float,
+    height: int,
+    side: str,
+    flipped: bool,
+    brightness: float,
+    seed: int,
+) -> None:
     truth = make_view(height, round(0.75 * height), angle, foot, muscle_grey=brightness, breast_grey=0.4, seed=seed)
     wall_left = (side == "L") != flipped
     turn = np.s_[:, :] if wall_left else np.s_[:, ::-1]
@@ -43,7 +54,7 @@ def test_muscle_and_breast_are_found(make_view, dice, angle, foot, height, side,
 
 @pytest.mark.parametrize("view", ["MLO_R", "MLO_L", "CC_R", "CC_L"])
 @pytest.mark.parametrize("method", ["auto", "thesis"])
-def test_a_flipped_export_gives_the_same_picture(make_view, view, method):
+def test_a_flipped_export_gives_the_same_picture(make_view: MakeView, view: str, method: PectoralMethod) -> None:
     config = PreprocessConfig(method=method)
     pixels = make_view(641, 483).pixels
     one = preprocess_view(pixels, view, config)
@@ -55,13 +66,13 @@ def test_a_flipped_export_gives_the_same_picture(make_view, view, method):
 
 
 @pytest.mark.parametrize(("view", "wall"), [("MLO_L", 0), ("MLO_R", -1), ("CC_L", 0), ("CC_R", -1)])
-def test_chest_wall_lies_on_the_standard_side(make_view, view, wall):
+def test_chest_wall_lies_on_the_standard_side(make_view: MakeView, view: str, wall: int) -> None:
     image = preprocess_view(make_view().pixels, view, AUTO).image
     assert (image[:, wall] > 0).mean() > 0.8
     assert (image[:, -1 - wall] == 0).all()  # keep_aspect pads at the side opposite the chest wall
 
 
-def test_craniocaudal_views_keep_all_tissue(make_view):
+def test_craniocaudal_views_keep_all_tissue(make_view: MakeView) -> None:
     truth = make_view(angle_deg=0.0)
     result = preprocess_view(truth.pixels, "CC_L", AUTO)
     assert result.status == "not_applicable"
@@ -71,7 +82,7 @@ def test_craniocaudal_views_keep_all_tissue(make_view):
     assert result.measurements.mean_grey == -1
 
 
-def test_a_view_without_muscle_is_absent(make_view):
+def test_a_view_without_muscle_is_absent(make_view: MakeView) -> None:
     statuses = []
     for seed in range(20):
         result = preprocess_view(make_view(384, 288, angle_deg=0.0, seed=seed).pixels, "MLO_L", AUTO)
@@ -86,7 +97,7 @@ def test_a_view_without_muscle_is_absent(make_view):
     assert statuses.count("removed") <= 2
 
 
-def test_label_and_noise_floor_are_background(make_view):
+def test_label_and_noise_floor_are_background(make_view: MakeView) -> None:
     truth = make_view(floor=0.08)
     result = preprocess_view(truth.pixels, "CC_L", PreprocessConfig(crop=False, output_size=640))
     np.testing.assert_array_equal(result.breast_mask[53:85, 400:], False)
@@ -95,7 +106,7 @@ def test_label_and_noise_floor_are_background(make_view):
     assert (result.image[:, :480][outside] == 0).mean() > 0.99
 
 
-def test_film_edges_are_background(make_view, dice):
+def test_film_edges_are_background(make_view: MakeView, dice: Dice) -> None:
     truth = make_view(label=False)
     pixels = truth.pixels.copy()
     pixels[:9] = pixels[-12:] = 4095
@@ -108,7 +119,7 @@ def test_film_edges_are_background(make_view, dice):
     assert dice(result.pectoral_mask[inner], truth.muscle[inner]) > 0.9
 
 
-def test_the_glow_of_the_upper_film_edge_is_background(make_view, dice):
+def test_the_glow_of_the_upper_film_edge_is_background(make_view: MakeView, dice: Dice) -> None:
     truth = make_view(label=False)
     pixels = truth.pixels.copy()
     glow = np.linspace(1500, 700, 48).astype(np.uint16)[:, np.newaxis]
@@ -118,7 +129,7 @@ def test_the_glow_of_the_upper_film_edge_is_background(make_view, dice):
     assert dice(result.breast_mask, truth.breast) > 0.96
 
 
-def test_muscle_becomes_the_mean_grey_of_the_breast(make_view):
+def test_muscle_becomes_the_mean_grey_of_the_breast(make_view: MakeView) -> None:
     truth = make_view()
     config = PreprocessConfig(crop=False, output_size=640)  # 640 x 480 is copied pixel for pixel
     result = preprocess_view(truth.pixels, "MLO_L", config)
@@ -130,7 +141,7 @@ def test_muscle_becomes_the_mean_grey_of_the_breast(make_view):
     np.testing.assert_array_equal(result.image[:, 480:], 0)
 
 
-def test_method_none_leaves_the_muscle(make_view):
+def test_method_none_leaves_the_muscle(make_view: MakeView) -> None:
     truth = make_view()
     config = PreprocessConfig(method="none", crop=False, output_size=640)
     result = preprocess_view(truth.pixels, "MLO_L", config)
@@ -140,7 +151,7 @@ def test_method_none_leaves_the_muscle(make_view):
     assert image[truth.muscle].mean() > 1.5 * image[truth.breast & ~truth.muscle].mean()
 
 
-def test_method_thesis_finds_a_line(make_view, dice):
+def test_method_thesis_finds_a_line(make_view: MakeView, dice: Dice) -> None:
     truth = make_view()
     result = preprocess_view(truth.pixels, "MLO_L", PreprocessConfig(method="thesis"))
     assert result.status == "removed"
@@ -151,7 +162,7 @@ def test_method_thesis_finds_a_line(make_view, dice):
 
 
 @pytest.mark.parametrize("view", ["MLO_L", "CC_R"])
-def test_eight_and_sixteen_bits_agree(make_view, view):
+def test_eight_and_sixteen_bits_agree(make_view: MakeView, view: str) -> None:
     eight = (make_view().pixels // 16).astype(np.uint8)
     one = preprocess_view(eight, view, AUTO)
     other = preprocess_view(eight.astype(np.uint16) * 257, view, AUTO)
@@ -174,7 +185,7 @@ def test_eight_and_sixteen_bits_agree(make_view, view):
     ],
     ids=["zero8", "zero16", "white", "tiny", "one", "strip"],
 )
-def test_pictures_without_a_breast_fail_explicitly(pixels, view):
+def test_pictures_without_a_breast_fail_explicitly(pixels: np.ndarray, view: str) -> None:
     result = preprocess_view(pixels, view, AUTO)
     assert result.status == "failed"
     assert result.measurements.reasons
@@ -193,7 +204,9 @@ def test_pictures_without_a_breast_fail_explicitly(pixels, view):
     view=st.sampled_from(["MLO_R", "CC_L"]),
     method=st.sampled_from(["auto", "thesis", "none"]),
 )
-def test_noise_of_any_size_raises_no_error(height, width, sixteen, seed, view, method):
+def test_noise_of_any_size_raises_no_error(
+    height: int, width: int, sixteen: bool, seed: int, view: str, method: PectoralMethod
+) -> None:
     rng = np.random.default_rng(seed)
     pixels = (
         rng.integers(0, 65536, (height, width)).astype(np.uint16)
@@ -206,7 +219,7 @@ def test_noise_of_any_size_raises_no_error(height, width, sixteen, seed, view, m
     assert 0.0 <= result.doubt <= 1.0
 
 
-def test_the_result_is_reproducible_and_the_input_unchanged(make_view):
+def test_the_result_is_reproducible_and_the_input_unchanged(make_view: MakeView) -> None:
     pixels = make_view().pixels
     before = pixels.copy()
     one, other = (preprocess_view(pixels, "MLO_R", AUTO) for _ in range(2))
@@ -216,7 +229,7 @@ def test_the_result_is_reproducible_and_the_input_unchanged(make_view):
 
 
 @pytest.mark.parametrize(("crop", "keep"), [(True, True), (True, False), (False, True), (False, False)])
-def test_size_crop_and_aspect(make_view, crop, keep):
+def test_size_crop_and_aspect(make_view: MakeView, crop: bool, keep: bool) -> None:
     result = preprocess_view(make_view().pixels, "CC_L", PreprocessConfig(output_size=100, crop=crop, keep_aspect=keep))
     assert result.image.shape == (100, 100)
     assert result.image.dtype == np.uint8
@@ -227,7 +240,7 @@ def test_size_crop_and_aspect(make_view, crop, keep):
         assert filled == pytest.approx(0.75 * 0.72, abs=0.03)
 
 
-def test_invalid_input_raises_a_typed_error(make_view):
+def test_invalid_input_raises_a_typed_error(make_view: MakeView) -> None:
     pixels = make_view().pixels
     with pytest.raises(PreprocessError, match="view='LMLO'"):
         preprocess_view(pixels, "LMLO", AUTO)

@@ -68,7 +68,8 @@ def test_a_failure_leaves_nothing_and_harms_no_version(
 ) -> None:
     serving = tmp_path / "serving"
     push_version(str(model), str(serving), 1)
-    copy, copied = tf.io.gfile.copy, []
+    copy = tf.io.gfile.copy
+    copied: list[str] = []
 
     def failing(source: str, target: str, overwrite: bool = False) -> None:
         if copied:

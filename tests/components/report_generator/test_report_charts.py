@@ -57,7 +57,7 @@ def test_confusion_matrix_has_counts_row_shares_and_totals() -> None:
 
 def test_confusion_matrix_must_have_four_rows_of_four() -> None:
     with pytest.raises(ValueError, match="confusion_matrix"):
-        ReadSliceMetrics(slice={}, n=1, confusion_matrix=((1, 0), (0, 1)), metrics={})  # type: ignore[arg-type]  # wrong, to be refused
+        ReadSliceMetrics(slice={}, n=1, confusion_matrix=((1, 0), (0, 1)), metrics={})  # wrong, to be refused
 
 
 def test_marks_lie_where_their_values_are() -> None:
@@ -101,7 +101,8 @@ def test_axes_hold_everything_between_round_ticks(values: list[tuple[float, floa
 
 def test_small_figures_have_an_axis_that_shows_them() -> None:
     scale = scale_of([metric(0.04, 0.01, 0.19)])
-    assert (scale.low, scale.high) == (0.0, pytest.approx(0.2))
+    assert scale.low == 0.0
+    assert scale.high == pytest.approx(0.2)
     assert scale_of([metric(0.04, -0.01, 0.1)]).high == 1.0
 
 

@@ -20,6 +20,7 @@ from components.report_generator.warnings import run_warnings
 from components.statistics.calibration import fit_calibration
 from tests.components.report_generator.conftest import evaluation_content, grey_baseline
 from tests.components.statistics.test_calibration import sample
+from tests.known import known
 
 
 def evaluation(**changes: Any) -> ReadEvaluation:
@@ -116,7 +117,7 @@ def test_typical_is_near_the_median_of_all_views_not_of_the_drawn_ones() -> None
     """The most doubtful views are drawn first; their median is no median."""
     doubts = [0.9, 0.9, 0.88, 0.6, *(0.1 + 0.005 * n for n in range(40))]
     views = [view(n, doubt, drawn=doubt > 0.5 or n in (22, 23, 30)) for n, doubt in enumerate(doubts)]
-    middle = median_uncertainty(views)
+    middle = known(median_uncertainty(views))
     assert middle == pytest.approx(0.1 + 0.005 * 21.5)
     chosen = typical_views(views, 4)
     assert [found.exam_id for found in chosen] == ["0023", "0022", "0030"]

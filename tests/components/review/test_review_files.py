@@ -8,6 +8,7 @@ import zlib
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import cv2
 import highdicom as hd
@@ -104,7 +105,7 @@ def problem_of(content: object, suffix: str = ".json") -> ReviewProblem:
     return raised.value.problem
 
 
-LABELME = {
+LABELME: dict[str, Any] = {
     "version": "5.5.0",
     "flags": {"accept": False, "absent": False},
     "shapes": [{"label": "pectoral", "points": TRIANGLE, "group_id": None, "shape_type": "polygon", "flags": {}}],
@@ -292,7 +293,7 @@ def test_names_round_trip_and_depend_only_on_the_pixels() -> None:
     name = review_name(NAME.exam_id, "MLO_R", pixels_sha256(pixels))
     assert parse_stem(name.stem) == name
     assert pixels_sha256(np.asfortranarray(pixels)) == pixels_sha256(pixels.astype(">u2")) == pixels_sha256(pixels)
-    others = [pixels.reshape(4, 3), pixels.astype(np.uint8), pixels + np.uint16(1)]
+    others: list[np.ndarray] = [pixels.reshape(4, 3), pixels.astype(np.uint8), pixels + np.uint16(1)]
     assert len({pixels_sha256(other) for other in [pixels, *others]}) == 4
 
 

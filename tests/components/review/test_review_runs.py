@@ -37,12 +37,11 @@ EXAMS = tuple(digit * 32 for digit in "0123")
 
 
 def _example(exam: str, view: str, pixels: np.ndarray) -> bytes:
-    texts = {f.IMAGE: encode_png(pixels), f.VIEW: view, f.EXAM_ID: exam, f.PATIENT_ID: exam, f.DENSITY: "B"}
-    texts |= {f.ACQUISITION_SYSTEM: "System 1"}
+    texts = {f.VIEW: view, f.EXAM_ID: exam, f.PATIENT_ID: exam, f.DENSITY: "B", f.ACQUISITION_SYSTEM: "System 1"}
     example = tf.train.Example()
-    for name, value in texts.items():
-        data = value if isinstance(value, bytes) else value.encode()
-        example.features.feature[name].bytes_list.value.append(data)
+    example.features.feature[f.IMAGE].bytes_list.value.append(encode_png(pixels))
+    for name, text in texts.items():
+        example.features.feature[name].bytes_list.value.append(text.encode())
     example.features.feature[f.PIXEL_SPACING_MM].float_list.value.append(0.1)
     return example.SerializeToString(deterministic=True)
 
@@ -140,7 +139,7 @@ def test_reviews_win_and_every_file_is_counted(ingested: NodeOutput, before: Nod
 
 
 def row(exam: str, doubt: float, view: str = "MLO_L", **values: Any) -> QualityRow:
-    fields = {"status": "removed", "pectoral_area_fraction": 0.1, "breast_area_fraction": 0.4} | values
+    fields: dict[str, Any] = {"status": "removed", "pectoral_area_fraction": 0.1, "breast_area_fraction": 0.4} | values
     return QualityRow(0, 0, exam * 32, view, "S", "B", doubt=doubt, pixels_sha256="0" * 64, **fields)
 
 

@@ -119,8 +119,10 @@ def test_manifest_candidates(tmp_path: Path) -> None:
         12: Reason.INVALID_ROW,
         13: Reason.INVALID_ROW,
     }
-    message = by_line[10].rejection.message
-    assert message == "e.jpg: invalid_label, m.csv line 10, column density is Z; A, B, C, D or 1 to 4 is allowed."
+    refused = by_line[10].rejection
+    assert refused is not None
+    problem = "m.csv line 10, column density is Z; A, B, C, D or 1 to 4 is allowed."
+    assert refused.message == f"e.jpg: invalid_label, {problem}"
 
 
 def test_manifest_without_columns(tmp_path: Path) -> None:
@@ -145,13 +147,14 @@ def test_the_fingerprint_depends_on_the_archive_and_not_on_its_location(tmp_path
         return FolderSource(root, csv(root / "labels.csv", "exam_id,density", "e,A"))
 
     here, there = build(tmp_path / "here"), build(tmp_path / "there")
+    image = tmp_path / "there" / "e" / "a.dcm"
     first = archive_fingerprint(here)
     assert first == archive_fingerprint(there)
-    os.utime(there.folder / "e" / "a.dcm", ns=(5, 6))
+    os.utime(image, ns=(5, 6))
     assert archive_fingerprint(there) != first
-    os.utime(there.folder / "e" / "a.dcm", ns=(5, 5))
+    os.utime(image, ns=(5, 5))
     assert archive_fingerprint(there) == first
-    csv(there.labels, "exam_id,density", "e,B")
+    csv(tmp_path / "there" / "labels.csv", "exam_id,density", "e,B")
     assert archive_fingerprint(there) != first
-    (here.folder / "e" / "b.dcm").touch()
+    (tmp_path / "here" / "e" / "b.dcm").touch()
     assert archive_fingerprint(here) != first

@@ -95,7 +95,7 @@ def test_conflicting_numbers_of_patients_and_folders_give_no_label() -> None:
 
 
 def test_a_patient_with_two_exams_and_one_label_is_rejected() -> None:
-    def of(year: str, **header: str) -> list[InspectedFile]:
+    def of(year: str, **header: Any) -> list[InspectedFile]:
         return exam(f"P1/{year}", patient_id="P1", study_uid=f"1.2.{year}", **header)
 
     dated = planned([*of("2015", acquired_at="20150813"), *of("2019", acquired_at="20190813")], P1="C")

@@ -62,9 +62,8 @@ def test_kappas_are_those_of_scikit_learn_and_their_intervals_those_of_fleiss(er
 
 def test_two_exams_of_each_patient_widen_the_interval() -> None:
     first, second = _drawn(200, 0.3, seed=1)
-    twice = [np.repeat(rater, 2) for rater in (first, second)]
     [alone] = agreements(_rated(first, second))
-    [copied] = agreements(_rated(*twice, exams_of_patient=2))
+    [copied] = agreements(_rated(np.repeat(first, 2), np.repeat(second, 2), exams_of_patient=2))
     assert copied.quadratic_kappa.ci95 == pytest.approx(alone.quadratic_kappa.ci95, abs=0.01)
     assert copied.exact_agreement.ci95 == pytest.approx(alone.exact_agreement.ci95, abs=0.002)
 

@@ -17,7 +17,7 @@ def test_views_that_are_there_count_alike() -> None:
     assert exams.exam_ids == ("two", "one"), "in the order in which they first appear"
     assert exams.view_counts.tolist() == [1, 3]
     # Exam "one": two images of CC_R are one view of B and C in equal parts.
-    np.testing.assert_allclose(exams.probabilities, [[1, 0, 0, 0], [1 / 3, 1 / 6, 1 / 6, 1 / 3]])
+    np.testing.assert_allclose(exams.probabilities, [[1.0, 0, 0, 0], [1 / 3, 1 / 6, 1 / 6, 1 / 3]])
 
 
 def test_a_breast_is_its_sides_views_and_exams_without_them_are_left_out() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -22,11 +23,11 @@ _RELATIVE = (0.01, 0.10, 0.25, 0.75, 0.90, 0.99)
 _ANGLES = (0, np.pi / 4, np.pi / 2, 3 * np.pi / 4)
 
 
-def _blurred(picture, sigma):
+def _blurred(picture: np.ndarray, sigma: float) -> np.ndarray:
     return ndimage.gaussian_filter(picture.astype(float), sigma, mode="nearest") if sigma else picture.astype(float)
 
 
-def _moments(values):
+def _moments(values: np.ndarray) -> list[float]:
     if values.size == 0:
         return [0.0] * 4
     flat = values.var() <= 1e-3
@@ -34,11 +35,11 @@ def _moments(values):
     return [values.mean(), values.std(), *shape]
 
 
-def _mean(values):
+def _mean(values: np.ndarray) -> float:
     return values.mean() if values.size else 0.0
 
 
-def _histogram_quantiles(values, shares):
+def _histogram_quantiles(values: np.ndarray, shares: Sequence[float]) -> list[float]:
     """Quantiles from a histogram with bins of a quarter of a grey level; a pixel is divided between two bins."""
     if values.size == 0:
         return [0.0] * len(shares)
@@ -58,12 +59,12 @@ def _histogram_quantiles(values, shares):
     return found
 
 
-def _shares_above(values, levels):
+def _shares_above(values: np.ndarray, levels: Sequence[float]) -> list[float]:
     """A pixel of grey g is spread evenly over g - .5 to g + .5."""
     return [_mean(np.clip(values + 0.5 - level, 0, 1)) for level in levels]
 
 
-def _grey(picture, breast):
+def _grey(picture: np.ndarray, breast: np.ndarray) -> list[float]:
     values = picture[breast].astype(float)
     at = dict(zip(QUANTILES, np.quantile(values, QUANTILES) if values.size else np.zeros(9), strict=True))
     spread = max(at[0.95] - at[0.05], 1.0)
@@ -78,18 +79,18 @@ def _grey(picture, breast):
     ]
 
 
-def _band(values):
+def _band(values: np.ndarray) -> list[float]:
     _, deviation, skewness, kurtosis = _moments(values)
     return [_mean(np.abs(values)), deviation, skewness, kurtosis, *_histogram_quantiles(values, (0.05, 0.95))]
 
 
-def _patterns(layer, core):
+def _patterns(layer: np.ndarray, core: np.ndarray) -> np.ndarray:
     codes = local_binary_pattern(np.rint(layer).astype(np.int32), 8, 1, "uniform").astype(int)
     counts = np.bincount(codes[1:-1, 1:-1][core[1:-1, 1:-1]], minlength=10)
     return counts / max(counts.sum(), 1)
 
 
-def _gradients(layer, core):
+def _gradients(layer: np.ndarray, core: np.ndarray) -> list[float]:
     down, right = (part[1:-1, 1:-1][core[1:-1, 1:-1]] for part in np.gradient(layer))
     size = np.hypot(down, right)
     return [
@@ -101,7 +102,7 @@ def _gradients(layer, core):
     ]
 
 
-def _co_occurrence(picture, breast):
+def _co_occurrence(picture: np.ndarray, breast: np.ndarray) -> list[float]:
     codes = np.where(breast, picture // 16 + 1, 0).astype(np.uint8)
     rows = []
     for distance in DISTANCES:
@@ -115,7 +116,7 @@ def _co_occurrence(picture, breast):
     return rows
 
 
-def _rings(picture, bands, breast):
+def _rings(picture: np.ndarray, bands: Sequence[np.ndarray], breast: np.ndarray) -> list[float]:
     grey = picture.astype(float)
     # The edge of the picture is no skin: scipy's transform knows no pixels beyond it.
     far = picture.shape[0] * 2

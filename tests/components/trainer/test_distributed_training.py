@@ -68,7 +68,7 @@ def cluster(trained: Job, folder: Path) -> Iterator[list[BaseProcess]]:
     processes = get_context("forkserver")
     processes.set_forkserver_preload([work.__module__])  # TensorFlow is imported once
     addresses = [f"127.0.0.1:{port}" for port in free_ports(2)]
-    workers = []
+    workers: list[BaseProcess] = []
     for index in range(2):
         task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
         log = str(folder / f"worker_{index}.log")

@@ -104,7 +104,7 @@ def test_a_cumulative_head_is_trained_with_the_binary_cross_entropies_of_keras(s
 @pytest.mark.parametrize("loss", ["soft_ordinal", "squared_emd"])
 def test_a_cumulative_head_has_its_own_loss(loss: str) -> None:
     with pytest.raises(ValueError, match=f"head cumulative .* needs loss cross_entropy. Received: loss={loss}"):
-        TrainConfig(head="cumulative", loss=loss)  # type: ignore[arg-type]
+        TrainConfig(head="cumulative", loss=loss)
 
 
 def test_half_precision_logits_lose_nothing_in_the_loss() -> None:

@@ -12,8 +12,8 @@ from pydicom.dataset import Dataset
 from pydicom.pixels import apply_modality_lut, apply_voi_lut
 from pydicom.uid import UID, ExplicitVRBigEndian
 
-from components.dicom.reading import IngestError, read_header, read_pixels
-from components.dicom.rejections import RejectionReason
+from components.dicom.reading import read_header, read_pixels
+from components.dicom.rejections import IngestError, RejectionReason
 from tests.components.dicom.dicom_files import BOTH, NATIVE, mammogram, names, part10
 
 CURVE: Final = np.round(4095 / (1 + np.exp(-4 * (np.arange(4096) - 1500) / 2500))).astype(int)

@@ -59,8 +59,8 @@ def breast(top: int, rows: int = 144, columns: int = 120) -> np.ndarray:
 
 def annotation(shape: tuple[int, ...]) -> np.ndarray:
     drawn = np.zeros(shape, np.uint8)
-    cv2.circle(drawn, (shape[1] // 3, shape[0] // 2), shape[0] // 6, 1, 3)
-    cv2.putText(drawn, "MLO", (10, shape[0] // 4), cv2.FONT_HERSHEY_SIMPLEX, 1, 1, 2)
+    cv2.circle(drawn, (shape[1] // 3, shape[0] // 2), shape[0] // 6, (1,), 3)
+    cv2.putText(drawn, "MLO", (10, shape[0] // 4), cv2.FONT_HERSHEY_SIMPLEX, 1, (1,), 2)
     return drawn.astype(int)
 
 

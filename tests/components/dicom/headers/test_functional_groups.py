@@ -94,8 +94,8 @@ def test_window_and_rescale_of_groups_are_those_of_the_root(where: str, syntax: 
 @pytest.mark.parametrize("syntax", NATIVE, ids=names(NATIVE))
 @pytest.mark.parametrize("signed", [False, True])
 def test_a_voi_lut_of_a_group(signed: bool, syntax: UID, tmp_path: Path) -> None:
-    kind = (np.int16 if signed else np.uint16, ">" if syntax == NATIVE[2] else "<")
-    pixels = (ramp().astype(int) - 2048 * signed).astype(np.dtype(kind[0]).newbyteorder(kind[1]))
+    kind = np.dtype(np.int16 if signed else np.uint16).newbyteorder(">" if syntax == NATIVE[2] else "<")
+    pixels = (ramp().astype(int) - 2048 * signed).astype(kind)
     stored: dict[str, Any] = {"PixelRepresentation": int(signed)}
     root = written(tmp_path, mammogram(pixels, **stored, VOILUTSequence=[lut(signed)]), syntax)
     voi = item(FrameVOILUTSequence=[item(VOILUTSequence=[lut(signed)])])
@@ -164,9 +164,9 @@ def test_for_processing_values_of_groups(syntax: UID, tmp_path: Path) -> None:
     properties = group(FramePixelDataPropertiesSequence=relation)
     path = written(tmp_path, enhanced(**raw, **{SHARED: [properties]}), syntax)
     accept = AcceptanceConfig(accept=(RejectionReason.FOR_PROCESSING,))
-    greys = [load_view(file, None, 1024, acceptance=accept).pixels for file in (root, path)]
-    np.testing.assert_array_equal(*greys)
-    assert greys[0][0, 0] > greys[0][-1, -1]
+    of_root, of_groups = (load_view(file, None, 1024, acceptance=accept).pixels for file in (root, path))
+    np.testing.assert_array_equal(of_groups, of_root)
+    assert of_root[0, 0] > of_root[-1, -1]
 
 
 def test_a_damaged_scale_of_a_group_is_refused(syntax: UID, tmp_path: Path) -> None:

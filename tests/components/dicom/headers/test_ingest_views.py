@@ -180,7 +180,9 @@ def test_any_text_is_a_position_or_none(text: str) -> None:
     position = parse_position(text)
     assert position is None or position.projection or position.modifiers or position == WrittenPosition()
     view = parse_view_name(text)
-    assert view is None or position == WrittenPosition(*view.split("_"))
+    if view is not None:
+        projection, side = view.split("_")
+        assert position == WrittenPosition(projection, side)
 
 
 _STATED = st.fixed_dictionaries(

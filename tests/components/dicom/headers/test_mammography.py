@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from pydicom import dcmread
 from pydicom.uid import (
+    UID,
     BreastTomosynthesisImageStorage,
     ComputedRadiographyImageStorage,
     CTImageStorage,
@@ -32,7 +33,7 @@ def verdict(make_dicom: MakeDicom, view: str | None, meta: str | None, changes: 
     for syntax in (ExplicitVRLittleEndian, ImplicitVRLittleEndian):
         path = make_dicom(f"{syntax}.dcm", TransferSyntaxUID=syntax, **changes)
         dataset = dcmread(path)
-        dataset.file_meta.MediaStorageSOPClassUID = meta or SecondaryCaptureImageStorage
+        dataset.file_meta.MediaStorageSOPClassUID = UID(meta or SecondaryCaptureImageStorage)
         dataset.save_as(path, enforce_file_format=True)
         try:
             remarks = read_header(path, view).remarks

@@ -91,7 +91,7 @@ def test_evidence_names_numbers_and_places() -> None:
 @pytest.mark.slow
 def test_places_are_in_pixels_of_the_file() -> None:
     """A bright disc of rows 800 to 1600 in a file of 2400 rows is named so, however small the picture is kept."""
-    full = np.zeros((2400, 1800), np.uint16)
+    full: np.ndarray = np.zeros((2400, 1800), np.uint16)
     cv2.ellipse(full, (0, 1200), (1300, 1000), 0, 0, 360, (20000,), -1)
     full = cv2.GaussianBlur(full, (0, 0), 60)
     cv2.ellipse(full, (0, 1200), (600, 400), 0, 0, 360, (60000,), -1)
@@ -117,7 +117,7 @@ def test_no_real_film_is_special() -> None:
     refused, count = {}, 0
     for name, view, grey in real_standard_views():
         count += 1
-        if found := find_in_picture(grey.astype(np.uint16) * 257, view):
+        if found := find_in_picture(grey.astype(np.uint16) * np.uint16(257), view):
             refused[name] = found
     assert count >= 143
     assert refused == {}

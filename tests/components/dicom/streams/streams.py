@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pydicom.uid import UID, JPEGLosslessSV1
@@ -163,7 +164,7 @@ def write_encapsulated(
     table: bytes | None = b"",
     delimiter: bytes = DELIMITER,
     has_length: bool = False,
-    **changes: object,
+    **changes: Any,
 ) -> Path:
     """Write a mammogram with these fragments as pixel data, byte by byte."""
     data = (b"" if table is None else item(table)) + b"".join(map(item, fragments)) + delimiter

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import cv2
 import imagecodecs
 import numpy as np
 import pydicom
 import pytest
-from pydicom.data import get_testdata_file
 from pydicom.dataset import FileDataset
 from pydicom.encaps import encapsulate, get_frame
 from pydicom.pixels import get_decoder
@@ -40,7 +39,7 @@ from components.dicom.grey.stored_values import cells_of, stored_range
 from components.dicom.reading import load_view, read_pixels
 from components.dicom.remarks import Remark
 from components.dicom.streams.decoders import CODINGS, decode_frame, decode_native
-from tests.components.dicom.dicom_files import mammogram
+from tests.components.dicom.dicom_files import mammogram, pydicom_file
 from tests.components.dicom.grey.test_stored_values import annotation, breast
 
 NEMA = Path("../shared/data/nema_mg1")
@@ -183,7 +182,7 @@ def test_samples_wider_than_the_header_says() -> None:
     ],
 )
 def test_files_of_pydicom(name: str, twin: str) -> None:
-    dataset, expected = (pydicom.dcmread(get_testdata_file(n, download=False)) for n in (name, twin))
+    dataset, expected = (pydicom.dcmread(pydicom_file(n)) for n in (name, twin))
     if dataset.file_meta.TransferSyntaxUID.is_encapsulated:
         assert_lossless(dataset, expected.pixel_array)
     else:
@@ -192,7 +191,7 @@ def test_files_of_pydicom(name: str, twin: str) -> None:
 
 def test_a_stream_of_another_sign_than_the_header() -> None:
     """J2K_pixelrep_mismatch: signed 13-bit values in an unsigned stream."""
-    dataset = pydicom.dcmread(get_testdata_file("J2K_pixelrep_mismatch.dcm", download=False))
+    dataset = pydicom.dcmread(pydicom_file("J2K_pixelrep_mismatch.dcm"))
     assert dataset.PixelRepresentation == 1
     for _, found in with_each_decoder(dataset):
         assert found.min() == -2000  # the air of this CT
@@ -201,7 +200,7 @@ def test_a_stream_of_another_sign_than_the_header() -> None:
 
 @pytest.mark.parametrize("name", ["JPEGLSNearLossless_08.dcm", "JPEGLSNearLossless_16.dcm", "JPGExtended.dcm"])
 def test_lossy_files_of_pydicom(name: str) -> None:
-    dataset = pydicom.dcmread(get_testdata_file(name, download=False))
+    dataset = pydicom.dcmread(pydicom_file(name))
     chosen = stored_values(dataset)
     for plugin, found in with_each_decoder(dataset):
         assert np.abs(found - chosen).max() <= 1, plugin
@@ -240,7 +239,7 @@ def test_opencv_is_no_decoder_of_jpeg_2000(capfd: pytest.CaptureFixture[str]) ->
     assert cv2.imdecode(stream, cv2.IMREAD_UNCHANGED) is None
 
 
-CELL_ENCODERS = {
+CELL_ENCODERS: Final[Mapping[UID, Callable[[np.ndarray], bytes | bytearray]]] = {
     JPEG2000Lossless: lambda cells: imagecodecs.jpeg2k_encode(cells, level=0, codecformat="j2k"),
     JPEGLosslessSV1: lambda cells: imagecodecs.ljpeg_encode(cells, bitspersample=16),
     JPEGLSLossless: imagecodecs.jpegls_encode,

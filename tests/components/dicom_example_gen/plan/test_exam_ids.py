@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from pipeline.describe import describe_source
 from tests.components.dicom.dicom_files import MakeDicom
 
 
-def hints(exam_id: str, file: str = "x/a.dcm", **ids: str) -> tuple[str, ...]:
+def hints(exam_id: str, file: str = "x/a.dcm", **ids: Any) -> tuple[str, ...]:
     return label_hints([(file, ViewHeader("CC_R", 1, 1, **ids))], [exam_id])
 
 

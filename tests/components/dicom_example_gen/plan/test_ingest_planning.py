@@ -50,7 +50,7 @@ def reasons(result: IngestPlan) -> dict[str, Reason]:
         {"patient_id": "E1"},
     ],
 )
-def test_exams_match_by_header_in_order(header: dict[str, str]) -> None:
+def test_exams_match_by_header_in_order(header: dict[str, Any]) -> None:
     labels = {"E1": Label("E1", "C"), "E2": Label("E2", "A")}
     result = plan([read("a.dcm", **header)], labels, CONFIG, KEY)
     assert [v.density for v in result.accepted] == ["C"]
@@ -185,7 +185,7 @@ def archives(draw: st.DrawFn) -> list[InspectedFile]:
 def test_every_candidate_is_accepted_or_rejected_in_any_order(
     outcomes: list[InspectedFile], order: random.Random
 ) -> None:
-    labels = {
+    labels: dict[str, Label | RowProblem] = {
         "E1": Label("E1", "A"),
         "E2": RowProblem(Reason.NO_LABEL, "w", "v", "a"),
         "E3": Label("E3", "B", split="eval"),
@@ -289,7 +289,7 @@ def test_adding_patients_moves_no_others() -> None:
 
 def test_the_keyed_hash_depends_on_key_and_kind() -> None:
     assert keyed_hash("P1", KEY, "patient") == keyed_hash("P1", KEY, "patient")
-    assert len({keyed_hash("P1", k, n) for k in (KEY, b"x") for n in ("patient", "exam")}) == 4  # type: ignore[arg-type]
+    assert len({keyed_hash("P1", k, n) for k in (KEY, b"x") for n in ("patient", "exam")}) == 4
     assert len(keyed_hash("P1", KEY, "exam")) == 32
 
 

@@ -21,7 +21,7 @@ def found(exams: dict[str, Sequence[str]], named: str = "") -> Patients:
             LabelledFile(
                 f"{exam}/{view}", ViewHeader(view, 9, 9, study_uid=f"1.2.{exam}", patient_id=patient), label, "row"
             )
-            for view, patient in zip(("CC_R", "CC_L"), (identifiers * 2)[:2], strict=True)
+            for view, patient in zip(("CC_R", "CC_L"), [*identifiers, *identifiers][:2], strict=True)
         ]
         for exam, identifiers in exams.items()
         for label in [Label(exam, "A", patient_id=named)]
