@@ -148,7 +148,7 @@ def rounded(text: str) -> str:
     return re.sub(r"-?\d+\.\d+(e[-+]?\d+)?", lambda found: f"{float(found[0]):.9g}", text)
 
 
-def statistics(outputs: Outputs) -> dict[str, Any]:
+def statistics(outputs: Outputs) -> dict[tuple[str, tuple[str, ...]], tuple[int, str]]:
     """Statistics of each split and feature."""
     from tensorflow_metadata.proto.v0 import statistics_pb2
 

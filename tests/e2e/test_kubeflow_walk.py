@@ -124,8 +124,8 @@ def test_phantoms_to_a_pushed_model(
     assert output("dicom-example-gen-before-1", "examples")[0]["span"] == 2
     # Both are trained on, and the newest is compared with the one before.
     _, examples = output("mammogram-preprocessor", "preprocessed_examples")
-    names = {file.name[:10] for file in (examples / "Split-train").glob("*.gz")}
-    assert names == {"span-00002", "span-00003"}
+    trained_on = {file.name[:10] for file in (examples / "Split-train").glob("*.gz")}
+    assert trained_on == {"span-00002", "span-00003"}
     _, drift = output("drift-monitor", "drift_report")
     compared = json.loads((drift / "summary.json").read_text(encoding="utf-8"))["comparisons"]
     assert ("newest span 3", "earlier spans") in {(one["subject"], one["reference"]) for one in compared}

@@ -55,10 +55,10 @@ def deliver(span: Path) -> None:
             dataset.SoftwareVersions = "VC20"
             dataset.save_as(file)
         exam.rename(exam.with_name(name))
-    with (span / "labels.csv").open(encoding="utf-8") as file:
-        rows = [row | {"exam_id": f"NEW-{row['exam_id']}", "density": "D"} for row in csv.DictReader(file)]
-    with (span / "labels.csv").open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
+    with (span / "labels.csv").open(encoding="utf-8") as table:
+        rows = [row | {"exam_id": f"NEW-{row['exam_id']}", "density": "D"} for row in csv.DictReader(table)]
+    with (span / "labels.csv").open("w", encoding="utf-8", newline="") as table:
+        writer = csv.DictWriter(table, rows[0])
         writer.writeheader()
         writer.writerows(rows)
 

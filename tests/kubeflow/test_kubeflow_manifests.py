@@ -95,12 +95,12 @@ def broken_references(documents: list[Document]) -> list[str]:
         if document["kind"] == "Service":
             wanted = document["spec"]["selector"].items()
             chosen = [d for d in workloads if wanted <= d["spec"]["template"]["metadata"]["labels"].items()]
-            ports = {p["containerPort"]: p["name"] for d in chosen for c in pod(d)["containers"] for p in c["ports"]}
+            named = {p["containerPort"]: p["name"] for d in chosen for c in pod(d)["containers"] for p in c["ports"]}
             if len(chosen) != 1:
                 found.append(f"service {document['metadata']['name']}: {len(chosen)} workloads")
             for port in document["spec"]["ports"]:
                 target = port.get("targetPort", port["port"])
-                if target not in ports and target not in ports.values():
+                if target not in named and target not in named.values():
                     found.append(f"service {document['metadata']['name']}: nobody listens on {target}")
         if document["kind"] == "RoleBinding" and ("Role", document["roleRef"]["name"]) not in names:
             found.append(f"no role {document['roleRef']['name']}")

@@ -145,7 +145,8 @@ def test_preprocess_writes_picture_mask_and_figures_of_real_files(
     for file in files:
         header = dcmread(file, stop_before_pixels=True)
         picture = cv2.imread(str(out / f"{file.stem}.png"), cv2.IMREAD_UNCHANGED)
-        assert (picture.shape, picture.dtype) == ((128, 128), np.uint8)
+        assert picture.shape == (128, 128)
+        assert picture.dtype == np.uint8
         mask = cv2.imread(str(out / f"{file.stem}.pectoral.png"), cv2.IMREAD_UNCHANGED)
         assert mask.shape == (header.Rows, header.Columns)
         assert set(np.unique(mask)) <= {0, 255}
@@ -159,7 +160,7 @@ def test_preprocess_writes_picture_mask_and_figures_of_real_files(
 def test_a_png_is_preprocessed_with_its_view_and_refused_without(tmp_path: Path) -> None:
     random = np.random.default_rng(1)
     picture = np.zeros((301, 203), np.uint8)
-    cv2.ellipse(picture, (0, 150), (150, 120), 0, -90, 90, 120, -1)
+    cv2.ellipse(picture, (0, 150), (150, 120), 0, -90, 90, (120,), -1)
     picture[picture > 0] += random.integers(0, 60, int((picture > 0).sum()), np.uint8)
     cv2.imwrite(str(tmp_path / "scan.png"), picture)
     out = tmp_path / "out"
@@ -180,7 +181,7 @@ def test_a_png_is_preprocessed_with_its_view_and_refused_without(tmp_path: Path)
 
 def test_a_special_picture_is_refused_with_the_option_that_takes_it(tmp_path: Path) -> None:
     picture = np.zeros((400, 300), np.uint8)
-    cv2.ellipse(picture, (150, 200), (60, 80), 0, 0, 360, 150, -1)  # tissue that meets no side
+    cv2.ellipse(picture, (150, 200), (60, 80), 0, 0, 360, (150,), -1)  # tissue that meets no side
     cv2.imwrite(str(tmp_path / "lump.png"), picture)
     command = ("preprocess", tmp_path / "lump.png", "--view", "CC_L", "--out", tmp_path / "out", "--size", 64)
     refused = breast_density(*command)
@@ -195,7 +196,7 @@ def test_a_special_picture_is_refused_with_the_option_that_takes_it(tmp_path: Pa
 
 def test_a_bad_file_among_good_ones_is_named_and_the_others_are_done(tmp_path: Path) -> None:
     picture = np.zeros((120, 90), np.uint8)
-    cv2.ellipse(picture, (0, 60), (60, 50), 0, -90, 90, 150, -1)
+    cv2.ellipse(picture, (0, 60), (60, 50), 0, -90, 90, (150,), -1)
     for name in ("a.png", "z.png"):
         cv2.imwrite(str(tmp_path / name), picture)
     (tmp_path / "m.dcm").write_text("no picture", encoding="utf-8")

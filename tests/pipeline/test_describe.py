@@ -222,7 +222,7 @@ def test_several_readers_have_a_table_of_agreement(tmp_path: Path) -> None:
         rows.append([f"{SECRET}-{exam}", VIEWS[0], f"{exam}.png", *("ABCD"[k] for k in grades)])
     path = tmp_path / "manifest.csv"
 
-    def described(head: list[str], rows: list[list[object]]) -> dict[str, object]:
+    def described(head: list[str], rows: list[list[str]]) -> dict[str, object]:
         with path.open("w", newline="") as stream:
             csv.writer(stream).writerows([["exam_id", "view", "file", *head], *rows])
         return describe_source(ManifestSource(path), IngestConfig(), lambda done, total: None).figures

@@ -23,8 +23,16 @@ FIGURE = {"value": 0.5, "ci95": [0.4, 0.6], "n": 100}
 def outcome(folder: Path, **values: Any) -> local_run.RunOutcome:
     names = ("accuracy", "macro_recall", "macro_precision", "quadratic_kappa", "dense_accuracy")
     figures = dict.fromkeys((*names, *(f"recall_{c}" for c in "ABCD")), FIGURE)
-    files = {"report": folder / "report.html", "metrics": folder / "metrics.json", "serving": folder / "serving"}
-    return local_run.RunOutcome(figures=figures, alerts=(), public_key=False, nodes=(), **files, **values)
+    return local_run.RunOutcome(
+        report=folder / "report.html",
+        metrics=folder / "metrics.json",
+        serving=folder / "serving",
+        figures=figures,
+        alerts=(),
+        public_key=False,
+        nodes=(),
+        **values,
+    )
 
 
 @pytest.mark.parametrize(

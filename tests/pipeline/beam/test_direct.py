@@ -10,6 +10,7 @@ import apache_beam as beam
 import pytest
 from apache_beam.runners.worker.data_plane import TimeBasedBufferingClosableOutputStream
 from apache_beam.testing.util import assert_that
+from apache_beam.transforms.environments import EmbeddedPythonGrpcEnvironment
 
 from components.common.stages import Stage, elements
 from pipeline.beam.config import DirectBeam, image_beam_arguments
@@ -55,4 +56,6 @@ def test_all_elements_come_back_and_are_spread_over_the_workers() -> None:
 
 
 def test_no_worker_flushes_by_time() -> None:
-    assert ThreadsRunner()._default_environment.data_buffer_time_limit_ms == pytest.approx(YEAR_MS)
+    environment = ThreadsRunner()._default_environment
+    assert isinstance(environment, EmbeddedPythonGrpcEnvironment)
+    assert environment.data_buffer_time_limit_ms == pytest.approx(YEAR_MS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
@@ -95,7 +96,8 @@ def test_what_flink_begins_again_is_told_once(
     service: Service, flink: FlinkRest, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(flink_runner, "_FAILURE_POLL", 0.0)
-    running, none, lost = (200, {"status": "RUNNING"}), (200, {"exceptionHistory": {"entries": []}}), "java.Lost: gone"
+    running, lost = (200, {"status": "RUNNING"}), "java.Lost: gone"
+    none: tuple[int, Any] = (200, {"exceptionHistory": {"entries": []}})
     service.answers["GET /v1/jobs/7/status"] = [*[running] * 4, (200, {"status": "FINISHED"})]
     entry = {"exceptionHistory": {"entries": [{"stacktrace": f"a.Failed: x\n\tat a.b\nCaused by: {lost}\n\tat a.c\n"}]}}
     service.answers["GET /v1/jobs/7/exceptions"] = [none, (200, entry)]
@@ -144,7 +146,7 @@ def test_ctrl_c_cancels_the_job(service: Service, flink: FlinkRest, monkeypatch:
     def interrupted(seconds: float) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(flink_runner.time, "sleep", interrupted)
+    monkeypatch.setattr(time, "sleep", interrupted)
     service.answers["GET /v1/jobs/7/status"] = [(200, {"status": "RUNNING"})]
     service.answers["PATCH /v1/jobs/7?mode=cancel"] = [(202, {})]
     with pytest.raises(KeyboardInterrupt):

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import apache_beam as beam
 import pytest
@@ -19,7 +20,7 @@ from pipeline.beam.staged.spark_runner import SparkStageRunner
 class Counting(beam.DoFn):
     STATE = CombiningValueStateSpec("seen", VarIntCoder(), sum)
 
-    def process(self, pair: tuple[str, int], seen=beam.DoFn.StateParam(STATE)) -> None:  # noqa: B008 - Beam's way
+    def process(self, pair: tuple[str, int], seen: Any = beam.DoFn.StateParam(STATE)) -> None:  # noqa: B008 - Beam's way
         seen.add(1)
 
 

@@ -11,6 +11,7 @@ import apache_beam as beam
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.testing.util import assert_that, equal_to
+from apache_beam.transforms import window
 
 from pipeline.beam.staged.stage_files import Block, StageFileError, StageFiles
 from pipeline.beam.staged.stage_tasks import Reading, StageTask, TaskReport, part_of, run_stage_task
@@ -144,11 +145,11 @@ class OwnCoder(beam.coders.PickleCoder):
         return True
 
 
-class OneWindow(beam.window.NonMergingWindowFn):
+class OneWindow(window.NonMergingWindowFn):
     """A window function of one's own, with windows of a kind that Beam's runners do not know."""
 
-    def assign(self, assign_context: beam.window.WindowFn.AssignContext) -> list[beam.window.BoundedWindow]:
-        return [beam.window.IntervalWindow(0, 1)]
+    def assign(self, assign_context: window.WindowFn.AssignContext) -> list[window.BoundedWindow]:
+        return [window.IntervalWindow(0, 1)]
 
     def get_window_coder(self) -> beam.coders.Coder:
         return OwnCoder()

@@ -76,7 +76,7 @@ def test_predictions_of_a_fold_are_those_of_the_served_model(
     head: Any,
 ) -> None:
     config = CONFIG.model_copy(update={"sides": sides, "head": head})
-    files = {}
+    files: dict[str, str] = {}
     found = []
     for number, (name, views) in enumerate(config.views_by_network.items()):
         network = build_network(config.image, config.network, seed=number, head=head)

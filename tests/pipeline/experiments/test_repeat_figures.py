@@ -24,6 +24,7 @@ from pipeline.experiments.repeat_figures import averaged, compare_arms, exam_sco
 from pipeline.experiments.repeat_report import repeat_document, repeat_page, terminal_tables
 from pipeline.experiments.repeat_result import result_of
 from schema.features import ACQUISITION_SYSTEM, DENSITY_CLASSES, VIEWS
+from tests.known import known
 
 EXAMS = 120
 
@@ -65,7 +66,7 @@ def test_each_metric_is_the_mean_of_the_seeds_and_each_seeds_is_scikit_learns() 
     for name, figure in found.figures.items():
         assert figure.value == pytest.approx(np.mean(found.by_seed[name]), abs=1e-6)
         assert figure.ci95 is not None
-        assert figure.ci95[0] < figure.value < figure.ci95[1]
+        assert figure.ci95[0] < known(figure.value) < figure.ci95[1]
         assert found.spread(name) == pytest.approx(np.std(found.by_seed[name], ddof=1))
     assert found.figures["recall_B"].n == 30
     assert found.figures["accuracy"].n == EXAMS
@@ -91,7 +92,7 @@ def test_differences_are_paired_and_of_the_common_exams_alone() -> None:
     widths = {}
     for name in ("better", "apart"):
         figure = compared.differences[name]["quadratic_kappa"]
-        base, own = (compared.arms[arm].figures["quadratic_kappa"].value for arm in ("good", name))
+        base, own = (known(compared.arms[arm].figures["quadratic_kappa"].value) for arm in ("good", name))
         assert figure.value == pytest.approx(own - base, abs=2e-6)
         assert figure.ci95 is not None
         widths[name] = figure.ci95[1] - figure.ci95[0]
@@ -198,7 +199,7 @@ def test_before_a_seed_is_whole_the_finished_folds_count_and_then_whole_seeds_al
     assert sum(begun.comparison.exams.values()) == len(kept)
     expected = exam_scores([row for row in whole.finished[other, 1].rows if row.exam_id in kept], 1)
     accuracy = sklearn.metrics.accuracy_score(expected.labels, expected.probabilities.argmax(axis=1))
-    assert begun.comparison.arms[other].by_seed["accuracy"] == (pytest.approx(accuracy),)
+    assert begun.comparison.arms[other].by_seed["accuracy"] == pytest.approx((accuracy,))
     assert [row["predictions"] for row in repeat_document(begun)["trainings"]] == [None, None]
     second = {key: found if key[1] == 1 else part(whole, found, 2) for key, found in whole.finished.items()}
     later = result_of(replace(whole, finished=second))

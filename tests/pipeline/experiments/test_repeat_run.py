@@ -20,7 +20,7 @@ from components.evaluator.predictions import ViewPrediction, read_predictions
 from pipeline.experiments import repeat
 from pipeline.experiments.fold_models import GREY, TEXTURE, ModelJob, run_models
 from pipeline.experiments.fold_training import FoldData, FoldJob
-from pipeline.experiments.folds import make_folds
+from pipeline.experiments.folds import KnownExam, make_folds
 from pipeline.experiments.prediction_table import write_predictions
 from pipeline.experiments.repeat import PreparedArm, RepeatPlan, RepeatRun
 from pipeline.experiments.repeat_report import repeat_document
@@ -77,7 +77,7 @@ def run(
 ) -> list[RepeatRun]:
     """Run the folds; return the reported states."""
     plan = RepeatPlan(arms, 2, (1, 2), (), {"output": str(output)})
-    exams = {exam: repeat.KnownExam(f"patient of {exam}", "ABCD"[int(exam[4:]) % 4]) for exam in EXAMS}
+    exams = {exam: KnownExam(f"patient of {exam}", "ABCD"[int(exam[4:]) % 4]) for exam in EXAMS}
     first = next(arm for arm in arms if arm not in (TEXTURE, GREY))
     prepared = {
         name: PreparedArm(plan.setting(name if name not in (TEXTURE, GREY) else first).config(), archive, exams)
@@ -145,7 +145,7 @@ def test_arms_with_equal_trainings_share_them(
 def test_consensus_leaves_exams_out_of_the_trainings_and_judges_them_all(
     archive: FoldData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    exams = {exam: repeat.KnownExam(f"patient of {exam}", "ABCD"[int(exam[4:]) % 4]) for exam in EXAMS}
+    exams = {exam: KnownExam(f"patient of {exam}", "ABCD"[int(exam[4:]) % 4]) for exam in EXAMS}
     differ = frozenset(EXAMS[::5])
     known = {name: replace(exam, is_agreed=name not in differ) for name, exam in exams.items()}
     consensus = f"{QUICK}+pipeline.selection.labels=consensus"
@@ -156,10 +156,17 @@ def test_consensus_leaves_exams_out_of_the_trainings_and_judges_them_all(
     prepared = {consensus: arm, TEXTURE: arm}
     jobs: list[FoldJob | ModelJob] = []
     trainings = Trainings(most=2)
-    monkeypatch.setattr(repeat, "run_apart", lambda job, log: (jobs.append(job), trainings.run(job, log)))
-    monkeypatch.setattr(
-        repeat, "run_models_apart", lambda data, found, log: (jobs.extend(found), run_models(data, found))
-    )
+
+    def train(job: FoldJob, log: Path) -> None:
+        jobs.append(job)
+        trainings.run(job, log)
+
+    def fit(data: FoldData, found: list[ModelJob], log: Path) -> None:
+        jobs.extend(found)
+        run_models(data, found)
+
+    monkeypatch.setattr(repeat, "run_apart", train)
+    monkeypatch.setattr(repeat, "run_models_apart", fit)
     state = RepeatRun(plan, prepared, dict.fromkeys(prepared, folds), {}, None, "2026-11-30")
     repeat.run_folds(state, io.StringIO(), tmp_path / "log", lambda now: None)
     assert len(jobs) == 4

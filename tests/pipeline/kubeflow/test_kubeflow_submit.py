@@ -54,7 +54,7 @@ def kubeflow() -> Iterator[tuple[FakeKubeflow, str]]:
     class Handler(BaseHTTPRequestHandler):
         def _serve(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)
-            body = json.loads(self.rfile.read(length)) if length else None
+            body = json.loads(self.rfile.read(length)) if length else {}
             url = urlparse(self.path)
             if self.command == "POST":
                 fake.sent.append((url.path, body, self.headers.get("authorization")))
@@ -89,7 +89,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def package(tmp_path: Path) -> Path:
     spec = parse_spec({"pipelineInfo": {"name": "breast-density"}, "schemaVersion": "2.1.0"})
-    platform = {"platforms": {"kubernetes": {"deploymentSpec": {"executors": {"exec-pusher": {"pvcMount": []}}}}}}
+    platform: dict[str, Any] = {
+        "platforms": {"kubernetes": {"deploymentSpec": {"executors": {"exec-pusher": {"pvcMount": []}}}}}
+    }
     file = tmp_path / "pipeline.yaml"
     file.write_text(Package(spec, platform).to_yaml(), encoding="utf-8")
     return file

@@ -37,7 +37,7 @@ WHOLE = Machine(
 )
 
 
-def faults(**changes: object) -> dict[str, Check]:
+def faults(**changes: Any) -> dict[str, Check]:
     checks = check_machine(dataclasses.replace(WHOLE, **changes))
     return {check.subject: check for check in checks if not check.good}
 
@@ -48,7 +48,7 @@ def test_nothing_to_do_on_a_whole_machine() -> None:
 
 
 def test_what_every_run_needs() -> None:
-    old = faults(glibc=(2, 27), packages=WHOLE.packages | {"tfx": "1.15.0", "keras": None}, memory_bytes=2 << 30)
+    old = faults(glibc=(2, 27), packages={**WHOLE.packages, "tfx": "1.15.0", "keras": None}, memory_bytes=2 << 30)
     assert set(old) == {"glibc", "tfx", "keras", "memory"}
     assert all(check.needed for check in old.values())
     assert old["glibc"].advice == "TFX 1.16.0 needs glibc 2.28 or newer: use Debian, Ubuntu or a container with it"
@@ -111,7 +111,7 @@ def test_the_runner_that_is_configured_is_looked_at_and_no_other(
 
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
-        flink = {"runner": "portable", "job_endpoint": address, "worker_pool": "127.0.0.1:1"}
+        flink: dict[str, object] = {"runner": "portable", "job_endpoint": address, "worker_pool": "127.0.0.1:1"}
         flink["flink"] = {"master": "127.0.0.1:1", "version": "2.0"}
         answers = look_at_machine(settings(tmp_path, beam=flink))
     assert answers.runner_lacks == ()
@@ -119,7 +119,7 @@ def test_the_runner_that_is_configured_is_looked_at_and_no_other(
 
 
 def test_python_3_11_is_the_other_lane() -> None:
-    packages = WHOLE.packages | {"tfx": "1.21.0"}
+    packages = {**WHOLE.packages, "tfx": "1.21.0"}
     assert faults(python=(3, 11, 9), packages=packages, glibc=(2, 41)) == {}
     assert faults(python=(3, 11, 9), packages=packages).keys() == {"glibc"}
 
@@ -130,7 +130,7 @@ def test_what_single_tasks_need() -> None:
         container_engine=None,
         gpus=(),
         own_key=False,
-        codecs=WHOLE.codecs | {"JPEG 2000": False},
+        codecs={**WHOLE.codecs, "JPEG 2000": False},
     )
     assert {check.subject: check.task for check in bare.values()} == {
         "DICOM decoders": "run",

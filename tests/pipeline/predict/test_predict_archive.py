@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from pydicom import dcmread
 
 from components.dicom_example_gen.plan.identity import RESEARCH_KEY, HashKey
@@ -22,6 +23,7 @@ from pipeline.predict.archive import ArchiveOptions, predict_archive
 from pipeline.predict.find import FoundExams, find_exams
 from pipeline.predict.folders import SOME_NOT_GRADED, PredictRun, grade_folders
 from schema.features import VIEWS
+from serving.client.grader import Grader
 from serving.client.grades import (
     ExamGrade,
     ExplainedExam,
@@ -31,6 +33,7 @@ from serving.client.grades import (
     ViewExplanation,
 )
 from serving.client.grading import ExamRefusedError, GradingPolicy
+from serving.wire.prediction import Answer
 
 RECIPE = PreprocessingRecipe(longest_side=256, preprocess=PreprocessConfig(output_size=48))
 B = (0.1, 0.6, 0.2, 0.1)
@@ -39,11 +42,14 @@ KEY = HashKey(b"k" * 32, False)
 QUICK = ArchiveOptions(policy=GradingPolicy(minimum_views=2), retry_waits_s=(0.0,))
 
 
-class CountingGrader:
+class CountingGrader(Grader):
     """Grades everything B; counts exams; fails as it is told."""
 
     def __init__(self, error: ServingError | None = None, good: int = 0) -> None:
         self.asked, self._error, self._good = 0, error, good
+
+    def run(self, signature: str, inputs: Mapping[str, NDArray[Any]]) -> Answer:
+        raise NotImplementedError(f"no model behind {signature}")
 
     def model_recipe(self) -> ModelRecipe:
         return ModelRecipe(RECIPE, 7)

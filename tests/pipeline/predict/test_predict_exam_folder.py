@@ -6,10 +6,12 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from pydicom import dcmread
 from pydicom.uid import ExplicitVRLittleEndian
 
@@ -23,19 +25,24 @@ from pipeline.phantom.config import PhantomConfig
 from pipeline.phantom.generate import generate_phantoms
 from pipeline.predict.exam import exam_lines, predict_exam
 from schema.features import VIEWS
+from serving.client.grader import Grader
 from serving.client.grades import ExamGrade, ExplainedExam, ModelRecipe, NotGradedError, ViewExplanation
 from serving.client.grading import ExamRefusedError
 from serving.client.preprocessing import SeveralExamsError, prepare_exam
+from serving.wire.prediction import Answer
 
 RECIPE = PreprocessingRecipe(longest_side=256, preprocess=PreprocessConfig(output_size=48))
 B = (0.1, 0.6, 0.2, 0.1)
 
 
-class FixedGrader:
+class FixedGrader(Grader):
     """Grades everything B, and keeps what it was sent."""
 
     def __init__(self) -> None:
         self.images: dict[str, bytes] = {}
+
+    def run(self, signature: str, inputs: Mapping[str, NDArray[Any]]) -> Answer:
+        raise NotImplementedError(f"no model behind {signature}")
 
     def model_recipe(self) -> ModelRecipe:
         return ModelRecipe(RECIPE, 7)
@@ -83,7 +90,8 @@ def test_a_whole_exam_gives_grade_pictures_and_summary(exam: Path, tmp_path: Pat
     assert document["views"]["CC_R"]["pectoral_status"] == "not_applicable"
     assert document["notice"] == "Research software. Not a medical device."
     image = cv2.imread(str(out / "MLO_L.png"), cv2.IMREAD_UNCHANGED)
-    assert (image.shape, image.dtype) == ((48, 48), np.uint8)
+    assert image.shape == (48, 48)
+    assert image.dtype == np.uint8
     assert (out / "MLO_L.png").read_bytes() == prepare_file(exam / "MLO_L.dcm", None, RECIPE).png
 
 

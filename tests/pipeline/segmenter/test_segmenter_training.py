@@ -17,7 +17,7 @@ def samples() -> list[Sample]:
     return list(phantom_samples(3, 1))
 
 
-def test_phantoms_become_samples_with_the_chest_wall_at_the_left(samples):
+def test_phantoms_become_samples_with_the_chest_wall_at_the_left(samples: list[Sample]) -> None:
     assert [sample.name.split("/")[1] for sample in samples] == ["MLO_R", "MLO_L", "CC_L"] * 3
     for sample in samples:
         assert sample.grey.shape == sample.mask.shape == sample.muscle.shape == SHAPE
@@ -27,7 +27,7 @@ def test_phantoms_become_samples_with_the_chest_wall_at_the_left(samples):
             assert (sample.muscle <= sample.mask + 0.5).all()
 
 
-def test_augmentation_depends_on_the_seed_alone(samples):
+def test_augmentation_depends_on_the_seed_alone(samples: list[Sample]) -> None:
     def draw(seed: int) -> tuple[np.ndarray, np.ndarray] | None:
         return augmented(np.random.default_rng(seed), samples[0], 1.0)
 
@@ -47,13 +47,13 @@ def test_augmentation_depends_on_the_seed_alone(samples):
     assert len({muscle.sum() for _, muscle in kept}) > 8
 
 
-def test_plain_is_on_the_networks_grid(samples):
+def test_plain_is_on_the_networks_grid(samples: list[Sample]) -> None:
     channels, muscle = unaltered(samples[0])
     assert channels.shape == (*GRID, 3)
     assert muscle.shape == GRID
 
 
-def test_opencv_computes_what_tensorflow_does():
+def test_opencv_computes_what_tensorflow_does() -> None:
     model = build_unet()
     rng = np.random.default_rng(0)
     model(rng.normal(size=(4, *INPUT_SHAPE)).astype(np.float32), training=True)  # statistics other than 0 and 1

@@ -35,7 +35,7 @@ def breast_with_a_spot(wall_left: bool) -> NDArray[np.uint16]:
     rows, columns = np.mgrid[: SHAPE[0], : SHAPE[1]]
     inside = ((rows - 210) / 150) ** 2 + (columns / 200) ** 2 < 1
     grey = np.where(inside, 16000 + 20 * ((rows * 7 + columns * 13) % 97), 300).astype(np.uint16)
-    cv2.circle(grey, SPOT[::-1], RADIUS, 60000, -1)
+    cv2.circle(grey, SPOT[::-1], RADIUS, (60000,), -1)
     return grey if wall_left else np.ascontiguousarray(grey[:, ::-1])
 
 

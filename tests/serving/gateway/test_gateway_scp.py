@@ -18,7 +18,8 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     generate_uid,
 )
-from pynetdicom import AE, Association
+from pynetdicom import AE
+from pynetdicom.association import Association
 
 from serving.gateway.run import RunningGateway
 from tests.waiting import HANG, PATIENCE

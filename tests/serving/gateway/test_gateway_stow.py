@@ -98,7 +98,7 @@ def test_stow_answers_as_the_standard_has_it(client: httpx.Client, exams: list[l
 
 def test_requests_without_the_token_or_of_another_kind_are_refused(client: httpx.Client, token: str) -> None:
     for header in (None, "Bearer", f"Basic {token}", f"Bearer {token}x", f"Bearer {token[:-1]}", "Bearer \u00e9"):
-        headers = {"Authorization": header.encode("utf-8") if header else b""}
+        headers = {b"Authorization": header.encode("utf-8") if header else b""}
         for path in ("/api/studies", "/metrics", "/dicom-web/studies", "/nothing", "//api/studies"):
             answer = client.get(path, headers=headers)
             assert answer.status_code == 401, (header, path)

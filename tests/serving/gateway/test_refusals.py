@@ -28,6 +28,7 @@ from pipeline.predict.folders import SOME_NOT_GRADED
 from serving.client.grading import MISSING_VIEWS, QUALITY_FAILED, SEVERAL_EXAMS, ExamRefusedError
 from serving.gateway.admission import SOP_CLASSES
 from serving.gateway.run import RunningGateway, running_gateway
+from tests.known import known
 from tests.waiting import HANG
 
 Exam = list[FileDataset]
@@ -125,7 +126,7 @@ def received() -> Iterator[tuple[int, list[Dataset]]]:
 
     ae = AE("ARCHIVE")
     ae.supported_contexts = StoragePresentationContexts
-    node = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, store)])
+    node = known(ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_STORE, store)]))
     yield node.server_address[1], found
     node.shutdown()
 

@@ -93,18 +93,17 @@ class Faulty(tf.Module):
     def signature(self, name: str) -> Any:
         default = tf.constant(["A" if self.fault == "default" else ""])
         method = getattr(self, name)
-        if name == "gradcam":
 
-            def call(image_bytes: Any, view: Any, target_class: Any = default) -> Any:
-                return method(image_bytes, view, target_class)
+        def gradcam(image_bytes: Any, view: Any, target_class: Any = default) -> Any:
+            return method(image_bytes, view, target_class)
 
-        elif name == "explain_exam" and self.fault != "required":
+        def explain_exam(image_bytes: Any, view: Any, exam_id: Any, target_class: Any = default) -> Any:
+            return method(image_bytes, view, exam_id, target_class)
 
-            def call(image_bytes: Any, view: Any, exam_id: Any, target_class: Any = default) -> Any:
-                return method(image_bytes, view, exam_id, target_class)
-
-        else:
-            call = method
+        with_default = {"gradcam": gradcam, "explain_exam": explain_exam}
+        if self.fault == "required":
+            del with_default["explain_exam"]
+        call = with_default.get(name, method)
         specs = [tf.TensorSpec([None], tf.string, name=given) for given in SIGNATURES[name].inputs]
         return tf.function(call, input_signature=specs, autograph=False)
 

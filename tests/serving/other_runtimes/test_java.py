@@ -27,7 +27,7 @@ VIEWS = (*f.VIEWS, "MLO_L")  # a whole exam, and one view of another
 EXAMS = ("first",) * 4 + ("second",)
 CLASS_PATH = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:build-classpath"
 # The other TensorFlow may add floats in another order.
-NEARLY = {"rtol": 1e-5, "atol": 1e-6}
+RTOL, ATOL = 1e-5, 1e-6
 
 pytestmark = pytest.mark.e2e
 
@@ -62,11 +62,11 @@ class Runtime:
         found: list[dict[str, Any]] = []
         last = None
         for line in process.stdout.splitlines():
-            signature, name, shape, values = line.split("\t")
+            signature, name, shape, text = line.split("\t")
             if signature != last:
                 found.append({})
                 last = signature
-            found[-1][name] = values if name == "error" else (shape, values)
+            found[-1][name] = text if name == "error" else (shape, text)
         return found
 
 
@@ -119,7 +119,7 @@ def assert_equal(name: str, theirs: tuple[str, str], ours: np.ndarray) -> None:
     assert shape == str(list(ours.shape)), name
     values = text.split(",") if text else []
     if ours.dtype != object:
-        np.testing.assert_allclose(np.array(values, float), ours.ravel(), err_msg=name, **NEARLY)
+        np.testing.assert_allclose(np.array(values, float), ours.ravel(), rtol=RTOL, atol=ATOL, err_msg=name)
         return
     decoded = [base64.b64decode(value) for value in values]
     if name.endswith("png_bytes"):  # a rounded pixel may be one off
@@ -135,7 +135,7 @@ def test_every_signature_answers_and_refuses_as_in_python(
     pngs = [texture_png(seed) for seed in range(len(VIEWS))]
     requests = requests_of(pngs)
     colour = cv2.imencode(".png", np.zeros((64, 64, 3), np.uint8))[1].tobytes()
-    refused = [
+    refused: list[tuple[str, Inputs]] = [
         ("predict_view", {"image_bytes": pngs[:1], "view": [b"LMLO"]}),
         ("predict_exam", {"image_bytes": [colour], "view": [b"CC_R"], "exam_id": [b"first"]}),
     ]

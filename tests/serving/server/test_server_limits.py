@@ -177,8 +177,9 @@ def test_work_queue_stop_refuses_those_that_wait_at_once() -> None:
         (full,) = islice(as_completed(asked, timeout=HANG), 1)  # one of the two waits, the other finds no place
         work.stop()
         (waiting,) = set(asked) - {full}
-        assert isinstance(full.exception(), StatusError)
-        assert full.exception().code == CODE.RESOURCE_EXHAUSTED
+        error = full.exception()
+        assert isinstance(error, StatusError)
+        assert error.code == CODE.RESOURCE_EXHAUSTED
         error = waiting.exception(timeout=HANG)
         assert isinstance(error, StatusError)
         assert error.code == CODE.UNAVAILABLE

@@ -34,8 +34,13 @@ def test_proto_round_trip(array: np.ndarray) -> None:
 
 
 def test_proto_edges() -> None:
-    for array in (np.zeros((0, 4), np.float32), np.float32(2.5), np.zeros((2, 0), object), np.float16([1.5])):
-        back = to_array("x", to_proto(np.asarray(array)))
+    for array in (
+        np.zeros((0, 4), np.float32),
+        np.array(2.5, np.float32),
+        np.zeros((2, 0), object),
+        np.array([1.5], np.float16),
+    ):
+        back = to_array("x", to_proto(array))
         assert back.shape == np.shape(array)
         np.testing.assert_array_equal(back, array)
 
@@ -56,10 +61,10 @@ def test_heat_map_is_in_float_val() -> None:
 
 
 def test_floats_beside_other_fields_and_repeated_floats() -> None:
-    proto = to_proto(np.float32([1, 2, 3]))
+    proto = to_proto(np.array([1, 2, 3], np.float32))
     proto.string_val.append(b"beside")
     np.testing.assert_array_equal(to_array("x", proto), [1, 2, 3])
-    proto = to_proto(np.float32([7]))
+    proto = to_proto(np.array([7], np.float32))
     proto.tensor_shape.dim[0].size = 3  # one value stands for all
     np.testing.assert_array_equal(to_array("x", proto), [7, 7, 7])
 
@@ -118,7 +123,7 @@ def test_any_json_becomes_arrays_of_the_asked_type_or_is_refused(value: object, 
 
 
 def test_float32_is_written_in_its_shortest_form() -> None:
-    assert json.loads(to_json({"p": np.float32([[0.2, 1.0]])}, "row")) == {"predictions": [[0.2, 1.0]]}
+    assert json.loads(to_json({"p": np.array([[0.2, 1.0]], np.float32)}, "row")) == {"predictions": [[0.2, 1.0]]}
 
 
 def test_names_ending_in_bytes_are_base64_even_where_they_are_text() -> None:
@@ -131,4 +136,4 @@ def test_row_format_refuses_outputs_of_different_length() -> None:
     with pytest.raises(StatusError, match="Tensor name: b has inconsistent batch size: 3 expecting: 2"):
         to_json(outputs, "row")
     with pytest.raises(StatusError, match="Tensor name: a has no shape information"):
-        to_json({"a": np.float32(1)}, "row")
+        to_json({"a": np.array(1, np.float32)}, "row")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -66,7 +68,7 @@ def test_an_answer_is_read_as_tensorflow_reads_it(name: str, array: np.ndarray, 
 
 def test_packed_floats_in_pieces_are_one_tensor() -> None:
     shape = {"dim": [{"size": 3}]}
-    parts = [{"dtype": 1, "tensor_shape": shape}, {"float_val": [1, 2]}, {"float_val": [3]}]
+    parts: list[dict[str, Any]] = [{"dtype": 1, "tensor_shape": shape}, {"float_val": [1, 2]}, {"float_val": [3]}]
     data = b"".join(tensor_pb2.TensorProto(**part).SerializeToString() for part in parts)
     entry = b"\x0a\x01x\x12" + bytes([len(data)]) + data  # key "x", and the tensor
     answer = read_answer(b"\x0a" + bytes([len(entry)]) + entry)

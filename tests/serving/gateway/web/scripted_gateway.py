@@ -12,6 +12,7 @@ import numpy as np
 import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
+from starlette.datastructures import UploadFile
 
 from components.common.png import encode_png
 from components.exam_model.heat_layer import heat_layer_png
@@ -77,7 +78,8 @@ def scripted_app(script: ScriptedGateway) -> FastAPI:
     @app.post("/api/studies")
     async def upload(request: Request) -> Response:
         form = await request.form()
-        script.received.append([(part.filename, part.size) for part in form.getlist("files")])  # type: ignore[union-attr]
+        files = [part for part in form.getlist("files") if isinstance(part, UploadFile)]
+        script.received.append([(file.filename or "", file.size or 0) for file in files])
         status, body = script.answer
         return JSONResponse(body, status)
 
@@ -119,7 +121,7 @@ def probabilities(a: float, b: float, c: float, d: float) -> dict[str, float]:
 
 def exam_document(**changes: Any) -> dict[str, Any]:
     """Return a grade as ``serving.client.grading.exam_document`` does."""
-    views = {
+    views: dict[str, dict[str, Any]] = {
         view: {
             "density": "C",
             "probabilities": probabilities(0.05, 0.2, 0.6, 0.15),

@@ -143,7 +143,7 @@ def test_every_text_can_be_read_and_the_keyboard_reaches_all(
     ]
     page = opened(tab, script, study_document("a1", "graded", exam=exam, deliveries=sent))
     assert page.evaluate(PALE_TEXTS) == []
-    reached = []
+    reached: list[str] = []
     while "answer" not in reached:
         page.keyboard.press("Tab")
         if page.evaluate("document.activeElement.id") == "skip" and reached:

@@ -50,7 +50,7 @@ def test_a_real_exam_is_dropped_graded_and_looked_at(
         page.set_input_files("#files", [*folder.iterdir()])
         page.wait_for_selector(".grade")
         [key] = page.evaluate("[location.hash.slice(1)]")
-        said = {"headers": {"Authorization": f"Bearer {token}"}, "trust_env": False, "timeout": 60}
+        said: dict[str, Any] = {"headers": {"Authorization": f"Bearer {token}"}, "trust_env": False, "timeout": 60}
         exam = httpx.get(f"{gateway.http_address}/api/studies/{key}", **said).json()["exam"]
         grade = page.inner_text(".grade")
         assert f"BI-RADS density {exam['density']}" in grade
