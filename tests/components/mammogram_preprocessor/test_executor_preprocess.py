@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -49,8 +50,8 @@ def preprocessed(ingested: NodeOutput, tmp_path_factory: pytest.TempPathFactory)
     return run_preprocess(ingested, CONFIG, tmp_path_factory.mktemp("preprocessed"))
 
 
-def png_of(example: object) -> bytes:
-    return example.features.feature[f.IMAGE].bytes_list.value[0]  # type: ignore[attr-defined]
+def png_of(example: Any) -> bytes:
+    return example.features.feature[f.IMAGE].bytes_list.value[0]
 
 
 def test_every_view_keeps_its_shard_and_order(ingested: NodeOutput, preprocessed: NodeOutput) -> None:

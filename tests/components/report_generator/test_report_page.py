@@ -435,7 +435,8 @@ def test_write_report_replaces_whole_files_only(tmp_path: Path) -> None:
     write_report("page \ud800 é", path)
     assert path.read_bytes() == "page ? é".encode()
     assert path.stat().st_mode & 0o777 == 0o644
+    no_page: Any = None
     with pytest.raises(AttributeError):
-        write_report(None, path)  # type: ignore[arg-type]
+        write_report(no_page, path)
     assert [p.name for p in path.parent.iterdir()] == ["report.html"]
     assert path.read_bytes() == "page ? é".encode()

@@ -104,10 +104,11 @@ def test_the_page_shows_table_chart_views_and_whose_the_slides_figures_are(name:
 
 
 def test_the_terminal_says_data_sizes_and_whose_the_slides_figures_are() -> None:
-    console = Console(file=io.StringIO(), width=150)
+    terminal = io.StringIO()
+    console = Console(file=terminal, width=150)
     for part in outcome_tables(outcome("image_size")):
         console.print(part)
-    text = " ".join(console.file.getvalue().split())  # type: ignore[attr-defined]
+    text = " ".join(terminal.getvalue().split())
     assert "450 pixels = 64 pixels, 650 pixels = 92 pixels" in text
     assert "150 phantom exams, seed 11, AOUP distribution. Test split: 48 exams (A 12, B 12, C 12, D 12)" in text
     assert "slides" not in text.replace("The slides compare", "")

@@ -19,7 +19,7 @@ from pipeline.experiments.declarations import Part
 from pipeline.experiments.judge import Graded, differences_of, figures_of, pooled, rows_of, scores_of
 from pipeline.experiments.prediction_table import write_predictions
 from pipeline.experiments.table import lay_out, page_tables, rich_table
-from schema.features import ACQUISITION_SYSTEM, DENSITY_CLASSES, VIEWS
+from schema.features import ACQUISITION_SYSTEM, DENSITY_CLASSES, VIEWS, ClassDistribution
 
 COUNTS = (12, 28, 50, 10)
 SYSTEMS = ("GE", "IMS")
@@ -49,8 +49,10 @@ GRADED = Graded(ROWS)
     ("distribution", "counts"),
     [("AOUP", (12, 28, 50, 10)), ("BIRADS", (7, 28, 28, 7)), ("uniform", (10, 10, 10, 10))],
 )
-def test_a_test_distribution_is_drawn_by_exam_as_ingest_draws_it(distribution: str, counts: tuple[int, ...]) -> None:
-    part = Part("test", distribution)  # type: ignore[arg-type]
+def test_a_test_distribution_is_drawn_by_exam_as_ingest_draws_it(
+    distribution: ClassDistribution, counts: tuple[int, ...]
+) -> None:
+    part = Part("test", distribution)
     rows = rows_of(ROWS, part, "seed")
     labels = {row.exam_id: row.label for row in rows}
     found = Counter(labels.values())
@@ -142,12 +144,13 @@ def shown(name: str, differences: bool = False) -> str:
         )
     else:
         layout = lay_out(experiment, figures_of(scores, experiment.figures, 100, 1), experiment.published)
-    console = Console(file=io.StringIO(), width=180)
+    terminal = io.StringIO()
+    console = Console(file=terminal, width=180)
     console.print(rich_table(layout))
     tables = page_tables(layout)
     assert sum(len(table.rows) for table in tables) == len(layout.rows)
     assert all(len(row) == len(table.columns) for table in tables for row in table.rows)
-    return console.file.getvalue().replace("\u00a0", " ")  # type: ignore[attr-defined]
+    return terminal.getvalue().replace("\u00a0", " ")
 
 
 def test_the_architecture_table_has_the_form_of_the_slide() -> None:

@@ -16,8 +16,8 @@ from typing import Any
 import httpx
 import pydicom
 import pytest
+from pydicom.uid import ComprehensiveSRStorage
 from pynetdicom import AE, evt
-from pynetdicom.sop_class import ComprehensiveSRStorage  # type: ignore[attr-defined]  # made at import
 
 from components.exam_model.recipe import PreprocessingRecipe
 from serving.gateway.config import GatewayConfig

@@ -16,6 +16,7 @@ from serving.gateway.config import GatewayConfig, GroupingConfig, RetryConfig
 from serving.gateway.records import IncomingStudy
 from serving.gateway.spool import SpoolError, SpoolFullError
 from serving.gateway.studies import Studies, is_due
+from tests.known import known
 
 Config = Callable[..., GatewayConfig]
 
@@ -82,7 +83,7 @@ def test_resends_change_nothing_and_late_images_make_a_new_revision(
     assert claim is not None
     assert studies.store.finish(claim, {"density": "C"}, None, [], [], clock.time)
     send(studies, exams[0][1])  # known: nothing happens
-    assert studies.store.study(key).state == "graded"  # type: ignore[union-attr]
+    assert known(studies.store.study(key)).state == "graded"
     send(studies, exams[0][1], changed=True)  # the same UID with other content: it replaces the first, graded anew
     study = studies.store.study(key)
     assert study is not None
@@ -155,9 +156,9 @@ def test_a_study_that_fails_often_ends_and_a_resend_tries_it_again(
     assert claim is not None
     assert (claim.attempts, claim.starts) == (1, 1)
     studies.store.fail(claim, "broken", [], clock.time)
-    assert studies.summary(key)["failure"]["message"] == "broken"  # type: ignore[index]
+    assert known(studies.summary(key))["failure"]["message"] == "broken"
     send(studies, exams[0][0])
-    assert studies.store.study(key).state == "receiving"  # type: ignore[union-attr]
+    assert known(studies.store.study(key)).state == "receiving"
     studies.close()
 
 
