@@ -29,8 +29,9 @@ class SelectionConfig(BaseModel):
         without_systems: Acquisition systems that are used neither to train the networks nor to choose epoch and
             temperature.
         labels: What is learned from an exam whose readers differ. ``majority``: its density, see docs/archives.md.
-            ``soft``: the share of the readers who chose each class, as target of every loss. ``consensus``: nothing,
-            the exam is left out. The test split keeps its densities and all its exams.
+            ``soft``: the share of the readers who chose each class, as target of every loss; an adjudicated density
+            that most of them did not choose stays the only one. ``consensus``: nothing, the exam is left out. The test
+            split keeps its densities and all its exams.
         seed: Another seed keeps other exams.
     """
 

@@ -186,6 +186,15 @@ def _archive(preprocessed: str, transform_output: str) -> tuple[FoldData, dict[s
     return FoldData(tuple(files), transform_output, *fingerprints), exams
 
 
+def _require_readers(examples: str, labels: str) -> None:
+    """Raise ExperimentError unless an exam has several readers: without them, labels are those of ``majority``."""
+    if not any(view.readings for split in _SPLITS for view in read_views(split_folder(examples, split))):
+        raise ExperimentError(
+            f"pipeline.selection.labels is {labels}, but no exam has several readers: name them in the labels"
+            " (docs/archives.md), or leave it out."
+        )
+
+
 def _prepare(config: RunConfig, terminal: TextIO) -> PreparedArm:
     if config.pipeline.selection.drops_exams:
         raise ExperimentError(
@@ -200,7 +209,10 @@ def _prepare(config: RunConfig, terminal: TextIO) -> PreparedArm:
         nodes = local_runner.run(local_runner.build(config, _LAST_NODE), config.output, observer)
     outputs = {result.node: result.outputs for result in nodes}
     examples = outputs["MammogramPreprocessor"]["preprocessed_examples"]
-    if config.pipeline.selection.labels == "soft":
+    labels = config.pipeline.selection.labels
+    if labels != "majority":
+        _require_readers(examples, labels)
+    if labels == "soft":
         digest = hashlib.sha256(examples.encode()).hexdigest()[:12]
         examples = _with_soft_labels(examples, config.output / "experiments" / NAME / f"soft-labels-{digest}")
     return PreparedArm(config, *_archive(examples, outputs[_LAST_NODE]["transform_graph"]))

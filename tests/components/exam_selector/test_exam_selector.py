@@ -11,7 +11,8 @@ import tensorflow as tf
 from tfx.types import artifact_utils, standard_artifacts
 
 from components.common.shards import read_shard, shard_name, split_folder, write_shard
-from components.common.views import View, read_views
+from components.common.soft_labels import with_shares
+from components.common.views import View, parse_view, read_views
 from components.exam_selector.executor import Executor
 from components.exam_selector.selection import Exam, SelectionConfig, SelectionError, excluded_exams
 from components.exams.distribution import DistributionConfig, exams_to_drop
@@ -94,7 +95,7 @@ def record(exam: str, system: str, density: str, split: str, readings: str = "")
         name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value.encode()])) for name, value in values.items()
     }
     if readings:
-        for name, found in ((f.READERS, "123"[: len(readings)]), (f.READINGS, readings)):
+        for name, found in ((f.READERS, "1234"[: len(readings)]), (f.READINGS, readings)):
             features[name] = tf.train.Feature(bytes_list=tf.train.BytesList(value=[one.encode() for one in found]))
     return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
 
@@ -125,7 +126,7 @@ def test_a_system_that_is_left_out_is_never_learnt_from(tmp_path: Path) -> None:
     assert not Path(split_folder(selected.uri, "test")).exists()
 
 
-READINGS = {"agreed": "BB", "differ": "BC", "one": "", "three": "AAC"}
+READINGS = {"agreed": "BB", "differ": "BC", "one": "", "three": "BBD"}
 
 
 def select(tmp_path: Path, labels: str) -> Path:
@@ -149,11 +150,18 @@ def test_soft_labels_are_the_shares_of_the_readers_and_touch_nothing_else(tmp_pa
         views = views_of(selected, split)
         assert views["agreed"].target == (0.0, 1.0, 0.0, 0.0)
         assert views["differ"].target == (0.0, 0.5, 0.5, 0.0)
-        assert views["three"].target == pytest.approx((2 / 3, 0, 1 / 3, 0))
+        assert views["three"].target == pytest.approx((0, 2 / 3, 0, 1 / 3))
         assert (views["one"].shares, views["one"].target) == ((), (0.0, 1.0, 0.0, 0.0))
         before = views_of(tmp_path / "preprocessed", split)
         assert {exam: replace(view, shares=()) for exam, view in views.items()} == before
         assert read_one(selected, split, "one") == read_one(tmp_path / "preprocessed", split, "one")
+
+
+def test_an_adjudicated_density_is_learnt_whatever_most_readers_chose() -> None:
+    adjudicated = record("adjudicated", "GE", "D", "train", "BBC")
+    assert parse_view(with_shares(adjudicated)).target == (0.0, 0.0, 0.0, 1.0)
+    tied = record("tied", "GE", "C", "train", "BBCC")
+    assert parse_view(with_shares(tied)).target == (0.0, 0.5, 0.5, 0.0)
 
 
 def views_of(uri: Path, split: str) -> dict[str, View]:

@@ -25,6 +25,7 @@ from pipeline.experiments.prediction_table import write_predictions
 from pipeline.experiments.repeat import PreparedArm, RepeatPlan, RepeatRun
 from pipeline.experiments.repeat_report import repeat_document
 from pipeline.experiments.repeat_result import result_of
+from pipeline.experiments.run import ExperimentError
 from schema import features as f
 from schema.features import ACQUISITION_SYSTEM, VIEWS
 from tests.pipeline.experiments.test_fold_training import grey_record
@@ -187,6 +188,7 @@ def test_soft_labels_are_copied_beside_the_examples(archive: FoldData, tmp_path:
     for split in ("train", "eval", "test"):
         write_shard(f"{tmp_path}/examples/Split-{split}/views.gz", [example.SerializeToString(), records[4]])
     plain = repeat._archive(f"{tmp_path}/examples", "transform")
+    repeat._require_readers(f"{tmp_path}/examples", "soft")
     copied = repeat._with_soft_labels(f"{tmp_path}/examples", tmp_path / "soft")
     soft = repeat._archive(copied, "transform")
     views = [view for split in ("train", "eval", "test") for view in read_views(f"{copied}/Split-{split}")]
@@ -195,3 +197,11 @@ def test_soft_labels_are_copied_beside_the_examples(archive: FoldData, tmp_path:
     assert [exam.is_agreed for exam in soft[1].values()] == [False, True]
     assert soft[0].fingerprint != plain[0].fingerprint
     assert soft[0].pictures != plain[0].pictures, "models of soft labels are no models of the others"
+
+
+@pytest.mark.parametrize("labels", ["soft", "consensus"])
+def test_labels_of_readers_need_several_readers(archive: FoldData, tmp_path: Path, labels: str) -> None:
+    for split in ("train", "eval", "test"):
+        write_shard(f"{tmp_path}/Split-{split}/views.gz", read_shard(archive.files[0]))
+    with pytest.raises(ExperimentError, match=f"labels is {labels}, but no exam has several readers: name them"):
+        repeat._require_readers(str(tmp_path), labels)
