@@ -282,15 +282,16 @@ def test_too_few_exams_make_no_familiarity_and_the_contract_says_why(
     few = {**splits, "eval": split_folder(str(tmp_path), "few")}
     rows = [record(png, view, f"exam {n}") for n in range(18) for view, png in exams[n].items()]
     write_shard(str(Path(few["eval"], shard_name(0, 1))), rows)
-    for model, facts, reason in (
-        (*fitted(plain, few), "the eval split has 18 exams, and a threshold needs 19"),
-        (*fitted(plain, splits, most=10), "training views, and 20 are needed"),
-        (*fitted(plain, splits, most=0), "it is off"),
+    for (model, facts), reason in (
+        (fitted(plain, few), "the eval split has 18 exams, and a threshold needs 19"),
+        (fitted(plain, splits, most=10), "training views, and 20 are needed"),
+        (fitted(plain, splits, most=0), "it is off"),
     ):
         assert reason in facts.reason
         assert not facts.available
-        export(model, str(tmp_path / facts.reason[:8]))
-        assert set(ask(tmp_path / facts.reason[:8], exams[:3])["familiarity"].tolist()) == {-1.0}
-        grade = LocalModel(tmp_path / facts.reason[:8]).explain_exam(exams[0])
-        assert grade.grade.familiarity is None
-        assert {view.familiarity for view in grade.views.values()} == {None}
+        assert model._settings.familiarity is None
+    export(plain, str(tmp_path / "model"))
+    assert set(ask(tmp_path / "model", exams[:3])["familiarity"].tolist()) == {-1.0}
+    grade = LocalModel(tmp_path / "model").explain_exam(exams[0])
+    assert grade.grade.familiarity is None
+    assert {view.familiarity for view in grade.views.values()} == {None}
