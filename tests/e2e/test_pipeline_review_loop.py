@@ -10,8 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import cv2
 import pytest
+
+from tests.pictures import read_picture
 
 pytestmark = pytest.mark.e2e
 
@@ -33,7 +34,7 @@ def test_exported_views_come_back_as_reviews(finished: Any, here: Here, tmp_path
     assert written == sorted(kind.format(name) for name in worst for kind in kinds)
     for name in worst:
         template = json.loads((out / "todo" / "images" / f"{name}.json").read_text(encoding="utf-8"))
-        picture = cv2.imread(str(out / "todo" / "images" / f"{name}.png"), cv2.IMREAD_UNCHANGED)
+        picture = read_picture(out / "todo" / "images" / f"{name}.png")
         assert picture.shape == (template["imageHeight"], template["imageWidth"])
     again = here("review", "export", output, "--out", out)
     assert again.returncode == 1

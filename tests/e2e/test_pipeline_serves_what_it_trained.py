@@ -23,6 +23,7 @@ from schema.features import DENSITY_CLASSES, VIEWS
 from serving.client.grpc_client import ExamClient
 from serving.client.preprocessing import prepare_exam
 from serving.server.run import start_server
+from tests.pictures import read_picture
 from tests.waiting import HANG
 
 pytestmark = pytest.mark.e2e
@@ -171,8 +172,7 @@ def test_a_real_exam_is_graded_over_grpc(client: ExamClient, tmp_path: Path, nam
     assert (document["missing_views"], document["rejected_files"]) == ([], 0)
     assert set(graded.overlays) == set(VIEWS)
     for view in VIEWS:
-        overlay = cv2.imread(str(tmp_path / f"{view}.heatmap.png"))
-        assert overlay is not None
+        overlay = read_picture(tmp_path / f"{view}.heatmap.png", cv2.IMREAD_COLOR)
         assert overlay.shape == (64, 64, 3)
         assert len(np.unique(overlay.reshape(-1, 3), axis=0)) > 50
     for view in ("MLO_R", "MLO_L"):

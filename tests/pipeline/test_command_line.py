@@ -15,6 +15,7 @@ import pytest
 from pydicom import dcmread
 
 from pipeline.local.demo import real_exams
+from tests.pictures import read_picture
 from tests.waiting import HANG
 
 pytestmark = pytest.mark.slow
@@ -144,10 +145,10 @@ def test_preprocess_writes_picture_mask_and_figures_of_real_files(
     assert len(done.stdout.splitlines()) == len(files) == 8
     for file in files:
         header = dcmread(file, stop_before_pixels=True)
-        picture = cv2.imread(str(out / f"{file.stem}.png"), cv2.IMREAD_UNCHANGED)
+        picture = read_picture(out / f"{file.stem}.png")
         assert picture.shape == (128, 128)
         assert picture.dtype == np.uint8
-        mask = cv2.imread(str(out / f"{file.stem}.pectoral.png"), cv2.IMREAD_UNCHANGED)
+        mask = read_picture(out / f"{file.stem}.pectoral.png")
         assert mask.shape == (header.Rows, header.Columns)
         assert set(np.unique(mask)) <= {0, 255}
         document = json.loads((out / f"{file.stem}.json").read_text(encoding="utf-8"))
@@ -172,10 +173,10 @@ def test_a_png_is_preprocessed_with_its_view_and_refused_without(tmp_path: Path)
     done = breast_density("preprocess", tmp_path / "scan.png", "--view", "MLO_L", "--out", out)
     assert done.returncode == 0, done.stderr
     assert sorted(p.name for p in out.iterdir()) == ["scan.json", "scan.overlay.png", "scan.pectoral.png", "scan.png"]
-    mask = cv2.imread(str(out / "scan.pectoral.png"), cv2.IMREAD_UNCHANGED)
+    mask = read_picture(out / "scan.pectoral.png")
     assert mask.shape == (301, 203)
     assert set(np.unique(mask)) <= {0, 255}
-    assert cv2.imread(str(out / "scan.png"), cv2.IMREAD_UNCHANGED).shape == (450, 450)
+    assert read_picture(out / "scan.png").shape == (450, 450)
     assert json.loads((out / "scan.json").read_text())["view"] == "MLO_L"
 
 

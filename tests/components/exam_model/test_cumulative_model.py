@@ -21,6 +21,7 @@ from components.trainer.network import build_head
 from components.transform.config import ImageConfig
 from schema.features import DENSITY_CLASSES, VIEWS
 from tests.conftest import SIZE
+from tests.pictures import decode_picture
 
 pytestmark = pytest.mark.slow
 
@@ -57,7 +58,7 @@ def served(file: str, tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def seen_by_network(png: bytes, view: str) -> np.ndarray:
-    grey = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_GRAYSCALE)
+    grey = decode_picture(png, cv2.IMREAD_GRAYSCALE)
     return (grey[:, ::-1] if view.endswith("_R") else grey)[None, :, :, None] / np.float32(255)
 
 

@@ -23,6 +23,7 @@ from components.transform.config import ImageConfig
 from schema.features import DENSITY_CLASSES, VIEWS
 from serving.client.grades import NotGradedError
 from serving.client.local_model import LocalModel
+from tests.pictures import decode_picture
 
 IMAGE = ImageConfig(size=64)
 
@@ -106,12 +107,12 @@ def test_numbers_out_of_range_are_refused(exam_networks: dict[str, Any]) -> None
 
 
 def flipped(png: bytes) -> bytes:
-    image = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED)
+    image = decode_picture(png)
     return cv2.imencode(".png", image[:, ::-1])[1].tobytes()
 
 
 def picture(png: bytes) -> np.ndarray:
-    return cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
+    return decode_picture(png, cv2.IMREAD_COLOR)
 
 
 @pytest.fixture(scope="module")

@@ -34,6 +34,7 @@ from schema import features as f
 from serving.client.local_model import LocalModel
 from serving.infra_check import probe
 from serving.infra_check.check import build_requests
+from tests.pictures import decode_picture
 from tests.systems import systems_of_phantoms
 
 IMAGE = ImageConfig(size=64)
@@ -245,7 +246,7 @@ def test_few_exams_like_the_training_are_flagged_and_other_pictures_are(folder: 
 
     def flagged(change: Callable[[np.ndarray], np.ndarray]) -> float:
         def changed(png: bytes) -> bytes:
-            picture = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED)
+            picture = decode_picture(png)
             return cv2.imencode(".png", change(picture))[1].tobytes()
 
         other = [{view: changed(png) for view, png in exam.items()} for exam in new]

@@ -8,11 +8,12 @@ import pytest
 
 from components.common.png import ImageDecodeError, encode_png
 from components.exam_model.heat_layer import HEAT_OPACITY, heat_layer_png
+from tests.pictures import decode_picture
 
 
 def layer_of(heat: np.ndarray, image: np.ndarray) -> np.ndarray:
     """Decodes the layer to RGBA."""
-    decoded = cv2.imdecode(np.frombuffer(heat_layer_png(heat, encode_png(image)), np.uint8), cv2.IMREAD_UNCHANGED)
+    decoded = decode_picture(heat_layer_png(heat, encode_png(image)))
     return cv2.cvtColor(decoded, cv2.COLOR_BGRA2RGBA)
 
 
@@ -35,7 +36,7 @@ def test_over_the_view_it_is_the_overlay_of_the_model() -> None:
     alpha = layer[..., 3:] / 255.0 * HEAT_OPACITY  # as a browser composes: PNG's alpha times CSS opacity
     composed = layer[..., :3] * alpha + image[..., np.newaxis] * (1.0 - alpha)
     [blended] = overlay(tf.constant(image[np.newaxis, ..., np.newaxis]), tf.constant(heat[np.newaxis])).numpy()
-    expected = cv2.cvtColor(cv2.imdecode(np.frombuffer(blended, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    expected = cv2.cvtColor(decode_picture(blended, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
     assert np.abs(composed - expected).max() <= 1.5
 
 

@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from components.exam_model.overlays import overlay
 from schema import features as f
+from tests.pictures import decode_picture
 from tests.waiting import HANG
 
 SIZE = 64
@@ -34,7 +35,7 @@ def ask(loaded: Any, signature: str, **inputs: Any) -> dict[str, np.ndarray]:
 
 
 def grey_of(png: bytes) -> np.ndarray:
-    return cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_GRAYSCALE)
+    return decode_picture(png, cv2.IMREAD_GRAYSCALE)
 
 
 def keras_logits(network: Any, png: bytes) -> np.ndarray:
@@ -187,7 +188,7 @@ def test_one_target_class_counts_for_every_view(loaded: Any, pngs: list[bytes]) 
 def test_overlay_is_a_colour_png_that_leaves_the_background_black(loaded: Any, pngs: list[bytes]) -> None:
     answer = ask(loaded, "gradcam", image_bytes=pngs[:2], view=MIXED_VIEWS[:2], target_class=[""])
     for png, source in zip(answer["overlay_png_bytes"], pngs, strict=False):
-        picture = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
+        picture = decode_picture(png, cv2.IMREAD_COLOR)
         assert picture.shape == (SIZE, SIZE, 3)
         assert (picture[grey_of(source) == 0] == 0).all()
         assert (picture[grey_of(source) > 0].max(axis=1) > 0).all()
@@ -197,7 +198,7 @@ def test_overlay_shows_cold_as_blue_and_hot_as_red() -> None:
     heat = np.zeros((1, 8, 8), np.float32)
     heat[0, :, 4:] = 1.0
     png = overlay(tf.fill((1, 8, 8, 1), tf.constant(100, tf.uint8)), tf.constant(heat)).numpy()[0]
-    blue, _, red = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR).transpose(2, 0, 1).astype(int)
+    blue, _, red = decode_picture(png, cv2.IMREAD_COLOR).transpose(2, 0, 1).astype(int)
     assert (blue[:, :4] > red[:, :4]).all()
     assert (red[:, 4:] > blue[:, 4:]).all()
 

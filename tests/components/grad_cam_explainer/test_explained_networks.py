@@ -32,6 +32,7 @@ from components.trainer.config import NetworkConfig
 from components.trainer.network import build_head, build_network
 from components.transform.config import ImageConfig
 from schema import features as f
+from tests.pictures import decode_picture
 
 pytestmark = pytest.mark.slow
 
@@ -168,7 +169,7 @@ def test_the_liveliest_filters_are_drawn_a_row_a_class() -> None:
     assert liveliest_filters(maps, 2) == [5, 9]
     images = [np.full((SIZE, SIZE), grey, np.uint8) for grey in (50, 200)]
     picture, filters = draw_feature_maps(["A", "D"], images, maps)
-    sheet = cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR)
+    sheet = decode_picture(picture, cv2.IMREAD_COLOR)
     assert {5, 9} < set(filters)
     assert sheet.shape == (26 + 2 * 116, 26 + 8 * 116, 3)
     assert sheet[80, 80].tolist() == [50] * 3

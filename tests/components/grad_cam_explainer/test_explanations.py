@@ -28,6 +28,7 @@ from components.trainer.config import NetworkConfig
 from components.trainer.network import build_head
 from components.transform.config import ImageConfig
 from schema import features as f
+from tests.pictures import decode_picture, read_picture
 
 pytestmark = pytest.mark.slow
 
@@ -309,14 +310,14 @@ def test_a_split_is_explained_shard_by_shard(left_hot: Path, tmp_path: Path) -> 
     named = {r[key] for r in rows for key in PICTURES if r[key]}
     assert [r["overlay"] is None for r in rows] == [r["muscle"] is None for r in rows], "every view has a muscle here"
     assert {r[kind] for r in rows for kind in ("texture", "sum")} == {None}, "the model has no texture part"
-    outlined = cv2.imread(str(tmp_path / "out" / "muscle" / "A_CC_L_1.png"))
+    outlined = read_picture(tmp_path / "out" / "muscle" / "A_CC_L_1.png", cv2.IMREAD_COLOR)
     assert outlined.shape == (384, 384, 3)
     line = np.argwhere(outlined[..., 2].astype(int) - outlined[..., 0] > 100)
     assert line.max() == pytest.approx(4 / SIZE * 384, abs=2), "around the muscle in the corner"
     assert named == {name for name in files_in(tmp_path / "out") if name.endswith(".png")}
     assert {(r["density"], r["view"]) for r in rows if r["overlay"]} == {(r["density"], r["view"]) for r in rows}
     picture = (tmp_path / "out" / "overlays" / "A_CC_L_1.png").read_bytes()
-    blended = cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR)
+    blended = decode_picture(picture, cv2.IMREAD_COLOR)
     assert (blended[:, :16, 2] > blended[:, :16, 0]).all(), "red where the heat is"
     assert not blended[:, 16:].any(), "and black where the picture is"
     assert (tmp_path / "out" / "images" / "A_CC_L_1.png").read_bytes() == views[1].image
@@ -349,7 +350,7 @@ def test_networks_are_looked_into_where_they_are_given(left_hot: Path, tiny_netw
         "of": 4,
     }
     drawn = files_in(tmp_path / "out")["feature_maps/CC_L_conv1_relu.png"]
-    sheet = cv2.imdecode(np.frombuffer(drawn, np.uint8), cv2.IMREAD_COLOR)
+    sheet = decode_picture(drawn, cv2.IMREAD_COLOR)
     assert sheet.shape == (26 + 4 * 116, 26 + 5 * 116, 3), "a row a class"
     assert [(stage["stage"], stage["n"], stage["exams"]) for stage in summary["sanity"]] == [
         ("logits", 6, 3),

@@ -21,6 +21,7 @@ from pipeline.phantom.config import PhantomConfig
 from pipeline.phantom.generate import generate_phantoms
 from schema import features as f
 from tests.components.executor_harness import NodeOutput, run_ingest, run_preprocess, text_of
+from tests.pictures import read_picture
 
 pytestmark = pytest.mark.slow
 
@@ -103,8 +104,7 @@ def test_the_report_has_one_row_per_view_and_its_pictures(preprocessed: NodeOutp
     assert drawn == pictures
     assert pictures
     for name in pictures:
-        picture = cv2.imread(str(preprocessed.report / name))
-        assert picture is not None
+        picture = read_picture(preprocessed.report / name, cv2.IMREAD_COLOR)
         assert picture.shape[2] == 3
     statuses: dict[str, set[str]] = {row["view"][:3]: set() for row in rows}
     for row in rows:

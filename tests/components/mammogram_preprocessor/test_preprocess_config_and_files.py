@@ -16,6 +16,7 @@ from components.preprocessing.config import PreprocessConfig
 from components.preprocessing.outputs import OUTPUT_ENDINGS, overlay_png, preprocess_pixels_to_files
 from components.preprocessing.preprocess import preprocess_view
 from tests.components.preprocessing.synthetic_views import Dice, MakeView
+from tests.pictures import decode_picture
 
 
 @pytest.mark.parametrize(
@@ -58,7 +59,7 @@ def test_float_pictures_are_refused() -> None:
 def test_overlay_is_a_small_colour_picture(make_view: MakeView) -> None:
     pixels = make_view(1024, 700).pixels
     result = preprocess_view(pixels, "MLO_L", PreprocessConfig())
-    picture = cv2.imdecode(np.frombuffer(overlay_png(pixels, result), np.uint8), cv2.IMREAD_UNCHANGED)
+    picture = decode_picture(overlay_png(pixels, result))
     assert picture.shape == (512, 350, 3)
     muscle = cv2.resize(result.pectoral_mask.astype(np.uint8), (350, 512), interpolation=cv2.INTER_AREA) > 0
     red_over_green = picture[..., 2].astype(int) - picture[..., 1]

@@ -14,6 +14,7 @@ from components.preprocessing.config import PreprocessConfig
 from components.preprocessing.grey_levels import to_working
 from components.preprocessing.preprocess import preprocess_view
 from tests.components.preprocessing.synthetic_views import Dice, MakeView
+from tests.pictures import read_picture
 
 BROWSE = Path(__file__).parents[3] / ".." / "shared" / "data" / "ddsm_browse"
 
@@ -52,7 +53,7 @@ def _browse(exam: str, view: str) -> Foreground:
     path = BROWSE / "images" / f"{exam}.{view}.jpg"
     if not path.exists():
         pytest.skip("../shared/data/ddsm_browse is not here")
-    grey: np.ndarray = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    grey = read_picture(path, cv2.IMREAD_GRAYSCALE)
     return find_foreground(to_working(grey).grey)
 
 

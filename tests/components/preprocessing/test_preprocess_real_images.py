@@ -13,6 +13,7 @@ import pytest
 from benchmarks.segmentation import drawn_cases, preprocess, score, unseen_weights
 from components.preprocessing.config import PreprocessConfig
 from components.preprocessing.preprocess import preprocess_view
+from tests.pictures import read_picture
 
 SHARED = Path(__file__).parents[3] / ".." / "shared" / "data"
 AUTO = PreprocessConfig()
@@ -76,12 +77,12 @@ def test_browse_images_with_labels_and_film_edges() -> None:
     statuses = []
     for path in sorted(folder.glob("*.MLO_*.jpg"))[::12]:
         view = path.name.split(".")[1]
-        result = preprocess_view(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE), view, AUTO)
+        result = preprocess_view(read_picture(path, cv2.IMREAD_GRAYSCALE), view, AUTO)
         assert 0.15 < result.breast_area_fraction < 0.95, path.name
         statuses.append(result.status)
     assert statuses.count("removed") > 0.9 * len(statuses)
     for path in sorted(folder.glob("*.CC_*.jpg"))[::24]:
         view = path.name.split(".")[1]
-        result = preprocess_view(cv2.imread(str(path), cv2.IMREAD_GRAYSCALE), view, AUTO)
+        result = preprocess_view(read_picture(path, cv2.IMREAD_GRAYSCALE), view, AUTO)
         assert result.status == "not_applicable"
         assert 0.1 < result.breast_area_fraction < 0.9, path.name

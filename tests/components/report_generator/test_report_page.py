@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import numpy as np
 import pytest
 
 from components.report_generator.report import (
@@ -25,6 +24,7 @@ from components.report_generator.report import (
     build_report,
     write_report,
 )
+from tests.pictures import decode_picture
 
 SECTIONS = (
     *("data", "segmentation", "drift", "training", "evaluation", "calibration"),
@@ -291,7 +291,7 @@ def test_page_is_small_and_pictures_are_capped(full_page: str, page: Page) -> No
     assert 20 < len(jpegs) <= most + 1
     sides: Counter[int] = Counter()
     for image in jpegs:
-        pixels = cv2.imdecode(np.frombuffer(base64.b64decode((image["src"] or "").split(",")[1]), np.uint8), 1)
+        pixels = decode_picture(base64.b64decode((image["src"] or "").split(",")[1]), cv2.IMREAD_COLOR)
         assert (image["height"], image["width"]) == tuple(map(str, pixels.shape[:2]))
         sides[max(pixels.shape)] += 1
     assert sides == {limits.max_side: len(jpegs) - 1, limits.sheet_width: 1}

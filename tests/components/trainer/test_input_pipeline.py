@@ -19,6 +19,7 @@ from components.trainer.config import TrainConfig
 from components.trainer.input_pipeline import PADDING, Batches, ViewData, array_batches, batches, read_records
 from components.transform.config import ImageConfig
 from schema import features as f
+from tests.pictures import decode_picture
 
 pytestmark = pytest.mark.slow
 
@@ -58,7 +59,7 @@ def test_evaluation_gives_the_views_records_in_order_and_unaltered(small_data_se
     assert_equal(both[:3], both[3:])
     assert np.concatenate([y for _, y in both[:3]]).tolist() == [*labels, PADDING]
     for image, row in zip(np.concatenate([x for x, _ in both[:3]]), rows, strict=False):
-        grey = cv2.imdecode(np.frombuffer(row[f.IMAGE], np.uint8), cv2.IMREAD_GRAYSCALE)
+        grey = decode_picture(row[f.IMAGE], cv2.IMREAD_GRAYSCALE)
         np.testing.assert_allclose(image[..., 0], grey / 255.0, atol=1e-6)
 
 
@@ -73,7 +74,7 @@ def test_a_network_for_both_sides_sees_right_breasts_mirrored(
     found = np.concatenate([x for x, _ in stream(batches(both, CONFIG, training=False), first_epoch=1)])
     assert len(found) == len(rows) == images
     for image, row in zip(found, rows, strict=True):
-        grey = cv2.imdecode(np.frombuffer(row[f.IMAGE], np.uint8), cv2.IMREAD_GRAYSCALE) / 255.0
+        grey = decode_picture(row[f.IMAGE], cv2.IMREAD_GRAYSCALE) / 255.0
         np.testing.assert_allclose(image[..., 0], grey[:, ::-1] if row[f.VIEW].endswith(b"_R") else grey, atol=1e-6)
     assert read_records(both).fingerprint != read_records(replace(both, mirrored=False)).fingerprint
 

@@ -20,6 +20,7 @@ from components.transform.preprocessing import (
     index_of,
 )
 from schema import features as f
+from tests.pictures import decode_picture
 
 pytestmark = pytest.mark.slow
 
@@ -56,7 +57,7 @@ def test_ages_are_z_scores_of_the_known_ones_and_unknown_is_zero(by_image: list[
 
 
 def test_moments_are_those_of_all_pixels(by_image: list[tuple[dict, dict]]) -> None:
-    images = [cv2.imdecode(np.frombuffer(raw[f.IMAGE], np.uint8), cv2.IMREAD_GRAYSCALE) for raw, _ in by_image]
+    images = [decode_picture(raw[f.IMAGE], cv2.IMREAD_GRAYSCALE) for raw, _ in by_image]
     for _, done in by_image:
         assert done[IMAGE_MEAN] == pytest.approx(np.mean(images), rel=1e-4)
         assert done[IMAGE_DEVIATION] == pytest.approx(np.std(images), rel=1e-3)

@@ -4,7 +4,6 @@ import csv
 import hashlib
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pydicom
 import pytest
@@ -16,6 +15,7 @@ from pipeline.phantom.dicom import stable_uid
 from pipeline.phantom.generate import PhantomFolderError, PhantomSummary, generate_phantoms
 from schema.acquisition import REFERENCE_SYSTEMS, canonical_system
 from schema.features import VIEWS
+from tests.pictures import read_picture
 
 pytestmark = pytest.mark.slow
 
@@ -112,7 +112,7 @@ def test_standard_window_shows_tissue_without_clipping_it_away(made: PhantomSumm
     for path in _files(made):
         dataset = pydicom.dcmread(path)
         mask = made.out / "truth" / path.parent.name / f"{path.stem}.breast.png"
-        breast = cv2.imread(str(mask), cv2.IMREAD_UNCHANGED) > 0
+        breast = read_picture(mask) > 0
         shown = apply_voi_lut(dataset.pixel_array, dataset).astype(float)
         tissue = shown[breast]
         top = (1 << dataset.BitsStored) - 1
@@ -123,7 +123,7 @@ def test_right_breast_has_its_chest_wall_where_the_header_says(made: PhantomSumm
     for path in _files(made):
         header = pydicom.dcmread(path, stop_before_pixels=True)
         mask_path = made.out / "truth" / path.parent.name / f"{path.stem}.breast.png"
-        mask = cv2.imread(str(mask_path), cv2.IMREAD_UNCHANGED)
+        mask = read_picture(mask_path)
         assert mask.dtype == np.uint8
         assert mask.shape == (header.Rows, header.Columns)
         assert set(np.unique(mask)) == {0, 255}

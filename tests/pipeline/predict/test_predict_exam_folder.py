@@ -30,6 +30,7 @@ from serving.client.grades import ExamGrade, ExplainedExam, ModelRecipe, NotGrad
 from serving.client.grading import ExamRefusedError
 from serving.client.preprocessing import SeveralExamsError, prepare_exam
 from serving.wire.prediction import Answer
+from tests.pictures import decode_picture, read_picture
 
 RECIPE = PreprocessingRecipe(longest_side=256, preprocess=PreprocessConfig(output_size=48))
 B = (0.1, 0.6, 0.2, 0.1)
@@ -89,7 +90,7 @@ def test_a_whole_exam_gives_grade_pictures_and_summary(exam: Path, tmp_path: Pat
     assert set(document["views"]) == set(VIEWS)
     assert document["views"]["CC_R"]["pectoral_status"] == "not_applicable"
     assert document["notice"] == "Research software. Not a medical device."
-    image = cv2.imread(str(out / "MLO_L.png"), cv2.IMREAD_UNCHANGED)
+    image = read_picture(out / "MLO_L.png")
     assert image.shape == (48, 48)
     assert image.dtype == np.uint8
     assert (out / "MLO_L.png").read_bytes() == prepare_file(exam / "MLO_L.dcm", None, RECIPE).png
@@ -246,7 +247,7 @@ def test_a_png_needs_its_view(tmp_path: Path) -> None:
         prepare_file(tmp_path / "a.png", None, RECIPE)
     prepared = prepare_file(tmp_path / "a.png", "CC_L", RECIPE)
     assert prepared.loaded.header.view == "CC_L"
-    assert cv2.imdecode(np.frombuffer(prepared.png, np.uint8), cv2.IMREAD_UNCHANGED).shape == (48, 48)
+    assert decode_picture(prepared.png).shape == (48, 48)
 
 
 def test_preparing_twice_gives_the_same_bytes(exam: Path) -> None:

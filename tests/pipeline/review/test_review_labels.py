@@ -24,6 +24,7 @@ from pipeline.review.labels import export_doubted, find_doubted
 from pipeline.review.session import ReviewableRun, ReviewRunError
 from schema import features as f
 from tests.components.preprocessing.synthetic_views import draw_view
+from tests.pictures import decode_picture
 
 HOSTILE = "</details><script>alert('x')</script>"
 EXAMS = 40
@@ -107,7 +108,7 @@ def test_the_table_names_files_and_the_page_hides_the_label(run: Path, tmp_path:
     page = (tmp_path / "out" / "labels.html").read_text()
     pictures = re.findall(r'src="data:image/jpeg;base64,([^"]+)"', page)
     assert len(pictures) == 4
-    decoded = cv2.imdecode(np.frombuffer(base64.b64decode(pictures[0]), np.uint8), cv2.IMREAD_GRAYSCALE)
+    decoded = decode_picture(base64.b64decode(pictures[0]), cv2.IMREAD_GRAYSCALE)
     assert max(decoded.shape) <= 360
     assert decoded.max() > 60
     for exam in page.split('<section class="exam">')[1:]:

@@ -6,11 +6,11 @@ import base64
 import json
 import re
 
-import cv2
 import numpy as np
 
 from components.review.review_file import ReviewName, parse_review
 from pipeline.review.page import PageView, review_page
+from tests.pictures import decode_picture
 
 HOSTILE = "</script><script>alert('x')</script> & \"Co\""
 
@@ -42,7 +42,7 @@ def test_the_page_holds_every_view_in_order_with_its_picture_and_outline() -> No
     assert {entry["found"] for entry in views} == {"muscle found"}  # "removed" is what the run does, not what is seen
     for entry in views:
         picture = str(entry["picture"]).removeprefix("data:image/jpeg;base64,")
-        decoded = cv2.imdecode(np.frombuffer(base64.b64decode(picture), np.uint8), cv2.IMREAD_UNCHANGED)
+        decoded = decode_picture(base64.b64decode(picture))
         assert decoded.shape == (entry["height"], entry["width"]) == (40, 30)
         outline = json.dumps({"polygons": entry["polygons"], "pixels_sha256": entry["pixelsSha256"]}).encode()
         assert parse_review(f"{entry['stem']}.json", outline).polygons == view(1).polygons

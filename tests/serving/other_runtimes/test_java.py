@@ -20,6 +20,7 @@ import pytest
 import tensorflow as tf
 
 from schema import features as f
+from tests.pictures import decode_picture
 from tests.waiting import HANG
 
 HERE = Path(__file__).parent
@@ -109,8 +110,7 @@ def requests_of(pngs: Sequence[bytes]) -> list[tuple[str, Inputs]]:
 
 
 def pixels(png: bytes) -> np.ndarray:
-    decoded = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
-    assert decoded is not None
+    decoded = decode_picture(png, cv2.IMREAD_COLOR)
     return decoded.astype(np.int16)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
-import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -23,6 +22,7 @@ from components.preprocessing.preprocess import preprocess_view
 from pipeline.preprocess import preprocess_file
 from schema.features import VIEWS
 from tests.components.dicom.dicom_files import BOTH, mammogram, names, part10, reread
+from tests.pictures import read_picture
 
 ANY_SIZE = AcceptanceConfig(ample_side=1, ample_spacing_mm=1000)  # no remark on small matrices
 OPPOSITE: Final = dict(zip("APRLHF", "PALRFH", strict=True))
@@ -175,7 +175,7 @@ def test_the_command_preprocess_writes_the_muscle_as_the_file_lies(placement: st
         (tmp_path / name).mkdir()
         path = written(tmp_path / name, "MLO_R", pixels, PatientOrientation=list(orientation))
         preprocess_file(path, None, recipe, tmp_path / name)
-        masks.append(cv2.imread(str(tmp_path / name / "0.pectoral.png"), cv2.IMREAD_UNCHANGED))
+        masks.append(read_picture(tmp_path / name / "0.pectoral.png"))
     assert masks[1].shape == picture.shape
     np.testing.assert_array_equal(masks[1], PLACEMENTS[placement].undo(masks[0]))
 
@@ -204,7 +204,7 @@ def test_a_film_with_bright_edges_and_a_crop_are_no_contradiction() -> None:
 @pytest.mark.parametrize("view", VIEWS)
 def test_a_band_of_padding_is_no_contradiction(view: str, value: int, edge: str, tmp_path: Path) -> None:
     picture = breast(view)
-    band = {"left": np.s_[:, :20], "right": np.s_[:, -20:], "top": np.s_[:30], "bottom": np.s_[-30:]}[edge]
+    band = {"left": np.s_[:, :20], "right": np.s_[:, -20:], "top": np.s_[:30, :], "bottom": np.s_[-30:, :]}[edge]
     picture[band] = value
     path = written(tmp_path, view, picture, PatientOrientation=list(STANDARD[view]), PixelPaddingValue=value)
     # Bands that cover ends of a breast cut it off, which the picture check finds; they do not contradict the

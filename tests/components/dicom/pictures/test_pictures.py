@@ -30,6 +30,7 @@ from pipeline.phantom.special import SPECIAL
 from pipeline.phantom.special_set import SpecialView, special_views, write_special_set
 from serving.client.preprocessing import prepare_exam
 from tests.components.dicom.dicom_files import MakeDicom, ramp
+from tests.pictures import read_picture
 
 SHARED = Path("../shared/data")
 STANDARD = ("standard", *DISTRACTORS)
@@ -105,9 +106,9 @@ def test_places_are_in_pixels_of_the_file() -> None:
 
 def real_standard_views() -> Iterator[tuple[str, str, np.ndarray]]:
     for file in sorted((SHARED / "ddsm_browse/images").glob("*.jpg"))[::8]:
-        yield file.name, file.name.split(".")[1], cv2.imread(str(file), cv2.IMREAD_GRAYSCALE)
+        yield file.name, file.name.split(".")[1], read_picture(file, cv2.IMREAD_GRAYSCALE)
     for file in sorted((SHARED / "ddsm_pectoral/images").glob("*.png")):
-        yield file.name, "MLO_R", cv2.imread(str(file), cv2.IMREAD_GRAYSCALE)
+        yield file.name, "MLO_R", read_picture(file, cv2.IMREAD_GRAYSCALE)
 
 
 @pytest.mark.slow
@@ -129,7 +130,7 @@ def test_parts_of_real_films_are_special() -> None:
     found: Counter[str] = Counter()
     files = sorted((SHARED / "ddsm_pectoral/images").glob("*.png"))[::4]
     for file in files:
-        film = cv2.imread(str(file), cv2.IMREAD_GRAYSCALE).astype(np.uint16) * 257
+        film = read_picture(file, cv2.IMREAD_GRAYSCALE).astype(np.uint16) * 257
         rows, columns = film.shape
         # Right breasts; some are displayed the other way round.
         film = film if film[:, -20:].mean() > film[:, :20].mean() else film[:, ::-1]

@@ -18,6 +18,7 @@ from components.dicom.rejections import IngestError, RejectionReason
 from components.dicom.streams.codestream import Frame, declared_frame
 from components.dicom.streams.decoders import decode_jpeg
 from tests.components.dicom.streams.streams import END, lossless_jpeg, write_encapsulated
+from tests.pictures import decode_picture
 
 QUICK = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
@@ -182,7 +183,7 @@ def test_sequential_streams_with_a_constant_end(level: int, interval: int, optim
     options = [cv2.IMWRITE_JPEG_RST_INTERVAL, interval, cv2.IMWRITE_JPEG_OPTIMIZE, int(optimized)]
     stream = cv2.imencode(".jpg", expected, options)[1].tobytes()
     found = decoded(stream)
-    np.testing.assert_array_equal(found, cv2.imdecode(np.frombuffer(stream, np.uint8), cv2.IMREAD_GRAYSCALE))
+    np.testing.assert_array_equal(found, decode_picture(stream, cv2.IMREAD_GRAYSCALE))
     for share in (0.05, 0.5, 0.8):
         for ending, cut in cuts_of(stream, stream.index(b"\xff\xda") + 10, share).items():
             with pytest.raises(EOFError):
@@ -197,7 +198,7 @@ def test_a_short_interval_of_sequential_jpeg(tmp_path: Path, level: int, optimiz
     expected[80:112] = expected[:, 60:70] = level
     options = [cv2.IMWRITE_JPEG_RST_INTERVAL, 16, cv2.IMWRITE_JPEG_OPTIMIZE, int(optimized)]
     stream = cv2.imencode(".jpg", expected, options)[1].tobytes()
-    plain = cv2.imdecode(np.frombuffer(stream, np.uint8), cv2.IMREAD_GRAYSCALE)
+    plain = decode_picture(stream, cv2.IMREAD_GRAYSCALE)
     path = write_encapsulated(tmp_path / "x.dcm", expected, 8, [stream + b"\0" * (len(stream) % 2)], JPEGBaseline8Bit)
     np.testing.assert_array_equal(read_pixels(path), plain.astype(np.uint16) * 257)
     start = stream.index(b"\xff\xda") + 10
