@@ -6,13 +6,16 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from pipeline.operations.lineage import LineageError, read_lineage, require_store
 from schema.features import VIEWS
 from tests.waiting import HANG
+
+if TYPE_CHECKING:
+    from tests.e2e.conftest import FinishedRun
 
 pytestmark = pytest.mark.e2e
 
@@ -24,7 +27,7 @@ def lineage_command(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=HANG, check=False)
 
 
-def test_everything_that_made_the_model_is_named(finished: Any, runs: Any) -> None:
+def test_everything_that_made_the_model_is_named(finished: FinishedRun, runs: tuple[FinishedRun, FinishedRun]) -> None:
     found = read_lineage(require_store(finished.config.output))
     [version] = finished.outcome.serving.iterdir()
     assert (found.version, Path(found.destination)) == (version.name, runs[0].outcome.serving / version.name)
@@ -49,7 +52,7 @@ def test_everything_that_made_the_model_is_named(finished: Any, runs: Any) -> No
     assert len({step.configuration_digest for step in found.steps if step.node in TRAINERS}) == len(TRAINERS)
 
 
-def test_command_prints_tables_or_json(finished: Any) -> None:
+def test_command_prints_tables_or_json(finished: FinishedRun) -> None:
     done = lineage_command(finished.config.output)
     assert (done.returncode, done.stderr) == (0, "")
     assert all(node in done.stdout for node in ("DicomExampleGen", "Trainer.CC_R", "Pusher"))
@@ -58,7 +61,7 @@ def test_command_prints_tables_or_json(finished: Any) -> None:
     assert document["steps"][-1]["node"] == "Pusher"
 
 
-def test_what_is_not_there_is_one_sentence(finished: Any, tmp_path: Path) -> None:
+def test_what_is_not_there_is_one_sentence(finished: FinishedRun, tmp_path: Path) -> None:
     with pytest.raises(LineageError, match="Version 7 was not pushed by this run: give one of"):
         read_lineage(require_store(finished.config.output), "7")
     done = lineage_command(tmp_path)

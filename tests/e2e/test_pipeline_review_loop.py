@@ -8,18 +8,21 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.pictures import read_picture
+
+if TYPE_CHECKING:
+    from tests.e2e.conftest import FinishedRun
 
 pytestmark = pytest.mark.e2e
 
 Here = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
-def test_exported_views_come_back_as_reviews(finished: Any, here: Here, tmp_path: Path) -> None:
+def test_exported_views_come_back_as_reviews(finished: FinishedRun, here: Here, tmp_path: Path) -> None:
     output, out = finished.config.output, tmp_path / "reviews"
     report = finished.artifact("MammogramPreprocessor", "quality_report")
     rows = [json.loads(line) for line in (report / "views.jsonl").read_text(encoding="utf-8").splitlines()]
@@ -58,7 +61,7 @@ def test_exported_views_come_back_as_reviews(finished: Any, here: Here, tmp_path
     assert "Traceback" not in checked.stdout + checked.stderr
 
 
-def test_doubted_labels_go_out_with_the_files_of_their_exams(finished: Any, here: Here, tmp_path: Path) -> None:
+def test_doubted_labels_go_out_with_the_files_of_their_exams(finished: FinishedRun, here: Here, tmp_path: Path) -> None:
     report = finished.artifact("DicomExampleGen", "ingest_report")
     files = [json.loads(line) for line in (report / "files.jsonl").read_text(encoding="utf-8").splitlines()]
     exams = {row["exam_id"]: row["density"] for row in files if row["outcome"] == "accepted"}

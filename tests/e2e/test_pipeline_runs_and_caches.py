@@ -9,13 +9,16 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 
 from schema.features import DENSITY_CLASSES, VIEWS
 from tests.waiting import LONG
+
+if TYPE_CHECKING:
+    from tests.e2e.conftest import FinishedRun, States
 
 pytestmark = pytest.mark.e2e
 
@@ -47,12 +50,12 @@ def run_command(settings: Path, code: Path = PROJECT, *arguments: str) -> subpro
 
 
 @pytest.fixture(scope="module")
-def finished(runs: Any) -> Any:
+def finished(runs: tuple[FinishedRun, FinishedRun]) -> Any:
     """The shared run itself, which only this module's tests run again and add to; others have a copy."""
     return runs[0]
 
 
-def test_each_node_runs_once_and_is_cached_the_second_time(finished: Any, execution_states: Any) -> None:
+def test_each_node_runs_once_and_is_cached_the_second_time(finished: FinishedRun, execution_states: States) -> None:
     output = finished.config.output
     assert len(NODES) == 18
     before = execution_states(output)
@@ -73,7 +76,7 @@ def test_each_node_runs_once_and_is_cached_the_second_time(finished: Any, execut
     assert "Traceback" not in again.stdout + again.stderr
 
 
-def test_terminal_shows_a_line_a_node_and_no_chatter(finished: Any) -> None:
+def test_terminal_shows_a_line_a_node_and_no_chatter(finished: FinishedRun) -> None:
     lines = finished.terminal.splitlines()
     named = [match[1] for line in lines if (match := re.match(r"\[[ \d]\d/18\] (\S+) +\d", line))]
     assert set(named) == NODES
@@ -82,7 +85,7 @@ def test_terminal_shows_a_line_a_node_and_no_chatter(finished: Any) -> None:
     assert "96" in ingest or "192" in ingest
 
 
-def test_the_model_is_shown_beside_the_readers(finished: Any) -> None:
+def test_the_model_is_shown_beside_the_readers(finished: FinishedRun) -> None:
     evaluation = finished.artifact("Evaluator", "evaluation")
     metrics = json.loads((evaluation / "exam_metrics.json").read_text(encoding="utf-8"))
     pairs = {(pair["first"], pair["second"]): pair for pair in metrics["readers"]}
@@ -96,7 +99,7 @@ def test_the_model_is_shown_beside_the_readers(finished: Any) -> None:
     assert "Agreement of model and readers, exams of the test split" in page
 
 
-def test_model_is_blessed_and_pushed(finished: Any) -> None:
+def test_model_is_blessed_and_pushed(finished: FinishedRun) -> None:
     assert finished.outcome.blessed
     assert finished.outcome.pushed
     [version] = finished.outcome.serving.iterdir()
@@ -105,7 +108,7 @@ def test_model_is_blessed_and_pushed(finished: Any) -> None:
     assert finished.outcome.serving == finished.config.output.resolve() / "serving" / "breast_density"
 
 
-def test_metrics_have_value_interval_and_count(finished: Any) -> None:
+def test_metrics_have_value_interval_and_count(finished: FinishedRun) -> None:
     figures = json.loads(finished.outcome.metrics.read_text(encoding="utf-8"))
     assert finished.outcome.metrics == finished.config.output / "metrics.json"
     assert {"accuracy", "macro_recall", "quadratic_kappa", *(f"recall_{c}" for c in DENSITY_CLASSES)} <= set(figures)
@@ -118,7 +121,7 @@ def test_metrics_have_value_interval_and_count(finished: Any) -> None:
     assert accuracy["value"] * 7 == pytest.approx(round(accuracy["value"] * 7), abs=1e-4)
 
 
-def test_report_works_offline_and_shows_the_exam_figures(finished: Any) -> None:
+def test_report_works_offline_and_shows_the_exam_figures(finished: FinishedRun) -> None:
     page = finished.outcome.report.read_text(encoding="utf-8")
     assert finished.outcome.report == finished.config.output / "report.html"
     loaded = re.findall(r"""(?:src|href|action|data)\s*=\s*["']([^"']*)|url\(([^)]*)\)|@import""", page)
@@ -134,7 +137,7 @@ def test_report_works_offline_and_shows_the_exam_figures(finished: Any) -> None:
         assert view in page
 
 
-def test_nothing_past_ingest_names_a_patient(finished: Any, phantoms: Path) -> None:
+def test_nothing_past_ingest_names_a_patient(finished: FinishedRun, phantoms: Path) -> None:
     import csv
     import gzip
 
@@ -164,7 +167,7 @@ def code_copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_editing_a_nodes_code_runs_it_again_and_a_failed_run_resumes(
-    finished: Any, code_copy: Path, execution_states: Any
+    finished: FinishedRun, code_copy: Path, execution_states: States
 ) -> None:
     output = finished.config.output
 
@@ -211,7 +214,7 @@ def test_editing_a_nodes_code_runs_it_again_and_a_failed_run_resumes(
     assert {node for node, new in states.items() if new == ["CACHED"]} == NODES - ran
 
 
-def test_an_edited_schema_runs_what_depends_on_it(finished: Any, code_copy: Path) -> None:
+def test_an_edited_schema_runs_what_depends_on_it(finished: FinishedRun, code_copy: Path) -> None:
     """Without running it: the node's parameters differ by the schema's text and by nothing else."""
     from pipeline.config import load_config
     from pipeline.local.runner import build
@@ -234,7 +237,7 @@ def test_an_edited_schema_runs_what_depends_on_it(finished: Any, code_copy: Path
     assert before["schema_text"] + "\n# edited\n" == after["schema_text"]
 
 
-def test_an_empty_split_is_one_readable_sentence(finished: Any, tmp_path: Path) -> None:
+def test_an_empty_split_is_one_readable_sentence(finished: FinishedRun, tmp_path: Path) -> None:
     from pipeline.config import load_config
     from pipeline.local.run import run_config
     from pipeline.local.runner import NodeError

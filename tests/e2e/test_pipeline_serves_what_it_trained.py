@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -25,6 +25,9 @@ from serving.client.preprocessing import prepare_exam
 from serving.server.run import start_server
 from tests.pictures import read_picture
 from tests.waiting import HANG
+
+if TYPE_CHECKING:
+    from tests.e2e.conftest import FinishedRun
 
 pytestmark = pytest.mark.e2e
 
@@ -64,7 +67,7 @@ print(json.dumps(answers))
 
 
 @pytest.fixture(scope="module")
-def preprocessed(finished: Any) -> dict[tuple[str, str], bytes]:
+def preprocessed(finished: FinishedRun) -> dict[tuple[str, str], bytes]:
     """Records of the preprocessed examples, all splits, by exam hash and view."""
     import tensorflow as tf
 
@@ -87,7 +90,7 @@ def png_of(record: bytes) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def client(finished: Any) -> Iterator[ExamClient]:
+def client(finished: FinishedRun) -> Iterator[ExamClient]:
     """Client of the pushed model behind the local server."""
     with (
         start_server(finished.outcome.serving, grpc_port=0, rest_port=0) as server,
@@ -97,7 +100,7 @@ def client(finished: Any) -> Iterator[ExamClient]:
 
 
 def test_a_stranger_with_tensorflow_alone_calls_every_signature(
-    finished: Any, preprocessed: dict[tuple[str, str], bytes], client: ExamClient, tmp_path: Path
+    finished: FinishedRun, preprocessed: dict[tuple[str, str], bytes], client: ExamClient, tmp_path: Path
 ) -> None:
     exam = min(exam for exam, _ in preprocessed)
     for view in VIEWS:
@@ -137,7 +140,7 @@ def test_a_stranger_with_tensorflow_alone_calls_every_signature(
 
 
 def test_served_preprocessing_is_that_of_training_to_the_byte(
-    finished: Any, phantoms: Path, preprocessed: dict[tuple[str, str], bytes], client: ExamClient
+    finished: FinishedRun, phantoms: Path, preprocessed: dict[tuple[str, str], bytes], client: ExamClient
 ) -> None:
     recipe = client.model_recipe().recipe
     assert recipe == finished.config.pipeline.recipe
@@ -154,7 +157,7 @@ def test_served_preprocessing_is_that_of_training_to_the_byte(
 
 
 def test_a_phantom_exam_folder_is_prepared_as_in_training(
-    phantoms: Path, preprocessed: dict[tuple[str, str], bytes], finished: Any
+    phantoms: Path, preprocessed: dict[tuple[str, str], bytes], finished: FinishedRun
 ) -> None:
     folder = min((phantoms / "images").iterdir())
     prepared = prepare_exam(folder, finished.config.pipeline.recipe)

@@ -6,15 +6,20 @@ import io
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
 from rich.console import Console
 
+if TYPE_CHECKING:
+    from tests.e2e.conftest import FinishedRun, States
+
 pytestmark = pytest.mark.e2e
 
 
-def test_the_second_arm_takes_its_data_from_the_cache(finished: Any, execution_states: Any, tmp_path: Path) -> None:
+def test_the_second_arm_takes_its_data_from_the_cache(
+    finished: FinishedRun, execution_states: States, tmp_path: Path
+) -> None:
     from components.evaluator.offline import evaluate_predictions
     from components.evaluator.predictions import read_predictions
     from pipeline.commands.experiments import run_named

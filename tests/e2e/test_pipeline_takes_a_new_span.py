@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
 from pydicom import dcmread
@@ -25,6 +25,9 @@ from pipeline.operations.lineage import read_lineage, require_store
 from pipeline.phantom.config import PhantomConfig
 from pipeline.phantom.generate import generate_phantoms
 from schema.features import VIEWS
+
+if TYPE_CHECKING:
+    from tests.e2e.conftest import FinishedRun
 
 pytestmark = pytest.mark.e2e
 
@@ -70,7 +73,9 @@ def split_by_patient(examples: str | Path) -> dict[str, str]:
     return dict(found)
 
 
-def test_a_new_span_is_held_back_or_trained_on_judged_and_pushed(finished: Any, phantoms: Path, tmp_path: Path) -> None:
+def test_a_new_span_is_held_back_or_trained_on_judged_and_pushed(
+    finished: FinishedRun, phantoms: Path, tmp_path: Path
+) -> None:
     output, archive = tmp_path / "out", tmp_path / "archive"
 
     def settings(on_drift: str) -> RunConfig:

@@ -6,7 +6,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -14,6 +14,9 @@ import pytest
 import tensorflow as tf
 
 from tests.waiting import wait_until
+
+if TYPE_CHECKING:
+    from serving.server.run import RunningServer
 
 CLASSES = ("A", "B", "C", "D")
 VIEWS = ("CC_R", "CC_L", "MLO_R", "MLO_L")
@@ -164,7 +167,7 @@ def two_looks(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
 
 
 @pytest.fixture(scope="session")
-def running(saved_models: dict[int, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
+def running(saved_models: dict[int, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """A server that serves version 3 of the stand-in on free ports."""
     from serving.server.run import start_server
 

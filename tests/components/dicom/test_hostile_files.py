@@ -7,7 +7,7 @@ import struct
 import tracemalloc
 import zlib
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import cv2
 import numpy as np
@@ -38,7 +38,7 @@ from components.dicom_example_gen.plan.planning import inspect, plan
 from components.dicom_example_gen.report import summary
 from components.sources.source import FolderSource, find_candidates
 from schema.features import VIEWS
-from tests.components.dicom.dicom_files import as_written, mammogram, part10
+from tests.components.dicom.dicom_files import MakeDicom, as_written, mammogram, part10
 
 QUICK: Final = settings(
     max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
@@ -203,12 +203,12 @@ def test_junk_in_any_tag(tmp_path: Path, junk: dict[str, bytes]) -> None:
         {"WindowCenter": "0", "WindowWidth": "1E-300", "VOILUTFunction": "SIGMOID"},
     ],
 )
-def test_absurd_grey_scales(make_dicom: Any, tags: dict[str, str]) -> None:
+def test_absurd_grey_scales(make_dicom: MakeDicom, tags: dict[str, str]) -> None:
     path = make_dicom(**tags)
     assert isinstance(load_or_reject(path, path.read_bytes()), LoadedView | RejectionReason)
 
 
-def test_the_folder_of_the_issue(make_dicom: Any, tmp_path: Path) -> None:
+def test_the_folder_of_the_issue(make_dicom: MakeDicom, tmp_path: Path) -> None:
     """One sound exam, and each of the faults that an archive is known to hold: all counted, all typed."""
     rng = np.random.default_rng(1)
     for view in VIEWS:

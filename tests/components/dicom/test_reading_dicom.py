@@ -28,7 +28,17 @@ from components.dicom.reading import (
     read_pixels,
 )
 from components.dicom.rejections import ANY_IMAGE, IngestError, RejectionReason
-from tests.components.dicom.dicom_files import BOTH, as_written, mammogram, names, part10, pydicom_file, ramp, write
+from tests.components.dicom.dicom_files import (
+    BOTH,
+    MakeDicom,
+    as_written,
+    mammogram,
+    names,
+    part10,
+    pydicom_file,
+    ramp,
+    write,
+)
 
 NEMA = Path("../shared/data/nema_mg1")
 REASON = RejectionReason
@@ -41,7 +51,7 @@ def reason_of(path: Path, view: str | None = None) -> RejectionReason:
     return caught.value.reason
 
 
-def test_header_reads_what_the_contract_needs(make_dicom: Any) -> None:
+def test_header_reads_what_the_contract_needs(make_dicom: MakeDicom) -> None:
     header = read_header(make_dicom())
     assert (header.view, header.laterality) == ("CC_R", "R")
     assert (header.rows, header.columns, header.pixel_spacing_mm) == (64, 48, 0.1)
@@ -78,13 +88,13 @@ def test_spacing_is_that_of_the_first_element_with_a_number(
     assert load_view(path, None, 1024).pixel_spacing_mm == expected
 
 
-def test_age_from_birth_date_where_age_is_absent(make_dicom: Any) -> None:
+def test_age_from_birth_date_where_age_is_absent(make_dicom: MakeDicom) -> None:
     assert read_header(make_dicom(PatientAge=None)).patient_age == 58
     assert read_header(make_dicom(PatientAge=None, PatientBirthDate="20500101")).patient_age == -1
     assert read_header(make_dicom(PatientAge="018M", PatientBirthDate=None)).patient_age == 1
 
 
-def test_pixels_span_the_stored_bits_and_not_the_image(make_dicom: Any) -> None:
+def test_pixels_span_the_stored_bits_and_not_the_image(make_dicom: MakeDicom) -> None:
     image = ramp(top=2047)  # half of what 12 bits can hold
     grey = read_pixels(make_dicom(pixels=image))
     assert grey.dtype == np.uint16
@@ -93,26 +103,26 @@ def test_pixels_span_the_stored_bits_and_not_the_image(make_dicom: Any) -> None:
 
 
 @pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
-def test_every_bit_depth_reaches_black_and_white(make_dicom: Any, bits: int) -> None:
+def test_every_bit_depth_reaches_black_and_white(make_dicom: MakeDicom, bits: int) -> None:
     image = ramp(top=2**bits - 1)
     grey = read_pixels(make_dicom(pixels=image, BitsStored=bits, HighBit=bits - 1))
     assert (grey.min(), grey.max()) == (0, 65535)
 
 
-def test_eight_bits_allocated(make_dicom: Any) -> None:
+def test_eight_bits_allocated(make_dicom: MakeDicom) -> None:
     image = ramp(top=255).astype(np.uint8)
     grey = read_pixels(make_dicom(pixels=image, BitsStored=8, HighBit=7))
     np.testing.assert_array_equal(grey, image.astype(np.uint16) * 257)
 
 
-def test_monochrome1_is_inverted_over_the_full_range(make_dicom: Any) -> None:
+def test_monochrome1_is_inverted_over_the_full_range(make_dicom: MakeDicom) -> None:
     image = ramp(top=2047)
     upright = read_pixels(make_dicom("a.dcm", image))
     inverted = read_pixels(make_dicom("b.dcm", image, PhotometricInterpretation="MONOCHROME1"))
     np.testing.assert_allclose(inverted.astype(int), 65535 - upright.astype(int), atol=1)
 
 
-def test_reduction_averages_areas_and_keeps_means_and_spacing(make_dicom: Any) -> None:
+def test_reduction_averages_areas_and_keeps_means_and_spacing(make_dicom: MakeDicom) -> None:
     rng = np.random.default_rng(0)
     image = rng.integers(0, 4096, (400, 200), dtype=np.uint16)
     path = make_dicom(pixels=image)
@@ -129,7 +139,7 @@ def test_reduction_averages_areas_and_keeps_means_and_spacing(make_dicom: Any) -
     [ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian],
     ids=["implicit", "big endian", "deflated"],
 )
-def test_native_syntaxes_read_the_same_pixels(make_dicom: Any, syntax: str) -> None:
+def test_native_syntaxes_read_the_same_pixels(make_dicom: MakeDicom, syntax: str) -> None:
     image = ramp()
     stored = image.byteswap() if syntax == ExplicitVRBigEndian else image
     expected = read_pixels(make_dicom("a.dcm", image))
@@ -205,7 +215,7 @@ def test_each_fault_has_its_own_reason(tmp_path: Path, changes: dict[str, Any], 
     assert reason_of(write(dataset, tmp_path / "fault.dcm")) is reason
 
 
-def test_constant_pixels_are_implausible(make_dicom: Any) -> None:
+def test_constant_pixels_are_implausible(make_dicom: MakeDicom) -> None:
     assert reason_of(make_dicom(pixels=np.full((64, 48), 7, np.uint16))) is REASON.IMPLAUSIBLE_PIXELS
 
 
@@ -255,7 +265,7 @@ def test_a_stream_of_another_size_than_the_header_is_not_decoded(tmp_path: Path,
     assert reason_of(write(dataset, tmp_path / "bomb.dcm")) is REASON.UNDECODABLE_PIXELS
 
 
-def test_error_names_all_and_survives_pickling(make_dicom: Any) -> None:
+def test_error_names_all_and_survives_pickling(make_dicom: MakeDicom) -> None:
     path = make_dicom(Modality="CT", SOPClassUID="1.2.840.10008.5.1.4.1.1.2")
     with pytest.raises(IngestError) as caught:
         read_header(path)
@@ -275,7 +285,7 @@ def test_no_error_echoes_an_identity(tmp_path: Path) -> None:
         assert not any(text in message for text in ("4711", "Rossi", "1.2.3.4", "ACC7", "19601231"))
 
 
-def test_a_view_named_by_a_manifest_overrides_the_header(make_dicom: Any) -> None:
+def test_a_view_named_by_a_manifest_overrides_the_header(make_dicom: MakeDicom) -> None:
     assert load_view(make_dicom(ViewPosition="ML"), "MLO_L", 1024).header.view == "MLO_L"
     with pytest.raises(ValueError, match="view must be one of"):
         read_header(make_dicom(), "LCC")
@@ -305,13 +315,13 @@ def test_png_and_jpeg_by_content(tmp_path: Path) -> None:
     assert reason_of(path, "CC_L") is REASON.UNDECODABLE_PIXELS
 
 
-def test_samples_in_the_high_bits_of_a_file(make_dicom: Any) -> None:
+def test_samples_in_the_high_bits_of_a_file(make_dicom: MakeDicom) -> None:
     image = ramp()
     shifted = make_dicom("high.dcm", image << 4 | 3, HighBit=15)
     np.testing.assert_array_equal(read_pixels(shifted), read_pixels(make_dicom("low.dcm", image)))
 
 
-def test_the_window_that_is_asked_for(make_dicom: Any) -> None:
+def test_the_window_that_is_asked_for(make_dicom: MakeDicom) -> None:
     path = make_dicom(WindowCenter=["1000", "3000"], WindowWidth=["500", "200"])
     one = make_dicom("one.dcm", WindowCenter="3000", WindowWidth="200")
     found = load_view(path, None, 1024, voi_index=1).pixels
@@ -379,7 +389,7 @@ def test_image_bombs_are_refused_before_decoding(tmp_path: Path) -> None:
     assert caught.value.reason is REASON.TOO_LARGE
 
 
-def test_the_reader_warns_of_nothing_on_a_sound_file(make_dicom: Any) -> None:
+def test_the_reader_warns_of_nothing_on_a_sound_file(make_dicom: MakeDicom) -> None:
     path = make_dicom()
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from components.dicom_example_gen.view_shards import to_example
 from components.sources.candidates import Label
 from components.sources.source import FolderSource, find_candidates
 from schema import features
+from tests.components.dicom.dicom_files import MakeDicom
 
 CONTRACT = {
     features.IMAGE,
@@ -36,7 +36,7 @@ CONTRACT = {
 }
 
 
-def test_example_holds_the_contract_and_no_identity(make_dicom: Any) -> None:
+def test_example_holds_the_contract_and_no_identity(make_dicom: MakeDicom) -> None:
     path: Path = make_dicom("E1/a.dcm")
     labels = path.parents[1] / "labels.csv"
     labels.write_text("exam_id,density\nACC7,3\n")
@@ -73,7 +73,7 @@ def test_png_is_lossless_and_deterministic() -> None:
     np.testing.assert_array_equal(decode_png(encode_png(image)), image)
 
 
-def test_readings_are_in_the_example_only_if_there_are_several(make_dicom: Any) -> None:
+def test_readings_are_in_the_example_only_if_there_are_several(make_dicom: MakeDicom) -> None:
     path: Path = make_dicom("E1/a.dcm")
     labels = path.parents[1] / "labels.csv"
 

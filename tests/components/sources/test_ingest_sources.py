@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -12,6 +11,7 @@ from components.sources.candidates import Label
 from components.sources.labels import read_labels
 from components.sources.source import FolderSource, ManifestSource, archive_fingerprint, find_candidates
 from components.sources.tables import RowProblem
+from tests.components.dicom.dicom_files import MakeDicom
 
 
 def csv(path: Path, *lines: str) -> Path:
@@ -61,7 +61,7 @@ def test_structural_errors_stop_ingest(tmp_path: Path, content: bytes) -> None:
         find_candidates(FolderSource(tmp_path / "gone", path))
 
 
-def test_folder_candidates(tmp_path: Path, make_dicom: Any) -> None:
+def test_folder_candidates(tmp_path: Path, make_dicom: MakeDicom) -> None:
     labels = csv(tmp_path / "labels.csv", "exam_id,density", "E1,A")
     for name in ("exam/a.dcm", "exam/B.DCM", "exam/IM0001", "b.dicom", "c.IMA", "exam/1.2.840.5"):
         make_dicom(name)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import tensorflow as tf
@@ -21,6 +21,9 @@ from components.trainer.job import Job, run_job
 from components.transform.config import ImageConfig
 from tests.components.trainer.worker_process import work
 from tests.waiting import LONG, wait_until
+
+if TYPE_CHECKING:
+    from tests.components.conftest import SmallDataSet
 
 # Without dropout, whose masks each replica draws for its own rows.
 CONFIG = TrainConfig(
@@ -99,7 +102,7 @@ def checkpointed_epochs(folder: Path) -> list[dict[str, float]]:
 
 
 @pytest.mark.slow
-def test_two_workers_train_as_one_and_a_killed_run_goes_on(small_data_set: Any, tmp_path: Path) -> None:
+def test_two_workers_train_as_one_and_a_killed_run_goes_on(small_data_set: SmallDataSet, tmp_path: Path) -> None:
     alone = job(small_data_set, tmp_path / "alone")
     run_job(alone)
     assert not list(tmp_path.rglob(".checkpoints")), "a finished training leaves no checkpoint"

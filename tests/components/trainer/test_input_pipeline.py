@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import keras
@@ -21,13 +21,16 @@ from components.transform.config import ImageConfig
 from schema import features as f
 from tests.pictures import decode_picture
 
+if TYPE_CHECKING:
+    from tests.components.conftest import SmallDataSet
+
 pytestmark = pytest.mark.slow
 
 CONFIG = TrainConfig(image=ImageConfig(size=64), batch_size=2, epochs=2, seed=4)
 
 
 @pytest.fixture(scope="module")
-def data(small_data_set: Any) -> ViewData:
+def data(small_data_set: SmallDataSet) -> ViewData:
     return ViewData(small_data_set.files, ("MLO_R",), tft.TFTransformOutput(small_data_set.transform_folder))
 
 
@@ -47,7 +50,9 @@ def assert_equal(first: Rows, second: Rows) -> None:
         np.testing.assert_array_equal(images, others)
 
 
-def test_evaluation_gives_the_views_records_in_order_and_unaltered(small_data_set: Any, data: ViewData) -> None:
+def test_evaluation_gives_the_views_records_in_order_and_unaltered(
+    small_data_set: SmallDataSet, data: ViewData
+) -> None:
     rows = [row for row in small_data_set.rows if row[f.VIEW] == b"MLO_R"]
     labels = [f.DENSITY_CLASSES.index(row[f.DENSITY].decode()) for row in rows]
     records = read_records(data)
@@ -65,7 +70,7 @@ def test_evaluation_gives_the_views_records_in_order_and_unaltered(small_data_se
 
 @pytest.mark.parametrize(("sides", "network", "images"), [("mirrored", "CC", 10), ("one", "ALL", 20)])
 def test_a_network_for_both_sides_sees_right_breasts_mirrored(
-    small_data_set: Any, data: ViewData, sides: Any, network: str, images: int
+    small_data_set: SmallDataSet, data: ViewData, sides: Any, network: str, images: int
 ) -> None:
     sided = TrainConfig(sides=sides)
     views = sided.views_by_network[network]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -22,11 +22,14 @@ from components.transform.preprocessing import (
 from schema import features as f
 from tests.pictures import decode_picture
 
+if TYPE_CHECKING:
+    from tests.components.conftest import SmallDataSet
+
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def by_image(small_data_set: Any) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+def by_image(small_data_set: SmallDataSet) -> list[tuple[dict[str, Any], dict[str, Any]]]:
     """Return each raw row with its transformed values."""
     transformed = {row[f.IMAGE]: row for row in small_data_set.transformed}
     return [(row, transformed[row[f.IMAGE]]) for row in small_data_set.rows]
@@ -40,7 +43,7 @@ def test_labels_and_views_are_indices_in_the_contracts_order(by_image: list[tupl
         assert done[f.EXAM_ID] == raw[f.EXAM_ID]
 
 
-def test_systems_are_numbered_by_frequency(small_data_set: Any, by_image: list[tuple[dict, dict]]) -> None:
+def test_systems_are_numbered_by_frequency(small_data_set: SmallDataSet, by_image: list[tuple[dict, dict]]) -> None:
     output = tft.TFTransformOutput(small_data_set.transform_folder)
     vocabulary = output.vocabulary_by_name("acquisition_systems")
     assert vocabulary == [b"GE Senograph DS ADS 53.40", b"IMS Giotto Image SDL"]
@@ -63,7 +66,7 @@ def test_moments_are_those_of_all_pixels(by_image: list[tuple[dict, dict]]) -> N
         assert done[IMAGE_DEVIATION] == pytest.approx(np.std(images), rel=1e-3)
 
 
-def test_the_saved_graph_puts_an_unseen_system_in_the_last_bucket(small_data_set: Any) -> None:
+def test_the_saved_graph_puts_an_unseen_system_in_the_last_bucket(small_data_set: SmallDataSet) -> None:
     output = tft.TFTransformOutput(small_data_set.transform_folder)
     row = {**small_data_set.rows[0], f.ACQUISITION_SYSTEM: b"Acme X-1"}
     dtypes = {name: spec.dtype for name, spec in output.raw_feature_spec().items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -15,6 +15,9 @@ from components.trainer.config import NetworkConfig, TrainConfig, with_hyperpara
 from components.transform.config import ImageConfig
 from components.tuner.config import RangeConfig, TunerConfig
 from components.tuner.tuner_fn import TrainingTuner, search_space, tuner_fn
+
+if TYPE_CHECKING:
+    from tests.components.conftest import SmallDataSet
 
 pytestmark = pytest.mark.slow
 
@@ -84,7 +87,7 @@ def test_a_range_is_an_interval_or_a_list(values: dict[str, Any]) -> None:
         RangeConfig(**values)
 
 
-def test_trials_are_trainings_of_the_first_network(small_data_set: Any, tmp_path: Path) -> None:
+def test_trials_are_trainings_of_the_first_network(small_data_set: SmallDataSet, tmp_path: Path) -> None:
     config = TrainConfig(
         image=ImageConfig(size=32),
         network=NetworkConfig(width=0.0625, blocks=1),

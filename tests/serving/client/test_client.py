@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -19,6 +19,9 @@ from serving.client.grades import InvalidExamError, ModelNotFoundError, ServerUn
 from serving.client.grpc_client import ExamClient
 from serving.client.local_model import LocalModel
 from tests.known import known
+
+if TYPE_CHECKING:
+    from serving.server.run import RunningServer
 
 
 def png(grey: int) -> bytes:
@@ -34,7 +37,7 @@ EXAM = {"MLO_L": png(90), "CC_R": png(30), "CC_L": png(60), "MLO_R": png(120)}
 
 
 @pytest.fixture(scope="module")
-def client(running: Any) -> Iterator[ExamClient]:
+def client(running: RunningServer) -> Iterator[ExamClient]:
     with ExamClient(running.grpc_address) as client:
         yield client
 
@@ -144,7 +147,7 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def test_model_not_found(running: Any, tmp_path: Path) -> None:
+def test_model_not_found(running: RunningServer, tmp_path: Path) -> None:
     with (
         ExamClient(running.grpc_address, model_name="other") as client,
         pytest.raises(ModelNotFoundError, match="no model named 'other'"),

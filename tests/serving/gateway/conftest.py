@@ -31,6 +31,10 @@ from tests.waiting import HANG, PATIENCE, wait_until
 TOKEN = "token-of-the-gateways-tests"
 ENVIRON = {"BREAST_DENSITY_GATEWAY_TOKEN": TOKEN}
 
+MakeGatewayConfig = Callable[..., GatewayConfig]
+StartGateway = Callable[..., AbstractContextManager[RunningGateway]]
+FreePorts = Callable[[int], list[int]]
+
 
 @pytest.fixture(scope="session")
 def token() -> str:
@@ -109,7 +113,7 @@ def _make_exams(parent: Path) -> list[list[Path]]:
 
 
 @pytest.fixture
-def gateway_config(tmp_path: Path) -> Callable[..., GatewayConfig]:
+def gateway_config(tmp_path: Path) -> MakeGatewayConfig:
     """Return a configuration with free ports, short waits and its own spool."""
 
     def make(model_address: str = "127.0.0.1:1", **changes: Any) -> GatewayConfig:
@@ -130,9 +134,7 @@ def gateway_config(tmp_path: Path) -> Callable[..., GatewayConfig]:
 
 
 @pytest.fixture
-def start_gateway(
-    gateway_config: Callable[..., GatewayConfig], model_server: str
-) -> Callable[..., AbstractContextManager[RunningGateway]]:
+def start_gateway(gateway_config: MakeGatewayConfig, model_server: str) -> StartGateway:
     """Starts a gateway before the model server; keyword arguments change its configuration."""
 
     def start(**changes: Any) -> AbstractContextManager[RunningGateway]:
@@ -189,8 +191,11 @@ class Pacs:
             httpx.delete(f"http://127.0.0.1:{self.http_port}/patients/{name}", trust_env=False, timeout=HANG)
 
 
+StartPacs = Callable[[int, int], AbstractContextManager[Pacs]]
+
+
 @pytest.fixture(scope="session")
-def free_ports() -> Callable[[int], list[int]]:
+def free_ports() -> FreePorts:
     """Return free ports."""
 
     def find(count: int) -> list[int]:
@@ -204,7 +209,7 @@ def free_ports() -> Callable[[int], list[int]]:
 
 
 @pytest.fixture(scope="session")
-def start_pacs(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int, int], AbstractContextManager[Pacs]]:
+def start_pacs(tmp_path_factory: pytest.TempPathFactory) -> StartPacs:
     """Start Debian's Orthanc with its DICOMweb plugin on the given ports."""
     program = shutil.which("Orthanc", path=f"{os.environ['PATH']}:/usr/sbin")
     plugin = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
@@ -254,7 +259,7 @@ def start_pacs(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int, int],
 
 
 @pytest.fixture(scope="session")
-def running_pacs(start_pacs: Any, free_ports: Any) -> Iterator[Pacs]:
+def running_pacs(start_pacs: StartPacs, free_ports: FreePorts) -> Iterator[Pacs]:
     with start_pacs(*free_ports(2)) as pacs:
         yield pacs
 
@@ -288,8 +293,13 @@ class Process:
         return done.stdout + done.stderr
 
 
+StartProcess = Callable[..., AbstractContextManager[Process]]
+
+
 @pytest.fixture
-def start_process(gateway_config: Any, tmp_path: Path, token: str, dcmtk: Callable[[str], str]) -> Any:
+def start_process(
+    gateway_config: MakeGatewayConfig, tmp_path: Path, token: str, dcmtk: Callable[[str], str]
+) -> StartProcess:
     """Start ``breast-density gateway`` with a configuration; kill it at the end of the context."""
 
     @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pydicom
 import pytest
@@ -11,10 +11,13 @@ import pytest
 from serving.gateway.config import DicomDestination, StowDestination
 from serving.gateway.forward import DeliveryError, send_by_dicom, send_by_stow
 
+if TYPE_CHECKING:
+    from tests.serving.gateway.conftest import FreePorts, Pacs
+
 pytestmark = pytest.mark.e2e
 
 
-def test_both_ways_bring_objects_to_the_pacs_and_resending_doubles_none(pacs: Any, exams: list[list[Path]]) -> None:
+def test_both_ways_bring_objects_to_the_pacs_and_resending_doubles_none(pacs: Pacs, exams: list[list[Path]]) -> None:
     dicom, stow = pacs.destinations
     by_dicom = [pydicom.dcmread(path) for path in exams[1]]
     by_web = [pydicom.dcmread(path) for path in exams[2]]
@@ -26,7 +29,9 @@ def test_both_ways_bring_objects_to_the_pacs_and_resending_doubles_none(pacs: An
     assert len(pacs.get("/instances")) == 8
 
 
-def test_what_a_destination_does_not_take_is_an_error(pacs: Any, free_ports: Any, exams: list[list[Path]]) -> None:
+def test_what_a_destination_does_not_take_is_an_error(
+    pacs: Pacs, free_ports: FreePorts, exams: list[list[Path]]
+) -> None:
     objects = [pydicom.dcmread(exams[1][0])]
     dicom, stow = pacs.destinations
     other = DicomDestination.model_validate(dicom | {"ae_title": "ANOTHER"})

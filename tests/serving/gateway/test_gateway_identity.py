@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pydicom
 import pytest
 from pydicom.dataset import FileDataset
 from pydicom.uid import DigitalMammographyXRayImageStorageForProcessing, generate_uid
+
+if TYPE_CHECKING:
+    from tests.serving.gateway.conftest import FreePorts, Pacs, StartProcess
 
 pytestmark = pytest.mark.e2e
 
@@ -45,10 +48,10 @@ def saved(images: list[FileDataset], folder: Path) -> list[Path]:
 
 
 def test_nothing_that_the_gateway_says_names_anybody(
-    start_process: Any,
+    start_process: StartProcess,
     model_server: str,
-    pacs: Any,
-    free_ports: Any,
+    pacs: Pacs,
+    free_ports: FreePorts,
     exams: list[list[Path]],
     tmp_path: Path,
     wait_for: Callable[..., Any],

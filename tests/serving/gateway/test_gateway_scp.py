@@ -8,7 +8,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pydicom
 import pytest
@@ -22,14 +22,18 @@ from pynetdicom import AE
 from pynetdicom.association import Association
 
 from serving.gateway.run import RunningGateway
+from tests.known import known
 from tests.waiting import HANG, PATIENCE
+
+if TYPE_CHECKING:
+    from tests.serving.gateway.conftest import StartGateway
 
 Wait = Callable[..., Any]
 MG = DigitalMammographyXRayImageStorageForPresentation
 
 
 @pytest.fixture
-def gateway(start_gateway: Any) -> Iterator[RunningGateway]:
+def gateway(start_gateway: StartGateway) -> Iterator[RunningGateway]:
     node = {"max_associations": 2, "idle_seconds": 1, "calling_ae_titles": ["MODALITY"]}
     with start_gateway(dicom=node, limits={"instance_bytes": 2_000_000}) as running:
         yield running
@@ -118,7 +122,7 @@ def test_a_flood_of_associations_is_refused_and_the_node_goes_on(
 
 
 def test_slow_endless_and_malformed_senders_are_cut(gateway: RunningGateway, wait_for: Wait) -> None:
-    address = ("127.0.0.1", gateway.dicom_port or 0)
+    address = ("127.0.0.1", known(gateway.dicom_port))
 
     def is_cut(first: bytes, then: Callable[[socket.socket], None] = lambda _: None) -> bool:
         with socket.create_connection(address) as connection:
@@ -147,7 +151,7 @@ def test_slow_endless_and_malformed_senders_are_cut(gateway: RunningGateway, wai
 
 
 def test_a_full_disk_is_told_the_sender(
-    start_gateway: Any, exams: list[list[Path]], dcmtk: Callable[[str], str]
+    start_gateway: StartGateway, exams: list[list[Path]], dcmtk: Callable[[str], str]
 ) -> None:
     with start_gateway(limits={"free_bytes": 1 << 60}) as gateway:
         sent = run(dcmtk("storescu"), gateway, "-v", exams[1][0])

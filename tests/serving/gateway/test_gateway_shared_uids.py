@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import numpy as np
@@ -18,12 +18,15 @@ from pynetdicom import AE
 from serving.gateway.run import RunningGateway
 from tests.waiting import HANG
 
+if TYPE_CHECKING:
+    from tests.serving.gateway.conftest import StartGateway
+
 Wait = Callable[..., Any]
 RELATED = {"Content-Type": 'multipart/related; type="application/dicom"; boundary=cut'}
 
 
 @pytest.fixture
-def gateway(start_gateway: Any) -> Iterator[RunningGateway]:
+def gateway(start_gateway: StartGateway) -> Iterator[RunningGateway]:
     with start_gateway(grouping={"settle_seconds": 0.2, "timeout_seconds": 0.5}) as running:
         yield running
 

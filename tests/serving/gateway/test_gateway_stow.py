@@ -7,7 +7,7 @@ import io
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pydicom
@@ -17,11 +17,14 @@ from PIL import Image
 from serving.gateway.run import RunningGateway
 from tests.waiting import HANG, wait_until
 
+if TYPE_CHECKING:
+    from tests.serving.gateway.conftest import StartGateway
+
 Wait = Callable[..., Any]
 
 
 @pytest.fixture
-def gateway(start_gateway: Any) -> Iterator[RunningGateway]:
+def gateway(start_gateway: StartGateway) -> Iterator[RunningGateway]:
     with start_gateway() as running:
         yield running
 
@@ -138,7 +141,7 @@ def test_nothing_of_a_truncated_upload_is_kept(
     assert list((gateway.studies.config.spool / "studies").iterdir()) == []
 
 
-def test_uploads_are_bounded(start_gateway: Any, token: str, exams: list[list[Path]]) -> None:
+def test_uploads_are_bounded(start_gateway: StartGateway, token: str, exams: list[list[Path]]) -> None:
     bodies = [path.read_bytes() for path in exams[0]]
     largest = max(path.stat().st_size for exam in exams for path in exam)
     limits = {
@@ -175,7 +178,7 @@ def test_uploads_are_bounded(start_gateway: Any, token: str, exams: list[list[Pa
 
 
 @pytest.mark.parametrize("head", [b"", b"GET /healthz HTTP/1.1\r\nHost:"])
-def test_a_request_that_never_begins_is_cut(start_gateway: Any, head: bytes) -> None:
+def test_a_request_that_never_begins_is_cut(start_gateway: StartGateway, head: bytes) -> None:
     with start_gateway(http={"head_seconds": 0.5}) as gateway:
         address = ("127.0.0.1", int(gateway.http_address.rpartition(":")[2]))
         with socket.create_connection(address, HANG) as slow:
@@ -190,7 +193,9 @@ def test_a_request_that_never_begins_is_cut(start_gateway: Any, head: bytes) -> 
         wait_until(is_well)
 
 
-def test_a_full_disk_is_told_and_nothing_is_accepted(start_gateway: Any, token: str, exams: list[list[Path]]) -> None:
+def test_a_full_disk_is_told_and_nothing_is_accepted(
+    start_gateway: StartGateway, token: str, exams: list[list[Path]]
+) -> None:
     with (
         start_gateway(limits={"free_bytes": 1 << 60}) as gateway,
         httpx.Client(

@@ -8,7 +8,7 @@ import socket
 import ssl
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pydicom
@@ -24,7 +24,11 @@ from serving.server.config import ServedModel, ServerConfig
 from serving.server.run import run_server
 from serving.wire.tls import ClientTls, ServerTls
 from tests.absent_libraries import COMMAND, OF_PIPELINE, TENSORFLOW, run_without
+from tests.known import known
 from tests.waiting import HANG
+
+if TYPE_CHECKING:
+    from tests.serving.gateway.conftest import MakeGatewayConfig, StartGateway
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
 
@@ -41,7 +45,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 def test_only_peers_with_a_certificate_get_through(
-    start_gateway: Any, token: str, certificate: tuple[Path, Path], exams: list[list[Path]]
+    start_gateway: StartGateway, token: str, certificate: tuple[Path, Path], exams: list[list[Path]]
 ) -> None:
     cert, key = certificate
     own = {"certificate": cert, "key": key}
@@ -50,17 +54,18 @@ def test_only_peers_with_a_certificate_get_through(
         "http": {"tls": own},
     }
     with start_gateway(**changes) as gateway:
+        port = known(gateway.dicom_port)
         node = DicomDestination(
             kind="dicom",
             name="gateway",
             host="127.0.0.1",
-            port=gateway.dicom_port or 1,
+            port=port,
             ae_title="BREASTDENSITY",
             timeout_s=20,
             tls=ClientTls(ca=cert, certificate=cert, key=key),
         )
         objects = [pydicom.dcmread(path) for path in exams[1]]
-        silent = socket.create_connection(("127.0.0.1", gateway.dicom_port))  # never shakes hands, holds up nobody
+        silent = socket.create_connection(("127.0.0.1", port))  # never shakes hands, holds up nobody
         send_by_dicom(objects, node, "MODALITY")
         silent.close()
         for tls in (None, ClientTls(ca=cert)):
@@ -78,7 +83,7 @@ def test_only_peers_with_a_certificate_get_through(
 
 def test_exams_reach_the_model_server_by_mutual_tls_alone(
     gateway_model: Path,
-    gateway_config: Any,
+    gateway_config: MakeGatewayConfig,
     token: str,
     certificate: tuple[Path, Path],
     exams: list[list[Path]],

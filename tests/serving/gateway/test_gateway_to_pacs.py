@@ -5,13 +5,16 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pydicom
 import pytest
 
 from pipeline.local.demo import real_exams
 from schema.features import VIEWS
+
+if TYPE_CHECKING:
+    from tests.serving.gateway.conftest import FreePorts, StartPacs, StartProcess
 
 pytestmark = pytest.mark.e2e
 Wait = Callable[..., Any]
@@ -41,10 +44,10 @@ FLAG = {"policy": {"unseen": "flag"}}
 
 
 def test_exams_come_back_as_report_and_heat_maps_although_the_gateway_is_killed(
-    start_process: Any,
+    start_process: StartProcess,
     model_server: str,
-    free_ports: Any,
-    start_pacs: Any,
+    free_ports: FreePorts,
+    start_pacs: StartPacs,
     exams: list[list[Path]],
     real_exam: list[Path],
     wait_for: Wait,
@@ -97,7 +100,12 @@ def test_exams_come_back_as_report_and_heat_maps_although_the_gateway_is_killed(
 
 
 def test_a_late_image_replaces_what_the_pacs_has(
-    start_process: Any, start_pacs: Any, free_ports: Any, model_server: str, exams: list[list[Path]], wait_for: Any
+    start_process: StartProcess,
+    start_pacs: StartPacs,
+    free_ports: FreePorts,
+    model_server: str,
+    exams: list[list[Path]],
+    wait_for: Any,
 ) -> None:
     http_port, dicom_port = free_ports(2)
     destination = {"kind": "dicom", "name": "pacs", "host": "127.0.0.1", "port": dicom_port, "ae_title": "ORTHANC"}

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pydicom
@@ -23,6 +23,9 @@ from serving.client.grpc_client import ExamClient
 from serving.gateway.run import running_gateway
 from serving.gateway.worker import ConsistentGrader
 from tests.waiting import HANG
+
+if TYPE_CHECKING:
+    from tests.serving.gateway.conftest import FreePorts, MakeGatewayConfig, StartGateway
 
 Wait = Callable[..., Any]
 
@@ -74,7 +77,7 @@ def test_versions_that_never_stay_are_the_servers_fault() -> None:
 
 
 def test_missing_views_are_refused_and_graded_once_they_come(
-    start_gateway: Any, token: str, exams: list[list[Path]], wait_for: Wait
+    start_gateway: StartGateway, token: str, exams: list[list[Path]], wait_for: Wait
 ) -> None:
     with (
         start_gateway(grouping={"settle_seconds": 0, "timeout_seconds": 0.5}) as gateway,
@@ -107,7 +110,7 @@ def test_missing_views_are_refused_and_graded_once_they_come(
 
 
 def test_an_exam_for_processing_is_refused_with_the_reason(
-    start_gateway: Any, token: str, exams: list[list[Path]], tmp_path: Path, wait_for: Wait
+    start_gateway: StartGateway, token: str, exams: list[list[Path]], tmp_path: Path, wait_for: Wait
 ) -> None:
     files = []
     for number, path in enumerate(exams[1]):
@@ -134,10 +137,10 @@ def test_an_exam_for_processing_is_refused_with_the_reason(
 
 @pytest.mark.e2e
 def test_studies_wait_for_the_server_and_no_answer_is_wrong_while_its_model_is_swapped(
-    gateway_config: Any,
+    gateway_config: MakeGatewayConfig,
     gateway_model: Path,
     export_model: Callable[..., None],
-    free_ports: Any,
+    free_ports: FreePorts,
     token: str,
     exams: list[list[Path]],
     tmp_path: Path,

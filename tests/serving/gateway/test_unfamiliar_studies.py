@@ -6,7 +6,7 @@ import io
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pydicom
@@ -16,6 +16,9 @@ from pydicom.uid import generate_uid
 from serving.gateway.config import GatewayConfig
 from serving.gateway.run import RunningGateway, running_gateway
 from tests.waiting import HANG
+
+if TYPE_CHECKING:
+    from tests.serving.gateway.conftest import MakeGatewayConfig, StartGateway
 
 
 def files_of(exam: list[Path], model_name: str, views: int) -> list[tuple[str, tuple[str, bytes]]]:
@@ -58,7 +61,7 @@ def counted(metrics: str, answer: str, flag: str = "unseen_system") -> float:
 
 @pytest.mark.parametrize("views", [1, 4])
 def test_a_gateway_refuses_by_default_if_any_view_is_of_an_unseen_system(
-    views: int, start_gateway: Any, sent: Any, exams: list[list[Path]], caplog: pytest.LogCaptureFixture
+    views: int, start_gateway: StartGateway, sent: Any, exams: list[list[Path]], caplog: pytest.LogCaptureFixture
 ) -> None:
     with start_gateway(grading={"policy": {"maximum_doubt": 1.0}}) as gateway, caplog.at_level("INFO"):
         study, metrics = sent(gateway, files_of(exams[0], "Never Seen 9000", views))
@@ -73,7 +76,7 @@ def test_a_gateway_refuses_by_default_if_any_view_is_of_an_unseen_system(
 
 
 def test_it_grades_with_a_warning_where_the_policy_says_so(
-    start_gateway: Any, sent: Any, exams: list[list[Path]], caplog: pytest.LogCaptureFixture
+    start_gateway: StartGateway, sent: Any, exams: list[list[Path]], caplog: pytest.LogCaptureFixture
 ) -> None:
     with start_gateway(grading={"policy": {"unseen": "flag"}}) as gateway, caplog.at_level("INFO"):
         study, metrics = sent(gateway, files_of(exams[0], "Never Seen 9000", 4))
@@ -97,7 +100,7 @@ def far_server(export_model: Callable[..., None], tmp_path_factory: pytest.TempP
 
 
 def test_pictures_unlike_the_training_are_refused_or_graded_with_a_warning(
-    far_server: str, gateway_config: Any, tmp_path: Path, sent: Any, exams: list[list[Path]], token: str
+    far_server: str, gateway_config: MakeGatewayConfig, tmp_path: Path, sent: Any, exams: list[list[Path]], token: str
 ) -> None:
     environ = {"BREAST_DENSITY_GATEWAY_TOKEN": token}
 
@@ -133,7 +136,7 @@ def test_pictures_unlike_the_training_are_refused_or_graded_with_a_warning(
     assert counted(metrics, "refused", "low_confidence") == 1
 
 
-def test_the_defaults_stay_strict_where_only_a_part_is_configured(gateway_config: Any) -> None:
+def test_the_defaults_stay_strict_where_only_a_part_is_configured(gateway_config: MakeGatewayConfig) -> None:
     config: GatewayConfig = gateway_config(grading={"policy": {"maximum_doubt": 0.5}})
     policy = config.grading.policy
     assert (policy.unseen, policy.unlike_training, policy.minimum_views) == ("refuse", "refuse", 4)

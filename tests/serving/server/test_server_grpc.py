@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import grpc
@@ -24,6 +24,9 @@ from tensorflow_serving.apis import (
 
 from tests.waiting import HANG
 
+if TYPE_CHECKING:
+    from serving.server.run import RunningServer
+
 CODE = grpc.StatusCode
 
 
@@ -38,7 +41,7 @@ def expected_probabilities(grey: int, bias: float = 0.0) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def channel(running: Any) -> Iterator[grpc.Channel]:
+def channel(running: RunningServer) -> Iterator[grpc.Channel]:
     with grpc.insecure_channel(
         running.grpc_address, options=[("grpc.max_send_message_length", -1), ("grpc.enable_http_proxy", 0)]
     ) as channel:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import http.client
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import cv2
@@ -13,6 +13,9 @@ import numpy as np
 import pytest
 
 from tests.waiting import HANG
+
+if TYPE_CHECKING:
+    from serving.server.run import RunningServer
 
 MODEL = "/v1/models/breast_density"
 
@@ -28,7 +31,7 @@ def expected_probabilities(grey: int) -> np.ndarray:
 
 
 @pytest.fixture
-def http_call(running: Any) -> Any:
+def http_call(running: RunningServer) -> Any:
     host = urlsplit(running.rest_address).netloc
 
     def call(method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
@@ -168,7 +171,7 @@ def test_error_does_not_quote_the_request(http_call: Any) -> None:
     assert "DOE" not in answer["error"]
 
 
-def test_oversized_and_unreadable_bodies(http_call: Any, running: Any) -> None:
+def test_oversized_and_unreadable_bodies(http_call: Any, running: RunningServer) -> None:
     host = urlsplit(running.rest_address).netloc
     connection = http.client.HTTPConnection(host, timeout=HANG)
     connection.putrequest("POST", MODEL + ":predict")
@@ -182,7 +185,7 @@ def test_oversized_and_unreadable_bodies(http_call: Any, running: Any) -> None:
     assert http_call("GET", MODEL)[0] == 200
 
 
-def test_chunked_body_and_two_requests_on_one_connection(running: Any) -> None:
+def test_chunked_body_and_two_requests_on_one_connection(running: RunningServer) -> None:
     connection = http.client.HTTPConnection(urlsplit(running.rest_address).netloc, timeout=HANG)
     body = json.dumps(
         {"signature_name": "predict_view", "inputs": {"image_bytes": [b64_png(30)], "view": ["CC_R"]}}
