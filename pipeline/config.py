@@ -174,11 +174,14 @@ class RunnerConfig(BaseModel):
 
     Attributes:
         workers: Number of worker threads of Beam's DirectRunner in the nodes that work on pixels; 0 means one per core.
+        trainings: Number of trainings at once, each in a process of its own; 0 means as many as cores and memory allow
+            (4 GiB each), and one where there is a GPU or ``TF_CONFIG`` names other machines. The networks are the same.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     workers: int = Field(0, ge=0, le=256)
+    trainings: int = Field(0, ge=0, le=64)
 
 
 class PhantomDataConfig(BaseModel):

@@ -72,42 +72,64 @@ def _warnings(result: NodeResult) -> list[str]:
     return [*summary["warnings"], *rejection_warnings(summary["found"], summary["by_reason"])]
 
 
+@dataclass(frozen=True)
+class _Watched:
+    """A node that works.
+
+    Attributes:
+        label: Number and name.
+        progress_file: Where it writes its progress.
+        started: Monotonic time, s.
+    """
+
+    label: str
+    progress_file: Path
+    started: float
+
+    def state(self) -> str:
+        """Return its line."""
+        seconds = time.monotonic() - self.started
+        return f"{self.label:<34} {duration(seconds):>9}  {progress_text(read_progress(self.progress_file), seconds)}"
+
+
 class ConsoleObserver:
-    """Show each node of a run while it works, and leave one line per node."""
+    """Show the nodes of a run while they work, one or several at once, and leave one line per node."""
 
     def __init__(self, terminal: TextIO):
         """Create the observer.
 
         Args:
-            terminal: Where to write: a live line if it is a terminal, plain lines otherwise.
+            terminal: Where to write: live lines if it is a terminal, plain lines otherwise.
         """
         self._console = Console(file=terminal, highlight=False, soft_wrap=True)
-        self._label = ""
-        self._progress_file = Path()
-        self._started = 0.0
+        self._nodes: dict[str, _Watched] = {}
         self._stop = threading.Event()
         self._watcher: threading.Thread | None = None
 
     def start(self, node: str, number: int, count: int, progress_file: Path) -> None:
         """Begin to watch a node."""
-        self._label = f"[{number:>2}/{count}] {node}"
-        self._progress_file = progress_file
-        self._started = time.monotonic()
-        self._stop.clear()
-        watch = self._watch_live if self._console.is_terminal else self._watch_plain
-        self._watcher = threading.Thread(target=watch, daemon=True)
-        self._watcher.start()
+        watched = _Watched(f"[{number:>2}/{count}] {node}", progress_file, time.monotonic())
+        self._nodes = {**self._nodes, node: watched}
+        if self._watcher is None:
+            self._stop.clear()
+            watch = self._watch_live if self._console.is_terminal else self._watch_plain
+            self._watcher = threading.Thread(target=watch, daemon=True)
+            self._watcher.start()
 
     def finish(self, result: NodeResult) -> None:
         """Print the final line of a node, and the warnings of ingest below it."""
-        progress = read_progress(self._progress_file)
-        self.stop()
+        watched = self._nodes[result.node]
+        progress = read_progress(watched.progress_file)
+        self._nodes = {node: other for node, other in self._nodes.items() if node != result.node}
+        if not self._nodes:
+            self.stop()
         if result.cached:
-            self._console.print(f"{self._label:<34} cached", markup=False)
+            self._console.print(f"{watched.label:<34} cached", markup=False)
         else:
             done = f"{progress.done} {progress.unit}" if progress.done > 1 else ""
             note = f"  ({progress.note})" if progress.note else ""
-            self._console.print(f"{self._label:<34} {duration(result.seconds):>9}  {done}{note}".rstrip(), markup=False)
+            line = f"{watched.label:<34} {duration(result.seconds):>9}  {done}{note}"
+            self._console.print(line.rstrip(), markup=False)
         for warning in _warnings(result):
             self._console.print(f"warning  {warning}", markup=False)
 
@@ -118,19 +140,16 @@ class ConsoleObserver:
             self._watcher.join()
             self._watcher = None
 
-    def _state(self) -> str:
-        seconds = time.monotonic() - self._started
-        text = progress_text(read_progress(self._progress_file), seconds)
-        return f"{self._label:<34} {duration(seconds):>9}  {text}"
-
     def _watch_live(self) -> None:
         with Live(console=self._console, transient=True, refresh_per_second=4) as live:
             while not self._stop.wait(_REFRESH_S):
-                live.update(Text(self._state(), overflow="ellipsis", no_wrap=True))
+                states = "\n".join(watched.state() for watched in self._nodes.values())
+                live.update(Text(states, overflow="ellipsis", no_wrap=True))
 
     def _watch_plain(self) -> None:
         while not self._stop.wait(_PLAIN_LINE_S):
-            self._console.print(self._state().rstrip(), markup=False)
+            for watched in self._nodes.values():
+                self._console.print(watched.state().rstrip(), markup=False)
 
 
 @contextmanager

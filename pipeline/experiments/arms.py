@@ -27,6 +27,7 @@ from pipeline.config import RunConfig
 from pipeline.console import NodeResult
 from pipeline.experiments.prediction_table import write_predictions
 from pipeline.local import runner as local_runner
+from pipeline.local.trainings import trainings_at_once
 from schema import features as f
 from schema.features import DENSITY_CLASSES
 
@@ -144,7 +145,8 @@ def run_arm(config: RunConfig, folder: Path, observer: local_runner.RunObserver)
     """
     started = time.monotonic()
     keras.utils.clear_session(free_memory=True)  # trainings of earlier arms leave their graphs in memory
-    nodes = local_runner.run(local_runner.build(config, _LAST_NODE), config.output, observer)
+    trainings = trainings_at_once(config.runner.trainings, os.environ)
+    nodes = local_runner.run(local_runner.build(config, _LAST_NODE), config.output, observer, trainings)
     outputs = {result.node: result.outputs for result in nodes}
     model = outputs[_LAST_NODE]["model"]
     served = path_utils.serving_model_path(model)

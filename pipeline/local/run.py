@@ -21,6 +21,7 @@ from components.statistics.metrics import IN_RUN_SUMMARY, short_name
 from pipeline.config import RunConfig
 from pipeline.console import NodeResult, watching
 from pipeline.local import runner as local_runner
+from pipeline.local.trainings import trainings_at_once
 from pipeline.local.verdict_lines import baseline_lines, refusals, warned_gates
 
 _MODEL_FILE: Final = "saved_model.pb"
@@ -101,8 +102,9 @@ def run_config(config: RunConfig, terminal: TextIO) -> RunOutcome:
         ManifestError: Labels or manifest cannot be used.
     """
     pipeline = local_runner.build(config)
+    trainings = trainings_at_once(config.runner.trainings, os.environ)
     with watching(terminal) as observer:
-        nodes = local_runner.run(pipeline, config.output, observer)
+        nodes = local_runner.run(pipeline, config.output, observer, trainings)
     outputs = {result.node: result.outputs for result in nodes}
     evaluation = Path(outputs["Evaluator"]["evaluation"])
     summary = json.loads((evaluation / METRICS_FILE).read_text(encoding="utf-8"))

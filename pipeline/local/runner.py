@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import datetime
 import os
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from absl import logging
 from ml_metadata.proto import metadata_store_pb2
@@ -28,6 +32,7 @@ from pipeline.beam.config import beam_arguments, image_beam_arguments
 from pipeline.beam.requirements import require
 from pipeline.config import RunConfig
 from pipeline.console import NodeResult
+from pipeline.local.trainings import ApartOperator, MetadataInTurn, groups
 from pipeline.metadata import Connection, prepare
 from pipeline.pipeline import Archive, ArchivePart, Machinery, RunPaths, create_pipeline
 from pipeline.sources import source_of
@@ -113,16 +118,23 @@ def build(config: RunConfig, last: str | None = None) -> tfx_pipeline.Pipeline:
 def _progress_file(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
-    before = os.environ.get(PROGRESS_FILE_VARIABLE)
-    os.environ[PROGRESS_FILE_VARIABLE] = str(path)
     try:
         yield path
     finally:
-        if before is None:
-            os.environ.pop(PROGRESS_FILE_VARIABLE)
-        else:
-            os.environ[PROGRESS_FILE_VARIABLE] = before
         path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _environment(name: str, value: str) -> Iterator[None]:
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(name)
+        else:
+            os.environ[name] = before
 
 
 def _outcome(connection: Connection, execution_id: int) -> tuple[bool, dict[str, str]]:
@@ -139,19 +151,76 @@ def _outcome(connection: Connection, execution_id: int) -> tuple[bool, dict[str,
     return cached, {keys[artifact.id]: artifact.uri for artifact in artifacts}
 
 
-def run(pipeline: tfx_pipeline.Pipeline, scratch: Path, observer: RunObserver) -> list[NodeResult]:
+@dataclass(frozen=True)
+class _Run:
+    """A compiled pipeline that runs.
+
+    Attributes:
+        ir: The pipeline.
+        deployment: Executors and connections.
+        connection: Of ML Metadata.
+        turn: Whose turn it is to use ML Metadata.
+        scratch: Folder for the progress files.
+        observer: Notified when a node begins and ends.
+    """
+
+    ir: pipeline_pb2.Pipeline
+    deployment: Any
+    connection: Connection
+    turn: threading.RLock
+    scratch: Path
+    observer: RunObserver
+
+    def launch(self, node: pipeline_pb2.PipelineNode, apart: bool) -> NodeResult:
+        """Run a node; with ``apart``, its executor in a process of its own.
+
+        Raises:
+            NodeError: It failed.
+        """
+        name = node.node_info.id
+        started = time.monotonic()
+        number = 1 + [other.pipeline_node.node_info.id for other in self.ir.nodes].index(name)
+        executor = runner_utils.extract_executor_spec(self.deployment, name)
+        with _progress_file(self.scratch / (f"progress.{name}.tsv" if apart else "progress.tsv")) as progress:
+            operators = {type(executor): partial(ApartOperator, progress_file=progress)} if apart else {}
+            with self.turn:
+                self.observer.start(name, number, len(self.ir.nodes), progress)
+            try:
+                with nullcontext() if apart else _environment(PROGRESS_FILE_VARIABLE, str(progress)):
+                    info = launcher.Launcher(
+                        pipeline_node=node,
+                        mlmd_connection=MetadataInTurn(self.connection, self.turn),
+                        pipeline_info=self.ir.pipeline_info,
+                        pipeline_runtime_spec=self.ir.runtime_spec,
+                        executor_spec=executor,
+                        custom_driver_spec=runner_utils.extract_custom_driver_spec(self.deployment, name),
+                        custom_executor_operators=operators,
+                    ).launch()
+            except Exception as error:
+                logging.exception("Node %s failed.", name)
+                raise NodeError(name, error) from error
+            with self.turn:
+                cached, outputs = _outcome(self.connection, info.execution_id)
+                result = NodeResult(name, cached, time.monotonic() - started, outputs)
+                self.observer.finish(result)
+        return result
+
+
+def run(pipeline: tfx_pipeline.Pipeline, scratch: Path, observer: RunObserver, trainings: int = 1) -> list[NodeResult]:
     """Run a pipeline as TFX's LocalDagRunner does, and report each node.
 
     Args:
         pipeline: Pipeline with a metadata connection.
-        scratch: Folder for the progress file.
+        scratch: Folder for the progress files.
         observer: Notified when a node begins and ends.
+        trainings: Largest number of trainings at once; see :mod:`pipeline.local.trainings`.
 
     Returns:
-        The nodes' results, in the order in which they ran.
+        The nodes' results, in the order of the pipeline.
 
     Raises:
-        NodeError: A node failed. The outputs of finished nodes are kept, and the next run continues there.
+        NodeError: A node failed; the first one of several. The outputs of finished nodes are kept, and the next run
+            continues there.
     """
     ir: pipeline_pb2.Pipeline = compiler.Compiler().compile(pipeline)
     run_id = datetime.datetime.now().isoformat()
@@ -159,27 +228,13 @@ def run(pipeline: tfx_pipeline.Pipeline, scratch: Path, observer: RunObserver) -
     deployment = runner_utils.extract_local_deployment_config(ir)
     choice = deployment.metadata_connection_config
     connection = getattr(choice, choice.WhichOneof("connection_config"))
-    results = []
-    for number, node in enumerate(ir.nodes, start=1):
-        spec = node.pipeline_node
-        name = spec.node_info.id
-        started = time.monotonic()
-        with _progress_file(scratch / "progress.tsv") as progress:
-            observer.start(name, number, len(ir.nodes), progress)
-            try:
-                info = launcher.Launcher(
-                    pipeline_node=spec,
-                    mlmd_connection=metadata.Metadata(connection),
-                    pipeline_info=ir.pipeline_info,
-                    pipeline_runtime_spec=ir.runtime_spec,
-                    executor_spec=runner_utils.extract_executor_spec(deployment, name),
-                    custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, name),
-                ).launch()
-            except Exception as error:
-                logging.exception("Node %s failed.", name)
-                raise NodeError(name, error) from error
-            cached, outputs = _outcome(connection, info.execution_id)
-            result = NodeResult(name, cached, time.monotonic() - started, outputs)
-            observer.finish(result)
-        results.append(result)
+    running = _Run(ir, deployment, connection, threading.RLock(), scratch, observer)
+    results: list[NodeResult] = []
+    for group in groups([node.pipeline_node for node in ir.nodes], trainings):
+        if len(group) == 1:
+            results.append(running.launch(group[0], apart=False))
+            continue
+        with ThreadPoolExecutor(trainings) as pool:
+            futures = [pool.submit(running.launch, node, apart=True) for node in group]
+        results += [future.result() for future in futures]
     return results

@@ -97,6 +97,8 @@ def write_settings(phantoms: Path, folder: Path) -> Path:
         "pipeline": PIPELINE,
         "data": {"folder": str(phantoms / "images"), "labels": str(phantoms / "labels.csv")},
         "output": str(folder / "out"),
+        # Trainings of seconds are quicker one after the other; tests of new spans train them at once.
+        "runner": {"trainings": 1},
     }
     path = folder / "settings.yaml"
     path.write_text(yaml.safe_dump(document), encoding="utf-8")

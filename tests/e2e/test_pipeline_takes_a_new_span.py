@@ -86,6 +86,7 @@ def test_a_new_span_is_held_back_or_trained_on_judged_and_pushed(
             "pipeline.drift.on_drift": on_drift,
             "pipeline.trainer.warm_start": "latest",
             "pipeline.trainer.epochs": 1,
+            "runner.trainings": 2,
             "pipeline.evaluator.maximum_kappa_loss": 2.0,
             "pipeline.evaluator.bootstrap_draws": 100,
         }

@@ -14,6 +14,7 @@ import pytest
 from components.common.progress import PROGRESS_FILE_VARIABLE, Progress, advance, expect
 from pipeline.console import ConsoleObserver, NodeResult, duration, progress_text, watching
 from pipeline.logs import chatter_to
+from tests.waiting import wait_until
 
 
 @pytest.mark.parametrize(
@@ -101,6 +102,22 @@ def test_a_long_node_shows_a_line_now_and_then(tmp_path: Path, monkeypatch: pyte
     assert "2/8 images" in first
 
 
+def test_nodes_that_work_at_once_have_a_line_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.console._PLAIN_LINE_S", 0.05)
+    terminal = io.StringIO()
+    with watching(terminal) as observer:
+        for number, node in enumerate(("Trainer.CC", "Trainer.MLO"), start=8):
+            (tmp_path / node).write_text(f"expect\t8\tepochs\ndone\t{number}\tloss\n", encoding="utf-8")
+            observer.start(node, number, 17, tmp_path / node)
+        wait_until(lambda: "8/8 epochs" in terminal.getvalue() and "9/8 epochs" in terminal.getvalue())
+        observer.finish(NodeResult("Trainer.MLO", False, 3.0, {}))
+        shown = len(terminal.getvalue())
+        wait_until(lambda: "8/8 epochs" in terminal.getvalue()[shown:])
+        assert "9/8 epochs" not in terminal.getvalue()[shown:]
+        observer.finish(NodeResult("Trainer.CC", False, 4.0, {}))
+    assert f"{'[ 8/17] Trainer.CC':<34}     4.0 s  8 epochs  (loss)" in terminal.getvalue().splitlines()
+
+
 def test_the_watcher_ends_when_a_run_fails(tmp_path: Path) -> None:
     observers = []
 
@@ -120,6 +137,7 @@ _CHATTER = """
 import os, subprocess, sys
 from pathlib import Path
 from pipeline.logs import chatter_to
+from tests.waiting import wait_until
 
 print("before")
 try:
@@ -185,6 +203,7 @@ _FULL_DISK = """
 import sys
 from pathlib import Path
 from pipeline.logs import chatter_to
+from tests.waiting import wait_until
 
 with chatter_to(Path("/dev/full")) as terminal:
     print("lost")
