@@ -11,7 +11,7 @@ exam.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Final, Literal, get_args
 
@@ -107,7 +107,7 @@ class Metric:
     words: Words
     compute: Callable[[Resamples], NDArray[Any]]
     hits: Callable[[Scores], NDArray[Any]] | None = None
-    counted: NDArray[Any] = _ALL
+    counted: NDArray[Any] = field(default_factory=lambda: _ALL)  # Python 3.11 takes no array as a default
     is_calibration_error: bool = False
     needs_temperature: bool = False
 
