@@ -2,18 +2,57 @@
 #
 # Needs: Linux x86-64, python3 (3.8+), g++, make. uv is installed into .uv/, everything else into .venv/.
 #
-# LANE is base (Python 3.10, TFX 1.16; glibc 2.28+) or current (Python 3.11, TFX 1.21; glibc 2.39+): the lane that .venv
-# has, else the current one where glibc and a Python 3.11 allow it, else base. `make LANE=... setup` changes it. Python is
-# taken from PATH, pyenv or uv, in this order. docs/compatibility.md says what differs.
+# LANE is current (TFX 1.21, Python 3.11 to 3.13, glibc 2.39+) or base (TFX 1.16, Python 3.10, glibc 2.28+: legacy, until
+# BASE_ENDS). .venv keeps the Python that it has. A new .venv gets the current lane with the newest of its Pythons that this
+# machine has; the base lane where glibc is older, or Python 3.10 is the only one. Where there is none, uv fetches it.
+# `make LANE=... setup` and `make PYTHON=3.12 setup` change it. A Python is looked for on PATH, in pyenv and in uv, in this
+# order. docs/compatibility.md says what differs.
 
 UV := .uv/bin/uv
-NEW_GLIBC := $(shell getconf GNU_LIBC_VERSION 2>/dev/null | awk '{ split($$2, v, "."); if (v[1] * 1000 + v[2] >= 2039) print "yes" }')
-find_python = $(shell for p in $$(command -v python$(1) 2>/dev/null) $$(ls -d $${PYENV_ROOT:-$$HOME/.pyenv}/versions/$(1).*/bin/python 2>/dev/null | tail -n 1); do \
-	"$$p" -c 'import sys; sys.exit("%d.%d" % sys.version_info[:2] != "$(1)")' 2>/dev/null && { echo "$$p"; break; }; done)
+BASE_ENDS := 2027-06-30
+PYTHONS_current := 3.13 3.12 3.11
+PYTHONS_base := 3.10
+lane_of = $(if $(filter $(PYTHONS_current),$(1)),current,$(if $(filter $(PYTHONS_base),$(1)),base))
+GLIBC := $(shell getconf GNU_LIBC_VERSION 2>/dev/null | awk '{ print $$2 }')
+NEW_GLIBC := $(shell echo "$(GLIBC)" | awk -F. '$$1 * 1000 + $$2 >= 2039 { print "yes" }')
+# One package comes as C++ source, and a Python may have been built without its headers or some of its modules. Of the
+# free-threaded one there are no wheels.
+works = import bz2, ctypes, lzma, os.path, sqlite3, ssl, sys, sysconfig; sys.exit("%d.%d" % sys.version_info[:2] != "$(1)" \
+	or "t" in sys.abiflags or not os.path.exists(sysconfig.get_path("include") + "/Python.h"))
+find_python = $(shell newest() { ls -d "$$@" 2>/dev/null | sort -V | tail -n 1; }; \
+	for p in $$(command -v python$(1)) $$(newest $${PYENV_ROOT:-$$HOME/.pyenv}/versions/$(1).*/bin/python) \
+		$$(newest $${UV_PYTHON_INSTALL_DIR:-$${XDG_DATA_HOME:-$$HOME/.local/share}/uv/python}/cpython-$(1).*/bin/python); \
+	do "$$p" -c '$(works)' 2>/dev/null && { echo "$$p"; break; }; done)
+first_there = $(if $(1),$(if $(call find_python,$(firstword $(1))),$(firstword $(1)),$(call first_there,$(wordlist 2,9,$(1)))))
+
 INSTALLED := $(patsubst .venv/.ready-%,%,$(firstword $(wildcard .venv/.ready-*)))
-LANE ?= $(or $(INSTALLED),$(if $(NEW_GLIBC),$(if $(call find_python,3.11),current)),base)
-PYTHON := $(if $(filter current,$(LANE)),3.11,3.10)
-READY := .venv/.ready-$(LANE)
+ifeq ($(origin LANE),undefined)
+  LANE := $(call lane_of,$(if $(filter command,$(origin PYTHON)),$(PYTHON),$(INSTALLED)))
+  ifeq ($(LANE)$(NEW_GLIBC),yes)
+    LANE := $(or $(call lane_of,$(call first_there,$(PYTHONS_current) $(PYTHONS_base))),current)
+  endif
+  LANE := $(or $(LANE),base)
+endif
+ifeq ($(filter base current,$(LANE)),)
+  $(error LANE is base or current, not "$(LANE)")
+endif
+# Ignored where the command line gives PYTHON.
+PYTHON := $(or $(filter $(INSTALLED),$(PYTHONS_$(LANE))),$(call first_there,$(PYTHONS_$(LANE))),$(firstword $(PYTHONS_$(LANE))))
+ifeq ($(filter $(PYTHON),$(PYTHONS_$(LANE))),)
+  $(error LANE=current has Python 3.11, 3.12 and 3.13, LANE=base has 3.10: not PYTHON=$(PYTHON) with LANE=$(LANE))
+endif
+ifeq ($(LANE)$(NEW_GLIBC),current)
+  $(error LANE=current needs glibc 2.39 or newer (Debian 13, Ubuntu 24.04), this machine has $(or $(GLIBC),another C library): use LANE=base, or run it in a container (docs/compatibility.md))
+endif
+# Where none was found, uv fetches its own: it would take one that was refused here.
+FOUND = $(call find_python,$(PYTHON))
+WITH_PYTHON = $(if $(FOUND),UV_PYTHON="$(FOUND)",UV_PYTHON_PREFERENCE=only-managed UV_PYTHON="$(PYTHON)")
+CHOSEN = Python $(PYTHON), $(LANE) lane.
+ifeq ($(LANE),base)
+  CHOSEN += This lane is legacy: Python 3.10 gets no fixes since October 2026, and the lane ends on $(BASE_ENDS). \
+	$(if $(NEW_GLIBC),"make LANE=current setup" changes to the current lane,The current lane needs glibc 2.39 or newer, this machine has $(GLIBC)): see docs/compatibility.md.
+endif
+READY := .venv/.ready-$(PYTHON)
 SPARK := .spark/.ready
 FLINK := .flink/.ready
 PRISM := .prism/prism
@@ -24,26 +63,22 @@ SPACE := $(subst ,, )
 export PYTHONDONTWRITEBYTECODE :=
 FETCHED = $(subst $(SPACE),:,$(strip $(foreach name,flink spark,$(if $(wildcard .$(name)/.ready),$(CURDIR)/.$(name)))))
 
-ifeq ($(filter base current,$(LANE)),)
-  $(error LANE is base or current, not "$(LANE)")
-endif
-ifeq ($(LANE)$(NEW_GLIBC),current)
-  $(error LANE=current needs glibc 2.39 or newer (Debian 13, Ubuntu 24.04), this machine has $(shell getconf GNU_LIBC_VERSION): use LANE=base, or run it in a container (docs/compatibility.md))
-endif
-
 .PHONY: setup demo test pytest coverage clusters test-flink test-spark prism test-prism fast lint reference docs wheel release bench-data bench-model bench-serving bench-beam fuzz conformance clean
 
 setup: $(READY)
+	@echo '$(CHOSEN)'
 
 $(UV):
 	python3 -m venv .uv
 	.uv/bin/pip install --quiet --disable-pip-version-check uv
 
 # Byte-compiling once makes every later start three times faster where PYTHONDONTWRITEBYTECODE is set. uv makes .venv anew,
-# and the stamp of the other lane goes with it, where .venv has another Python.
+# and the stamp of the other Python goes with it, where .venv has another Python.
 $(READY): pyproject.toml uv.lock | $(UV)
-	UV_PYTHON="$(or $(call find_python,$(PYTHON)),$(PYTHON))" $(UV) sync --locked --quiet --extra gateway --extra pipeline
+	@echo '$(CHOSEN)'
+	$(WITH_PYTHON) $(UV) sync --locked --quiet --extra gateway --extra pipeline
 	-.venv/bin/python -m compileall -q -j 0 .venv/lib/python$(PYTHON)/site-packages >/dev/null 2>&1
+	rm -f .venv/.ready-*
 	touch $(READY)
 
 # The whole pipeline on phantom exams, then a real exam graded over gRPC. Everything lands in demo/.
@@ -111,13 +146,12 @@ docs: $(DOCS)
 	NO_MKDOCS_2_WARNING=true .docs/bin/mkdocs build --strict
 
 $(DOCS): pyproject.toml uv.lock | $(UV)
-	UV_PROJECT_ENVIRONMENT=.docs UV_PYTHON="$(or $(call find_python,$(PYTHON)),$(PYTHON))" \
-		$(UV) sync --locked --quiet --no-dev --no-install-project --extra docs
+	UV_PROJECT_ENVIRONMENT=.docs $(WITH_PYTHON) $(UV) sync --locked --quiet --no-dev --no-install-project --extra docs
 	touch $@
 
 # Builds the wheel and tries it, core, gateway and pipeline, in an environment of its own outside of the checkout.
 wheel: $(UV)
-	python3 tools/try_wheel.py --uv $(UV) --python "$(or $(call find_python,$(PYTHON)),$(PYTHON))"
+	python3 tools/try_wheel.py --uv $(UV) --python "$(or $(FOUND),$(PYTHON))"
 
 # Writes VERSION wherever the version stands; CONTRIBUTING.md says what comes before and after.
 release: $(READY)

@@ -9,9 +9,10 @@ the fingerprint of its code. The fingerprint consists of:
   ``"components.evaluator.tfma_metrics"``, counts as an import, because TFX and TFMA import modules by such names.
 * The data files (weights, templates) that these modules declare in a constant ``DATA_FILES``: a tuple of names or
   patterns, relative to the module's folder. Other data files do not count: a module declares each file that it reads.
-* The version of Python. It represents the libraries: each lane of the lock has its own version, and the Keras of one
+* The version of Python. It represents the libraries: each lane of the lock has its own versions, and the Keras of one
   lane may not read the files of the other. So the same code has another fingerprint in the other lane, and its nodes
-  run again there. Nothing else differs between versions: syntax trees are equal in 3.10 and 3.11.
+  run again there. They also run again under another Python of the current lane, whose libraries are the same: syntax
+  trees are written differently by 3.12 and by 3.13.
 """
 
 from __future__ import annotations
@@ -221,8 +222,8 @@ def code_fingerprint(module: str, root: Path | None = None) -> str:
         root: Folder of the packages; default is the folder where this project is installed.
 
     Returns:
-        16 hexadecimal digits; equal code has the same fingerprint in another folder, and a different one in another
-        lane.
+        16 hexadecimal digits; equal code has the same fingerprint in another folder, and a different one under another
+        version of Python.
 
     Raises:
         ModuleNotFoundError: The first-party module does not exist.

@@ -16,7 +16,8 @@ _GIB: Final = 1 << 30
 _MEMORY_BYTES: Final = 6 * _GIB
 _FREE_BYTES: Final = 2 * _GIB  # the demo writes 0.4
 # Python and glibc by version of TFX: see docs/compatibility.md.
-_LANES: Final = {(3, 10): ("1.16.0", (2, 28)), (3, 11): ("1.21.0", (2, 39))}
+_CURRENT: Final = ("1.21.0", (2, 39))
+_LANES: Final = {(3, 10): ("1.16.0", (2, 28)), (3, 11): _CURRENT, (3, 12): _CURRENT, (3, 13): _CURRENT}
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def _platform(machine: Machine) -> Iterable[Check]:
     advice = "" if linux else "run it on Linux x86_64, or in a container there"
     yield Check("run", "system", machine.system, linux, True, advice)
     lane = _LANES.get((machine.python[0], machine.python[1]))
-    advice = "" if lane else "run make setup, which gets Python 3.10 if necessary, and use .venv/bin/breast-density"
+    advice = "" if lane else "run make setup, which gets a Python if necessary, and use .venv/bin/breast-density"
     yield Check("run", "Python", _dots(machine.python), lane is not None, True, advice)
     if lane is None:
         return

@@ -57,7 +57,7 @@ def test_what_every_run_needs() -> None:
         "run make setup: it installs the versions of uv.lock",
     )
     assert old["memory"].found == "2.0 GiB"
-    assert faults(python=(3, 12, 1)).keys() == {"Python"}
+    assert faults(python=(3, 14, 0)).keys() == {"Python"}
     assert faults(system="Darwin arm64", glibc=None).keys() == {"system", "glibc"}
 
 
@@ -118,10 +118,12 @@ def test_the_runner_that_is_configured_is_looked_at_and_no_other(
     assert f"Beam's job server at {address}" in look_at_machine(settings(tmp_path, beam=flink)).runner_lacks[0]
 
 
-def test_python_3_11_is_the_other_lane() -> None:
+@pytest.mark.parametrize("minor", [11, 12, 13])
+def test_python_3_11_to_3_13_are_the_current_lane(minor: int) -> None:
     packages = {**WHOLE.packages, "tfx": "1.21.0"}
-    assert faults(python=(3, 11, 9), packages=packages, glibc=(2, 41)) == {}
-    assert faults(python=(3, 11, 9), packages=packages).keys() == {"glibc"}
+    assert faults(python=(3, minor, 0), packages=packages, glibc=(2, 41)) == {}
+    assert faults(python=(3, minor, 0), packages=packages).keys() == {"glibc"}
+    assert faults(python=(3, minor, 0), glibc=(2, 41)).keys() == {"tfx"}
 
 
 def test_what_single_tasks_need() -> None:
