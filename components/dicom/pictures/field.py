@@ -147,7 +147,8 @@ def parts_of(mask: Mask) -> tuple[NDArray[np.uint16], NDArray[np.float32]]:
     """
     count, labels = cv2.connectedComponents(mask, connectivity=4, ltype=cv2.CV_16U)
     areas = cv2.calcHist([labels], [0], None, [count], [0, count])
-    return np.asarray(labels, dtype=np.uint16), np.asarray(areas[:, 0], dtype=np.float32)
+    # [count, 1] by OpenCV 4, [count] by OpenCV 5.
+    return np.asarray(labels, dtype=np.uint16), np.asarray(areas, dtype=np.float32).ravel()
 
 
 def _is_shapeless(grey: Grey) -> bool:
