@@ -32,7 +32,9 @@ def film(grey: Grey, breast: NDArray[np.bool_], mm: float, rng: np.random.Genera
     for row in range(3):
         at = (int(x - width / 3), int(y - height / 4 + row * height / 4))
         scale = max(0.2, float(height) / 120)
-        cv2.putText(image, "MAY 1987 L", at, cv2.FONT_HERSHEY_PLAIN, scale * 2, (1.0,), 1, cv2.LINE_AA)
+        letters = np.zeros(grey.shape, np.uint8)  # OpenCV 5 writes on 8 bits only
+        cv2.putText(letters, "MAY 1987 L", at, cv2.FONT_HERSHEY_PLAIN, scale * 2, (1,), 1, cv2.LINE_8)
+        image[letters > 0] = 1
     for _ in range(int(rng.integers(0, 5))):
         ends = [(int(rng.uniform(0, columns)), int(rng.uniform(0, rows))) for _ in range(2)]
         scratch = cv2.line(np.zeros(grey.shape, np.float32), ends[0], ends[1], (1.0,), 1, cv2.LINE_AA)

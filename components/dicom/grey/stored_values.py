@@ -99,7 +99,7 @@ def judge_unused_bits(
     """
     exceeds = (whole != stored) & ~padding
     # Cells of negative values are at the end of the tables, at negative indices.
-    if not exceeds[np.arange(pixels.min(), int(pixels.max()) + 1)].any():
+    if not exceeds[np.arange(int(pixels.min()), int(pixels.max()) + 1)].any():
         return UnusedBits.CLEAR
     cells = pixels.view(pixels.dtype.str.replace("i", "u"))
     beyond = pairs_for_values = pairs_for_junk = 0
