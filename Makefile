@@ -158,10 +158,10 @@ release: $(READY)
 	.venv/bin/python -m tools.release "$(VERSION)"
 	$(UV) lock --quiet
 
-# Segmentation, decoders, throughput and memory; writes docs/benchmarks.md. Wants the machine for itself.
+# Segmentation, the muscle's doubt, decoders, throughput and memory; writes docs/benchmarks.md. Wants the machine for itself.
 bench-data: $(READY)
 	.venv/bin/python -m benchmarks.report docs/benchmarks.md "Benchmarks of ingest and preprocessing" \
-		segmentation decoders throughput memory
+		segmentation muscle decoders throughput memory
 
 # Training, judging and explaining; writes docs/benchmarks_model.md. Wants the machine for itself.
 bench-model: $(READY)

@@ -141,9 +141,9 @@ def preprocess(
     return preprocess_view(case.pixels, case.view, PreprocessConfig(method=method), weights=chosen)
 
 
-def unseen_weights(cases: Sequence[Case]) -> dict[str, Weights]:
-    """Return for each case, in the order of names, the network that was trained on the other half."""
-    files = [_FOLDS / f"fold_{fold}.pb" for fold in (0, 1)]
+def unseen_weights(cases: Sequence[Case], folder: Path = _FOLDS) -> dict[str, Weights]:
+    """Return for each case, in the order of names, the network of ``folder`` that was trained on the other half."""
+    files = [folder / f"fold_{fold}.pb" for fold in (0, 1)]
     folds = [Weights(file, hashlib.sha256(file.read_bytes()).hexdigest()) for file in files]
     # fold_0 has seen the first, the third, the fifth ... of them.
     return {case.name: folds[1 - index % 2] for index, case in enumerate(cases)}

@@ -130,28 +130,37 @@ def fit_curve(probability: NDArray[np.float32], mask: NDArray[np.bool_]) -> Edge
 _NOTHING: Final = 0.01
 # Plausible range of the muscle's share of breast and muscle.
 _AREA: Final = (0.005, 0.60)
-# Agreement of map and curve: below the first value the edge is not accepted, from the second value on the doubt is 0.
+# Agreement of map and curve: below the first value the edge is not accepted, from the second value on it adds no doubt.
 _AGREEMENT: Final = (0.72, 0.98)
+# A bend of this size, either way, adds a doubt of 1: a muscle's edge has hardly any, glands and folds bend the map's.
+_S_SHAPE: Final = 0.4
+# Least doubt of "absent": nearly every oblique view shows a muscle, so a network that sees none may have missed it.
+_ABSENT_DOUBT: Final = 0.5
 _REACH: Final = 3.0  # distance from the edge, to both sides, at which grey levels are compared, pixels
 
 
-def _verdict(seen: float, area: float, agreement: float) -> tuple[str, float, tuple[str, ...]]:
+def _verdict(seen: float, area: float, agreement: float, bend: float) -> tuple[str, float, tuple[str, ...]]:
     """Return status, doubt and reasons.
+
+    Two kinds of evidence add to the doubt of an outline: the map does not have its shape, and it is S-shaped. How
+    little muscle the network sees is no proof that there is none, so it only orders the views without a muscle.
 
     Args:
         seen: Sum of the map as a share of breast and muscle.
         area: Area of the curve as a share of breast and muscle.
         agreement: Intersection over union of map and curve, 0..1.
+        bend: Of the curve, see ``EdgeCurve``.
     """
     if seen < _NOTHING:
-        return "absent", seen / _NOTHING, (f"no muscle in sight: {seen:.4f} of the breast, {_NOTHING} are the least",)
+        doubt = _ABSENT_DOUBT + (1 - _ABSENT_DOUBT) * seen / _NOTHING
+        return "absent", doubt, (f"no muscle in sight: {seen:.4f} of the breast, {_NOTHING} are the least",)
     if not _AREA[0] <= area <= _AREA[1]:
         return "failed", 1.0, (f"the area is no muscle's: {area:.3f} of the breast, allowed {_AREA[0]} to {_AREA[1]}",)
     if agreement < _AGREEMENT[0]:
         reason = f"what looks like muscle has no muscle's outline: agreement {agreement:.2f} is below {_AGREEMENT[0]}"
         return "failed", 1.0, (reason,)
-    doubt = (_AGREEMENT[1] - agreement) / (_AGREEMENT[1] - _AGREEMENT[0])
-    return "removed", min(max(doubt, 0.0), 1.0), ()
+    disagreement = max(0.0, (_AGREEMENT[1] - agreement) / (_AGREEMENT[1] - _AGREEMENT[0]))
+    return "removed", min(disagreement + abs(bend) / _S_SHAPE, 1.0), ()
 
 
 def _contrast(box: BreastBox, points: NDArray[np.float64]) -> float:
@@ -198,7 +207,9 @@ def find_edge_auto(box: BreastBox, weights: Weights = SHIPPED) -> MuscleEdge:
     tissue = max(1, int(mask.sum()))
     union = float(np.maximum(probability, within).sum())
     agreement = float(np.minimum(probability, within).sum()) / union if union > 0 else 0.0
-    status, doubt, reasons = _verdict(float(probability.sum()) / tissue, float(within.sum()) / tissue, agreement)
+    status, doubt, reasons = _verdict(
+        float(probability.sum()) / tissue, float(within.sum()) / tissue, agreement, curve.bend
+    )
     if status != "removed":
         return MuscleEdge(status, np.empty((0, 2)), doubt, agreement=agreement, reasons=reasons)
     height, width = box.grey.shape

@@ -152,3 +152,8 @@ def film_samples(folder: Path, without: set[str]) -> list[Sample]:
 def is_trained_on(exam_id: str) -> bool:
     """Return True if training uses the craniocaudal films of an exam: even numbers, such as A_0006_1."""
     return int(exam_id.split("_")[1]) % 2 == 0
+
+
+def site_of(sample: Sample) -> str:
+    """Return the site and film scanner of a DDSM film: the first letter of its exam."""
+    return sample.name[0]

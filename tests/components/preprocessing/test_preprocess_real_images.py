@@ -9,7 +9,9 @@ import cv2
 import numpy as np
 import pydicom
 import pytest
+from scipy.stats import spearmanr
 
+from benchmarks.muscle import measure_all
 from benchmarks.segmentation import drawn_cases, preprocess, score, unseen_weights
 from components.preprocessing.config import PreprocessConfig
 from components.preprocessing.preprocess import preprocess_view
@@ -86,3 +88,16 @@ def test_browse_images_with_labels_and_film_edges() -> None:
         result = preprocess_view(read_picture(path, cv2.IMREAD_GRAYSCALE), view, AUTO)
         assert result.status == "not_applicable"
         assert 0.1 < result.breast_area_fraction < 0.9, path.name
+
+
+@pytest.mark.slow
+def test_doubt_ranks_the_errors_on_changed_films_and_no_missed_muscle_is_silent() -> None:
+    folder = SHARED / "ddsm_pectoral"
+    if not (folder / "index.csv").exists():
+        pytest.skip("../shared/data/ddsm_pectoral is not here")
+    cases = list(drawn_cases(folder))
+    rows = list(measure_all(cases[::3], unseen_weights(cases)))
+    doubts, dice = [row.doubt for row in rows], [row.score.dice for row in rows]
+    assert spearmanr(doubts, dice)[0] < -0.4  # all 39 films: -.60
+    missed = [row for row in rows if row.status != "removed"]
+    assert all(row.doubt >= 0.5 for row in missed)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
 
 from components.preprocessing.network import GRID
+from pipeline.segmenter.__main__ import sites, without_sites
 from pipeline.segmenter.augmentation import augmented, unaltered
 from pipeline.segmenter.samples import SHAPE, Sample, phantom_samples
 from pipeline.segmenter.unet import INPUT_SHAPE, build_unet, frozen_graph
@@ -65,3 +68,19 @@ def test_opencv_computes_what_tensorflow_does() -> None:
     expected = model(inputs, training=False).numpy()
     np.testing.assert_allclose(net.forward().transpose(0, 2, 3, 1), expected, atol=1e-4)
     assert np.ptp(expected) > 0.1
+
+
+def test_a_network_kept_from_a_site_sees_none_of_its_films(samples: list[Sample]) -> None:
+    drawn = [replace(samples[0], name=name) for name in ("A_0002_1", "A_0003_1", "B_3620_1", "D_4502_1")]
+    films = [replace(samples[2], name=name) for name in ("A_0010_1/CC_L", "D_4600_1/CC_L", "D_4601_1/MLO_R")]
+    folds = sites(drawn)
+    assert {name: [s.name for s in unseen] for name, (_, unseen) in folds.items()} == {
+        "site_A": ["A_0002_1", "A_0003_1"],
+        "site_B": ["B_3620_1"],
+        "site_D": ["D_4502_1"],
+    }
+    for seen, unseen in folds.values():
+        assert sorted(s.name for s in [*seen, *unseen]) == [s.name for s in drawn]
+    assert [f.name for f in without_sites(films, folds["site_D"][1], True)] == ["A_0010_1/CC_L"]
+    assert [f.name for f in without_sites(films, folds["site_B"][1], True)] == [f.name for f in films]
+    assert without_sites(films, folds["site_D"][1], False) == films
