@@ -278,7 +278,8 @@ def _names(names: Iterable[str]) -> str:
 def _unseen_sentence(graded: GradedExam) -> str:
     systems = graded.prepared.systems
     unseen = [systems[view].key for view, status in graded.systems.items() if status is SystemStatus.UNSEEN]
-    trained = _names(system.name for system in graded.grade.training.systems)
+    known = graded.grade.training.systems
+    trained = _names(system.name for system in [one for one in known if one.named] or known)
     return f"Unseen acquisition system: {_names(unseen)}. The model was trained on: {trained}."
 
 
