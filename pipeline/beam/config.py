@@ -39,14 +39,15 @@ class FlinkJobServer(_Runner):
     Attributes:
         master: ``host:port`` of the JobManager's REST service, as the job server reaches it. A job server that is not
             told a master runs everything in its own process.
-        version: Version of Flink. Beam publishes a job server for each of these.
+        version: Version of Flink. Beam publishes a job server for each of these: 2.74 (base lane) for 1.17 to 2.0, 2.77
+            (current lane) for 1.19 to 2.2.
         restarts: How often Flink starts a job again that lost a worker; 0 to fail at the first. Flink's own default is
             0.
         restart_seconds: Wait before each restart, s.
     """
 
     master: str = Field(pattern=_ADDRESS)
-    version: Literal["1.17", "1.18", "1.19", "1.20", "2.0"]
+    version: Literal["1.17", "1.18", "1.19", "1.20", "2.0", "2.1", "2.2"]
     restarts: int = Field(3, ge=0, le=1000)
     restart_seconds: int = Field(10, ge=0, le=3600)
 

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import urllib.request
 from collections.abc import Callable, Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
@@ -107,7 +108,15 @@ def _flink_rest(master: str, path: str) -> Any:
 
 
 def _other_flink(flink: FlinkJobServer, slots: int) -> str | None:
-    """Compare a Flink cluster with the configuration, if it can be asked from here."""
+    """Compare a Flink version with the installed Beam, and with the cluster if it can be asked from here."""
+    from apache_beam.options.pipeline_options import FlinkRunnerOptions
+
+    published = FlinkRunnerOptions.PUBLISHED_FLINK_VERSIONS
+    if flink.version not in published:
+        return (
+            f"Beam {version('apache-beam')} has job servers for Flink {', '.join(published)}: deploy one of them, and"
+            f" set beam.flink.version. Received: {flink.version}"
+        )
     found = str(_flink_rest(flink.master, "config").get("flink-version", ""))
     if found and not f"{found}.".startswith(f"{flink.version}."):
         return (

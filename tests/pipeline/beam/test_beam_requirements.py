@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from apache_beam.options.pipeline_options import FlinkRunnerOptions
 
 from pipeline.beam.requirements import BeamRunnerError, find_java, java_version, missing, require
 from pipeline.config import load_config
@@ -68,6 +69,14 @@ def test_a_job_server_is_asked_for(listening: str, nobody: str) -> None:
     assert problems({}, **here, worker_pool=listening) == []
     [sentence] = problems({}, **here, worker_pool=nobody)
     assert f"The worker pool (breast-density worker-pool) at {nobody} cannot be reached" in sentence
+
+
+def test_flink_is_one_that_the_installed_beam_has_a_job_server_for(listening: str, nobody: str) -> None:
+    published = FlinkRunnerOptions.PUBLISHED_FLINK_VERSIONS
+    for version in ("1.17", "1.18", "1.19", "1.20", "2.0", "2.1", "2.2"):
+        found = problems({}, **PORTABLE, job_endpoint=listening, flink={"master": nobody, "version": version})
+        assert bool(found) == (version not in published), found
+        assert all(f"has job servers for Flink {', '.join(published)}:" in sentence for sentence in found)
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,8 @@ class Authority:
         self._folder = folder
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         self._key = ec.generate_private_key(ec.SECP256R1())
-        certificate = self._signed(self._name, self._key, x509.BasicConstraints(ca=True, path_length=0))
+        usage = x509.KeyUsage(False, False, False, False, False, True, True, False, False)  # signs both
+        certificate = self._signed(self._name, self._key, x509.BasicConstraints(ca=True, path_length=0), usage)
         self.file = folder / f"{name}.pem"
         self.file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
@@ -65,8 +66,11 @@ class Authority:
             .not_valid_before(now - datetime.timedelta(hours=1))
             .not_valid_after(now + datetime.timedelta(days=1))
         )
-        for extension in extensions:
-            builder = builder.add_extension(extension, critical=isinstance(extension, x509.BasicConstraints))
+        # Python 3.13 asks for the keys' identifiers, as RFC 5280 does.
+        authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        for extension in (*extensions, authority, x509.SubjectKeyIdentifier.from_public_key(key.public_key())):
+            critical = isinstance(extension, x509.BasicConstraints | x509.KeyUsage)
+            builder = builder.add_extension(extension, critical=critical)
         return builder.sign(self._key, hashes.SHA256())
 
     def issue(self, name: str) -> Pair:
