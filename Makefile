@@ -63,7 +63,7 @@ SPACE := $(subst ,, )
 export PYTHONDONTWRITEBYTECODE :=
 FETCHED = $(subst $(SPACE),:,$(strip $(foreach name,flink spark,$(if $(wildcard .$(name)/.ready),$(CURDIR)/.$(name)))))
 
-.PHONY: setup demo test pytest coverage clusters test-flink test-spark prism test-prism fast lint reference docs wheel release bench-data bench-model bench-serving bench-beam fuzz conformance clean
+.PHONY: setup demo test pytest coverage clusters test-flink test-spark prism test-prism test-kubernetes fast lint reference docs wheel release bench-data bench-model bench-serving bench-beam fuzz conformance clean
 
 setup: $(READY)
 	@echo '$(CHOSEN)'
@@ -119,6 +119,11 @@ prism: $(PRISM)
 # The same nodes through Prism and two worker pools, one of which is killed.
 test-prism: $(READY) $(PRISM)
 	.venv/bin/python -m pytest tests/e2e/test_prism.py
+
+# The manifests, and nodes of the pipeline as pods, on a real Kubernetes of one node, as root, on Debian. What is built
+# stays in .kubernetes/. docs/kubeflow.md has its transcript.
+test-kubernetes: $(READY) $(UV)
+	tests/kubernetes/run.sh .kubernetes
 
 # The tests that take less than a second or two, in two processes: under a minute on two free cores.
 fast: $(READY)
@@ -191,4 +196,4 @@ conformance: $(READY)
 	cat docs/conformance.md
 
 clean:
-	rm -rf demo runs site dist .venv .uv .docs .flink .spark
+	rm -rf demo runs site dist .venv .uv .docs .flink .spark .prism .kubernetes

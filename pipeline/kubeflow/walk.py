@@ -22,7 +22,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2 as spec_pb2
@@ -77,23 +77,18 @@ class FinishedTask:
     cached: bool = False
 
 
-@dataclass(frozen=True)
-class _Places:
-    """Folders of a walk.
+class Pods(Protocol):
+    """Where the commands of a walk run."""
 
-    Attributes:
-        folder: Folder of the walk.
-        run: Name of the run.
-    """
+    def root(self, task: str) -> Path:
+        """Return the folder that is the root of a task's pod, as the paths in its ExecutorInput have it."""
 
-    folder: Path
-    run: str
+    def run(self, driven: Driven) -> spec_pb2.ExecutorOutput:
+        """Run a task that the driver has prepared, and return what its command wrote, with all parameters.
 
-    def pod(self, task: str) -> Path:
-        return self.folder / "pods" / self.run / task
-
-    def log(self, task: str) -> Path:
-        return self.folder / "logs" / self.run / f"{task}.log"
+        Raises:
+            WalkError: The task failed.
+        """
 
 
 def _environment(package: Package, executor: str, root: Path) -> dict[str, str]:
@@ -128,7 +123,7 @@ def _prepare_pod(driven: Driven, pod: Path, store: Path) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
 
 
-def _executor_output(driven: Driven, package: Package) -> spec_pb2.ExecutorOutput:
+def _executor_output(driven: Driven) -> spec_pb2.ExecutorOutput:
     """Read what the command wrote: its output file, and the file of each parameter that is not in it.
 
     Raises:
@@ -148,46 +143,65 @@ def _executor_output(driven: Driven, package: Package) -> spec_pb2.ExecutorOutpu
     return found
 
 
-def run_task(package: Package, driven: Driven, places: _Places) -> FinishedTask:
-    """Run one task, as the launcher does.
-
-    Args:
-        package: The pipeline.
-        driven: The task, from the driver.
-        places: Folders of the walk.
-
-    Raises:
-        WalkError: Its command failed, or removed the log file that the launcher writes to.
-    """
-    started, task = time.monotonic(), driven.task
-    pod, store, log = places.pod(task), places.folder / "store", places.log(task)
-    _prepare_pod(driven, pod, store)
-    label = package.spec.components[package.spec.root.dag.tasks[task].component_ref.name].executor_label
-    container = package.containers()[task]
+def filled_command(package: Package, driven: Driven) -> list[str]:
+    """Return the command of a task's container, with the ExecutorInput filled in."""
+    container = package.containers()[driven.task]
     filled = json_format.MessageToJson(driven.given, indent=None)
-    command = [part.replace("{{$}}", filled) for part in (*container.command, *container.args)]
-    root = places.folder / "volume" if ARTIFACTS_ROOT in container.args else pod
-    in_pod = local_path(driven.given.outputs.artifacts[LOGS].artifacts[0].uri, pod)
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("wb") as output:
-        os.link(log, in_pod)  # one file: the artifact in the pod, and what the user reads
-        ended = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env=_environment(package, label, root),
-            cwd=pod,
-            check=False,
-        )
-    if ended.returncode:
-        raise WalkError(f"Task {task} ended with exit code {ended.returncode}. The log {log} ends:\n{_last_lines(log)}")
-    if not in_pod.is_file() or not in_pod.samefile(log):
-        raise WalkError(f"Task {task} removed its output {LOGS}, the file that the launcher writes its log to.")
-    made = _executor_output(driven, package)
-    for artifacts in driven.given.outputs.artifacts.values():
-        upload(artifacts.artifacts[0].uri, pod, store)
-    return FinishedTask(task, time.monotonic() - started, made)
+    return [part.replace("{{$}}", filled) for part in (*container.command, *container.args)]
+
+
+@dataclass(frozen=True)
+class _LocalPods:
+    """Runs commands on this machine, as the launcher does in a pod.
+
+    Attributes:
+        package: The pipeline.
+        folder: Folder of the walk.
+        name: Name of the run.
+    """
+
+    package: Package
+    folder: Path
+    name: str
+
+    def root(self, task: str) -> Path:
+        return self.folder / "pods" / self.name / task
+
+    def run(self, driven: Driven) -> spec_pb2.ExecutorOutput:
+        package, task = self.package, driven.task
+        pod, store, log = self.root(task), self.folder / "store", self.folder / "logs" / self.name / f"{task}.log"
+        _prepare_pod(driven, pod, store)
+        label = package.spec.components[package.spec.root.dag.tasks[task].component_ref.name].executor_label
+        root = self.folder / "volume" if ARTIFACTS_ROOT in package.containers()[task].args else pod
+        in_pod = local_path(driven.given.outputs.artifacts[LOGS].artifacts[0].uri, pod)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("wb") as output:
+            os.link(log, in_pod)  # one file: the artifact in the pod, and what the user reads
+            ended = subprocess.run(
+                filled_command(package, driven),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=_environment(package, label, root),
+                cwd=pod,
+                check=False,
+            )
+        if ended.returncode:
+            raise WalkError(
+                f"Task {task} ended with exit code {ended.returncode}. The log {log} ends:\n{_last_lines(log)}"
+            )
+        if not in_pod.is_file() or not in_pod.samefile(log):
+            raise WalkError(f"Task {task} removed its output {LOGS}, the file that the launcher writes its log to.")
+        made = _executor_output(driven)
+        for artifacts in driven.given.outputs.artifacts.values():
+            upload(artifacts.artifacts[0].uri, pod, store)
+        return made
+
+
+def _run_task(pods: Pods, driven: Driven) -> FinishedTask:
+    started = time.monotonic()
+    made = pods.run(driven)
+    return FinishedTask(driven.task, time.monotonic() - started, made)
 
 
 def walk(
@@ -196,6 +210,7 @@ def walk(
     request: Request,
     jobs: int,
     on_task: Callable[[FinishedTask, int, int], None],
+    pods_of: Callable[[str], Pods] | None = None,
 ) -> Sequence[FinishedTask]:
     """Run all tasks, each after the tasks that it depends on.
 
@@ -208,6 +223,7 @@ def walk(
         request: What the run is started with.
         jobs: Maximum number of tasks that run at the same time.
         on_task: Called after each task with the task, its number, and the number of all tasks.
+        pods_of: Returns the pods of a run by its name; None to run the commands on this machine.
 
     Returns:
         The tasks in the order in which they finished.
@@ -218,7 +234,7 @@ def walk(
     tasks = package.spec.root.dag.tasks
     folder = folder.resolve()
     driver = Driver(package, request, folder)
-    places = _Places(folder, driver.run)
+    pods = pods_of(driver.run) if pods_of else _LocalPods(package, folder, driver.run)
     done: dict[str, FinishedTask] = {}
     begun: set[str] = set()
 
@@ -228,7 +244,7 @@ def walk(
 
     def start(task: str) -> Driven | None:
         begun.add(task)
-        driven = driver.start(task, places.pod(task))
+        driven = driver.start(task, pods.root(task))
         if driven.cached is None:
             return driven
         finish(FinishedTask(task, 0.0, driven.cached, cached=True))
@@ -244,7 +260,7 @@ def walk(
                 task = next(ready, None) if len(running) < jobs else None
                 if task is not None:
                     if driven := start(task):
-                        running[pool.submit(run_task, package, driven, places)] = driven
+                        running[pool.submit(_run_task, pods, driven)] = driven
                     continue
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     driven = running.pop(future)

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 from google.protobuf import json_format
+from kfp.pipeline_spec import pipeline_spec_pb2 as spec_pb2
 
-from pipeline.kubeflow.driver import DEFAULT_ROOT, Request
+from pipeline.kubeflow.driver import DEFAULT_ROOT, Driven, Request
 from pipeline.kubeflow.package import Package, check_specification, parse_spec
 from pipeline.kubeflow.walk import FinishedTask, WalkError, walk
 from pipeline.metadata import open_store
@@ -174,6 +175,50 @@ def test_it_hands_over_what_kubeflow_does(tmp_path: Path) -> None:
     # The log is an artifact in the store, and what the user reads.
     assert (tmp_path / "store" / local / "executor-logs").read_text() == "the log of second\n"
     assert (tmp_path / "logs/walk-1/a-second.log").read_text() == "the log of second\n"
+
+
+class Elsewhere:
+    """Pods on other machines: each has a root of its own, and this process sees only what the launcher reports."""
+
+    def __init__(self, run: str):
+        self.name = run
+        self.given: dict[str, Any] = {}
+
+    def root(self, task: str) -> Path:
+        return Path("/")
+
+    def run(self, driven: Driven) -> spec_pb2.ExecutorOutput:
+        self.given[driven.task] = json_format.MessageToDict(driven.given)
+        found = spec_pb2.ExecutorOutput()
+        found.parameter_values["found"].string_value = f"{driven.task} of {self.name}"
+        return found
+
+
+def test_pods_may_run_elsewhere(tmp_path: Path) -> None:
+    made: list[Elsewhere] = []
+
+    def pods_of(run: str) -> Elsewhere:
+        made.append(Elsewhere(run))
+        return made[-1]
+
+    done = walk(package(), tmp_path, REQUEST, 2, lambda *_: None, pods_of)
+    [pods] = made
+    assert pods.name == "walk-1"
+    assert [finished.task for finished in done] == ["b-first", "a-second"]
+    second = pods.given["a-second"]
+    assert second["inputs"]["parameterValues"]["found"] == "b-first of walk-1"
+    [made_by_first] = pods.given["b-first"]["outputs"]["artifacts"]["made"]["artifacts"]
+    assert [one["uri"] for one in second["inputs"]["artifacts"]["given"]["artifacts"]] == [made_by_first["uri"]]
+    # Paths are those of a pod, and no folder of this machine.
+    folder = made_by_first["uri"].replace("minio://", "/minio/").removesuffix("/made")
+    outputs = pods.given["b-first"]["outputs"]
+    assert outputs["outputFile"] == f"{folder}/output_metadata.json"
+    assert outputs["parameters"]["found"]["outputFile"] == "/tmp/kfp/outputs/found"
+    assert not (tmp_path / "pods").exists()
+    # What ran elsewhere is in the cache too.
+    again = walk(package(), tmp_path, REQUEST, 2, lambda *_: None, pods_of)
+    assert [finished.cached for finished in again] == [True, True]
+    assert made[1].given == {}
 
 
 def test_a_run_that_names_no_root_gets_the_installations(tmp_path: Path) -> None:
