@@ -170,7 +170,9 @@ def kill_when(pods: ClusterPods, task: str, killed: list[str]) -> None:
     def watch() -> None:
         wait_for(lambda: task in pods.attempts, f"{task} starts", LONG)
         name = pods.attempts[task][0]
-        wait_for(lambda: any(path.suffix == ".gz" for path in files_of(name)), f"{name} writes", LONG)
+        wait_for(
+            lambda: any(path.suffix == ".gz" and task in path.parts for path in files_of(name)), f"{name} writes", LONG
+        )
         kill_process(name)
         killed.append(name)
         say(f"killed {name}")
