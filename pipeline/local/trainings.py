@@ -28,6 +28,7 @@ from components.common.progress import PROGRESS_FILE_VARIABLE
 _TRAINS: Final = ("Trainer", "TextureModel")
 _MEMORY: Final = 4 * 2**30  # bytes of a training; one at 128 pixels was seen to take 1.2 GiB, one at 450 pixels 3
 _MEMORY_FILE: Final = Path("/proc/meminfo")
+_CONTAINER: Final = Path("/sys/fs/cgroup")  # of this process, if it is in a container (control groups, version 2)
 # Imported once, in a process that all trainings are forked from. It runs nothing of TensorFlow, so it can be forked.
 _IMPORTED_ONCE: Final = (
     "tfx.orchestration.portable.python_executor_operator",
@@ -57,9 +58,13 @@ def trainings_at_once(configured: int, environment: Mapping[str, str]) -> int:
 
 
 def _available_memory() -> int:
-    """Return the memory that is free for new work, bytes."""
+    """Return the memory that is free for new work on this machine, or in this container, bytes."""
     [line] = [line for line in _MEMORY_FILE.read_text(encoding="ascii").splitlines() if line.startswith("MemAvailable")]
-    return int(line.split()[1]) * 1024
+    free = int(line.split()[1]) * 1024
+    limit, used = (_CONTAINER / name for name in ("memory.max", "memory.current"))
+    if limit.is_file() and (text := limit.read_text().strip()).isdecimal():  # else "max"
+        free = min(free, int(text) - int(used.read_text()))
+    return free
 
 
 def groups(nodes: Sequence[pipeline_pb2.PipelineNode], most: int) -> Iterator[list[pipeline_pb2.PipelineNode]]:

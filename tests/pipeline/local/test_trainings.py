@@ -66,8 +66,14 @@ def test_cores_memory_and_other_machines_decide(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)))
     file = tmp_path / "meminfo"
     monkeypatch.setattr(trainings, "_MEMORY_FILE", file)
+    monkeypatch.setattr(trainings, "_CONTAINER", tmp_path)
+    (tmp_path / "memory.current").write_text(f"{2**30}\n")
     for gibibytes, number in ((64, 8), (13, 3), (1, 1)):
         file.write_text(f"MemTotal: 99999999 kB\nMemAvailable: {gibibytes * 2**20} kB\n")
+        assert trainings_at_once(0, {}) == number
+    file.write_text(f"MemAvailable: {64 * 2**20} kB\n")
+    for limit, number in (("max", 8), (str(10 * 2**30), 2)):
+        (tmp_path / "memory.max").write_text(f"{limit}\n")
         assert trainings_at_once(0, {}) == number
     assert trainings_at_once(0, {"TF_CONFIG": "{}"}) == 1
     assert trainings_at_once(5, {"TF_CONFIG": "{}"}) == 5
