@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
 import cv2
 import numpy as np
@@ -57,8 +57,8 @@ def _faint(case: Case) -> Case:
 
 
 def _cropped(case: Case, window: tuple[slice, slice]) -> Case:
-    crop: Callable[[NDArray[Any]], NDArray[Any]] = lambda values: np.ascontiguousarray(values[window])  # noqa: E731
-    return replace(case, pixels=crop(case.pixels), muscle=crop(case.muscle))
+    pixels, muscle = (np.ascontiguousarray(values[window]) for values in (case.pixels, case.muscle))
+    return replace(case, pixels=pixels, muscle=muscle)
 
 
 def _wall_cut(case: Case) -> Case:

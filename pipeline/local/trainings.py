@@ -89,7 +89,7 @@ def groups(nodes: Sequence[pipeline_pb2.PipelineNode], most: int) -> Iterator[li
         yield group
 
 
-class MetadataInTurn(metadata.Metadata):  # type: ignore[misc]
+class MetadataInTurn(metadata.Metadata):
     """ML Metadata that one thread uses at a time."""
 
     def __init__(self, connection: Any, turn: threading.RLock) -> None:
@@ -125,7 +125,7 @@ class MetadataInTurn(metadata.Metadata):  # type: ignore[misc]
             self._turn.release()
 
 
-class ApartOperator(PythonExecutorOperator):  # type: ignore[misc]
+class ApartOperator(PythonExecutorOperator):
     """Run a node's executor in a process of its own, which ends with this one."""
 
     SUPPORTED_EXECUTOR_SPEC_TYPE = [executable_spec_pb2.PythonClassExecutableSpec]

@@ -35,7 +35,7 @@ from pipeline.experiments.repeat import _archive
 from pipeline.experiments.repeat_figures import exam_scores
 from schema import features as f
 from schema.features import DENSITY_CLASSES, VIEWS
-from tests.components.conftest import SIZE, SmallDataSet, small_data_set  # noqa: F401  (a fixture)
+from tests.components.conftest import SIZE, SmallDataSet
 
 pytestmark = pytest.mark.slow
 
@@ -70,7 +70,7 @@ def grey_record(exam: str, view: str) -> bytes:
 
 @pytest.mark.parametrize(("sides", "head"), [("one", "cumulative"), ("separate", "softmax")])
 def test_predictions_of_a_fold_are_those_of_the_served_model(
-    small_data_set: SmallDataSet,  # noqa: F811
+    small_data_set: SmallDataSet,
     tmp_path: Path,
     sides: Any,
     head: Any,
@@ -100,7 +100,7 @@ def test_predictions_of_a_fold_are_those_of_the_served_model(
 
 
 def test_a_fold_learns_from_its_exams_alone_and_writes_a_table_that_evaluate_reads(
-    small_data_set: SmallDataSet,  # noqa: F811
+    small_data_set: SmallDataSet,
     tmp_path: Path,
 ) -> None:
     data = FoldData(small_data_set.files, small_data_set.transform_folder, "hash", "hash")
@@ -120,7 +120,7 @@ def test_a_fold_learns_from_its_exams_alone_and_writes_a_table_that_evaluate_rea
     assert '"eval": 4' in job.summary.read_text()
 
 
-def test_an_exam_filter_keeps_exactly_its_exams(small_data_set: SmallDataSet) -> None:  # noqa: F811
+def test_an_exam_filter_keeps_exactly_its_exams(small_data_set: SmallDataSet) -> None:
     transform = tft.TFTransformOutput(small_data_set.transform_folder)
     every = ViewData(small_data_set.files, VIEWS, transform)
     labels = {exam: DENSITY_CLASSES.index("ABCD"[int(exam[-1]) % 4]) for exam in ("exam1", "exam4")}
@@ -132,7 +132,7 @@ def test_an_exam_filter_keeps_exactly_its_exams(small_data_set: SmallDataSet) ->
 
 
 def test_the_texture_model_of_a_fold_is_that_of_its_node(
-    small_data_set: SmallDataSet,  # noqa: F811
+    small_data_set: SmallDataSet,
     tmp_path: Path,
 ) -> None:
     config = TextureConfig(side=SIZE, trees=10, minimum_leaf=1)
@@ -175,7 +175,7 @@ def test_the_grey_statistics_of_a_fold_are_those_of_the_evaluator(tmp_path: Path
 
 
 def test_the_archive_of_all_folds_has_the_exams_of_every_split(
-    small_data_set: SmallDataSet,  # noqa: F811
+    small_data_set: SmallDataSet,
     tmp_path: Path,
 ) -> None:
     for split, file in zip(("train", "test"), small_data_set.files, strict=True):
