@@ -8,7 +8,7 @@ import os
 import subprocess
 import time
 import urllib.error
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from pipeline.kubeflow.driver import LOGS, Driven
 from pipeline.kubeflow.package import Package
 from pipeline.kubeflow.walk import WalkError, filled_command
 from tests.kubernetes.launcher import Store, place
+from tests.waiting import wait_until
 
 NAMESPACE = "kubeflow"
 STORE = "http://10.244.0.1:9000"
@@ -67,15 +68,6 @@ def get(kind: str, name: str) -> Manifest | None:
 def phase(kind: str, name: str) -> str:
     """Return the phase of an object of the namespace; empty if there is none."""
     return str((get(kind, name) or {}).get("status", {}).get("phase", ""))
-
-
-def wait_for(condition: Callable[[], bool], what: str, seconds: float = 600.0) -> None:
-    """Wait until a condition is true."""
-    until = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > until:
-            raise RuntimeError(f"Not after {seconds:.0f} s: {what}")
-        time.sleep(0.5)
 
 
 def volumes(claims: Mapping[str, Path]) -> list[Manifest]:
@@ -225,4 +217,4 @@ def make_bucket(bucket: str) -> None:
             return False
         return True
 
-    wait_for(made, "the S3 service listens", 120)
+    wait_until(made, pause=0.5)  # until the S3 service listens

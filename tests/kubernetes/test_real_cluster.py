@@ -25,10 +25,11 @@ from pipeline.kubeflow.walk import FinishedTask, walk
 from pipeline.phantom.config import PhantomConfig
 from pipeline.phantom.generate import generate_phantoms
 from tests.e2e.conftest import PIPELINE
+from tests.known import known
 from tests.kubernetes import cluster
-from tests.kubernetes.cluster import NAMESPACE, STORE, ClusterPods, apply, get, kubectl, make_bucket, phase, wait_for
+from tests.kubernetes.cluster import NAMESPACE, STORE, ClusterPods, apply, get, kubectl, make_bucket, phase
 from tests.kubernetes.launcher import Store
-from tests.waiting import LONG
+from tests.waiting import LONG, wait_until
 
 PROJECT = Path(__file__).resolve().parents[2]
 WORK = Path(os.environ.get("KUBERNETES_WORK", "."))
@@ -81,7 +82,7 @@ def test_the_tree_is_applied_by_the_server(ready: None) -> None:
     lines = told.splitlines()
     assert lines
     assert all(line.endswith("serverside-applied") for line in lines)
-    wait_for(lambda: all(phase("pvc", claim) == "Bound" for claim in CLAIMS), "claims are bound")
+    wait_until(lambda: all(phase("pvc", claim) == "Bound" for claim in CLAIMS), pause=0.5)
     say(f"{len(lines)} objects applied by the server, {len(CLAIMS)} claims bound")
     # Images that no registry gives here, and more cores than the node has: pods that wait would hold them.
     for kind, name in (
@@ -157,7 +158,7 @@ def files_of(name: str) -> list[Path]:
 
 def kill_process(name: str) -> None:
     """Ends all processes of a pod at once, as a machine without memory does."""
-    uid = get("pod", name)["metadata"]["uid"]  # type: ignore[index]
+    uid = known(get("pod", name))["metadata"]["uid"]
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             if uid in (process / "cgroup").read_text() and b"launcher.py" in (process / "cmdline").read_bytes():
@@ -168,10 +169,10 @@ def kill_when(pods: ClusterPods, task: str, killed: list[str]) -> None:
     """Kills a task's first pod as soon as it has written a shard."""
 
     def watch() -> None:
-        wait_for(lambda: task in pods.attempts, f"{task} starts", LONG)
+        wait_until(lambda: task in pods.attempts, limit=LONG, pause=0.5)
         name = pods.attempts[task][0]
-        wait_for(
-            lambda: any(path.suffix == ".gz" and task in path.parts for path in files_of(name)), f"{name} writes", LONG
+        wait_until(
+            lambda: any(path.suffix == ".gz" and task in path.parts for path in files_of(name)), limit=LONG, pause=0.5
         )
         kill_process(name)
         killed.append(name)
